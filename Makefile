@@ -1,0 +1,86 @@
+# make demo    set up, then analyse, compile, train a step of and draw GoogLeNet
+# make test    set up, then the linters and the whole test suite
+# make lint    the linters alone
+# make bench   the benchmarks
+# make wheel   sdist and wheel, in dist/
+# make clean   remove what was built (`make distclean`: the environment, too)
+#
+# All paths are relative, so that the checkout's own path may contain spaces.
+
+PYTHON ?= python3
+# More options for every `pip install`, such as an index of CPU builds of torch.
+PIPFLAGS ?=
+PYTEST_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --no-input --disable-pip-version-check
+INSTALL = $(PIP) install --quiet -c constraints.txt $(PIPFLAGS)
+
+# Each stamp is one step of the set-up, done again only when its inputs change.
+ENV := .venv/.stamp-env
+BUILDER := .venv/.stamp-builder
+DEV := .venv/.stamp-dev
+DIST := dist/.stamp
+
+PACKAGED := $(shell find archdsl grammar specs -type f ! -path '*/__pycache__/*')
+
+.DELETE_ON_ERROR:
+.PHONY: demo test lint bench wheel wheel-check clean distclean
+
+demo: $(DEV)
+	@mkdir -p build
+	$(BIN)/archdsl analyze googlenet
+	$(BIN)/archdsl compile googlenet -o build/googlenet.py
+	$(BIN)/python scripts/demo.py build/googlenet.py
+	$(BIN)/archdsl render googlenet -o build/googlenet.svg
+	$(BIN)/archdsl render googlenet -o build/googlenet.png
+	@echo "The network's picture is build/googlenet.svg (and build/googlenet.png)."
+
+# One thread a worker: pytest-xdist already keeps every core busy.
+test: lint
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+
+lint: $(DEV)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: $(DEV)
+	@set -e; for script in benchmarks/bench_*.py; do \
+		echo "$$script"; $(BIN)/python "$$script"; \
+	done
+
+wheel: $(DIST)
+
+wheel-check: $(DIST)
+	scripts/wheel_check.sh "$(PYTHON)" dist/*.whl
+
+clean:
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find archdsl benchmarks scripts tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+distclean: clean
+	rm -rf .venv
+
+$(ENV):
+	@"$(PYTHON)" -c 'import sys; sys.exit("archdsl needs Python 3.11 or newer: make PYTHON=..." if sys.version_info < (3, 11) else 0)'
+	"$(PYTHON)" -m venv .venv
+	@touch $@
+
+$(BUILDER): constraints.txt $(ENV)
+	$(INSTALL) build
+	@touch $@
+
+$(DEV): pyproject.toml constraints.txt $(ENV)
+	$(INSTALL) -e ".[dev]"
+	$(INSTALL) --no-deps torchvision
+	@touch $@
+
+# The wheel is built from the sdist, in an environment of its own whose versions are
+# constrained, too (older pips read the first variable, newer ones the second).
+$(DIST): pyproject.toml README.md LICENSE $(PACKAGED) $(BUILDER)
+	rm -rf dist
+	PIP_CONSTRAINT=constraints.txt PIP_BUILD_CONSTRAINT=constraints.txt \
+		$(BIN)/python -m build --outdir dist
+	@touch $@

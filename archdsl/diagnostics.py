@@ -1,0 +1,156 @@
+"""What is said when something is wrong with a spec.
+
+A user's mistake is a `Diagnostic`, collected with the others in `Diagnostics`
+and raised once as `SpecError`. A mistake of ours stays an ordinary exception.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
+from .source import Span
+
+MAX_REPORTED = 50
+
+
+class Diagnostic:
+    """One message: a stable code, where, what was found, and what to do.
+
+    Attributes:
+        code: stable identifier, such as ``A0301``; `archdsl explain` describes it.
+        message: one matter-of-fact sentence that stands alone.
+        span: the place in the source, or None where there is none.
+        label: what is found at that place, printed beside the caret.
+        notes: further facts, such as the blocks the step was reached through.
+        help: what to do about it, or None.
+    """
+
+    __slots__ = ("code", "help", "label", "message", "notes", "span")
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        span: Span | None = None,
+        *,
+        label: str = "",
+        notes: Sequence[str] = (),
+        help: str | None = None,
+    ) -> None:
+        self.code = code
+        self.message = message
+        self.span = span
+        self.label = label
+        self.notes = tuple(notes)
+        self.help = help
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether the spec was refused for its size (exit status 4)."""
+        return self.code.startswith("A09")
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the diagnostic as plain data, as `--json` prints it."""
+        span = self.span
+        return {
+            "code": self.code,
+            "message": self.message,
+            "file": span.source.name if span else None,
+            "line": span.line if span else None,
+            "column": span.column if span else None,
+            "label": self.label or None,
+            "notes": list(self.notes),
+            "help": self.help,
+        }
+
+    def render(self, color: bool = False) -> str:
+        """Return the message as text, with the source line and a caret."""
+        bold, red, blue, off = (
+            ("\033[1m", "\033[1;31m", "\033[1;34m", "\033[0m") if color else ("",) * 4
+        )
+        out = [f"{red}error[{self.code}]{off}{bold}: {self.message}{off}"]
+        margin = " "
+        if self.span is not None:
+            line, column = self.span.source.position(self.span.start)
+            margin = " " * len(str(line))
+            out.append(
+                f"{margin}{blue}-->{off} {self.span.source.name}:{line}:{column}"
+            )
+            text, caret_at, width = _excerpt(self.span, line, column)
+            out.append(f"{margin} {blue}|{off}")
+            out.append(f"{blue}{line} |{off} {text}")
+            carets = " " * caret_at + red + "^" * width + off
+            label = f" {red}{self.label}{off}" if self.label else ""
+            out.append(f"{margin} {blue}|{off} {carets}{label}")
+        out.extend(f"{margin} {blue}={off} {note}" for note in self.notes)
+        if self.help:
+            out.append(f"{margin} {blue}={off} {bold}help{off}: {self.help}")
+        return "\n".join(out)
+
+
+def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:
+    """Return the line to show, where the caret starts in it, and its width."""
+    text = "".join(c if c.isprintable() else " " for c in span.source.line(line))
+    at = column - 1
+    width = max(1, min(span.end - span.start, len(text) - at))
+    if len(text) > 120:
+        begin = max(0, at - 40)
+        text = text[begin : begin + 100]
+        at -= begin
+        width = max(1, min(width, len(text) - at))
+    return text, at, width
+
+
+class SpecError(Exception):
+    """A spec that is refused, with every diagnostic that was found.
+
+    Attributes:
+        diagnostics: in the order of the source, at least one.
+    """
+
+    def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
+        self.diagnostics = sorted(diagnostics, key=_in_order)
+        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+
+    @property
+    def is_limit(self) -> bool:
+        """Whether some limit was hit (exit status 4 rather than 1)."""
+        return any(d.is_limit for d in self.diagnostics)
+
+
+def _in_order(diagnostic: Diagnostic) -> tuple[str, int]:
+    span = diagnostic.span
+    return (span.source.name, span.start) if span else ("", 0)
+
+
+class Diagnostics:
+    """Collects messages; says each only once per place and code."""
+
+    def __init__(self) -> None:
+        self.found: list[Diagnostic] = []
+        self._seen: set[tuple[str, Span | None]] = set()
+
+    def add(self, diagnostic: Diagnostic) -> None:
+        """Keep a message unless the same was said at the same place."""
+        key = diagnostic.code, diagnostic.span
+        if key in self._seen:
+            return
+        self._seen.add(key)
+        self.found.append(diagnostic)
+        if len(self.found) >= MAX_REPORTED:
+            raise SpecError(self.found)
+
+    def raise_if_any(self) -> None:
+        """Raise `SpecError` with all that was collected, if anything was."""
+        if self.found:
+            raise SpecError(self.found)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str | None:
+    """Return ``did you mean `maxpool`?`` for a near miss, else None."""
+    names = sorted(set(known))
+    close = get_close_matches(word, names, n=1, cutoff=0.6) or get_close_matches(
+        word.lower(), names, n=1, cutoff=0.6
+    )
+    return f"did you mean `{close[0]}`?" if close else None

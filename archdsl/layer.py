@@ -1,0 +1,303 @@
+"""What a layer kind declares about itself, in one place.
+
+Each kind is one class in one file of `archdsl.ops`, named after its word. Its
+fields are its arguments; its methods, the facets below, are computed from its
+own arguments and the shapes of its inputs alone. Everything else in the
+package reads these declarations; nothing else names a kind.
+"""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+from typing import Any, ClassVar
+
+from .symbolic import is_symbolic
+from .values import POINTWISE, Saved, Shape, Tensor, TorchForm, Window
+
+REQUIRED: Any = object()
+
+
+class Mismatch(Exception):
+    """A layer that does not fit its inputs; becomes a diagnostic.
+
+    Attributes:
+        code: the diagnostic's code.
+        message: what is wrong, in one sentence.
+        label: what stands at the place.
+        help: what to do about it.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        label: str = "",
+        help: str | None = None,
+        code: str = "A0302",
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.label = label
+        self.help = help
+
+
+class Field:
+    """One argument of a layer kind.
+
+    Attributes:
+        name: its keyword.
+        type: ``int``, ``float``, ``bool``, ``window``, ``pads`` or ``choice``.
+        default: its value when left out; `REQUIRED` if it must be given.
+        position: its place among the arguments without a keyword, ``/`` for the
+            stride's place, or None if it has only its keyword.
+        minimum: the least value, for numbers and each part of a window.
+        maximum: the largest value, or None.
+        choices: the words a ``choice`` may be.
+        help: one line for the manual.
+    """
+
+    __slots__ = (
+        "choices",
+        "default",
+        "help",
+        "maximum",
+        "minimum",
+        "name",
+        "position",
+        "type",
+    )
+
+    def __init__(
+        self,
+        type: str,
+        default: Any,
+        help: str,
+        position: int | str | None,
+        minimum: float | None,
+        maximum: float | None,
+        choices: tuple[str, ...],
+    ) -> None:
+        self.name = ""
+        self.type = type
+        self.default = default
+        self.help = help
+        self.position = position
+        self.minimum = minimum
+        self.maximum = maximum
+        self.choices = choices
+
+
+def arg(
+    type: str,
+    default: Any = REQUIRED,
+    *,
+    help: str,
+    at: int | str | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    choices: tuple[str, ...] = (),
+) -> Any:
+    """Declare an argument of a layer kind; see `Field`."""
+    return Field(type, default, help, at, minimum, maximum, choices)
+
+
+class Layer:
+    """Base of all layer kinds. Its attributes are its arguments, fixed once made.
+
+    Class attributes:
+        word: the word in a spec, and the file's name.
+        family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``,
+            ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams.
+        weighted: whether the layer counts towards depth.
+        arity: number of inputs; None for two or more.
+        absorbs_bias: whether it cancels a bias added right before it.
+        local: whether an output unit sees a bounded window of the input.
+    """
+
+    word: ClassVar[str] = ""
+    family: ClassVar[str] = "other"
+    weighted: ClassVar[bool] = False
+    arity: ClassVar[int | None] = 1
+    absorbs_bias: ClassVar[bool] = False
+    local: ClassVar[bool] = True
+    fields: ClassVar[dict[str, Field]] = {}
+
+    def __init_subclass__(cls) -> None:
+        """Collect the arguments that the class declares."""
+        cls.fields = dict(cls.fields)
+        for name, value in list(vars(cls).items()):
+            if isinstance(value, Field):
+                value.name = name
+                cls.fields[name] = value
+
+    def __init__(self, **values: Any) -> None:
+        own = self.__dict__
+        for name, field in self.fields.items():
+            own[name] = values[name] if name in values else field.default
+
+    def __eq__(self, other: object) -> bool:
+        return type(self) is type(other) and self.__dict__ == other.__dict__
+
+    def __hash__(self) -> int:
+        return hash((self.word, tuple(self.__dict__.items())))
+
+    def __repr__(self) -> str:
+        values = ", ".join(f"{k}={v!r}" for k, v in self.__dict__.items())
+        return f"{type(self).__name__}({values})"
+
+    def replace(self, **values: Any) -> Layer:
+        """Return a copy with some arguments changed."""
+        return type(self)(**{**self.__dict__, **values})
+
+    # ---- facets
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the output's shape.
+
+        Raises:
+            Mismatch: if the layer does not fit its inputs.
+        """
+        return inputs[0]
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return the layer's parameters and buffers, in `state_dict` order."""
+        return ()
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return multiply-accumulates for one sample; biases are not counted."""
+        return 0
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return what an output unit sees; only asked if `local`."""
+        return POINTWISE
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return what autograd keeps for the backward pass in training."""
+        return Saved()
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return the layer's form in torch."""
+        raise NotImplementedError(self.word)
+
+    def label(self) -> str:
+        """Return the text of the layer in a diagram or table."""
+        return self.word
+
+
+def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
+    """Return (channels, height, width), or refuse a vector.
+
+    Raises:
+        Mismatch: if the shape is not that of a feature map.
+    """
+    if len(inputs) != 3:
+        raise Mismatch(
+            f"{word} needs a feature map, and its input is a vector of {int(inputs[0])}",
+            label="the input has no height and width",
+            help="put it before `flatten` or `globalavgpool`",
+        )
+    return inputs  # type: ignore[return-value]
+
+
+def slide(
+    word: str,
+    size: int,
+    kernel: int,
+    stride: int,
+    pads: tuple[int, int],
+    dilation: int,
+    ceil: bool = False,
+) -> int:
+    """Return the output size of a sliding window along one axis.
+
+    Source: Dumoulin & Visin 2016, "A guide to convolution arithmetic", relation 6;
+    with `ceil`, torch's rule that the last window starts inside input or left pad.
+
+    Raises:
+        Mismatch: if the window is larger than the padded input.
+    """
+    reach = dilation * (kernel - 1) + 1
+    room = size + pads[0] + pads[1] - reach
+    if room < 0:
+        raise Mismatch(
+            f"{word}: a window of {reach} is larger than the padded input of "
+            f"{size + pads[0] + pads[1]}",
+            label=f"the input is {size} along this axis",
+            help="use a smaller kernel, more padding, or a larger input",
+            code="A0303",
+        )
+    if not ceil:
+        return room // stride + 1
+    out = -(-room // stride) + 1
+    return out - 1 if (out - 1) * stride >= size + pads[0] else out
+
+
+def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the padding that keeps the size at stride 1; 0 for an even kernel."""
+    return tuple(
+        d * (k // 2) if k % 2 else 0 for k, d in zip(kernel, dilation, strict=True)
+    )
+
+
+def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:
+    """Return the (name, value) of those whose value is not torch's default.
+
+    A value that a block's parameter decides is always written.
+    """
+    return tuple((n, v) for n, v, default in options if v != default or is_symbolic(v))
+
+
+def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, ...]:
+    """Return a weight and, if asked for, its bias."""
+    if bias:
+        return Tensor("weight", weight), Tensor("bias", (out_channels,))
+    return (Tensor("weight", weight),)
+
+
+def count(shape: Shape) -> int:
+    """Return the number of elements of a shape."""
+    product = 1
+    for n in shape:
+        product *= n
+    return product
+
+
+# ---- the registry: one file a kind, found by its name -----------------------
+
+_LOADED: dict[str, type[Layer]] = {}
+
+
+def kind(word: str) -> type[Layer] | None:
+    """Return the layer kind of a word, importing only its own file."""
+    found = _LOADED.get(word)
+    if found is None and word in words():
+        module = import_module(f"archdsl.ops.{word}")
+        found = next(
+            value
+            for value in vars(module).values()
+            if isinstance(value, type)
+            and issubclass(value, Layer)
+            and value.word == word
+        )
+        _LOADED[word] = found
+    return found
+
+
+def words() -> frozenset[str]:
+    """Return the words of all layer kinds."""
+    if not _WORDS:
+        folder = os.path.join(os.path.dirname(__file__), "ops")
+        names = (os.path.splitext(f) for f in os.listdir(folder))
+        _WORDS.update(n for n, end in names if end == ".py" and not n.startswith("_"))
+    return frozenset(_WORDS)
+
+
+_WORDS: set[str] = set()
+
+
+def all_kinds() -> list[type[Layer]]:
+    """Return every layer kind, by word."""
+    found = [kind(word) for word in sorted(words())]
+    return [k for k in found if k is not None]

@@ -1,0 +1,11 @@
+"""The sizes beyond which a spec is refused, before memory is touched."""
+
+from typing import Final
+
+MAX_FILE_BYTES: Final = 1 << 20
+MAX_IMPORTS: Final = 64
+MAX_DEPTH: Final = 64
+MAX_REPEAT: Final = 10_000
+MAX_LAYERS: Final = 100_000
+MAX_INTEGER: Final = 2**31 - 1
+MAX_LIST: Final = 10_000

@@ -1,0 +1,54 @@
+"""Average pooling to a given size."""
+
+from __future__ import annotations
+
+from ..layer import Layer, arg, need_map
+from ..values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+
+
+class AdaptiveAvgPool(Layer):
+    """Average pooling to a given output size, whatever the input's: `adaptiveavgpool 7x7`.
+
+    Output unit i averages inputs floor(i * n / m) to ceil((i + 1) * n / m) - 1
+    along an axis of n inputs and m outputs.
+    """
+
+    word = "adaptiveavgpool"
+    family = "pool"
+
+    size: tuple[int, int] = arg("window", at=0, minimum=1, help="output size, as 7x7")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (channels, *size)."""
+        channels, _, _ = need_map(inputs[0], self.word)
+        return (channels, *self.size)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the windows, where all are alike; see `Window.exact`."""
+        kernels, strides, exact = [], [], True
+        for n, m in zip(inputs[0][1:], output[1:], strict=True):
+            spans = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
+            kernel = max(end - begin for begin, end in spans)
+            stride = n // m if n >= m else 1
+            exact &= all(
+                s == (i * stride, i * stride + kernel) for i, s in enumerate(spans)
+            )
+            kernels.append(kernel)
+            strides.append(stride)
+        return Window(tuple(kernels), tuple(strides), exact=exact)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, unless the output is 1x1, which torch takes as a mean."""
+        return Saved(input=tuple(self.size) != (1, 1))
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.AdaptiveAvgPool2d`."""
+        return TorchForm(
+            TorchCall("nn.AdaptiveAvgPool2d", (self.size,)),
+            "F.adaptive_avg_pool2d({0})",
+            (("output_size", self.size),),
+        )
+
+    def label(self) -> str:
+        """Return `adaptiveavgpool 7x7`."""
+        return f"{self.word} {show_shape(self.size)}"

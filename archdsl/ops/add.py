@@ -1,0 +1,31 @@
+"""Sum of branches."""
+
+from __future__ import annotations
+
+from ..layer import Layer, Mismatch
+from ..values import Shape, TorchForm, show_shape
+
+
+class Add(Layer):
+    """Sum of branches of equal shape: `add { a | b }`."""
+
+    word = "add"
+    family = "merge"
+    arity = None
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the branches' common shape."""
+        for number, other in enumerate(inputs[1:], 2):
+            if other != inputs[0]:
+                raise Mismatch(
+                    f"add: branches 1 and {number} differ "
+                    f"({show_shape(inputs[0])} and {show_shape(other)})",
+                    label=f"branch {number} gives {show_shape(other)}",
+                    help="make the branches agree in channels and size",
+                    code="A0301",
+                )
+        return inputs[0]
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return the sum of the branches."""
+        return TorchForm(None, "{*+}")

@@ -1,0 +1,77 @@
+"""Average pooling."""
+
+from __future__ import annotations
+
+from ..layer import Layer, Mismatch, arg, given, need_map, slide
+from ..values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+
+
+class AvgPool(Layer):
+    """Average pooling over a sliding window: `avgpool 3x3 /2 pad=1`.
+
+    Without a stride, windows do not overlap. With `ceil`, a last window that
+    reaches beyond the padded input still counts.
+    `count_pad=false` leaves padding out of the averages.
+    """
+
+    word = "avgpool"
+    family = "pool"
+
+    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
+    stride: tuple[int, int] | None = arg(
+        "window",
+        None,
+        at="/",
+        minimum=1,
+        help="stride; the window's size when left out",
+    )
+    pad: tuple[int, int] = arg("window", (0, 0), minimum=0, help="padding on each side")
+    ceil: bool = arg("bool", False, help="round the output size up")
+    count_pad: bool = arg("bool", True, help="whether zeros of the padding count")
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """The stride in force, per axis."""
+        return self.kernel if self.stride is None else self.stride
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (channels, height', width')."""
+        channels, *sizes = need_map(inputs[0], self.word)
+        for pad, kernel in zip(self.pad, self.kernel, strict=True):
+            if 2 * pad > kernel:
+                raise Mismatch(
+                    f"avgpool: padding {pad} is more than half the window of {kernel}",
+                    label="torch refuses such padding",
+                    help=f"use pad={kernel // 2} or less",
+                )
+        spatial = (
+            slide("avgpool", n, k, s, (p, p), 1, self.ceil)
+            for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
+        )
+        return (channels, *spatial)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the pooling window."""
+        return Window(self.kernel, self.steps, self.pad)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input."""
+        return Saved(input=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.AvgPool2d`."""
+        kwargs = given(
+            ("kernel_size", self.kernel, None),
+            ("stride", self.steps, self.kernel),
+            ("padding", self.pad, (0, 0)),
+            ("ceil_mode", self.ceil, False),
+            ("count_include_pad", self.count_pad, True),
+        )
+        return TorchForm(
+            TorchCall("nn.AvgPool2d", (), kwargs), "F.avg_pool2d({0})", kwargs
+        )
+
+    def label(self) -> str:
+        """Return `avgpool 3x3 /2`."""
+        stride = self.steps[0] if len(set(self.steps)) == 1 else show_shape(self.steps)
+        return f"avgpool {show_shape(self.kernel)} /{stride}"

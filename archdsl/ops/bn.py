@@ -1,0 +1,50 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+from ..layer import Layer, arg, given
+from ..values import Saved, Shape, Tensor, TorchCall, TorchForm
+
+
+class BatchNorm(Layer):
+    """Batch normalisation over each channel: `bn`.
+
+    A convolution right before it in the same body loses its bias, which the
+    norm would cancel, unless it says `bias=true`.
+
+    Source: Ioffe & Szegedy 2015, algorithm 1.
+    """
+
+    word = "bn"
+    family = "norm"
+    absorbs_bias = True
+
+    eps: float = arg("float", 1e-5, minimum=0, help="added to the variance")
+    momentum: float = arg(
+        "float",
+        0.1,
+        minimum=0,
+        maximum=1,
+        help="weight of the new batch in running statistics",
+    )
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return weight, bias, running mean, running variance (each of C) and a counter."""
+        shape = (inputs[0][0],)
+        return (
+            Tensor("weight", shape),
+            Tensor("bias", shape),
+            Tensor("running_mean", shape, trainable=False),
+            Tensor("running_var", shape, trainable=False),
+            Tensor("num_batches_tracked", (), trainable=False, integer=True),
+        )
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, and mean and inverse deviation as 32-bit floats."""
+        return Saved(input=True, own_bytes=8 * inputs[0][0])
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""
+        name = "nn.BatchNorm2d" if len(output) == 3 else "nn.BatchNorm1d"
+        kwargs = given(("eps", self.eps, 1e-5), ("momentum", self.momentum, 0.1))
+        return TorchForm(TorchCall(name, (inputs[0][0],), kwargs))

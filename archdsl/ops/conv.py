@@ -1,0 +1,121 @@
+"""2-d convolution."""
+
+from __future__ import annotations
+
+from ..layer import (
+    Layer,
+    Mismatch,
+    arg,
+    conv_tensors,
+    count,
+    given,
+    need_map,
+    same_pad,
+    slide,
+)
+from ..values import Saved, Shape, Tensor, TorchCall, TorchForm, Window, show_shape
+
+
+class Conv(Layer):
+    """2-d convolution: `conv 3x3 64 /2`.
+
+    Without a width it keeps the channels of its input. Without `pad`, an odd
+    kernel is padded so that stride 1 keeps the size, and an even one is not
+    padded. Without `bias`, it has one unless a `bn` in the same body follows
+    it directly.
+
+    MACs: output elements x kernel area x input channels / groups.
+    """
+
+    word = "conv"
+    family = "conv"
+    weighted = True
+
+    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
+    width: int | None = arg(
+        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+    )
+    stride: tuple[int, int] = arg(
+        "window", (1, 1), at="/", minimum=1, help="stride, as /2"
+    )
+    pad: tuple[int, int] | None = arg(
+        "window", None, minimum=0, help="zeros on each side"
+    )
+    dilation: tuple[int, int] = arg(
+        "window", (1, 1), minimum=1, help="distance between taps"
+    )
+    groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
+    bias: bool | None = arg("bool", None, help="whether a bias is added")
+
+    @property
+    def padding(self) -> tuple[int, int]:
+        """The padding in force, per axis."""
+        pads = (
+            self.pad if self.pad is not None else same_pad(self.kernel, self.dilation)
+        )
+        return pads[0], pads[1]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (width, height', width')."""
+        channels, *sizes = need_map(inputs[0], self.word)
+        width = channels if self.width is None else self.width
+        for name, value in (("input", channels), ("output", width)):
+            if value % self.groups:
+                raise Mismatch(
+                    f"conv: {value} {name} channels do not divide into {self.groups} groups",
+                    label=f"the input is {show_shape(inputs[0])}",
+                    help="groups must divide both the input and the output channels",
+                    code="A0304",
+                )
+        spatial = (
+            slide("conv", n, k, s, (p, p), d)
+            for n, k, s, p, d in zip(
+                sizes,
+                self.kernel,
+                self.stride,
+                self.padding,
+                self.dilation,
+                strict=True,
+            )
+        )
+        return (width, *spatial)
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return weight (out, in / groups, kh, kw) and bias (out)."""
+        channels = inputs[0][0]
+        width = channels if self.width is None else self.width
+        weight = (width, channels // self.groups, *self.kernel)
+        return conv_tensors(weight, self.bias is not False, width)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return output elements x kernel area x input channels / groups."""
+        return count(output) * count(self.kernel) * (inputs[0][0] // self.groups)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the kernel's window."""
+        return Window(self.kernel, self.stride, self.padding, self.dilation)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, for the weight's gradient."""
+        return Saved(input=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.Conv2d`."""
+        kwargs = given(
+            ("kernel_size", self.kernel, None),
+            ("stride", self.stride, (1, 1)),
+            ("padding", self.padding, (0, 0)),
+            ("dilation", self.dilation, (1, 1)),
+            ("groups", self.groups, 1),
+            ("bias", self.bias is not False, True),
+        )
+        return TorchForm(TorchCall("nn.Conv2d", (inputs[0][0], output[0]), kwargs))
+
+    def label(self) -> str:
+        """Return `conv 3x3, 64 /2`."""
+        text = f"conv {show_shape(self.kernel)}"
+        if self.width is not None:
+            text += f" {self.width}"
+        if self.stride != (1, 1):
+            text += f" /{show_shape(self.stride) if len(set(self.stride)) > 1 else self.stride[0]}"
+        return text

@@ -1,0 +1,94 @@
+"""Transposed 2-d convolution."""
+
+from __future__ import annotations
+
+from ..layer import Layer, Mismatch, arg, conv_tensors, count, given, need_map
+from ..values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+
+
+class ConvTranspose(Layer):
+    """Transposed 2-d convolution, which enlarges: `convtranspose 2x2 64 /2`.
+
+    MACs: input elements x kernel area x output channels / groups.
+
+    Source: Dumoulin & Visin 2016, section 4.
+    """
+
+    word = "convtranspose"
+    family = "conv"
+    weighted = True
+
+    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
+    width: int | None = arg(
+        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+    )
+    stride: tuple[int, int] = arg(
+        "window", (1, 1), at="/", minimum=1, help="enlargement"
+    )
+    pad: tuple[int, int] = arg(
+        "window", (0, 0), minimum=0, help="rows cut from each side"
+    )
+    out_pad: tuple[int, int] = arg(
+        "window", (0, 0), minimum=0, help="rows added at the end"
+    )
+    groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
+    bias: bool | None = arg("bool", None, help="whether a bias is added")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (width, height', width')."""
+        channels, *sizes = need_map(inputs[0], self.word)
+        width = channels if self.width is None else self.width
+        if channels % self.groups or width % self.groups:
+            raise Mismatch(
+                f"convtranspose: {channels} and {width} channels do not divide into "
+                f"{self.groups} groups",
+                help="groups must divide both the input and the output channels",
+                code="A0304",
+            )
+        spatial = [
+            (n - 1) * s - 2 * p + k + extra
+            for n, k, s, p, extra in zip(
+                sizes, self.kernel, self.stride, self.pad, self.out_pad, strict=True
+            )
+        ]
+        if min(spatial) < 1:
+            raise Mismatch(
+                "convtranspose: the padding cuts the whole output", code="A0303"
+            )
+        if any(e >= s for e, s in zip(self.out_pad, self.stride, strict=True) if e):
+            raise Mismatch("convtranspose: out_pad must be smaller than the stride")
+        return (width, *spatial)
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return weight (in, out / groups, kh, kw) and bias (out)."""
+        channels = inputs[0][0]
+        width = channels if self.width is None else self.width
+        weight = (channels, width // self.groups, *self.kernel)
+        return conv_tensors(weight, self.bias is not False, width)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return input elements x kernel area x output channels / groups."""
+        return count(inputs[0]) * count(self.kernel) * (output[0] // self.groups)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return a bound: the input units whose kernels reach one output unit."""
+        taps = tuple(-(-k // s) for k, s in zip(self.kernel, self.stride, strict=True))
+        return Window(taps, up=self.stride, exact=False)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, for the weight's gradient."""
+        return Saved(input=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.ConvTranspose2d`."""
+        kwargs = given(
+            ("kernel_size", self.kernel, None),
+            ("stride", self.stride, (1, 1)),
+            ("padding", self.pad, (0, 0)),
+            ("output_padding", self.out_pad, (0, 0)),
+            ("groups", self.groups, 1),
+            ("bias", self.bias is not False, True),
+        )
+        return TorchForm(
+            TorchCall("nn.ConvTranspose2d", (inputs[0][0], output[0]), kwargs)
+        )

@@ -1,0 +1,32 @@
+"""Dropout."""
+
+from __future__ import annotations
+
+from ..layer import Layer, arg, count
+from ..values import Saved, Shape, TorchCall, TorchForm
+
+
+class Dropout(Layer):
+    """Zero each element with probability p while training: `dropout 0.5`.
+
+    Source: Srivastava et al. 2014, section 4.
+    """
+
+    word = "dropout"
+    family = "dropout"
+
+    p: float = arg(
+        "float", 0.5, at=0, minimum=0, maximum=1, help="probability of a zero"
+    )
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the mask."""
+        return Saved(own_elements=count(output)) if self.p > 0 else Saved()
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.Dropout`; its mode makes it a module everywhere."""
+        return TorchForm(TorchCall("nn.Dropout", (self.p,)))
+
+    def label(self) -> str:
+        """Return `dropout 0.5`."""
+        return f"dropout {float(self.p):g}"

@@ -1,0 +1,45 @@
+"""Local response normalisation."""
+
+from __future__ import annotations
+
+from ..layer import Layer, arg, given, need_map
+from ..values import Saved, Shape, TorchCall, TorchForm
+
+
+class LocalResponseNorm(Layer):
+    """Local response normalisation across channels: `lrn 5`.
+
+    `alpha` is divided by the window size, as in torch and Caffe.
+
+    Source: Krizhevsky et al. 2012, section 3.3.
+    """
+
+    word = "lrn"
+    family = "norm"
+
+    size: int = arg("int", 5, at=0, minimum=1, help="channels in the window")
+    alpha: float = arg("float", 1e-4, help="scale of the squares")
+    beta: float = arg("float", 0.75, help="exponent")
+    k: float = arg("float", 1.0, help="added before the exponent")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        return need_map(inputs[0], self.word)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return what torch's composition of pool, power and division keeps."""
+        elements = inputs[0][0] * inputs[0][1] * inputs[0][2]
+        # The padded squares, the scaled sum before the power, and the divisor.
+        padded = (inputs[0][0] + self.size - 1) * inputs[0][1] * inputs[0][2]
+        return Saved(input=True, own_elements=padded + 2 * elements)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.LocalResponseNorm`."""
+        kwargs = given(
+            ("alpha", self.alpha, 1e-4), ("beta", self.beta, 0.75), ("k", self.k, 1.0)
+        )
+        return TorchForm(
+            TorchCall("nn.LocalResponseNorm", (self.size,), kwargs),
+            "F.local_response_norm({0})",
+            (("size", self.size), *kwargs),
+        )

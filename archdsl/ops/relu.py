@@ -1,0 +1,24 @@
+"""Rectified linear unit."""
+
+from __future__ import annotations
+
+from ..layer import Layer
+from ..values import Saved, Shape, TorchCall, TorchForm
+
+
+class ReLU(Layer):
+    """Rectified linear unit, max(x, 0): `relu`.
+
+    Source: Nair & Hinton 2010, section 2.
+    """
+
+    word = "relu"
+    family = "activation"
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the output."""
+        return Saved(output=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.ReLU`."""
+        return TorchForm(TorchCall("nn.ReLU"), "F.relu({0})", inplace=True)

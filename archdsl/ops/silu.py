@@ -1,0 +1,24 @@
+"""Sigmoid linear unit."""
+
+from __future__ import annotations
+
+from ..layer import Layer
+from ..values import Saved, Shape, TorchCall, TorchForm
+
+
+class SiLU(Layer):
+    """Sigmoid linear unit, x * sigmoid(x), also known as swish: `silu`.
+
+    Source: Ramachandran et al. 2017, section 2.
+    """
+
+    word = "silu"
+    family = "activation"
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input."""
+        return Saved(input=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.SiLU`."""
+        return TorchForm(TorchCall("nn.SiLU"), "F.silu({0})")

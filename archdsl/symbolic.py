@@ -1,0 +1,269 @@
+"""Numbers that remember how they were computed.
+
+When a network is elaborated for code generation, the parameters of a block are
+`Sym` integers: they compute like ints, so every shape rule works on them
+unchanged, and they carry the expression by which the emitted constructor
+computes the same number. Expressions are kept as integer polynomials over
+names and opaque terms, so that equal ones print alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+Monomial = tuple["Atom", ...]
+
+
+class Atom:
+    """A name, or a term that a polynomial cannot hold, such as ``c // 2``."""
+
+    __slots__ = ("args", "op")
+
+    def __init__(self, op: str, args: tuple[Any, ...] = ()) -> None:
+        self.op = op
+        self.args = args
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Atom) and self.op == other.op and self.args == other.args
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.op, self.args))
+
+    def names(self) -> set[str]:
+        """Return the parameter names the term reads."""
+        if not self.args:
+            return {self.op}
+        return set().union(
+            *(a.names() for a in self.args if isinstance(a, Poly | Atom))
+        )
+
+    def substitute(self, bindings: Mapping[str, Poly]) -> Poly:
+        """Return the term with names replaced."""
+        if not self.args:
+            return bindings.get(self.op, Poly.atom(self))
+        args = tuple(a.substitute(bindings) for a in self.args)
+        return combine(self.op, args)
+
+    def render(self) -> tuple[str, int]:
+        """Return text and precedence: 3 an atom, 2 a product, 1 a sum."""
+        if not self.args:
+            return self.op, 3
+        if self.op in ("//", "%"):
+            left, right = self.args
+            return f"{left.text(2)} {self.op} {right.text(3)}", 2
+        if self.op == "[]":
+            return f"{self.args[0].text(3)}[{self.args[1].text(0)}]", 3
+        return f"{self.op}({', '.join(a.text(0) for a in self.args)})", 3
+
+
+class Poly:
+    """An integer polynomial over atoms, in the order its terms first appeared."""
+
+    __slots__ = ("terms",)
+
+    def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
+        self.terms = terms
+
+    @classmethod
+    def constant(cls, value: int) -> Poly:
+        """Return the polynomial of a plain number."""
+        return cls((((), int(value)),) if value else ())
+
+    @classmethod
+    def atom(cls, atom: Atom) -> Poly:
+        """Return the polynomial of one atom."""
+        return cls((((atom,), 1),))
+
+    @classmethod
+    def name(cls, name: str) -> Poly:
+        """Return the polynomial of one name."""
+        return cls.atom(Atom(name))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Poly) and dict(self.terms) == dict(other.terms)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self.terms))
+
+    def __add__(self, other: Poly) -> Poly:
+        total = dict(self.terms)
+        for monomial, factor in other.terms:
+            total[monomial] = total.get(monomial, 0) + factor
+        return Poly(tuple((m, f) for m, f in total.items() if f))
+
+    def __neg__(self) -> Poly:
+        return Poly(tuple((m, -f) for m, f in self.terms))
+
+    def __sub__(self, other: Poly) -> Poly:
+        return self + -other
+
+    def __mul__(self, other: Poly) -> Poly:
+        total: dict[Monomial, int] = {}
+        for left, f in self.terms:
+            for right, g in other.terms:
+                key = _product(left, right)
+                total[key] = total.get(key, 0) + f * g
+        return Poly(tuple((m, f) for m, f in total.items() if f))
+
+    @property
+    def number(self) -> int | None:
+        """The value, if the polynomial is constant."""
+        if not self.terms:
+            return 0
+        (monomial, factor), *rest = self.terms
+        return factor if not rest and not monomial else None
+
+    def names(self) -> set[str]:
+        """Return the parameter names the expression reads."""
+        return set().union(*(a.names() for m, _ in self.terms for a in m))
+
+    def substitute(self, bindings: Mapping[str, Poly]) -> Poly:
+        """Return the expression with names replaced by other expressions."""
+        total = Poly(())
+        for monomial, factor in self.terms:
+            product = Poly.constant(factor)
+            for atom in monomial:
+                product = product * atom.substitute(bindings)
+            total = total + product
+        return total
+
+    def text(self, precedence: int = 0) -> str:
+        """Return Python text, in parentheses if it binds looser than asked."""
+        parts = [_render_term(m, abs(f)) for m, f in self.terms]
+        if not parts:
+            return "0"
+        if len(parts) == 1 and self.terms[0][1] > 0:
+            text, own = parts[0]
+        else:
+            text, own = "", 1
+            # A positive term first: "2 * a - b" reads better than "-b + 2 * a".
+            order = sorted(range(len(parts)), key=lambda i: self.terms[i][1] < 0)
+            for place, i in enumerate(order):
+                sign = "-" if self.terms[i][1] < 0 else ("+" if place else "")
+                text += f" {sign} {parts[i][0]}" if place else sign + parts[i][0]
+        return f"({text})" if own < precedence else text
+
+    def __repr__(self) -> str:
+        return self.text()
+
+
+def _product(left: Monomial, right: Monomial) -> Monomial:
+    if not left or not right:
+        return left or right
+    return tuple(sorted(left + right, key=lambda a: a.render()[0]))
+
+
+def _render_term(monomial: Monomial, factor: int) -> tuple[str, int]:
+    parts = [a.render() for a in monomial]
+    if not parts:
+        return str(factor), 3
+    if factor == 1 and len(parts) == 1:
+        return parts[0]
+    texts = [t if p > 2 else f"({t})" for t, p in parts]
+    if factor != 1:
+        texts.insert(0, str(factor))
+    return " * ".join(texts), 2
+
+
+def combine(op: str, args: tuple[Poly, ...]) -> Poly:
+    """Return ``args`` joined by an operator polynomials do not have."""
+    numbers = [a.number for a in args]
+    if all(n is not None for n in numbers) and op in _FOLD:
+        return Poly.constant(_FOLD[op](*numbers))
+    if op == "//" and numbers[1] == 1:
+        return args[0]
+    if op == "//" and numbers[1]:
+        divisor = numbers[1]
+        if all(f % divisor == 0 for _, f in args[0].terms):
+            return Poly(tuple((m, f // divisor) for m, f in args[0].terms))
+    return Poly.atom(Atom(op, args))
+
+
+_FOLD: dict[str, Callable[..., int]] = {
+    "//": lambda a, b: a // b,
+    "%": lambda a, b: a % b,
+    "min": min,
+    "max": max,
+}
+
+
+class Sym(int):
+    """An int with the expression it came from."""
+
+    poly: Poly
+
+    def __new__(cls, value: int, poly: Poly) -> Sym:
+        """Make the number `value`, computed by `poly`."""
+        self = super().__new__(cls, value)
+        self.poly = poly
+        return self
+
+    def __add__(self, other: int) -> int:
+        return _join(self, other, lambda a, b: a + b, int(self) + int(other))
+
+    __radd__ = __add__
+
+    def __mul__(self, other: int) -> int:
+        if not isinstance(other, int):
+            return NotImplemented
+        return _join(self, other, lambda a, b: a * b, int(self) * int(other))
+
+    __rmul__ = __mul__
+
+    def __sub__(self, other: int) -> int:
+        return _join(self, other, lambda a, b: a - b, int(self) - int(other))
+
+    def __rsub__(self, other: int) -> int:
+        return _join(other, self, lambda a, b: a - b, int(other) - int(self))
+
+    def __floordiv__(self, other: int) -> int:
+        return _join(
+            self, other, lambda a, b: combine("//", (a, b)), int(self) // int(other)
+        )
+
+    def __rfloordiv__(self, other: int) -> int:
+        return _join(
+            other, self, lambda a, b: combine("//", (a, b)), int(other) // int(self)
+        )
+
+    def __neg__(self) -> int:
+        return simplify(-int(self), -self.poly)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return int, (int(self),)
+
+
+def _join(left: int, right: int, op: Callable[[Poly, Poly], Poly], value: int) -> int:
+    return simplify(value, op(poly_of(left), poly_of(right)))
+
+
+def simplify(value: int, poly: Poly) -> int:
+    """Return a plain int where the expression is constant, else a `Sym`."""
+    return value if poly.number is not None else Sym(value, poly)
+
+
+def poly_of(value: int) -> Poly:
+    """Return the expression of any integer."""
+    return value.poly if isinstance(value, Sym) else Poly.constant(value)
+
+
+class SymFloat(float):
+    """A float that stands for a parameter."""
+
+    name: str
+
+    def __new__(cls, value: float, name: str) -> SymFloat:
+        """Make the number `value`, given by the parameter `name`."""
+        self = super().__new__(cls, value)
+        self.name = name
+        return self
+
+
+def is_symbolic(value: Any) -> bool:
+    """Return whether a value, or a part of a tuple, depends on a parameter."""
+    if isinstance(value, tuple):
+        return any(isinstance(v, Sym | SymFloat) for v in value)
+    return isinstance(value, Sym | SymFloat)

@@ -1,0 +1,122 @@
+"""Small frozen values that every stage shares: shapes, windows, code.
+
+A shape is a tuple of ints without the batch: `(channels, height, width)` for a
+feature map, `(features,)` for a vector.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+Shape = tuple[int, ...]
+
+
+def show_shape(shape: Shape) -> str:
+    """Return ``64x112x112``."""
+    return "x".join(str(int(n)) for n in shape)
+
+
+class Dims(tuple[int, ...]):
+    """Sizes written with x in a spec, such as 3x3."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return show_shape(self)
+
+
+class Tensor(NamedTuple):
+    """A parameter or buffer that a layer owns.
+
+    Attributes:
+        name: the last part of its `state_dict` key.
+        shape: its sizes.
+        trainable: False for buffers, which are not parameters.
+        integer: True for counters, stored as 64-bit integers.
+    """
+
+    name: str
+    shape: Shape
+    trainable: bool = True
+    integer: bool = False
+
+    @property
+    def count(self) -> int:
+        """Number of elements."""
+        product = 1
+        for n in self.shape:
+            product *= n
+        return product
+
+
+class Window(NamedTuple):
+    """What one output unit sees of the input, along each spatial axis.
+
+    Attributes:
+        kernel: taps per axis.
+        stride: input steps per output step.
+        pad: zeros before the first input unit.
+        dilation: distance between taps.
+        up: output steps per input step, for layers that enlarge.
+        exact: False where this only bounds what the units see.
+    """
+
+    kernel: tuple[int, ...] = (1, 1)
+    stride: tuple[int, ...] = (1, 1)
+    pad: tuple[int, ...] = (0, 0)
+    dilation: tuple[int, ...] = (1, 1)
+    up: tuple[int, ...] = (1, 1)
+    exact: bool = True
+
+
+POINTWISE = Window()
+
+
+class Saved(NamedTuple):
+    """What autograd keeps of a layer until its backward pass.
+
+    Attributes:
+        input: the layer's input is kept.
+        output: the layer's output is kept.
+        own_elements: further elements of the computing dtype.
+        own_bytes: further bytes, whatever the dtype (indices, masks).
+    """
+
+    input: bool = False
+    output: bool = False
+    own_elements: int = 0
+    own_bytes: int = 0
+
+
+class TorchCall(NamedTuple):
+    """A call as it stands in emitted code: values only, rendered later.
+
+    Attributes:
+        name: dotted name of a torch callable, from a declared layer kind.
+        args: positional values.
+        kwargs: named values in the order they are to be written.
+    """
+
+    name: str
+    args: tuple[Any, ...] = ()
+    kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+class TorchForm(NamedTuple):
+    """How a layer is written in torch.
+
+    Attributes:
+        module: constructor of an equivalent module.
+        function: the same as a function of its inputs, or None where it needs a
+            module. `{0}` stands for the first input, `{*,}` for all of them
+            separated by commas, and `{*+}` for all of them joined by ``+``.
+        kwargs: arguments that follow the first input in `function`.
+        inplace: whether `inplace=True` may be added.
+        then: modules that the module form needs after `module`.
+    """
+
+    module: TorchCall | None
+    function: str | None = None
+    kwargs: tuple[tuple[str, Any], ...] = ()
+    inplace: bool = False
+    then: tuple[TorchCall, ...] = ()
