@@ -1,0 +1,241 @@
+"""Files and what they import, without leaving the spec's folder."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
+from ..limits import MAX_FILE_BYTES, MAX_IMPORTS
+from ..resources import specs_dir
+from ..source import Source, Span
+from . import tree as t
+from .parser import parse
+
+LANGUAGE_VERSION = "1"
+
+
+class Module:
+    """One file with the definitions visible in it.
+
+    Attributes:
+        file: its syntax tree.
+        path: where it was read, None for text that came from elsewhere.
+        own: the definitions it makes, by name.
+        imported: the definitions it imports, by name.
+    """
+
+    def __init__(self, file: t.File, path: Path | None) -> None:
+        self.file = file
+        self.path = path
+        self.own: dict[str, t.Definition] = {}
+        self.imported: dict[str, tuple[t.Definition, Module]] = {}
+
+    def find(self, name: str) -> tuple[t.Definition, Module] | None:
+        """Return the block or network of a name, with the file it stands in."""
+        if name in self.own:
+            return self.own[name], self
+        return self.imported.get(name)
+
+    def names(self) -> list[str]:
+        """Return the names of all definitions visible here."""
+        return [*self.own, *self.imported]
+
+
+def read_source(path: Path, shown: str | None = None) -> Source:
+    """Read a file as UTF-8.
+
+    Raises:
+        SpecError: if it cannot be read, is too large, or is not text.
+    """
+    shown = shown or str(path)
+    try:
+        size = os.stat(path).st_size
+        if os.path.isdir(path):
+            raise SpecError([Diagnostic("A0501", f"{shown} is a folder, not a spec")])
+        if size > MAX_FILE_BYTES:
+            raise too_large(shown)
+        with open(path, "rb") as handle:
+            data = handle.read(MAX_FILE_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or "it cannot be read"
+        raise SpecError([Diagnostic("A0501", f"{shown}: {reason.lower()}")]) from None
+    return decode(shown, data)
+
+
+def decode(shown: str, data: bytes) -> Source:
+    """Return the text of a spec's bytes.
+
+    Raises:
+        SpecError: if they are too many, or not UTF-8.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        raise too_large(shown)
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        message = f"{shown} is not UTF-8 text (byte {error.start}, line {line})"
+        raise SpecError([Diagnostic("A0005", message, help="save it as UTF-8")]) from None
+    return Source(shown, text)
+
+
+def too_large(shown: str) -> SpecError:
+    """Return the refusal of a file beyond the limit."""
+    message = f"{shown} is larger than {MAX_FILE_BYTES:,} bytes"
+    return SpecError([Diagnostic("A0901", message)])
+
+
+class Loader:
+    """Loads one spec and, once each, the files it imports."""
+
+    def __init__(self, root: Path | None) -> None:
+        self.root = root.resolve() if root else None
+        self.errors = Diagnostics()
+        self._modules: dict[Path, Module] = {}
+        self._loading: list[Path] = []
+
+    def load(self, source: Source, path: Path | None) -> Module:
+        """Parse a source and everything it imports.
+
+        Raises:
+            SpecError: with all that is wrong with the files' outer structure.
+        """
+        module = self._module(source, path)
+        self.errors.raise_if_any()
+        return module
+
+    def _module(self, source: Source, path: Path | None) -> Module:
+        file = parse(source)
+        module = Module(file, path)
+        if path:
+            self._modules[path] = module
+            self._loading.append(path)
+        self._check_version(file)
+        for definition in file.definitions():
+            if definition.name in module.own:
+                first = module.own[definition.name].span.line
+                self._error(
+                    "A0101",
+                    f"`{definition.name}` is defined twice",
+                    definition.span,
+                    label=f"first defined on line {first}",
+                )
+            module.own[definition.name] = definition
+        for item in file.items:
+            if isinstance(item, t.Import):
+                self._import(module, item)
+        if path:
+            self._loading.pop()
+        return module
+
+    def _check_version(self, file: t.File) -> None:
+        first = file.items[0] if file.items else None
+        for item in file.items[1:]:
+            if isinstance(item, t.Version):
+                self._error("A0007", "the version stands once, on the first line", item.span)
+        if not isinstance(first, t.Version):
+            at = Span(file.source, 0, max(1, len(file.source.line(1))))
+            self._error(
+                "A0007",
+                "the first line must name the language version",
+                at,
+                help=f"write `arch {LANGUAGE_VERSION}` before everything else",
+            )
+        elif first.number != LANGUAGE_VERSION:
+            self._error(
+                "A0007",
+                f"language version {first.number} is unknown",
+                first.span,
+                help=f"this archdsl reads `arch {LANGUAGE_VERSION}`",
+            )
+
+    def _import(self, module: Module, item: t.Import) -> None:
+        target = self._target(module, item)
+        if target is None:
+            return
+        found = self._modules.get(target)
+        if found is None:
+            if len(self._modules) > MAX_IMPORTS:
+                message = f"more than {MAX_IMPORTS} files are imported"
+                raise SpecError([Diagnostic("A0905", message, item.span)])
+            found = self._module(read_source(target, self._shown(target)), target)
+        for name, span in item.names:
+            known = found.own.get(name)
+            if known is None or known.is_network:
+                self._error(
+                    "A0504",
+                    f"{item.origin} has no block `{name}`",
+                    span,
+                    help=did_you_mean(name, [d.name for d in found.own.values()]),
+                )
+            elif name in module.own or name in module.imported:
+                self._error("A0101", f"`{name}` is defined twice", span)
+            else:
+                module.imported[name] = known, found
+
+    def _shown(self, path: Path) -> str:
+        try:
+            return os.path.relpath(path)
+        except ValueError:
+            return str(path)
+
+    def _target(self, module: Module, item: t.Import) -> Path | None:
+        """Return the file an import names, or None after saying what is wrong."""
+        if not item.is_path:
+            path = specs_dir() / "std" / f"{item.origin}.arch"
+            if path.is_file():
+                return path
+            known = [p.stem for p in (specs_dir() / "std").glob("*.arch")]
+            self._error(
+                "A0501",
+                f"there is no library `{item.origin}`",
+                item.origin_span,
+                help=did_you_mean(item.origin, known)
+                or f'the libraries are {", ".join(sorted(known))}; a file stands in quotes',
+            )
+            return None
+        if module.path is None or self.root is None:
+            self._error(
+                "A0502", "a spec that is not a file cannot import files", item.origin_span
+            )
+            return None
+        path = (module.path.parent / item.origin).resolve()
+        if not path.is_relative_to(self.root) or os.path.isabs(item.origin):
+            self._error(
+                "A0502",
+                f'"{item.origin}" lies outside the spec\'s folder',
+                item.origin_span,
+                help="imports stay in the spec's folder and below",
+            )
+        elif path in self._loading:
+            chain = " -> ".join(p.name for p in [*self._loading, path])
+            self._error("A0503", "the imports form a circle", item.origin_span, label=chain)
+        elif not path.is_file():
+            self._error("A0501", f'"{item.origin}" does not exist', item.origin_span)
+        else:
+            return path
+        return None
+
+    def _error(
+        self, code: str, message: str, span: Span, label: str = "", help: str | None = None
+    ) -> None:
+        self.errors.add(Diagnostic(code, message, span, label=label, help=help))
+
+
+def load_file(path: Path) -> Module:
+    """Load a spec from a file; its imports stay in its folder."""
+    source = read_source(path)
+    path = path.resolve()
+    return Loader(path.parent).load(source, path)
+
+
+def load_text(text: str, name: str = "<text>") -> Module:
+    """Load a spec from text; it can import the library, but no files."""
+    return Loader(None).load(Source(name, text), None)
+
+
+def load_prelude() -> Module:
+    """Load the library whose blocks need no import."""
+    path = specs_dir() / "std" / "prelude.arch"
+    return Loader(path.parent).load(read_source(path, "std/prelude.arch"), path)
