@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from lark import Token, Transformer
 from lark.visitors import v_args
 
-from ..source import Source, Span
-from . import tree as t
+from archdsl.diagnostics import Diagnostic
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+
+
+class _Angle(NamedTuple):
+    args: list[t.Arg]
+    span: Span
+
+
+class _Element(NamedTuple):
+    step: t.Step
+    span: Span  # with the label, the body, the repeat and the guard
 
 
 @v_args(inline=True)
@@ -19,6 +30,7 @@ class Build(Transformer[Token, t.File]):
         super().__init__(visit_tokens=False)
         self.source = Source("", "")
         self.expressions: Any = None  # parses the expressions inside labels
+        self.errors: list[Diagnostic] = []
 
     def _span(self, first: Any, last: Any = None) -> Span:
         last = first if last is None else last
@@ -27,11 +39,27 @@ class Build(Transformer[Token, t.File]):
     # ---- file
 
     def start(self, *items: t.Item) -> t.File:
-        return t.File(self.source, list(items))
+        kept: list[t.Item] = []
+        for item in items:
+            if isinstance(item, t.Expect):
+                self._claim(kept[-1] if kept else None, item)
+            else:
+                kept.append(item)
+        return t.File(self.source, kept)
 
-    def version(self, number: Token) -> t.Version:
-        start = self.source.text.rfind("arch", 0, number.start_pos)
-        return t.Version(str(number), Span(self.source, start, _end(number)))
+    def _claim(self, above: t.Item | None, expect: t.Expect) -> None:
+        """Give the claims on a line of their own to the preset above."""
+        if not isinstance(above, t.Preset):
+            message = "`expect` stands in a network or below a preset"
+            self.errors.append(Diagnostic("A0001", message, expect.span))
+        elif above.expect is None:
+            above.expect = expect
+        else:
+            above.expect.items += expect.items
+            above.expect.span = above.expect.span.to(expect.span)
+
+    def version(self, word: Token, number: Token) -> t.Version:
+        return t.Version(str(number), self._span(word, number))
 
     @v_args(inline=False)
     def import_(self, parts: list[Token]) -> t.Import:
@@ -46,34 +74,54 @@ class Build(Transformer[Token, t.File]):
         )
 
     def block(
-        self, name: Token, params: list[t.Param] | None, body: t.Body
+        self,
+        word: Token,
+        name: Token,
+        params: list[t.Param] | None,
+        seq: Token | None,
+        body: t.Body,
     ) -> t.Definition:
-        return t.Definition(str(name), params or [], body, self._span(name), False)
+        return t.Definition(
+            str(name),
+            params or [],
+            body,
+            self._span(name),
+            is_network=False,
+            indexed=seq is not None,
+            doc=_comment_above(self.source.text, _start(word)),
+        )
 
     def network(
-        self, name: Token, params: list[t.Param] | None, body: t.Body
+        self, word: Token, name: Token, params: list[t.Param] | None, body: t.Body
     ) -> t.Definition:
-        return t.Definition(str(name), params or [], body, self._span(name), True)
+        return t.Definition(
+            str(name),
+            params or [],
+            body,
+            self._span(name),
+            is_network=True,
+            doc=_comment_above(self.source.text, _start(word)),
+        )
 
     def preset(
         self,
         default: Token | None,
         name: Token,
         network: Token,
-        angle: list[t.Arg] | None,
+        angle: _Angle | None,
         expect: t.Expect | None,
     ) -> t.Preset:
         return t.Preset(
             str(name),
             str(network),
             self._span(network),
-            angle or [],
+            angle.args if angle else [],
             expect,
             default is not None,
             self._span(name),
         )
 
-    def params(self, *params: t.Param | None) -> list[t.Param]:
+    def params(self, opened: Token, *params: t.Param | None) -> list[t.Param]:
         return [p for p in params if p is not None]
 
     def param(
@@ -85,8 +133,15 @@ class Build(Transformer[Token, t.File]):
 
     # ---- statements
 
-    def body(self, *branches: t.Branch) -> t.Body:
-        return t.Body(list(branches), branches[0].span.to(branches[-1].span))
+    @v_args(inline=False)
+    def body(self, parts: list[Any]) -> t.Body:
+        opened, *branches, closed = parts
+        at = _end(opened)
+        for branch in branches:
+            if not branch.statements:  # an empty branch stands after the bracket or |
+                branch.span = Span(self.source, at, at)
+            at = branch.span.end
+        return t.Body(branches, self._span(opened, closed))
 
     def branch(self, *statements: t.Statement | None) -> t.Branch:
         kept = [s for s in statements if s is not None]
@@ -129,19 +184,20 @@ class Build(Transformer[Token, t.File]):
 
     @v_args(inline=False)
     def init(self, parts: list[Any]) -> t.Init:
-        kind, rest = parts[0], parts[1:]
+        word, kind, *rest = parts
         settings = [
             t.Arg(str(n), v, self._span(n, v))
             for n, v in zip(rest[::2], rest[1::2], strict=True)
         ]
-        return t.Init(str(kind), settings, self._span(kind))
+        return t.Init(str(kind), settings, self._span(word, rest[-1]))
 
     # ---- chains
 
     @v_args(inline=False)
     def chain(self, parts: list[Any]) -> t.Chain:
-        steps = [p for p in parts if isinstance(p, t.Step)]
-        return t.Chain(steps, steps[0].span.to(steps[-1].span))
+        elements = [p for p in parts if isinstance(p, _Element)]
+        span = elements[0].span.to(elements[-1].span)
+        return t.Chain([e.step for e in elements], span)
 
     def element(
         self,
@@ -149,9 +205,12 @@ class Build(Transformer[Token, t.File]):
         core: t.Step,
         repeat: t.Expr | None,
         guard: t.Expr | None,
-    ) -> t.Step:
+    ) -> _Element:
         core.label, core.repeat, core.guard = label, repeat, guard
-        return core
+        body = core.body if isinstance(core, t.Call) else None
+        return _Element(
+            core, self._span(label or core, guard or repeat or body or core)
+        )
 
     def label(self, token: Token) -> t.Label:
         return self._label(token, token.start_pos or 0)
@@ -183,17 +242,20 @@ class Build(Transformer[Token, t.File]):
     def guard(self, test: t.Expr) -> t.Expr:
         return test
 
-    def repeat(self, count: Token, expr: t.Expr | None = None) -> t.Expr:
+    def repeat(
+        self, count: Token, expr: t.Expr | None = None, close: Token | None = None
+    ) -> t.Expr:
         if expr is not None:
+            expr.span = self._span(count, close)
             return expr
         return t.Literal(self._span(count), _integer(count[1:]), count[1:])
 
     @v_args(inline=False)
     def call(self, parts: list[Any]) -> t.Call:
         word, angle, *args, body = parts
-        last = body or (args[-1] if args else (angle[-1] if angle else word))
-        span = self._span(word, word if last is body else last)
-        return t.Call(span, str(word), angle, args, body)
+        last = args[-1] if args else angle or word
+        args_in_angle = angle.args if angle else None
+        return t.Call(self._span(word, last), str(word), args_in_angle, args, body)
 
     def group(self, body: t.Body) -> t.Group:
         return t.Group(body.span, body)
@@ -202,8 +264,10 @@ class Build(Transformer[Token, t.File]):
         start = token.start_pos or 0
         return t.Tap(self._span(token), self._label(token[1:], start + 1))
 
-    def angle(self, *args: t.Arg | None) -> list[t.Arg]:
-        return [a for a in args if a is not None]
+    @v_args(inline=False)
+    def angle(self, parts: list[Any]) -> _Angle:
+        opened, *args, closed = parts
+        return _Angle([a for a in args if a is not None], self._span(opened, closed))
 
     def angle_arg(self, first: t.Expr | Token, value: t.Expr | None = None) -> t.Arg:
         if isinstance(first, Token):
@@ -216,8 +280,8 @@ class Build(Transformer[Token, t.File]):
     def arg(self, value: t.Expr) -> t.Arg:
         return t.Arg(None, value, value.span)
 
-    def slash(self, value: t.Expr) -> t.Arg:
-        return t.Arg("/", value, value.span)
+    def slash(self, slash: Token, value: t.Expr) -> t.Arg:
+        return t.Arg("/", value, self._span(slash, value))
 
     def named(self, name: Token, value: t.Expr) -> t.Arg:
         return t.Arg(str(name), value, self._span(name, value))
@@ -246,23 +310,26 @@ class Build(Transformer[Token, t.File]):
     def name(self, token: Token) -> t.Name:
         return t.Name(self._span(token), str(token))
 
-    def parens(self, inner: t.Expr) -> t.Expr:
+    def parens(self, opened: Token, inner: t.Expr, closed: Token) -> t.Expr:
+        inner.span = self._span(opened, closed)
         return inner
 
-    def list(self, *items: t.Expr | None) -> t.ListExpr:
+    @v_args(inline=False)
+    def list_(self, parts: list[Any]) -> t.ListExpr:
+        opened, *items, closed = parts
         kept = [i for i in items if i is not None]
-        span = self._span(kept[0], kept[-1]) if kept else Span(self.source, 0, 0)
-        return t.ListExpr(span, kept)
+        return t.ListExpr(self._span(opened, closed), kept)
 
-    def neg(self, operand: t.Expr | Token) -> t.Expr:
-        value = self.number(operand) if isinstance(operand, Token) else operand
-        return t.Unary(value.span, "-", value)
+    def neg(self, sign: Token, operand: t.Expr) -> t.Expr:
+        return t.Unary(self._span(sign, operand), "-", operand)
 
-    def bool_not(self, operand: t.Expr) -> t.Expr:
-        return t.Unary(operand.span, "not", operand)
+    def bool_not(self, word: Token, operand: t.Expr) -> t.Expr:
+        return t.Unary(self._span(word, operand), "not", operand)
 
     def comparator(self, token: Token) -> str:
         return str(token)
+
+    arg_comparator = comparator
 
     def compare(self, left: t.Expr, op: str, right: t.Expr) -> t.Expr:
         return t.Binary(left.span.to(right.span), op, left, right)
@@ -270,12 +337,14 @@ class Build(Transformer[Token, t.File]):
     def cond(self, then: t.Expr, test: t.Expr, otherwise: t.Expr) -> t.Expr:
         return t.Conditional(then.span.to(otherwise.span), then, test, otherwise)
 
-    def index(self, sequence: t.Expr, at: t.Expr) -> t.Expr:
-        return t.Index(sequence.span.to(at.span), sequence, at)
+    def index(self, sequence: t.Expr, at: t.Expr, close: Token) -> t.Expr:
+        return t.Index(self._span(sequence, close), sequence, at)
 
-    def function(self, name: Token, *args: t.Arg | None) -> t.Function:
+    @v_args(inline=False)
+    def function(self, parts: list[Any]) -> t.Function:
+        name, *args, close = parts
         kept = [a for a in args if a is not None]
-        return t.Function(self._span(name), str(name), kept)
+        return t.Function(self._span(name, close), str(name), kept)
 
 
 def _binary(op: str) -> Any:
@@ -298,20 +367,40 @@ for _rule, _op in {
 }.items():
     setattr(Build, _rule, v_args(inline=True)(_binary(_op)))
 
-# Rules named like Python keywords.
-for _rule in ("import", "for", "if"):
+# Rules named like Python's own words.
+for _rule in ("import", "for", "if", "list"):
     setattr(Build, _rule, vars(Build)[_rule + "_"])
 
 
 def _start(node: Any) -> int:
-    start: int = node.start_pos if isinstance(node, Token) else node.span.start
+    if isinstance(node, Token):
+        return node.start_pos or 0
+    start: int = node.span.start
     return start
 
 
 def _end(node: Any) -> int:
-    end: int = node.end_pos if isinstance(node, Token) else node.span.end
+    if isinstance(node, Token):
+        return node.end_pos or 0
+    end: int = node.span.end
     return end
 
 
 def _integer(text: str) -> int:
     return int(text.replace("_", ""))
+
+
+def _comment_above(text: str, at: int) -> str:
+    """Return the comment lines that stand directly above the line of an offset."""
+    begin = text.rfind("\n", 0, at) + 1
+    if text[begin:at].strip():
+        return ""
+    lines: list[str] = []
+    while begin:
+        end = begin - 1
+        begin = text.rfind("\n", 0, end) + 1
+        line = text[begin:end].strip()
+        if not line.startswith("#"):
+            break
+        lines.append(line[1:].removeprefix(" "))
+    return "\n".join(reversed(lines))

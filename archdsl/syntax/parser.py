@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-import pickle
 import re
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..diagnostics import Diagnostic, SpecError, did_you_mean
-from ..limits import MAX_DEPTH, MAX_INTEGER
-from ..resources import grammar_text
-from ..source import Source, Span
-from . import tree as t
+from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from archdsl.limits import MAX_DEPTH, MAX_INTEGER
+from archdsl.resources import grammar_text
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
 
 if TYPE_CHECKING:
-    from lark import Lark, UnexpectedInput
+    from collections.abc import Iterator
 
-    from .build import Build
+    from lark import Lark, Token, UnexpectedInput
+
+    from archdsl.syntax.build import Build
 
 MAX_SYNTAX_ERRORS = 20
 TOP_WORDS = ("block", "network", "preset", "import", "default")
@@ -155,7 +152,7 @@ def _parse_text(source: Source) -> t.File:
     from lark import UnexpectedInput
 
     build, lark = _parser()
-    build.source = source
+    build.source, build.errors = source, []
     text = source.text
     errors: list[Diagnostic] = []
     while True:
@@ -171,6 +168,7 @@ def _parse_text(source: Source) -> t.File:
             if repeated or mended == text or len(errors) >= MAX_SYNTAX_ERRORS:
                 raise SpecError(_once_per_line(errors)) from None
             text = mended
+    errors += build.errors
     if errors:
         raise SpecError(errors)
     return file
@@ -308,6 +306,34 @@ def _literal(terminal: str) -> str:
 
 # ---- the parser itself, and its caches --------------------------------------
 
+_OPENERS = frozenset({"LPAR", "XPAREN", "LSQB", "OPEN", "LBRACE"})
+_CLOSERS = frozenset({"RPAR", "RSQB", "MORETHAN", "RBRACE"})
+
+
+class _Lines:
+    """Drops the line ends inside ( ), [ ] and < >, where no statement can end."""
+
+    always_accept = ()
+
+    def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
+        """Pass the tokens on, without such line ends."""
+        opened: list[str] = []
+        for token in tokens:
+            kind = token.type
+            if kind == "_NL":
+                if opened and opened[-1] != "LBRACE":
+                    continue
+            elif kind in _OPENERS:
+                opened.append(kind)
+            elif (
+                kind in _CLOSERS
+                and opened
+                and (kind != "MORETHAN" or opened[-1] == "OPEN")
+            ):
+                opened.pop()
+            yield token
+
+
 _CACHE: list[tuple[Build, Lark]] = []
 
 
@@ -316,7 +342,7 @@ def _parser() -> tuple[Build, Lark]:
         return _CACHE[0]
     import lark
 
-    from .build import Build
+    from archdsl.syntax.build import Build
 
     build = Build()
     build.expressions = parse_expression
@@ -327,6 +353,7 @@ def _parser() -> tuple[Build, Lark]:
         start=["start", "expr"],
         maybe_placeholders=True,
         transformer=build,
+        postlex=_Lines(),
     )
     _CACHE.append((build, parser))
     return build, parser

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from ..source import Source, Span
+from archdsl.source import Source, Span
 
 # ---- expressions ------------------------------------------------------------
 
@@ -268,13 +268,25 @@ class Param:
 
 @dataclass(repr=False, eq=False)
 class Definition:
-    """A block or a network."""
+    """A block or a network.
+
+    Attributes:
+        name: what calls and presets say.
+        params: in the order of the header.
+        body: the layers.
+        span: the name's place.
+        is_network: whether it is a network.
+        indexed: whether `seq` stands before the body, so that its parts are numbered.
+        doc: the comment lines directly above, without their `# `.
+    """
 
     name: str
     params: list[Param]
     body: Body
     span: Span
     is_network: bool
+    indexed: bool = False
+    doc: str = ""
 
 
 @dataclass(repr=False, eq=False)
