@@ -113,7 +113,6 @@ class Layer:
         weighted: whether the layer counts towards depth.
         arity: number of inputs; None for two or more.
         absorbs_bias: whether it cancels a bias added right before it.
-        local: whether an output unit sees a bounded window of the input.
     """
 
     word: ClassVar[str] = ""
@@ -121,7 +120,6 @@ class Layer:
     weighted: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
     absorbs_bias: ClassVar[bool] = False
-    local: ClassVar[bool] = True
     fields: ClassVar[dict[str, Field]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -135,7 +133,7 @@ class Layer:
     def __init__(self, **values: Any) -> None:
         own = self.__dict__
         for name, field in self.fields.items():
-            own[name] = values[name] if name in values else field.default
+            own[name] = values.get(name, field.default)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -169,9 +167,22 @@ class Layer:
         """Return multiply-accumulates for one sample; biases are not counted."""
         return 0
 
-    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return what an output unit sees; only asked if `local`."""
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return operations for one sample, besides the MACs, in inference.
+
+        Every addition, multiplication, division, comparison, root, power or
+        elementary function of one number is one operation. A window counts in
+        full where it reaches over the padding, as it does in the MACs.
+        """
+        return 0
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return what an output unit sees, or None if it sees the whole input."""
         return POINTWISE
+
+    def aliases(self, training: bool) -> bool:
+        """Return whether the output is the input's own memory in that mode."""
+        return False
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""
@@ -194,11 +205,12 @@ def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
     """
     if len(inputs) != 3:
         raise Mismatch(
-            f"{word} needs a feature map, and its input is a vector of {int(inputs[0])}",
+            f"{word} needs a feature map, and its input is a vector of "
+            f"{int(inputs[0])}",
             label="the input has no height and width",
             help="put it before `flatten` or `globalavgpool`",
         )
-    return inputs  # type: ignore[return-value]
+    return inputs
 
 
 def slide(

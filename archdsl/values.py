@@ -6,9 +6,22 @@ feature map, `(features,)` for a vector.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 Shape = tuple[int, ...]
+
+# What `expect` can claim, in the order of the report.
+MEASURES: Final = (
+    "params",
+    "trainable",
+    "buffers",
+    "macs",
+    "flops",
+    "depth",
+    "layers",
+    "output",
+    "receptive_field",
+)
 
 
 def show_shape(shape: Shape) -> str:
@@ -52,13 +65,17 @@ class Tensor(NamedTuple):
 class Window(NamedTuple):
     """What one output unit sees of the input, along each spatial axis.
 
+    Output unit o sees the positions ``o * stride - pad + dilation * t`` for each
+    ``t < kernel``. Input unit i stands at position ``i * up``; the positions
+    between are empty.
+
     Attributes:
         kernel: taps per axis.
-        stride: input steps per output step.
-        pad: zeros before the first input unit.
-        dilation: distance between taps.
-        up: output steps per input step, for layers that enlarge.
-        exact: False where this only bounds what the units see.
+        stride: positions per output step.
+        pad: positions before the first input unit.
+        dilation: positions between taps.
+        up: positions per input step; more than 1 for layers that enlarge.
+        exact: False where not every unit sees a window of the same size.
     """
 
     kernel: tuple[int, ...] = (1, 1)
@@ -75,17 +92,23 @@ POINTWISE = Window()
 class Saved(NamedTuple):
     """What autograd keeps of a layer until its backward pass.
 
+    Parameters and buffers, which exist anyway, are left out.
+
     Attributes:
-        input: the layer's input is kept.
+        input: the layer's inputs are kept.
+        others: each input is kept for the gradients of the others.
         output: the layer's output is kept.
-        own_elements: further elements of the computing dtype.
-        own_bytes: further bytes, whatever the dtype (indices, masks).
+        own_elements: further elements a sample, of the computing dtype.
+        own_bytes: further bytes a sample, whatever the dtype, such as indices.
+        own_floats: further numbers for the whole batch, of 32 bits or more.
     """
 
     input: bool = False
+    others: bool = False
     output: bool = False
     own_elements: int = 0
     own_bytes: int = 0
+    own_floats: int = 0
 
 
 class TorchCall(NamedTuple):

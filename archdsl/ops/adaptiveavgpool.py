@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, need_map
-from ..values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from math import gcd
+
+from archdsl.layer import Layer, arg, need_map
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
 
 
 class AdaptiveAvgPool(Layer):
-    """Average pooling to a given output size, whatever the input's: `adaptiveavgpool 7x7`.
+    """Average pooling to a given output size: `adaptiveavgpool 7x7`.
 
     Output unit i averages inputs floor(i * n / m) to ceil((i + 1) * n / m) - 1
     along an axis of n inputs and m outputs.
@@ -23,19 +25,28 @@ class AdaptiveAvgPool(Layer):
         channels, _, _ = need_map(inputs[0], self.word)
         return (channels, *self.size)
 
-    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return the windows, where all are alike; see `Window.exact`."""
-        kernels, strides, exact = [], [], True
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the sums of all windows, and a division each."""
+        total = output[0]
         for n, m in zip(inputs[0][1:], output[1:], strict=True):
-            spans = [(i * n // m, -(-(i + 1) * n // m)) for i in range(m)]
-            kernel = max(end - begin for begin, end in spans)
-            stride = n // m if n >= m else 1
-            exact &= all(
-                s == (i * stride, i * stride + kernel) for i, s in enumerate(spans)
-            )
-            kernels.append(kernel)
-            strides.append(stride)
-        return Window(tuple(kernels), tuple(strides), exact=exact)
+            total *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+        return total
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return the hull of the windows; None if there is a single one."""
+        if tuple(self.size) == (1, 1):
+            return None
+        common = [gcd(n, m) for n, m in zip(inputs[0][1:], output[1:], strict=True)]
+        stride = tuple(n // g for n, g in zip(inputs[0][1:], common, strict=True))
+        up = tuple(m // g for m, g in zip(output[1:], common, strict=True))
+        # Unit o sees i where o * n < (i + 1) * m and i * m < (o + 1) * n.
+        return Window(
+            kernel=tuple(n + m - 1 for n, m in zip(stride, up, strict=True)),
+            stride=stride,
+            pad=tuple(m - 1 for m in up),
+            up=up,
+            exact=max(up) == 1,
+        )
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, unless the output is 1x1, which torch takes as a mean."""

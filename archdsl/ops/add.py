@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch
-from ..values import Shape, TorchForm, show_shape
+from archdsl.layer import Layer, Mismatch, count
+from archdsl.values import Shape, TorchForm, show_shape
 
 
 class Add(Layer):
@@ -25,6 +25,10 @@ class Add(Layer):
                     code="A0301",
                 )
         return inputs[0]
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one sum less than there are branches, each."""
+        return (len(inputs) - 1) * count(output)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the sum of the branches."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch, arg, given, need_map, slide
-from ..values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_map, slide
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
 
 
 class AvgPool(Layer):
@@ -49,6 +49,10 @@ class AvgPool(Layer):
             for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
         )
         return (channels, *spatial)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the window's sums and a division, each."""
+        return count(self.kernel) * count(output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, given
-from ..values import Saved, Shape, Tensor, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count, given
+from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm
 
 
 class BatchNorm(Layer):
@@ -29,7 +29,7 @@ class BatchNorm(Layer):
     )
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight, bias, running mean, running variance (each of C) and a counter."""
+        """Return weight, bias, running mean and variance (of C each), a counter."""
         shape = (inputs[0][0],)
         return (
             Tensor("weight", shape),
@@ -39,9 +39,13 @@ class BatchNorm(Layer):
             Tensor("num_batches_tracked", (), trainable=False, integer=True),
         )
 
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a product and a sum each, the statistics folded into both."""
+        return 2 * count(output)
+
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input, and mean and inverse deviation as 32-bit floats."""
-        return Saved(input=True, own_bytes=8 * inputs[0][0])
+        """Return the input, and mean and inverse deviation of each channel."""
+        return Saved(input=True, own_floats=2 * inputs[0][0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""

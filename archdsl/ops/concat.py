@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch
-from ..values import Shape, TorchForm, show_shape
+from archdsl.layer import Layer, Mismatch
+from archdsl.values import Shape, TorchForm, show_shape
 
 
 class Concat(Layer):
@@ -22,7 +22,8 @@ class Concat(Layer):
                     f"concat: branches 1 and {number} differ in height or width "
                     f"({show_shape(first)} and {show_shape(other)})",
                     label=f"branch {number} gives {show_shape(other)}",
-                    help="give the branches the same strides, and padding that keeps the size",
+                    help="give the branches the same strides, and padding that "
+                    "keeps the size",
                     code="A0301",
                 )
         channels = first[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..layer import (
+from archdsl.layer import (
     Layer,
     Mismatch,
     arg,
@@ -13,7 +13,15 @@ from ..layer import (
     same_pad,
     slide,
 )
-from ..values import Saved, Shape, Tensor, TorchCall, TorchForm, Window, show_shape
+from archdsl.values import (
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    show_shape,
+)
 
 
 class Conv(Layer):
@@ -62,7 +70,8 @@ class Conv(Layer):
         for name, value in (("input", channels), ("output", width)):
             if value % self.groups:
                 raise Mismatch(
-                    f"conv: {value} {name} channels do not divide into {self.groups} groups",
+                    f"conv: {value} {name} channels do not divide into "
+                    f"{self.groups} groups",
                     label=f"the input is {show_shape(inputs[0])}",
                     help="groups must divide both the input and the output channels",
                     code="A0304",
@@ -91,6 +100,10 @@ class Conv(Layer):
         """Return output elements x kernel area x input channels / groups."""
         return count(output) * count(self.kernel) * (inputs[0][0] // self.groups)
 
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the sums of the bias."""
+        return count(output) if self.bias is not False else 0
+
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window."""
         return Window(self.kernel, self.stride, self.padding, self.dilation)
@@ -117,5 +130,6 @@ class Conv(Layer):
         if self.width is not None:
             text += f" {self.width}"
         if self.stride != (1, 1):
-            text += f" /{show_shape(self.stride) if len(set(self.stride)) > 1 else self.stride[0]}"
+            uneven = len(set(self.stride)) > 1
+            text += f" /{show_shape(self.stride) if uneven else self.stride[0]}"
         return text

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch, arg, conv_tensors, count, given, need_map
-from ..values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given, need_map
+from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
 
 
 class ConvTranspose(Layer):
@@ -70,10 +70,14 @@ class ConvTranspose(Layer):
         """Return input elements x kernel area x output channels / groups."""
         return count(inputs[0]) * count(self.kernel) * (output[0] // self.groups)
 
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the sums of the bias."""
+        return count(output) if self.bias is not False else 0
+
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return a bound: the input units whose kernels reach one output unit."""
-        taps = tuple(-(-k // s) for k, s in zip(self.kernel, self.stride, strict=True))
-        return Window(taps, up=self.stride, exact=False)
+        """Return the kernel's window over the input, its units spread by the stride."""
+        pad = tuple(k - 1 - p for k, p in zip(self.kernel, self.pad, strict=True))
+        return Window(self.kernel, pad=pad, up=self.stride, exact=max(self.stride) == 1)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, count
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class Dropout(Layer):
@@ -22,6 +22,10 @@ class Dropout(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the mask."""
         return Saved(own_elements=count(output)) if self.p > 0 else Saved()
+
+    def aliases(self, training: bool) -> bool:
+        """Return whether nothing is dropped."""
+        return not training or self.p == 0
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Dropout`; its mode makes it a module everywhere."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, count
-from ..values import Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, count
+from archdsl.values import Shape, TorchCall, TorchForm, Window
 
 
 class Flatten(Layer):
@@ -11,11 +11,18 @@ class Flatten(Layer):
 
     word = "flatten"
     family = "reshape"
-    local = False
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x height x width,)."""
         return (count(inputs[0]),)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: a vector has no positions."""
+        return None
+
+    def aliases(self, training: bool) -> bool:
+        """Return True: only the shape changes."""
+        return True
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Flatten`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, need_map
-from ..values import Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, count, need_map
+from archdsl.values import Shape, TorchCall, TorchForm, Window
 
 
 class GlobalAvgPool(Layer):
@@ -14,11 +14,18 @@ class GlobalAvgPool(Layer):
 
     word = "globalavgpool"
     family = "pool"
-    local = False
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels,)."""
         return (need_map(inputs[0], self.word)[0],)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the sums and a division of each channel."""
+        return count(inputs[0])
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: each average sees all positions."""
+        return None
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AdaptiveAvgPool2d(1)` and a flatten."""

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from ..layer import Layer
-from ..values import Shape, TorchCall, TorchForm
+from archdsl.layer import Layer
+from archdsl.values import Shape, TorchCall, TorchForm
 
 
 class Identity(Layer):
     """The input, unchanged: `identity`."""
 
     word = "identity"
+
+    def aliases(self, training: bool) -> bool:
+        """Return True."""
+        return True
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Identity`."""

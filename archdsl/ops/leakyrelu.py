@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, given
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count, given
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class LeakyReLU(Layer):
@@ -16,6 +16,10 @@ class LeakyReLU(Layer):
     family = "activation"
 
     slope: float = arg("float", 0.01, at=0, minimum=0, help="slope below zero")
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a comparison and a product each."""
+        return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""

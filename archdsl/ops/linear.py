@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch, arg, conv_tensors, count, given
-from ..values import Saved, Shape, Tensor, TorchCall, TorchForm, show_shape
+from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given
+from archdsl.values import (
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    show_shape,
+)
 
 
 class Linear(Layer):
@@ -15,7 +23,6 @@ class Linear(Layer):
     word = "linear"
     family = "linear"
     weighted = True
-    local = False
 
     width: int = arg("int", at=0, minimum=1, help="output features")
     bias: bool | None = arg("bool", None, help="whether a bias is added")
@@ -24,7 +31,8 @@ class Linear(Layer):
         """Return (width,)."""
         if len(inputs[0]) != 1:
             raise Mismatch(
-                f"linear needs a vector, and its input is a map of {show_shape(inputs[0])}",
+                "linear needs a vector, and its input is a map of "
+                f"{show_shape(inputs[0])}",
                 label=f"the input is {show_shape(inputs[0])}",
                 help="put `flatten` or `globalavgpool` before it",
             )
@@ -38,6 +46,14 @@ class Linear(Layer):
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return input features x output features."""
         return count(inputs[0]) * count(output)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the sums of the bias."""
+        return count(output) if self.bias is not False else 0
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: each output feature sees all input features."""
+        return None
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, given, need_map
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count, given, need_map
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class LocalResponseNorm(Layer):
@@ -25,6 +25,10 @@ class LocalResponseNorm(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         return need_map(inputs[0], self.word)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return square, window sum, scale, sum, power and division of each."""
+        return (self.size + 4) * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what torch's composition of pool, power and division keeps."""

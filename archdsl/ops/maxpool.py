@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch, arg, count, given, need_map, slide
-from ..values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_map, slide
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
 
 
 class MaxPool(Layer):
@@ -47,6 +47,10 @@ class MaxPool(Layer):
             for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
         )
         return (channels, *spatial)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one comparison less than the window's area, each."""
+        return (count(self.kernel) - 1) * count(output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, Mismatch
-from ..values import Saved, Shape, TorchForm, show_shape
+from archdsl.layer import Layer, Mismatch, count
+from archdsl.values import Saved, Shape, TorchForm, show_shape
 
 
 class Mul(Layer):
@@ -26,9 +26,13 @@ class Mul(Layer):
                 )
         return inputs[0]
 
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one product less than there are branches, each."""
+        return (len(inputs) - 1) * count(output)
+
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the inputs, each the other's gradient."""
-        return Saved(input=True)
+        """Return the inputs, and the products on the way to that of three or more."""
+        return Saved(others=True, own_elements=(len(inputs) - 2) * count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the product of the branches."""

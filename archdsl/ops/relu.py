@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, count
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class ReLU(Layer):
@@ -14,6 +14,10 @@ class ReLU(Layer):
 
     word = "relu"
     family = "activation"
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one comparison an element."""
+        return count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, count
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class Sigmoid(Layer):
@@ -11,6 +11,10 @@ class Sigmoid(Layer):
 
     word = "sigmoid"
     family = "activation"
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a negation, exponential, addition and division each."""
+        return 4 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer
-from ..values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, count
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class SiLU(Layer):
@@ -14,6 +14,10 @@ class SiLU(Layer):
 
     word = "silu"
     family = "activation"
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return those of a sigmoid and a product each."""
+        return 5 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..layer import Layer, arg, given, need_map
-from ..values import Shape, TorchCall, TorchForm, Window
+from archdsl.layer import Layer, arg, count, given, need_map
+from archdsl.values import Shape, TorchCall, TorchForm, Window
 
 
 class Upsample(Layer):
@@ -28,10 +28,19 @@ class Upsample(Layer):
         channels, height, width = need_map(inputs[0], self.word)
         return (channels, height * self.scale[0], width * self.scale[1])
 
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return four products and three sums each, if interpolated."""
+        return 7 * count(output) if self.mode == "bilinear" else 0
+
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return a bound: the unit or, when interpolating, the two that mix in."""
-        taps = 1 if self.mode == "nearest" else 2
-        return Window((taps, taps), up=self.scale, exact=False)
+        """Return the window of the one unit, or two if interpolated, that mix in."""
+        kernel: tuple[int, ...] = self.scale
+        pad = tuple(u - 1 for u in self.scale)
+        if self.mode == "bilinear":
+            # Unit i mixes in where |(o + 1/2) / u - 1/2 - i| < 1.
+            pad = tuple((3 * u - 2) // 2 for u in self.scale)
+            kernel = tuple(p + u // 2 + 1 for p, u in zip(pad, self.scale, strict=True))
+        return Window(kernel, pad=pad, up=self.scale, exact=max(self.scale) == 1)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Upsample`."""
