@@ -1,0 +1,271 @@
+"""torchvision as the reference of the tests, and the presets that it covers.
+
+The wheel of torchvision that goes with a CPU build of torch may bring compiled
+operators that do not load. Its models need none, but importing it does need the
+schemas of the two that its fake kernels name.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, NamedTuple
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+import archdsl
+
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+)
+
+
+def _operators_load() -> bool:
+    """Return whether torchvision's own operators can be loaded."""
+    found = importlib.util.find_spec("torchvision")
+    assert found is not None and found.origin is not None
+    for library in Path(found.origin).parent.glob("_C*.so"):
+        try:
+            torch.ops.load_library(library)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+if not _operators_load():
+    # Kept alive: the schemas go when the object does.
+    _LIBRARY = torch.library.Library("torchvision", "FRAGMENT")
+    for _schema in _SCHEMAS:
+        _LIBRARY.define(_schema)
+
+import torchvision  # noqa: E402
+
+
+class Case(NamedTuple):
+    """A preset of ours and the model of torchvision that it describes.
+
+    Attributes:
+        id: name in test reports, unique.
+        preset: of the shipped specs.
+        params: network parameters changed in ours.
+        model: torchvision's name.
+        options: of torchvision's constructor.
+        depth: weighted layers on the longest path, from the paper's title or table.
+    """
+
+    id: str
+    preset: str
+    params: Mapping[str, Any]
+    model: str
+    options: Mapping[str, Any]
+    depth: int
+
+    def load(self, input: str | None = None) -> archdsl.Network:
+        """Return our network, for another input if one is given."""
+        return archdsl.load(self.preset, params=self.params or None, input=input)
+
+    def build(self, input: str | None = None) -> nn.Module:
+        """Return the module compiled from our spec."""
+        return archdsl.build(self.load(input))
+
+    def reference(self) -> nn.Module:
+        """Return torchvision's model, initialised as it does by itself."""
+        return torchvision.models.get_model(self.model, weights=None, **self.options)
+
+
+def _case(
+    model: str,
+    depth: int,
+    *,
+    id: str = "",
+    params: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> Case:
+    return Case(id or model, model, params, model, options, depth)
+
+
+def _cases() -> Iterator[Case]:
+    yield _case("alexnet", 8)
+    for depth in (11, 13, 16, 19):
+        yield _case(f"vgg{depth}", depth)
+        yield _case(f"vgg{depth}_bn", depth)
+    yield _case("googlenet", 22, aux_logits=True, init_weights=True)
+    yield _case(
+        "googlenet",
+        22,
+        id="googlenet_no_aux",
+        params={"aux": False},
+        aux_logits=False,
+        init_weights=True,
+    )
+    for depth in (18, 34, 50, 101, 152):
+        yield _case(f"resnet{depth}", depth)
+    yield _case("resnext50_32x4d", 50)
+    yield _case("resnext101_32x8d", 101)
+    yield _case("wide_resnet50_2", 50)
+    yield _case("wide_resnet101_2", 101)
+    for depth in (121, 161, 169, 201):
+        yield _case(f"densenet{depth}", depth)
+
+
+CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
+
+
+def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return the MACs of every submodule by path, those of the whole under ``""``.
+
+    Source: torch's own counter, which counts two operations for each.
+    """
+    # The counter's tree of modules is rooted at the class's name.
+    root = type(module).__name__
+    with FlopCounterMode(display=False) as counter:
+        module(*inputs)
+    flops = {
+        path.removeprefix(root).removeprefix("."): sum(by_op.values())
+        for path, by_op in counter.get_flop_counts().items()
+        if path != "Global"
+    }
+    assert all(n % 2 == 0 for n in flops.values())
+    return {path: n // 2 for path, n in flops.items()}
+
+
+def output_shapes(module: nn.Module, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
+    """Return the shape, without the batch, that each submodule gives."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    hooks = []
+    for path, part in module.named_modules():
+
+        def note(_part: nn.Module, _inputs: Any, output: Any, path: str = path) -> None:
+            if isinstance(output, Tensor):
+                shapes[path] = tuple(output.shape[1:])
+
+        hooks.append(part.register_forward_hook(note))
+    module(*inputs)
+    for hook in hooks:
+        hook.remove()
+    return shapes
+
+
+# ---- values --------------------------------------------------------------------
+
+
+def fill(module: nn.Module, seed: int = 0) -> None:
+    """Give a module made on the meta device values that tell its tensors apart.
+
+    Activations neither vanish nor explode, and no tensor is left at a value, such
+    as one or zero, under which a mistake could hide.
+    """
+    module.to_empty(device="cpu")
+    generator = torch.Generator().manual_seed(seed)
+    for name, value in module.state_dict().items():
+        if value.dim() > 1:
+            # He et al. 2015, "Delving deep into rectifiers", for a uniform draw.
+            bound = (6 / value[0].numel()) ** 0.5
+            value.uniform_(-bound, bound, generator=generator)
+        elif value.is_floating_point() and not name.endswith("bias"):
+            value.uniform_(0.5, 1.5, generator=generator)
+        elif value.is_floating_point():
+            value.uniform_(-0.1, 0.1, generator=generator)
+        else:
+            value.fill_(3)
+
+
+def no_dropout(module: nn.Module) -> list[float]:
+    """Set every dropout to 0, and return what the rates were."""
+    dropouts = [m for m in module.modules() if isinstance(m, nn.Dropout)]
+    rates = [m.p for m in dropouts]
+    for m in dropouts:
+        m.p = 0.0
+    return rates
+
+
+def tensors(output: Any) -> dict[str, Tensor]:
+    """Return a network's outputs by our names."""
+    if isinstance(output, Tensor):
+        return {"output": output}
+    renamed = {"logits": "output", "aux_logits1": "aux1", "aux_logits2": "aux2"}
+    named = output._asdict()
+    return {renamed.get(name, name): value for name, value in named.items()}
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    """Return the norm of the difference, relative to that of the reference."""
+    assert ours.shape == theirs.shape and ours.dtype == theirs.dtype
+    if not theirs.is_floating_point():
+        return 0.0 if torch.equal(ours, theirs) else float("inf")
+    return float((ours - theirs).norm() / theirs.norm().clamp_min(1e-30))
+
+
+# ---- initialisation ------------------------------------------------------------
+
+Scheme = tuple[str, tuple[float, ...]]
+
+
+class InitRecorder(TorchDispatchMode):
+    """Notes what is written into each tensor while modules are made.
+
+    On the meta device this costs nothing, and tells schemes apart exactly, not up to
+    sampling error.
+    """
+
+    _NAMES: ClassVar = {"normal_": "normal", "uniform_": "uniform", "fill_": "fill"}
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Kept with its tensor, whose number is only unique while it lives.
+        self._last: dict[int, tuple[Tensor, Scheme]] = {}
+
+    def __enter__(self) -> InitRecorder:
+        super().__enter__()
+        # Sampling by rejection does nothing on the meta device.
+        self._patch = mock.patch.object(
+            nn.init, "_no_grad_trunc_normal_", self._trunc_normal
+        )
+        self._patch.start()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._patch.stop()
+        super().__exit__(*error)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        name = func.overloadpacket.__name__
+        if name == "zero_":
+            self._note(args[0], "fill", 0.0)
+        elif name in self._NAMES:
+            self._note(args[0], self._NAMES[name], *args[1:])
+        elif name.endswith("_"):
+            self._note(args[0], f"unexpected {name}")
+        return func(*args, **(kwargs or {}))
+
+    def _trunc_normal(
+        self, tensor: Tensor, mean: float, std: float, a: float, b: float, **_: Any
+    ) -> Tensor:
+        # Of 10^9 samples, two lie beyond six deviations: the bounds cut nothing.
+        free = a < mean - 6 * std and b > mean + 6 * std
+        name, bounds = ("normal", ()) if free else ("trunc_normal", (a, b))
+        self._note(tensor, name, mean, std, *bounds)
+        return tensor
+
+    def _note(self, tensor: Tensor, name: str, *numbers: float) -> None:
+        self._last[id(tensor)] = tensor, (name, tuple(float(n) for n in numbers))
+
+    def schemes(self, module: nn.Module) -> dict[str, Scheme]:
+        """Return what was written last into each tensor of a module."""
+        named = chain(module.named_parameters(), module.named_buffers())
+        return {name: self._last[id(tensor)][1] for name, tensor in named}

@@ -1,0 +1,255 @@
+"""Every preset agrees with the model of torchvision that it describes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+import archdsl
+from tests.oracle import (
+    CASES,
+    Case,
+    InitRecorder,
+    distance,
+    fill,
+    macs_of,
+    no_dropout,
+    output_shapes,
+    tensors,
+)
+
+# What torch's own counter gives for torchvision's models; here so that a change of
+# the oracle itself does not pass unseen.
+PUBLISHED_MACS = {
+    "alexnet": 714_188_480,
+    "vgg19": 19_632_062_464,
+    "googlenet": 1_498_376_192,
+    "resnet50": 4_089_184_256,
+    "densenet121": 2_834_161_664,
+}
+PUBLISHED_PARAMS = {
+    "alexnet": 61_100_840,
+    "vgg19": 143_667_240,
+    "googlenet": 13_004_888,
+    "googlenet_no_aux": 6_624_904,
+    "resnet50": 25_557_032,
+    "densenet121": 7_978_856,
+}
+# The least size that every one of them takes, with 2x2 left before the last pooling.
+SMALL = (2, 3, 64, 64)
+# Enough for a network of each family; the schemes themselves are compared for all.
+SAMPLED = ("alexnet", "vgg11", "googlenet", "resnet18", "densenet121")
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+@pytest.fixture
+def one_large_at_a_time(
+    case: Case, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
+    """Hold back a second worker: in float64 a VGG takes 3.5 GB."""
+    if not case.model.startswith("vgg"):
+        yield
+        return
+    shared: Path = tmp_path_factory.getbasetemp().parent
+    with FileLock(shared / "large.lock"):
+        yield
+
+
+def on_meta(case: Case) -> tuple[nn.Module, nn.Module]:
+    """Return our module and torchvision's, without values."""
+    with torch.device("meta"):
+        return case.build(), case.reference()
+
+
+def with_equal_values(case: Case, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
+    """Return our module and torchvision's, which share their parameters' storage."""
+    ours, theirs = (module.to(dtype) for module in on_meta(case))
+    fill(theirs)
+    state = dict(theirs.state_dict())
+    # In training, each updates its own.
+    state |= {name: value.clone() for name, value in theirs.named_buffers()}
+    ours.load_state_dict(state, strict=True, assign=True)
+    assert no_dropout(ours) == no_dropout(theirs)
+    return ours, theirs
+
+
+def sample(dtype: torch.dtype) -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.randn(SMALL, generator=generator, dtype=dtype)
+
+
+def assert_close(
+    ours: dict[str, Tensor], theirs: dict[str, Tensor], tolerance: float
+) -> None:
+    """Compare tensor by tensor, by the norm of the difference."""
+    assert sorted(ours) == sorted(theirs)
+    far = {n: distance(ours[n], theirs[n]) for n in theirs}
+    assert not {n: d for n, d in far.items() if not d <= tolerance}
+
+
+# ---- names, shapes, counts -----------------------------------------------------
+
+
+@every_case
+def test_state_dict(case: Case) -> None:
+    ours, theirs = on_meta(case)
+
+    def table(module: nn.Module) -> list[tuple[str, torch.Size, torch.dtype]]:
+        return [(k, v.shape, v.dtype) for k, v in module.state_dict().items()]
+
+    assert table(ours) == table(theirs)
+    trainable = {name for name, _ in theirs.named_parameters()}
+    assert {name for name, _ in ours.named_parameters()} == trainable
+    ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
+
+
+@every_case
+def test_counts(case: Case) -> None:
+    analysis = archdsl.analyze(case.load())
+    with torch.device("meta"):
+        theirs = case.reference().eval()
+        macs = macs_of(theirs, torch.empty(1, 3, 224, 224))
+    params = sum(p.numel() for p in theirs.parameters())
+    assert analysis.params == params == PUBLISHED_PARAMS.get(case.id, params)
+    assert analysis.macs == macs[""] == PUBLISHED_MACS.get(case.id, macs[""])
+    assert analysis.depth == case.depth
+
+
+@every_case
+def test_counts_of_every_layer(case: Case) -> None:
+    layers = {layer.name: layer for layer in archdsl.analyze(case.load()).layers}
+    with torch.device("meta"):
+        # In training, so that the auxiliary heads run, too.
+        theirs = case.reference().train()
+        macs = macs_of(theirs, torch.empty(2, 3, 224, 224))
+    leaves = {path: m for path, m in theirs.named_modules() if not [*m.children()]}
+    params = {
+        path: sum(p.numel() for p in m.parameters()) for path, m in leaves.items()
+    }
+
+    assert {n: x.params for n, x in layers.items() if x.params} == {
+        n: count for n, count in params.items() if count
+    }
+    assert {n: 2 * x.macs for n, x in layers.items() if x.macs} == {
+        n: macs[n] for n in leaves if macs.get(n)
+    }
+
+
+@pytest.mark.parametrize("size", [(224, 224), (225, 223)], ids=["even", "odd"])
+@every_case
+def test_shapes(case: Case, size: tuple[int, int]) -> None:
+    spelled = "3x{}x{}".format(*size)
+    layers = archdsl.analyze(case.load(spelled)).layers
+    with torch.device("meta"):
+        batch = torch.empty(2, 3, *size)
+        ours = output_shapes(case.build(spelled).train(), batch)
+        theirs = output_shapes(case.reference().train(), batch)
+    analysed = {layer.name: tuple(layer.output) for layer in layers}
+
+    assert {layer.name for layer in layers if layer.params} <= ours.keys()
+    for shapes in (ours, theirs):
+        shared = shapes.keys() & analysed.keys()
+        assert {n: shapes[n] for n in shared} == {n: analysed[n] for n in shared}
+
+
+# ---- values --------------------------------------------------------------------
+
+
+@every_case
+def test_outputs_in_float32(case: Case) -> None:
+    ours, theirs = with_equal_values(case, torch.float32)
+    x = sample(torch.float32)
+    for training in (False, True):
+        ours.train(training)
+        theirs.train(training)
+        with torch.no_grad():
+            assert_close(tensors(ours(x)), tensors(theirs(x)), 1e-5)
+
+
+@every_case
+@pytest.mark.usefixtures("one_large_at_a_time")
+def test_outputs_and_gradients_in_float64(case: Case) -> None:
+    ours, theirs = with_equal_values(case, torch.float64)
+    x = sample(torch.float64)
+    with torch.no_grad():
+        assert_close(tensors(ours.eval()(x)), tensors(theirs.eval()(x)), 1e-10)
+
+    names = [name for name, _ in theirs.named_parameters()]
+    expected, gradients = train_step(theirs, x, names)
+    outputs, found = train_step(ours, x, names)
+    assert_close(outputs, expected, 1e-10)
+    # In place: there is no room for a third copy of a large network's gradients.
+    norms = [float(gradient.norm()) for gradient in gradients]
+    errors = [float(a.sub_(b).norm()) for a, b in zip(found, gradients, strict=True)]
+    far = {
+        name: error / norm if norm else error
+        for name, error, norm in zip(names, errors, norms, strict=True)
+        if not error <= 1e-10 * norm
+    }
+    assert not far
+    assert all(norms)
+    assert_close(dict(ours.named_buffers()), dict(theirs.named_buffers()), 1e-10)
+
+
+def train_step(
+    module: nn.Module, x: Tensor, names: list[str]
+) -> tuple[dict[str, Tensor], list[Tensor]]:
+    """Return the outputs in training, and the gradients of a loss of all of them."""
+    outputs = tensors(module.train()(x))
+    generator = torch.Generator().manual_seed(2)
+    loss = torch.zeros((), dtype=x.dtype)
+    for name in sorted(outputs):
+        weight = torch.randn(outputs[name].shape, generator=generator, dtype=x.dtype)
+        loss = loss + (outputs[name] * weight).sum()
+    parameters = dict(module.named_parameters())
+    gradients = torch.autograd.grad(loss, [parameters[name] for name in names])
+    return {n: t.detach() for n, t in outputs.items()}, [*gradients]
+
+
+# ---- initialisation ------------------------------------------------------------
+
+
+@every_case
+def test_initialisation(case: Case) -> None:
+    with torch.device("meta"), InitRecorder() as recorder:
+        ours, theirs = case.build(), case.reference()
+    found, expected = recorder.schemes(ours), recorder.schemes(theirs)
+    assert [*found] == [*expected]
+    different = {
+        name: (found[name], scheme)
+        for name, scheme in expected.items()
+        if found[name][0] != scheme[0]
+        or found[name][1] != pytest.approx(scheme[1], rel=1e-6)
+    }
+    assert not different
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_initial_values(name: str) -> None:
+    case = CASES[name]
+    torch.manual_seed(0)
+    ours = case.build().state_dict()
+    theirs = case.reference().state_dict()
+    different = {n: gap for n in theirs if (gap := two_samples(ours[n], theirs[n])) > 1}
+    assert not different
+
+
+def two_samples(a: Tensor, b: Tensor, limit: int = 20_000) -> float:
+    """Return the Kolmogorov-Smirnov distance as a multiple of its bound at 10^-7."""
+    step = max(1, a.numel() // limit)
+    a, b = (t.flatten()[::step].double().sort().values for t in (a, b))
+    if a[0] == a[-1] or b[0] == b[-1]:
+        return 0.0 if torch.equal(a, b) else float("inf")
+    n = a.numel()
+    both = torch.cat([a, b])
+    ranks = [torch.searchsorted(t, both, right=True) / n for t in (a, b)]
+    gap = float((ranks[0] - ranks[1]).abs().max())
+    # Two-sample bound for n = m: sqrt(-ln(alpha / 2) / n).
+    bound = (-torch.tensor(1e-7 / 2).log() / n).sqrt()
+    return gap / float(bound)
