@@ -120,6 +120,41 @@ def _cases() -> Iterator[Case]:
 CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
 
 
+class Emitted(NamedTuple):
+    """A network whose emitted module is examined as text.
+
+    Attributes:
+        id: name of its file.
+        preset: of the shipped specs.
+        params: network parameters changed.
+    """
+
+    id: str
+    preset: str
+    params: Mapping[str, Any] = MappingProxyType({})
+
+    def load(self) -> archdsl.Network:
+        """Return the network."""
+        return archdsl.load(self.preset, params=self.params or None)
+
+
+EMITTED: Mapping[str, Emitted] = {
+    emitted.id: emitted
+    for emitted in (
+        Emitted("alexnet", "alexnet"),
+        Emitted("vgg16_bn", "vgg16_bn"),
+        Emitted("vgg19", "vgg19"),
+        Emitted("googlenet", "googlenet"),
+        Emitted("googlenet_no_aux", "googlenet", {"aux": False}),
+        Emitted("googlenet_paper", "googlenet_paper"),
+        Emitted("resnet18", "resnet18"),
+        Emitted("resnet50", "resnet50"),
+        Emitted("resnext50_32x4d", "resnext50_32x4d"),
+        Emitted("densenet121", "densenet121"),
+    )
+}
+
+
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     """Return the MACs of every submodule by path, those of the whole under ``""``.
 

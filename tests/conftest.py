@@ -1,0 +1,73 @@
+"""Options and fixtures that several test files share."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+# Under this name, a test's report carries the golden file that it has rewritten.
+_REWRITTEN = "golden"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden",
+        action="store_true",
+        help="rewrite the golden files whose contents pass all other checks",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--update-golden") and os.environ.get("CI"):
+        raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    rewritten = sorted(
+        str(path)
+        for report in terminalreporter.stats.get("passed", ())
+        for name, path in report.user_properties
+        if name == _REWRITTEN
+    )
+    if rewritten:
+        terminalreporter.section("golden files rewritten: review them")
+        for path in rewritten:
+            terminalreporter.line(path)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
+    """Compare a text with a golden file, byte for byte, or rewrite the file.
+
+    To be called last, so that only what passes everything else is written.
+    """
+
+    def check(path: Path, text: str) -> None:
+        found = path.read_bytes().decode() if path.exists() else None
+        if text == found:
+            return
+        name = path.relative_to(ROOT).as_posix()
+        if not request.config.getoption("--update-golden"):
+            pytest.fail(_difference(name, found, text), pytrace=False)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(text.encode())
+        request.node.user_properties.append((_REWRITTEN, name))
+
+    return check
+
+
+def _difference(name: str, golden: str | None, text: str) -> str:
+    if golden is None:
+        return f"{name} is missing; --update-golden writes it"
+    lines = difflib.unified_diff(
+        golden.splitlines(keepends=True),
+        text.splitlines(keepends=True),
+        name,
+        "now",
+    )
+    return "".join(lines)

@@ -1,0 +1,285 @@
+"""Emitted modules hold up as code: tidy, typed, standalone, fit for torch's tools."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import io
+import json
+import os
+import subprocess
+import sys
+import tokenize
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+import archdsl
+from tests.conftest import ROOT
+from tests.oracle import EMITTED, Emitted, fill, tensors
+
+BIN = Path(sys.executable).parent
+# Classes, functions and tables of torchvision's source that make up each network;
+# the handling of downloaded weights is left out where it has a function of its own.
+TORCHVISION_CODE = {
+    "vgg19": ("vgg", ["VGG", "make_layers", "cfgs", "_vgg", "vgg19"]),
+    "googlenet": (
+        "googlenet",
+        [
+            "GoogLeNetOutputs",
+            "GoogLeNet",
+            "Inception",
+            "InceptionAux",
+            "BasicConv2d",
+            "googlenet",
+        ],
+    ),
+    "resnet50": (
+        "resnet",
+        ["conv3x3", "conv1x1", "Bottleneck", "ResNet", "_resnet", "resnet50"],
+    ),
+    "densenet121": (
+        "densenet",
+        [
+            "_DenseLayer",
+            "_DenseBlock",
+            "_Transition",
+            "DenseNet",
+            "_densenet",
+            "densenet121",
+        ],
+    ),
+}
+
+every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
+both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
+
+
+@cache
+def text_of(emitted: Emitted) -> str:
+    return archdsl.emit(emitted.load())
+
+
+@pytest.fixture(scope="session")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Return the emitted modules as files of one folder."""
+    folder = tmp_path_factory.mktemp("emitted")
+    paths = {name: folder / f"{name}.py" for name in EMITTED}
+    for name, path in paths.items():
+        path.write_text(text_of(EMITTED[name]), encoding="utf-8")
+    return paths
+
+
+def run(*command: str | Path, **environment: str) -> str:
+    """Return what a command prints, once it has succeeded in silence otherwise."""
+    done = subprocess.run(
+        command,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not done.stderr
+    return done.stdout
+
+
+# ---- as text -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("config", ["--isolated", f"--config={ROOT}/pyproject.toml"])
+def test_ruff(files: dict[str, Path], config: str) -> None:
+    run(BIN / "ruff", "format", "--check", "--no-cache", config, *files.values())
+    run(BIN / "ruff", "check", "--no-cache", config, *files.values())
+
+
+@pytest.mark.slow
+def test_mypy(files: dict[str, Path]) -> None:
+    # A cache of its own: the project's is for other options.
+    cache_dir = ROOT / ".mypy_cache" / "emitted"
+    options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
+    run(BIN / "mypy", *options, "--python-version=3.11", *files.values())
+
+
+@every_module
+def test_stands_alone(emitted: Emitted) -> None:
+    imported = set()
+    for node in ast.walk(ast.parse(text_of(emitted))):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None
+            imported.add(node.module)
+    packages = {name.split(".")[0] for name in imported}
+    assert packages - {"torch"} <= sys.stdlib_module_names
+
+
+def test_same_bytes_under_any_hash_seed() -> None:
+    program = """
+import json, sys
+import archdsl
+asked = json.loads(sys.argv[1])
+texts = [archdsl.emit(archdsl.load(p, params=q or None)) for p, q in asked]
+assert "torch" not in sys.modules, "emission must not need torch"
+print(json.dumps(texts))
+"""
+    asked = json.dumps([(e.preset, dict(e.params)) for e in EMITTED.values()])
+    expected = [text_of(emitted) for emitted in EMITTED.values()]
+    for seed in ("1", "2"):
+        printed = run(sys.executable, "-c", program, asked, PYTHONHASHSEED=seed)
+        assert json.loads(printed) == expected
+
+
+@pytest.mark.parametrize("name", TORCHVISION_CODE)
+def test_no_longer_than_torchvision(name: str) -> None:
+    module, parts = TORCHVISION_CODE[name]
+    found = importlib.util.find_spec(f"torchvision.models.{module}")
+    assert found is not None and found.origin is not None
+    source = Path(found.origin).read_text(encoding="utf-8")
+    theirs = sum(count_code(part) for part in definitions(source, parts))
+    assert count_code(text_of(EMITTED[name])) <= theirs
+
+
+def definitions(source: str, names: list[str]) -> Iterator[str]:
+    """Yield the source of top-level definitions, without their decorators."""
+    lines = source.splitlines(keepends=True)
+    sought = set(names)
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            defined = {node.name}
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            defined = {ast.unparse(target) for target in targets}
+        else:
+            continue
+        if defined & sought:
+            sought -= defined
+            yield "".join(lines[node.lineno - 1 : node.end_lineno])
+    assert not sought
+
+
+def count_code(source: str) -> int:
+    """Return the number of lines that hold code: no comment, docstring, decorator."""
+    blank = {
+        tokenize.COMMENT,
+        tokenize.NL,
+        tokenize.NEWLINE,
+        tokenize.INDENT,
+        tokenize.DEDENT,
+        tokenize.ENDMARKER,
+    }
+    lines: set[int] = set()
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type not in blank:
+            lines.update(range(token.start[0], token.end[0] + 1))
+    for node in ast.walk(ast.parse(source)):
+        for part in _aside(node):
+            lines.difference_update(range(part.lineno, (part.end_lineno or 0) + 1))
+    return len(lines)
+
+
+def _aside(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
+    """Yield a definition's docstring and decorators."""
+    if isinstance(node, ast.ClassDef | ast.FunctionDef):
+        yield from node.decorator_list
+    documented = isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef)
+    if documented and ast.get_docstring(node) is not None:
+        yield node.body[0]
+
+
+# ---- as a program --------------------------------------------------------------
+
+
+@every_module
+def test_run_as_a_script(emitted: Emitted, files: dict[str, Path]) -> None:
+    printed = run(sys.executable, files[emitted.id])
+    assert "1000" in printed
+
+
+# ---- under torch's tools -------------------------------------------------------
+
+
+def module_of(emitted: Emitted) -> nn.Module:
+    """Return the emitted module with values under which activations stay sane."""
+    with torch.device("meta"):
+        module = archdsl.build(emitted.load())
+    fill(module)
+    return module
+
+
+def batch() -> Tensor:
+    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+
+
+def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
+    """Return outputs whose dropout does not depend on what ran before."""
+    torch.manual_seed(0)
+    return tensors(module(x))
+
+
+@every_module
+@both_modes
+def test_compile(emitted: Emitted, training: bool) -> None:
+    module = module_of(emitted).train(training)
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    x = batch()
+    with torch.no_grad():
+        expected, found = seeded(module, x), seeded(compiled, x)
+    torch.testing.assert_close(found, expected)
+
+
+@every_module
+@both_modes
+def test_export(emitted: Emitted, training: bool) -> None:
+    module = module_of(emitted).train(training)
+    x = batch()
+    program = torch.export.export(module, (x,))
+    with torch.no_grad():
+        expected, found = seeded(module, x), seeded(program.module(), x)
+    torch.testing.assert_close(found, expected)
+
+
+@every_module
+def test_autocast(emitted: Emitted) -> None:
+    module = module_of(emitted).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = tensors(module(batch()))
+    assert {output.dtype for output in outputs.values()} == {torch.bfloat16}
+    sum(output.float().square().mean() for output in outputs.values()).backward()
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.dtype == torch.float32
+        assert parameter.grad.isfinite().all(), name
+
+
+@pytest.fixture
+def one_process_group(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    # The loopback device is there even without a network.
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+    store = dist.FileStore(str(tmp_path / "store"), 1)
+    dist.init_process_group("gloo", store=store, rank=0, world_size=1)
+    yield
+    dist.destroy_process_group()
+
+
+@every_module
+@pytest.mark.usefixtures("one_process_group")
+def test_distributed(emitted: Emitted) -> None:
+    module = module_of(emitted).train()
+    parallel = DistributedDataParallel(module)
+    # Twice: an unused parameter is only complained about in the next round.
+    for _ in range(2):
+        outputs = tensors(parallel(batch()))
+        sum(output.square().mean() for output in outputs.values()).backward()
+    assert all(p.grad is not None for p in module.parameters())
