@@ -275,6 +275,9 @@ class Build(Transformer[Token, t.File]):
             return t.Arg(str(first), value, self._span(first, value))
         return t.Arg(None, first, first.span)
 
+    def partial(self, name: Token, angle: _Angle) -> t.Partial:
+        return t.Partial(self._span(name, angle), str(name), angle.args)
+
     call_arg = angle_arg
 
     def arg(self, value: t.Expr) -> t.Arg:

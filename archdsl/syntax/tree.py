@@ -89,6 +89,14 @@ class Function(Expr):
 
 
 @dataclass(repr=False, eq=False)
+class Partial(Expr):
+    """``unit<groups = 32>`` as a value: a block with some arguments given."""
+
+    id: str
+    args: list[Arg]
+
+
+@dataclass(repr=False, eq=False)
 class Arg:
     """One argument; `name` is None by position and ``/`` for a stride."""
 

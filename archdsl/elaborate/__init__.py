@@ -1,0 +1,385 @@
+"""Syntax tree to IR: parameters bound, loops unrolled, shapes checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ..diagnostics import Diagnostic, Diagnostics, did_you_mean
+from ..initializers import SCHEMES
+from ..ir import Expectation, Group, Initializer, Network, Parameter, Port
+from ..layer import kind
+from ..source import Span
+from ..syntax import tree as t
+from ..syntax.loader import Module, load_prelude
+from ..values import MEASURES, Shape
+from . import static
+from .bind import as_names, bind_block
+from .evaluate import evaluate, show
+from .scope import Context, Fault, Namespace, Value
+from .walk import Parts, Walker
+
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
+_PRELUDE: list[Module] = []
+
+
+def elaborate(
+    module: Module,
+    *,
+    preset: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    input: Shape | None = None,
+    symbolic: bool = True,
+) -> Network:
+    """Return one network of a spec, checked and with every shape known.
+
+    Args:
+        module: the loaded spec.
+        preset: name of a preset or network of the spec; its default if None.
+        params: values of network parameters, over those of the preset.
+        input: shape of the first input, over the spec's.
+        symbolic: whether integers remember the parameters they come from, as code
+            generation needs.
+
+    Raises:
+        SpecError: with everything that is wrong.
+    """
+    errors = Diagnostics()
+    walker = Walker(errors, symbolic, prelude())
+    static.check(module, walker.prelude, errors)
+    try:
+        definition, chosen = choose(module, preset)
+        changed = bool(params) or input is not None
+        walker.input_override = input
+        network = _network(walker, module, definition, chosen, params or {}, changed)
+    except Fault as fault:
+        errors.add(fault.diagnostic())
+        network = None
+    errors.raise_if_any()
+    assert network is not None
+    return network
+
+
+def prelude() -> Module:
+    """Return the library whose blocks need no import."""
+    if not _PRELUDE:
+        _PRELUDE.append(load_prelude())
+    return _PRELUDE[0]
+
+
+def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:
+    """Return the network to elaborate and the preset that sets its parameters.
+
+    Raises:
+        Fault: if there is none of that name, or no single one without a name.
+    """
+    networks = {d.name: d for d in module.own.values() if d.is_network}
+    presets = {p.name: p for p in module.file.presets()}
+    if not networks:
+        raise Fault(
+            "A0601",
+            "the file defines no network",
+            Span(module.file.source, 0, 1),
+            help="add `network name { input 3x224x224 ... }`",
+        )
+    if name is None:
+        return _default(module, networks, presets)
+    if name in presets:
+        return _of_preset(presets[name], networks), presets[name]
+    if name in networks:
+        return networks[name], None
+    known = [*presets, *networks]
+    raise Fault(
+        "A0602",
+        f"{module.file.source.name} has no preset or network `{name}`",
+        None,
+        help=did_you_mean(name, known) or f"it has {', '.join(known)}",
+    )
+
+
+def _default(
+    module: Module, networks: dict[str, t.Definition], presets: dict[str, t.Preset]
+) -> tuple[t.Definition, t.Preset | None]:
+    defaults = [p for p in presets.values() if p.is_default]
+    if len(defaults) > 1:
+        raise Fault("A0101", "two presets are the default", defaults[1].span)
+    if defaults:
+        return _of_preset(defaults[0], networks), defaults[0]
+    if len(networks) > 1:
+        raise Fault(
+            "A0601",
+            f"the file defines several networks: {', '.join(networks)}",
+            None,
+            help="name one: SPEC:NAME, or mark a `default preset`",
+        )
+    return next(iter(networks.values())), None
+
+
+def _of_preset(preset: t.Preset, networks: dict[str, t.Definition]) -> t.Definition:
+    if preset.network not in networks:
+        raise Fault(
+            "A0104",
+            f"there is no network `{preset.network}`",
+            preset.network_span,
+            help=did_you_mean(preset.network, networks),
+        )
+    return networks[preset.network]
+
+
+# ---- one network ------------------------------------------------------------
+
+
+def _network(
+    walker: Walker,
+    module: Module,
+    definition: t.Definition,
+    preset: t.Preset | None,
+    params: Mapping[str, Any],
+    changed: bool,
+) -> Network | None:
+    outside = Context(module, {}, Namespace("", False, None))
+    angle = list(preset.angle) if preset else []
+    values = bind_block(
+        definition,
+        _with_overrides(definition, angle, params),
+        preset.span if preset else definition.span,
+        outside,
+        outside,
+    )
+    env = as_names(definition, values, outside) if walker.symbolic else values
+    context = outside.replace(env=env)
+    parts: Parts = []
+    start = Value(0, ())
+    end = walker.body(definition.body, start, context, parts)
+    if not walker.inputs:
+        walker.report(
+            Fault(
+                "A0306",
+                f"network `{definition.name}` has no input",
+                definition.span,
+                help="begin it with `input 3x224x224`",
+            ),
+            context,
+        )
+    if walker.errors.found or end.shape is None:
+        return None
+    walker.read.add(end.number)
+    _check_read(walker)
+    expectations = [] if changed else _expectations(walker, preset, context)
+    root = Group(
+        role="network",
+        name="",
+        path="",
+        word=definition.name,
+        origin=definition.span.source.name,
+        doc=definition.doc,
+        parameters=tuple(Parameter(name=n, value=v) for n, v in values.items()),
+        children=tuple(parts),
+        input=walker.inputs[0].value,
+        input_shape=walker.inputs[0].shape,
+        output=end.number,
+        shape=end.shape,
+        span=definition.span,
+    )
+    initializers = tuple(_initializers(walker))
+    walker.errors.raise_if_any()
+    return Network(
+        name=preset.name if preset else definition.name,
+        inputs=tuple(walker.inputs),
+        outputs=(
+            Port(name="output", value=end.number, shape=end.shape),
+            *walker.outputs,
+        ),
+        root=root,
+        initializers=initializers,
+        expectations=tuple(expectations),
+    )
+
+
+def _with_overrides(
+    definition: t.Definition, angle: list[t.Arg], params: Mapping[str, Any]
+) -> list[t.Arg]:
+    """Return a preset's arguments with those from outside in their stead."""
+    names = [p.name for p in definition.params]
+    for name in params:
+        if name not in names:
+            raise Fault(
+                "A0603",
+                f"network `{definition.name}` has no parameter `{name}`",
+                definition.span,
+                help=did_you_mean(name, names)
+                or (f"its parameters are {', '.join(names)}" if names else None),
+            )
+    kept: list[t.Arg] = []
+    for at, argument in enumerate(angle):
+        name = argument.name or (names[at] if at < len(names) else None)
+        if name in params:
+            # The place is kept, so that arguments by position still count.
+            argument = t.Arg(argument.name, _given(params[name], argument.span), argument.span)
+        kept.append(argument)
+    set_already = {a.name or (names[i] if i < len(names) else "") for i, a in enumerate(angle)}
+    for name, value in params.items():
+        if name not in set_already:
+            kept.append(t.Arg(name, _given(value, definition.span), definition.span))
+    return kept
+
+
+def _given(value: Any, span: Span) -> t.Expr:
+    """Return a value from outside as an expression."""
+    if isinstance(value, t.Expr):
+        return value
+    if isinstance(value, list | tuple):
+        return t.ListExpr(span, [_given(v, span) for v in value])
+    return t.Literal(span, value, show(value))
+
+
+def _check_read(walker: Walker) -> None:
+    for number, step in walker.producers.items():
+        if number not in walker.read:
+            walker.errors.add(
+                Diagnostic(
+                    "A0305",
+                    f"the result of {step.path} is never used",
+                    step.span,
+                    label="nothing reads it",
+                    help="a tap such as `@label` starts from another value; "
+                    "drop the layer, or join both by `concat` or `add`",
+                )
+            )
+
+
+# ---- init and expect --------------------------------------------------------
+
+
+def _initializers(walker: Walker) -> Iterable[Initializer]:
+    for statement, context in walker.inits:
+        try:
+            yield from _initializer(statement, context)
+        except Fault as fault:
+            walker.report(fault, context)
+
+
+def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
+    layer = kind(statement.kind)
+    if layer is None:
+        raise Fault(
+            "A0106", f"`{statement.kind}` is not a layer kind", statement.span
+        )
+    for setting in statement.settings:
+        if setting.name not in ("weight", "bias"):
+            raise Fault(
+                "A0201",
+                f"init sets `weight` and `bias`, not `{setting.name}`",
+                setting.span,
+            )
+        scheme, arguments = _scheme(setting.value, context)
+        yield Initializer(
+            kind=statement.kind,
+            tensor=setting.name,
+            scheme=scheme,
+            arguments=tuple(arguments.items()),
+        )
+
+
+def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
+    if not isinstance(expr, t.Function | t.Name):
+        value = evaluate(expr, context)
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise Fault("A0204", f"{show(value)} is not how a tensor starts", expr.span)
+        return "constant", {"val": float(value)}
+    name = expr.name if isinstance(expr, t.Function) else expr.id
+    scheme = SCHEMES.get(name)
+    if scheme is None:
+        raise Fault(
+            "A0104",
+            f"there is no initialisation `{name}`",
+            expr.span,
+            help=did_you_mean(name, SCHEMES) or f"there are {', '.join(SCHEMES)}",
+        )
+    arguments: dict[str, Any] = {}
+    for arg in expr.args if isinstance(expr, t.Function) else []:
+        if arg.name not in scheme.arguments:
+            raise Fault(
+                "A0201",
+                f"{name} takes {', '.join(scheme.arguments)}, by name",
+                arg.span,
+            )
+        wanted, _ = scheme.arguments[arg.name]
+        value = evaluate(arg.value, context)
+        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if not isinstance(value, wanted):
+            raise Fault(
+                "A0204", f"{name}: `{arg.name}` cannot be {show(value)}", arg.span
+            )
+        if isinstance(value, str) and value not in _INIT_WORDS:
+            raise Fault(
+                "A0204",
+                f'{name}: `{arg.name}` cannot be "{value}"',
+                arg.span,
+                help=did_you_mean(value, _INIT_WORDS),
+            )
+        arguments[arg.name] = value if wanted is str else float(value)
+    return name, arguments
+
+
+_INIT_WORDS = (
+    "fan_in",
+    "fan_out",
+    "linear",
+    "relu",
+    "leaky_relu",
+    "sigmoid",
+    "tanh",
+    "selu",
+)
+
+
+def _expectations(
+    walker: Walker, preset: t.Preset | None, context: Context
+) -> list[Expectation]:
+    found: list[Expectation] = []
+    stated = list(walker.expects)
+    if preset is not None and preset.expect is not None:
+        stated.append((preset.expect, context))
+    for statement, where in stated:
+        for item in statement.items:
+            try:
+                found.append(_expectation(item, where))
+            except Fault as fault:
+                walker.report(fault, context)
+    return found
+
+
+def _expectation(item: t.Expectation, context: Context) -> Expectation:
+    test = item.test
+    if test is None:
+        assert item.measure is not None
+        _check_measure(item.measure, item.span)
+        return Expectation(measure=item.measure, op="==", value=item.dims, span=item.span)
+    if (
+        not isinstance(test, t.Binary)
+        or test.op not in _COMPARISONS
+        or not isinstance(test.left, t.Name)
+    ):
+        raise Fault(
+            "A0402",
+            "a claim compares a figure with a value",
+            item.span,
+            help="write `expect params == 1_000` or `expect output 1000`",
+        )
+    _check_measure(test.left.id, test.left.span)
+    value = evaluate(test.right, context)
+    return Expectation(measure=test.left.id, op=test.op, value=value, span=item.span)
+
+
+def _check_measure(name: str, span: Span) -> None:
+    if name not in MEASURES:
+        raise Fault(
+            "A0402",
+            f"`{name}` is not a figure of a network",
+            span,
+            help=did_you_mean(name, MEASURES) or f"the figures are {', '.join(MEASURES)}",
+        )
+
+

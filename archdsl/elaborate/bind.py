@@ -1,0 +1,373 @@
+"""Arguments of a call, bound to what a layer kind or a block declares."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..diagnostics import did_you_mean
+from ..layer import REQUIRED, Field, Layer
+from ..limits import MAX_INTEGER
+from ..source import Span
+from ..symbolic import SymFloat
+from ..syntax import tree as t
+from ..values import Dims
+from .evaluate import WORDS_OF_TYPES, evaluate, has_type, show, type_name
+from .scope import BlockRef, BodyRef, Context, Fault, named, plain
+
+
+def bind_layer(call: t.Call, kind: type[Layer], context: Context) -> Layer:
+    """Return the layer that a call writes.
+
+    Raises:
+        Fault: if an argument is unknown, missing, of the wrong type or out of range.
+    """
+    if call.angle is not None:
+        raise Fault(
+            "A0201",
+            f"{kind.word} takes its arguments after the word, not in < >",
+            call.span,
+            help=f"write {_usage(kind)}",
+        )
+    if call.body is not None and kind.arity is not None:
+        raise Fault("A0208", f"{kind.word} takes no layers in braces", call.span)
+    values: dict[str, Any] = {}
+    positional = _positional(kind)
+    taken = 0
+    for argument in call.args:
+        if argument.name is None:
+            if taken >= len(positional):
+                raise _too_many(kind, argument, len(positional))
+            field = positional[taken]
+            taken += 1
+        else:
+            field = _field(kind, argument)
+        if field.name in values:
+            raise Fault(
+                "A0206", f"{kind.word}: `{field.name}` is given twice", argument.span
+            )
+        values[field.name] = _field_value(kind, field, argument, context)
+    for field in kind.fields.values():
+        if field.default is REQUIRED and field.name not in values:
+            raise Fault(
+                "A0202",
+                f"{kind.word}: `{field.name}` is missing ({field.help})",
+                call.span,
+                help=f"write {_usage(kind)}",
+            )
+    return kind(**values)
+
+
+def _positional(kind: type[Layer]) -> list[Field]:
+    fields = [f for f in kind.fields.values() if isinstance(f.position, int)]
+    return sorted(fields, key=lambda f: int(f.position or 0))
+
+
+def _usage(kind: type[Layer]) -> str:
+    """Return how a kind is written, such as ``conv 3x3 64 /2``."""
+    examples = {"window": "3x3", "int": "64", "float": "0.5"}
+    words = [kind.word]
+    words += [examples.get(f.type, f"<{f.name}>") for f in _positional(kind)]
+    return f"`{' '.join(words)}`"
+
+
+def _too_many(kind: type[Layer], argument: t.Arg, count: int) -> Fault:
+    takes = f"at most {count}" if count else "no"
+    return Fault(
+        "A0203",
+        f"{kind.word} takes {takes} arguments without a name",
+        argument.span,
+        label="one too many",
+        help=_known_arguments(kind),
+    )
+
+
+def _known_arguments(kind: type[Layer]) -> str:
+    names = [f"`{f.name}`" for f in kind.fields.values()]
+    if not names:
+        return f"{kind.word} has no arguments"
+    return f"the arguments of {kind.word} are {', '.join(names)}"
+
+
+def _field(kind: type[Layer], argument: t.Arg) -> Field:
+    if argument.name == "/":
+        for field in kind.fields.values():
+            if field.position == "/":
+                return field
+        raise Fault("A0201", f"{kind.word} has no stride", argument.span)
+    field_ = kind.fields.get(argument.name or "")
+    if field_ is None:
+        raise Fault(
+            "A0201",
+            f"{kind.word} has no argument `{argument.name}`",
+            argument.span,
+            help=did_you_mean(argument.name or "", kind.fields)
+            or _known_arguments(kind),
+        )
+    return field_
+
+
+def _field_value(
+    kind: type[Layer], field: Field, argument: t.Arg, context: Context
+) -> Any:
+    expr = argument.value
+    if field.type == "choice":
+        return _choice(kind, field, expr, context)
+    value = evaluate(expr, context)
+    if field.type == "window":
+        return _window(kind, field, argument, value)
+    wanted = {"int": int, "float": (int, float), "bool": bool}[field.type]
+    if isinstance(value, bool) != (field.type == "bool") or not isinstance(
+        value, wanted
+    ):
+        raise _wrong_type(kind, field, expr, value)
+    if field.type != "bool":
+        _check_range(kind, field, value, expr)
+    return float(value) if _plain_int(value) and field.type == "float" else value
+
+
+def _plain_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _choice(kind: type[Layer], field: Field, expr: t.Expr, context: Context) -> str:
+    if isinstance(expr, t.Name) and expr.id in field.choices:
+        return expr.id
+    value = (
+        expr.id
+        if isinstance(expr, t.Name) and expr.id not in context.env
+        else evaluate(expr, context)
+    )
+    if isinstance(value, str) and value in field.choices:
+        return value
+    raise Fault(
+        "A0204",
+        f"{kind.word}: `{field.name}` must be one of {', '.join(field.choices)}",
+        expr.span,
+        help=did_you_mean(str(value), field.choices),
+    )
+
+
+def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any:
+    expr = argument.value
+    if (
+        argument.name is None
+        and isinstance(expr, t.Literal)
+        and _plain_int(expr.value)
+    ):
+        n = expr.value
+        raise Fault(
+            "A0204",
+            f"{kind.word}: `{field.name}` is written as sizes, not as {n}",
+            expr.span,
+            help=f"write `{n}x{n}`",
+        )
+    if _plain_int(value):
+        value = (value, value)
+    elif not isinstance(value, Dims):
+        raise _wrong_type(kind, field, expr, value)
+    elif len(value) != 2:
+        raise Fault(
+            "A0204",
+            f"{kind.word}: `{field.name}` has {len(value)} sizes instead of 2",
+            expr.span,
+            help="the sizes are height x width",
+        )
+    for part in value:
+        _check_range(kind, field, part, expr)
+    return tuple(value)
+
+
+def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fault:
+    words = "sizes such as 3x3" if field.type == "window" else WORDS_OF_TYPES[field.type]
+    return Fault(
+        "A0204",
+        f"{kind.word}: `{field.name}` must be {words}, not {show(value)}",
+        expr.span,
+        label=field.help,
+    )
+
+
+def _check_range(kind: type[Layer], field: Field, value: float, expr: t.Expr) -> None:
+    low, high = field.minimum, field.maximum
+    if (low is not None and value < low) or (high is not None and value > high):
+        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        raise Fault(
+            "A0205", f"{kind.word}: `{field.name}` must be {bounds}, not {show(value)}",
+            expr.span,
+        )
+    if abs(value) > MAX_INTEGER:
+        raise Fault(
+            "A0903", f"a number is larger than {MAX_INTEGER:,} (31 bits)", expr.span
+        )
+
+
+# ---- blocks -----------------------------------------------------------------
+
+
+def bind_block(
+    definition: t.Definition,
+    angle: list[t.Arg],
+    span: Span,
+    context: Context,
+    defaults: Context,
+    body: t.Body | None = None,
+    bound: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """Return the value of every parameter of a block, in order.
+
+    Args:
+        definition: the block or network.
+        angle: the arguments in angle brackets.
+        span: the call, for messages.
+        context: where the arguments are read.
+        defaults: where the definition's defaults are read.
+        body: layers in braces, given to the parameter `body`.
+        bound: arguments given earlier, which the call may override.
+
+    Raises:
+        Fault: if an argument is unknown, missing, given twice or of the wrong type.
+    """
+    params = {p.name: p for p in definition.params}
+    given: dict[str, Any] = {}
+    places: dict[str, Span] = {}
+    taken = 0
+    for argument in angle:
+        name = argument.name
+        if name is None:
+            if taken >= len(definition.params):
+                raise Fault(
+                    "A0203",
+                    f"`{definition.name}` takes {_count(len(params), 'argument')}",
+                    argument.span,
+                    label="one too many",
+                    help=_signature(definition),
+                )
+            name = definition.params[taken].name
+            taken += 1
+        elif name not in params:
+            raise Fault(
+                "A0201",
+                f"`{definition.name}` has no parameter `{name}`",
+                argument.span,
+                help=did_you_mean(name, params) or _signature(definition),
+            )
+        if name in given:
+            raise Fault(
+                "A0206",
+                f"`{definition.name}`: `{name}` is given twice",
+                argument.span,
+            )
+        given[name] = evaluate(argument.value, context)
+        places[name] = argument.value.span
+    if body is not None:
+        if "body" not in params:
+            raise Fault(
+                "A0208",
+                f"`{definition.name}` takes no layers in braces",
+                span,
+                help="give it a parameter `body: block` to pass layers in",
+            )
+        given["body"] = BodyRef(body, context)
+    return _complete(definition, {**(bound or {}), **given}, places, span, defaults)
+
+
+def _complete(
+    definition: t.Definition,
+    given: Mapping[str, Any],
+    places: Mapping[str, Span],
+    span: Span,
+    defaults: Context,
+) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for param in definition.params:
+        if param.name in given:
+            value = given[param.name]
+            place = places.get(param.name, span)
+        elif param.default is not None:
+            # A default may read the parameters before it.
+            value = evaluate(param.default, defaults.bind(**values))
+            place = param.default.span
+        else:
+            raise Fault(
+                "A0202",
+                f"`{definition.name}` needs `{param.name}`",
+                span,
+                help=_signature(definition),
+            )
+        values[param.name] = _typed(definition, param, value, place)
+    return values
+
+
+def _typed(definition: t.Definition, param: t.Param, value: Any, place: Span) -> Any:
+    type_ = param.type or _default_type(param)
+    if type_ and not has_type(value, type_):
+        raise Fault(
+            "A0204",
+            f"`{definition.name}`: `{param.name}` must be {WORDS_OF_TYPES[type_]}, "
+            f"not {show(value)}",
+            place,
+            help=f"it was declared as `{param.name}: {type_}`" if param.type else None,
+        )
+    return float(value) if type_ == "float" and _plain_int(value) else value
+
+
+def _default_type(param: t.Param) -> str | None:
+    """Return the type that a literal default implies."""
+    if isinstance(param.default, t.Literal):
+        return type_name(param.default.value)
+    if isinstance(param.default, t.DimsLiteral):
+        return "kernel"
+    return "list" if isinstance(param.default, t.ListExpr) else None
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+
+
+def _signature(definition: t.Definition) -> str | None:
+    if not definition.params:
+        return f"`{definition.name}` has no parameters"
+    names = ", ".join(
+        p.name if p.default is None else f"{p.name} = {p.default.span.text}"
+        for p in definition.params
+    )
+    return f"it is `{definition.name}<{names}>`"
+
+
+def as_names(
+    definition: t.Definition, values: Mapping[str, Any], defaults: Context
+) -> dict[str, Any]:
+    """Return parameter values that remember the parameter they come from."""
+    names: dict[str, Any] = {}
+    for param in definition.params:
+        value = _as_name(param.name, values[param.name])
+        if isinstance(value, BlockRef) and value.bound:
+            value = _in_own_names(param, value, names, defaults)
+        names[param.name] = value
+    return names
+
+
+def _in_own_names(
+    param: t.Param, value: BlockRef, names: Mapping[str, Any], defaults: Context
+) -> BlockRef:
+    """Return a block whose given arguments are read inside the block it went to."""
+    if isinstance(param.default, t.Partial):
+        default = evaluate(param.default, defaults.bind(**names))
+        if isinstance(default, BlockRef) and default == value:
+            return default
+    result = plain(value)
+    assert isinstance(result, BlockRef)
+    return result
+
+
+def _as_name(name: str, value: Any) -> Any:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, int):
+        return named(value, name)
+    if isinstance(value, float):
+        return SymFloat(value, name)
+    if isinstance(value, Dims) and len(set(value)) == 1:
+        return Dims(named(part, name) for part in value)
+    return value

@@ -1,0 +1,382 @@
+"""The value of an expression: total, without side effects, bounded in size."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable
+from typing import Any
+
+from ..diagnostics import did_you_mean
+from ..layer import kind
+from ..limits import MAX_INTEGER, MAX_REPEAT
+from ..symbolic import Sym, combine, poly_of, simplify
+from ..syntax import tree as t
+from ..values import Dims
+from .scope import BlockRef, Context, Fault, KindRef, Range
+
+WORDS_OF_TYPES = {
+    "int": "an integer",
+    "float": "a number",
+    "bool": "true or false",
+    "string": "a string",
+    "kernel": "sizes such as 3x3",
+    "list": "a list",
+    "kind": "a layer kind",
+    "block": "a block or layers in braces",
+}
+
+
+def type_name(value: Any) -> str:
+    """Return the language's name for the type of a value."""
+    if isinstance(value, bool):
+        return "bool"
+    if isinstance(value, int):
+        return "int"
+    if isinstance(value, float):
+        return "float"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, Dims):
+        return "kernel"
+    if isinstance(value, tuple):
+        return "list"
+    return "kind" if isinstance(value, KindRef) else "block"
+
+
+def show(value: Any) -> str:
+    """Return a value as it would be written in a spec."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(int(value))
+    if isinstance(value, float):
+        return f"{float(value):g}"
+    if isinstance(value, str):
+        return f'"{value}"'
+    if isinstance(value, tuple) and not isinstance(value, Dims):
+        return "[" + ", ".join(show(v) for v in value) + "]"
+    return repr(value)
+
+
+def has_type(value: Any, type_: str) -> bool:
+    """Return whether a value may be given to a parameter of a type."""
+    own = type_name(value)
+    return (
+        own == type_
+        or (type_ == "float" and own == "int")
+        or (type_ == "block" and own == "kind")
+    )
+
+
+def evaluate(expr: t.Expr, context: Context) -> Any:
+    """Return the value of an expression.
+
+    Raises:
+        Fault: if a name is unknown, or an operation is not defined or too large.
+    """
+    return _RULES[type(expr)](expr, context)
+
+
+def integer(expr: t.Expr, context: Context, what: str) -> int:
+    """Return the value of an expression that must be an integer."""
+    value = evaluate(expr, context)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise Fault(
+            "A0204", f"{what} must be an integer, not {show(value)}", expr.span
+        )
+    return value
+
+
+def truth(expr: t.Expr, context: Context) -> bool:
+    """Return the value of a test."""
+    value = evaluate(expr, context)
+    if not isinstance(value, bool):
+        raise Fault(
+            "A0204",
+            f"a test must be true or false, not {show(value)}",
+            expr.span,
+            help="compare it, as in `count > 0`",
+        )
+    return value
+
+
+# ---- one rule per kind of expression ----------------------------------------
+
+
+def _literal(expr: t.Literal, context: Context) -> Any:
+    return expr.value
+
+
+def _dims(expr: t.DimsLiteral, context: Context) -> Dims:
+    return Dims(expr.dims)
+
+
+def _name(expr: t.Name, context: Context) -> Any:
+    name = expr.id
+    if name in context.env:
+        return context.env[name]
+    if name == "channels" and context.space.current is not None:
+        return _channels(context)
+    if found := context.module.find(name):
+        return BlockRef(*found)
+    if found_kind := kind(name):
+        return KindRef(found_kind)
+    raise Fault(
+        "A0104",
+        f"`{name}` is not a parameter, loop variable, block or layer kind",
+        expr.span,
+        help=did_you_mean(name, [*context.env, *context.module.names()]),
+    )
+
+
+def _channels(context: Context) -> int:
+    current = context.space.current
+    if current is None or current.shape is None:
+        raise Fault("", "the input's shape is unknown", None)
+    return current.shape[0]
+
+
+def _list(expr: t.ListExpr, context: Context) -> tuple[Any, ...]:
+    return tuple(evaluate(item, context) for item in expr.items)
+
+
+def _unary(expr: t.Unary, context: Context) -> Any:
+    value = evaluate(expr.operand, context)
+    if expr.op == "not":
+        if isinstance(value, bool):
+            return not value
+        raise Fault("A0207", f"`not` needs true or false, not {show(value)}", expr.span)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise Fault("A0207", f"`-` needs a number, not {show(value)}", expr.span)
+    return -value
+
+
+def _conditional(expr: t.Conditional, context: Context) -> Any:
+    return evaluate(
+        expr.then if truth(expr.test, context) else expr.otherwise, context
+    )
+
+
+def _index(expr: t.Index, context: Context) -> Any:
+    sequence = evaluate(expr.sequence, context)
+    at = integer(expr.at, context, "an index")
+    if not isinstance(sequence, tuple):
+        raise Fault("A0207", f"{show(sequence)} is not a list", expr.span)
+    if not -len(sequence) <= at < len(sequence):
+        raise Fault(
+            "A0207",
+            f"index {at} is outside the list, which has {len(sequence)} items",
+            expr.span,
+        )
+    return sequence[at]
+
+
+def _power(left: Any, right: Any) -> Any:
+    if isinstance(right, int) and isinstance(left, int):
+        size = abs(int(left))
+        if right < 0:
+            return float(left) ** int(right)
+        if size > 1 and int(right) * math.log2(size) > 32:
+            raise OverflowError
+        return int(left) ** int(right)
+    return float(left) ** float(right)
+
+
+def _divide(left: Any, right: Any) -> float:
+    return float(left) / float(right)
+
+
+_ARITHMETIC: dict[str, Callable[[Any, Any], Any]] = {
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": _divide,
+    "//": operator.floordiv,
+    "%": operator.mod,
+    "**": _power,
+}
+_ORDER: dict[str, Callable[[Any, Any], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+
+def _binary(expr: t.Binary, context: Context) -> Any:
+    if expr.op in ("and", "or"):
+        left = truth(expr.left, context)
+        if left == (expr.op == "or"):
+            return left
+        return truth(expr.right, context)
+    left = evaluate(expr.left, context)
+    right = evaluate(expr.right, context)
+    if expr.op in ("==", "!="):
+        return _same(left, right) == (expr.op == "==")
+    if expr.op == "in":
+        if isinstance(right, tuple):
+            return any(_same(left, item) for item in right)
+        raise Fault("A0207", f"`in` needs a list, not {show(right)}", expr.right.span)
+    for side, part in ((left, expr.left), (right, expr.right)):
+        if isinstance(side, bool) or not isinstance(side, int | float):
+            raise Fault(
+                "A0207", f"`{expr.op}` needs numbers, not {show(side)}", part.span
+            )
+    if expr.op in _ORDER:
+        return bool(_ORDER[expr.op](left, right))
+    return _arithmetic(expr, left, right)
+
+
+def _same(left: Any, right: Any) -> bool:
+    if isinstance(left, KindRef) and isinstance(right, KindRef):
+        return left.kind is right.kind
+    return bool(left == right)
+
+
+def _arithmetic(expr: t.Binary, left: Any, right: Any) -> Any:
+    try:
+        value = _ARITHMETIC[expr.op](left, right)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise OverflowError
+    except ZeroDivisionError:
+        raise Fault("A0207", "division by zero", expr.right.span) from None
+    except OverflowError:
+        raise _too_large(expr) from None
+    return _bounded(value, expr)
+
+
+def _bounded(value: Any, expr: t.Expr) -> Any:
+    if isinstance(value, complex):
+        raise Fault("A0207", "a root of a negative number", expr.span)
+    if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise _too_large(expr)
+    return value
+
+
+def _too_large(expr: t.Expr) -> Fault:
+    return Fault("A0903", f"a number is larger than {MAX_INTEGER:,} (31 bits)", expr.span)
+
+
+# ---- functions --------------------------------------------------------------
+
+
+def _extreme(name: str, choose: Callable[..., Any]) -> Callable[..., Any]:
+    def extreme(*values: Any) -> Any:
+        items = values[0] if len(values) == 1 else values
+        result = choose(items)
+        if len(items) > 1 and any(isinstance(v, Sym) for v in items):
+            if all(isinstance(v, int) for v in items):
+                poly = combine(name, tuple(poly_of(v) for v in items))
+                return simplify(int(result), poly)
+        return result
+
+    return extreme
+
+
+def _range(*bounds: Any) -> Range:
+    numbers = [int(b) for b in bounds]
+    result = Range(range(*numbers))
+    result.count = bounds[0] if len(bounds) == 1 else len(result)
+    return result
+
+
+def _rounded(how: Callable[[Any], int]) -> Callable[[Any], int]:
+    def rounded(value: Any) -> int:
+        return value if isinstance(value, int) else how(float(value))
+
+    return rounded
+
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
+    "abs": (abs, 1, 1, "absolute value"),
+    "ceil": (_rounded(math.ceil), 1, 1, "next integer upwards"),
+    "floor": (_rounded(math.floor), 1, 1, "next integer downwards"),
+    "int": (_rounded(int), 1, 1, "integer part"),
+    "len": (len, 1, 1, "number of items of a list"),
+    "max": (_extreme("max", max), 1, 99, "largest of its arguments, or of a list"),
+    "min": (_extreme("min", min), 1, 99, "smallest of its arguments, or of a list"),
+    "range": (_range, 1, 3, "list of integers, as in Python"),
+    "round": (_rounded(round), 1, 1, "nearest integer, halves to even"),
+    "sum": (sum, 1, 1, "sum of a list"),
+}
+
+
+def _function(expr: t.Function, context: Context) -> Any:
+    if expr.name not in FUNCTIONS:
+        raise Fault(
+            "A0104",
+            f"there is no function `{expr.name}`",
+            expr.span,
+            help=did_you_mean(expr.name, FUNCTIONS)
+            or f"the functions are {', '.join(FUNCTIONS)}",
+        )
+    function, least, most, _ = FUNCTIONS[expr.name]
+    for arg in expr.args:
+        if arg.name is not None:
+            raise Fault(
+                "A0201", f"{expr.name} has no argument `{arg.name}`", arg.span
+            )
+    values = [evaluate(arg.value, context) for arg in expr.args]
+    if not least <= len(values) <= most:
+        count = str(least) if least == most else f"{least} to {most}"
+        raise Fault(
+            "A0203", f"{expr.name} takes {count} arguments, not {len(values)}", expr.span
+        )
+    if expr.name == "range":
+        _check_range(expr, values)
+    try:
+        return _bounded(function(*values), expr)
+    except (TypeError, ValueError, OverflowError):
+        shown = ", ".join(show(v) for v in values)
+        raise Fault("A0207", f"{expr.name}({shown}) is not defined", expr.span) from None
+
+
+def _check_range(expr: t.Function, values: list[Any]) -> None:
+    if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
+        raise Fault("A0207", "range needs integers", expr.span)
+    if len(values) == 3 and values[2] == 0:
+        raise Fault("A0207", "range needs a step other than 0", expr.span)
+    if len(range(*(int(v) for v in values))) > MAX_REPEAT:
+        raise Fault(
+            "A0906", f"a range is longer than {MAX_REPEAT:,}", expr.span
+        )
+
+
+def _partial(expr: t.Partial, context: Context) -> BlockRef:
+    block = _name(t.Name(expr.span, expr.id), context)
+    if not isinstance(block, BlockRef):
+        raise Fault("A0204", f"`{expr.id}` is not a block", expr.span)
+    params = {p.name for p in block.definition.params}
+    bound = dict(block.bound)
+    for arg in expr.args:
+        if arg.name is None:
+            raise Fault(
+                "A0203",
+                "a block as a value takes its arguments by name",
+                arg.span,
+                help=f"write `{expr.id}<name = value>`",
+            )
+        if arg.name not in params:
+            raise Fault(
+                "A0201",
+                f"`{expr.id}` has no parameter `{arg.name}`",
+                arg.span,
+                help=did_you_mean(arg.name, params),
+            )
+        bound[arg.name] = evaluate(arg.value, context)
+    return BlockRef(block.definition, block.module, bound)
+
+
+_RULES: dict[type[t.Expr], Callable[[Any, Context], Any]] = {
+    t.Literal: _literal,
+    t.DimsLiteral: _dims,
+    t.Name: _name,
+    t.ListExpr: _list,
+    t.Unary: _unary,
+    t.Binary: _binary,
+    t.Conditional: _conditional,
+    t.Index: _index,
+    t.Function: _function,
+    t.Partial: _partial,
+}

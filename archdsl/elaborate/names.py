@@ -1,0 +1,93 @@
+"""Which names a spec may use: they become attributes and arguments of a module."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+from ..source import Span
+from .scope import Fault
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z", re.ASCII)
+
+# Attributes of torch's Module: a submodule of such a name is lost, or breaks it.
+MODULE_ATTRIBUTES = frozenset(
+    """T_destination add_module apply bfloat16 buffers call_super_init children compile
+    cpu cuda double dump_patches eval extra_repr float forward get_buffer
+    get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
+    named_buffers named_children named_modules named_parameters parameters
+    register_backward_hook register_buffer register_forward_hook
+    register_forward_pre_hook register_full_backward_hook
+    register_full_backward_pre_hook register_load_state_dict_post_hook
+    register_load_state_dict_pre_hook register_module register_parameter
+    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
+    set_extra_state set_submodule share_memory state_dict to to_empty train training
+    type xpu zero_grad append extend insert pop clear items keys values update""".split()
+)
+
+# Names that emitted code uses for something else.
+EMITTED_NAMES = frozenset(
+    """self cls torch nn F Tensor OrderedDict NamedTuple Callable super range print
+    tuple list dict set int float bool str len min max isinstance getattr setattr
+    enumerate zip module in_channels""".split()
+)
+
+_SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
+
+LANGUAGE_WORDS = frozenset(
+    """arch import from block network preset default input output training for in if
+    else expect init seq residual true false and or not channels""".split()
+)
+
+
+def check_label(name: str, span: Span) -> None:
+    """Refuse a label that cannot be a submodule's name.
+
+    Raises:
+        Fault: saying why.
+    """
+    _check(name, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
+
+
+def check_parameter(name: str, span: Span) -> None:
+    """Refuse a parameter's or loop variable's name that emitted code cannot bear."""
+    _check(name, span, "parameter", EMITTED_NAMES | LANGUAGE_WORDS)
+
+
+def check_definition(name: str, span: Span, kinds: frozenset[str]) -> None:
+    """Refuse a block's or network's name that means something else already."""
+    _check(name, span, "block", LANGUAGE_WORDS)
+    if name in kinds:
+        raise Fault(
+            "A0103",
+            f"`{name}` is a layer kind, and cannot be defined again",
+            span,
+            help="choose another name",
+        )
+
+
+def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
+    if keyword.iskeyword(name) or (what != "label" and name in _SOFT_KEYWORDS):
+        reason = "is a word of Python's, and the name becomes Python code"
+    elif name.startswith("_"):
+        reason = "starts with an underscore, which Python treats as private"
+    elif not _IDENTIFIER.match(name):
+        reason = "is not made of the letters a-z, digits and underscores alone"
+    elif len(name) > 100:
+        reason = "is longer than 100 characters"
+    elif name in reserved:
+        reason = (
+            "is an attribute of torch's modules"
+            if name in MODULE_ATTRIBUTES
+            else "has a meaning of its own"
+        )
+    else:
+        return
+    raise Fault(
+        "A0103",
+        f"`{name[:100]}` cannot name a {what}: it {reason}",
+        span,
+        help=f"choose another name, such as `{name.strip('_')[:40] or what}_`"
+        if _IDENTIFIER.match(name.strip("_") or "a")
+        else "choose another name",
+    )

@@ -1,0 +1,270 @@
+"""Where a name is looked up while a spec is elaborated."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..diagnostics import Diagnostic
+from ..layer import Layer
+from ..source import Span
+from ..symbolic import Poly, Sym
+from ..syntax import tree as t
+from ..syntax.loader import Module
+from ..values import Dims, Shape
+
+
+class Fault(Exception):
+    """One mistake of the user; whoever can go on without the part catches it."""
+
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        span: Span | None,
+        *,
+        label: str = "",
+        help: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.span = span
+        self.label = label
+        self.help = help
+
+    def diagnostic(self, notes: tuple[str, ...] = ()) -> Diagnostic:
+        """Return the message with the way that led to it."""
+        return Diagnostic(
+            self.code,
+            self.message,
+            self.span,
+            label=self.label,
+            notes=notes,
+            help=self.help,
+        )
+
+
+class KindRef:
+    """A layer kind as a value: ``act = relu``."""
+
+    __slots__ = ("kind",)
+
+    def __init__(self, kind: type[Layer]) -> None:
+        self.kind = kind
+
+    def __repr__(self) -> str:
+        return self.kind.word
+
+
+class BlockRef:
+    """A block as a value, perhaps with arguments: ``unit = bottleneck<groups = 32>``."""
+
+    __slots__ = ("bound", "definition", "module")
+
+    def __init__(
+        self,
+        definition: t.Definition,
+        module: Module,
+        bound: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.definition = definition
+        self.module = module
+        self.bound = bound or {}
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, BlockRef)
+            and self.definition is other.definition
+            and self.bound == other.bound
+        )
+
+    def __hash__(self) -> int:
+        return hash(id(self.definition))
+
+    def __repr__(self) -> str:
+        return self.definition.name
+
+
+class BodyRef:
+    """Braces passed to a block, with the place whose names they read."""
+
+    __slots__ = ("body", "context")
+
+    def __init__(self, body: t.Body, context: Context) -> None:
+        self.body = body
+        self.context = context
+
+    def __repr__(self) -> str:
+        return "{ ... }"
+
+
+class Range(tuple[int, ...]):
+    """What `range(n)` gives: its length keeps the expression it came from."""
+
+    count: int
+
+
+class Value:
+    """One tensor of the network; its shape is None once an error was reported."""
+
+    __slots__ = ("number", "shape")
+
+    def __init__(self, number: int, shape: Shape | None) -> None:
+        self.number = number
+        self.shape = shape
+
+
+class Namespace:
+    """Names below one path: labels and the counters of unlabelled parts.
+
+    Attributes:
+        path: dotted path of the owner, empty for the network.
+        indexed: whether parts are named by number.
+        outer: namespace whose labels taps may read, too; None for a block.
+        current: what flows into the step being read, for the word `channels`.
+    """
+
+    __slots__ = ("counts", "current", "indexed", "outer", "path", "taken", "values")
+
+    def __init__(self, path: str, indexed: bool, outer: Namespace | None) -> None:
+        self.path = path
+        self.indexed = indexed
+        self.outer = outer
+        self.taken: dict[str, Span] = {}
+        self.counts: dict[str, int] = {}
+        self.values: dict[str, Value] = {}
+        self.current: Value | None = None
+
+    def join(self, name: str) -> str:
+        """Return the path of a part."""
+        return f"{self.path}.{name}" if self.path else name
+
+    def number(self, word: str) -> str:
+        """Return the name of the next unlabelled part."""
+        key = "" if self.indexed else word
+        count = self.counts.get(key, 0)
+        self.counts[key] = count + 1
+        return str(count) if self.indexed else f"{word}{count + 1}"
+
+    def find(self, label: str) -> Value | None:
+        """Return the value of a label, here or further out."""
+        space: Namespace | None = self
+        while space is not None:
+            if label in space.values:
+                return space.values[label]
+            space = space.outer
+        return None
+
+    def labels(self) -> list[str]:
+        """Return the labels that a tap may read."""
+        found: list[str] = []
+        space: Namespace | None = self
+        while space is not None:
+            found.extend(space.values)
+            space = space.outer
+        return found
+
+
+class Context:
+    """Everything that decides what a name means at one place.
+
+    Attributes:
+        module: the file the text stands in.
+        env: parameters and loop variables.
+        space: the namespace the parts are named in.
+        trail: the calls that led here, innermost first, for messages.
+        depth: nesting of calls and bodies.
+        level: nesting of owners inside one block, for the name of their input.
+        training: whether only outputs of the training mode are served.
+    """
+
+    __slots__ = ("depth", "env", "level", "module", "space", "trail", "training")
+
+    def __init__(
+        self,
+        module: Module,
+        env: Mapping[str, Any],
+        space: Namespace,
+        trail: tuple[Call, ...] = (),
+        depth: int = 0,
+        level: int = 0,
+        training: bool = False,
+    ) -> None:
+        self.module = module
+        self.env = env
+        self.space = space
+        self.trail = trail
+        self.depth = depth
+        self.level = level
+        self.training = training
+
+    def replace(self, **changes: Any) -> Context:
+        """Return a copy with some attributes changed."""
+        values = {name: getattr(self, name) for name in self.__slots__}
+        return Context(**{**values, **changes})
+
+    def bind(self, **names: Any) -> Context:
+        """Return a copy that knows further names."""
+        return self.replace(env={**self.env, **names})
+
+    def notes(self) -> tuple[str, ...]:
+        """Return the way in, as lines of a message."""
+        return tuple(call.note() for call in self.trail)
+
+
+class Call:
+    """One call of a block on the way to a step."""
+
+    __slots__ = ("definition", "path", "span")
+
+    def __init__(self, path: str, span: Span, definition: t.Definition) -> None:
+        self.path = path
+        self.span = span
+        self.definition = definition
+
+    def note(self) -> str:
+        """Return ``in layer2.0: bottleneck<128, stride = 2>, line 16``."""
+        where = f"line {self.span.line}"
+        if self.span.source is not self.definition.span.source:
+            where += f" of {self.span.source.name}"
+        text = " ".join(self.span.text.split())
+        if len(text) > 60:
+            text = text[:57] + "..."
+        return f"in {self.path}: {text}, {where}"
+
+
+def input_name(level: int) -> str:
+    """Return the name of an owner's input channels in expressions.
+
+    Owners nest inside a block, and each has an input; the level tells them apart
+    until code generation writes `in_channels`.
+    """
+    return f"in_channels:{level}" if level else "in_channels"
+
+
+def rename(value: int, bindings: Mapping[str, Poly]) -> int:
+    """Return a number with its expression in the caller's names."""
+    if not isinstance(value, Sym):
+        return value
+    poly = value.poly.substitute(bindings)
+    return int(value) if poly.number is not None else Sym(int(value), poly)
+
+
+def named(value: int, name: str) -> Sym:
+    """Return a number that is the value of a name."""
+    return Sym(int(value), Poly.name(name))
+
+
+def plain(value: Any) -> Any:
+    """Return a parameter's value without the expression it came from."""
+    if isinstance(value, bool | Range):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    if isinstance(value, float):
+        return float(value)
+    if isinstance(value, BlockRef) and value.bound:
+        bound = {name: plain(item) for name, item in value.bound.items()}
+        return BlockRef(value.definition, value.module, bound)
+    return Dims(int(part) for part in value) if isinstance(value, Dims) else value

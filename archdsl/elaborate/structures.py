@@ -1,0 +1,280 @@
+"""Layers around branches: merges, and residuals with their shortcuts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ..ir import Step
+from ..layer import Layer, kind
+from ..source import Span
+from ..symbolic import poly_of
+from ..syntax import tree as t
+from ..values import POINTWISE, Shape
+from .bind import bind_layer
+from .scope import Context, Fault, Value
+
+if TYPE_CHECKING:
+    from .walk import Parts, Walker
+
+SHORTCUTS = ("auto", "identity", "projection")
+
+
+def merge(
+    walker: Walker,
+    call: t.Call,
+    merge_kind: type[Layer],
+    label: str | None,
+    value: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Elaborate ``concat { a | b }``: branches of one input, joined by a layer."""
+    layer = bind_layer(call, merge_kind, context)
+    word = merge_kind.word
+    if call.body is None or len(call.body.branches) < 2:
+        raise Fault(
+            "A0210",
+            f"{word} joins two branches or more",
+            call.span,
+            help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
+        )
+    branches = call.body.branches
+
+    def build(entry: Value, inner: Context, out: Parts) -> Value:
+        ends = [_branch(walker, b, entry, inner, out) for b in branches]
+        return walker.layer(layer, None, tuple(ends), inner, call.span, out)
+
+    return _structure(walker, word, call.span, label, value, context, parts, build)
+
+
+def residual(
+    walker: Walker,
+    call: t.Call,
+    label: str | None,
+    value: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Elaborate ``residual { body | shortcut }``: their sum.
+
+    Without a shortcut, the input is added unchanged, or projected by a 1x1
+    convolution where the body changes its shape.
+
+    Source: He et al. 2015, section 3.2, equations 1 and 2, and option B.
+    """
+    mode = _shortcut_mode(call)
+    assert call.body is not None
+    branches = call.body.branches
+    if len(branches) > 2 or (len(branches) == 2 and mode != "auto"):
+        raise Fault(
+            "A0210",
+            "residual has a body and at most one shortcut",
+            branches[-1].span,
+            help="join more branches by `add { a | b | c }`",
+        )
+    add = kind("add")
+    assert add is not None
+
+    def build(entry: Value, inner: Context, out: Parts) -> Value:
+        body = _branch(walker, branches[0], entry, inner, out)
+        if len(branches) == 2:
+            short = _branch(walker, branches[1], entry, inner, out, "shortcut")
+        else:
+            short = _automatic(walker, call, mode, entry, body, inner, out)
+        return walker.layer(add(), None, (body, short), inner, call.span, out)
+
+    return _structure(walker, "residual", call.span, label, value, context, parts, build)
+
+
+def _shortcut_mode(call: t.Call) -> str:
+    mode = "auto"
+    for argument in [*(call.angle or []), *call.args]:
+        given = argument.value.id if isinstance(argument.value, t.Name) else ""
+        if argument.name != "shortcut":
+            raise Fault(
+                "A0201",
+                "with a body of its own, residual takes only `shortcut`",
+                argument.span,
+                help="write `residual<shortcut = identity> { ... }`, or leave out the body",
+            )
+        if given not in SHORTCUTS:
+            raise Fault(
+                "A0204",
+                f"`shortcut` must be one of {', '.join(SHORTCUTS)}",
+                argument.span,
+            )
+        mode = given
+    return mode
+
+
+def _structure(
+    walker: Walker,
+    word: str,
+    span: Span,
+    label: str | None,
+    value: Value,
+    context: Context,
+    parts: Parts,
+    build: object,
+) -> Value:
+    """Build a structure in the namespace around it, or in one of its own."""
+    assert callable(build)
+    if label is not None or context.space.indexed:
+        name = walker.name(label, word, context, span)
+        return walker.owned(name, word, False, value, context, span, parts, build)
+    inner: Parts = []
+    result: Value = build(value, context, inner)
+    if value.shape is not None and result.shape is not None:
+        parts.append(
+            walker.transparent("structure", word, value, result, inner, context, span)
+        )
+    return result
+
+
+def _branch(
+    walker: Walker,
+    branch: t.Branch,
+    value: Value,
+    context: Context,
+    parts: Parts,
+    role: str = "branch",
+) -> Value:
+    inner: Parts = []
+    result = walker.branch(branch, value, context, inner)
+    group = walker.transparent(
+        role, "", value, result, inner, context, branch.span  # type: ignore[arg-type]
+    )
+    parts.append(group)
+    return result
+
+
+def _automatic(
+    walker: Walker,
+    call: t.Call,
+    mode: str,
+    entry: Value,
+    body: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Build the shortcut that was not spelled out, and return its value."""
+    if entry.shape is None or body.shape is None:
+        return entry
+    if mode == "identity":
+        return _shortcut(walker, call, entry, entry, [], context, parts)
+    stride = _stride(walker, entry, body, context)
+    tests = []
+    if poly_of(stride).number is None:
+        tests.append(f"{poly_of(stride).text()} != 1")
+    if poly_of(entry.shape[0]) != poly_of(body.shape[0]):
+        tests.append(f"{poly_of(entry.shape[0]).text()} != {poly_of(body.shape[0]).text()}")
+    fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
+    symbolic = walker.symbolic and not fixed
+    condition = " or ".join(tests) if symbolic else ""
+    inner: Parts = []
+    end = entry
+    if mode == "projection" or stride != 1 or entry.shape != body.shape:
+        end = _project(walker, call, entry, body, stride, context, inner)
+    return _shortcut(walker, call, entry, end, inner, context, parts, condition)
+
+
+def _shortcut(
+    walker: Walker,
+    call: t.Call,
+    entry: Value,
+    end: Value,
+    inner: Parts,
+    context: Context,
+    parts: Parts,
+    condition: str = "",
+) -> Value:
+    parts.append(
+        walker.transparent(
+            "shortcut", "", entry, end, inner, context, call.span, condition=condition
+        )
+    )
+    return end
+
+
+def _project(
+    walker: Walker,
+    call: t.Call,
+    entry: Value,
+    body: Value,
+    stride: int,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    conv = kind("conv")
+    assert conv is not None and body.shape is not None
+    norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
+    layer = conv(
+        kernel=(1, 1), width=_width(body.shape), stride=(stride, stride), bias=norm is None
+    )
+    width = body.shape[0]
+
+    def build(start: Value, inner: Context, out: Parts) -> Value:
+        value = walker.layer(layer, None, (start,), inner, call.span, out)
+        if norm is not None:
+            value = walker.layer(norm, None, (value,), inner, call.span, out)
+        return value
+
+    name = walker.name("downsample", "", context, call.span)
+    value = walker.owned(
+        name, "seq", True, entry, context, call.span, parts, build
+    )
+    if value.shape is not None:
+        # The projection has the body's channels, in the body's own words.
+        value.shape = (width, *value.shape[1:])
+    return value
+
+
+def _width(shape: Shape) -> int:
+    return shape[0]
+
+
+def _norm_of_body(
+    parts: dict[int, Step], body: Value, entry: Value
+) -> Layer | None:
+    """Return the last norm of the body, which the projection then has, too."""
+    for step in _main_path(parts, entry, body):
+        if step.op.family == "norm":
+            return step.op
+    return None
+
+
+def _main_path(
+    producers: dict[int, Step], entry: Value, end: Value
+) -> list[Step]:
+    """Return the steps from a value back to another, along first inputs."""
+    found = []
+    number = end.number
+    while number != entry.number and number in producers:
+        step = producers[number]
+        found.append(step)
+        number = step.inputs[0]
+    return found
+
+
+def _stride(walker: Walker, entry: Value, body: Value, context: Context) -> int:
+    """Return the stride of a 1x1 convolution that reaches the body's size."""
+    assert entry.shape is not None and body.shape is not None
+    if len(entry.shape) != 3 or len(body.shape) != 3:
+        return 1
+    stride: int = 1
+    own_path = context.space.path
+    for step in _main_path(walker.producers, entry, body):
+        window = step.op.window(step.input_shapes, step.shape) or POINTWISE
+        # Names of a block further in mean nothing here.
+        inside = step.path.rpartition(".")[0] == own_path
+        step_stride = window.stride[0]
+        stride = stride * (step_stride if inside else int(step_stride))
+    sizes = list(zip(entry.shape[1:], body.shape[1:], strict=True))
+    if all((n - 1) // stride + 1 == m for n, m in sizes):
+        return stride
+    for plain in range(1, 65):
+        if all((n - 1) // plain + 1 == m for n, m in sizes):
+            return plain
+    return 1
+
+
