@@ -1,0 +1,1 @@
+"""What a network is turned into: PyTorch code, and diagrams."""

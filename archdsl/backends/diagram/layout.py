@@ -1,0 +1,147 @@
+"""Dot text as a file: by the system's Graphviz, or by the engine in pygraphviz."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import subprocess
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr
+from pathlib import Path
+from shutil import which
+from typing import Final
+
+from archdsl.diagnostics import did_you_mean
+from archdsl.ir import Network
+
+from .dot import dot_source
+
+TEXT_FORMATS: Final = ("dot", "gv")
+FORMATS: Final = (*TEXT_FORMATS, "pdf", "png", "svg")
+
+# When a pdf was made is the only thing in it that differs between two runs.
+_PDF_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
+
+
+class MissingExtra(Exception):
+    """Something that is not installed is needed; the message says what to install."""
+
+
+class UnknownFormat(ValueError):
+    """A format that no diagram can be written in; the message lists the known ones."""
+
+    def __init__(self, format: str) -> None:
+        known = ", ".join(FORMATS)
+        hint = did_you_mean(format, FORMATS)
+        what = f"unknown format `{format}`" if format else "no format and no suffix"
+        super().__init__(f"{what}: known are {known}" + (f"; {hint}" if hint else ""))
+
+
+def render(
+    network: Network,
+    path: Path | str | None = None,
+    *,
+    format: str | None = None,
+    fold: bool = True,
+) -> str:
+    """Draw a network, and return the drawing's dot text.
+
+    Args:
+        network: what to draw.
+        path: the file to write, if any; it is written whole or not at all.
+        format: one of `FORMATS`; the suffix of `path` tells it when left out.
+        fold: draw equal consecutive copies once, and a chain's steps as one node.
+
+    Raises:
+        MissingExtra: if the format needs a layout engine and there is none.
+        UnknownFormat: if there is no such format.
+        OSError: if the file cannot be written.
+    """
+    if format is None and path is not None:
+        format = Path(path).suffix.removeprefix(".")
+    if format is not None and format.lower() not in FORMATS:
+        raise UnknownFormat(format)
+    source = dot_source(network, fold=fold)
+    if path is not None and format is not None:
+        _write(Path(path), image(source, format.lower()))
+    return source
+
+
+def image(source: str, format: str) -> bytes:
+    """Return dot text laid out and drawn.
+
+    Args:
+        source: the dot text.
+        format: one of `FORMATS`.
+
+    Raises:
+        MissingExtra: if the format needs a layout engine and there is none.
+    """
+    if format in TEXT_FORMATS:
+        return source.encode()
+    data = _by_program(source, format) or _by_library(source, format)
+    return _PDF_DATE.sub(b"19700101000000", data, count=1)
+
+
+def _by_program(source: str, format: str) -> bytes | None:
+    """Return the drawing by the system's `dot`, if that is there and can do it."""
+    program = which("dot")
+    if program is None:
+        return None
+    command = [program, f"-T{format}"]
+    try:
+        done = subprocess.run(command, input=source.encode(), capture_output=True)
+    except OSError:
+        return None
+    return done.stdout if done.returncode == 0 else None
+
+
+def _by_library(source: str, format: str) -> bytes:
+    """Return the drawing by the engine that comes with pygraphviz."""
+    with _silence():
+        try:
+            from pygraphviz import AGraph
+        except ImportError:
+            raise MissingExtra(
+                f"drawing {format} needs a layout engine: pip install "
+                '"archdsl[render]", or install Graphviz, whose `dot` is then used; '
+                "dot text needs neither"
+            ) from None
+        with AGraph(string=source) as graph:
+            return bytes(graph.draw(format=format, prog="dot"))
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Drop what is said on stderr: the engine comments on fonts and large graphs."""
+    with warnings.catch_warnings(), redirect_stderr(io.StringIO()):
+        warnings.simplefilter("ignore")
+        try:
+            kept = os.dup(2)
+        except OSError:  # closed, so that nobody hears it anyway
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as sink:
+                os.dup2(sink.fileno(), 2)
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
+def _write(path: Path, data: bytes) -> None:
+    if path.exists() and not path.is_file():  # a device or a pipe
+        path.write_bytes(data)
+        return
+    path = path.resolve()  # a link stays one
+    with tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent) as folder:
+        # A file made in the ordinary way has the ordinary permissions.
+        new = Path(folder, path.name)
+        new.write_bytes(data)
+        if path.exists():
+            new.chmod(path.stat().st_mode & 0o7777)
+        new.replace(path)
