@@ -1,8 +1,13 @@
 """Where the grammar and the shipped specs lie, installed or in a checkout."""
 
+from __future__ import annotations
+
+import re
+from functools import cache
 from pathlib import Path
 
 _GRAMMAR = Path("grammar", "arch.lark")
+_PRESET = re.compile(r"^[ \t]*(?:default[ \t]+)?preset[ \t]+([A-Za-z_]\w*)", re.M)
 
 
 def grammar_text() -> str:
@@ -15,6 +20,36 @@ def specs_dir() -> Path:
     return _data_root() / "specs"
 
 
+@cache
+def shipped_specs() -> dict[str, Path]:
+    """Return the shipped specs by name: ``resnet``, ``tutorial/...``; no libraries."""
+    root = specs_dir()
+    found = {p.relative_to(root).with_suffix(""): p for p in root.rglob("*.arch")}
+    return {
+        name.as_posix(): path
+        for name, path in sorted(found.items(), key=lambda item: _in_order(item[0]))
+        if name.parts[0] != "std"
+    }
+
+
+@cache
+def shipped_presets() -> dict[str, str]:
+    """Return the name of the shipped spec that defines each preset.
+
+    The text is only scanned, since parsing every spec to find one takes too long.
+    """
+    return {
+        preset: name
+        for name, path in shipped_specs().items()
+        for preset in _PRESET.findall(path.read_text(encoding="utf-8"))
+    }
+
+
+def _in_order(name: Path) -> tuple[int, Path]:
+    return len(name.parts), name
+
+
+@cache
 def _data_root() -> Path:
     package = Path(__file__).resolve().parent
     # A wheel carries the data inside the package; an editable install and a plain

@@ -1,0 +1,55 @@
+"""Convolutional networks in a readable language, analysed and compiled to PyTorch.
+
+The functions below load their parts on first use, so that importing the
+package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .api import analyze, build, emit, format, load, loads, render
+    from .diagnostics import Diagnostic, SpecError
+    from .ir import Network
+    from .passes.analysis import Analysis
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Analysis",
+    "Diagnostic",
+    "Network",
+    "SpecError",
+    "__version__",
+    "analyze",
+    "build",
+    "emit",
+    "format",
+    "load",
+    "loads",
+    "render",
+]
+
+_HOMES = {
+    "Analysis": "archdsl.passes.analysis",
+    "Diagnostic": "archdsl.diagnostics",
+    "Network": "archdsl.ir",
+    "SpecError": "archdsl.diagnostics",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Return a public name, importing its module on first use."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(_HOMES.get(name, "archdsl.api")), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return sorted([*__all__, *(n for n in globals() if n.startswith("__"))])

@@ -1,0 +1,90 @@
+"""The `archdsl` command.
+
+Exit status: 0 ok, 1 errors in a spec, 2 wrong usage, 3 a missing extra, 4 a limit
+was hit, 70 a bug of ours, 130 interrupted. Results go to stdout, all else to stderr.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Sequence
+
+from . import status
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    _start_quickly()
+    try:
+        code = _run(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return status.INTERRUPTED
+    except BrokenPipeError:
+        return _reader_left()
+    except Exception as error:
+        return _bug(error)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    import click
+
+    from archdsl.diagnostics import SpecError
+
+    from .app import app
+    from .terminal import fail, say_error
+
+    try:
+        code = app.main(
+            None if arguments is None else list(arguments),
+            prog_name="archdsl",
+            standalone_mode=False,
+        )
+    except SpecError as error:
+        return fail(error.diagnostics)
+    except click.Abort:
+        return status.INTERRUPTED
+    except click.UsageError as error:
+        error.show()
+        return status.USAGE
+    except click.ClickException as error:
+        say_error(error.format_message())
+        return error.exit_code
+    return code if isinstance(code, int) else status.OK
+
+
+def _start_quickly() -> None:
+    """Spare a short process what only pays off in long ones."""
+    # The first collections would only walk over freshly imported modules.
+    gc.set_threshold(100_000, 20, 20)
+    # Looking for plugins reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure:  # an old terminal's encoding must not end in a traceback
+            reconfigure(errors="backslashreplace")
+
+
+def _reader_left() -> int:
+    """Stop quietly when the reader of a pipe, such as `head`, has gone."""
+    # Otherwise the interpreter flushes the closed pipe again, and complains.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status.BROKEN_PIPE
+
+
+def _bug(error: Exception) -> int:
+    if os.environ.get("ARCHDSL_DEBUG") == "1":
+        import traceback
+
+        traceback.print_exc()
+    else:
+        print(
+            f"archdsl: internal error: {type(error).__name__}: {error}\n"
+            "This is a bug in archdsl: please report it with the spec and the command\n"
+            "line. With ARCHDSL_DEBUG=1 in the environment, a traceback is shown.",
+            file=sys.stderr,
+        )
+    return status.BUG

@@ -1,0 +1,92 @@
+"""`archdsl analyze`."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from archdsl.diagnostics import SpecError
+
+from .options import json_option, load_network, spec_options
+from .terminal import fail, print_json, say_diagnostics, status_of, wants_color
+
+if TYPE_CHECKING:
+    from archdsl.diagnostics import Diagnostic
+    from archdsl.passes.analysis import Analysis
+
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+OPTIMIZERS = ("sgd", "momentum", "adam")
+
+
+@click.command()
+@spec_options
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="Samples at a time, for the memory.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Type of weights and activations, for the memory.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="sgd",
+    show_default=True,
+    help="Optimizer whose state the memory counts.",
+)
+@json_option
+def command(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    as_json: bool,
+) -> int:
+    """Print the layers of a network and its totals.
+
+    Gives the output shape, parameters, multiply-accumulates (MACs) and receptive
+    field of each layer, and the depth and memory of the whole. What the spec
+    claims with `expect` is checked. Needs no torch.
+
+    \b
+    Examples:
+      archdsl analyze googlenet
+      archdsl analyze net.arch --input 3x64x64 -D classes=10
+      archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
+    """
+    from archdsl.passes.analysis import analyze
+    from archdsl.passes.expect import check_expectations
+
+    try:
+        network = load_network(spec, params, input_shape, symbolic=False)
+    except SpecError as error:
+        return fail(error.diagnostics, as_json=as_json)
+    analysis = analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
+    refuted = check_expectations(network, analysis)
+    if as_json:
+        print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
+    else:
+        _print_text(analysis, refuted)
+    return status_of(refuted)
+
+
+def _print_text(analysis: Analysis, refuted: list[Diagnostic]) -> None:
+    from archdsl.backends.table import report
+
+    sys.stdout.write(
+        report(analysis.network, analysis.as_dict(), color=wants_color(sys.stdout))
+    )
+    if refuted:
+        sys.stdout.flush()
+        say_diagnostics(refuted)

@@ -1,0 +1,53 @@
+"""`archdsl compile`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from archdsl.diagnostics import SpecError
+
+from .files import write_bytes
+from .options import load_network, spec_options
+
+
+@click.command()
+@spec_options
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE.py",
+    help="Write the module there, as a whole or not at all, instead of printing it.",
+)
+def command(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    output: Path | None,
+) -> None:
+    """Write a network as a Python module that needs torch only.
+
+    What the spec claims with `expect` is checked first. The module is written, never
+    run, and compiling needs no torch.
+
+    \b
+    Examples:
+      archdsl compile googlenet -o googlenet.py
+      archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
+    """
+    from archdsl.backends.torch import emit
+    from archdsl.passes.analysis import analyze
+    from archdsl.passes.expect import check_expectations
+
+    network = load_network(spec, params, input_shape, symbolic=True)
+    if network.expectations:
+        refuted = check_expectations(network, analyze(network))
+        if refuted:
+            raise SpecError(refuted)
+    text = emit(network)
+    if output is None or str(output) == "-":
+        click.echo(text, nl=False)
+    else:
+        write_bytes(output, text.encode())

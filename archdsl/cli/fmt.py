@@ -1,0 +1,94 @@
+"""`archdsl fmt`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archdsl.diagnostics import Diagnostic, SpecError
+
+from . import status
+from .files import write_bytes
+from .terminal import count, say, say_diagnostics, status_of
+
+if TYPE_CHECKING:
+    from archdsl.source import Source
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option(
+    "--check", is_flag=True, help="Write nothing; exit with 1 if some would change."
+)
+@click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
+def command(specs: tuple[str, ...], check: bool, diff: bool) -> int:
+    """Rewrite specs in the canonical layout; comments stay.
+
+    Each SPEC is a file, or - for standard input, whose layout goes to stdout. A file
+    that does not parse is left as it is.
+
+    \b
+    Examples:
+      archdsl fmt net.arch
+      archdsl fmt --check --diff specs/*.arch
+      archdsl fmt - < net.arch
+    """
+    errors: list[Diagnostic] = []
+    changed = 0
+    for spec in specs:
+        try:
+            changed += _format(spec, write=not (check or diff), diff=diff)
+        except SpecError as error:
+            errors.extend(error.diagnostics)
+    if errors:
+        say_diagnostics(errors)
+        return status_of(errors)
+    if check and changed:
+        say(f"{count(changed, 'file')} would be reformatted")
+        return status.SPEC_ERRORS
+    return status.OK
+
+
+def _format(spec: str, *, write: bool, diff: bool) -> bool:
+    """Format one spec, and return whether its layout was another."""
+    from archdsl.syntax.format import format_source
+
+    source = _read(spec)
+    formatted = format_source(source)
+    if write and spec == "-":
+        sys.stdout.write(formatted)
+    elif formatted == source.text:
+        return False
+    elif write:
+        write_bytes(Path(spec), formatted.encode())
+        say(f"reformatted {spec}")
+    elif diff:
+        _print_diff(source.name, source.text, formatted)
+    else:
+        say(f"would reformat {source.name}")
+    return formatted != source.text
+
+
+def _read(spec: str) -> Source:
+    from archdsl.limits import MAX_FILE_BYTES
+    from archdsl.syntax.loader import decode, read_source
+
+    if spec == "-":
+        return decode("<stdin>", sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
+    return read_source(Path(spec))
+
+
+def _print_diff(name: str, old: str, new: str) -> None:
+    from difflib import unified_diff
+
+    lines = unified_diff(
+        old.splitlines(keepends=True),
+        new.splitlines(keepends=True),
+        name,
+        f"{name} (formatted)",
+    )
+    for line in lines:
+        sys.stdout.write(line if line.endswith("\n") else f"{line}\n\\ No newline\n")

@@ -1,0 +1,108 @@
+"""`archdsl list`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import click
+
+from .options import json_option
+from .terminal import Progress, print_json
+
+
+class Entry(NamedTuple):
+    """One shipped network."""
+
+    spec: str
+    name: str
+    default: bool
+    input: tuple[int, ...]
+    params: int
+    depth: int
+    macs: int
+
+
+@click.command()
+@json_option
+def command(as_json: bool) -> int:
+    """List the shipped networks and their presets.
+
+    \b
+    Examples:
+      archdsl list
+      archdsl list --json
+    """
+    entries = _entries()
+    if as_json:
+        print_json({"networks": [_as_dict(entry) for entry in entries]})
+    else:
+        sys.stdout.write(_table(entries))
+    return 0
+
+
+def _entries() -> list[Entry]:
+    from archdsl.resources import shipped_specs
+
+    specs = shipped_specs()
+    progress = Progress(len(specs))
+    entries: list[Entry] = []
+    for spec in specs:
+        progress.step(spec)
+        entries += _of_spec(spec)
+    progress.clear()
+    return entries
+
+
+def _of_spec(spec: str) -> Iterator[Entry]:
+    from archdsl.api import elaborate_module, open_spec
+    from archdsl.passes.analysis import analyze
+
+    from .variants import variants
+
+    module, _ = open_spec(spec)
+    defaults = {p.name for p in module.file.presets() if p.is_default}
+    names = variants(module)
+    for name in names:
+        network = elaborate_module(module, preset=name, symbolic=False)
+        facts = analyze(network)
+        yield Entry(
+            spec,
+            name,
+            name in defaults or len(names) == 1,
+            facts.input,
+            facts.params,
+            facts.depth,
+            facts.macs,
+        )
+
+
+def _as_dict(entry: Entry) -> dict[str, object]:
+    return {**entry._asdict(), "input": list(entry.input)}
+
+
+def _table(entries: list[Entry]) -> str:
+    from archdsl.backends.table import align
+    from archdsl.values import show_shape
+
+    rows = [("spec", "preset", "", "input", "params", "depth", "MACs")]
+    previous = ""
+    for entry in entries:
+        rows.append(
+            (
+                entry.spec if entry.spec != previous else "",
+                entry.name,
+                "default" if entry.default else "",
+                show_shape(entry.input),
+                f"{entry.params:,}",
+                str(entry.depth),
+                f"{entry.macs:,}",
+            )
+        )
+        previous = entry.spec
+    notes = (
+        "params: trainable or not, auxiliary heads included; depth: conv and linear",
+        "layers on the longest path; MACs: multiply-accumulates for one sample.",
+    )
+    return "\n".join([*align(rows, right=(4, 5, 6)), "", *notes]) + "\n"

@@ -1,0 +1,101 @@
+"""What the commands that take one SPEC have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from archdsl.ir import Network
+
+Command = Callable[..., Any]
+
+
+def _shape(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...] | None:
+    from archdsl.api import parse_shape
+
+    try:
+        return None if value is None else parse_shape(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _parameters(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, object]:
+    found: dict[str, object] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"`{text}` is not of the form name=value")
+        if name in found:
+            raise click.BadParameter(f"`{name}` is given twice")
+        found[name] = _value(text, value)
+    return found
+
+
+def _value(text: str, value: str) -> object:
+    from archdsl.diagnostics import SpecError
+    from archdsl.source import Source
+    from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
+    from archdsl.syntax.tree import Name
+
+    source = Source("-D", text)
+    try:
+        check_characters(source)
+        check_nesting(source)
+        expr = parse_expression(source, value, len(text) - len(value))
+    except SpecError as error:
+        raise click.BadParameter(f"{text}: {error.diagnostics[0].message}") from None
+    # A single word may name a block or a layer kind, or be a string.
+    return expr.id if isinstance(expr, Name) else expr
+
+
+def spec_options(command: Command) -> Command:
+    """Add SPEC, -D and --input to a command."""
+    for option in (
+        click.option(
+            "--input",
+            "input_shape",
+            callback=_shape,
+            metavar="SHAPE",
+            help="Shape of the input without the batch, such as 3x64x64.",
+        ),
+        click.option(
+            "-D",
+            "params",
+            multiple=True,
+            callback=_parameters,
+            metavar="NAME=VALUE",
+            help="Set a parameter of the network: -D classes=10, -D layers=[2,2,2,2], "
+            "-D unit=bottleneck, -D kernel=3x3. Repeat it for more.",
+        ),
+        click.argument("spec"),
+    ):
+        command = option(command)
+    return command
+
+
+json_option = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help='Print JSON to stdout, errors in a spec too: {"schema": 1, "errors": [...]}.',
+)
+
+
+def load_network(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    *,
+    symbolic: bool,
+) -> Network:
+    """Return the network that the options of `spec_options` describe."""
+    from archdsl.api import load
+
+    return load(spec, params=params, input=input_shape, symbolic=symbolic)

@@ -1,0 +1,99 @@
+"""What is printed where: results to stdout, everything else to stderr."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TextIO
+
+from . import status
+
+if TYPE_CHECKING:
+    from archdsl.diagnostics import Diagnostic
+
+SCHEMA = 1
+
+
+def wants_color(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal whose user did not ask for no colours."""
+    return (
+        stream.isatty()
+        and not os.environ.get("NO_COLOR")
+        and os.environ.get("TERM") != "dumb"
+    )
+
+
+def say(text: str) -> None:
+    """Print a line to stderr."""
+    print(text, file=sys.stderr)
+
+
+def say_error(message: str) -> None:
+    """Print an error that belongs to no place in a spec."""
+    say(f"archdsl: {message}")
+
+
+def print_json(value: dict[str, object]) -> None:
+    """Print a result as JSON, with the version of its schema first."""
+    import json
+
+    print(json.dumps({"schema": SCHEMA, **value}, indent=2, ensure_ascii=False))
+
+
+def fail(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> int:
+    """Print what is wrong with specs, and return the exit status.
+
+    Args:
+        diagnostics: at least one.
+        as_json: print them to stdout as JSON rather than to stderr as text.
+    """
+    if as_json:
+        print_json({"errors": [d.as_dict() for d in diagnostics]})
+    else:
+        say_diagnostics(diagnostics)
+    return status_of(diagnostics)
+
+
+def say_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
+    """Print diagnostics to stderr, and their number below."""
+    color = wants_color(sys.stderr)
+    for diagnostic in diagnostics:
+        say(diagnostic.render(color) + "\n")
+    say(count(len(diagnostics), "error"))
+
+
+def status_of(diagnostics: Sequence[Diagnostic]) -> int:
+    """Return the exit status that diagnostics lead to."""
+    if any(d.is_limit for d in diagnostics):
+        return status.LIMIT
+    return status.SPEC_ERRORS if diagnostics else status.OK
+
+
+def count(number: int, word: str) -> str:
+    """Return ``1 error`` or ``2 errors``."""
+    return f"{number} {word}" + ("s" if number != 1 else "")
+
+
+class Progress:
+    """One line on a terminal's stderr that says what is being done.
+
+    Prints nothing where stderr is no terminal.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.shown = sys.stderr.isatty() and total > 1
+
+    def step(self, name: str) -> None:
+        """Say what is done next."""
+        self.done += 1
+        if self.shown:
+            line = f"{self.done}/{self.total} {name}"
+            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        """Take the line away, before something else is printed."""
+        if self.shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
