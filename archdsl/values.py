@@ -96,19 +96,20 @@ class Saved(NamedTuple):
 
     Attributes:
         input: the layer's inputs are kept.
-        others: each input is kept for the gradients of the others.
+        factors: the inputs are multiplied, the first two, then that product with
+            the third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
         own_elements: further elements a sample, of the computing dtype.
         own_bytes: further bytes a sample, whatever the dtype, such as indices.
-        own_floats: further numbers for the whole batch, of 32 bits or more.
+        batch_elements: further elements for the whole batch, of the parameters' dtype.
     """
 
     input: bool = False
-    others: bool = False
+    factors: bool = False
     output: bool = False
     own_elements: int = 0
     own_bytes: int = 0
-    own_floats: int = 0
+    batch_elements: int = 0
 
 
 class TorchCall(NamedTuple):

@@ -19,7 +19,7 @@ class BatchNorm(Layer):
     family = "norm"
     absorbs_bias = True
 
-    eps: float = arg("float", 1e-5, minimum=0, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
     momentum: float = arg(
         "float",
         0.1,
@@ -45,7 +45,7 @@ class BatchNorm(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each channel."""
-        return Saved(input=True, own_floats=2 * inputs[0][0])
+        return Saved(input=True, batch_elements=2 * inputs[0][0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""

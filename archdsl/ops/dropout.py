@@ -20,7 +20,9 @@ class Dropout(Layer):
     )
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the mask."""
+        """Return the mask, a single zero if all is dropped."""
+        if self.p == 1:
+            return Saved(batch_elements=1)
         return Saved(own_elements=count(output)) if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:

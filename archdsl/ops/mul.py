@@ -31,8 +31,8 @@ class Mul(Layer):
         return (len(inputs) - 1) * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the inputs, and the products on the way to that of three or more."""
-        return Saved(others=True, own_elements=(len(inputs) - 2) * count(output))
+        """Return the factors, each the other's gradient."""
+        return Saved(factors=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the product of the branches."""

@@ -1,0 +1,19 @@
+"""How many layers deep a network is."""
+
+from __future__ import annotations
+
+from .graph import Graph
+
+
+def depth(graph: Graph) -> int:
+    """Return the weighted layers on the longest path from an input to an output.
+
+    Neither auxiliary heads nor projections on the shortcuts of residuals count, as
+    in the papers that give networks their names (He et al. 2015, table 1: the 50
+    of ResNet-50 leaves out its four projections).
+    """
+    longest = dict.fromkeys(graph.inputs, 0)
+    for node in graph.run(training=False):
+        before = max([longest[value] for value in node.inputs])
+        longest[node.output] = before + (node.op.weighted and not node.shortcut)
+    return max(longest[value] for value in graph.outputs(training=False))

@@ -1,0 +1,127 @@
+"""The network as a list of steps, in the form in which the passes read it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from archdsl.ir import Group, Network, Step
+from archdsl.layer import Layer
+from archdsl.symbolic import is_symbolic
+from archdsl.values import Shape
+
+
+class Node(NamedTuple):
+    """One step, with plain numbers in place of expressions.
+
+    Attributes:
+        step: the step itself.
+        op: its layer.
+        inputs: numbers of the values it reads.
+        input_shapes: their shapes.
+        output: number of the value it makes.
+        shape: that value's shape.
+        training: whether it only serves outputs of the training mode.
+        shortcut: whether it stands on the shortcut of a residual.
+    """
+
+    step: Step
+    op: Layer
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    output: int
+    shape: Shape
+    training: bool
+    shortcut: bool
+
+
+class Graph(NamedTuple):
+    """All steps of a network, each after those it reads.
+
+    Attributes:
+        network: where they come from.
+        nodes: the steps.
+        shapes: shape of every value, by number.
+    """
+
+    network: Network
+    nodes: tuple[Node, ...]
+    shapes: Mapping[int, Shape]
+
+    @property
+    def inputs(self) -> tuple[int, ...]:
+        """Values of the network's inputs."""
+        return tuple(port.value for port in self.network.inputs)
+
+    def outputs(self, training: bool) -> tuple[int, ...]:
+        """Return the values of the network's outputs in that mode, main one first."""
+        ports = self.network.outputs
+        return tuple(p.value for p in ports if training or not p.training)
+
+    def run(self, training: bool) -> tuple[Node, ...]:
+        """Return the nodes that run in that mode."""
+        if training:
+            return self.nodes
+        return tuple(node for node in self.nodes if not node.training)
+
+    def behind(self, values: Iterable[int]) -> set[int]:
+        """Return the values that some values are computed from, and these."""
+        found = set(values)
+        for node in reversed(self.nodes):
+            if node.output in found:
+                found.update(node.inputs)
+        return found
+
+
+def flatten(network: Network) -> Graph:
+    """Return the graph of a network."""
+    shapes = {port.value: _plain_shape(port.shape) for port in network.inputs}
+    nodes = []
+    for step, shortcut in _steps(network.root):
+        shapes[step.output] = shape = _plain_shape(step.shape)
+        inputs = step.inputs
+        nodes.append(
+            Node(
+                step,
+                plain(step.op),
+                inputs,
+                tuple([shapes[value] for value in inputs]),
+                step.output,
+                shape,
+                step.training,
+                shortcut,
+            )
+        )
+    return Graph(network, tuple(nodes), shapes)
+
+
+def _steps(root: Group) -> Iterator[tuple[Step, bool]]:
+    """Yield the steps in order, and whether each stands on a shortcut."""
+    stack: list[tuple[Step | Group, bool]] = [(root, False)]
+    while stack:
+        node, shortcut = stack.pop()
+        if isinstance(node, Step):
+            yield node, shortcut
+        else:
+            shortcut = shortcut or node.role == "shortcut"
+            stack += [(child, shortcut) for child in reversed(node.children)]
+
+
+def _plain_shape(shape: Shape) -> Shape:
+    return tuple([int(n) for n in shape])
+
+
+def plain(op: Layer) -> Layer:
+    """Return a layer with numbers in place of expressions, which compute slowly."""
+    values = vars(op)
+    if not any([is_symbolic(value) for value in values.values()]):
+        return op
+    return op.replace(**{name: _plain(value) for name, value in values.items()})
+
+
+def _plain(value: Any) -> Any:
+    if not is_symbolic(value):
+        return value
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    return int(value) if isinstance(value, int) else float(value)

@@ -1,0 +1,42 @@
+"""Which steps may write their output over their input."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from .graph import Graph, Node
+
+
+def inplace(graph: Graph) -> frozenset[int]:
+    """Return the outputs of the steps that can run in place, in either mode.
+
+    A step can if its layer knows how, if nothing else reads the memory of its
+    input, be it under another value's name, and if the backward pass does not
+    need what stood there.
+    """
+    readers = Counter(value for node in graph.nodes for value in node.inputs)
+    # Values whose memory the caller owns, another step reads, or autograd keeps.
+    taken = {*graph.inputs, *graph.outputs(training=True)}
+    taken.update(value for value, count in readers.items() if count > 1)
+    found = set()
+    for node in graph.nodes:
+        if _overwrites(node, taken):
+            found.add(node.output)
+        if _shares(node) and not taken.isdisjoint(node.inputs):
+            taken.add(node.output)
+        if node.op.saved(node.input_shapes, node.shape).output:
+            taken.add(node.output)
+    return frozenset(found)
+
+
+def _overwrites(node: Node, taken: set[int]) -> bool:
+    return (
+        len(node.inputs) == 1
+        and node.inputs[0] not in taken
+        and node.op.torch(node.input_shapes, node.shape).inplace
+    )
+
+
+def _shares(node: Node) -> bool:
+    """Return whether the output is the input's memory in some mode."""
+    return node.op.aliases(training=True) or node.op.aliases(training=False)

@@ -1,0 +1,256 @@
+"""What every unit sees of the network's input.
+
+Along each axis, unit i of a value sees the input from ``start + i * jump`` to
+``start + i * jump + size - 1``, cut off at the input's ends. Where paths meet, a
+unit sees the hull of what it sees along each of them.
+
+Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
+neural networks", Distill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from archdsl.values import POINTWISE, Shape, Window
+
+from .graph import Graph, Node
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    Number = int | Fraction
+
+
+class Axis(NamedTuple):
+    """What a value's units see along one axis of the input.
+
+    Attributes:
+        first: the first position that its unit 0 sees, padding included.
+        last: the last.
+        jump: positions from one unit's field to the next one's.
+        low: the first position that any unit sees, layers' own padding aside.
+        high: the last.
+    """
+
+    first: Number
+    last: Number
+    jump: Number
+    low: int
+    high: int
+
+
+class Field(NamedTuple):
+    """What a value's units see of the input.
+
+    Attributes:
+        axes: along each axis.
+        exact: False if some units see less than these figures say.
+        whole: whether every unit sees the whole input.
+    """
+
+    axes: tuple[Axis, ...]
+    exact: bool = True
+    whole: bool = False
+
+
+class ReceptiveField(NamedTuple):
+    """A receptive field as it is reported, each figure along each axis.
+
+    Attributes:
+        size: positions that a unit sees, beyond the input's ends too.
+        jump: positions from one unit's field to the next one's, a fraction where
+            layers enlarge; 0 if every unit sees the whole input.
+        start: where unit 0's field starts, negative if in the padding.
+        visible: most positions of the input itself that any unit sees.
+        exact: False if some units see less than these figures say.
+        whole: whether every unit sees the whole input.
+    """
+
+    size: tuple[int, ...]
+    jump: tuple[Number, ...]
+    start: tuple[int, ...]
+    visible: tuple[int, ...]
+    exact: bool
+    whole: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return {
+            "size": list(self.size),
+            "jump": [n if isinstance(n, int) else float(n) for n in self.jump],
+            "start": list(self.start),
+            "visible": list(self.visible),
+            "exact": self.exact,
+            "whole": self.whole,
+        }
+
+
+def fields(graph: Graph) -> dict[int, Field]:
+    """Return the field of every value in the network's first input.
+
+    Values that do not depend on it have none, nor has any value if the first input
+    is a vector.
+    """
+    image, shape = graph.inputs[0], graph.shapes[graph.inputs[0]]
+    if len(shape) < 2:
+        return {}
+    known = {image: Field(tuple(Axis(0, 0, 1, 0, n - 1) for n in shape[1:]))}
+    for node in graph.nodes:
+        seen = [
+            _Seen(known[value], graph.shapes[value][1:])
+            for value in node.inputs
+            if value in known
+        ]
+        if seen:
+            known[node.output] = _through(node, seen, shape[1:])
+    return known
+
+
+def main_value(graph: Graph, known: Mapping[int, Field | ReceptiveField]) -> int | None:
+    """Return the value whose field is the network's.
+
+    It is the last one on the way to the main output that does not see the whole
+    input by its nature, as global pooling and linear layers do; None if there is
+    no field at all.
+    """
+    needed = graph.behind(graph.outputs(training=False)[:1])
+    for node in reversed(graph.nodes):
+        value = node.output
+        if value in needed and value in known and not known[value].whole:
+            return value
+    return graph.inputs[0] if graph.inputs[0] in known else None
+
+
+def describe(field: Field, units: tuple[int, ...]) -> ReceptiveField:
+    """Return the report of the field of a value with some units along each axis."""
+    axes = field.axes
+    if field.whole:
+        units = (1,) * len(axes)
+    return ReceptiveField(
+        size=tuple([floor(axis.last - axis.first) + 1 for axis in axes]),
+        jump=tuple([axis.jump for axis in axes]),
+        start=tuple([ceil(axis.first) for axis in axes]),
+        visible=tuple([_visible(a, n) for a, n in zip(axes, units, strict=True)]),
+        exact=field.exact,
+        whole=field.whole,
+    )
+
+
+def _visible(axis: Axis, units: int) -> int:
+    """Return the most positions between `low` and `high` that one unit sees."""
+    tried = {0, units - 1}
+    if axis.jump:
+        # Where an end of the field meets one of the limits, the cut-off changes.
+        for way in (axis.low - axis.first, axis.high - axis.last):
+            tried |= {way // axis.jump, -(-way // axis.jump)}
+    best = 0
+    for unit in tried:
+        if 0 <= unit < units:
+            first = max(ceil(axis.first + unit * axis.jump), axis.low)
+            last = min(floor(axis.last + unit * axis.jump), axis.high)
+            best = max(best, last - first + 1)
+    return best
+
+
+# ---- one layer ------------------------------------------------------------------
+
+
+class _Seen(NamedTuple):
+    """The field of one of a layer's inputs, and its units along each axis."""
+
+    field: Field
+    units: tuple[int, ...]
+
+
+def _through(node: Node, seen: Sequence[_Seen], image: Shape) -> Field:
+    """Return the field behind a layer, from those of its inputs."""
+    field, units = seen[0]
+    if len(seen) > 1:
+        field = _union(seen, image)
+    if field.whole:
+        return field
+    window = node.op.window(node.input_shapes, node.shape)
+    if window is None:
+        return _whole([_Seen(field, units)], image)
+    if window == POINTWISE:
+        return field
+    axes = [_slide(axis, window, n, units[n]) for n, axis in enumerate(field.axes)]
+    return Field(tuple(axes), field.exact and window.exact)
+
+
+def _slide(axis: Axis, window: Window, n: int, units: int) -> Axis:
+    """Return what a window sees that slides along axis number n of some units."""
+    jump = _divide(axis.jump, window.up[n])
+    before, reach = window.pad[n], window.dilation[n] * (window.kernel[n] - 1)
+    return Axis(
+        axis.first - before * jump,
+        axis.last + (reach - before) * jump,
+        _tidy(window.stride[n] * jump),
+        *_limits(axis, units),
+    )
+
+
+def _limits(axis: Axis, units: int) -> tuple[int, int]:
+    """Return the first and last position of the input that some units see."""
+    end = floor(axis.last + (units - 1) * axis.jump)
+    return max(axis.low, ceil(axis.first)), min(axis.high, end)
+
+
+def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
+    """Return the field of a unit that sees all units of some values."""
+    limits = [
+        [_limits(axis, n) for axis, n in zip(field.axes, units, strict=True)]
+        if not field.whole
+        else [(axis.low, axis.high) for axis in field.axes]
+        for field, units in seen
+    ]
+    axes = []
+    for size, *along in zip(image, *limits, strict=True):
+        low = min(first for first, _ in along)
+        axes.append(Axis(0, size - 1, 0, low, max(last for _, last in along)))
+    return Field(tuple(axes), all(each.field.exact for each in seen), whole=True)
+
+
+def _union(seen: Sequence[_Seen], image: Shape) -> Field:
+    """Return the hull of what a unit sees along several paths."""
+    fields = [each.field for each in seen]
+    if all(field == fields[0] for field in fields):
+        return fields[0]
+    if any(field.whole for field in fields):
+        return _whole(seen, image)
+    axes = []
+    for units, *along in zip(seen[0].units, *(f.axes for f in fields), strict=True):
+        axes.append(_hull(along, units))
+    alike = len({tuple(axis.jump for axis in field.axes) for field in fields}) == 1
+    return Field(tuple(axes), alike and all(field.exact for field in fields))
+
+
+def _hull(axes: Sequence[Axis], units: int) -> Axis:
+    """Return what a unit sees along several paths, bounded if they jump apart."""
+    jump = axes[0].jump
+    drift = [(units - 1) * (axis.jump - jump) for axis in axes]
+    firsts = [axis.first + min(0, d) for axis, d in zip(axes, drift, strict=True)]
+    lasts = [axis.last + max(0, d) for axis, d in zip(axes, drift, strict=True)]
+    return Axis(
+        min(firsts),
+        max(lasts),
+        jump,
+        min(axis.low for axis in axes),
+        max(axis.high for axis in axes),
+    )
+
+
+def _divide(jump: Number, parts: int) -> Number:
+    if parts == 1:
+        return jump
+    from fractions import Fraction  # costs more to import than most networks need
+
+    return _tidy(Fraction(jump) / parts)
+
+
+def _tidy(number: Number) -> Number:
+    """Return a whole number as an int."""
+    return int(number) if number.denominator == 1 else number

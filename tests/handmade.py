@@ -1,0 +1,224 @@
+"""Small networks made by hand, and torch modules made straight from their layers.
+
+Neither goes through the language, the elaborator or the emitter, so that a test of
+the passes can only fail for the passes or the layers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from archdsl.ir import Expectation, Group, Network, Port, Step
+from archdsl.layer import Layer, kind
+from archdsl.passes.costs import Cost, cost, total
+from archdsl.passes.graph import Graph, flatten
+from archdsl.source import Source, Span
+from archdsl.values import Shape, TorchCall, TorchForm
+
+_SPAN = Span(Source("handmade.arch", "handmade\n"), 0, 8)
+
+
+class Sketch:
+    """A network in the making.
+
+    Attributes:
+        inputs: values of its inputs.
+    """
+
+    def __init__(self, *inputs: Shape) -> None:
+        self._shapes: list[Shape] = list(inputs)
+        self.inputs = tuple(range(len(inputs)))
+        self._parts: list[Step | Group] = []
+
+    def add(
+        self,
+        layer: str | Layer,
+        *inputs: int,
+        training: bool = False,
+        shortcut: bool = False,
+        **arguments: Any,
+    ) -> int:
+        """Add a layer, behind the last value unless told otherwise; return its value.
+
+        Raises:
+            Mismatch: if the layer does not fit.
+        """
+        if isinstance(layer, str):
+            found = kind(layer)
+            assert found is not None
+            layer = found(**arguments)
+        inputs = inputs or (len(self._shapes) - 1,)
+        shapes = tuple(self._shapes[value] for value in inputs)
+        self._shapes.append(layer.shape(*shapes))
+        name = f"{layer.word}{len(self._shapes)}"
+        step = Step(
+            name=name,
+            path=name,
+            labelled=False,
+            op=layer,
+            inputs=inputs,
+            input_shapes=shapes,
+            output=len(self._shapes) - 1,
+            shape=self._shapes[-1],
+            training=training,
+            statement=0,
+            span=_SPAN,
+        )
+        self._parts.append(self._group("shortcut", (step,)) if shortcut else step)
+        return step.output
+
+    def shape(self, value: int) -> Shape:
+        """Return the shape of a value."""
+        return self._shapes[value]
+
+    def network(
+        self,
+        *outputs: int,
+        training: Iterable[int] = (),
+        expect: Iterable[tuple[str, str, Any]] = (),
+    ) -> Network:
+        """Return the network; the last value is its output unless told otherwise."""
+        outputs = outputs or (len(self._shapes) - 1,)
+        return Network(
+            name="handmade",
+            inputs=tuple(self._port("input", value) for value in self.inputs),
+            outputs=(
+                *(self._port("output", value) for value in outputs),
+                *(self._port("head", value, True) for value in training),
+            ),
+            root=self._group("network", tuple(self._parts)),
+            expectations=tuple(
+                Expectation(measure=measure, op=op, value=value, span=_SPAN)
+                for measure, op, value in expect
+            ),
+        )
+
+    def _port(self, name: str, value: int, training: bool = False) -> Port:
+        name = f"{name}{value}"
+        shape = self._shapes[value]
+        return Port(name=name, value=value, shape=shape, training=training)
+
+    def _group(self, role: Any, children: tuple[Step | Group, ...]) -> Group:
+        return Group(
+            role=role,
+            name="",
+            path="",
+            children=children,
+            input=0,
+            input_shape=self._shapes[0],
+            output=len(self._shapes) - 1,
+            shape=self._shapes[-1],
+            span=_SPAN,
+        )
+
+
+def chain(shape: Shape, *layers: str | Layer | tuple[str, dict[str, Any]]) -> Network:
+    """Return a network of layers one after the other."""
+    sketch = Sketch(shape)
+    for layer in layers:
+        if isinstance(layer, tuple):
+            sketch.add(layer[0], **layer[1])
+        else:
+            sketch.add(layer)
+    return sketch.network()
+
+
+# ---- torch ---------------------------------------------------------------------
+
+
+def make(call: TorchCall) -> Any:
+    """Return what a call makes."""
+    root, _, name = call.name.partition(".")
+    namespace = {"nn": nn, "F": F, "torch": torch}[root]
+    return getattr(namespace, name)(*call.args, **dict(call.kwargs))
+
+
+def module(form: TorchForm) -> nn.Module | None:
+    """Return the module of a form, or None if it only has a function."""
+    if form.module is None:
+        return None
+    parts = [make(form.module), *(make(call) for call in form.then)]
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+
+def apply(form: TorchForm, *inputs: Tensor) -> Any:
+    """Return what a form's function gives."""
+    assert form.function is not None
+    names = [f"x[{n}]" for n in range(len(inputs))]
+    text = form.function.replace("{*,}", ", ".join(names))
+    text = re.sub(r"\{\*(.)\}", lambda sign: f" {sign[1]} ".join(names), text)
+    kwargs = "".join(f", {name}={value!r}" for name, value in form.kwargs)
+    text = text.replace("{0}", names[0] + kwargs)
+    return eval(text, {"torch": torch, "F": F, "x": inputs})
+
+
+class Interpreted(nn.Module):
+    """A network run step by step."""
+
+    def __init__(self, network: Network) -> None:
+        super().__init__()
+        self.graph = flatten(network)
+        self.parts = nn.ModuleDict()
+        self.forms: dict[str, TorchForm] = {}
+        for node in self.graph.nodes:
+            path = node.step.path
+            self.forms[path] = form = node.op.torch(node.input_shapes, node.shape)
+            made = module(form)
+            if made is not None:
+                self.parts[path] = made
+
+    def values(self, *inputs: Tensor) -> dict[int, Tensor]:
+        """Return every value."""
+        known = dict(zip(self.graph.inputs, inputs, strict=True))
+        for node in self.graph.run(self.training):
+            path, read = node.step.path, [known[value] for value in node.inputs]
+            if path in self.parts:
+                known[node.output] = self.parts[path](*read)
+            else:
+                known[node.output] = apply(self.forms[path], *read)
+        return known
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        known = self.values(*inputs)
+        return tuple(known[value] for value in self.graph.outputs(self.training))
+
+
+def example(network: Network, batch: int = 1, **options: Any) -> list[Tensor]:
+    """Return random inputs of a network."""
+    return [torch.randn(batch, *port.shape, **options) for port in network.inputs]
+
+
+@contextmanager
+def recorded_saving(owner: nn.Module) -> Iterator[dict[int, int]]:
+    """Collect what autograd keeps: bytes of each storage by its address.
+
+    The storages of the owner's parameters and buffers are left out.
+    """
+    own = {
+        tensor.untyped_storage().data_ptr()
+        for tensor in (*owner.parameters(), *owner.buffers())
+    }
+    found: dict[int, int] = {}
+    keep = []
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own and storage.nbytes():
+            found[storage.data_ptr()] = storage.nbytes()
+            keep.append(storage)  # so that no address is used twice
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        yield found
+
+
+def cost_of(graph: Graph) -> Cost:
+    """Return the cost of all layers together."""
+    return total(cost(node) for node in graph.nodes)
