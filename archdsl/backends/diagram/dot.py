@@ -7,6 +7,7 @@ nothing in a name can become an attribute, markup or an escape of dot.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from archdsl.ir import Network, Port, Step
@@ -58,6 +59,8 @@ def dot_source(network: Network, *, fold: bool = True) -> str:
         graph_attr={
             "label": _label(_title(network)),
             "labelloc": "t",
+            # Ranks across boxes keep branches in the order of the spec.
+            "newrank": "true",
             "fontname": FONTS,
             "fontsize": "18",
             "nodesep": "0.2",
@@ -126,6 +129,8 @@ class _Writer:
                     row.attr(rank="same")
                     for key in keys[at : at + size]:
                         _key(row, key)
+                    for left, right in pairwise(keys[at : at + size]):
+                        row.edge(f"key_{left}", f"key_{right}", style="invis")
             for above, below in zip(keys, keys[size:], strict=False):
                 legend.edge(f"key_{above}", f"key_{below}", style="invis")
         return [f"key_{key}" for key in keys[-size:]]

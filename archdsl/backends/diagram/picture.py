@@ -237,18 +237,33 @@ def _is_light(step: Step) -> bool:
 
 
 def _heading(run: list[Group]) -> Heading:
-    first, last = run[0], run[-1]
-    if first.role not in _OWNS_NAMES:
+    first, last = _namesake(run[0]), _namesake(run[-1])
+    if first is None or last is None:
         return Heading(copies=len(run))
     end = "" if last is first else last.path
-    return Heading(first.path, end, _call(first), len(run))
+    call = _call(first) if first is run[0] else ""
+    return Heading(first.path, end, call, len(run))
+
+
+def _namesake(group: Group) -> Group | None:
+    """Return what a group is known by: itself, or a copy's only part with a name."""
+    if group.role in _OWNS_NAMES:
+        return group
+    parts = [p for p in _flat(group.children, copies=True) if isinstance(p, Group)]
+    named = [part for part in parts if part.role in _OWNS_NAMES]
+    return named[0] if len(named) == 1 else None
 
 
 def _call(group: Group) -> str:
     """Return ``bottleneck<64, stride = 2>``, without what is left at its default."""
     if group.role != "block":
         return ""
-    given = [_argument(p) for p in group.parameters if p.value != p.default]
+    given = [
+        _argument(p)
+        for p in group.parameters
+        # The channels that flow in stand on the edge.
+        if p.name != "in_channels" and p.value != p.default
+    ]
     return f"{group.word}<{', '.join(given)}>" if given else group.word
 
 
@@ -269,10 +284,8 @@ def _value(value: Any) -> str:
             return repr(value)
         case tuple():
             return f"[{', '.join(map(_value, value))}]"
-        case str():
-            return value
-        case _:  # layers, passed in braces
-            return "{ ... }"
+        case _:  # a layer kind, a block, or layers in braces
+            return str(value)
 
 
 def _edges(network: Network, sketch: _Sketch) -> Iterator[Edge]:
