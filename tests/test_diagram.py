@@ -261,9 +261,10 @@ def test_blocks_are_called_as_in_the_spec() -> None:
         return (
             Parameter(name="in_channels", value=4),
             Parameter(name="width", value=64),
+            Parameter(name="layers", value=(3, 4)),
             Parameter(name="kernel", value=Dims((3, 3)), default=Dims((1, 1))),
             Parameter(name="stride", value=1, default=1),
-            Parameter(name="list", value=(1, 2.5), default=()),
+            Parameter(name="list", value=(1, 2.5)),
             Parameter(name="flag", value=True, default=False),
         )
 
@@ -271,7 +272,7 @@ def test_blocks_are_called_as_in_the_spec() -> None:
         archdsl.loads(network("a: unit<4>", UNIT)),
         lambda g: {"parameters": parameters(g)} if isinstance(g, Group) else {},
     )
-    call = "unit<64, kernel = 3x3, list = [1, 2.5], flag = true>"
+    call = "unit<64, [3, 4], kernel = 3x3, list = [1, 2.5], flag = true>"
     assert f"a: {call}" in read(dot_source(net)).boxes
 
 

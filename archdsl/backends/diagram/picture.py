@@ -258,18 +258,23 @@ def _call(group: Group) -> str:
     """Return ``bottleneck<64, stride = 2>``, without what is left at its default."""
     if group.role != "block":
         return ""
-    given = [
-        _argument(p)
-        for p in group.parameters
+    arguments = ", ".join(_arguments(group.parameters))
+    return f"{group.word}<{arguments}>" if arguments else group.word
+
+
+def _arguments(parameters: Iterable[Parameter]) -> Iterator[str]:
+    optional = False
+    for parameter in parameters:
+        value, default = parameter.value, parameter.default
+        optional = optional or default is not None
         # The channels that flow in stand on the edge.
-        if p.name != "in_channels" and p.value != p.default
-    ]
-    return f"{group.word}<{', '.join(given)}>" if given else group.word
-
-
-def _argument(parameter: Parameter) -> str:
-    value = _value(parameter.value)
-    return value if parameter.default is None else f"{parameter.name} = {value}"
+        if parameter.name == "in_channels" or value == default:
+            continue
+        if not optional:
+            yield _value(value)
+        # The layers of a block that may be left out are seen in the drawing.
+        elif isinstance(value, int | float | str | tuple):
+            yield f"{parameter.name} = {_value(value)}"
 
 
 def _value(value: Any) -> str:
