@@ -4,10 +4,8 @@ The functions below load their parts on first use, so that importing the
 package costs nothing.
 """
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
+# Type checkers take it for typing's, whose import would be the most of ours.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import analyze, build, emit, format, load, loads, render
     from .diagnostics import Diagnostic, SpecError

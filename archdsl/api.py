@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .diagnostics import Diagnostic, SpecError, did_you_mean
+from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .resources import shipped_presets, shipped_specs
 
 if TYPE_CHECKING:
@@ -17,11 +19,13 @@ if TYPE_CHECKING:
 
     from .ir import Network
     from .passes.analysis import Analysis
+    from .source import Span
     from .syntax.loader import Module
 
 Spec = str | os.PathLike[str]
 
-_SHAPE = re.compile(r"[1-9][0-9]{0,9}(x[1-9][0-9]{0,9})*")
+_SHAPE = re.compile(r"[0-9]{1,10}(x[0-9]{1,10})*")
+_DIMS = re.compile(r"[0-9]{1,9}(x[0-9]{1,9})+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -40,7 +44,7 @@ def load(
             (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
         preset: which of the spec's presets; its default one when left out.
         params: values of the network's parameters, by name: numbers, truth values,
-            lists, strings, or strings that name a block or layer kind.
+            lists, strings, sizes as ``"3x3"``, names of blocks and layer kinds.
         input: shape of the input without the batch: ``"3x224x224"`` or its sizes.
         symbolic: whether numbers keep the expressions that code generation writes.
 
@@ -244,7 +248,6 @@ def load_stdin() -> Module:
     Raises:
         SpecError: if it does not load.
     """
-    from .limits import MAX_FILE_BYTES
     from .syntax.loader import Loader, decode
 
     data = sys.stdin.buffer.read(MAX_FILE_BYTES + 1)
@@ -262,44 +265,58 @@ def elaborate_module(
     """Return a network of a loaded file; the arguments are those of `load`."""
     from .elaborate import elaborate
 
-    shape = parse_shape(input) if isinstance(input, str) else input
     given = {name: _as_value(module, v) for name, v in (params or {}).items()}
     return elaborate(
         module,
         preset=preset,
         params=given,
-        input=None if shape is None else tuple(shape),
+        input=None if input is None else as_shape(input),
         symbolic=symbolic,
     )
 
 
-def _as_value(module: Module, value: object) -> object:
-    """Return a parameter's value so that a string can name a block or layer kind."""
-    from .layer import kind
-    from .source import Source, Span
-    from .syntax import tree
-    from .values import Dims
-
-    def span(text: str) -> Span:
-        return Span(Source("<params>", text), 0, len(text))
-
-    if isinstance(value, str) and (module.find(value) or kind(value)):
-        return tree.Name(span(value), value)
-    if isinstance(value, Dims):
-        return tree.DimsLiteral(span(repr(value)), tuple(value))
-    if isinstance(value, list | tuple):
-        return tuple(_as_value(module, item) for item in value)
-    if isinstance(value, str | int | float | tree.Expr):
-        return value
-    raise TypeError(f"a parameter of a network cannot be {value!r}")
-
-
-def parse_shape(text: str) -> tuple[int, ...]:
-    """Return the sizes of ``3x224x224``.
+def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
+    """Return an input's sizes, as numbers or written ``3x224x224``.
 
     Raises:
-        ValueError: if the text is no shape.
+        ValueError: if they are no shape of an input.
     """
-    if not _SHAPE.fullmatch(text):
-        raise ValueError(f"`{text}` is not a shape such as 3x224x224")
-    return tuple(int(size) for size in text.split("x"))
+    if isinstance(given, str) and not _SHAPE.fullmatch(given):
+        raise ValueError(f"`{given}` is not a shape such as 3x224x224")
+    sizes = given.split("x") if isinstance(given, str) else given
+    shape = tuple(int(size) for size in sizes)
+    shown = "x".join(map(str, shape))
+    if len(shape) not in (1, 3):
+        raise ValueError(
+            f"`{shown}` is not a shape of an input: channels x height x width, or "
+            "the length of a vector"
+        )
+    if not all(1 <= size <= MAX_INTEGER for size in shape):
+        raise ValueError(f"`{shown}`: a size is from 1 to {MAX_INTEGER:,}")
+    return shape
+
+
+def _as_value(module: Module, value: object) -> object:
+    """Return a parameter's value so that text can stand for more than a string."""
+    from .layer import kind
+    from .syntax import tree
+
+    if isinstance(value, str):
+        span = _whole(value)
+        if _DIMS.fullmatch(value):
+            return tree.DimsLiteral(span, tuple(map(int, value.split("x"))))
+        if module.find(value) or kind(value):
+            return tree.Name(span, value)
+    elif isinstance(value, list | tuple):
+        return tuple(_as_value(module, item) for item in value)
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"a parameter of a network cannot be {value}")
+    elif not isinstance(value, int | float | tree.Expr):
+        raise TypeError(f"a parameter of a network cannot be {value!r}")
+    return value
+
+
+def _whole(text: str) -> Span:
+    from .source import Source, Span
+
+    return Span(Source("<params>", text), 0, len(text))

@@ -117,11 +117,12 @@ def _per_axis(values: Sequence[float]) -> str:
 
 def _totals(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     extra = facts["auxiliary"]
-    notes = ["without buffers"]
+    notes = ["buffers apart"]
     if facts["trainable"] != facts["params"]:
         notes.append(f"{facts['trainable']:,} trainable")
     if extra["params"]:
-        notes.append(f"{extra['params']:,} in training only")
+        inference = facts["params"] - extra["params"]
+        notes.append(f"{inference:,} without what only training runs")
     return [
         ("params", f"{facts['params']:,}", ", ".join(notes)),
         ("buffers", f"{facts['buffers']:,}", "elements, such as running statistics"),

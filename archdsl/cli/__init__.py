@@ -6,6 +6,7 @@ was hit, 70 a bug of ours, 130 interrupted. Results go to stdout, all else to st
 
 from __future__ import annotations
 
+import errno
 import gc
 import os
 import sys
@@ -17,13 +18,21 @@ from . import status
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     _start_quickly()
+    _mend_streams()
     try:
         code = _run(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
         return status.INTERRUPTED
     except BrokenPipeError:
-        return _reader_left()
+        _drop_stdout()
+        return status.BROKEN_PIPE
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            return _bug(error)
+        _drop_stdout()
+        print(f"archdsl: {error.strerror}", file=sys.stderr)
+        return status.USAGE
     except Exception as error:
         return _bug(error)
     return code
@@ -62,17 +71,23 @@ def _start_quickly() -> None:
     gc.set_threshold(100_000, 20, 20)
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure:  # an old terminal's encoding must not end in a traceback
-            reconfigure(errors="backslashreplace")
 
 
-def _reader_left() -> int:
-    """Stop quietly when the reader of a pipe, such as `head`, has gone."""
-    # Otherwise the interpreter flushes the closed pipe again, and complains.
+def _mend_streams() -> None:
+    """Keep closed streams and old terminals' encodings from ending in a traceback."""
+    for name in ("stdin", "stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            mode = "r" if name == "stdin" else "w"
+            nothing = open(os.devnull, mode, encoding="utf-8")  # noqa: SIM115
+            setattr(sys, name, nothing)
+        elif name != "stdin" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _drop_stdout() -> None:
+    """Keep the interpreter from flushing once more what cannot be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return status.BROKEN_PIPE
 
 
 def _bug(error: Exception) -> int:

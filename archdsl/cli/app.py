@@ -23,7 +23,8 @@ class LazyGroup(click.Group):
         """Return a command, importing its module."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = import_module(f"archdsl.cli.{cmd_name}").command
+        module = import_module(f"archdsl.cli.commands.{cmd_name}")
+        command: click.Command = module.command
         return command
 
     def resolve_command(

@@ -16,10 +16,10 @@ Command = Callable[..., Any]
 def _shape(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, ...] | None:
-    from archdsl.api import parse_shape
+    from archdsl.api import as_shape
 
     try:
-        return None if value is None else parse_shape(value)
+        return None if value is None else as_shape(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -71,8 +71,8 @@ def spec_options(command: Command) -> Command:
             multiple=True,
             callback=_parameters,
             metavar="NAME=VALUE",
-            help="Set a parameter of the network: -D classes=10, -D layers=[2,2,2,2], "
-            "-D unit=bottleneck, -D kernel=3x3. Repeat it for more.",
+            help="Set a parameter of the network, such as classes=10, unit=bottleneck, "
+            "layers=[2,2,2,2] or kernel=3x3. May be repeated.",
         ),
         click.argument("spec"),
     ):

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archdsl.cli.options import json_option, load_network, spec_options
+from archdsl.cli.terminal import (
+    fail,
+    print_json,
+    say_diagnostics,
+    status_of,
+    wants_color,
+)
 from archdsl.diagnostics import SpecError
-
-from .options import json_option, load_network, spec_options
-from .terminal import fail, print_json, say_diagnostics, status_of, wants_color
 
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import click
 
+from archdsl.cli.files import write_bytes
+from archdsl.cli.options import load_network, spec_options
 from archdsl.diagnostics import SpecError
-
-from .files import write_bytes
-from .options import load_network, spec_options
 
 
 @click.command()

@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archdsl.cli import status
+from archdsl.cli.files import write_bytes
+from archdsl.cli.terminal import count, say, say_diagnostics, status_of
 from archdsl.diagnostics import Diagnostic, SpecError
-
-from . import status
-from .files import write_bytes
-from .terminal import count, say, say_diagnostics, status_of
 
 if TYPE_CHECKING:
     from archdsl.source import Source

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import click
 
-from . import status
-from .files import write_with
-from .options import load_network, spec_options
-from .terminal import say_error
+from archdsl.cli import status
+from archdsl.cli.files import writing
+from archdsl.cli.options import load_network, spec_options
+from archdsl.cli.terminal import say_error
 
 
 @click.command()
@@ -29,7 +27,7 @@ from .terminal import say_error
     "--format",
     "format_",
     metavar="FORMAT",
-    help="svg, png, pdf or dot, whatever the suffix of FILE.",
+    help="svg, png, pdf or dot, instead of what the suffix of FILE tells.",
 )
 @click.option(
     "--fold/--unfold",
@@ -61,12 +59,11 @@ def command(
 
     network = load_network(spec, params, input_shape, symbolic=False)
     try:
-        if output is not None and str(output) != "-":
-            write_with(output, lambda p: render(network, p, format=format_, fold=fold))
-        elif format_ in (None, "dot"):
-            click.echo(render(network, None, format="dot", fold=fold), nl=False)
+        if output is None or str(output) == "-":
+            _print(render(network, fold=fold), format_ or "dot")
         else:
-            _print_drawing(lambda p: render(network, p, format=format_, fold=fold))
+            with writing(output):
+                render(network, output, format=format_, fold=fold)
     except UnknownFormat as error:
         raise click.UsageError(str(error)) from None
     except MissingExtra as error:
@@ -75,11 +72,12 @@ def command(
     return status.OK
 
 
-def _print_drawing(draw: Callable[[Path], object]) -> None:
-    """Print a drawing that the layout engine can only write to a file."""
-    if sys.stdout.isatty():
-        raise click.UsageError("a drawing is no text: use -o FILE")
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "drawing")
-        draw(path)
-        sys.stdout.buffer.write(path.read_bytes())
+def _print(source: str, format: str) -> None:
+    from archdsl.backends.diagram import FORMATS, UnknownFormat, image
+
+    if format not in FORMATS:
+        raise UnknownFormat(format)
+    data = image(source, format)
+    if format in ("pdf", "png") and sys.stdout.isatty():
+        raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
+    sys.stdout.buffer.write(data)

@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import click
 
-from .options import json_option
-from .terminal import Progress, print_json
+from archdsl.cli.options import json_option
+from archdsl.cli.terminal import Progress, print_json
 
 
 class Entry(NamedTuple):
@@ -57,9 +57,8 @@ def _entries() -> list[Entry]:
 
 def _of_spec(spec: str) -> Iterator[Entry]:
     from archdsl.api import elaborate_module, open_spec
+    from archdsl.cli.variants import variants
     from archdsl.passes.analysis import analyze
-
-    from .variants import variants
 
     module, _ = open_spec(spec)
     defaults = {p.name for p in module.file.presets() if p.is_default}
