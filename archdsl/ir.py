@@ -73,7 +73,7 @@ class Parameter(Model):
         name: as in the spec.
         value: int, float, bool, str, tuple (a list or window), or the name of a
             layer kind or block. Code generation reads the expression it carries.
-        default: what the definition gives it, None if it must be passed.
+        default: what the definition gives it, None if that is no plain number.
     """
 
     name: str
@@ -88,7 +88,8 @@ class Group(Model):
         role: why they do; see `Role`. Networks, blocks and groups own the names
             below them; the others are transparent: their parts bear names as if
             they stood in the group around.
-        name: last part of the path; empty for transparent groups.
+        name: last part of the path; empty for transparent groups, but for a
+            shortcut that was not spelled out it is the projection's name.
         path: full dotted name of the nearest group that owns names.
         word: name of the block or network, or the structure's word.
         origin: identity of the block's definition: file and name.

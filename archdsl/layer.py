@@ -256,9 +256,14 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:
     """Return the (name, value) of those whose value is not torch's default.
 
-    A value that a block's parameter decides is always written.
+    A value that a block's parameter decides is always written, and so is one that
+    only happens to equal what a parameter decides.
     """
-    return tuple((n, v) for n, v, default in options if v != default or is_symbolic(v))
+    return tuple(
+        (name, value)
+        for name, value, default in options
+        if value != default or is_symbolic(value) or is_symbolic(default)
+    )
 
 
 def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, ...]:

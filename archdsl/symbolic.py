@@ -83,16 +83,17 @@ class Poly:
         return cls.atom(Atom(name))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Poly) and dict(self.terms) == dict(other.terms)
+        return isinstance(other, Poly) and self._by_key() == other._by_key()
 
     def __hash__(self) -> int:
-        return hash(frozenset(self.terms))
+        return hash(frozenset(self._by_key().items()))
+
+    def _by_key(self) -> dict[Monomial, int]:
+        """Return the factors by monomial, whatever the order of its atoms."""
+        return {_key(monomial): factor for monomial, factor in self.terms}
 
     def __add__(self, other: Poly) -> Poly:
-        total = dict(self.terms)
-        for monomial, factor in other.terms:
-            total[monomial] = total.get(monomial, 0) + factor
-        return Poly(tuple((m, f) for m, f in total.items() if f))
+        return _collect((*self.terms, *other.terms))
 
     def __neg__(self) -> Poly:
         return Poly(tuple((m, -f) for m, f in self.terms))
@@ -101,12 +102,13 @@ class Poly:
         return self + -other
 
     def __mul__(self, other: Poly) -> Poly:
-        total: dict[Monomial, int] = {}
-        for left, f in self.terms:
-            for right, g in other.terms:
-                key = _product(left, right)
-                total[key] = total.get(key, 0) + f * g
-        return Poly(tuple((m, f) for m, f in total.items() if f))
+        return _collect(
+            tuple(
+                (left + right, f * g)
+                for left, f in self.terms
+                for right, g in other.terms
+            )
+        )
 
     @property
     def number(self) -> int | None:
@@ -150,10 +152,19 @@ class Poly:
         return self.text()
 
 
-def _product(left: Monomial, right: Monomial) -> Monomial:
-    if not left or not right:
-        return left or right
-    return tuple(sorted(left + right, key=lambda a: a.render()[0]))
+def _key(monomial: Monomial) -> Monomial:
+    if len(monomial) < 2:
+        return monomial
+    return tuple(sorted(monomial, key=lambda atom: atom.render()[0]))
+
+
+def _collect(terms: tuple[tuple[Monomial, int], ...]) -> Poly:
+    """Return the sum of terms; each monomial stays as it was first written."""
+    total: dict[Monomial, tuple[Monomial, int]] = {}
+    for monomial, factor in terms:
+        first, sum_ = total.get(_key(monomial), (monomial, 0))
+        total[_key(monomial)] = first, sum_ + factor
+    return Poly(tuple((m, f) for m, f in total.values() if f))
 
 
 def _render_term(monomial: Monomial, factor: int) -> tuple[str, int]:
@@ -165,6 +176,9 @@ def _render_term(monomial: Monomial, factor: int) -> tuple[str, int]:
     texts = [t if p > 2 else f"({t})" for t, p in parts]
     if factor != 1:
         texts.insert(0, str(factor))
+    elif parts[0][1] == 2:
+        # a // b * c needs no brackets, as Python reads from the left.
+        texts[0] = parts[0][0]
     return " * ".join(texts), 2
 
 
@@ -227,6 +241,11 @@ class Sym(int):
     def __rfloordiv__(self, other: int) -> int:
         return _join(
             other, self, lambda a, b: combine("//", (a, b)), int(other) // int(self)
+        )
+
+    def __mod__(self, other: int) -> int:
+        return _join(
+            self, other, lambda a, b: combine("%", (a, b)), int(self) % int(other)
         )
 
     def __neg__(self) -> int:

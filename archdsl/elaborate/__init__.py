@@ -7,7 +7,7 @@ from typing import Any
 
 from ..diagnostics import Diagnostic, Diagnostics, did_you_mean
 from ..initializers import SCHEMES
-from ..ir import Expectation, Group, Initializer, Network, Parameter, Port
+from ..ir import Expectation, Group, Initializer, Network, Port
 from ..layer import kind
 from ..source import Span
 from ..syntax import tree as t
@@ -17,7 +17,7 @@ from . import static
 from .bind import as_names, bind_block
 from .evaluate import evaluate, show
 from .scope import Context, Fault, Namespace, Value
-from .walk import Parts, Walker
+from .walk import Parts, Walker, parameters_of
 
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _PRELUDE: list[Module] = []
@@ -173,7 +173,7 @@ def _network(
         word=definition.name,
         origin=definition.span.source.name,
         doc=definition.doc,
-        parameters=tuple(Parameter(name=n, value=v) for n, v in values.items()),
+        parameters=tuple(parameters_of(definition, values)),
         children=tuple(parts),
         input=walker.inputs[0].value,
         input_shape=walker.inputs[0].shape,

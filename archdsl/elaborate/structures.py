@@ -16,6 +16,8 @@ from .scope import Context, Fault, Value
 if TYPE_CHECKING:
     from .walk import Parts, Walker
 
+# Name of a shortcut's projection, as in the field's checkpoints.
+PROJECTION = "downsample"
 SHORTCUTS = ("auto", "identity", "projection")
 
 
@@ -39,9 +41,11 @@ def merge(
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
         )
     branches = call.body.branches
+    statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         ends = [_branch(walker, b, entry, inner, out) for b in branches]
+        walker.statement = statement
         return walker.layer(layer, None, tuple(ends), inner, call.span, out)
 
     return _structure(walker, word, call.span, label, value, context, parts, build)
@@ -74,6 +78,7 @@ def residual(
         )
     add = kind("add")
     assert add is not None
+    statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         body = _branch(walker, branches[0], entry, inner, out)
@@ -81,6 +86,7 @@ def residual(
             short = _branch(walker, branches[1], entry, inner, out, "shortcut")
         else:
             short = _automatic(walker, call, mode, entry, body, inner, out)
+        walker.statement = statement
         return walker.layer(add(), None, (body, short), inner, call.span, out)
 
     return _structure(walker, "residual", call.span, label, value, context, parts, build)
@@ -123,7 +129,9 @@ def _structure(
         name = walker.name(label, word, context, span)
         return walker.owned(name, word, False, value, context, span, parts, build)
     inner: Parts = []
+    statement = walker.statement
     result: Value = build(value, context, inner)
+    walker.statement = statement
     if value.shape is not None and result.shape is not None:
         parts.append(
             walker.transparent("structure", word, value, result, inner, context, span)
@@ -160,6 +168,7 @@ def _automatic(
     """Build the shortcut that was not spelled out, and return its value."""
     if entry.shape is None or body.shape is None:
         return entry
+    name = _projection_name(context)
     if mode == "identity":
         return _shortcut(walker, call, entry, entry, [], context, parts)
     stride = _stride(walker, entry, body, context)
@@ -174,8 +183,10 @@ def _automatic(
     inner: Parts = []
     end = entry
     if mode == "projection" or stride != 1 or entry.shape != body.shape:
-        end = _project(walker, call, entry, body, stride, context, inner)
-    return _shortcut(walker, call, entry, end, inner, context, parts, condition)
+        end = _project(walker, call, name, (entry, body), stride, context, inner)
+    return _shortcut(
+        walker, call, entry, end, inner, context, parts, condition, name
+    )
 
 
 def _shortcut(
@@ -187,24 +198,40 @@ def _shortcut(
     context: Context,
     parts: Parts,
     condition: str = "",
+    name: str = "",
 ) -> Value:
     parts.append(
         walker.transparent(
-            "shortcut", "", entry, end, inner, context, call.span, condition=condition
+            "shortcut",
+            "",
+            entry,
+            end,
+            inner,
+            context,
+            call.span,
+            condition=condition,
+            name=name,
         )
     )
     return end
 
 
+def _projection_name(context: Context) -> str:
+    """Return the name of the next residual's projection, whether it has one or not."""
+    name = context.space.number(PROJECTION)
+    return PROJECTION if name == f"{PROJECTION}1" else name
+
+
 def _project(
     walker: Walker,
     call: t.Call,
-    entry: Value,
-    body: Value,
+    name: str,
+    ends: tuple[Value, Value],
     stride: int,
     context: Context,
     parts: Parts,
 ) -> Value:
+    entry, body = ends
     conv = kind("conv")
     assert conv is not None and body.shape is not None
     norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
@@ -219,7 +246,7 @@ def _project(
             value = walker.layer(norm, None, (value,), inner, call.span, out)
         return value
 
-    name = walker.name("downsample", "", context, call.span)
+    walker.claim(name, call.span, context)
     value = walker.owned(
         name, "seq", True, entry, context, call.span, parts, build
     )

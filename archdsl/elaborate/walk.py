@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from ..diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -66,6 +66,7 @@ class Walker:
         self._values = 0
         self._layers = 0
         self._statements = 0
+        self.statement = 0
 
     # ---- bookkeeping
 
@@ -335,7 +336,9 @@ class Walker:
         copy: int | None,
     ) -> Value:
         self._statements += 1
+        own = self._statements
         for at, step in enumerate(chain.steps):
+            self.statement = own
             try:
                 if step.guard is not None and not truth(step.guard, context):
                     continue
@@ -595,13 +598,15 @@ class Walker:
             shape = (named(value.shape[0], own), *value.shape[1:])
             entry = Value(value.number, shape)
         inner: Parts = []
+        statement = self.statement
         result = build(entry, context.replace(space=space, level=level), inner)
+        self.statement = statement
         if value.shape is None or result.shape is None:
             return Value(result.number, None)
         out = (rename(result.shape[0], bindings), *result.shape[1:])
         parameters = [Parameter(name="in_channels", value=value.shape[0])]
-        for param in definition.params if definition else ():
-            parameters.append(Parameter(name=param.name, value=(values or {})[param.name]))
+        if definition and values:
+            parameters += parameters_of(definition, values)
         parts.append(
             Group.model_construct(
                 role="block" if definition else "group",
@@ -618,7 +623,7 @@ class Walker:
                 output=result.number,
                 shape=out,
                 training=context.training,
-                statement=self._statements,
+                statement=self.statement,
                 span=span,
             )
         )
@@ -635,11 +640,12 @@ class Walker:
         span: Span,
         count: int = 1,
         condition: str = "",
+        name: str = "",
     ) -> Group:
         """Return a group whose parts bear names of the namespace around it."""
         return Group.model_construct(
             role=role,
-            name="",
+            name=name,
             path=context.space.path,
             word=word,
             children=tuple(parts),
@@ -650,7 +656,7 @@ class Walker:
             count=count,
             condition=condition,
             training=context.training,
-            statement=self._statements,
+            statement=self.statement,
             span=span,
         )
 
@@ -705,7 +711,7 @@ class Walker:
             output=value.number,
             shape=value.shape,
             training=context.training,
-            statement=self._statements,
+            statement=self.statement,
             span=span,
         )
         self.producers[value.number] = step
@@ -762,9 +768,10 @@ class Walker:
                 "A0109", f"`{label}`: the parts of a seq are named by number", span,
                 help="drop the label, or drop `seq` before the braces",
             )
-        self._claim(label, span, context)
+        self.claim(label, span, context)
 
-    def _claim(self, name: str, span: Span, context: Context) -> None:
+    def claim(self, name: str, span: Span, context: Context) -> None:
+        """Take a name in the namespace, or refuse it if it is taken."""
         taken = context.space.taken
         if name in taken:
             raise Fault(
@@ -784,7 +791,7 @@ class Walker:
             return label
         name = context.space.number(word)
         if not context.space.indexed:
-            self._claim(name, span, context)
+            self.claim(name, span, context)
         return name
 
 
@@ -828,6 +835,22 @@ class _Following:
             elif not isinstance(statement, t.Expect | t.Init | t.Output):
                 return None
         return None
+
+
+def parameters_of(
+    definition: t.Definition, values: Mapping[str, Any]
+) -> list[Parameter]:
+    """Return a definition's parameters with their values and literal defaults."""
+    return [
+        Parameter(name=p.name, value=values[p.name], default=_literal(p.default))
+        for p in definition.params
+    ]
+
+
+def _literal(default: t.Expr | None) -> Any:
+    if isinstance(default, t.Literal):
+        return default.value
+    return Dims(default.dims) if isinstance(default, t.DimsLiteral) else None
 
 
 def _read_in(ref: BodyRef, context: Context) -> Context:

@@ -1,0 +1,277 @@
+"""The statements of a `forward` method."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from ...ir import Group, Step
+from .flow import Op
+from .nodes import WIDTH, Bindings, flat, names_in, node_of
+
+INDENT = 8
+# A projection that may be missing: its name, and the variable it is applied to.
+HOLE = re.compile(r"\x01(\w+)\x02(\w+)\x03")
+# Callables that are typed to return a tensor; a module's call is not.
+_TENSOR = re.compile(r"(torch\.\w+|F\.relu)\(")
+_MAX_INLINE = 40
+# Names of values that the spec gives none, in the order of preference.
+_GENERIC = ("x", "out", "y", "z")
+
+Caller = Callable[[Op], str]
+LoopText = Callable[[Op, str], list[str] | None]
+
+
+class _Pending(NamedTuple):
+    """An expression that no variable holds yet."""
+
+    text: str
+    variables: frozenset[str]
+    op: Op
+
+
+class Forward:
+    """Writes operations as statements, one for each chain of the spec.
+
+    Attributes:
+        lines: the statements so far, indented from 0.
+    """
+
+    def __init__(
+        self,
+        ops: Sequence[Op],
+        inputs: dict[int, str],
+        outputs: Sequence[int],
+        caller: Caller,
+        inplace: frozenset[int],
+        bindings: Bindings,
+        loop: LoopText,
+    ) -> None:
+        self.lines: list[str] = []
+        self.ops = ops
+        self.inputs = inputs
+        self.caller = caller
+        self.inplace = inplace
+        self.bindings = bindings
+        self.loop = loop
+        self.names = dict(inputs)
+        self.pending: dict[int, _Pending] = {}
+        self.left = Counter(value for op in ops for value in op.reads)
+        self.left.update(outputs)
+
+    def run(self, ops: Sequence[Op]) -> None:
+        """Write some of the operations."""
+        for place, op in enumerate(ops):
+            follower = ops[place + 1] if place + 1 < len(ops) else None
+            if op.copies:
+                self._loop(op)
+            else:
+                self._operation(op, follower)
+
+    # ---- reading and writing values
+
+    def settle(self, value: int) -> str:
+        """Return the variable that holds a value, assigning it if need be."""
+        if value in self.pending:
+            waiting = self.pending.pop(value)
+            self._assign(waiting.op, waiting.text, waiting.variables)
+        return self.names[value]
+
+    def read(self, value: int) -> tuple[str, frozenset[str]]:
+        """Return the text of a value, and the variables it reads."""
+        self.left[value] -= 1
+        if value in self.pending:
+            waiting = self.pending.pop(value)
+            return waiting.text, waiting.variables
+        name = self.names[value]
+        return name, frozenset((name,))
+
+    def _live(self) -> set[str]:
+        return {n for v, n in self.names.items() if self.left[v] > 0}
+
+    def _assign(self, op: Op, text: str, variables: frozenset[str]) -> None:
+        name = self._variable(op, variables)
+        for value, waiting in list(self.pending.items()):
+            if name in waiting.variables:
+                self.settle(value)
+        self.names = {v: n for v, n in self.names.items() if n != name or self.left[v] > 0}
+        self.names[op.output] = name
+        self.lines.append(f"{name} = {text}")
+
+    def _variable(self, op: Op, variables: frozenset[str]) -> str:
+        """Return the variable for a value: one that is free, or a new one."""
+        live = self._live()
+        waiting = frozenset().union(*(p.variables for p in self.pending.values()))
+        if self.left[op.output] > 1 and op.label and op.label not in live:
+            return op.label
+        own = [name for name in _GENERIC if name in variables]
+        for name in [*own, *_GENERIC, op.label]:
+            if name and name not in live | waiting:
+                return name
+        number = 2
+        while f"y{number}" in live | waiting:
+            number += 1
+        return f"y{number}"
+
+    # ---- operations
+
+    def _operation(self, op: Op, follower: Op | None) -> None:
+        if self._crowded(op):
+            for value in op.reads:
+                self.settle(value)
+        texts, variables = [], frozenset[str]()
+        for value in op.reads:
+            text, read = self.read(value)
+            texts.append(text)
+            variables |= read
+        text = self._text(op, texts)
+        if self._may_wait(op, text, follower):
+            self.pending[op.output] = _Pending(text, variables, op)
+        else:
+            self._assign(op, text, variables)
+
+    def _crowded(self, op: Op) -> bool:
+        """Return whether an operation's inputs are better put into variables."""
+        waiting = [self.pending[v].text for v in op.reads if v in self.pending]
+        if not waiting or (op.is_merge and all(_is_simple(t) for t in waiting)):
+            return False
+        texts = [
+            self.pending[v].text if v in self.pending else self.names[v] for v in op.reads
+        ]
+        return len(self._text(op, texts)) > WIDTH - INDENT - len("return ")
+
+    def _may_wait(self, op: Op, text: str, follower: Op | None) -> bool:
+        """Return whether a value is written into the expression that reads it."""
+        if self.left[op.output] != 1:
+            return False
+        if follower is None:
+            return True
+        if op.output in follower.reads and not follower.is_merge:
+            return op.statement == follower.statement
+        reader = next((o for o in self.ops if op.output in o.reads), None)
+        return _is_simple(text) and (reader is None or reader.is_merge)
+
+    def _text(self, op: Op, inputs: list[str]) -> str:
+        if op.hole:
+            return f"\x01{op.hole}\x02{inputs[0]}\x03"
+        if isinstance(op.node, Step) and is_functional(op.node, self.bindings):
+            return self._function(op.node, inputs)
+        return f"{self.caller(op)}({', '.join(inputs)})"
+
+    def _function(self, step: Step, inputs: list[str]) -> str:
+        form = step.op.torch(step.input_shapes, step.shape)
+        assert form.function is not None
+        return function_text(
+            form.function,
+            inputs,
+            [(n, flat(node_of(v, self.bindings))) for n, v in form.kwargs],
+            form.inplace and step.output in self.inplace and inputs[0] not in self.inputs.values(),
+        )
+
+    def _loop(self, op: Op) -> None:
+        entry = self.settle(op.reads[0])
+        self.left[op.reads[0]] -= 1
+        if entry != "x" or self.left[op.reads[0]] > 0:
+            self.lines.append(f"x = {entry}")
+        body = self.loop(op, "x")
+        assert body is not None
+        self.lines += body
+        self.names = {v: n for v, n in self.names.items() if n != "x"}
+        self.names[op.output] = "x"
+
+    # ---- the end
+
+    def result(self, value: int) -> str:
+        """Return the text of an output, once all is written."""
+        return self.read(value)[0]
+
+    def finish(self, value: int) -> None:
+        """Return one value, in a form whose type a checker knows."""
+        text = self.result(value)
+        if _TENSOR.match(text) or text == "x":
+            self.lines.append(f"return {text}")
+        else:
+            self.lines += [f"x = {text}", "return x"]
+
+
+def _is_simple(text: str) -> bool:
+    return text.count("(") <= 1 and len(text) <= _MAX_INLINE
+
+
+def function_text(
+    template: str, inputs: list[str], kwargs: list[tuple[str, str]], inplace: bool
+) -> str:
+    """Return a function of a layer kind, applied to its inputs.
+
+    `{0}` stands for the first input, `{*,}`, `{*+}` and `{**}` for all of them
+    joined by commas, plus or times signs.
+    """
+    text = template.replace("{*,}", ", ".join(inputs))
+    text = text.replace("{*+}", " + ".join(inputs)).replace("{**}", " * ".join(inputs))
+    extra = "".join(f", {name}={value}" for name, value in kwargs)
+    if inplace:
+        extra += ", inplace=True"
+    return text.replace("{0}", inputs[0] + extra, 1)
+
+
+def is_functional(step: Step, bindings: Bindings) -> bool:
+    """Return whether a step is written as a function, and not as a submodule.
+
+    What reads a constructor argument has to be made in the constructor.
+    """
+    form = step.op.torch(step.input_shapes, step.shape)
+    if form.module is None:
+        return True
+    if form.function is None or step.labelled or step.name.isdigit():
+        return False
+    return not any(names_in(node_of(value, bindings)) for _, value in form.kwargs)
+
+
+def wrap(text: str, indent: int) -> list[str]:
+    """Return a statement on as many lines as its width needs."""
+    pad = " " * indent
+    if indent + len(text) <= WIDTH:
+        return [pad + text]
+    begin, end = _last_brackets(text)
+    if begin < 0:
+        return [pad + text]
+    head, body, tail = text[: begin + 1], text[begin + 1 : end], text[end:]
+    if indent + 4 + len(body) <= WIDTH:
+        return [pad + head, f"{pad}    {body}", pad + tail]
+    lines = [pad + head]
+    for part in _top_level_parts(body):
+        lines += wrap(part + ",", indent + 4)
+    return [*lines, pad + tail]
+
+
+def _last_brackets(text: str) -> tuple[int, int]:
+    """Return where the last outermost pair of brackets opens and closes."""
+    depth, begin, found = 0, -1, (-1, -1)
+    for place, char in enumerate(text):
+        if char in "([{":
+            if depth == 0:
+                begin = place
+            depth += 1
+        elif char in ")]}":
+            depth -= 1
+            if depth == 0:
+                found = begin, place
+    return found
+
+
+def _top_level_parts(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for place, char in enumerate(text):
+        depth += (char in "([{") - (char in ")]}")
+        if char == "," and depth == 0:
+            parts.append(text[start:place].strip())
+            start = place + 1
+    return [*parts, text[start:].strip()]
+
+
+def group_of(op: Op) -> Group:
+    """Return the group behind a submodule."""
+    assert isinstance(op.node, Group)
+    return op.node

@@ -1,0 +1,277 @@
+"""Python expressions of emitted code, and their layout on lines.
+
+Layout follows the formatter's rule for calls and lists: on one line if that fits;
+else all items on a line of their own; else one item a line, with a trailing comma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from ...symbolic import Poly, SymFloat, poly_of
+
+WIDTH = 88
+INDEX = "i"
+
+Bindings = Mapping[str, Poly]
+
+
+class Target(Protocol):
+    """A class of the emitted module, whose name and parameters come last."""
+
+    def title(self) -> str:
+        """Return the class's name."""
+        ...
+
+    def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
+        """Return the arguments that the constructor takes, in order."""
+        ...
+
+
+class Leaf(NamedTuple):
+    """A number with its expression, or text that is written as it is."""
+
+    value: Poly | str
+
+
+class Argument(NamedTuple):
+    """One argument of a call; `name` is empty by position."""
+
+    name: str
+    value: Node
+
+
+class Call(NamedTuple):
+    """A call of a torch callable; `spread` forces one argument a line."""
+
+    function: str
+    args: tuple[Argument, ...]
+    spread: bool = False
+
+
+class Make(NamedTuple):
+    """An instance of a class of the emitted module.
+
+    Attributes:
+        target: the class.
+        args: what its constructor might take, by name.
+    """
+
+    target: Target
+    args: tuple[Argument, ...]
+
+
+class Items(NamedTuple):
+    """A tuple of at least two items."""
+
+    items: tuple[Node, ...]
+
+
+class Star(NamedTuple):
+    """``*(item for i in range(count))``."""
+
+    item: Node
+    count: Poly
+    index: bool
+
+
+Node = Leaf | Call | Make | Items | Star
+
+
+def node_of(value: Any, bindings: Bindings) -> Node:
+    """Return a value of the IR as an expression in the names of a class."""
+    if isinstance(value, bool | str) or value is None:
+        return Leaf(repr(value))
+    if isinstance(value, SymFloat):
+        return Leaf(Poly.name(value.name))
+    if isinstance(value, int):
+        return Leaf(poly_of(value).substitute(bindings))
+    if isinstance(value, float):
+        return Leaf(repr(float(value)))
+    items = tuple(node_of(part, bindings) for part in value)
+    return items[0] if len(set(items)) == 1 else Items(items)
+
+
+def generalise(copies: Sequence[Node]) -> Node | None:
+    """Return the expression that gives each copy for i = 0, 1, ..., or None.
+
+    Numbers must be equal or grow by equal steps.
+    """
+    first = copies[0]
+    if any(type(copy) is not type(first) for copy in copies):
+        return None
+    if isinstance(first, Leaf):
+        return affine([c.value for c in copies if isinstance(c, Leaf)])
+    if isinstance(first, Items):
+        parts = _each([c.items for c in copies if isinstance(c, Items)])
+        return Items(parts) if parts is not None else None
+    if isinstance(first, Call):
+        calls = [c for c in copies if isinstance(c, Call)]
+        if len({(c.function, c.spread) for c in calls}) > 1:
+            return None
+        args = _arguments([c.args for c in calls])
+        return first._replace(args=args) if args is not None else None
+    if isinstance(first, Make):
+        makes = [c for c in copies if isinstance(c, Make)]
+        if any(c.target is not first.target for c in makes):
+            return None
+        args = _arguments([c.args for c in makes])
+        return first._replace(args=args) if args is not None else None
+    return first if all(copy == first for copy in copies) else None
+
+
+def _arguments(copies: list[tuple[Argument, ...]]) -> tuple[Argument, ...] | None:
+    names = [a.name for a in copies[0]]
+    if any([a.name for a in copy] != names for copy in copies):
+        return None
+    values = _each([tuple(a.value for a in copy) for copy in copies])
+    if values is None:
+        return None
+    return tuple(Argument(n, v) for n, v in zip(names, values, strict=True))
+
+
+def _each(copies: list[tuple[Node, ...]]) -> tuple[Node, ...] | None:
+    if len({len(copy) for copy in copies}) > 1:
+        return None
+    parts = [generalise(column) for column in zip(*copies, strict=True)]
+    kept = tuple(part for part in parts if part is not None)
+    return kept if len(kept) == len(parts) else None
+
+
+def affine(values: Sequence[Poly | str]) -> Leaf | None:
+    """Return the number that gives each of some for i = 0, 1, ..., or None."""
+    if all(value == values[0] for value in values):
+        return Leaf(values[0])
+    polys = [value for value in values if isinstance(value, Poly)]
+    if len(polys) < len(values):
+        return None
+    step = polys[1] - polys[0]
+    for number, poly in enumerate(polys):
+        if poly != polys[0] + Poly.constant(number) * step:
+            return None
+    return Leaf(polys[0] + Poly.name(INDEX) * step)
+
+
+def names_in(node: Node) -> set[str]:
+    """Return the names that an expression reads."""
+    if isinstance(node, Leaf):
+        return node.value.names() if isinstance(node.value, Poly) else set()
+    if isinstance(node, Items):
+        return set().union(*(names_in(item) for item in node.items))
+    if isinstance(node, Star):
+        return (names_in(node.item) - {INDEX}) | node.count.names()
+    args = _head(node)[1]
+    return set().union(*(names_in(a.value) for a in args))
+
+
+def polys_in(node: Node) -> Iterator[Poly]:
+    """Yield the numbers in an expression, in the order in which they are written."""
+    if isinstance(node, Leaf):
+        if isinstance(node.value, Poly):
+            yield node.value
+    elif isinstance(node, Items):
+        for item in node.items:
+            yield from polys_in(item)
+    elif isinstance(node, Star):
+        yield from polys_in(node.item)
+        yield node.count
+    else:
+        args = _head(node)[1]
+        for argument in args:
+            yield from polys_in(argument.value)
+
+
+def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
+    """Return an expression with some numbers in variables."""
+    if isinstance(node, Leaf):
+        if isinstance(node.value, Poly) and node.value in names:
+            return Leaf(Poly.name(names[node.value]))
+        return node
+    if isinstance(node, Items):
+        return Items(tuple(replaced(item, names) for item in node.items))
+    if isinstance(node, Star):
+        return node._replace(item=replaced(node.item, names))
+    args = tuple(Argument(a.name, replaced(a.value, names)) for a in node.args)
+    return node._replace(args=args)
+
+
+# ---- layout -----------------------------------------------------------------
+
+
+def flat(node: Node) -> str:
+    """Return an expression on one line."""
+    if isinstance(node, Leaf):
+        return node.value if isinstance(node.value, str) else node.value.text()
+    if isinstance(node, Items):
+        return f"({', '.join(flat(item) for item in node.items)})"
+    if isinstance(node, Star):
+        return _star_text(node, flat(node.item))
+    head, args = _head(node)
+    return f"{head}({', '.join(_argument(a) for a in args)})"
+
+
+def _head(node: Call | Make) -> tuple[str, Sequence[Argument]]:
+    if isinstance(node, Make):
+        return node.target.title(), node.target.select(dict(node.args))
+    return node.function, node.args
+
+
+def _argument(argument: Argument) -> str:
+    text = flat(argument.value)
+    return f"{argument.name}={text}" if argument.name else text
+
+
+def _star_text(node: Star, item: str) -> str:
+    index = INDEX if node.index else "_"
+    return f"*({item} for {index} in range({node.count.text()}))"
+
+
+def spread(node: Node) -> bool:
+    """Return whether an expression may not stand on one line."""
+    if isinstance(node, Call):
+        return node.spread or any(spread(a.value) for a in node.args)
+    return False
+
+
+def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[str]:
+    """Return the lines of ``before node after``, indented by so many spaces."""
+    pad = " " * indent
+    line = f"{pad}{before}{flat(node)}{after}"
+    if not spread(node) and len(line) <= WIDTH:
+        return [line]
+    if isinstance(node, Star):
+        return _lay_out_star(node, indent, before, after)
+    if isinstance(node, Leaf):
+        return [line]
+    if isinstance(node, Items):
+        head, args = "", [Argument("", item) for item in node.items]
+    else:
+        head, args = _head(node)[0], list(_head(node)[1])
+    if not args:
+        return [line]
+    opened = f"{pad}{before}{head}("
+    closed = f"{pad}){after}"
+    inner = f"{pad}    {', '.join(_argument(a) for a in args)}"
+    if not spread(node) and len(inner) <= WIDTH:
+        return [opened, inner, closed]
+    lines = [opened]
+    # A single argument that is itself spread out gets no comma.
+    comma = "" if len(args) == 1 and isinstance(args[0].value, Call | Make) else ","
+    for arg in args:
+        name = f"{arg.name}=" if arg.name else ""
+        lines += lay_out(arg.value, indent + 4, name, comma)
+    return [*lines, closed]
+
+
+def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]:
+    """Return a comprehension on two lines: the item, and the loop."""
+    pad = " " * (indent + 4)
+    index = INDEX if node.index else "_"
+    loop = f"for {index} in range({node.count.text()})"
+    return [
+        f"{' ' * indent}{before}*(",
+        *lay_out(node.item, indent + 4),
+        f"{pad}{loop}",
+        f"{' ' * indent}){after}",
+    ]

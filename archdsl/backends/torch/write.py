@@ -1,0 +1,291 @@
+"""The text of an emitted module, from the plans of its classes."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from ...initializers import SCHEMES
+from ...ir import Initializer, Network
+from ...symbolic import Poly
+from ...values import show_shape
+from .forward import HOLE, wrap
+from .nodes import INDEX, WIDTH, Argument, Call, Leaf, Node, lay_out, replaced
+from .plan import ClassPlan, Item, Loop, Member, Planner, camel
+
+
+def write(network: Network) -> str:
+    """Return the text of a Python module that defines a network.
+
+    The same network gives the same bytes, laid out as ruff's formatter would.
+    """
+    planner = Planner(network)
+    plan = planner.run()
+    body: list[str] = []
+    for one in planner.classes[:-1]:
+        body += ["", "", *_class(one, _block_doc(one))]
+    body += _outputs_class(network)
+    body += ["", "", *_class(plan, _network_doc(network, plan), network)]
+    body += _main(network, plan)
+    lines = [*_header(network), *_imports(body), *body]
+    return "\n".join(lines) + "\n"
+
+
+# ---- the file's frame -------------------------------------------------------
+
+
+def _header(network: Network) -> list[str]:
+    title = f"{network.root.word}, as the spec of {network.name} describes it."
+    return [f'"""{_prose(title)}"""', ""]
+
+
+def _imports(body: Sequence[str]) -> list[str]:
+    text = "\n".join(body)
+    standard = []
+    if "OrderedDict(" in text:
+        standard.append("from collections import OrderedDict")
+    if "NamedTuple" in text:
+        standard.append("from typing import NamedTuple")
+    lines = [*standard, ""] if standard else []
+    lines.append("import torch")
+    if "F." in text:
+        lines.append("import torch.nn.functional as F")
+    return [*lines, "from torch import Tensor, nn"]
+
+
+def _main(network: Network, plan: ClassPlan) -> list[str]:
+    inputs = [
+        f"torch.randn(1, {', '.join(str(int(n)) for n in port.shape)})"
+        for port in network.inputs
+    ]
+    always = [port for port in network.outputs if not port.training]
+    run = f"network({', '.join(inputs)})"
+    lines = ["", "", 'if __name__ == "__main__":', f"    network = {plan.name}().eval()"]
+    if len(always) == 1:
+        return [*lines, *wrap(f"print(tuple({run}.shape))", 4)]
+    return [
+        *lines,
+        f"    for name, output in {run}._asdict().items():",
+        "        print(name, tuple(output.shape))",
+    ]
+
+
+def _outputs_class(network: Network) -> list[str]:
+    if len(network.outputs) < 2:
+        return []
+    training = any(port.training for port in network.outputs)
+    when = " in training" if training else ""
+    lines = ["", "", f"class {camel(network.root.word)}Output(NamedTuple):"]
+    lines += [f'    """What the network returns{when}."""', ""]
+    return [*lines, *(f"    {port.name}: Tensor" for port in network.outputs)]
+
+
+# ---- one class --------------------------------------------------------------
+
+
+def _class(plan: ClassPlan, doc: list[str], network: Network | None = None) -> list[str]:
+    return [
+        f"class {plan.name}({plan.base}):",
+        *doc,
+        "",
+        *_constructor(plan, network),
+        *_forward(plan, network),
+    ]
+
+
+def _block_doc(plan: ClassPlan) -> list[str]:
+    text = plan.doc or f"The block `{plan.word}`."
+    return _docstring(text, [f"Shape: {plan.shape}."])
+
+
+def _network_doc(network: Network, plan: ClassPlan) -> list[str]:
+    inputs = ", ".join(f"N x {_spaced(port.shape)}" for port in network.inputs)
+    shown = [port for port in network.outputs if not port.training]
+    outputs = ", ".join(f"N x {_spaced(port.shape)}" for port in shown)
+    lines = [f"Shape: {inputs} to {outputs}."]
+    extra = [port.name for port in network.outputs if port.training]
+    if extra:
+        lines.append(f"In training, it also returns {' and '.join(extra)}.")
+    return _docstring(plan.doc or f"The network {network.name}.", lines)
+
+
+def _spaced(shape: Sequence[int]) -> str:
+    return show_shape(shape and tuple(shape)).replace("x", " x ")
+
+
+def _docstring(text: str, facts: list[str]) -> list[str]:
+    """Return a docstring: the spec's comment, then facts."""
+    paragraphs = " ".join(_prose(text).split())
+    summary, _, rest = _SENTENCE.sub(r"\1\n", paragraphs, count=1).partition("\n")
+    summary = summary if summary.endswith((".", "!", "?")) else f"{summary}."
+    head = textwrap.wrap(summary, WIDTH - 4 - 3)
+    lines = [f'    """{head[0]}', *(f"    {line}" for line in head[1:])]
+    if rest:
+        lines += ["", *(f"    {line}" for line in textwrap.wrap(rest, WIDTH - 4))]
+    lines.append("")
+    for fact in facts:
+        lines += [f"    {line}" for line in textwrap.wrap(_prose(fact), WIDTH - 4)]
+    return [*lines, '    """']
+
+
+# A full stop that ends a sentence, and no abbreviation such as "et al.".
+_SENTENCE = re.compile(r"(?<!\bal)(?<!\bcf)(?<!\be\.g)(?<!\bi\.e)([.!?]) ")
+
+
+def _prose(text: str) -> str:
+    """Return text that cannot end the docstring it stands in."""
+    kept = "".join(c if c.isprintable() else " " for c in text)
+    return kept.replace("\\", "/").replace('"', "'")
+
+
+def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
+    args = [f"{f.name}: {f.type}{f' = {f.default}' if f.default else ''}" for f in plan.signature()]
+    lines = wrap(f"def __init__({', '.join(['self', *args])}) -> None:", 4)
+    if len(lines) > 1:
+        lines = _signature_lines(args)
+    if plan.base == "nn.Sequential":
+        call = Call(
+            "super().__init__",
+            tuple(Argument("", item.node) for item in plan.items if isinstance(item, Member) and item.node),
+            spread=len(plan.items) > 1,
+        )
+        return [*lines, *lay_out(call, 8)]
+    lines.append("        super().__init__()")
+    variables = plan.locals()
+    lines += [f"        {name} = {poly.text()}" for poly, name in variables.items()]
+    for item in plan.items:
+        lines += _item(item, variables)
+    return [*lines, *_initialisation(network)]
+
+
+def _signature_lines(args: list[str]) -> list[str]:
+    inner = ", ".join(["self", *args])
+    if 8 + len(inner) <= WIDTH:
+        return ["    def __init__(", f"        {inner}", "    ) -> None:"]
+    return ["    def __init__(", "        self,", *(f"        {a}," for a in args), "    ) -> None:"]
+
+
+def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
+    if isinstance(item, Loop):
+        return _loop(item)
+    if item.node is None:
+        return []
+    node = replaced(item.node, variables)
+    if not item.condition:
+        return lay_out(node, 8, f"self.{item.attr} = ")
+    return [
+        f"        self.{item.attr}: nn.Module = nn.Identity()",
+        f"        if {_in_variables(item.condition, variables)}:",
+        *lay_out(node, 12, f"self.{item.attr} = "),
+    ]
+
+
+def _in_variables(condition: str, variables: Mapping[Poly, str]) -> str:
+    for poly, name in variables.items():
+        text = re.escape(poly.text())
+        condition = re.sub(rf"(?<![\w*/+-] ){text}(?! [*/+-])", name, condition)
+    return condition
+
+
+def _loop(item: Loop) -> list[str]:
+    if item.first is None:
+        return []
+    if item.node is None or item.attr is None:
+        # Only one is known: the loop runs once.
+        return lay_out(item.first, 8, f"self.{item.first_attr} = ")
+    call = Call(
+        "self.add_module",
+        (Argument("", Leaf(f'f"{item.attr}"')), Argument("", item.node)),
+    )
+    return [
+        f"        for {INDEX} in range({item.count.text()}):",
+        *lay_out(call, 12),
+    ]
+
+
+def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
+    if not plan.forward:
+        return []
+    returned = "Tensor"
+    if network is not None and len(network.outputs) > 1:
+        returned = f"{camel(network.root.word)}Output"
+        if sum(not port.training for port in network.outputs) == 1:
+            returned = f"Tensor | {returned}"
+    inputs = ", ".join(["self", *(f"{name}: Tensor" for name in plan.inputs)])
+    lines = ["", *wrap(f"def forward({inputs}) -> {returned}:", 4)]
+    for line in plan.forward:
+        text = _fill(line, plan.holes())
+        indent = len(text) - len(text.lstrip())
+        lines += wrap(text.lstrip(), 8 + indent)
+    return lines
+
+
+def _fill(line: str, missing: set[str]) -> str:
+    """Apply projections to their inputs, or leave out those that nobody needs."""
+    return HOLE.sub(
+        lambda m: m[2] if m[1] in missing else f"self.{m[1]}({m[2]})", line
+    )
+
+
+# ---- how parameters start ---------------------------------------------------
+
+
+def _initialisation(network: Network | None) -> list[str]:
+    if network is None or not network.initializers:
+        return []
+    settings: dict[str, tuple[Initializer, ...]] = {}
+    for initializer in network.initializers:
+        for module in _modules_of(network, initializer.kind):
+            settings[module] = (*settings.get(module, ()), initializer)
+    alike: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
+    for module, found in settings.items():
+        key = tuple((i.tensor, i.scheme, i.arguments) for i in found)
+        alike.setdefault(key, []).append(module)
+    lines = ["", "        for module in self.modules():"] if alike else []
+    for number, modules in enumerate(alike.values()):
+        word = "elif" if number else "if"
+        test = f"isinstance(module, {' | '.join(modules)})"
+        found = settings[modules[0]]
+        if all(initializer.tensor == "bias" for initializer in found):
+            test, guarded = f"{test} and module.bias is not None", False
+        else:
+            guarded = True
+        lines.append(f"            {word} {test}:")
+        for initializer in found:
+            lines += _initializer(initializer, guarded)
+    return lines
+
+
+def _modules_of(network: Network, kind: str) -> Iterator[str]:
+    found = {
+        form.module.name: None
+        for step in network.steps()
+        if step.op.word == kind
+        and (form := step.op.torch(step.input_shapes, step.shape)).module is not None
+    }
+    yield from found
+
+
+_CONSTANTS = {0.0: "zeros_", 1.0: "ones_"}
+
+
+def _initializer(initializer: Initializer, guarded: bool) -> list[str]:
+    function = SCHEMES[initializer.scheme].function
+    arguments = dict(initializer.arguments)
+    if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:
+        function = _CONSTANTS[float(arguments.pop("val"))]
+    target: Node = Leaf(f"module.{initializer.tensor}")
+    args = [Argument(name, _value(value)) for name, value in arguments.items()]
+    call = Call(f"nn.init.{function}", (Argument("", target), *args))
+    if initializer.tensor == "bias" and guarded:
+        return [
+            "                if module.bias is not None:",
+            *lay_out(call, 20),
+        ]
+    return lay_out(call, 16)
+
+
+def _value(value: Any) -> Leaf:
+    return Leaf(f'"{value}"' if isinstance(value, str) else repr(value))
