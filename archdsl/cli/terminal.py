@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
 
 SCHEMA = 1
+_WIDTH = 78
 
 
 def wants_color(stream: TextIO) -> bool:
@@ -78,7 +79,7 @@ def count(number: int, word: str) -> str:
 class Progress:
     """One line on a terminal's stderr that says what is being done.
 
-    Prints nothing where stderr is no terminal.
+    Prints nothing where stderr is no terminal. Leaving the context takes it away.
     """
 
     def __init__(self, total: int) -> None:
@@ -86,14 +87,19 @@ class Progress:
         self.done = 0
         self.shown = sys.stderr.isatty() and total > 1
 
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._print("")
+        if self.shown:
+            print(end="\r", file=sys.stderr, flush=True)
+
     def step(self, name: str) -> None:
         """Say what is done next."""
         self.done += 1
-        if self.shown:
-            line = f"{self.done}/{self.total} {name}"
-            print(f"\r\033[K{line[:78]}", end="", file=sys.stderr, flush=True)
+        self._print(f"{self.done}/{self.total} {name}")
 
-    def clear(self) -> None:
-        """Take the line away, before something else is printed."""
+    def _print(self, line: str) -> None:
         if self.shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            print(f"\r{line[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)

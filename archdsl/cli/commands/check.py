@@ -54,12 +54,11 @@ def command(specs: tuple[str, ...], as_json: bool) -> int:
 
 
 def _check_all(specs: tuple[str, ...]) -> list[Checked]:
-    progress = Progress(len(specs))
     checked = []
-    for spec in specs:
-        progress.step(spec)
-        checked.append(_check(spec))
-    progress.clear()
+    with Progress(len(specs)) as progress:
+        for spec in specs:
+            progress.step(spec)
+            checked.append(_check(spec))
     return checked
 
 

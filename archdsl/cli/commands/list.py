@@ -46,12 +46,11 @@ def _entries() -> list[Entry]:
     from archdsl.resources import shipped_specs
 
     specs = shipped_specs()
-    progress = Progress(len(specs))
     entries: list[Entry] = []
-    for spec in specs:
-        progress.step(spec)
-        entries += _of_spec(spec)
-    progress.clear()
+    with Progress(len(specs)) as progress:
+        for spec in specs:
+            progress.step(spec)
+            entries += _of_spec(spec)
     return entries
 
 
