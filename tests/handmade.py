@@ -7,8 +7,7 @@ the passes can only fail for the passes or the layers.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -160,9 +159,11 @@ def apply(form: TorchForm, *inputs: Tensor) -> Any:
 
 
 class Interpreted(nn.Module):
-    """A network run step by step."""
+    """A network run step by step, some steps in place."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(
+        self, network: Network, overwriting: frozenset[int] = frozenset()
+    ) -> None:
         super().__init__()
         self.graph = flatten(network)
         self.parts = nn.ModuleDict()
@@ -173,6 +174,8 @@ class Interpreted(nn.Module):
             made = module(form)
             if made is not None:
                 self.parts[path] = made
+            if node.output in overwriting:
+                made.inplace = True  # type: ignore[union-attr, assignment]
 
     def values(self, *inputs: Tensor) -> dict[int, Tensor]:
         """Return every value."""
@@ -195,28 +198,26 @@ def example(network: Network, batch: int = 1, **options: Any) -> list[Tensor]:
     return [torch.randn(batch, *port.shape, **options) for port in network.inputs]
 
 
-@contextmanager
-def recorded_saving(owner: nn.Module) -> Iterator[dict[int, int]]:
-    """Collect what autograd keeps: bytes of each storage by its address.
+def saved_bytes(owner: nn.Module, *inputs: Tensor) -> int:
+    """Return the bytes of all storages that autograd keeps of a forward pass.
 
-    The storages of the owner's parameters and buffers are left out.
+    The storages of the module's parameters and buffers are left out. Works on the
+    meta device, too, where nothing is computed.
     """
-    own = {
-        tensor.untyped_storage().data_ptr()
-        for tensor in (*owner.parameters(), *owner.buffers())
-    }
-    found: dict[int, int] = {}
-    keep = []
+    # Kept as they are found, so that no identity is used twice.
+    own = [t.untyped_storage() for t in (*owner.parameters(), *owner.buffers())]
+    own_ids = {storage._cdata for storage in own}
+    found = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in own and storage.nbytes():
-            found[storage.data_ptr()] = storage.nbytes()
-            keep.append(storage)  # so that no address is used twice
+        if storage._cdata not in own_ids:
+            found[storage._cdata] = storage
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        yield found
+        owner(*inputs)
+    return sum(storage.nbytes() for storage in found.values())
 
 
 def cost_of(graph: Graph) -> Cost:

@@ -15,62 +15,17 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
+from archdsl.layer import Layer, Mismatch, kind
 from archdsl.passes.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.values import Shape
 from tests import handmade
 from tests.handmade import Sketch
+from tests.strategies import KINDS, layers_with_inputs
 
-KINDS = {kind.word: kind for kind in all_kinds()}
 BATCH = 2
 
 every_kind = pytest.mark.parametrize("word", KINDS)
-
-
-# ---- strategies ----------------------------------------------------------------
-
-
-def _argument(field: Field) -> st.SearchStrategy[Any]:
-    low, high = field.minimum, field.maximum
-    ints = st.integers(int(low or 0), 8 if high is None else int(high))
-    small = st.integers(int(low or 0), 4)
-    floats = st.floats(0.0 if low is None else low, 2.0 if high is None else high)
-    value: st.SearchStrategy[Any] = {
-        "int": ints,
-        "float": floats,
-        "bool": st.booleans(),
-        "window": st.tuples(small, small),
-        "pads": st.tuples(small, small),
-        "choice": st.sampled_from(field.choices or ("",)),
-    }[field.type]
-    if field.default is REQUIRED:
-        return value
-    return st.just(field.default) | value
-
-
-def _layers(word: str) -> st.SearchStrategy[Layer]:
-    fields = KINDS[word].fields.items()
-    arguments = st.fixed_dictionaries({name: _argument(f) for name, f in fields})
-    return arguments.map(lambda values: KINDS[word](**values))
-
-
-_SIZES = st.integers(1, 12)
-_CHANNELS = st.sampled_from((1, 2, 3, 4, 6, 8))
-_SHAPES = st.tuples(_CHANNELS) | st.tuples(_CHANNELS, _SIZES, _SIZES)
-
-
-@st.composite
-def _inputs(draw: st.DrawFn, word: str) -> tuple[Shape, ...]:
-    first = draw(_SHAPES)
-    arity = KINDS[word].arity or draw(st.integers(2, 3))
-    alike = draw(st.booleans())
-    others = [first if alike else draw(_SHAPES) for _ in range(arity - 1)]
-    return (first, *others)
-
-
-def _cases(word: str) -> st.SearchStrategy[tuple[Layer, tuple[Shape, ...]]]:
-    return st.tuples(_layers(word), _inputs(word))
 
 
 def _shape(layer: Layer, inputs: tuple[Shape, ...]) -> Shape | None:
@@ -90,7 +45,7 @@ def test_agrees_with_torch_on_shape_tensors_and_macs(word: str) -> None:
     accepted = []
 
     @settings(max_examples=60, deadline=None)
-    @given(_cases(word))
+    @given(layers_with_inputs(word))
     def check(case: tuple[Layer, tuple[Shape, ...]]) -> None:
         layer, inputs = case
         shape = _shape(layer, inputs)
@@ -114,9 +69,6 @@ def test_agrees_with_torch_on_shape_tensors_and_macs(word: str) -> None:
     assert accepted, "no example was accepted"
 
 
-Owned = dict[str, tuple[Shape, bool, bool]]
-
-
 def _declared(layer: Layer, inputs: tuple[Shape, ...]) -> list[Any]:
     return [(t.name, t.shape, t.trainable, t.integer) for t in layer.tensors(*inputs)]
 
@@ -134,7 +86,7 @@ def _owned(module: nn.Module | None) -> list[Any]:
 @every_kind
 def test_function_form_gives_what_the_module_gives(word: str) -> None:
     @settings(max_examples=25, deadline=None)
-    @given(_cases(word))
+    @given(layers_with_inputs(word))
     def check(case: tuple[Layer, tuple[Shape, ...]]) -> None:
         layer, inputs = case
         shape = _shape(layer, inputs)
@@ -158,7 +110,7 @@ def test_function_form_gives_what_the_module_gives(word: str) -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
 def test_agrees_with_autograd_on_what_is_kept(word: str, dtype: str) -> None:
     @settings(max_examples=25, deadline=None)
-    @given(_cases(word), st.data())
+    @given(layers_with_inputs(word), st.data())
     def check(case: tuple[Layer, tuple[Shape, ...]], data: st.DataObject) -> None:
         layer, inputs = case
         if _shape(layer, inputs) is None:
@@ -179,15 +131,13 @@ def _check_saved(sketch: Sketch, dtype: str) -> None:
     network = sketch.network()
     module = handmade.Interpreted(network).to(getattr(torch, dtype))
     values = handmade.example(network, BATCH, dtype=getattr(torch, dtype))
-    with handmade.recorded_saving(module) as saved:
-        try:
-            kept_alive = module(*values)
-        except NotImplementedError:  # by torch, on a CPU in this dtype
-            return
+    try:
+        saved = handmade.saved_bytes(module, *values)
+    except NotImplementedError:  # by torch, on a CPU in this dtype
+        return
     graph = flatten(network)
     figures = memory(graph, handmade.cost_of(graph), batch=BATCH, dtype=dtype)
-    assert figures.saved_bytes == sum(saved.values())
-    assert kept_alive
+    assert figures.saved_bytes == saved
 
 
 # ---- by hand -------------------------------------------------------------------

@@ -1,0 +1,335 @@
+"""Bytes, against torch's own and against sums by hand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given, settings
+from torch import Tensor, nn
+
+from archdsl.ir import Network
+from archdsl.layer import count
+from archdsl.passes.analysis import analyze
+from archdsl.passes.graph import Graph, flatten
+from archdsl.passes.inplace import inplace
+from archdsl.passes.memory import Memory, memory
+from tests import handmade
+from tests.handmade import Sketch, chain
+from tests.oracle import CASES, Case
+from tests.strategies import sketches
+
+BATCH = 8
+# What torch.autograd.graph.saved_tensors_hooks counts for torchvision's models, by
+# distinct storage; here so that a change of the oracle does not pass unseen.
+PUBLISHED = {
+    "alexnet": 29_929_472,
+    "vgg19": 628_588_544,
+    "googlenet": 386_418_560,
+    "resnet50": 687_488_512,
+    "densenet121": 1_043_225_344,
+}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def _memory(network: Network, **options: int | str) -> Memory:
+    graph = flatten(network)
+    return memory(graph, handmade.cost_of(graph), **options)  # type: ignore[arg-type]
+
+
+# ---- kept for the backward pass ------------------------------------------------
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_saved_bytes_are_the_published_ones(name: str) -> None:
+    network = CASES[name].load()
+    assert analyze(network, batch=BATCH).memory.saved_bytes == PUBLISHED[name]
+
+
+@every_case
+def test_saved_bytes_equal_torchvision(case: Case) -> None:
+    with torch.device("meta"):
+        reference = case.reference().train()
+        expected = handmade.saved_bytes(reference, torch.empty(BATCH, 3, 224, 224))
+    assert analyze(case.load(), batch=BATCH).memory.saved_bytes == expected
+
+
+@every_case
+def test_saved_bytes_equal_torchvision_in_bfloat16(case: Case) -> None:
+    with torch.device("meta"):
+        image = torch.empty(3, 3, 225, 223, dtype=torch.bfloat16)
+        reference = case.reference().to(torch.bfloat16).train()
+        expected = handmade.saved_bytes(reference, image)
+    figures = analyze(case.load("3x225x223"), batch=3, dtype="bfloat16").memory
+    assert figures.saved_bytes == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(sketches())
+def test_saved_bytes_equal_autograd_on_any_network(sketch: Sketch) -> None:
+    network = sketch.network()
+    with torch.device("meta"):
+        module = handmade.Interpreted(network)
+        expected = handmade.saved_bytes(module, *handmade.example(network, 2))
+    assert _memory(network, batch=2).saved_bytes == expected
+
+
+def test_saved_bytes_by_hand() -> None:
+    network = chain(
+        (3, 8, 8),
+        ("conv", {"kernel": (3, 3), "width": 4}),
+        "bn",
+        "relu",
+        ("maxpool", {"kernel": (2, 2)}),
+        "flatten",
+        ("dropout", {"p": 0.5}),
+        ("linear", {"width": 10}),
+    )
+    image, maps, pooled = 3 * 8 * 8, 4 * 8 * 8, 4 * 4 * 4
+    # The image, what the norm and the pooling read, the mask, what the linear layer
+    # reads; two statistics a channel once a batch; eight bytes for each maximum.
+    floats = image + maps + maps + pooled + pooled
+    assert _memory(network).saved_bytes == 4 * floats + 4 * 2 * 4 + 8 * pooled
+    assert _memory(network, batch=5).saved_bytes == (
+        5 * (4 * floats + 8 * pooled) + 4 * 2 * 4
+    )
+
+
+def test_a_view_is_not_kept_twice() -> None:
+    # The pooling and the linear layer read the same memory.
+    sketch = Sketch((3, 4, 4))
+    maps = sketch.add("conv", kernel=(1, 1))
+    pooled = sketch.add("avgpool", maps, kernel=(2, 2))
+    vector = sketch.add("flatten", maps)
+    scores = sketch.add("linear", vector, width=2)
+    assert _memory(sketch.network(pooled, scores)).saved_bytes == 4 * (48 + 48)
+
+
+def test_nothing_is_kept_where_no_gradient_flows() -> None:
+    network = chain((3, 8, 8), ("maxpool", {"kernel": (2, 2)}), "relu")
+    assert _memory(network).saved_bytes == 0
+
+
+# ---- parameters, gradients, optimiser ------------------------------------------
+
+
+@every_case
+@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
+def test_parameters_and_buffers_equal_torchvision(case: Case, dtype: str) -> None:
+    with torch.device("meta"):
+        reference = case.reference().to(getattr(torch, dtype))
+    figures = analyze(case.load(), dtype=dtype).memory
+    assert figures.param_bytes == sum(p.nbytes for p in reference.parameters())
+    assert figures.gradient_bytes == figures.param_bytes
+    assert figures.buffer_bytes == sum(b.nbytes for b in reference.buffers())
+
+
+OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {
+    "sgd": lambda params: torch.optim.SGD(params, lr=0.1),
+    "momentum": lambda params: torch.optim.SGD(params, lr=0.1, momentum=0.9),
+    "adam": lambda params: torch.optim.Adam(params),
+}
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_optimizer_state_equals_torch(name: str, dtype: str) -> None:
+    network = chain(
+        (3, 4, 4),
+        ("conv", {"kernel": (3, 3), "width": 4, "bias": False}),
+        "bn",
+        "globalavgpool",
+        ("linear", {"width": 3}),
+    )
+    module = handmade.Interpreted(network).to(getattr(torch, dtype))
+    optimizer = OPTIMIZERS[name](list(module.parameters()))
+    values = handmade.example(network, 2, dtype=getattr(torch, dtype))
+    module(*values)[0].sum().backward()
+    optimizer.step()
+    kept = [
+        value
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, Tensor)
+    ]
+    figures = _memory(network, optimizer=name, dtype=dtype)
+    assert figures.optimizer_bytes == sum(value.nbytes for value in kept)
+
+
+def test_totals_are_sums() -> None:
+    figures = _memory(chain((3, 8, 8), ("conv", {"kernel": (3, 3)}), "bn"), batch=2)
+    assert figures.inference_bytes == (
+        figures.param_bytes + figures.buffer_bytes + figures.forward_peak_bytes
+    )
+    assert figures.training_bytes == (
+        figures.param_bytes
+        + figures.buffer_bytes
+        + figures.gradient_bytes
+        + figures.optimizer_bytes
+        + figures.saved_bytes
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch": 0}, "batch must be 1 or more, not 0"),
+        ({"dtype": "int8"}, "dtype must be one of float64, float32"),
+        ({"optimizer": "lion"}, "optimizer must be one of sgd, momentum, adam"),
+    ],
+)
+def test_refuses_what_it_does_not_know(
+    options: dict[str, int | str], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        _memory(chain((3, 8, 8), "relu"), **options)
+
+
+# ---- the peak of the forward pass ----------------------------------------------
+
+
+def test_peak_of_a_chain_is_its_largest_pair() -> None:
+    # The image of 3x8x8 stays; 16x8x8 and 8x8x8 are alive at the second conv.
+    network = chain(
+        (3, 8, 8),
+        ("conv", {"kernel": (1, 1), "width": 16}),
+        ("conv", {"kernel": (1, 1), "width": 8}),
+        ("conv", {"kernel": (1, 1), "width": 4}),
+    )
+    assert _memory(network).forward_peak_bytes == 4 * 64 * (3 + 16 + 8)
+    assert _memory(network, batch=3).forward_peak_bytes == 3 * 4 * 64 * (3 + 16 + 8)
+    halves = _memory(network, dtype="bfloat16")
+    assert halves.forward_peak_bytes == 2 * 64 * (3 + 16 + 8)
+
+
+def test_peak_counts_a_relu_in_place_once() -> None:
+    conv = ("conv", {"kernel": (1, 1), "width": 16})
+    assert _memory(chain((3, 8, 8), conv, "relu")).forward_peak_bytes == (
+        4 * 64 * (3 + 16)
+    )
+    assert _memory(chain((3, 8, 8), conv, "tanh")).forward_peak_bytes == (
+        4 * 64 * (3 + 16 + 16)
+    )
+
+
+def test_peak_holds_a_shortcut_until_it_is_added() -> None:
+    sketch = Sketch((4, 8, 8))
+    start = sketch.add("conv", kernel=(1, 1))
+    wide = sketch.add("conv", start, kernel=(1, 1), width=16)
+    narrow = sketch.add("conv", wide, kernel=(1, 1), width=4)
+    sketch.add("add", start, narrow)
+    # The image, the shortcut, and both sides of the narrowing.
+    assert _memory(sketch.network()).forward_peak_bytes == 4 * 64 * (4 + 4 + 16 + 4)
+
+
+def test_peak_leaves_out_what_only_trains() -> None:
+    sketch = Sketch((3, 8, 8))
+    main = sketch.add("conv", kernel=(1, 1), width=4)
+    head = sketch.add("conv", main, kernel=(1, 1), width=64, training=True)
+    end = sketch.add("conv", main, kernel=(1, 1), width=2)
+    figures = _memory(sketch.network(end, training=[head]))
+    assert figures.forward_peak_bytes == 4 * 64 * (3 + 4 + 2)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sketches())
+def test_peak_equals_a_search_at_every_step(sketch: Sketch) -> None:
+    network = sketch.network()
+    graph = flatten(network)
+    assert _memory(network).forward_peak_bytes == 4 * _peak_by_search(graph)
+
+
+def _peak_by_search(graph: Graph) -> int:
+    """Return the most elements alive, looked for anew at every step."""
+    places = {value: value for value in graph.inputs}
+    for node in graph.nodes:
+        shared = node.op.aliases(training=False) or node.output in inplace(graph)
+        places[node.output] = places[node.inputs[0]] if shared else node.output
+    ends = (*graph.inputs, *graph.outputs(training=False))
+    peak = sum(count(graph.shapes[value]) for value in graph.inputs)
+    for at, node in enumerate(graph.nodes):
+        made = {places[n.output] for n in graph.nodes[: at + 1]} | set(graph.inputs)
+        read = {places[v] for n in graph.nodes[at:] for v in n.inputs}
+        alive = made & (read | {places[v] for v in ends} | {places[node.output]})
+        peak = max(peak, sum(count(graph.shapes[value]) for value in alive))
+    return peak
+
+
+# ---- in place ------------------------------------------------------------------
+
+
+def _overwriting(sketch: Sketch, *outputs: int) -> frozenset[int]:
+    return inplace(flatten(sketch.network(*outputs)))
+
+
+def test_relu_behind_a_conv_is_in_place() -> None:
+    sketch = Sketch((3, 4, 4))
+    sketch.add("conv", kernel=(1, 1))
+    relu = sketch.add("relu")
+    assert _overwriting(sketch) == {relu}
+
+
+def test_nothing_overwrites_the_callers_input() -> None:
+    sketch = Sketch((3, 4, 4))
+    sketch.add("relu")
+    assert not _overwriting(sketch)
+    sketch = Sketch((3, 4, 4))
+    sketch.add("flatten")  # another name for the same memory
+    sketch.add("relu")
+    assert not _overwriting(sketch)
+
+
+@pytest.mark.parametrize("before", ["relu", "sigmoid", "tanh", "softmax"])
+def test_nothing_overwrites_what_the_backward_pass_needs(before: str) -> None:
+    sketch = Sketch((3, 4, 4))
+    sketch.add("bn")
+    kept = sketch.add(before)
+    relu = sketch.add("relu", kept)
+    assert relu not in _overwriting(sketch)
+
+
+def test_nothing_overwrites_what_is_read_elsewhere() -> None:
+    sketch = Sketch((3, 4, 4))
+    conv = sketch.add("conv", kernel=(1, 1))
+    relu = sketch.add("relu", conv)
+    sketch.add("add", conv, relu)
+    assert not _overwriting(sketch)
+
+
+def test_nothing_overwrites_an_output() -> None:
+    sketch = Sketch((3, 4, 4))
+    conv = sketch.add("conv", kernel=(1, 1))
+    relu = sketch.add("relu", conv)
+    assert not _overwriting(sketch, conv, relu)
+
+
+def test_dropout_passes_memory_on_in_inference() -> None:
+    sketch = Sketch((3, 4, 4))
+    conv = sketch.add("conv", kernel=(1, 1))
+    dropped = sketch.add("dropout", conv)
+    relu = sketch.add("relu", dropped)
+    sketch.add("add", conv, relu)
+    assert not _overwriting(sketch)
+
+
+@settings(max_examples=200, deadline=None)
+@given(sketches())
+@pytest.mark.parametrize("training", [False, True])
+def test_running_in_place_changes_no_result(training: bool, sketch: Sketch) -> None:
+    network = sketch.network()
+    plain = handmade.Interpreted(network)
+    overwriting = handmade.Interpreted(network, inplace(flatten(network)))
+    overwriting.load_state_dict(plain.state_dict())
+    values = handmade.example(network, 2)
+    results = []
+    for module in (plain, overwriting):
+        torch.manual_seed(0)
+        (output,) = module.train(training)(*values)
+        if output.requires_grad:
+            output.sum().backward()
+        gradients = [p.grad for p in module.parameters() if p.grad is not None]
+        results.append([output, *gradients])
+    for ours, theirs in zip(*results, strict=True):
+        assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())

@@ -1,0 +1,340 @@
+"""Receptive fields, against published figures and against gradients."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from math import ceil, floor
+
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import archdsl
+from archdsl.ir import Network
+from archdsl.passes.analysis import analyze
+from archdsl.passes.graph import flatten
+from archdsl.passes.receptive import Axis, Field, ReceptiveField, fields
+from archdsl.resources import specs_dir
+from tests import handmade
+from tests.handmade import Sketch, chain
+from tests.oracle import CASES
+from tests.strategies import KINDS, sketches
+
+
+def _of(network: Network) -> ReceptiveField:
+    field = analyze(network).receptive_field
+    assert field is not None
+    return field
+
+
+# ---- published -----------------------------------------------------------------
+
+
+# Araujo, Norris & Sim 2019, table 1, for AlexNet, VGG-16 and the rest of that list.
+@pytest.mark.parametrize(
+    ("name", "size", "start"),
+    [
+        ("alexnet", 195, -66),
+        ("vgg16", 212, -90),
+        ("vgg19", 268, -118),
+        ("resnet50", 427, -213),
+        ("googlenet", 379, -167),
+        ("densenet121", 2071, -1021),
+    ],
+)
+def test_published_sizes(name: str, size: int, start: int) -> None:
+    field = _of(archdsl.load(name))
+    assert field.size == (size, size)
+    assert field.start == (start, start)
+    assert field.jump == (32, 32)
+    assert field.exact and not field.whole
+
+
+# Araujo, Norris & Sim 2019, table 1: the stride on the first 1x1, as in the paper.
+@pytest.mark.parametrize(
+    ("layers", "size"),
+    [("[3, 4, 6, 3]", 483), ("[3, 4, 23, 3]", 1027), ("[3, 8, 36, 3]", 1507)],
+)
+def test_published_sizes_with_the_papers_stride(layers: str, size: int) -> None:
+    text = (specs_dir() / "resnet.arch").read_text(encoding="utf-8")
+    text += f"preset paper = ResNet<bottleneck<first = true>, {layers}>\n"
+    assert _of(archdsl.loads(text, preset="paper")).size == (size, size)
+
+
+def test_every_preset_has_a_field_at_every_layer() -> None:
+    for case in CASES.values():
+        for layer in analyze(case.load()).layers:
+            assert layer.receptive_field is not None, layer.name
+
+
+# ---- by hand -------------------------------------------------------------------
+
+
+def test_two_small_kernels_see_what_a_large_one_sees() -> None:
+    small = chain((1, 9, 9), *[("conv", {"kernel": (3, 3)})] * 2)
+    large = chain((1, 9, 9), ("conv", {"kernel": (5, 5)}))
+    assert _of(small) == _of(large)
+    assert _of(large) == ReceptiveField((5, 5), (1, 1), (-2, -2), (5, 5), True, False)
+
+
+def test_axes_are_apart() -> None:
+    network = chain(
+        (1, 16, 15),
+        ("conv", {"kernel": (3, 1), "stride": (2, 1), "pad": (0, 0)}),
+        ("maxpool", {"kernel": (2, 5), "stride": (2, 3), "pad": (1, 0)}),
+    )
+    field = _of(network)
+    assert (field.size, field.jump, field.start) == ((5, 5), (4, 3), (-2, 0))
+
+
+def test_dilation_spreads_the_taps() -> None:
+    network = chain(
+        (1, 32, 32),
+        ("conv", {"kernel": (3, 3), "stride": (2, 2)}),
+        ("conv", {"kernel": (3, 3), "dilation": (4, 4), "pad": (0, 0)}),
+    )
+    assert _of(network).size == (3 + 2 * 8,) * 2
+
+
+def test_branches_are_united() -> None:
+    sketch = Sketch((1, 16, 16))
+    short = sketch.add("conv", 0, kernel=(1, 1))
+    long = sketch.add("conv", 0, kernel=(5, 5))
+    ahead = sketch.add("conv", 0, kernel=(3, 3), pad=(1, 1))
+    sketch.add("concat", short, long, ahead)
+    field = _of(sketch.network())
+    assert (field.size, field.start, field.exact) == ((5, 5), (-2, -2), True)
+
+
+def test_branches_that_lean_apart_are_united_to_their_hull() -> None:
+    sketch = Sketch((1, 16, 16))
+    # Both keep 17x17: one looks two back, the other one ahead.
+    back = sketch.add("conv", 0, kernel=(2, 2), pad=(1, 1))
+    wide = sketch.add("conv", back, kernel=(3, 3))
+    sketch.add("add", back, wide)
+    assert _of(sketch.network()).size == (4, 4)
+    assert _of(sketch.network()).start == (-2, -2)
+
+
+def test_branches_of_different_jump_give_a_bound() -> None:
+    sketch = Sketch((1, 3, 3))
+    strided = sketch.add("maxpool", 0, kernel=(1, 1), stride=(2, 2))
+    dense = sketch.add("maxpool", 0, kernel=(2, 2), stride=(1, 1))
+    assert sketch.shape(strided) == sketch.shape(dense)
+    sketch.add("add", strided, dense)
+    field = _of(sketch.network())
+    # Unit 0 sees 0 to 1 and unit 1 sees 1 to 2: within 2 steps of 2, from -1 on.
+    assert not field.exact
+    assert (field.size, field.start, field.jump) == ((3, 3), (-1, -1), (2, 2))
+
+
+def test_enlarging_divides_the_jump() -> None:
+    network = chain(
+        (1, 16, 16), ("maxpool", {"kernel": (2, 2)}), ("upsample", {"scale": (4, 2)})
+    )
+    field = _of(network)
+    assert field.jump == (Fraction(1, 2), 1) and not field.exact
+    assert field.as_dict()["jump"] == [0.5, 1]
+
+
+def test_visible_is_what_lies_in_the_input() -> None:
+    # Units see 7 of the 4 positions that there are, the outer two 3 or 4.
+    network = chain((1, 4, 4), ("conv", {"kernel": (7, 7)}))
+    assert _of(network).size == (7, 7)
+    assert _of(network).visible == (4, 4)
+    # A stride of 2 drops the last of 4 positions before the wide kernel.
+    strided = chain(
+        (1, 4, 4),
+        ("conv", {"kernel": (1, 1), "stride": (2, 2)}),
+        ("conv", {"kernel": (5, 5)}),
+    )
+    assert _of(strided).size == (9, 9)
+    assert _of(strided).visible == (3, 3)
+
+
+def test_global_layers_see_the_whole_input() -> None:
+    network = chain(
+        (3, 12, 10),
+        ("conv", {"kernel": (3, 3), "width": 4}),
+        ("adaptiveavgpool", {"size": (1, 1)}),
+        "relu",
+        "flatten",
+        ("linear", {"width": 2}),
+    )
+    whole = ReceptiveField((12, 10), (0, 0), (0, 0), (12, 10), True, True)
+    reports = [layer.receptive_field for layer in analyze(network).layers]
+    assert reports[1:] == [whole] * 4
+    # The network's own is that of the last map before.
+    assert _of(network) == reports[0] and _of(network).size == (3, 3)
+
+
+def test_a_global_branch_makes_the_sum_whole() -> None:
+    sketch = Sketch((3, 1, 1))
+    one = sketch.add("adaptiveavgpool", 0, size=(1, 1))
+    two = sketch.add("conv", 0, kernel=(1, 1))
+    sketch.add("add", two, one)
+    graph = flatten(sketch.network())
+    assert fields(graph)[3].whole and not fields(graph)[two].whole
+
+
+def test_vectors_have_no_field() -> None:
+    network = chain((8,), ("linear", {"width": 4}), "relu")
+    analysis = analyze(network)
+    assert analysis.receptive_field is None
+    assert [layer.receptive_field for layer in analysis.layers] == [None, None]
+
+
+def test_fields_are_in_the_first_input() -> None:
+    sketch = Sketch((1, 8, 8), (1, 8, 8))
+    left = sketch.add("conv", 0, kernel=(3, 3))
+    right = sketch.add("conv", 1, kernel=(5, 5))
+    both = sketch.add("add", left, right)
+    known = fields(flatten(sketch.network()))
+    assert right not in known
+    assert known[both] == known[left]
+
+
+def test_auxiliary_heads_do_not_give_the_networks_field() -> None:
+    sketch = Sketch((1, 16, 16))
+    main = sketch.add("conv", kernel=(3, 3))
+    head = sketch.add("conv", main, kernel=(7, 7), training=True)
+    assert _of(sketch.network(main, training=[head])).size == (3, 3)
+
+
+def test_a_network_without_layers_sees_each_position() -> None:
+    field = _of(Sketch((3, 8, 8)).network(0))
+    assert field == ReceptiveField((1, 1), (1, 1), (0, 0), (1, 1), True, False)
+
+
+# ---- by gradient ---------------------------------------------------------------
+
+# Kinds whose gradient is not nonzero wherever the output depends on the input: only
+# winners pass it, or terms of opposite sign may cancel.
+_BLIND = {"maxpool", "softmax", "lrn", "dropout", "mul"}
+
+
+def _seeing(network: Network) -> handmade.Interpreted:
+    """Return the network in float64, all weights positive and nothing hidden."""
+    module = handmade.Interpreted(network).double().eval()
+    for tensor in (*module.parameters(), *module.buffers()):
+        if tensor.is_floating_point():
+            nn.init.uniform_(tensor, 0.5, 1.5)
+    for path, part in list(module.parts.items()):
+        if isinstance(part, nn.MaxPool2d):
+            module.parts[path] = nn.AvgPool2d(
+                part.kernel_size, part.stride, part.padding, part.ceil_mode
+            )
+    return module
+
+
+def _extent(image: Tensor, unit: Tensor) -> list[tuple[int, int] | None]:
+    """Return the first and last position along each axis that a unit sees."""
+    (gradient,) = torch.autograd.grad(unit, image, retain_graph=True)
+    found: list[tuple[int, int] | None] = []
+    for dim in (2, 3):
+        others = tuple(d for d in range(4) if d != dim)
+        nonzero = gradient.abs().sum(others).nonzero().flatten()
+        found.append((int(nonzero[0]), int(nonzero[-1])) if len(nonzero) else None)
+    return found
+
+
+def _expected(axis: Axis, unit: int) -> tuple[int, int]:
+    first = max(ceil(axis.first + unit * axis.jump), axis.low)
+    return first, min(floor(axis.last + unit * axis.jump), axis.high)
+
+
+def _is_cut(axis: Axis, unit: int) -> bool:
+    first, last = axis.first + unit * axis.jump, axis.last + unit * axis.jump
+    return first < axis.low or last > axis.high
+
+
+def _check_value(
+    image: Tensor, value: Tensor, field: Field, *, exact: bool, holes: bool
+) -> None:
+    """Compare a field with the gradients of a value's first, last and middle units.
+
+    Args:
+        image: the network's input.
+        value: the value.
+        field: its field.
+        exact: whether the extents must be equal.
+        holes: whether windows have holes, so that where one is cut off the first
+            position left may be one it skips.
+    """
+    height, width = value.shape[2:]
+    for i in {0, 1, max(height, width) // 2, max(height, width) - 1}:
+        at = min(i, height - 1), min(i, width - 1)
+        extents = _extent(image, value[0, :, at[0], at[1]].sum())
+        expected = [_expected(a, u) for a, u in zip(field.axes, at, strict=True)]
+        if any(first > last for first, last in expected):
+            assert extents == [None, None]  # it lies in the padding
+            continue
+        if None in extents:
+            # Holes may all lie outside, and padding around a whole map is blind.
+            assert extents == [None, None] and (holes or field.whole or not exact)
+            continue
+        for axis, unit, (first, last), extent in zip(
+            field.axes, at, expected, extents, strict=True
+        ):
+            assert extent is not None
+            if exact and not (holes and _is_cut(axis, unit)):
+                assert extent == (first, last)
+            assert first <= extent[0] and extent[1] <= last
+
+
+def _check(network: Network, *, exact: bool) -> None:
+    """Compare every map's field with the gradients of its units."""
+    graph = flatten(network)
+    known = fields(graph)
+    module = _seeing(network)
+    image = torch.rand(1, *graph.shapes[0], dtype=torch.float64).add(0.5)
+    image.requires_grad_()
+    values = module.values(image)
+    holes = any(max(getattr(node.op, "dilation", (1,))) > 1 for node in graph.nodes)
+    for number, field in known.items():
+        value = values[number]
+        if value.dim() == 4 and value.requires_grad:
+            _check_value(image, value, field, exact=exact and field.exact, holes=holes)
+
+
+_PLAIN = tuple(
+    word for word, kind in KINDS.items() if word not in _BLIND and kind.arity == 1
+)
+_WINDOWED = tuple(
+    word
+    for word in _PLAIN
+    if any(field.type == "window" for field in KINDS[word].fields.values())
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sketches(_PLAIN + 3 * _WINDOWED, start=(2, 11, 12), most=6))
+def test_chains_agree_with_gradients(sketch: Sketch) -> None:
+    _check(sketch.network(), exact=True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(sketches((*_PLAIN, *_WINDOWED, "add", "concat"), start=(2, 11, 12), most=8))
+def test_gradients_stay_within_the_fields_of_any_network(sketch: Sketch) -> None:
+    _check(sketch.network(), exact=False)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_branches_agree_with_gradients(data: st.DataObject) -> None:
+    # Kernels that keep the size, so that nothing is dropped at the input's end.
+    sketch = Sketch((1, 13, 14))
+    value = 0
+    for _ in range(data.draw(st.integers(1, 4))):
+        ends = [value]
+        for _ in range(data.draw(st.integers(1, 3))):
+            kernel = data.draw(st.sampled_from([(1, 1), (3, 3), (3, 1), (1, 5)]))
+            ends.append(sketch.add("conv", ends[-1], kernel=kernel))
+        value = sketch.add(data.draw(st.sampled_from(["add", "concat"])), *ends[-2:])
+        if data.draw(st.booleans()):
+            value = sketch.add("avgpool", value, kernel=(2, 2), stride=(1, 1))
+    network = sketch.network()
+    assume(min(sketch.shape(value)[1:]) > 2)
+    _check(network, exact=True)
