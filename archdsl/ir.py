@@ -96,6 +96,7 @@ class Group(Model):
         doc: the comment above the definition.
         indexed: whether the parts are named by number, as in torch's Sequential.
         parameters: the block's, in order.
+        lets: integers that the spec gives a name inside, with their values.
         children: in order.
         input: number of the value that flows in.
         input_shape: its shape.
@@ -117,6 +118,7 @@ class Group(Model):
     doc: str = ""
     indexed: bool = False
     parameters: tuple[Parameter, ...] = ()
+    lets: SkipValidation[tuple[tuple[str, int], ...]] = ()
     children: tuple[Step | Group, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]

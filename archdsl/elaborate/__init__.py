@@ -174,6 +174,7 @@ def _network(
         origin=definition.span.source.name,
         doc=definition.doc,
         parameters=tuple(parameters_of(definition, values)),
+        lets=tuple(context.space.lets.items()),
         children=tuple(parts),
         input=walker.inputs[0].value,
         input_shape=walker.inputs[0].shape,

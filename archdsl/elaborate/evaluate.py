@@ -11,7 +11,9 @@ from ..diagnostics import did_you_mean
 from ..layer import kind
 from ..limits import MAX_INTEGER, MAX_REPEAT
 from ..symbolic import Sym, combine, poly_of, simplify
+from ..source import Span
 from ..syntax import tree as t
+from ..syntax.loader import Module
 from ..values import Dims
 from .scope import BlockRef, Context, Fault, KindRef, Range
 
@@ -288,27 +290,49 @@ def _rounded(how: Callable[[Any], int]) -> Callable[[Any], int]:
     return rounded
 
 
+def _unique(items: tuple[Any, ...]) -> tuple[Any, ...]:
+    found: list[Any] = []
+    for item in items:
+        if item not in found:
+            found.append(item)
+    return tuple(found)
+
+
+def _root(value: Any) -> float:
+    return math.sqrt(value)
+
+
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
     "abs": (abs, 1, 1, "absolute value"),
     "ceil": (_rounded(math.ceil), 1, 1, "next integer upwards"),
+    "count": (lambda items, x: items.count(x), 2, 2, "how often a list holds a value"),
+    "exp": (math.exp, 1, 1, "e to a power"),
     "floor": (_rounded(math.floor), 1, 1, "next integer downwards"),
     "int": (_rounded(int), 1, 1, "integer part"),
     "len": (len, 1, 1, "number of items of a list"),
+    "log": (math.log, 1, 2, "natural logarithm, or that to a base"),
     "max": (_extreme("max", max), 1, 99, "largest of its arguments, or of a list"),
     "min": (_extreme("min", min), 1, 99, "smallest of its arguments, or of a list"),
     "range": (_range, 1, 3, "list of integers, as in Python"),
     "round": (_rounded(round), 1, 1, "nearest integer, halves to even"),
+    "sqrt": (_root, 1, 1, "square root"),
     "sum": (sum, 1, 1, "sum of a list"),
+    "unique": (_unique, 1, 1, "the values of a list, each once, in order"),
 }
 
 
 def _function(expr: t.Function, context: Context) -> Any:
+    own = context.module.functions.get(expr.name)
+    if own is not None and _visible(*own, context):
+        return _call_own(expr, *own, context)
     if expr.name not in FUNCTIONS:
         raise Fault(
             "A0104",
             f"there is no function `{expr.name}`",
             expr.span,
-            help=did_you_mean(expr.name, FUNCTIONS)
+            help="a function calls only those defined before it"
+            if own
+            else did_you_mean(expr.name, {*FUNCTIONS, *context.module.functions})
             or f"the functions are {', '.join(FUNCTIONS)}",
         )
     function, least, most, _ = FUNCTIONS[expr.name]
@@ -330,6 +354,78 @@ def _function(expr: t.Function, context: Context) -> Any:
     except (TypeError, ValueError, OverflowError):
         shown = ", ".join(show(v) for v in values)
         raise Fault("A0207", f"{expr.name}({shown}) is not defined", expr.span) from None
+
+
+def _visible(definition: t.FunctionDef, module: Module, context: Context) -> bool:
+    """Return whether a function may be called here: none calls itself or later ones."""
+    inside = context.inside
+    if inside is None or module is not context.module:
+        return True
+    return definition.span.start < inside.span.start
+
+
+def _call_own(
+    expr: t.Function, definition: t.FunctionDef, module: Module, context: Context
+) -> Any:
+    """Return the value of a function that a spec defines."""
+    context.budget.spend(expr.span)
+    names = [p.name for p in definition.params]
+    given: dict[str, Any] = {}
+    for place, arg in enumerate(expr.args):
+        name = arg.name or (names[place] if place < len(names) else None)
+        if name is None or name not in names:
+            raise Fault(
+                "A0203" if arg.name is None else "A0201",
+                f"{expr.name} takes {', '.join(names)}",
+                arg.span,
+            )
+        if name in given:
+            raise Fault("A0206", f"{expr.name}: `{name}` is given twice", arg.span)
+        given[name] = evaluate(arg.value, context)
+    inner = context.replace(module=module, env=given, inside=definition)
+    for param in definition.params:
+        if param.name in given:
+            continue
+        if param.default is None:
+            raise Fault("A0202", f"{expr.name} needs `{param.name}`", expr.span)
+        inner = inner.bind(**{param.name: evaluate(param.default, inner)})
+    return evaluate(definition.value, inner)
+
+
+def bind_targets(
+    targets: t.Targets, place: int, item: Any, span: Span
+) -> dict[str, Any]:
+    """Return what a loop binds in one round.
+
+    Raises:
+        Fault: if an item does not have the parts that the loop names.
+    """
+    bound = {targets.index: place} if targets.index else {}
+    if not targets.unpacks:
+        return {**bound, targets.names[0]: item}
+    if not isinstance(item, tuple) or len(item) != len(targets.names):
+        raise Fault(
+            "A0207",
+            f"{show(item)} does not have {len(targets.names)} parts",
+            span,
+            label=f"the loop names {', '.join(targets.names)}",
+        )
+    return {**bound, **dict(zip(targets.names, item, strict=True))}
+
+
+def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
+    items = evaluate(expr.iterable, context)
+    if not isinstance(items, tuple) or isinstance(items, Dims):
+        raise Fault(
+            "A0204", f"`for` needs a list, not {show(items)}", expr.iterable.span
+        )
+    found = []
+    for place, item in enumerate(items):
+        context.budget.spend(expr.span)
+        inner = context.bind(**bind_targets(expr.targets, place, item, expr.span))
+        if expr.test is None or truth(expr.test, inner):
+            found.append(evaluate(expr.item, inner))
+    return tuple(found)
 
 
 def _check_range(expr: t.Function, values: list[Any]) -> None:
@@ -379,4 +475,5 @@ _RULES: dict[type[t.Expr], Callable[[Any, Context], Any]] = {
     t.Index: _index,
     t.Function: _function,
     t.Partial: _partial,
+    t.Comprehension: _comprehension,
 }

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..diagnostics import Diagnostic
+from ..diagnostics import Diagnostic, SpecError
 from ..layer import Layer
+from ..limits import MAX_EVALUATIONS
 from ..source import Span
 from ..symbolic import Poly, Sym
 from ..syntax import tree as t
@@ -122,10 +123,20 @@ class Namespace:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
         outer: namespace whose labels taps may read, too; None for a block.
+        lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
     """
 
-    __slots__ = ("counts", "current", "indexed", "outer", "path", "taken", "values")
+    __slots__ = (
+        "counts",
+        "current",
+        "indexed",
+        "lets",
+        "outer",
+        "path",
+        "taken",
+        "values",
+    )
 
     def __init__(self, path: str, indexed: bool, outer: Namespace | None) -> None:
         self.path = path
@@ -135,6 +146,7 @@ class Namespace:
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
+        self.lets: dict[str, int] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -166,6 +178,24 @@ class Namespace:
         return found
 
 
+class Budget:
+    """Counts evaluations, so that small text cannot ask for endless work."""
+
+    def __init__(self) -> None:
+        self.left = MAX_EVALUATIONS
+
+    def spend(self, span: Span) -> None:
+        """Count one evaluation.
+
+        Raises:
+            SpecError: if there were too many.
+        """
+        self.left -= 1
+        if self.left < 0:
+            message = f"expressions take more than {MAX_EVALUATIONS:,} steps"
+            raise SpecError([Diagnostic("A0907", message, span)])
+
+
 class Context:
     """Everything that decides what a name means at one place.
 
@@ -177,9 +207,21 @@ class Context:
         depth: nesting of calls and bodies.
         level: nesting of owners inside one block, for the name of their input.
         training: whether only outputs of the training mode are served.
+        inside: the function whose body is read, if any.
+        budget: what is left of the work that one network may ask for.
     """
 
-    __slots__ = ("depth", "env", "level", "module", "space", "trail", "training")
+    __slots__ = (
+        "budget",
+        "depth",
+        "env",
+        "inside",
+        "level",
+        "module",
+        "space",
+        "trail",
+        "training",
+    )
 
     def __init__(
         self,
@@ -190,7 +232,11 @@ class Context:
         depth: int = 0,
         level: int = 0,
         training: bool = False,
+        inside: t.FunctionDef | None = None,
+        budget: Budget | None = None,
     ) -> None:
+        self.inside = inside
+        self.budget = budget or Budget()
         self.module = module
         self.env = env
         self.space = space

@@ -33,12 +33,30 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
             )
         presets.add(preset.name)
         _attempt(errors, lambda p=preset: check_parameter(p.name, p.span))  # type: ignore[misc]
+    for item in module.file.items:
+        if isinstance(item, t.FunctionDef):
+            _check_function(item, module, prelude, errors)
     for definition in module.file.definitions():
         _attempt(
             errors,
             lambda d=definition: check_definition(d.name, d.span, kinds),  # type: ignore[misc]
         )
         _Definition(definition, module, prelude, errors).check()
+
+
+def _check_function(
+    function: t.FunctionDef, module: Module, prelude: Module, errors: Diagnostics
+) -> None:
+    header = t.Definition(
+        function.name,
+        function.params,
+        t.Body([], function.span),
+        function.span,
+        is_network=False,
+        indexed=False,
+        doc="",
+    )
+    _Definition(header, module, prelude, errors).check(function.value)
 
 
 def _attempt(errors: Diagnostics, check: Any) -> None:
@@ -65,13 +83,15 @@ class _Definition:
         self.used: set[str] = set()
         self.names: dict[str, Span] = {}
 
-    def check(self) -> None:
-        """Check parameters, words and names."""
+    def check(self, value: t.Expr | None = None) -> None:
+        """Check parameters, words and names; `value` is what a function computes."""
         for param in self.definition.params:
             self._declare(param)
             if param.default is not None:
                 self._expression(param.default)
         bound = frozenset(self.names)
+        if value is not None:
+            self._expression(value, bound)
         for branch in self.definition.body.branches:
             self._statements(branch.statements, bound)
         for name, span in self.names.items():
@@ -110,7 +130,16 @@ class _Definition:
         self, statements: list[t.Statement], bound: frozenset[str]
     ) -> None:
         for statement in statements:
-            self._statement(statement, bound)
+            if isinstance(statement, t.Let):
+                self._expression(statement.value, bound)
+                _attempt(
+                    self.errors,
+                    lambda n=statement: check_parameter(n.name, n.span),  # type: ignore[misc]
+                )
+                self.names.setdefault(statement.name, statement.span)
+                bound |= {statement.name}
+            else:
+                self._statement(statement, bound)
 
     def _statement(self, statement: t.Statement, bound: frozenset[str]) -> None:
         match statement:
@@ -120,12 +149,9 @@ class _Definition:
                 self._chain(statement.chain, bound)
             case t.For():
                 self._expression(statement.iterable, bound)
-                for name in statement.names:
-                    _attempt(
-                        self.errors,
-                        lambda n=name: check_parameter(n, statement.span),  # type: ignore[misc]
-                    )
-                self._body(statement.body, bound | set(statement.names))
+                names = statement.targets.all_names()
+                self._check_targets(statement.targets)
+                self._body(statement.body, bound | set(names))
             case t.If():
                 self._if(statement, bound)
             case t.Expect():
@@ -135,8 +161,15 @@ class _Definition:
             case t.Init():
                 for setting in statement.settings:
                     self._setting(setting.value, bound)
-            case t.Input():
+            case t.Input() | t.Let():
                 pass
+
+    def _check_targets(self, targets: t.Targets) -> None:
+        for name in targets.all_names():
+            _attempt(
+                self.errors,
+                lambda n=name: check_parameter(n, targets.span),  # type: ignore[misc]
+            )
 
     def _if(self, statement: t.If, bound: frozenset[str]) -> None:
         current: t.Body | t.If | None = statement
@@ -214,17 +247,22 @@ class _Definition:
         self, expr: t.Expr, bound: frozenset[str] | None = None
     ) -> None:
         known = bound if bound is not None else frozenset(self.names)
-        for node in _walk(expr):
-            if isinstance(node, t.Function) and node.name not in FUNCTIONS:
-                self._say(
-                    "A0104",
-                    f"there is no function `{node.name}`",
-                    node.span,
-                    help=did_you_mean(node.name, FUNCTIONS)
-                    or f"the functions are {', '.join(FUNCTIONS)}",
-                )
+        for node, names in _walk(expr, known):
+            if isinstance(node, t.Function):
+                self._function(node)
             elif isinstance(node, t.Name | t.Partial):
-                self._name(node, known)
+                self._name(node, names)
+
+    def _function(self, node: t.Function) -> None:
+        functions = {*FUNCTIONS, *self.module.functions}
+        if node.name not in functions:
+            self._say(
+                "A0104",
+                f"there is no function `{node.name}`",
+                node.span,
+                help=did_you_mean(node.name, functions)
+                or f"the functions are {', '.join(sorted(functions))}",
+            )
 
     def _name(self, node: t.Name | t.Partial, bound: frozenset[str]) -> None:
         self.used.add(node.id)
@@ -244,15 +282,20 @@ class _Definition:
         )
 
 
-def _walk(expr: t.Expr) -> Iterator[t.Expr]:
-    """Yield an expression and everything below it."""
-    stack: list[Any] = [expr]
+def _walk(
+    expr: t.Expr, bound: frozenset[str]
+) -> Iterator[tuple[t.Expr, frozenset[str]]]:
+    """Yield an expression and everything below it, with the names known there."""
+    stack: list[tuple[Any, frozenset[str]]] = [(expr, bound)]
     while stack:
-        node = stack.pop()
+        node, names = stack.pop()
         if isinstance(node, list):
-            stack.extend(node)
+            stack.extend((item, names) for item in node)
         elif isinstance(node, t.Arg):
-            stack.append(node.value)
+            stack.append((node.value, names))
+        elif isinstance(node, t.Comprehension):
+            inner = names | set(node.targets.all_names())
+            stack += [(node.iterable, names), (node.item, inner), (node.test, inner)]
         elif isinstance(node, t.Expr):
-            yield node
-            stack.extend(v for v in vars(node).values() if not isinstance(v, Span))
+            yield node, names
+            stack.extend((part, names) for part in vars(node).values())

@@ -16,7 +16,7 @@ from ..syntax.loader import Module
 from ..values import Dims, Shape, show_shape
 from . import structures
 from .bind import as_names, bind_block, bind_layer
-from .evaluate import evaluate, integer, show, truth, type_name
+from .evaluate import bind_targets, evaluate, integer, show, truth, type_name
 from .names import check_label
 from .scope import (
     BlockRef,
@@ -128,8 +128,11 @@ class Walker:
     ) -> Value:
         """Elaborate statements in order."""
         for at, statement in enumerate(statements):
+            context.space.current = value
             try:
-                if isinstance(statement, t.Chain):
+                if isinstance(statement, t.Let):
+                    context = self._let(statement, context)
+                elif isinstance(statement, t.Chain):
                     rest = statements[at + 1 :] if at + 1 < len(statements) else ()
                     value = self.chain(statement, value, context, parts, rest)
                 else:
@@ -137,6 +140,19 @@ class Walker:
             except Fault as fault:
                 value = self.report(fault, context)
         return value
+
+    def _let(self, statement: t.Let, context: Context) -> Context:
+        if statement.name in context.env:
+            raise Fault(
+                "A0101",
+                f"`{statement.name}` has a value already",
+                statement.span,
+                help="choose another name; a name keeps its value",
+            )
+        value = evaluate(statement.value, context)
+        if isinstance(value, int) and not isinstance(value, bool):
+            context.space.lets[statement.name] = value
+        return context.bind(**{statement.name: value})
 
     def _other(
         self, statement: t.Statement, value: Value, context: Context, parts: Parts
@@ -247,13 +263,10 @@ class Walker:
                 help="write `for i in range(n)` to count",
             )
         count = items.count if isinstance(items, Range) else len(items)
-        names = statement.names
 
         def rounds() -> Iterator[Build]:
-            for index, item in enumerate(items):
-                bound = {names[-1]: item}
-                if len(names) == 2:
-                    bound[names[0]] = index
+            for place, item in enumerate(items):
+                bound = bind_targets(statement.targets, place, item, statement.span)
                 yield lambda v, c, p, b=bound: self.body(  # type: ignore[misc]
                     statement.body, v, c.bind(**b), p
                 )
@@ -533,7 +546,9 @@ class Walker:
                 "A0108", f"`{definition.name}` calls itself", call.span,
                 help="the language has no recursion; repeat with `x` or `for`",
             )
-        defaults = Context(ref.module, {}, Namespace("", False, None))
+        defaults = Context(
+            ref.module, {}, Namespace("", False, None), budget=context.budget
+        )
         values = bind_block(
             definition,
             call.angle or [],
@@ -617,6 +632,7 @@ class Walker:
                 doc=definition.doc if definition else "",
                 indexed=indexed,
                 parameters=tuple(parameters),
+                lets=tuple(space.lets.items()),
                 children=tuple(inner),
                 input=value.number,
                 input_shape=value.shape,

@@ -23,6 +23,8 @@ class Module:
         path: where it was read, None for text that came from elsewhere.
         own: the definitions it makes, by name.
         imported: the definitions it imports, by name.
+        functions: the functions it knows, by name, with the file of each.
+        ops: the foreign layer kinds it knows, by name, with the file of each.
     """
 
     def __init__(self, file: t.File, path: Path | None) -> None:
@@ -30,6 +32,8 @@ class Module:
         self.path = path
         self.own: dict[str, t.Definition] = {}
         self.imported: dict[str, tuple[t.Definition, Module]] = {}
+        self.functions: dict[str, tuple[t.FunctionDef, Module]] = {}
+        self.ops: dict[str, tuple[t.OpDef, Module]] = {}
 
     def find(self, name: str) -> tuple[t.Definition, Module] | None:
         """Return the block or network of a name, with the file it stands in."""
@@ -39,7 +43,16 @@ class Module:
 
     def names(self) -> list[str]:
         """Return the names of all definitions visible here."""
-        return [*self.own, *self.imported]
+        return [*self.own, *self.imported, *self.ops]
+
+    def defines(self, name: str) -> bool:
+        """Return whether a name is taken in this file."""
+        return (
+            name in self.own
+            or name in self.imported
+            or name in self.functions
+            or name in self.ops
+        )
 
 
 def read_source(path: Path, shown: str | None = None) -> Source:
@@ -112,22 +125,27 @@ class Loader:
             self._modules[path] = module
             self._loading.append(path)
         self._check_version(file)
-        for definition in file.definitions():
-            if definition.name in module.own:
-                first = module.own[definition.name].span.line
-                self._error(
-                    "A0101",
-                    f"`{definition.name}` is defined twice",
-                    definition.span,
-                    label=f"first defined on line {first}",
-                )
-            module.own[definition.name] = definition
+        for item in file.items:
+            if isinstance(item, t.Definition | t.FunctionDef | t.OpDef):
+                self._define(module, item)
         for item in file.items:
             if isinstance(item, t.Import):
                 self._import(module, item)
         if path:
             self._loading.pop()
         return module
+
+    def _define(
+        self, module: Module, item: t.Definition | t.FunctionDef | t.OpDef
+    ) -> None:
+        if module.defines(item.name):
+            self._error("A0101", f"`{item.name}` is defined twice", item.span)
+        elif isinstance(item, t.Definition):
+            module.own[item.name] = item
+        elif isinstance(item, t.FunctionDef):
+            module.functions[item.name] = item, module
+        else:
+            module.ops[item.name] = item, module
 
     def _check_version(self, file: t.File) -> None:
         first = file.items[0] if file.items else None
@@ -161,18 +179,16 @@ class Loader:
                 raise SpecError([Diagnostic("A0905", message, item.span)])
             found = self._module(read_source(target, self._shown(target)), target)
         for name, span in item.names:
-            known = found.own.get(name)
-            if known is None or known.is_network:
+            if module.defines(name):
+                self._error("A0101", f"`{name}` is defined twice", span)
+            elif not _take(module, found, name):
+                known = [*found.own, *found.functions, *found.ops]
                 self._error(
                     "A0504",
-                    f"{item.origin} has no block `{name}`",
+                    f"{item.origin} defines no block, function or op `{name}`",
                     span,
-                    help=did_you_mean(name, [d.name for d in found.own.values()]),
+                    help=did_you_mean(name, known),
                 )
-            elif name in module.own or name in module.imported:
-                self._error("A0101", f"`{name}` is defined twice", span)
-            else:
-                module.imported[name] = known, found
 
     def _shown(self, path: Path) -> str:
         try:
@@ -221,6 +237,20 @@ class Loader:
         self, code: str, message: str, span: Span, label: str = "", help: str | None = None
     ) -> None:
         self.errors.add(Diagnostic(code, message, span, label=label, help=help))
+
+
+def _take(module: Module, found: Module, name: str) -> bool:
+    """Make a definition of another file known here, if there is one to share."""
+    definition = found.own.get(name)
+    if definition is not None and not definition.is_network:
+        module.imported[name] = definition, found
+    elif name in found.functions and found.functions[name][1] is found:
+        module.functions[name] = found.functions[name]
+    elif name in found.ops and found.ops[name][1] is found:
+        module.ops[name] = found.ops[name]
+    else:
+        return False
+    return True
 
 
 def load_file(path: Path) -> Module:

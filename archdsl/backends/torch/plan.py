@@ -94,6 +94,7 @@ class ClassPlan:
         inputs: names of `forward`'s arguments.
         forward: its statements; empty for a plain Sequential.
         out_channels: the channels of its output.
+        lets: numbers that the spec gives a name, by that name.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class ClassPlan:
         inputs: list[str],
         forward: list[str],
         out_channels: Poly | None,
+        lets: Mapping[str, Poly],
     ) -> None:
         self.word = word
         self.base = base
@@ -117,6 +119,7 @@ class ClassPlan:
         self.inputs = inputs
         self.forward = forward
         self.out_channels = out_channels
+        self.lets = lets
         self.name = ""
 
     def title(self) -> str:
@@ -156,7 +159,7 @@ class ClassPlan:
     def locals(self) -> dict[Poly, str]:
         """Return the expressions worth a variable of their own, with its name.
 
-        Those are what a constructor would write three times or more.
+        Those are what the spec names, and what would be written three times or more.
         """
         counts: dict[Poly, int] = {}
         for item in self.items:
@@ -166,10 +169,11 @@ class ClassPlan:
             for poly in polys_in(node):
                 if poly.number is None and poly.text(3) != poly.text(0):
                     counts[poly] = counts.get(poly, 0) + 1
-        often = [poly for poly, count in counts.items() if count > 2]
-        names: dict[Poly, str] = {}
-        taken = {field.name for field in self.fields}
-        for poly in often:
+        names = {p: n for n, p in self.lets.items() if p in counts}
+        taken = {field.name for field in self.fields} | set(names.values())
+        for poly, count in counts.items():
+            if count < 3 or poly in names:
+                continue
             word = "out" if poly == self.out_channels else "mid"
             name, number = f"{word}_channels", 1
             while name in taken:
@@ -320,6 +324,7 @@ class Planner:
             names,
             [] if sequential else scope.forward(ops, values, names),
             _out_channels(group, ops, bindings),
+            {n: poly_of(v).substitute(bindings) for n, v in group.lets},
         )
 
     def make(self, group: Group, scope: _Scope) -> Make:
