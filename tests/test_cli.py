@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -273,7 +274,7 @@ from archdsl.cli import main
 assert main(["analyze", "googlenet"]) == 0
 print(*sorted({"torch", "rich", "lark", "graphviz", "numpy"} & set(sys.modules)))
 """
-    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}
+    env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path), "ARCHDSL_CACHE": ""}
     seen = []
     for _ in range(2):  # the second time, the syntax tree comes from the cache
         command = [sys.executable, "-c", code]
@@ -474,6 +475,24 @@ def test_analyze_knows_shipped_names_everywhere(
     done = spawn("analyze", spec, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.startswith(f"{name}: 3x224x224 -> ".encode())
+
+
+def test_shipped_names_are_found_in_a_wheels_layout(tmp_path: Path) -> None:
+    """In a wheel, grammar and specs lie inside the package."""
+    package, elsewhere = tmp_path / "site" / "archdsl", tmp_path / "elsewhere"
+    root = Path(archdsl.__file__).parent
+    shutil.copytree(
+        root, package, ignore=shutil.ignore_patterns("__pycache__", "_data")
+    )
+    for data in ("grammar", "specs"):
+        shutil.copytree(root.parent / data, package / "_data" / data)
+    elsewhere.mkdir()
+    env = {"PYTHONPATH": str(package.parent), "XDG_CACHE_HOME": str(tmp_path)}
+    done = spawn("analyze", "resnet18", "--json", env=env, cwd=elsewhere)
+    assert (done.returncode, done.stderr) == (0, b"")
+    facts = json.loads(done.stdout)
+    assert facts["name"] == "resnet18"
+    assert Path(facts["layers"][0]["file"]).is_relative_to(package / "_data")
 
 
 # ---- colours -------------------------------------------------------------------------
