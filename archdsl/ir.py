@@ -51,6 +51,7 @@ class Step(Model):
         training: whether it only serves outputs of the training mode.
         statement: steps of one chain of the spec share this number.
         span: where the spec says so.
+        shared: whether it is an earlier step once more, with the same weights.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Step(Model):
     training: bool
     statement: int
     span: InstanceOf[Span]
+    shared: bool = False
 
 
 class Parameter(Model):
@@ -104,7 +106,9 @@ class Group(Model):
         shape: its shape.
         count: number of copies, for a repeat.
         condition: for a shortcut that was not spelled out, the test, as Python
-            text over the enclosing block's parameters, under which it projects.
+            text over the enclosing block's parameters, under which it projects;
+            for an optional shortcut's sum (word ``optional``), under which it is.
+        shared: whether it is an earlier group once more, with the same weights.
         training: whether it only serves outputs of the training mode.
         statement: as for a step.
         span: where the spec says so.
@@ -126,6 +130,7 @@ class Group(Model):
     shape: SkipValidation[Shape]
     count: SkipValidation[int] = 1
     condition: str = ""
+    shared: bool = False
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]
@@ -216,7 +221,8 @@ class Network(Model):
         paths: set[str] = set()
         for step in self.root.steps():
             assert known.issuperset(step.inputs), f"{step.path} reads a later value"
-            assert step.path not in paths, f"{step.path} is named twice"
+            new = step.path not in paths
+            assert new != step.shared, f"{step.path} is named twice"
             known.add(step.output)
             paths.add(step.path)
         assert known.issuperset(port.value for port in self.outputs)

@@ -29,6 +29,28 @@ def show_shape(shape: Shape) -> str:
     return "x".join(str(int(n)) for n in shape)
 
 
+class Last(tuple[int, ...]):
+    """Shape of a feature map whose channels come last: (height, width, channels)."""
+
+    __slots__ = ()
+
+
+def channels(shape: Shape) -> int:
+    """Return the channels of a feature map, or the features of a vector."""
+    return shape[-1] if isinstance(shape, Last) else shape[0]
+
+
+def sizes(shape: Shape) -> Shape:
+    """Return (height, width), or nothing for a vector."""
+    return tuple(shape[:-1]) if isinstance(shape, Last) else tuple(shape[1:])
+
+
+def with_channels(shape: Shape, count: int) -> Shape:
+    """Return a shape with other channels; its sizes become plain numbers."""
+    plain = [int(n) for n in sizes(shape)]
+    return Last((*plain, count)) if isinstance(shape, Last) else (count, *plain)
+
+
 class Dims(tuple[int, ...]):
     """Sizes written with x in a spec, such as 3x3."""
 
@@ -134,9 +156,12 @@ class TorchForm(NamedTuple):
         function: the same as a function of its inputs, or None where it needs a
             module. `{0}` stands for the first input, `{*,}` for all of them
             separated by commas, and `{*+}` for all of them joined by ``+``.
+            `{self}` stands for what `module` makes, for a bare parameter.
         kwargs: arguments that follow the first input in `function`.
         inplace: whether `inplace=True` may be added.
         then: modules that the module form needs after `module`.
+        helper: text of the class that `module` names, where torch has none.
+        origin: Python module to import what `module` names from, for a foreign one.
     """
 
     module: TorchCall | None
@@ -144,3 +169,5 @@ class TorchForm(NamedTuple):
     kwargs: tuple[tuple[str, Any], ...] = ()
     inplace: bool = False
     then: tuple[TorchCall, ...] = ()
+    helper: str = ""
+    origin: str = ""

@@ -14,7 +14,7 @@ from ..symbolic import Sym, combine, poly_of, simplify
 from ..source import Span
 from ..syntax import tree as t
 from ..syntax.loader import Module
-from ..values import Dims
+from ..values import Dims, channels
 from .scope import BlockRef, Context, Fault, KindRef, Range
 
 WORDS_OF_TYPES = {
@@ -136,7 +136,7 @@ def _channels(context: Context) -> int:
     current = context.space.current
     if current is None or current.shape is None:
         raise Fault("", "the input's shape is unknown", None)
-    return current.shape[0]
+    return channels(current.shape)
 
 
 def _list(expr: t.ListExpr, context: Context) -> tuple[Any, ...]:

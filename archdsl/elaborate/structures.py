@@ -9,7 +9,7 @@ from ..layer import Layer, kind
 from ..source import Span
 from ..symbolic import poly_of
 from ..syntax import tree as t
-from ..values import POINTWISE, Shape
+from ..values import POINTWISE, channels
 from .bind import bind_layer
 from .scope import Context, Fault, Value
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
-SHORTCUTS = ("auto", "identity", "projection")
+SHORTCUTS = ("auto", "identity", "projection", "optional")
 
 
 def merge(
@@ -62,7 +62,8 @@ def residual(
     """Elaborate ``residual { body | shortcut }``: their sum.
 
     Without a shortcut, the input is added unchanged, or projected by a 1x1
-    convolution where the body changes its shape.
+    convolution where the body changes its shape. An optional shortcut is left out
+    there instead.
 
     Source: He et al. 2015, section 3.2, equations 1 and 2, and option B.
     """
@@ -82,6 +83,9 @@ def residual(
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         body = _branch(walker, branches[0], entry, inner, out)
+        if mode == "optional":
+            walker.statement = statement
+            return _optional(walker, call, add(), entry, body, inner, out)
         if len(branches) == 2:
             short = _branch(walker, branches[1], entry, inner, out, "shortcut")
         else:
@@ -172,14 +176,9 @@ def _automatic(
     if mode == "identity":
         return _shortcut(walker, call, entry, entry, [], context, parts)
     stride = _stride(walker, entry, body, context)
-    tests = []
-    if poly_of(stride).number is None:
-        tests.append(f"{poly_of(stride).text()} != 1")
-    if poly_of(entry.shape[0]) != poly_of(body.shape[0]):
-        tests.append(f"{poly_of(entry.shape[0]).text()} != {poly_of(body.shape[0]).text()}")
     fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
     symbolic = walker.symbolic and not fixed
-    condition = " or ".join(tests) if symbolic else ""
+    condition = " or ".join(_tests("!=", stride, entry, body)) if symbolic else ""
     inner: Parts = []
     end = entry
     if mode == "projection" or stride != 1 or entry.shape != body.shape:
@@ -187,6 +186,53 @@ def _automatic(
     return _shortcut(
         walker, call, entry, end, inner, context, parts, condition, name
     )
+
+
+def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
+    """Return tests of whether a body keeps the shape, as Python text."""
+    assert entry.shape is not None and body.shape is not None
+    before, after = poly_of(channels(entry.shape)), poly_of(channels(body.shape))
+    tests = []
+    if poly_of(stride).number is None:
+        tests.append(f"{poly_of(stride).text()} {compare} 1")
+    if before != after:
+        tests.append(f"{before.text()} {compare} {after.text()}")
+    return tests
+
+
+def _optional(
+    walker: Walker,
+    call: t.Call,
+    add: Layer,
+    entry: Value,
+    body: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Add the input where the body keeps its shape, and leave it out elsewhere."""
+    if entry.shape is None or body.shape is None:
+        return body
+    stride = _stride(walker, entry, body, context)
+    inner: Parts = []
+    end = body
+    if stride == 1 and entry.shape == body.shape:
+        end = walker.layer(add, None, (body, entry), context, call.span, inner)
+    condition = ""
+    if walker.symbolic and poly_of(stride).number in (None, 1):
+        condition = " and ".join(_tests("==", stride, entry, body))
+    parts.append(
+        walker.transparent(
+            "structure",
+            "optional",
+            body,
+            end,
+            inner,
+            context,
+            call.span,
+            condition=condition,
+        )
+    )
+    return end
 
 
 def _shortcut(
@@ -235,10 +281,10 @@ def _project(
     conv = kind("conv")
     assert conv is not None and body.shape is not None
     norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
+    width = channels(body.shape)
     layer = conv(
-        kernel=(1, 1), width=_width(body.shape), stride=(stride, stride), bias=norm is None
+        kernel=(1, 1), width=width, stride=(stride, stride), bias=norm is None
     )
-    width = body.shape[0]
 
     def build(start: Value, inner: Context, out: Parts) -> Value:
         value = walker.layer(layer, None, (start,), inner, call.span, out)
@@ -254,10 +300,6 @@ def _project(
         # The projection has the body's channels, in the body's own words.
         value.shape = (width, *value.shape[1:])
     return value
-
-
-def _width(shape: Shape) -> int:
-    return shape[0]
 
 
 def _norm_of_body(

@@ -13,7 +13,7 @@ from ..source import Span
 from ..symbolic import Poly, poly_of
 from ..syntax import tree as t
 from ..syntax.loader import Module
-from ..values import Dims, Shape, show_shape
+from ..values import Dims, Shape, channels, show_shape, with_channels
 from . import structures
 from .bind import as_names, bind_block, bind_layer
 from .evaluate import bind_targets, evaluate, integer, show, truth, type_name
@@ -609,8 +609,8 @@ class Walker:
             bindings = {k: poly_of(v[0] if isinstance(v, Dims) else v)
                         for k, v in (values or {}).items()
                         if isinstance(v, int | Dims) and not isinstance(v, bool)}
-            bindings[own] = poly_of(value.shape[0])
-            shape = (named(value.shape[0], own), *value.shape[1:])
+            bindings[own] = poly_of(channels(value.shape))
+            shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape)
         inner: Parts = []
         statement = self.statement
@@ -618,8 +618,8 @@ class Walker:
         self.statement = statement
         if value.shape is None or result.shape is None:
             return Value(result.number, None)
-        out = (rename(result.shape[0], bindings), *result.shape[1:])
-        parameters = [Parameter(name="in_channels", value=value.shape[0])]
+        out = with_channels(result.shape, rename(channels(result.shape), bindings))
+        parameters = [Parameter(name="in_channels", value=channels(value.shape))]
         if definition and values:
             parameters += parameters_of(definition, values)
         parts.append(
@@ -716,7 +716,7 @@ class Walker:
             raise self._mismatch(mismatch, inputs, span) from None
         self._check_budget(1, span)
         self._layers += 1
-        value = self.new_value((shape[0], *map(int, shape[1:])))
+        value = self.new_value(with_channels(shape, channels(shape)))
         step = Step.model_construct(
             name=name,
             path=context.space.join(name),

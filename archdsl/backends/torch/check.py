@@ -14,14 +14,14 @@ _NODES = (
     ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.Return, ast.For,
     ast.If, ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant, ast.Tuple,
     ast.List, ast.Starred, ast.GeneratorExp, ast.comprehension, ast.Subscript,
-    ast.JoinedStr, ast.FormattedValue, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
+    ast.JoinedStr, ast.FormattedValue, ast.IfExp, ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
     ast.Load, ast.Store, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
 _IMPORTS = frozenset(
     ("torch", "torch.nn.functional", "collections.OrderedDict", "typing.NamedTuple")
 ) | {"torch.Tensor", "torch.nn"}
 _BUILTINS = frozenset(
-    "super range print tuple isinstance int float min max len".split()
+    "super range print tuple isinstance int float bool str min max len".split()
 )
 _DUNDERS = frozenset(("__init__", "__name__"))
 _KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "NamedTuple"))
@@ -31,21 +31,27 @@ class UnsafeCode(Exception):
     """Emitted text holds what it must not: a bug of ours, not of the spec."""
 
 
-def check(text: str) -> None:
+def check(text: str, foreign: frozenset[str] = frozenset()) -> None:
     """Refuse text that could do more than define and run a network.
+
+    Args:
+        text: of a module.
+        foreign: dotted names that a spec's `op`s import.
 
     Raises:
         UnsafeCode: naming the first offence.
     """
     tree = ast.parse(text)
-    defined = _defined(tree)
+    defined = _defined(tree) | {name.rpartition(".")[2] for name in foreign}
+    allowed = _IMPORTS | foreign
     for node in ast.walk(tree):
         if not isinstance(node, _NODES):
             raise UnsafeCode(f"{type(node).__name__} in emitted code")
         if isinstance(node, ast.Import):
-            _check_imports([alias.name for alias in node.names])
+            _check_imports([alias.name for alias in node.names], allowed)
         elif isinstance(node, ast.ImportFrom):
-            _check_imports([f"{node.module}.{alias.name}" for alias in node.names])
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            _check_imports(names, allowed)
         elif isinstance(node, ast.Name):
             _check_name(node.id, defined)
         elif isinstance(node, ast.Attribute):
@@ -68,9 +74,9 @@ def _defined(tree: ast.AST) -> set[str]:
     return found
 
 
-def _check_imports(names: list[str]) -> None:
+def _check_imports(names: list[str], allowed: frozenset[str]) -> None:
     for name in names:
-        if name not in _IMPORTS:
+        if name not in allowed:
             raise UnsafeCode(f"import of {name}")
 
 

@@ -6,7 +6,7 @@ loops over alike submodules, and shortcuts that may or may not project.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ...ir import Group, Step
@@ -26,6 +26,7 @@ class Op(NamedTuple):
         copies: for a loop, the operations of each of its copies.
         hole: name of a projection that may be there, for a shortcut.
         training: whether it only serves outputs of the training mode.
+        optional: whether it is the sum of an optional shortcut, there or not.
     """
 
     node: Step | Group
@@ -36,6 +37,7 @@ class Op(NamedTuple):
     copies: tuple[tuple[Op, ...], ...] = ()
     hole: str = ""
     training: bool = False
+    optional: bool = False
 
     @property
     def is_merge(self) -> bool:
@@ -43,9 +45,27 @@ class Op(NamedTuple):
         return isinstance(self.node, Step) and self.node.op.arity is None
 
 
-def operations(owner: Group) -> tuple[Op, ...]:
+class Flow(NamedTuple):
+    """The operations of a class, in order.
+
+    Attributes:
+        ops: the operations.
+        renamed: values of the IR that bear another number here.
+    """
+
+    ops: tuple[Op, ...]
+    renamed: Mapping[int, int]
+
+    def value(self, number: int) -> int:
+        """Return the number that a value of the IR bears here."""
+        return self.renamed.get(number, number)
+
+
+def flow_of(owner: Group) -> Flow:
     """Return the operations of a class, for the group that owns its names."""
-    return tuple(_Flattener().children(owner.children))
+    flattener = _Flattener()
+    ops = tuple(flattener.children(owner.children, owner.input))
+    return Flow(ops, flattener.renamed)
 
 
 class _Flattener:
@@ -53,10 +73,16 @@ class _Flattener:
 
     def __init__(self) -> None:
         self.replaced: dict[tuple[int, int], int] = {}
+        self.renamed: dict[int, int] = {}
         self.fresh = 0
 
-    def children(self, children: Iterable[Step | Group]) -> Iterator[Op]:
-        """Yield the operations of some parts, in order."""
+    def children(self, children: Iterable[Step | Group], entry: int) -> Iterator[Op]:
+        """Yield the operations of some parts, in order.
+
+        Args:
+            children: the parts.
+            entry: the value that flows into the structure they belong to.
+        """
         for child in children:
             if isinstance(child, Step):
                 yield self._step(child)
@@ -65,13 +91,16 @@ class _Flattener:
             elif child.role == "repeat":
                 yield from self._repeat(child)
             elif child.role == "structure":
-                yield from self._structure(child)
+                yield from self._structure(child, entry)
             else:
-                yield from self.children(child.children)
+                yield from self.children(child.children, child.input)
+
+    def _read(self, value: int) -> int:
+        return self.renamed.get(value, value)
 
     def _step(self, step: Step) -> Op:
         reads = tuple(
-            self.replaced.get((step.output, place), value)
+            self.replaced.get((step.output, place), self._read(value))
             for place, value in enumerate(step.inputs)
         )
         label = step.name if step.labelled else ""
@@ -80,7 +109,7 @@ class _Flattener:
         )
 
     def _module(self, group: Group) -> Op:
-        reads = external_values(group)
+        reads = tuple(self._read(value) for value in external_values(group))
         return Op(
             group,
             reads,
@@ -90,12 +119,27 @@ class _Flattener:
             training=group.training,
         )
 
-    def _structure(self, group: Group) -> Iterator[Op]:
+    def _structure(self, group: Group, entry: int) -> Iterator[Op]:
+        if group.word == "optional" and group.condition:
+            yield self._optional(group, entry)
+            return
+        outer = entry if group.word == "optional" else group.input
         for child in group.children:
             if isinstance(child, Group) and child.role == "shortcut" and child.condition:
                 yield self._shortcut(child, group)
             else:
-                yield from self.children((child,))
+                yield from self.children((child,), outer)
+
+    def _optional(self, group: Group, entry: int) -> Op:
+        """Return the sum with the input, there or not, as one operation."""
+        body = self._read(group.input)
+        output = group.output
+        if not group.children:
+            self.fresh -= 1
+            output = self.fresh
+            self.renamed[group.input] = output
+        reads = (body, self._read(entry))
+        return Op(group, reads, output, group.statement, optional=True)
 
     def _shortcut(self, shortcut: Group, structure: Group) -> Op:
         """Return the projection, there or not, as one operation."""
@@ -108,19 +152,19 @@ class _Flattener:
             assert isinstance(add, Step)
             self.replaced[add.output, 1] = output
         return Op(
-            shortcut, (shortcut.input,), output, shortcut.statement, hole=shortcut.name
+            shortcut, (self._read(shortcut.input),), output, shortcut.statement, hole=shortcut.name
         )
 
     def _repeat(self, group: Group) -> Iterator[Op]:
         copies = []
         for copy in group.children:
             assert isinstance(copy, Group)
-            copies.append(tuple(self.children(copy.children)))
+            copies.append(tuple(self.children(copy.children, copy.input)))
         if copies and all(_is_link(c, g) for c, g in zip(copies, group.children, strict=True)):
             yield Op(
                 group,
-                (group.input,),
-                group.output,
+                (self._read(group.input),),
+                self._read(group.output),
                 group.statement,
                 copies=tuple(copies),
                 training=group.training,
@@ -133,12 +177,12 @@ class _Flattener:
 def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
     """Return whether a copy only reads what the copy before it made."""
     assert isinstance(copy, Group)
-    known = {copy.input}
+    known = {ops[0].reads[0] if ops else copy.input}
     for op in ops:
         if not known.issuperset(op.reads):
             return False
         known.add(op.output)
-    return bool(ops) and copy.output in known and copy.output != copy.input
+    return bool(ops) and ops[-1].output != ops[0].reads[0]
 
 
 def external_values(group: Group) -> tuple[int, ...]:
@@ -160,12 +204,20 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     """Return whether every operation reads just what the one before it made."""
     value = group.input
     for op in ops:
-        if op.reads != (value,) or op.hole or op.is_merge:
+        if op.reads != (value,) or op.hole or op.is_merge or op.optional or _is_bare(op):
             return False
         if op.copies and not all(is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)):
             return False
         value = op.output
     return bool(ops) and value == group.output
+
+
+def _is_bare(op: Op) -> bool:
+    """Return whether an operation applies a parameter of the class itself."""
+    if isinstance(op.node, Group):
+        return False
+    form = op.node.op.torch(op.node.input_shapes, op.node.shape)
+    return form.function is not None and "{self}" in form.function
 
 
 def _copy(op: Op, number: int) -> Group:

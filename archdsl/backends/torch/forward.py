@@ -14,6 +14,8 @@ from .nodes import WIDTH, Bindings, flat, names_in, node_of
 INDENT = 8
 # A projection that may be missing: its name, and the variable it is applied to.
 HOLE = re.compile(r"\x01(\w+)\x02(\w+)\x03")
+# The sum of an optional shortcut: its flag, the body and the input.
+OPTIONAL = re.compile(r"\x04(\w+)\x05([^\x05]+)\x05([^\x06]+)\x06")
 # Callables that are typed to return a tensor; a module's call is not.
 _TENSOR = re.compile(r"(torch\.\w+|F\.relu)\(")
 _MAX_INLINE = 40
@@ -118,7 +120,7 @@ class Forward:
     # ---- operations
 
     def _operation(self, op: Op, follower: Op | None) -> None:
-        if self._crowded(op):
+        if op.optional or self._crowded(op):
             for value in op.reads:
                 self.settle(value)
         texts, variables = [], frozenset[str]()
@@ -148,26 +150,35 @@ class Forward:
             return False
         if follower is None:
             return True
+        if op.optional:
+            return False
         if op.output in follower.reads and not follower.is_merge:
             return op.statement == follower.statement
         reader = next((o for o in self.ops if op.output in o.reads), None)
         return _is_simple(text) and (reader is None or reader.is_merge)
 
     def _text(self, op: Op, inputs: list[str]) -> str:
+        if op.optional:
+            return f"\x04{self.caller(op)}\x05{inputs[0]}\x05{inputs[1]}\x06"
         if op.hole:
             return f"\x01{op.hole}\x02{inputs[0]}\x03"
         if isinstance(op.node, Step) and is_functional(op.node, self.bindings):
-            return self._function(op.node, inputs)
+            return self._function(op, op.node, inputs)
         return f"{self.caller(op)}({', '.join(inputs)})"
 
-    def _function(self, step: Step, inputs: list[str]) -> str:
+    def _function(self, op: Op, step: Step, inputs: list[str]) -> str:
         form = step.op.torch(step.input_shapes, step.shape)
         assert form.function is not None
+        template = form.function
+        if "{self}" in template:
+            template = template.replace("{self}", self.caller(op))
         return function_text(
-            form.function,
+            template,
             inputs,
             [(n, flat(node_of(v, self.bindings))) for n, v in form.kwargs],
-            form.inplace and step.output in self.inplace and inputs[0] not in self.inputs.values(),
+            form.inplace
+            and step.output in self.inplace
+            and inputs[0] not in self.inputs.values(),
         )
 
     def _loop(self, op: Op) -> None:
@@ -209,11 +220,28 @@ def function_text(
     joined by commas, plus or times signs.
     """
     text = template.replace("{*,}", ", ".join(inputs))
-    text = text.replace("{*+}", " + ".join(inputs)).replace("{**}", " * ".join(inputs))
+    text = text.replace("{*+}", " + ".join(inputs))
+    text = text.replace("{**}", " * ".join(_bracketed(i) for i in inputs))
     extra = "".join(f", {name}={value}" for name, value in kwargs)
     if inplace:
         extra += ", inplace=True"
-    return text.replace("{0}", inputs[0] + extra, 1)
+    first = inputs[0] if "({0}" in template else _bracketed(inputs[0])
+    return text.replace("{0}", first + extra, 1)
+
+
+def _bracketed(text: str) -> str:
+    """Return an operand that may stand beside a method, an index or a product."""
+    depth = 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        if char == " " and depth == 0:
+            return f"({text})"
+    return text
+
+
+def is_parameter(step: Step) -> bool:
+    """Return whether a step applies a bare parameter of the class."""
+    return "{self}" in (step.op.torch(step.input_shapes, step.shape).function or "")
 
 
 def is_functional(step: Step, bindings: Bindings) -> bool:
@@ -222,7 +250,7 @@ def is_functional(step: Step, bindings: Bindings) -> bool:
     What reads a constructor argument has to be made in the constructor.
     """
     form = step.op.torch(step.input_shapes, step.shape)
-    if form.module is None:
+    if form.module is None or is_parameter(step):
         return True
     if form.function is None or step.labelled or step.name.isdigit():
         return False

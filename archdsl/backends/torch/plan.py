@@ -16,9 +16,9 @@ from ...ir import Group, Network, Step
 from ...passes.graph import flatten
 from ...passes.inplace import inplace
 from ...symbolic import Poly, poly_of
-from ...values import Dims, TorchCall
-from .flow import Op, external_values, is_chain, operations, unrolled
-from .forward import Forward, group_of, is_functional
+from ...values import Dims, Last, Shape, TorchCall, channels, sizes
+from .flow import Flow, Op, external_values, flow_of, is_chain, unrolled
+from .forward import Forward, group_of, is_functional, is_parameter
 from .nodes import (
     INDEX,
     Argument,
@@ -78,7 +78,21 @@ class Loop(NamedTuple):
     node: Node | None
 
 
-Item = Member | Loop
+class Flag(NamedTuple):
+    """Whether an optional shortcut is there.
+
+    Attributes:
+        attr: name of the attribute that says so.
+        condition: the test under which it is.
+        states: what holds for the instances seen.
+    """
+
+    attr: str
+    condition: str
+    states: frozenset[bool]
+
+
+Item = Member | Loop | Flag
 
 
 class ClassPlan:
@@ -130,13 +144,17 @@ class ClassPlan:
         """Return the names that the constructor reads."""
         found: set[str] = set()
         for item in self.items:
+            if isinstance(item, Flag):
+                if len(item.states) > 1:
+                    found |= _names_of(item.condition)
+                continue
             node = _shown(item)
             if node is not None:
                 found |= names_in(node) - ({INDEX} if isinstance(item, Loop) else set())
             if isinstance(item, Loop):
                 found |= item.count.names()
             elif item.node is not None and item.condition:
-                found |= set(re.findall(r"[a-z_A-Z]\w*", item.condition)) - {"or", "and"}
+                found |= _names_of(item.condition)
         return found
 
     def signature(self) -> list[Field]:
@@ -164,7 +182,7 @@ class ClassPlan:
         counts: dict[Poly, int] = {}
         for item in self.items:
             node = _shown(item)
-            if node is None or isinstance(item, Loop):
+            if node is None or isinstance(item, Loop | Flag):
                 continue
             for poly in polys_in(node):
                 if poly.number is None and poly.text(3) != poly.text(0):
@@ -187,6 +205,10 @@ class ClassPlan:
         """Return the names of projections that no instance needs."""
         return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
 
+    def flags(self) -> dict[str, frozenset[bool]]:
+        """Return what holds for optional shortcuts, by the name of their flag."""
+        return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
+
     def merge(self, other: ClassPlan) -> bool:
         """Take in another instance's text if one text serves both."""
         if (self.base, self.inputs, self.forward) != (
@@ -207,6 +229,10 @@ class ClassPlan:
         return True
 
 
+def _names_of(condition: str) -> set[str]:
+    return set(re.findall(r"[a-z_A-Z]\w*", condition)) - {"or", "and"}
+
+
 def _entangled(plan: ClassPlan) -> set[str]:
     """Return the names that stand in sums or quotients in a network's class.
 
@@ -223,12 +249,18 @@ def _entangled(plan: ClassPlan) -> set[str]:
 
 
 def _shown(item: Item) -> Node | None:
+    if isinstance(item, Flag):
+        return None
     if isinstance(item, Member):
         return item.node
     return item.node if item.node is not None else item.first
 
 
 def _merge(mine: Item, theirs: Item) -> Item | None:
+    if isinstance(mine, Flag) and isinstance(theirs, Flag):
+        if mine.condition != theirs.condition:
+            return None
+        return mine._replace(states=mine.states | theirs.states)
     if isinstance(mine, Member) and isinstance(theirs, Member):
         if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
             return None
@@ -266,6 +298,8 @@ class Planner:
         self.network = network
         self.inplace = inplace(flatten(network))
         self.fixed: dict[str, Poly] = {}
+        self.helpers: dict[str, str] = {}
+        self.origins: dict[str, str] = {}
         self.classes: list[ClassPlan] = []
         self._known: dict[tuple[str, str], list[ClassPlan]] = {}
 
@@ -280,7 +314,7 @@ class Planner:
             self.classes, self._known = [], {}
             plan = self._class(root, 0, [], self.fixed)
         self.classes.append(plan)
-        _name(self.classes)
+        _name(self.classes, {*self.helpers, *self.origins})
         return plan
 
     def _class(
@@ -304,7 +338,8 @@ class Planner:
             *(f for f in fields if f.name != "in_channels"),
         ]
         scope = _Scope(self, group, level, bindings, fields, fixed)
-        ops = operations(group)
+        flow = flow_of(group)
+        ops = flow.ops
         values = external_values(group)
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
         if group.role == "network":
@@ -322,7 +357,7 @@ class Planner:
             fields,
             items,
             names,
-            [] if sequential else scope.forward(ops, values, names),
+            [] if sequential else scope.forward(flow, values, names),
             _out_channels(group, ops, bindings),
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
         )
@@ -344,6 +379,15 @@ class Planner:
                 for n in range(inner) if input_name(n) in bindings
             ]
         return Make(plan, tuple(args))
+
+    def note(self, step: Step) -> None:
+        """Keep what a step's module needs beside torch."""
+        form = step.op.torch(step.input_shapes, step.shape)
+        assert form.module is not None
+        if form.helper:
+            self.helpers[form.module.name] = form.helper
+        if form.origin:
+            self.origins[form.module.name] = form.origin
 
     def _intern(self, group: Group, plan: ClassPlan) -> ClassPlan:
         """Return a known class that serves as well, or keep this one."""
@@ -379,6 +423,7 @@ class _Scope:
         self.bindings = bindings
         self.fields = fields
         self.loops: dict[int, Loop | None] = {}
+        self.flags: dict[int, str] = {}
 
     # ---- submodules
 
@@ -392,25 +437,44 @@ class _Scope:
                 found += self._loop_items(op)
             elif op.hole:
                 found.append(self._hole(op))
+            elif op.optional:
+                found.append(self._flag(op))
+            elif op.node.shared:
+                continue
+            elif isinstance(op.node, Step) and is_parameter(op.node):
+                found.append(Member(op.node.name, self.node(op)))
             elif not (isinstance(op.node, Step) and is_functional(op.node, self.bindings)):
                 found.append(Member(op.node.name, self.node(op)))
         return found
+
+    def _flag(self, op: Op) -> Flag:
+        condition = _condition(group_of(op).condition, self.bindings)
+        there = bool(group_of(op).children)
+        return Flag(self._flag_name(op), condition, frozenset((there,)))
+
+    def _flag_name(self, op: Op) -> str:
+        if op.output not in self.flags:
+            number = len(self.flags) + 1
+            suffix = "" if number == 1 else str(number)
+            self.flags[op.output] = f"use_shortcut{suffix}"
+        return self.flags[op.output]
 
     def _hole(self, op: Op) -> Member:
         shortcut = group_of(op)
         condition = _condition(shortcut.condition, self.bindings)
         if not shortcut.children:
             return Member(op.hole, None, condition)
-        inner = operations(shortcut)
+        inner = flow_of(shortcut).ops
         return Member(op.hole, self.node(inner[0]), condition)
 
     def node(self, op: Op) -> Node:
         """Return how the submodule of an operation is made."""
         level, bindings = self.level, self.bindings
         if isinstance(op.node, Step):
+            self.planner.note(op.node)
             return _module_node(op.node, self._in_place(op.node), bindings)
         group = op.node
-        ops = operations(group)
+        ops = flow_of(group).ops
         if group.role == "group" and is_chain(ops, group) and external_values(group) == (group.input,):
             return self._sequential(group, ops, level + 1, bindings)
         return self.planner.make(group, self)
@@ -422,7 +486,7 @@ class _Scope:
         self, group: Group, ops: Sequence[Op], level: int, outer: Bindings
     ) -> Node:
         """Return a chain as a Sequential, in the names of the class around it."""
-        entry = poly_of(group.input_shape[0]).substitute(outer)
+        entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
         inner = _Scope(
             self.planner, group, level, bindings, self.fields, self.fixed
@@ -488,14 +552,14 @@ class _Scope:
         """Return whether the loop's are the only submodules of the class."""
         return all(
             other is op or (isinstance(other.node, Step) and is_functional(other.node, self.bindings))
-            for other in operations(self.group)
+            for other in flow_of(self.group).ops
             if other.output != op.output
         )
 
     # ---- forward
 
     def forward(
-        self, ops: Sequence[Op], values: Sequence[int], names: Sequence[str]
+        self, flow: Flow, values: Sequence[int], names: Sequence[str]
     ) -> list[str]:
         """Return the statements of `forward`."""
         network = self.planner.network
@@ -503,8 +567,9 @@ class _Scope:
         inputs = dict(zip(values, names, strict=False))
         if is_network:
             inputs = {p.value: n for p, n in zip(network.inputs, names, strict=True)}
-        outputs = [p.value for p in network.outputs] if is_network else [self.group.output]
-        ops = [o for op in ops for o in self._loops_or_copies(op)]
+        ports = network.outputs if is_network else ()
+        outputs = [flow.value(p.value) for p in ports] or [flow.value(self.group.output)]
+        ops = [o for op in flow.ops for o in self._loops_or_copies(op)]
         writer = Forward(
             ops,
             inputs,
@@ -516,9 +581,9 @@ class _Scope:
         )
         writer.run([op for op in ops if not (is_network and op.training)])
         if is_network and len(outputs) > 1:
-            self._outputs(writer, [op for op in ops if op.training])
+            self._outputs(writer, [op for op in ops if op.training], outputs)
         else:
-            writer.finish(self.group.output)
+            writer.finish(outputs[0])
         return writer.lines
 
     def _loops_or_copies(self, op: Op) -> Iterator[Op]:
@@ -529,24 +594,28 @@ class _Scope:
         else:
             yield op
 
-    def _outputs(self, writer: Forward, training: Sequence[Op]) -> None:
+    def _outputs(
+        self, writer: Forward, training: Sequence[Op], values: Sequence[int]
+    ) -> None:
         """Return several outputs by name; those of training only in training."""
-        ports = self.planner.network.outputs
-        always = [p for p in ports if not p.training]
-        main = {p.name: writer.settle(p.value) for p in always} if len(always) > 1 or training else {}
+        ports = list(zip(self.planner.network.outputs, values, strict=True))
+        always = [(p.name, v) for p, v in ports if not p.training]
+        main = {name: writer.settle(value) for name, value in always}
         name = f"{camel(self.group.word)}Output"
         if len(always) < len(ports):
             begin = len(writer.lines)
             writer.run(training)
-            texts = [main.get(p.name) or writer.result(p.value) for p in ports]
+            texts = [main.get(p.name) or writer.result(v) for p, v in ports]
             inner = [*writer.lines[begin:], f"return {name}({', '.join(texts)})"]
             writer.lines[begin:] = ["if self.training:", *("    " + line for line in inner)]
         if len(always) == 1:
-            writer.lines.append(f"return {main[always[0].name]}")
+            writer.lines.append(f"return {main[always[0][0]]}")
         else:
-            writer.lines.append(f"return {name}({', '.join(main[p.name] for p in always)})")
+            writer.lines.append(f"return {name}({', '.join(main.values())})")
 
     def _caller(self, op: Op) -> str:
+        if op.optional:
+            return self._flag_name(op)
         return f"self[{op.node.name}]" if self.group.indexed else f"self.{op.node.name}"
 
     def _loop_text(self, op: Op, name: str) -> list[str] | None:
@@ -590,7 +659,15 @@ def _module_node(step: Step, in_place: bool, bindings: Bindings) -> Node:
 
 
 def _call(call: TorchCall, bindings: Bindings) -> Call:
-    args = [Argument("", node_of(value, bindings)) for value in call.args]
+    args = [
+        Argument(
+            "",
+            _call(value, bindings)
+            if isinstance(value, TorchCall)
+            else node_of(value, bindings),
+        )
+        for value in call.args
+    ]
     args += [Argument(name, node_of(value, bindings)) for name, value in call.kwargs]
     return Call(call.name, tuple(args))
 
@@ -643,11 +720,11 @@ def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly |
         if op.output != group.output:
             continue
         if op.copies and isinstance(op.node, Group):
-            grown = affine([poly_of(c.shape[0]) for c in op.node.children])
+            grown = affine([poly_of(channels(c.shape)) for c in op.node.children])
             if grown is not None and isinstance(grown.value, Poly):
                 last = poly_of(op.node.count) - Poly.constant(1)
                 return grown.value.substitute({INDEX: last}).substitute(bindings)
-        return poly_of(op.node.shape[0]).substitute(bindings)
+        return poly_of(channels(op.node.shape)).substitute(bindings)
     return None
 
 
@@ -657,13 +734,17 @@ def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
     channels = _out_channels(group, ops, bindings)
     if channels is None:
         return f"{before} to the same"
-    same = group.shape[1:] == group.input_shape[1:]
+    same = sizes(group.shape) == sizes(group.input_shape)
     after = _dims_text(channels.text(2), group.shape, "" if same else "'")
     return f"{before} to {after}"
 
 
-def _dims_text(channels: str, shape: Sequence[int], mark: str = "") -> str:
-    return f"N x {channels} x H{mark} x W{mark}" if len(shape) == 3 else f"N x {channels}"
+def _dims_text(count: str, shape: Shape, mark: str = "") -> str:
+    if len(shape) < 3:
+        return f"N x {count}"
+    if isinstance(shape, Last):
+        return f"N x H{mark} x W{mark} x {count}"
+    return f"N x {count} x H{mark} x W{mark}"
 
 
 def camel(word: str) -> str:
@@ -676,9 +757,9 @@ def camel(word: str) -> str:
 _TAKEN = frozenset(("F", "NamedTuple", "OrderedDict", "Tensor"))
 
 
-def _name(classes: list[ClassPlan]) -> None:
+def _name(classes: list[ClassPlan], reserved: set[str]) -> None:
     """Give every class its own name, the network's first."""
-    taken = set(_TAKEN)
+    taken = set(_TAKEN) | reserved
     for plan in reversed(classes):
         if plan is classes[-1]:
             taken |= {camel(plan.word), f"{camel(plan.word)}Output"}

@@ -11,9 +11,9 @@ from ...initializers import SCHEMES
 from ...ir import Initializer, Network
 from ...symbolic import Poly
 from ...values import show_shape
-from .forward import HOLE, wrap
+from .forward import HOLE, OPTIONAL, wrap
 from .nodes import INDEX, WIDTH, Argument, Call, Leaf, Node, lay_out, replaced
-from .plan import ClassPlan, Item, Loop, Member, Planner, camel
+from .plan import ClassPlan, Flag, Item, Loop, Member, Planner, camel
 
 
 def write(network: Network) -> str:
@@ -24,12 +24,14 @@ def write(network: Network) -> str:
     planner = Planner(network)
     plan = planner.run()
     body: list[str] = []
+    for helper in planner.helpers.values():
+        body += ["", "", *helper.strip().splitlines()]
     for one in planner.classes[:-1]:
         body += ["", "", *_class(one, _block_doc(one))]
     body += _outputs_class(network)
     body += ["", "", *_class(plan, _network_doc(network, plan), network)]
     body += _main(network, plan)
-    lines = [*_header(network), *_imports(body), *body]
+    lines = [*_header(network), *_imports(body, planner.origins), *body]
     return "\n".join(lines) + "\n"
 
 
@@ -41,7 +43,7 @@ def _header(network: Network) -> list[str]:
     return [f'"""{_prose(title)}"""', ""]
 
 
-def _imports(body: Sequence[str]) -> list[str]:
+def _imports(body: Sequence[str], origins: Mapping[str, str]) -> list[str]:
     text = "\n".join(body)
     standard = []
     if "OrderedDict(" in text:
@@ -52,7 +54,9 @@ def _imports(body: Sequence[str]) -> list[str]:
     lines.append("import torch")
     if "F." in text:
         lines.append("import torch.nn.functional as F")
-    return [*lines, "from torch import Tensor, nn"]
+    lines.append("from torch import Tensor, nn")
+    foreign = sorted(f"from {origin} import {name}" for name, origin in origins.items())
+    return [*lines, "", *foreign] if foreign else lines
 
 
 def _main(network: Network, plan: ClassPlan) -> list[str]:
@@ -168,6 +172,10 @@ def _signature_lines(args: list[str]) -> list[str]:
 
 
 def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
+    if isinstance(item, Flag):
+        test = _in_variables(item.condition, variables)
+        both = len(item.states) > 1
+        return wrap(f"self.{item.attr} = {test}", 8) if both else []
     if isinstance(item, Loop):
         return _loop(item)
     if item.node is None:
@@ -216,17 +224,27 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
     inputs = ", ".join(["self", *(f"{name}: Tensor" for name in plan.inputs)])
     lines = ["", *wrap(f"def forward({inputs}) -> {returned}:", 4)]
     for line in plan.forward:
-        text = _fill(line, plan.holes())
+        text = _fill(line, plan)
         indent = len(text) - len(text.lstrip())
         lines += wrap(text.lstrip(), 8 + indent)
     return lines
 
 
-def _fill(line: str, missing: set[str]) -> str:
-    """Apply projections to their inputs, or leave out those that nobody needs."""
-    return HOLE.sub(
-        lambda m: m[2] if m[1] in missing else f"self.{m[1]}({m[2]})", line
-    )
+def _fill(line: str, plan: ClassPlan) -> str:
+    """Decide about projections and optional shortcuts, now that all calls are known."""
+    missing, flags = plan.holes(), plan.flags()
+
+    def hole(match: re.Match[str]) -> str:
+        return match[2] if match[1] in missing else f"self.{match[1]}({match[2]})"
+
+    def optional(match: re.Match[str]) -> str:
+        states = flags[match[1]]
+        total = f"{match[2]} + {match[3]}"
+        if len(states) > 1:
+            return f"{total} if self.{match[1]} else {match[2]}"
+        return total if True in states else match[2]
+
+    return OPTIONAL.sub(optional, HOLE.sub(hole, line))
 
 
 # ---- how parameters start ---------------------------------------------------
