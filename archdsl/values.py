@@ -123,7 +123,8 @@ class Saved(NamedTuple):
         output: the layer's output is kept.
         own_elements: further elements a sample, of the computing dtype.
         own_bytes: further bytes a sample, whatever the dtype, such as indices.
-        batch_elements: further elements for the whole batch, of the parameters' dtype.
+        batch_elements: further elements for the whole batch, of the computing dtype.
+        batch_floats: further numbers for the whole batch, of 32 bits or more.
     """
 
     input: bool = False
@@ -132,6 +133,7 @@ class Saved(NamedTuple):
     own_elements: int = 0
     own_bytes: int = 0
     batch_elements: int = 0
+    batch_floats: int = 0
 
 
 class TorchCall(NamedTuple):

@@ -129,12 +129,11 @@ def test_agrees_with_autograd_on_what_is_kept(word: str, dtype: str) -> None:
 
 def _check_saved(sketch: Sketch, dtype: str) -> None:
     network = sketch.network()
-    module = handmade.Interpreted(network).to(getattr(torch, dtype))
-    values = handmade.example(network, BATCH, dtype=getattr(torch, dtype))
-    try:
+    # On a CPU, torch keeps the statistics of a norm in 16 bits; elsewhere it does not.
+    with torch.device("meta" if dtype == "bfloat16" else "cpu"):
+        module = handmade.Interpreted(network).to(getattr(torch, dtype))
+        values = handmade.example(network, BATCH, dtype=getattr(torch, dtype))
         saved = handmade.saved_bytes(module, *values)
-    except NotImplementedError:  # by torch, on a CPU in this dtype
-        return
     graph = flatten(network)
     figures = memory(graph, handmade.cost_of(graph), batch=BATCH, dtype=dtype)
     assert figures.saved_bytes == saved

@@ -45,7 +45,7 @@ class BatchNorm(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each channel."""
-        return Saved(input=True, batch_elements=2 * inputs[0][0])
+        return Saved(input=True, batch_floats=2 * inputs[0][0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""

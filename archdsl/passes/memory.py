@@ -135,7 +135,7 @@ def _saved_bytes(
     home = _storages(graph, overwritten, training=True)
     gets_gradient: set[int] = set()
     kept: set[int] = set()
-    elements = fixed = statistics = 0
+    elements = fixed = shared = 0
     for node in graph.nodes:
         # Where no gradient flows back to, autograd keeps nothing.
         if not (gets_gradient.intersection(node.inputs) or _trains(node)):
@@ -152,9 +152,9 @@ def _saved_bytes(
             elements += products * count(node.shape)
         elements += saved.own_elements
         fixed += saved.own_bytes
-        statistics += saved.batch_elements
+        shared += saved.batch_elements * item + saved.batch_floats * max(item, 4)
     elements += sum(count(graph.shapes[value]) for value in {home[v] for v in kept})
-    return batch * (elements * item + fixed) + statistics * item
+    return batch * (elements * item + fixed) + shared
 
 
 def _trains(node: Node) -> bool:
