@@ -34,9 +34,7 @@ SCHEMES: dict[str, Scheme] = {
     "constant": Scheme(
         "constant_", {"val": (float, "the value")}, "one value everywhere"
     ),
-    "kaiming_normal": Scheme(
-        "kaiming_normal_", _KAIMING, "normal, variance 2 / fan"
-    ),
+    "kaiming_normal": Scheme("kaiming_normal_", _KAIMING, "normal, variance 2 / fan"),
     "kaiming_uniform": Scheme(
         "kaiming_uniform_", _KAIMING, "uniform, variance 2 / fan"
     ),

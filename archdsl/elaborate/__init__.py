@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ..diagnostics import Diagnostic, Diagnostics, did_you_mean
-from ..initializers import SCHEMES
-from ..ir import Expectation, Group, Initializer, Network, Port
-from ..layer import kind
-from ..source import Span
-from ..syntax import tree as t
-from ..syntax.loader import Module, load_prelude
-from ..values import MEASURES, Shape
-from . import static
-from .bind import as_names, bind_block
-from .evaluate import evaluate, show
-from .scope import Context, Fault, Namespace, Value
-from .walk import Parts, Walker, parameters_of
+from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
+from archdsl.elaborate import static
+from archdsl.elaborate.bind import as_names, bind_block
+from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.scope import Context, Fault, Namespace, Value
+from archdsl.elaborate.walk import Parts, Walker, parameters_of
+from archdsl.initializers import SCHEMES
+from archdsl.ir import Expectation, Group, Initializer, Network, Port
+from archdsl.layer import kind
+from archdsl.source import Span
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module, load_prelude
+from archdsl.values import MEASURES, Shape
 
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 _PRELUDE: list[Module] = []
@@ -216,9 +216,13 @@ def _with_overrides(
         name = argument.name or (names[at] if at < len(names) else None)
         if name in params:
             # The place is kept, so that arguments by position still count.
-            argument = t.Arg(argument.name, _given(params[name], argument.span), argument.span)
+            argument = t.Arg(
+                argument.name, _given(params[name], argument.span), argument.span
+            )
         kept.append(argument)
-    set_already = {a.name or (names[i] if i < len(names) else "") for i, a in enumerate(angle)}
+    set_already = {
+        a.name or (names[i] if i < len(names) else "") for i, a in enumerate(angle)
+    }
     for name, value in params.items():
         if name not in set_already:
             kept.append(t.Arg(name, _given(value, definition.span), definition.span))
@@ -263,9 +267,7 @@ def _initializers(walker: Walker) -> Iterable[Initializer]:
 def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
     layer = kind(statement.kind)
     if layer is None:
-        raise Fault(
-            "A0106", f"`{statement.kind}` is not a layer kind", statement.span
-        )
+        raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
     for setting in statement.settings:
         if setting.name not in ("weight", "bias"):
             raise Fault(
@@ -357,7 +359,9 @@ def _expectation(item: t.Expectation, context: Context) -> Expectation:
     if test is None:
         assert item.measure is not None
         _check_measure(item.measure, item.span)
-        return Expectation(measure=item.measure, op="==", value=item.dims, span=item.span)
+        return Expectation(
+            measure=item.measure, op="==", value=item.dims, span=item.span
+        )
     if (
         not isinstance(test, t.Binary)
         or test.op not in _COMPARISONS
@@ -380,7 +384,6 @@ def _check_measure(name: str, span: Span) -> None:
             "A0402",
             f"`{name}` is not a figure of a network",
             span,
-            help=did_you_mean(name, MEASURES) or f"the figures are {', '.join(MEASURES)}",
+            help=did_you_mean(name, MEASURES)
+            or f"the figures are {', '.join(MEASURES)}",
         )
-
-

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..diagnostics import did_you_mean
-from ..layer import REQUIRED, Field, Layer
-from ..limits import MAX_INTEGER
-from ..source import Span
-from ..symbolic import SymFloat
-from ..syntax import tree as t
-from ..values import Dims
-from .evaluate import WORDS_OF_TYPES, evaluate, has_type, show, type_name
-from .scope import BlockRef, BodyRef, Context, Fault, named, plain
+from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate.evaluate import (
+    WORDS_OF_TYPES,
+    evaluate,
+    has_type,
+    show,
+    type_name,
+)
+from archdsl.elaborate.scope import BlockRef, BodyRef, Context, Fault, named, plain
+from archdsl.layer import REQUIRED, Field, Layer
+from archdsl.limits import MAX_INTEGER
+from archdsl.source import Span
+from archdsl.symbolic import SymFloat
+from archdsl.syntax import tree as t
+from archdsl.values import Dims
 
 
 def bind_layer(call: t.Call, kind: type[Layer], context: Context) -> Layer:
@@ -150,11 +156,7 @@ def _choice(kind: type[Layer], field: Field, expr: t.Expr, context: Context) -> 
 
 def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any:
     expr = argument.value
-    if (
-        argument.name is None
-        and isinstance(expr, t.Literal)
-        and _plain_int(expr.value)
-    ):
+    if argument.name is None and isinstance(expr, t.Literal) and _plain_int(expr.value):
         n = expr.value
         raise Fault(
             "A0204",
@@ -179,7 +181,9 @@ def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any
 
 
 def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fault:
-    words = "sizes such as 3x3" if field.type == "window" else WORDS_OF_TYPES[field.type]
+    words = (
+        "sizes such as 3x3" if field.type == "window" else WORDS_OF_TYPES[field.type]
+    )
     return Fault(
         "A0204",
         f"{kind.word}: `{field.name}` must be {words}, not {show(value)}",
@@ -193,7 +197,8 @@ def _check_range(kind: type[Layer], field: Field, value: float, expr: t.Expr) ->
     if (low is not None and value < low) or (high is not None and value > high):
         bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
         raise Fault(
-            "A0205", f"{kind.word}: `{field.name}` must be {bounds}, not {show(value)}",
+            "A0205",
+            f"{kind.word}: `{field.name}` must be {bounds}, not {show(value)}",
             expr.span,
         )
     if abs(value) > MAX_INTEGER:

@@ -7,15 +7,15 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from ..diagnostics import did_you_mean
-from ..layer import kind
-from ..limits import MAX_INTEGER, MAX_REPEAT
-from ..symbolic import Sym, combine, poly_of, simplify
-from ..source import Span
-from ..syntax import tree as t
-from ..syntax.loader import Module
-from ..values import Dims, channels
-from .scope import BlockRef, Context, Fault, KindRef, Range
+from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range
+from archdsl.layer import kind
+from archdsl.limits import MAX_INTEGER, MAX_REPEAT
+from archdsl.source import Span
+from archdsl.symbolic import Sym, combine, poly_of, simplify
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Dims, channels
 
 WORDS_OF_TYPES = {
     "int": "an integer",
@@ -84,9 +84,7 @@ def integer(expr: t.Expr, context: Context, what: str) -> int:
     """Return the value of an expression that must be an integer."""
     value = evaluate(expr, context)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Fault(
-            "A0204", f"{what} must be an integer, not {show(value)}", expr.span
-        )
+        raise Fault("A0204", f"{what} must be an integer, not {show(value)}", expr.span)
     return value
 
 
@@ -155,9 +153,7 @@ def _unary(expr: t.Unary, context: Context) -> Any:
 
 
 def _conditional(expr: t.Conditional, context: Context) -> Any:
-    return evaluate(
-        expr.then if truth(expr.test, context) else expr.otherwise, context
-    )
+    return evaluate(expr.then if truth(expr.test, context) else expr.otherwise, context)
 
 
 def _index(expr: t.Index, context: Context) -> Any:
@@ -257,7 +253,9 @@ def _bounded(value: Any, expr: t.Expr) -> Any:
 
 
 def _too_large(expr: t.Expr) -> Fault:
-    return Fault("A0903", f"a number is larger than {MAX_INTEGER:,} (31 bits)", expr.span)
+    return Fault(
+        "A0903", f"a number is larger than {MAX_INTEGER:,} (31 bits)", expr.span
+    )
 
 
 # ---- functions --------------------------------------------------------------
@@ -338,14 +336,14 @@ def _function(expr: t.Function, context: Context) -> Any:
     function, least, most, _ = FUNCTIONS[expr.name]
     for arg in expr.args:
         if arg.name is not None:
-            raise Fault(
-                "A0201", f"{expr.name} has no argument `{arg.name}`", arg.span
-            )
+            raise Fault("A0201", f"{expr.name} has no argument `{arg.name}`", arg.span)
     values = [evaluate(arg.value, context) for arg in expr.args]
     if not least <= len(values) <= most:
         count = str(least) if least == most else f"{least} to {most}"
         raise Fault(
-            "A0203", f"{expr.name} takes {count} arguments, not {len(values)}", expr.span
+            "A0203",
+            f"{expr.name} takes {count} arguments, not {len(values)}",
+            expr.span,
         )
     if expr.name == "range":
         _check_range(expr, values)
@@ -353,7 +351,9 @@ def _function(expr: t.Function, context: Context) -> Any:
         return _bounded(function(*values), expr)
     except (TypeError, ValueError, OverflowError):
         shown = ", ".join(show(v) for v in values)
-        raise Fault("A0207", f"{expr.name}({shown}) is not defined", expr.span) from None
+        raise Fault(
+            "A0207", f"{expr.name}({shown}) is not defined", expr.span
+        ) from None
 
 
 def _visible(definition: t.FunctionDef, module: Module, context: Context) -> bool:
@@ -434,9 +434,7 @@ def _check_range(expr: t.Function, values: list[Any]) -> None:
     if len(values) == 3 and values[2] == 0:
         raise Fault("A0207", "range needs a step other than 0", expr.span)
     if len(range(*(int(v) for v in values))) > MAX_REPEAT:
-        raise Fault(
-            "A0906", f"a range is longer than {MAX_REPEAT:,}", expr.span
-        )
+        raise Fault("A0906", f"a range is longer than {MAX_REPEAT:,}", expr.span)
 
 
 def _partial(expr: t.Partial, context: Context) -> BlockRef:

@@ -5,38 +5,148 @@ from __future__ import annotations
 import keyword
 import re
 
-from ..source import Span
-from .scope import Fault
+from archdsl.elaborate.scope import Fault
+from archdsl.source import Span
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z", re.ASCII)
 
 # Attributes of torch's Module: a submodule of such a name is lost, or breaks it.
 MODULE_ATTRIBUTES = frozenset(
-    """T_destination add_module apply bfloat16 buffers call_super_init children compile
-    cpu cuda double dump_patches eval extra_repr float forward get_buffer
-    get_extra_state get_parameter get_submodule half ipu load_state_dict modules mtia
-    named_buffers named_children named_modules named_parameters parameters
-    register_backward_hook register_buffer register_forward_hook
-    register_forward_pre_hook register_full_backward_hook
-    register_full_backward_pre_hook register_load_state_dict_post_hook
-    register_load_state_dict_pre_hook register_module register_parameter
-    register_state_dict_post_hook register_state_dict_pre_hook requires_grad_
-    set_extra_state set_submodule share_memory state_dict to to_empty train training
-    type xpu zero_grad append extend insert pop clear items keys values update""".split()
+    [
+        "T_destination",
+        "add_module",
+        "apply",
+        "bfloat16",
+        "buffers",
+        "call_super_init",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "ipu",
+        "load_state_dict",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "state_dict",
+        "to",
+        "to_empty",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+        "append",
+        "extend",
+        "insert",
+        "pop",
+        "clear",
+        "items",
+        "keys",
+        "values",
+        "update",
+    ]
 )
 
 # Names that emitted code uses for something else.
 EMITTED_NAMES = frozenset(
-    """self cls torch nn F Tensor OrderedDict NamedTuple Callable super range print
-    tuple list dict set int float bool str len min max isinstance getattr setattr
-    enumerate zip module in_channels""".split()
+    [
+        "self",
+        "cls",
+        "torch",
+        "nn",
+        "F",
+        "Tensor",
+        "OrderedDict",
+        "NamedTuple",
+        "Callable",
+        "super",
+        "range",
+        "print",
+        "tuple",
+        "list",
+        "dict",
+        "set",
+        "int",
+        "float",
+        "bool",
+        "str",
+        "len",
+        "min",
+        "max",
+        "isinstance",
+        "getattr",
+        "setattr",
+        "enumerate",
+        "zip",
+        "module",
+        "in_channels",
+    ]
 )
 
 _SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
 
 LANGUAGE_WORDS = frozenset(
-    """arch import from block network preset default input output training for in if
-    else expect init seq residual true false and or not channels""".split()
+    [
+        "arch",
+        "import",
+        "from",
+        "block",
+        "network",
+        "preset",
+        "default",
+        "input",
+        "output",
+        "training",
+        "for",
+        "in",
+        "if",
+        "else",
+        "expect",
+        "init",
+        "seq",
+        "residual",
+        "same",
+        "fn",
+        "op",
+        "true",
+        "false",
+        "and",
+        "or",
+        "not",
+        "channels",
+    ]
 )
 
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ..diagnostics import Diagnostic, SpecError
-from ..layer import Layer
-from ..limits import MAX_EVALUATIONS
-from ..source import Span
-from ..symbolic import Poly, Sym
-from ..syntax import tree as t
-from ..syntax.loader import Module
-from ..values import Dims, Shape
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.layer import Layer
+from archdsl.limits import MAX_EVALUATIONS
+from archdsl.source import Span
+from archdsl.symbolic import Poly, Sym
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Dims, Shape
 
 
 class Fault(Exception):
@@ -123,6 +123,7 @@ class Namespace:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
         outer: namespace whose labels taps may read, too; None for a block.
+        steps: the labelled parts as written, for `same`.
         lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
     """
@@ -134,6 +135,7 @@ class Namespace:
         "lets",
         "outer",
         "path",
+        "steps",
         "taken",
         "values",
     )
@@ -147,6 +149,7 @@ class Namespace:
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.lets: dict[str, int] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -207,6 +210,7 @@ class Context:
         depth: nesting of calls and bodies.
         level: nesting of owners inside one block, for the name of their input.
         training: whether only outputs of the training mode are served.
+        shared: whether what is read stands for an earlier part once more.
         inside: the function whose body is read, if any.
         budget: what is left of the work that one network may ask for.
     """
@@ -218,6 +222,7 @@ class Context:
         "inside",
         "level",
         "module",
+        "shared",
         "space",
         "trail",
         "training",
@@ -233,9 +238,11 @@ class Context:
         level: int = 0,
         training: bool = False,
         inside: t.FunctionDef | None = None,
+        shared: bool = False,
         budget: Budget | None = None,
     ) -> None:
         self.inside = inside
+        self.shared = shared
         self.budget = budget or Budget()
         self.module = module
         self.env = env

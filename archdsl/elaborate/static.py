@@ -8,16 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..diagnostics import Diagnostics, did_you_mean
-from ..layer import kind, words
-from ..source import Span
-from ..syntax import tree as t
-from ..syntax.loader import Module
-from .evaluate import FUNCTIONS, WORDS_OF_TYPES
-from .names import check_definition, check_parameter
-from .scope import Fault
+from archdsl.diagnostics import Diagnostics, did_you_mean
+from archdsl.elaborate import foreign
+from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.names import check_definition, check_parameter
+from archdsl.elaborate.scope import Fault
+from archdsl.layer import kind, words
+from archdsl.source import Span
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
 
-STRUCTURES = ("seq", "residual")
+STRUCTURES = ("seq", "residual", "same")
 
 
 def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
@@ -36,6 +37,8 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
     for item in module.file.items:
         if isinstance(item, t.FunctionDef):
             _check_function(item, module, prelude, errors)
+        elif isinstance(item, t.OpDef):
+            _attempt(errors, lambda i=item: foreign.check(i, module))  # type: ignore[misc]
     for definition in module.file.definitions():
         _attempt(
             errors,
@@ -126,9 +129,7 @@ class _Definition:
 
     # ---- layers
 
-    def _statements(
-        self, statements: list[t.Statement], bound: frozenset[str]
-    ) -> None:
+    def _statements(self, statements: list[t.Statement], bound: frozenset[str]) -> None:
         for statement in statements:
             if isinstance(statement, t.Let):
                 self._expression(statement.value, bound)
@@ -220,7 +221,8 @@ class _Definition:
                 continue
             if call.word == "residual" and argument.name == "shortcut":
                 continue
-            self._expression(argument.value, bound)
+            if call.word != "same":
+                self._expression(argument.value, bound)
         if call.body is not None:
             self._body(call.body, bound)
 
@@ -229,6 +231,7 @@ class _Definition:
             word in bound
             or word in STRUCTURES
             or word in words()
+            or word in self.module.ops
             or self.module.find(word) is not None
             or self.prelude.find(word) is not None
         )
@@ -243,9 +246,7 @@ class _Definition:
         elif not isinstance(expr, t.Name):
             self._expression(expr, bound)
 
-    def _expression(
-        self, expr: t.Expr, bound: frozenset[str] | None = None
-    ) -> None:
+    def _expression(self, expr: t.Expr, bound: frozenset[str] | None = None) -> None:
         known = bound if bound is not None else frozenset(self.names)
         for node, names in _walk(expr, known):
             if isinstance(node, t.Function):

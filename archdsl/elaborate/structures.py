@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..ir import Step
-from ..layer import Layer, kind
-from ..source import Span
-from ..symbolic import poly_of
-from ..syntax import tree as t
-from ..values import POINTWISE, channels
-from .bind import bind_layer
-from .scope import Context, Fault, Value
+from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.scope import Context, Fault, Value
+from archdsl.ir import Step
+from archdsl.layer import Layer, kind
+from archdsl.source import Span
+from archdsl.symbolic import poly_of
+from archdsl.syntax import tree as t
+from archdsl.values import POINTWISE, channels
 
 if TYPE_CHECKING:
-    from .walk import Parts, Walker
+    from archdsl.elaborate.walk import Parts, Walker
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
@@ -93,7 +93,9 @@ def residual(
         walker.statement = statement
         return walker.layer(add(), None, (body, short), inner, call.span, out)
 
-    return _structure(walker, "residual", call.span, label, value, context, parts, build)
+    return _structure(
+        walker, "residual", call.span, label, value, context, parts, build
+    )
 
 
 def _shortcut_mode(call: t.Call) -> str:
@@ -154,7 +156,13 @@ def _branch(
     inner: Parts = []
     result = walker.branch(branch, value, context, inner)
     group = walker.transparent(
-        role, "", value, result, inner, context, branch.span  # type: ignore[arg-type]
+        role,
+        "",
+        value,
+        result,
+        inner,
+        context,
+        branch.span,  # type: ignore[arg-type]
     )
     parts.append(group)
     return result
@@ -183,9 +191,7 @@ def _automatic(
     end = entry
     if mode == "projection" or stride != 1 or entry.shape != body.shape:
         end = _project(walker, call, name, (entry, body), stride, context, inner)
-    return _shortcut(
-        walker, call, entry, end, inner, context, parts, condition, name
-    )
+    return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
 
 
 def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
@@ -282,9 +288,7 @@ def _project(
     assert conv is not None and body.shape is not None
     norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
     width = channels(body.shape)
-    layer = conv(
-        kernel=(1, 1), width=width, stride=(stride, stride), bias=norm is None
-    )
+    layer = conv(kernel=(1, 1), width=width, stride=(stride, stride), bias=norm is None)
 
     def build(start: Value, inner: Context, out: Parts) -> Value:
         value = walker.layer(layer, None, (start,), inner, call.span, out)
@@ -293,18 +297,14 @@ def _project(
         return value
 
     walker.claim(name, call.span, context)
-    value = walker.owned(
-        name, "seq", True, entry, context, call.span, parts, build
-    )
+    value = walker.owned(name, "seq", True, entry, context, call.span, parts, build)
     if value.shape is not None:
         # The projection has the body's channels, in the body's own words.
         value.shape = (width, *value.shape[1:])
     return value
 
 
-def _norm_of_body(
-    parts: dict[int, Step], body: Value, entry: Value
-) -> Layer | None:
+def _norm_of_body(parts: dict[int, Step], body: Value, entry: Value) -> Layer | None:
     """Return the last norm of the body, which the projection then has, too."""
     for step in _main_path(parts, entry, body):
         if step.op.family == "norm":
@@ -312,9 +312,7 @@ def _norm_of_body(
     return None
 
 
-def _main_path(
-    producers: dict[int, Step], entry: Value, end: Value
-) -> list[Step]:
+def _main_path(producers: dict[int, Step], entry: Value, end: Value) -> list[Step]:
     """Return the steps from a value back to another, along first inputs."""
     found = []
     number = end.number
@@ -345,5 +343,3 @@ def _stride(walker: Walker, entry: Value, body: Value, context: Context) -> int:
         if all((n - 1) // plain + 1 == m for n, m in sizes):
             return plain
     return 1
-
-

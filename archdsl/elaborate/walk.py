@@ -5,20 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from ..diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
-from ..ir import Group, Parameter, Port, Role, Step
-from ..layer import Layer, Mismatch, kind, words
-from ..limits import MAX_DEPTH, MAX_LAYERS, MAX_REPEAT
-from ..source import Span
-from ..symbolic import Poly, poly_of
-from ..syntax import tree as t
-from ..syntax.loader import Module
-from ..values import Dims, Shape, channels, show_shape, with_channels
-from . import structures
-from .bind import as_names, bind_block, bind_layer
-from .evaluate import bind_targets, evaluate, integer, show, truth, type_name
-from .names import check_label
-from .scope import (
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
+from archdsl.elaborate import foreign, structures
+from archdsl.elaborate.bind import as_names, bind_block, bind_layer
+from archdsl.elaborate.evaluate import (
+    bind_targets,
+    evaluate,
+    integer,
+    show,
+    truth,
+    type_name,
+)
+from archdsl.elaborate.names import check_label
+from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
     Call,
@@ -33,6 +32,14 @@ from .scope import (
     plain,
     rename,
 )
+from archdsl.ir import Group, Parameter, Port, Role, Step
+from archdsl.layer import Layer, Mismatch, kind, words
+from archdsl.limits import MAX_DEPTH, MAX_LAYERS, MAX_REPEAT
+from archdsl.source import Span
+from archdsl.symbolic import Poly, poly_of
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Dims, Shape, channels, show_shape, with_channels
 
 Parts = list[Step | Group]
 Build = Callable[[Value, Context, Parts], Value]
@@ -99,9 +106,7 @@ class Walker:
 
     # ---- statements
 
-    def body(
-        self, body: t.Body, value: Value, context: Context, parts: Parts
-    ) -> Value:
+    def body(self, body: t.Body, value: Value, context: Context, parts: Parts) -> Value:
         """Elaborate a body that has one branch."""
         if len(body.branches) > 1:
             fault = Fault(
@@ -220,7 +225,9 @@ class Walker:
         name = name or f"output{len(self.outputs) + 1}"
         if name == "output" or any(port.name == name for port in self.outputs):
             raise Fault(
-                "A0101", f"two outputs are named `{name}`", statement.span,
+                "A0101",
+                f"two outputs are named `{name}`",
+                statement.span,
                 help="label the last layer of the output's chain",
             )
         self.read.add(result.number)
@@ -289,10 +296,14 @@ class Walker:
         for number, build in enumerate(builds):
             entry, inner = value, []
             value = build(value, context, inner)
-            copies.append(self.transparent("copy", "", entry, value, inner, context, span))
+            copies.append(
+                self.transparent("copy", "", entry, value, inner, context, span)
+            )
             if number == 0:
                 self._check_budget((int(count) - 1) * (self._layers - before), span)
-        group = self.transparent("repeat", "", start, value, copies, context, span, count)
+        group = self.transparent(
+            "repeat", "", start, value, copies, context, span, count
+        )
         parts.append(group)
         return value
 
@@ -372,14 +383,16 @@ class Walker:
     ) -> Value:
         context.space.current = value
         label = self.label_text(step.label, context, copy) if step.label else None
-        if label is not None:
+        if label is not None and not context.shared:
             assert step.label is not None
             self._check_label(label, step.label.span, context)
         if isinstance(step, t.Tap):
             result = self._tap(step, context)
         elif value.number == 0:
             raise Fault(
-                "A0306", "a layer stands before any input", step.span,
+                "A0306",
+                "a layer stands before any input",
+                step.span,
                 help="begin the network with `input 3x224x224`",
             )
         elif isinstance(step, t.Group):
@@ -389,7 +402,36 @@ class Walker:
             result = self._call(step, label, value, context, parts, follows)
         if label is not None and step.label is not None:
             context.space.values[label] = result
+            context.space.steps[label] = step, context, value
         return result
+
+    def _same(
+        self, call: t.Call, value: Value, context: Context, parts: Parts
+    ) -> Value:
+        """Elaborate ``same encoder``: an earlier part once more, with its weights."""
+        name = call.args[0].value.id if _is_one_name(call) else None
+        if name is None:
+            raise Fault(
+                "A0202",
+                "same needs the label of an earlier layer",
+                call.span,
+                help="write `@right -> same encoder`",
+            )
+        found = context.space.steps.get(name)
+        first = context.space.values.get(name)
+        if found is None or first is None:
+            raise Fault(
+                "A0107",
+                f"no earlier layer is labelled `{name}` in this body",
+                call.args[0].span,
+                help=did_you_mean(name, context.space.steps),
+            )
+        step, where, original = found
+        self._check_alike(original, value, call.span)
+        inner = where.replace(shared=True, training=context.training)
+        again = self._step(step, value, inner, parts, None, _Following(self, (), ()))
+        context.space.values[name] = first
+        return again
 
     def _tap(self, step: t.Tap, context: Context) -> Value:
         label = self.label_text(step.path, context, None)
@@ -406,7 +448,11 @@ class Walker:
         return found
 
     def _braces(
-        self, step: t.Group, label: str | None, value: Value, context: Context,
+        self,
+        step: t.Group,
+        label: str | None,
+        value: Value,
+        context: Context,
         parts: Parts,
     ) -> Value:
         inner = self.deeper(context, step.span)
@@ -414,7 +460,13 @@ class Walker:
             return self.body(step.body, value, inner, parts)
         name = self.name(label, "group", context, step.span)
         return self.owned(
-            name, "", False, value, inner, step.span, parts,
+            name,
+            "",
+            False,
+            value,
+            inner,
+            step.span,
+            parts,
             lambda v, c, p: self.body(step.body, v, c, p),
         )
 
@@ -430,6 +482,8 @@ class Walker:
         follows: _Following,
     ) -> Value:
         word = call.word
+        if word == "same" and word not in context.env:
+            return self._same(call, value, context, parts)
         if word == "seq" and word not in context.env:
             return self._seq(call, label, value, context, parts)
         if word == "residual" and call.body is not None and word not in context.env:
@@ -468,6 +522,8 @@ class Walker:
             )
         if found := (context.module.find(word) or self.prelude.find(word)):
             return BlockRef(*found)
+        if word in context.module.ops:
+            return KindRef(foreign.kind_of(*context.module.ops[word]))
         if found_kind := kind(word):
             return KindRef(found_kind)
         known = {*words(), *context.module.names(), *self.prelude.names()}
@@ -479,18 +535,30 @@ class Walker:
         )
 
     def _seq(
-        self, call: t.Call, label: str | None, value: Value, context: Context,
+        self,
+        call: t.Call,
+        label: str | None,
+        value: Value,
+        context: Context,
         parts: Parts,
     ) -> Value:
         if call.body is None or call.angle or call.args:
             raise Fault(
-                "A0208", "seq takes layers in braces, and nothing else", call.span,
+                "A0208",
+                "seq takes layers in braces, and nothing else",
+                call.span,
                 help="write `features: seq { ... }`",
             )
         body = call.body
         name = self.name(label, "seq", context, call.span)
         return self.owned(
-            name, "seq", True, value, self.deeper(context, call.span), call.span, parts,
+            name,
+            "seq",
+            True,
+            value,
+            self.deeper(context, call.span),
+            call.span,
+            parts,
             lambda v, c, p: self.body(body, v, c, p),
         )
 
@@ -543,7 +611,9 @@ class Walker:
             )
         if any(outer.definition is definition for outer in context.trail):
             raise Fault(
-                "A0108", f"`{definition.name}` calls itself", call.span,
+                "A0108",
+                f"`{definition.name}` calls itself",
+                call.span,
                 help="the language has no recursion; repeat with `x` or `for`",
             )
         defaults = Context(
@@ -563,7 +633,10 @@ class Walker:
         inner = inner.replace(
             module=ref.module,
             env=as_names(definition, values, defaults) if self.symbolic else values,
-            trail=(Call(context.space.join(name), call.span, definition), *context.trail),
+            trail=(
+                Call(context.space.join(name), call.span, definition),
+                *context.trail,
+            ),
             level=0,
         )
         return self.owned(
@@ -606,9 +679,11 @@ class Walker:
         bindings: dict[str, Poly] = {}
         entry = value
         if value.shape is not None and self.symbolic:
-            bindings = {k: poly_of(v[0] if isinstance(v, Dims) else v)
-                        for k, v in (values or {}).items()
-                        if isinstance(v, int | Dims) and not isinstance(v, bool)}
+            bindings = {
+                k: poly_of(v[0] if isinstance(v, Dims) else v)
+                for k, v in (values or {}).items()
+                if isinstance(v, int | Dims) and not isinstance(v, bool)
+            }
             bindings[own] = poly_of(channels(value.shape))
             shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape)
@@ -640,6 +715,7 @@ class Walker:
                 shape=out,
                 training=context.training,
                 statement=self.statement,
+                shared=context.shared,
                 span=span,
             )
         )
@@ -728,6 +804,7 @@ class Walker:
             shape=value.shape,
             training=context.training,
             statement=self.statement,
+            shared=context.shared,
             span=span,
         )
         self.producers[value.number] = step
@@ -740,7 +817,9 @@ class Walker:
         label = mismatch.label
         if len(inputs) > 1:
             label = ", ".join(self.describe(v) for v in inputs)
-        return Fault(mismatch.code, mismatch.message, span, label=label, help=mismatch.help)
+        return Fault(
+            mismatch.code, mismatch.message, span, label=label, help=mismatch.help
+        )
 
     def describe(self, value: Value) -> str:
         """Return ``512x28x28 (layer2.0.conv3, line 12)``."""
@@ -769,7 +848,8 @@ class Walker:
                 text += str(int(integer(part, context, "a part of a label")))
             elif copy is None:
                 raise Fault(
-                    "A0209", "`{}` stands for the number of a copy, and nothing repeats",
+                    "A0209",
+                    "`{}` stands for the number of a copy, and nothing repeats",
                     label.span,
                     help="add a repeat such as `x3`, or write `{i}` in a `for`",
                 )
@@ -777,11 +857,27 @@ class Walker:
                 text, marked = f"{text}{copy}", True
         return text if marked or copy is None else f"{text}{copy}"
 
+    def _check_alike(self, first: Value, second: Value, span: Span) -> None:
+        """Refuse another number of channels than shared weights have."""
+        if first.shape is None or second.shape is None:
+            return
+        if channels(first.shape) != channels(second.shape):
+            raise Fault(
+                "A0302",
+                f"the weights are for {int(channels(first.shape))} channels, and the "
+                f"input has {int(channels(second.shape))}",
+                span,
+                label=f"the input is {self.describe(second)}",
+                help="shared layers need inputs of the same channels",
+            )
+
     def _check_label(self, label: str, span: Span, context: Context) -> None:
         check_label(label, span)
         if context.space.indexed:
             raise Fault(
-                "A0109", f"`{label}`: the parts of a seq are named by number", span,
+                "A0109",
+                f"`{label}`: the parts of a seq are named by number",
+                span,
                 help="drop the label, or drop `seq` before the braces",
             )
         self.claim(label, span, context)
@@ -799,9 +895,7 @@ class Walker:
             )
         taken[name] = span
 
-    def name(
-        self, label: str | None, word: str, context: Context, span: Span
-    ) -> str:
+    def name(self, label: str | None, word: str, context: Context, span: Span) -> str:
         """Return the name of a part: its label, or the next number."""
         if label is not None:
             return label
@@ -867,6 +961,16 @@ def _literal(default: t.Expr | None) -> Any:
     if isinstance(default, t.Literal):
         return default.value
     return Dims(default.dims) if isinstance(default, t.DimsLiteral) else None
+
+
+def _is_one_name(call: t.Call) -> bool:
+    return (
+        len(call.args) == 1
+        and call.args[0].name is None
+        and isinstance(call.args[0].value, t.Name)
+        and not call.angle
+        and call.body is None
+    )
 
 
 def _read_in(ref: BodyRef, context: Context) -> Context:

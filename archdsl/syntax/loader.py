@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ..diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
-from ..limits import MAX_FILE_BYTES, MAX_IMPORTS
-from ..resources import specs_dir
-from ..source import Source, Span
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
+from archdsl.limits import MAX_FILE_BYTES, MAX_IMPORTS
+from archdsl.resources import specs_dir
+from archdsl.source import Source, Span
 from . import tree as t
 from .parser import parse
 
@@ -89,7 +89,9 @@ def decode(shown: str, data: bytes) -> Source:
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         message = f"{shown} is not UTF-8 text (byte {error.start}, line {line})"
-        raise SpecError([Diagnostic("A0005", message, help="save it as UTF-8")]) from None
+        raise SpecError(
+            [Diagnostic("A0005", message, help="save it as UTF-8")]
+        ) from None
     return Source(shown, text)
 
 
@@ -151,7 +153,9 @@ class Loader:
         first = file.items[0] if file.items else None
         for item in file.items[1:]:
             if isinstance(item, t.Version):
-                self._error("A0007", "the version stands once, on the first line", item.span)
+                self._error(
+                    "A0007", "the version stands once, on the first line", item.span
+                )
         if not isinstance(first, t.Version):
             at = Span(file.source, 0, max(1, len(file.source.line(1))))
             self._error(
@@ -208,12 +212,14 @@ class Loader:
                 f"there is no library `{item.origin}`",
                 item.origin_span,
                 help=did_you_mean(item.origin, known)
-                or f'the libraries are {", ".join(sorted(known))}; a file stands in quotes',
+                or f"the libraries are {', '.join(sorted(known))}; a file stands in quotes",
             )
             return None
         if module.path is None or self.root is None:
             self._error(
-                "A0502", "a spec that is not a file cannot import files", item.origin_span
+                "A0502",
+                "a spec that is not a file cannot import files",
+                item.origin_span,
             )
             return None
         path = (module.path.parent / item.origin).resolve()
@@ -226,7 +232,9 @@ class Loader:
             )
         elif path in self._loading:
             chain = " -> ".join(p.name for p in [*self._loading, path])
-            self._error("A0503", "the imports form a circle", item.origin_span, label=chain)
+            self._error(
+                "A0503", "the imports form a circle", item.origin_span, label=chain
+            )
         elif not path.is_file():
             self._error("A0501", f'"{item.origin}" does not exist', item.origin_span)
         else:
@@ -234,7 +242,12 @@ class Loader:
         return None
 
     def _error(
-        self, code: str, message: str, span: Span, label: str = "", help: str | None = None
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        help: str | None = None,
     ) -> None:
         self.errors.add(Diagnostic(code, message, span, label=label, help=help))
 

@@ -21,7 +21,20 @@ _IMPORTS = frozenset(
     ("torch", "torch.nn.functional", "collections.OrderedDict", "typing.NamedTuple")
 ) | {"torch.Tensor", "torch.nn"}
 _BUILTINS = frozenset(
-    "super range print tuple isinstance int float bool str min max len".split()
+    [
+        "super",
+        "range",
+        "print",
+        "tuple",
+        "isinstance",
+        "int",
+        "float",
+        "bool",
+        "str",
+        "min",
+        "max",
+        "len",
+    ]
 )
 _DUNDERS = frozenset(("__init__", "__name__"))
 _KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "NamedTuple"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ...ir import Group, Step
+from archdsl.ir import Group, Step
 
 OWNERS = ("network", "block", "group")
 
@@ -125,7 +125,11 @@ class _Flattener:
             return
         outer = entry if group.word == "optional" else group.input
         for child in group.children:
-            if isinstance(child, Group) and child.role == "shortcut" and child.condition:
+            if (
+                isinstance(child, Group)
+                and child.role == "shortcut"
+                and child.condition
+            ):
                 yield self._shortcut(child, group)
             else:
                 yield from self.children((child,), outer)
@@ -152,7 +156,11 @@ class _Flattener:
             assert isinstance(add, Step)
             self.replaced[add.output, 1] = output
         return Op(
-            shortcut, (self._read(shortcut.input),), output, shortcut.statement, hole=shortcut.name
+            shortcut,
+            (self._read(shortcut.input),),
+            output,
+            shortcut.statement,
+            hole=shortcut.name,
         )
 
     def _repeat(self, group: Group) -> Iterator[Op]:
@@ -160,7 +168,9 @@ class _Flattener:
         for copy in group.children:
             assert isinstance(copy, Group)
             copies.append(tuple(self.children(copy.children, copy.input)))
-        if copies and all(_is_link(c, g) for c, g in zip(copies, group.children, strict=True)):
+        if copies and all(
+            _is_link(c, g) for c, g in zip(copies, group.children, strict=True)
+        ):
             yield Op(
                 group,
                 (self._read(group.input),),
@@ -204,9 +214,17 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     """Return whether every operation reads just what the one before it made."""
     value = group.input
     for op in ops:
-        if op.reads != (value,) or op.hole or op.is_merge or op.optional or _is_bare(op):
+        if (
+            op.reads != (value,)
+            or op.hole
+            or op.is_merge
+            or op.optional
+            or _is_bare(op)
+        ):
             return False
-        if op.copies and not all(is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)):
+        if op.copies and not all(
+            is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
+        ):
             return False
         value = op.output
     return bool(ops) and value == group.output

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from ...ir import Group, Step
-from .flow import Op
-from .nodes import WIDTH, Bindings, flat, names_in, node_of
+from archdsl.backends.torch.flow import Op
+from archdsl.backends.torch.nodes import WIDTH, Bindings, flat, names_in, node_of
+from archdsl.ir import Group, Step
 
 INDENT = 8
 # A projection that may be missing: its name, and the variable it is applied to.
@@ -98,7 +98,9 @@ class Forward:
         for value, waiting in list(self.pending.items()):
             if name in waiting.variables:
                 self.settle(value)
-        self.names = {v: n for v, n in self.names.items() if n != name or self.left[v] > 0}
+        self.names = {
+            v: n for v, n in self.names.items() if n != name or self.left[v] > 0
+        }
         self.names[op.output] = name
         self.lines.append(f"{name} = {text}")
 
@@ -140,7 +142,8 @@ class Forward:
         if not waiting or (op.is_merge and all(_is_simple(t) for t in waiting)):
             return False
         texts = [
-            self.pending[v].text if v in self.pending else self.names[v] for v in op.reads
+            self.pending[v].text if v in self.pending else self.names[v]
+            for v in op.reads
         ]
         return len(self._text(op, texts)) > WIDTH - INDENT - len("return ")
 

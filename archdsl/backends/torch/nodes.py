@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
-from ...symbolic import Poly, SymFloat, poly_of
+from archdsl.symbolic import Poly, SymFloat, poly_of
 
 WIDTH = 88
 INDEX = "i"

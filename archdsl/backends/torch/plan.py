@@ -11,15 +11,21 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ...elaborate.scope import input_name
-from ...ir import Group, Network, Step
-from ...passes.graph import flatten
-from ...passes.inplace import inplace
-from ...symbolic import Poly, poly_of
-from ...values import Dims, Last, Shape, TorchCall, channels, sizes
-from .flow import Flow, Op, external_values, flow_of, is_chain, unrolled
-from .forward import Forward, group_of, is_functional, is_parameter
-from .nodes import (
+from archdsl.backends.torch.flow import (
+    Flow,
+    Op,
+    external_values,
+    flow_of,
+    is_chain,
+    unrolled,
+)
+from archdsl.backends.torch.forward import (
+    Forward,
+    group_of,
+    is_functional,
+    is_parameter,
+)
+from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Bindings,
@@ -34,8 +40,13 @@ from .nodes import (
     names_in,
     node_of,
     polys_in,
-    replaced,
 )
+from archdsl.elaborate.scope import input_name
+from archdsl.ir import Group, Network, Step
+from archdsl.passes.graph import flatten
+from archdsl.passes.inplace import inplace
+from archdsl.symbolic import Poly, poly_of
+from archdsl.values import Dims, Last, Shape, TorchCall, channels, sizes
 
 
 class Field(NamedTuple):
@@ -332,20 +343,26 @@ class Planner:
         bindings: dict[str, Poly] = {**fixed, own: Poly.name("in_channels")}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
-        fields = _fields(group) if group.role != "group" else [
-            Field("in_channels", "int", ""),
-            *(Field(f"outer{n}_channels", "int", "") for n in range(level)),
-            *(f for f in fields if f.name != "in_channels"),
-        ]
+        fields = (
+            _fields(group)
+            if group.role != "group"
+            else [
+                Field("in_channels", "int", ""),
+                *(Field(f"outer{n}_channels", "int", "") for n in range(level)),
+                *(f for f in fields if f.name != "in_channels"),
+            ]
+        )
         scope = _Scope(self, group, level, bindings, fields, fixed)
         flow = flow_of(group)
         ops = flow.ops
         values = external_values(group)
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
         if group.role == "network":
-            names = ["x"] if len(self.network.inputs) == 1 else [
-                port.name for port in self.network.inputs
-            ]
+            names = (
+                ["x"]
+                if len(self.network.inputs) == 1
+                else [port.name for port in self.network.inputs]
+            )
         sequential = is_chain(ops, group) and group.indexed
         base = "nn.Sequential" if group.indexed else "nn.Module"
         items = scope.items(ops)
@@ -370,13 +387,15 @@ class Planner:
         plan = self._class(group, inner, fields, {} if own else scope.fixed)
         plan = self._intern(group, plan)
         args = [
-            Argument(p.name, _passed(p.value, bindings)) for p in group.parameters
+            Argument(p.name, _passed(p.value, bindings))
+            for p in group.parameters
             if isinstance(p.value, int | float | Dims)
         ]
         if group.role == "group":
             args += [
                 Argument(f"outer{n}_channels", Leaf(bindings[input_name(n)]))
-                for n in range(inner) if input_name(n) in bindings
+                for n in range(inner)
+                if input_name(n) in bindings
             ]
         return Make(plan, tuple(args))
 
@@ -441,9 +460,9 @@ class _Scope:
                 found.append(self._flag(op))
             elif op.node.shared:
                 continue
-            elif isinstance(op.node, Step) and is_parameter(op.node):
-                found.append(Member(op.node.name, self.node(op)))
-            elif not (isinstance(op.node, Step) and is_functional(op.node, self.bindings)):
+            elif (isinstance(op.node, Step) and is_parameter(op.node)) or not (
+                isinstance(op.node, Step) and is_functional(op.node, self.bindings)
+            ):
                 found.append(Member(op.node.name, self.node(op)))
         return found
 
@@ -475,7 +494,11 @@ class _Scope:
             return _module_node(op.node, self._in_place(op.node), bindings)
         group = op.node
         ops = flow_of(group).ops
-        if group.role == "group" and is_chain(ops, group) and external_values(group) == (group.input,):
+        if (
+            group.role == "group"
+            and is_chain(ops, group)
+            and external_values(group) == (group.input,)
+        ):
             return self._sequential(group, ops, level + 1, bindings)
         return self.planner.make(group, self)
 
@@ -488,9 +511,7 @@ class _Scope:
         """Return a chain as a Sequential, in the names of the class around it."""
         entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
-        inner = _Scope(
-            self.planner, group, level, bindings, self.fields, self.fixed
-        )
+        inner = _Scope(self.planner, group, level, bindings, self.fields, self.fixed)
         entries: list[Argument] = []
         for op in ops:
             entries += inner.entries(op)
@@ -524,7 +545,13 @@ class _Scope:
         if self.group.indexed:
             return None
         modules = [
-            [o for o in unrolled(copy) if not (isinstance(o.node, Step) and is_functional(o.node, self.bindings))]
+            [
+                o
+                for o in unrolled(copy)
+                if not (
+                    isinstance(o.node, Step) and is_functional(o.node, self.bindings)
+                )
+            ]
             for copy in op.copies
         ]
         if any(len(copy) != 1 for copy in modules):
@@ -551,7 +578,11 @@ class _Scope:
     def _alone(self, op: Op) -> bool:
         """Return whether the loop's are the only submodules of the class."""
         return all(
-            other is op or (isinstance(other.node, Step) and is_functional(other.node, self.bindings))
+            other is op
+            or (
+                isinstance(other.node, Step)
+                and is_functional(other.node, self.bindings)
+            )
             for other in flow_of(self.group).ops
             if other.output != op.output
         )
@@ -568,7 +599,9 @@ class _Scope:
         if is_network:
             inputs = {p.value: n for p, n in zip(network.inputs, names, strict=True)}
         ports = network.outputs if is_network else ()
-        outputs = [flow.value(p.value) for p in ports] or [flow.value(self.group.output)]
+        outputs = [flow.value(p.value) for p in ports] or [
+            flow.value(self.group.output)
+        ]
         ops = [o for op in flow.ops for o in self._loops_or_copies(op)]
         writer = Forward(
             ops,
@@ -607,7 +640,10 @@ class _Scope:
             writer.run(training)
             texts = [main.get(p.name) or writer.result(v) for p, v in ports]
             inner = [*writer.lines[begin:], f"return {name}({', '.join(texts)})"]
-            writer.lines[begin:] = ["if self.training:", *("    " + line for line in inner)]
+            writer.lines[begin:] = [
+                "if self.training:",
+                *("    " + line for line in inner),
+            ]
         if len(always) == 1:
             writer.lines.append(f"return {main[always[0][0]]}")
         else:
@@ -635,7 +671,11 @@ class _Scope:
             )
             writer.run(copy)
             result = writer.result(output)
-            lines = writer.lines if result == name else [*writer.lines, f"{name} = {result}"]
+            lines = (
+                writer.lines
+                if result == name
+                else [*writer.lines, f"{name} = {result}"]
+            )
             if lines not in texts:
                 texts.append(lines)
         if len(texts) != 1:
@@ -763,7 +803,11 @@ def _name(classes: list[ClassPlan], reserved: set[str]) -> None:
     for plan in reversed(classes):
         if plan is classes[-1]:
             taken |= {camel(plan.word), f"{camel(plan.word)}Output"}
-            plan.name = camel(plan.word) if camel(plan.word) not in _TAKEN else camel(plan.word) + "Net"
+            plan.name = (
+                camel(plan.word)
+                if camel(plan.word) not in _TAKEN
+                else camel(plan.word) + "Net"
+            )
     for plan in classes[:-1]:
         name, number = camel(plan.word), 1
         while name in taken:
@@ -771,4 +815,3 @@ def _name(classes: list[ClassPlan], reserved: set[str]) -> None:
             name = f"{camel(plan.word)}{number}"
         taken.add(name)
         plan.name = name
-

@@ -7,13 +7,30 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from ...initializers import SCHEMES
-from ...ir import Initializer, Network
-from ...symbolic import Poly
-from ...values import show_shape
-from .forward import HOLE, OPTIONAL, wrap
-from .nodes import INDEX, WIDTH, Argument, Call, Leaf, Node, lay_out, replaced
-from .plan import ClassPlan, Flag, Item, Loop, Member, Planner, camel
+from archdsl.backends.torch.forward import HOLE, OPTIONAL, wrap
+from archdsl.backends.torch.nodes import (
+    INDEX,
+    WIDTH,
+    Argument,
+    Call,
+    Leaf,
+    Node,
+    lay_out,
+    replaced,
+)
+from archdsl.backends.torch.plan import (
+    ClassPlan,
+    Flag,
+    Item,
+    Loop,
+    Member,
+    Planner,
+    camel,
+)
+from archdsl.initializers import SCHEMES
+from archdsl.ir import Initializer, Network
+from archdsl.symbolic import Poly
+from archdsl.values import show_shape
 
 
 def write(network: Network) -> str:
@@ -66,7 +83,12 @@ def _main(network: Network, plan: ClassPlan) -> list[str]:
     ]
     always = [port for port in network.outputs if not port.training]
     run = f"network({', '.join(inputs)})"
-    lines = ["", "", 'if __name__ == "__main__":', f"    network = {plan.name}().eval()"]
+    lines = [
+        "",
+        "",
+        'if __name__ == "__main__":',
+        f"    network = {plan.name}().eval()",
+    ]
     if len(always) == 1:
         return [*lines, *wrap(f"print(tuple({run}.shape))", 4)]
     return [
@@ -89,7 +111,9 @@ def _outputs_class(network: Network) -> list[str]:
 # ---- one class --------------------------------------------------------------
 
 
-def _class(plan: ClassPlan, doc: list[str], network: Network | None = None) -> list[str]:
+def _class(
+    plan: ClassPlan, doc: list[str], network: Network | None = None
+) -> list[str]:
     return [
         f"class {plan.name}({plan.base}):",
         *doc,
@@ -145,14 +169,21 @@ def _prose(text: str) -> str:
 
 
 def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
-    args = [f"{f.name}: {f.type}{f' = {f.default}' if f.default else ''}" for f in plan.signature()]
+    args = [
+        f"{f.name}: {f.type}{f' = {f.default}' if f.default else ''}"
+        for f in plan.signature()
+    ]
     lines = wrap(f"def __init__({', '.join(['self', *args])}) -> None:", 4)
     if len(lines) > 1:
         lines = _signature_lines(args)
     if plan.base == "nn.Sequential":
         call = Call(
             "super().__init__",
-            tuple(Argument("", item.node) for item in plan.items if isinstance(item, Member) and item.node),
+            tuple(
+                Argument("", item.node)
+                for item in plan.items
+                if isinstance(item, Member) and item.node
+            ),
             spread=len(plan.items) > 1,
         )
         return [*lines, *lay_out(call, 8)]
@@ -168,7 +199,12 @@ def _signature_lines(args: list[str]) -> list[str]:
     inner = ", ".join(["self", *args])
     if 8 + len(inner) <= WIDTH:
         return ["    def __init__(", f"        {inner}", "    ) -> None:"]
-    return ["    def __init__(", "        self,", *(f"        {a}," for a in args), "    ) -> None:"]
+    return [
+        "    def __init__(",
+        "        self,",
+        *(f"        {a}," for a in args),
+        "    ) -> None:",
+    ]
 
 
 def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:

@@ -1,0 +1,186 @@
+"""Layer kinds that a spec declares itself, by `op`.
+
+The spec says which class of which Python module to call, with what, and how the
+shape follows; nothing of that module is imported before the emitted code runs.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.names import check_parameter
+from archdsl.elaborate.scope import Context, Fault, Namespace
+from archdsl.layer import REQUIRED, Layer, Mismatch, arg
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Shape, Tensor, TorchCall, TorchForm, Window, channels, sizes
+
+SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
+_PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
+_TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
+_KINDS: dict[int, tuple[t.OpDef, type[Layer]]] = {}
+
+
+def kind_of(definition: t.OpDef, module: Module) -> type[Layer]:
+    """Return the layer kind that an `op` declares.
+
+    Raises:
+        Fault: if the declaration is not complete or not sound.
+    """
+    known = _KINDS.get(id(definition))
+    if known is not None and known[0] is definition:
+        return known[1]
+    settings = _settings(definition)
+    path = _torch_path(definition, settings)
+    fields: dict[str, Any] = {
+        param.name: _field(param, place, module)
+        for place, param in enumerate(definition.params)
+    }
+    base: dict[str, Any] = {
+        "word": definition.name,
+        "family": "other",
+        "definition": definition,
+        "module": module,
+        "settings": settings,
+        "path": path,
+    }
+    made = type(definition.name, (Foreign,), {**base, **fields})
+    _KINDS[id(definition)] = definition, made
+    return made
+
+
+def _settings(definition: t.OpDef) -> dict[str, t.Let]:
+    found: dict[str, t.Let] = {}
+    for setting in definition.settings:
+        if setting.name not in SETTINGS:
+            raise Fault(
+                "A0201",
+                f"an op has no setting `{setting.name}`",
+                setting.span,
+                help=f"its settings are {', '.join(SETTINGS)}",
+            )
+        if setting.name in found:
+            raise Fault("A0206", f"`{setting.name}` is given twice", setting.span)
+        found[setting.name] = setting
+    if "torch" not in found:
+        raise Fault(
+            "A0202",
+            f"op `{definition.name}` does not say what it is in torch",
+            definition.span,
+            help='write `torch = "module.Class"`',
+        )
+    return found
+
+
+def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, str]:
+    value = settings["torch"].value
+    text = value.value if isinstance(value, t.Literal) else None
+    if not isinstance(text, str) or not _PATH.fullmatch(text):
+        raise Fault(
+            "A0204",
+            f"`torch` of op `{definition.name}` must name a class in a module",
+            value.span,
+            help='write `torch = "module.Class"`',
+        )
+    for part in text.split("."):
+        check_parameter(part, value.span)
+    origin, _, name = text.rpartition(".")
+    return origin, name
+
+
+def _field(param: t.Param, place: int, module: Module) -> Any:
+    outside = Context(module, {}, Namespace("", False, None))
+    default = REQUIRED if param.default is None else evaluate(param.default, outside)
+    type_ = param.type or ("int" if default is REQUIRED else _type_of(default))
+    if type_ not in _TYPES:
+        raise Fault(
+            "A0204",
+            f"a parameter of an op is of type {', '.join(_TYPES)}, not `{type_}`",
+            param.span,
+        )
+    return arg(_TYPES[type_], default, at=place, help=f"`{param.name}` of the op")
+
+
+def _type_of(value: Any) -> str:
+    if isinstance(value, bool):
+        return "bool"
+    return "int" if isinstance(value, int) else "float"
+
+
+class Foreign(Layer):
+    """A layer kind of a spec's own."""
+
+    definition: t.OpDef
+    module: Module
+    settings: dict[str, t.Let]
+    path: tuple[str, str]
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return what the spec's `shape` says, or the input's shape."""
+        if "shape" not in self.settings:
+            return inputs[0]
+        value = self._value("shape", inputs[0])
+        parts = value if isinstance(value, tuple) else (value,)
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
+        if len(parts) not in (1, 3) or not whole or min(parts) < 1:
+            raise Mismatch(
+                f"{self.word}: its output would be {show(value)}, which is no shape",
+                help="an output is [channels, height, width] or [features]",
+            )
+        return tuple(parts)
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return as many parameters as the spec says, under no known name."""
+        count = self._number("params", inputs[0])
+        return (Tensor("*", (count,)),) if count else ()
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return what the spec says, or 0."""
+        return self._number("macs", inputs[0])
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return a single unit if the spec says `pointwise = true`, else nothing."""
+        if "pointwise" in self.settings and self._value("pointwise", inputs[0]) is True:
+            return Window()
+        return None
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return a call of the spec's class."""
+        origin, name = self.path
+        if "args" in self.settings:
+            value = self._value("args", inputs[0])
+            args = value if isinstance(value, tuple) else (value,)
+        else:
+            args = tuple(getattr(self, n) for n in self.fields)
+        return TorchForm(TorchCall(name, tuple(args)), origin=origin)
+
+    def _number(self, setting: str, shape: Shape) -> int:
+        if setting not in self.settings:
+            return 0
+        value = self._value(setting, shape)
+        if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+            raise Mismatch(f"{self.word}: `{setting}` would be {show(value)}")
+        return int(value)
+
+    def _value(self, setting: str, shape: Shape) -> Any:
+        env = {name: getattr(self, name) for name in self.fields}
+        env["channels"] = channels(shape)
+        if spatial := sizes(shape):
+            env["in_height"], env["in_width"] = int(spatial[0]), int(spatial[1])
+        let = self.settings[setting]
+        context = Context(self.module, env, Namespace("", False, None))
+        try:
+            return evaluate(let.value, context)
+        except Fault as fault:
+            raise Mismatch(f"{self.word}: {fault.message}", code=fault.code) from None
+
+
+def check(definition: t.OpDef, module: Module) -> None:
+    """Refuse a declaration that no call could use.
+
+    Raises:
+        Fault: saying why.
+    """
+    kind_of(definition, module)
