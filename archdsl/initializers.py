@@ -6,6 +6,7 @@ rectifiers" (kaiming).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 
@@ -19,7 +20,7 @@ class Scheme(NamedTuple):
     """
 
     function: str
-    arguments: dict[str, tuple[type, str]]
+    arguments: Mapping[str, tuple[type, str]]
     help: str
 
 

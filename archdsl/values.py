@@ -76,7 +76,7 @@ class Tensor(NamedTuple):
     integer: bool = False
 
     @property
-    def count(self) -> int:
+    def elements(self) -> int:
         """Number of elements."""
         product = 1
         for n in self.shape:

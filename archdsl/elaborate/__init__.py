@@ -8,9 +8,10 @@ from typing import Any
 from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
+from archdsl.elaborate.builder import Parts, parameters_of
 from archdsl.elaborate.evaluate import evaluate, show
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
-from archdsl.elaborate.walk import Parts, Walker, parameters_of
+from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Expectation, Group, Initializer, Network, Port
 from archdsl.layer import kind
@@ -213,7 +214,7 @@ def _with_overrides(
             )
     kept: list[t.Arg] = []
     for at, argument in enumerate(angle):
-        name = argument.name or (names[at] if at < len(names) else None)
+        name = argument.name or (names[at] if at < len(names) else "")
         if name in params:
             # The place is kept, so that arguments by position still count.
             argument = t.Arg(
@@ -301,29 +302,33 @@ def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
         )
     arguments: dict[str, Any] = {}
     for arg in expr.args if isinstance(expr, t.Function) else []:
-        if arg.name not in scheme.arguments:
+        if arg.name is None or arg.name not in scheme.arguments:
             raise Fault(
                 "A0201",
                 f"{name} takes {', '.join(scheme.arguments)}, by name",
                 arg.span,
             )
         wanted, _ = scheme.arguments[arg.name]
-        value = evaluate(arg.value, context)
-        if wanted is float and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if not isinstance(value, wanted):
-            raise Fault(
-                "A0204", f"{name}: `{arg.name}` cannot be {show(value)}", arg.span
-            )
-        if isinstance(value, str) and value not in _INIT_WORDS:
-            raise Fault(
-                "A0204",
-                f'{name}: `{arg.name}` cannot be "{value}"',
-                arg.span,
-                help=did_you_mean(value, _INIT_WORDS),
-            )
-        arguments[arg.name] = value if wanted is str else float(value)
+        arguments[arg.name] = _scheme_argument(name, arg, wanted, context)
     return name, arguments
+
+
+def _scheme_argument(scheme: str, arg: t.Arg, wanted: type, context: Context) -> Any:
+    value: Any = evaluate(arg.value, context)
+    if wanted is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, wanted):
+        raise Fault(
+            "A0204", f"{scheme}: `{arg.name}` cannot be {show(value)}", arg.span
+        )
+    if isinstance(value, str) and value not in _INIT_WORDS:
+        raise Fault(
+            "A0204",
+            f'{scheme}: `{arg.name}` cannot be "{value}"',
+            arg.span,
+            help=did_you_mean(value, _INIT_WORDS),
+        )
+    return value if wanted is str else float(value)
 
 
 _INIT_WORDS = (

@@ -119,12 +119,16 @@ def _field_value(
     expr = argument.value
     if field.type == "choice":
         return _choice(kind, field, expr, context)
-    value = evaluate(expr, context)
+    value: Any = evaluate(expr, context)
     if field.type == "window":
         return _window(kind, field, argument, value)
-    wanted = {"int": int, "float": (int, float), "bool": bool}[field.type]
+    wanted: dict[str, tuple[type, ...]] = {
+        "int": (int,),
+        "float": (int, float),
+        "bool": (bool,),
+    }
     if isinstance(value, bool) != (field.type == "bool") or not isinstance(
-        value, wanted
+        value, wanted[field.type]
     ):
         raise _wrong_type(kind, field, expr, value)
     if field.type != "bool":

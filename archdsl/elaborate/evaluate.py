@@ -265,10 +265,10 @@ def _extreme(name: str, choose: Callable[..., Any]) -> Callable[..., Any]:
     def extreme(*values: Any) -> Any:
         items = values[0] if len(values) == 1 else values
         result = choose(items)
-        if len(items) > 1 and any(isinstance(v, Sym) for v in items):
-            if all(isinstance(v, int) for v in items):
-                poly = combine(name, tuple(poly_of(v) for v in items))
-                return simplify(int(result), poly)
+        symbolic = len(items) > 1 and any(isinstance(v, Sym) for v in items)
+        if symbolic and all(isinstance(v, int) for v in items):
+            poly = combine(name, tuple(poly_of(v) for v in items))
+            return simplify(int(result), poly)
         return result
 
     return extreme
@@ -277,7 +277,7 @@ def _extreme(name: str, choose: Callable[..., Any]) -> Callable[..., Any]:
 def _range(*bounds: Any) -> Range:
     numbers = [int(b) for b in bounds]
     result = Range(range(*numbers))
-    result.count = bounds[0] if len(bounds) == 1 else len(result)
+    result.length = bounds[0] if len(bounds) == 1 else len(result)
     return result
 
 

@@ -59,7 +59,7 @@ class KindRef:
 
 
 class BlockRef:
-    """A block as a value, perhaps with arguments: ``unit = bottleneck<groups = 32>``."""
+    """A block as a value, perhaps with arguments: ``bottleneck<groups = 32>``."""
 
     __slots__ = ("bound", "definition", "module")
 
@@ -103,7 +103,7 @@ class BodyRef:
 class Range(tuple[int, ...]):
     """What `range(n)` gives: its length keeps the expression it came from."""
 
-    count: int
+    length: int
 
 
 class Value:

@@ -33,16 +33,16 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
                 ).diagnostic()
             )
         presets.add(preset.name)
-        _attempt(errors, lambda p=preset: check_parameter(p.name, p.span))  # type: ignore[misc]
+        _attempt(errors, lambda p=preset: check_parameter(p.name, p.span))
     for item in module.file.items:
         if isinstance(item, t.FunctionDef):
             _check_function(item, module, prelude, errors)
         elif isinstance(item, t.OpDef):
-            _attempt(errors, lambda i=item: foreign.check(i, module))  # type: ignore[misc]
+            _attempt(errors, lambda i=item: foreign.check(i, module))
     for definition in module.file.definitions():
         _attempt(
             errors,
-            lambda d=definition: check_definition(d.name, d.span, kinds),  # type: ignore[misc]
+            lambda d=definition: check_definition(d.name, d.span, kinds),
         )
         _Definition(definition, module, prelude, errors).check()
 
@@ -135,7 +135,7 @@ class _Definition:
                 self._expression(statement.value, bound)
                 _attempt(
                     self.errors,
-                    lambda n=statement: check_parameter(n.name, n.span),  # type: ignore[misc]
+                    lambda n=statement: check_parameter(n.name, n.span),
                 )
                 self.names.setdefault(statement.name, statement.span)
                 bound |= {statement.name}
@@ -169,7 +169,7 @@ class _Definition:
         for name in targets.all_names():
             _attempt(
                 self.errors,
-                lambda n=name: check_parameter(n, targets.span),  # type: ignore[misc]
+                lambda n=name: check_parameter(n, targets.span),
             )
 
     def _if(self, statement: t.If, bound: frozenset[str]) -> None:

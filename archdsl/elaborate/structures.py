@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.scope import Context, Fault, Value
-from archdsl.ir import Step
+from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
 from archdsl.symbolic import poly_of
@@ -14,7 +14,8 @@ from archdsl.syntax import tree as t
 from archdsl.values import POINTWISE, channels
 
 if TYPE_CHECKING:
-    from archdsl.elaborate.walk import Parts, Walker
+    from archdsl.elaborate.builder import Parts
+    from archdsl.elaborate.calls import Calls
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
@@ -22,7 +23,7 @@ SHORTCUTS = ("auto", "identity", "projection", "optional")
 
 
 def merge(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     merge_kind: type[Layer],
     label: str | None,
@@ -52,7 +53,7 @@ def merge(
 
 
 def residual(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     label: str | None,
     value: Value,
@@ -107,7 +108,7 @@ def _shortcut_mode(call: t.Call) -> str:
                 "A0201",
                 "with a body of its own, residual takes only `shortcut`",
                 argument.span,
-                help="write `residual<shortcut = identity> { ... }`, or leave out the body",
+                help="write `residual<shortcut = identity> { ... }`",
             )
         if given not in SHORTCUTS:
             raise Fault(
@@ -120,7 +121,7 @@ def _shortcut_mode(call: t.Call) -> str:
 
 
 def _structure(
-    walker: Walker,
+    walker: Calls,
     word: str,
     span: Span,
     label: str | None,
@@ -146,12 +147,12 @@ def _structure(
 
 
 def _branch(
-    walker: Walker,
+    walker: Calls,
     branch: t.Branch,
     value: Value,
     context: Context,
     parts: Parts,
-    role: str = "branch",
+    role: Role = "branch",
 ) -> Value:
     inner: Parts = []
     result = walker.branch(branch, value, context, inner)
@@ -162,14 +163,14 @@ def _branch(
         result,
         inner,
         context,
-        branch.span,  # type: ignore[arg-type]
+        branch.span,
     )
     parts.append(group)
     return result
 
 
 def _automatic(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     mode: str,
     entry: Value,
@@ -207,7 +208,7 @@ def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
 
 
 def _optional(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     add: Layer,
     entry: Value,
@@ -242,7 +243,7 @@ def _optional(
 
 
 def _shortcut(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     entry: Value,
     end: Value,
@@ -275,7 +276,7 @@ def _projection_name(context: Context) -> str:
 
 
 def _project(
-    walker: Walker,
+    walker: Calls,
     call: t.Call,
     name: str,
     ends: tuple[Value, Value],
@@ -323,7 +324,7 @@ def _main_path(producers: dict[int, Step], entry: Value, end: Value) -> list[Ste
     return found
 
 
-def _stride(walker: Walker, entry: Value, body: Value, context: Context) -> int:
+def _stride(walker: Calls, entry: Value, body: Value, context: Context) -> int:
     """Return the stride of a 1x1 convolution that reaches the body's size."""
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:

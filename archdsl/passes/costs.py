@@ -42,7 +42,7 @@ def cost(node: Node) -> Cost:
     op, inputs, output = node.op, node.input_shapes, node.shape
     trainable = buffers = counters = tensors = 0
     for tensor in op.tensors(*inputs):
-        elements = tensor.count
+        elements = tensor.elements
         if tensor.trainable:
             trainable += elements
             tensors += 1

@@ -243,7 +243,7 @@ def _title(network: Network) -> Iterator[str]:
     always = training = 0
     for step in network.steps():
         tensors = step.op.tensors(*step.input_shapes)
-        count = sum(tensor.count for tensor in tensors if tensor.trainable)
+        count = sum(tensor.elements for tensor in tensors if tensor.trainable)
         training += count
         always += 0 if step.training else count
     text = f"{always:,} parameters"

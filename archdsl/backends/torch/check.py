@@ -14,7 +14,8 @@ _NODES = (
     ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.Return, ast.For,
     ast.If, ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant, ast.Tuple,
     ast.List, ast.Starred, ast.GeneratorExp, ast.comprehension, ast.Subscript,
-    ast.JoinedStr, ast.FormattedValue, ast.IfExp, ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
+    ast.JoinedStr, ast.FormattedValue, ast.IfExp, ast.Slice, ast.BinOp, ast.UnaryOp,
+    ast.BoolOp, ast.Compare,
     ast.Load, ast.Store, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
 _IMPORTS = frozenset(

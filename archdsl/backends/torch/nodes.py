@@ -72,8 +72,8 @@ class Star(NamedTuple):
     """``*(item for i in range(count))``."""
 
     item: Node
-    count: Poly
-    index: bool
+    times: Poly
+    indexed: bool
 
 
 Node = Leaf | Call | Make | Items | Star
@@ -160,7 +160,7 @@ def names_in(node: Node) -> set[str]:
     if isinstance(node, Items):
         return set().union(*(names_in(item) for item in node.items))
     if isinstance(node, Star):
-        return (names_in(node.item) - {INDEX}) | node.count.names()
+        return (names_in(node.item) - {INDEX}) | node.times.names()
     args = _head(node)[1]
     return set().union(*(names_in(a.value) for a in args))
 
@@ -175,7 +175,7 @@ def polys_in(node: Node) -> Iterator[Poly]:
             yield from polys_in(item)
     elif isinstance(node, Star):
         yield from polys_in(node.item)
-        yield node.count
+        yield node.times
     else:
         args = _head(node)[1]
         for argument in args:
@@ -223,8 +223,8 @@ def _argument(argument: Argument) -> str:
 
 
 def _star_text(node: Star, item: str) -> str:
-    index = INDEX if node.index else "_"
-    return f"*({item} for {index} in range({node.count.text()}))"
+    index = INDEX if node.indexed else "_"
+    return f"*({item} for {index} in range({node.times.text()}))"
 
 
 def spread(node: Node) -> bool:
@@ -267,8 +267,8 @@ def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[
 def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]:
     """Return a comprehension on two lines: the item, and the loop."""
     pad = " " * (indent + 4)
-    index = INDEX if node.index else "_"
-    loop = f"for {index} in range({node.count.text()})"
+    index = INDEX if node.indexed else "_"
+    loop = f"for {index} in range({node.times.text()})"
     return [
         f"{' ' * indent}{before}*(",
         *lay_out(node.item, indent + 4),

@@ -7,6 +7,7 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from archdsl.backends.torch.classes import ClassPlan, Flag, Item, Loop, Member, camel
 from archdsl.backends.torch.forward import HOLE, OPTIONAL, wrap
 from archdsl.backends.torch.nodes import (
     INDEX,
@@ -18,19 +19,11 @@ from archdsl.backends.torch.nodes import (
     lay_out,
     replaced,
 )
-from archdsl.backends.torch.plan import (
-    ClassPlan,
-    Flag,
-    Item,
-    Loop,
-    Member,
-    Planner,
-    camel,
-)
+from archdsl.backends.torch.plan import Planner
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.symbolic import Poly
-from archdsl.values import show_shape
+from archdsl.values import Shape, show_shape
 
 
 def write(network: Network) -> str:
@@ -139,8 +132,8 @@ def _network_doc(network: Network, plan: ClassPlan) -> list[str]:
     return _docstring(plan.doc or f"The network {network.name}.", lines)
 
 
-def _spaced(shape: Sequence[int]) -> str:
-    return show_shape(shape and tuple(shape)).replace("x", " x ")
+def _spaced(shape: Shape) -> str:
+    return show_shape(shape).replace("x", " x ")
 
 
 def _docstring(text: str, facts: list[str]) -> list[str]:
@@ -244,7 +237,7 @@ def _loop(item: Loop) -> list[str]:
         (Argument("", Leaf(f'f"{item.attr}"')), Argument("", item.node)),
     )
     return [
-        f"        for {INDEX} in range({item.count.text()}):",
+        f"        for {INDEX} in range({item.times.text()}):",
         *lay_out(call, 12),
     ]
 

@@ -1,0 +1,283 @@
+"""The classes of an emitted module, and when two calls can share one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from archdsl.backends.torch.nodes import (
+    INDEX,
+    Argument,
+    Leaf,
+    Node,
+    flat,
+    names_in,
+    polys_in,
+)
+from archdsl.symbolic import Poly
+
+
+class Field(NamedTuple):
+    """A constructor argument: its type and default, as Python text."""
+
+    name: str
+    type: str
+    default: str
+
+
+class Member(NamedTuple):
+    """A submodule; `node` is None for a projection that no instance needs.
+
+    Attributes:
+        attr: its name; empty in a Sequential without names.
+        node: how it is made.
+        condition: the test under which it is made, else it is an identity.
+    """
+
+    attr: str
+    node: Node | None
+    condition: str = ""
+
+
+class Loop(NamedTuple):
+    """Submodules made in a loop.
+
+    Attributes:
+        times: how many.
+        first_attr: name of the first.
+        attr: name of each, over the index; None while only one is known.
+        first: how the first is made; None where there is none.
+        node: how each is made, over the index; None while only one is known.
+    """
+
+    times: Poly
+    first_attr: str
+    attr: str | None
+    first: Node | None
+    node: Node | None
+
+
+class Flag(NamedTuple):
+    """Whether an optional shortcut is there.
+
+    Attributes:
+        attr: name of the attribute that says so.
+        condition: the test under which it is.
+        states: what holds for the instances seen.
+    """
+
+    attr: str
+    condition: str
+    states: frozenset[bool]
+
+
+Item = Member | Loop | Flag
+
+
+class ClassPlan:
+    """One class of the emitted module.
+
+    Attributes:
+        word: the block's or group's name in the spec.
+        base: ``nn.Module`` or ``nn.Sequential``.
+        doc: the spec's comment.
+        shape: the shapes of input and output, for the docstring.
+        fields: the arguments that the constructor might take, in order.
+        items: its submodules, in order.
+        inputs: names of `forward`'s arguments.
+        forward: its statements; empty for a plain Sequential.
+        out_channels: the channels of its output.
+        lets: numbers that the spec gives a name, by that name.
+    """
+
+    def __init__(
+        self,
+        word: str,
+        base: str,
+        doc: str,
+        shape: str,
+        fields: list[Field],
+        items: list[Item],
+        inputs: list[str],
+        forward: list[str],
+        out_channels: Poly | None,
+        lets: Mapping[str, Poly],
+    ) -> None:
+        self.word = word
+        self.base = base
+        self.doc = doc
+        self.shape = shape
+        self.fields = fields
+        self.items = items
+        self.inputs = inputs
+        self.forward = forward
+        self.out_channels = out_channels
+        self.lets = lets
+        self.name = ""
+
+    def title(self) -> str:
+        """Return the class's name."""
+        return self.name
+
+    def used(self) -> set[str]:
+        """Return the names that the constructor reads."""
+        found: set[str] = set()
+        for item in self.items:
+            if isinstance(item, Flag):
+                if len(item.states) > 1:
+                    found |= _names_of(item.condition)
+                continue
+            node = shown(item)
+            if node is not None:
+                found |= names_in(node) - ({INDEX} if isinstance(item, Loop) else set())
+            if isinstance(item, Loop):
+                found |= item.times.names()
+            elif item.node is not None and item.condition:
+                found |= _names_of(item.condition)
+        return found
+
+    def signature(self) -> list[Field]:
+        """Return the constructor's arguments: those it reads, defaults last."""
+        used = self.used()
+        kept = [field for field in self.fields if field.name in used]
+        return sorted(kept, key=lambda field: bool(field.default))
+
+    def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
+        """Return the arguments of a call that the constructor takes."""
+        found = []
+        for field in self.signature():
+            value = args.get(field.name, Leaf(Poly.name(field.name)))
+            if not field.default:
+                found.append(Argument("", value))
+            elif flat(value) != field.default:
+                found.append(Argument(field.name, value))
+        return found
+
+    def locals(self) -> dict[Poly, str]:
+        """Return the expressions worth a variable of their own, with its name.
+
+        Those are what the spec names, and what would be written three times or more.
+        """
+        counts: dict[Poly, int] = {}
+        for item in self.items:
+            node = shown(item)
+            if node is None or isinstance(item, Loop | Flag):
+                continue
+            for poly in polys_in(node):
+                if poly.number is None and poly.text(3) != poly.text(0):
+                    counts[poly] = counts.get(poly, 0) + 1
+        names = {p: n for n, p in self.lets.items() if p in counts}
+        taken = {field.name for field in self.fields} | set(names.values())
+        for poly, count in counts.items():
+            if count < 3 or poly in names:
+                continue
+            word = "out" if poly == self.out_channels else "mid"
+            name, number = f"{word}_channels", 1
+            while name in taken:
+                number += 1
+                name = f"{word}{number}_channels"
+            taken.add(name)
+            names[poly] = name
+        return names
+
+    def holes(self) -> set[str]:
+        """Return the names of projections that no instance needs."""
+        return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
+
+    def flags(self) -> dict[str, frozenset[bool]]:
+        """Return what holds for optional shortcuts, by the name of their flag."""
+        return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
+
+    def merge(self, other: ClassPlan) -> bool:
+        """Take in another instance's text if one text serves both."""
+        if (self.base, self.inputs, self.forward) != (
+            other.base,
+            other.inputs,
+            other.forward,
+        ) or len(self.items) != len(other.items):
+            return False
+        merged = []
+        for mine, theirs in zip(self.items, other.items, strict=True):
+            item = _merge(mine, theirs)
+            if item is None:
+                return False
+            merged.append(item)
+        self.items = merged
+        if self.shape != other.shape:
+            self.shape = max(self.shape, other.shape, key=len)
+        return True
+
+
+def _names_of(condition: str) -> set[str]:
+    return set(re.findall(r"[a-z_A-Z]\w*", condition)) - {"or", "and"}
+
+
+def shown(item: Item) -> Node | None:
+    """Return how an item is made, as far as that is known."""
+    if isinstance(item, Flag):
+        return None
+    if isinstance(item, Member):
+        return item.node
+    return item.node if item.node is not None else item.first
+
+
+def _merge(mine: Item, theirs: Item) -> Item | None:
+    if isinstance(mine, Flag) and isinstance(theirs, Flag):
+        if mine.condition != theirs.condition:
+            return None
+        return mine._replace(states=mine.states | theirs.states)
+    if isinstance(mine, Member) and isinstance(theirs, Member):
+        if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
+            return None
+        if mine.condition and (mine.node is None or theirs.node is None):
+            return theirs if mine.node is None else mine
+        return mine if mine.node == theirs.node else None
+    if isinstance(mine, Loop) and isinstance(theirs, Loop):
+        return _merge_loops(mine, theirs)
+    return None
+
+
+def _merge_loops(mine: Loop, theirs: Loop) -> Loop | None:
+    if mine.times != theirs.times:
+        return None
+    if mine.first is None or theirs.first is None:
+        return theirs if mine.first is None else mine
+    if (mine.first, mine.first_attr) != (theirs.first, theirs.first_attr):
+        return None
+    if mine.node is None or theirs.node is None:
+        return theirs if mine.node is None else mine
+    return mine if (mine.node, mine.attr) == (theirs.node, theirs.attr) else None
+
+
+# ---- the classes of a network -----------------------------------------------
+
+
+def camel(word: str) -> str:
+    """Return a class name: ``basic_block`` becomes ``BasicBlock``."""
+    if "_" not in word:
+        return word[:1].upper() + word[1:]
+    return "".join(part[:1].upper() + part[1:] for part in word.split("_"))
+
+
+_TAKEN = frozenset(("F", "NamedTuple", "OrderedDict", "Tensor"))
+
+
+def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
+    """Give every class its own name, the network's first."""
+    taken = set(_TAKEN) | reserved
+    for plan in reversed(classes):
+        if plan is classes[-1]:
+            taken |= {camel(plan.word), f"{camel(plan.word)}Output"}
+            plan.name = (
+                camel(plan.word)
+                if camel(plan.word) not in _TAKEN
+                else camel(plan.word) + "Net"
+            )
+    for plan in classes[:-1]:
+        name, number = camel(plan.word), 1
+        while name in taken:
+            number += 1
+            name = f"{camel(plan.word)}{number}"
+        taken.add(name)
+        plan.name = name

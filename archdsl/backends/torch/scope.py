@@ -1,0 +1,351 @@
+"""The inside of one class: its submodules and its `forward`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from archdsl.backends.torch.classes import Field, Flag, Item, Loop, Member, camel
+from archdsl.backends.torch.flow import (
+    Flow,
+    Op,
+    external_values,
+    flow_of,
+    is_chain,
+    unrolled,
+)
+from archdsl.backends.torch.forward import (
+    Forward,
+    group_of,
+    is_functional,
+    is_parameter,
+)
+from archdsl.backends.torch.nodes import (
+    INDEX,
+    Argument,
+    Bindings,
+    Call,
+    Leaf,
+    Node,
+    Star,
+    generalise,
+    names_in,
+    node_of,
+)
+from archdsl.elaborate.scope import input_name
+from archdsl.ir import Group, Step
+from archdsl.symbolic import Poly, poly_of
+from archdsl.values import TorchCall, channels
+
+if TYPE_CHECKING:
+    from archdsl.backends.torch.plan import Planner
+
+
+class Scope:
+    """The inside of one class."""
+
+    def __init__(
+        self,
+        planner: Planner,
+        group: Group,
+        level: int,
+        bindings: Bindings,
+        fields: list[Field],
+        fixed: Bindings,
+    ) -> None:
+        self.fixed = fixed
+        self.planner = planner
+        self.group = group
+        self.level = level
+        self.bindings = bindings
+        self.fields = fields
+        self.loops: dict[int, Loop | None] = {}
+        self.flags: dict[int, str] = {}
+
+    # ---- submodules
+
+    def items(self, ops: Sequence[Op]) -> list[Item]:
+        """Return the submodules that some operations need, in order."""
+        found: list[Item] = []
+        for op in ops:
+            if self.group.indexed:
+                found += [Member("", a.value) for a in self.entries(op)]
+            elif op.copies:
+                found += self._loop_items(op)
+            elif op.hole:
+                found.append(self._hole(op))
+            elif op.optional:
+                found.append(self._flag(op))
+            elif op.node.shared:
+                continue
+            elif (isinstance(op.node, Step) and is_parameter(op.node)) or not (
+                isinstance(op.node, Step) and is_functional(op.node, self.bindings)
+            ):
+                found.append(Member(op.node.name, self.node(op)))
+        return found
+
+    def _flag(self, op: Op) -> Flag:
+        condition = _condition(group_of(op).condition, self.bindings)
+        there = bool(group_of(op).children)
+        return Flag(self._flag_name(op), condition, frozenset((there,)))
+
+    def _flag_name(self, op: Op) -> str:
+        if op.output not in self.flags:
+            number = len(self.flags) + 1
+            suffix = "" if number == 1 else str(number)
+            self.flags[op.output] = f"use_shortcut{suffix}"
+        return self.flags[op.output]
+
+    def _hole(self, op: Op) -> Member:
+        shortcut = group_of(op)
+        condition = _condition(shortcut.condition, self.bindings)
+        if not shortcut.children:
+            return Member(op.hole, None, condition)
+        inner = flow_of(shortcut).ops
+        return Member(op.hole, self.node(inner[0]), condition)
+
+    def node(self, op: Op) -> Node:
+        """Return how the submodule of an operation is made."""
+        level, bindings = self.level, self.bindings
+        if isinstance(op.node, Step):
+            self.planner.note(op.node)
+            return _module_node(op.node, self._in_place(op.node), bindings)
+        group = op.node
+        ops = flow_of(group).ops
+        if (
+            group.role == "group"
+            and is_chain(ops, group)
+            and external_values(group) == (group.input,)
+        ):
+            return self._sequential(group, ops, level + 1, bindings)
+        return self.planner.make(group, self)
+
+    def _in_place(self, step: Step) -> bool:
+        return step.output in self.planner.inplace
+
+    def _sequential(
+        self, group: Group, ops: Sequence[Op], level: int, outer: Bindings
+    ) -> Node:
+        """Return a chain as a Sequential, in the names of the class around it."""
+        entry = poly_of(channels(group.input_shape)).substitute(outer)
+        bindings = {**outer, input_name(level): entry}
+        inner = Scope(self.planner, group, level, bindings, self.fields, self.fixed)
+        entries: list[Argument] = []
+        for op in ops:
+            entries += inner.entries(op)
+        if group.indexed:
+            return Call("nn.Sequential", tuple(entries), spread=len(entries) > 1)
+        named = Call("OrderedDict", tuple(entries), spread=True)
+        return Call("nn.Sequential", (Argument("", named),))
+
+    def entries(self, op: Op) -> list[Argument]:
+        """Return the arguments of a Sequential that an operation adds."""
+        name = "" if self.group.indexed else op.node.name
+        if not op.copies:
+            return [Argument(name, self.node(op))]
+        assert isinstance(op.node, Group)
+        if self.group.indexed and all(len(copy) == 1 for copy in op.copies):
+            nodes = [self.node(copy[0]) for copy in op.copies]
+            general = generalise(nodes) if len(nodes) > 1 else None
+            if general is not None:
+                count = poly_of(op.node.count).substitute(self.bindings)
+                return [Argument("", Star(general, count, INDEX in names_in(general)))]
+        return [a for copy in op.copies for one in copy for a in self.entries(one)]
+
+    def _loop_items(self, op: Op) -> list[Item]:
+        if loop := self.loop(op):
+            return [loop]
+        return self.items([one for copy in op.copies for one in copy])
+
+    def loop(self, op: Op) -> Loop | None:
+        """Return the loop that makes alike submodules, or None if they differ."""
+        assert isinstance(op.node, Group)
+        if self.group.indexed:
+            return None
+        modules = [
+            [
+                o
+                for o in unrolled(copy)
+                if not (
+                    isinstance(o.node, Step) and is_functional(o.node, self.bindings)
+                )
+            ]
+            for copy in op.copies
+        ]
+        if any(len(copy) != 1 for copy in modules):
+            return None
+        count = poly_of(op.node.count).substitute(self.bindings)
+        if count.number is not None and len(modules) < 2:
+            return None
+        if op.output not in self.loops:
+            self.loops[op.output] = self._new_loop(op, count, [m[0] for m in modules])
+        return self.loops[op.output]
+
+    def _new_loop(self, op: Op, count: Poly, modules: Sequence[Op]) -> Loop | None:
+        nodes = [self.node(module) for module in modules]
+        names = [module.node.name for module in modules]
+        if len(nodes) < 2:
+            return Loop(count, names[0], None, nodes[0], None)
+        general, attr = generalise(nodes), _general_name(names)
+        if general is None or attr is None or not self._alone(op):
+            return None
+        if self._loop_text(op, "x") is None:
+            return None
+        return Loop(count, names[0], attr, nodes[0], general)
+
+    def _alone(self, op: Op) -> bool:
+        """Return whether the loop's are the only submodules of the class."""
+        return all(
+            other is op
+            or (
+                isinstance(other.node, Step)
+                and is_functional(other.node, self.bindings)
+            )
+            for other in flow_of(self.group).ops
+            if other.output != op.output
+        )
+
+    # ---- forward
+
+    def forward(
+        self, flow: Flow, values: Sequence[int], names: Sequence[str]
+    ) -> list[str]:
+        """Return the statements of `forward`."""
+        network = self.planner.network
+        is_network = self.group.role == "network"
+        inputs = dict(zip(values, names, strict=False))
+        if is_network:
+            inputs = {p.value: n for p, n in zip(network.inputs, names, strict=True)}
+        ports = network.outputs if is_network else ()
+        outputs = [flow.value(p.value) for p in ports] or [
+            flow.value(self.group.output)
+        ]
+        ops = [o for op in flow.ops for o in self._loops_or_copies(op)]
+        writer = Forward(
+            ops,
+            inputs,
+            outputs,
+            self._caller,
+            self.planner.inplace,
+            self.bindings,
+            self._loop_text,
+        )
+        writer.run([op for op in ops if not (is_network and op.training)])
+        if is_network and len(outputs) > 1:
+            self._outputs(writer, [op for op in ops if op.training], outputs)
+        else:
+            writer.finish(outputs[0])
+        return writer.lines
+
+    def _loops_or_copies(self, op: Op) -> Iterator[Op]:
+        if op.copies and self.loop(op) is None:
+            for copy in op.copies:
+                for one in copy:
+                    yield from self._loops_or_copies(one)
+        else:
+            yield op
+
+    def _outputs(
+        self, writer: Forward, training: Sequence[Op], values: Sequence[int]
+    ) -> None:
+        """Return several outputs by name; those of training only in training."""
+        ports = list(zip(self.planner.network.outputs, values, strict=True))
+        always = [(p.name, v) for p, v in ports if not p.training]
+        main = {name: writer.settle(value) for name, value in always}
+        name = f"{camel(self.group.word)}Output"
+        if len(always) < len(ports):
+            begin = len(writer.lines)
+            writer.run(training)
+            texts = [main.get(p.name) or writer.result(v) for p, v in ports]
+            inner = [*writer.lines[begin:], f"return {name}({', '.join(texts)})"]
+            writer.lines[begin:] = [
+                "if self.training:",
+                *("    " + line for line in inner),
+            ]
+        if len(always) == 1:
+            writer.lines.append(f"return {main[always[0][0]]}")
+        else:
+            writer.lines.append(f"return {name}({', '.join(main.values())})")
+
+    def _caller(self, op: Op) -> str:
+        if op.optional:
+            return self._flag_name(op)
+        return f"self[{op.node.name}]" if self.group.indexed else f"self.{op.node.name}"
+
+    def _loop_text(self, op: Op, name: str) -> list[str] | None:
+        """Return the statements of a loop, if those of all copies are the same."""
+        texts = []
+        for copy in op.copies:
+            entry = copy[0].reads[0] if op.copies else 0
+            output = copy[-1].output
+            writer = Forward(
+                copy,
+                {entry: name},
+                [output],
+                lambda _: "layer",
+                frozenset(),
+                self.bindings,
+                self._loop_text,
+            )
+            writer.run(copy)
+            result = writer.result(output)
+            lines = (
+                writer.lines
+                if result == name
+                else [*writer.lines, f"{name} = {result}"]
+            )
+            if lines not in texts:
+                texts.append(lines)
+        if len(texts) != 1:
+            return None
+        return ["for layer in self.children():", *("    " + line for line in texts[0])]
+
+
+# ---- details ----------------------------------------------------------------
+
+
+def _module_node(step: Step, in_place: bool, bindings: Bindings) -> Node:
+    form = step.op.torch(step.input_shapes, step.shape)
+    assert form.module is not None, step.path
+    first = _call(form.module, bindings)
+    if form.inplace and in_place:
+        first = first._replace(args=(*first.args, Argument("inplace", Leaf("True"))))
+    if not form.then:
+        return first
+    parts = [first, *(_call(c, bindings) for c in form.then)]
+    return Call("nn.Sequential", tuple(Argument("", p) for p in parts))
+
+
+def _call(call: TorchCall, bindings: Bindings) -> Call:
+    args = [
+        Argument(
+            "",
+            _call(value, bindings)
+            if isinstance(value, TorchCall)
+            else node_of(value, bindings),
+        )
+        for value in call.args
+    ]
+    args += [Argument(name, node_of(value, bindings)) for name, value in call.kwargs]
+    return Call(call.name, tuple(args))
+
+
+def _condition(text: str, bindings: Bindings) -> str:
+    for name, poly in bindings.items():
+        text = re.sub(rf"{re.escape(name)}(?![\w:])", poly.text(), text)
+    return text
+
+
+def _general_name(names: list[str]) -> str | None:
+    """Return the names of a loop's submodules as one f-string over the index."""
+    found = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
+    matches = [m for m in found if m is not None]
+    if len(matches) < len(names) or len({m[1] for m in matches}) > 1:
+        return None
+    numbers = [int(m[2]) for m in matches]
+    start = numbers[0]
+    if numbers != list(range(start, start + len(numbers))):
+        return None
+    offset = f" + {start}" if start else ""
+    return f"{matches[0][1]}{{{INDEX}{offset}}}"

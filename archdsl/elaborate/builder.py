@@ -1,0 +1,349 @@
+"""The graph under construction: values, steps, groups and their names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
+from archdsl.elaborate.evaluate import integer
+from archdsl.elaborate.names import check_label
+from archdsl.elaborate.scope import (
+    Context,
+    Fault,
+    Namespace,
+    Value,
+    input_name,
+    named,
+    rename,
+)
+from archdsl.ir import Group, Parameter, Port, Role, Step
+from archdsl.layer import Layer, Mismatch
+from archdsl.limits import MAX_DEPTH, MAX_LAYERS
+from archdsl.source import Span
+from archdsl.symbolic import Poly, poly_of
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Dims, Shape, channels, show_shape, with_channels
+
+Parts = list[Step | Group]
+Build = Callable[[Value, Context, Parts], Value]
+
+
+class Builder:
+    """Adds steps and groups in order; keeps what the whole graph shares.
+
+    Attributes:
+        errors: what was found wrong; a faulty step's value has no shape, so that
+            what follows it is not reported as well.
+        symbolic: whether integers remember the parameters they come from.
+        prelude: the library whose blocks need no import.
+        inputs: the network's inputs so far.
+        outputs: further outputs so far.
+        inits: `init` statements met, with their place.
+        expects: `expect` statements met, with their place.
+    """
+
+    def __init__(self, errors: Diagnostics, symbolic: bool, prelude: Module) -> None:
+        self.errors = errors
+        self.symbolic = symbolic
+        self.prelude = prelude
+        self.inputs: list[Port] = []
+        self.outputs: list[Port] = []
+        self.inits: list[tuple[t.Init, Context]] = []
+        self.expects: list[tuple[t.Expect, Context]] = []
+        self.input_override: Shape | None = None
+        self.producers: dict[int, Step] = {}
+        self.read: set[int] = set()
+        self._values = 0
+        self._layers = 0
+        self.statements_so_far = 0
+        self.statement = 0
+
+    # ---- bookkeeping
+
+    def new_value(self, shape: Shape | None) -> Value:
+        """Return a fresh value."""
+        self._values += 1
+        return Value(self._values, shape)
+
+    def report(self, fault: Fault, context: Context) -> Value:
+        """Keep a mistake, and return a value that nothing more is said about."""
+        if fault.code:
+            self.errors.add(fault.diagnostic(context.notes()))
+        return self.new_value(None)
+
+    def check_budget(self, further: int, span: Span) -> None:
+        if self._layers + further > MAX_LAYERS:
+            message = f"the network has more than {MAX_LAYERS:,} layers"
+            raise SpecError([Diagnostic("A0904", message, span)])
+
+    def deeper(self, context: Context, span: Span) -> Context:
+        """Return the context one level further in.
+
+        Raises:
+            SpecError: if blocks and bodies nest too deep.
+        """
+        if context.depth >= MAX_DEPTH:
+            message = f"blocks and bodies nest deeper than {MAX_DEPTH} levels"
+            raise SpecError([Diagnostic("A0902", message, span)])
+        return context.replace(depth=context.depth + 1)
+
+    # ---- parts of the tree
+
+    def owned(
+        self,
+        name: str,
+        word: str,
+        indexed: bool,
+        value: Value,
+        context: Context,
+        span: Span,
+        parts: Parts,
+        build: Build,
+        definition: t.Definition | None = None,
+        values: dict[str, Any] | None = None,
+    ) -> Value:
+        """Build a group or block that owns the names below it.
+
+        Inside, the input's channels bear a name of the owner's; what comes out is
+        expressed in the caller's names again.
+        """
+        level = 0 if definition else context.level + 1
+        outer = None if definition else context.space
+        space = Namespace(context.space.join(name), indexed, outer)
+        own = input_name(level)
+        bindings: dict[str, Poly] = {}
+        entry = value
+        if value.shape is not None and self.symbolic:
+            bindings = {
+                k: poly_of(v[0] if isinstance(v, Dims) else v)
+                for k, v in (values or {}).items()
+                if isinstance(v, int | Dims) and not isinstance(v, bool)
+            }
+            bindings[own] = poly_of(channels(value.shape))
+            shape = with_channels(value.shape, named(channels(value.shape), own))
+            entry = Value(value.number, shape)
+        inner: Parts = []
+        statement = self.statement
+        result = build(entry, context.replace(space=space, level=level), inner)
+        self.statement = statement
+        if value.shape is None or result.shape is None:
+            return Value(result.number, None)
+        out = with_channels(result.shape, rename(channels(result.shape), bindings))
+        parameters = [Parameter(name="in_channels", value=channels(value.shape))]
+        if definition and values:
+            parameters += parameters_of(definition, values)
+        parts.append(
+            Group(
+                role="block" if definition else "group",
+                name=name,
+                path=space.path,
+                word=word,
+                origin=_origin(definition),
+                doc=definition.doc if definition else "",
+                indexed=indexed,
+                parameters=tuple(parameters),
+                lets=tuple(space.lets.items()),
+                children=tuple(inner),
+                input=value.number,
+                input_shape=value.shape,
+                output=result.number,
+                shape=out,
+                training=context.training,
+                statement=self.statement,
+                shared=context.shared,
+                span=span,
+            )
+        )
+        return Value(result.number, out)
+
+    def transparent(
+        self,
+        role: Role,
+        word: str,
+        entry: Value,
+        result: Value,
+        parts: Sequence[Step | Group],
+        context: Context,
+        span: Span,
+        count: int = 1,
+        condition: str = "",
+        name: str = "",
+    ) -> Group:
+        """Return a group whose parts bear names of the namespace around it."""
+        return Group(
+            role=role,
+            name=name,
+            path=context.space.path,
+            word=word,
+            children=tuple(parts),
+            input=entry.number,
+            input_shape=entry.shape or (),
+            output=result.number,
+            shape=result.shape or (),
+            count=count,
+            condition=condition,
+            training=context.training,
+            statement=self.statement,
+            span=span,
+        )
+
+    def layer(
+        self,
+        layer: Layer,
+        label: str | None,
+        inputs: tuple[Value, ...],
+        context: Context,
+        span: Span,
+        parts: Parts,
+    ) -> Value:
+        """Add one step to the graph, and return its value.
+
+        Raises:
+            Fault: if the layer does not fit its inputs.
+        """
+        name = self.name(label, layer.word, context, span)
+        shapes = tuple(v.shape for v in inputs if v.shape is not None)
+        self.read.update(v.number for v in inputs)
+        if len(shapes) < len(inputs):
+            return self.new_value(None)
+        try:
+            shape = layer.shape(*shapes)
+        except Mismatch as mismatch:
+            raise self._mismatch(mismatch, inputs, span) from None
+        self.check_budget(1, span)
+        self._layers += 1
+        value = self.new_value(with_channels(shape, channels(shape)))
+        step = Step(
+            name=name,
+            path=context.space.join(name),
+            labelled=label is not None,
+            op=layer,
+            inputs=tuple(v.number for v in inputs),
+            input_shapes=shapes,
+            output=value.number,
+            shape=value.shape or (),
+            training=context.training,
+            statement=self.statement,
+            shared=context.shared,
+            span=span,
+        )
+        self.producers[value.number] = step
+        parts.append(step)
+        return value
+
+    def _mismatch(
+        self, mismatch: Mismatch, inputs: tuple[Value, ...], span: Span
+    ) -> Fault:
+        label = mismatch.label
+        if len(inputs) > 1:
+            label = ", ".join(self.describe(v) for v in inputs)
+        return Fault(
+            mismatch.code, mismatch.message, span, label=label, help=mismatch.help
+        )
+
+    def describe(self, value: Value) -> str:
+        """Return ``512x28x28 (layer2.0.conv3, line 12)``."""
+        shape = show_shape(value.shape) if value.shape else "unknown"
+        step = self.producers.get(value.number)
+        if step is None:
+            return f"{shape} (the input)"
+        return f"{shape} ({step.path}, line {step.span.line})"
+
+    # ---- names
+
+    def label_text(self, label: t.Label, context: Context, copy: int | None) -> str:
+        """Return a label's text, its expressions evaluated.
+
+        Args:
+            label: as written.
+            context: where its expressions are read.
+            copy: number of the copy in a repeat, from 1; written where `{}` stands,
+                or at the end.
+        """
+        text, marked = "", False
+        for part in label.parts:
+            if isinstance(part, str):
+                text += part
+            elif part is not None:
+                text += str(int(integer(part, context, "a part of a label")))
+            elif copy is None:
+                raise Fault(
+                    "A0209",
+                    "`{}` stands for the number of a copy, and nothing repeats",
+                    label.span,
+                    help="add a repeat such as `x3`, or write `{i}` in a `for`",
+                )
+            else:
+                text, marked = f"{text}{copy}", True
+        return text if marked or copy is None else f"{text}{copy}"
+
+    def check_alike(self, first: Value, second: Value, span: Span) -> None:
+        """Refuse another number of channels than shared weights have."""
+        if first.shape is None or second.shape is None:
+            return
+        if channels(first.shape) != channels(second.shape):
+            raise Fault(
+                "A0302",
+                f"the weights are for {int(channels(first.shape))} channels, and the "
+                f"input has {int(channels(second.shape))}",
+                span,
+                label=f"the input is {self.describe(second)}",
+                help="shared layers need inputs of the same channels",
+            )
+
+    def take_label(self, label: str, span: Span, context: Context) -> None:
+        check_label(label, span)
+        if context.space.indexed:
+            raise Fault(
+                "A0109",
+                f"`{label}`: the parts of a seq are named by number",
+                span,
+                help="drop the label, or drop `seq` before the braces",
+            )
+        self.claim(label, span, context)
+
+    def claim(self, name: str, span: Span, context: Context) -> None:
+        """Take a name in the namespace, or refuse it if it is taken."""
+        taken = context.space.taken
+        if name in taken:
+            raise Fault(
+                "A0102",
+                f"two layers are named `{context.space.join(name)}`",
+                span,
+                label=f"the first is on line {taken[name].line}",
+                help="give one of them another label",
+            )
+        taken[name] = span
+
+    def name(self, label: str | None, word: str, context: Context, span: Span) -> str:
+        """Return the name of a part: its label, or the next number."""
+        if label is not None:
+            return label
+        name = context.space.number(word)
+        if not context.space.indexed:
+            self.claim(name, span, context)
+        return name
+
+
+def parameters_of(
+    definition: t.Definition, values: Mapping[str, Any]
+) -> list[Parameter]:
+    """Return a definition's parameters with their values and literal defaults."""
+    return [
+        Parameter(name=p.name, value=values[p.name], default=_literal(p.default))
+        for p in definition.params
+    ]
+
+
+def _literal(default: t.Expr | None) -> Any:
+    if isinstance(default, t.Literal):
+        return default.value
+    return Dims(default.dims) if isinstance(default, t.DimsLiteral) else None
+
+
+def _origin(definition: t.Definition | None) -> str:
+    if definition is None:
+        return ""
+    return f"{definition.span.source.name}:{definition.span.start}"

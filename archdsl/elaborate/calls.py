@@ -1,0 +1,297 @@
+"""Calls: what a word means, and the layers that it stands for."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate import foreign, structures
+from archdsl.elaborate.bind import as_names, bind_block, bind_layer
+from archdsl.elaborate.builder import Builder, Parts
+from archdsl.elaborate.evaluate import show, truth, type_name
+from archdsl.elaborate.scope import (
+    BlockRef,
+    BodyRef,
+    Call,
+    Context,
+    Fault,
+    KindRef,
+    Namespace,
+    Value,
+    plain,
+)
+from archdsl.layer import Layer, kind, words
+from archdsl.source import Span
+from archdsl.syntax import tree as t
+
+
+class Calls(Builder):
+    """Elaborates calls of layer kinds, structures and blocks."""
+
+    @abstractmethod
+    def body(self, body: t.Body, value: Value, context: Context, parts: Parts) -> Value:
+        """Elaborate a body that has one branch."""
+
+    @abstractmethod
+    def branch(
+        self, branch: t.Branch, value: Value, context: Context, parts: Parts
+    ) -> Value:
+        """Elaborate statements in order."""
+
+    @abstractmethod
+    def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
+        """Elaborate an earlier part once more, with its weights."""
+
+    @abstractmethod
+    def taken(self, statement: t.If, context: Context) -> t.Body | None:
+        """Return the body that an `if` chooses."""
+
+    def call(
+        self,
+        call: t.Call,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+        follows: Following,
+    ) -> Value:
+        word = call.word
+        if word == "same" and word not in context.env:
+            return self.same(call, value, context, parts)
+        if word == "seq" and word not in context.env:
+            return self._seq(call, label, value, context, parts)
+        if word == "residual" and call.body is not None and word not in context.env:
+            inner = self.deeper(context, call.span)
+            return structures.residual(self, call, label, value, inner, parts)
+        target = self.resolve(call, context)
+        if isinstance(target, KindRef):
+            if target.kind.arity is None:
+                inner = self.deeper(context, call.span)
+                return structures.merge(
+                    self, call, target.kind, label, value, inner, parts
+                )
+            return self._layer(call, target.kind, label, value, context, parts, follows)
+        if isinstance(target, BodyRef):
+            return self._passed_body(call, target, label, value, context, parts)
+        return self._block(call, target, label, value, context, parts)
+
+    def resolve(self, call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
+        """Return what a word means here.
+
+        Raises:
+            Fault: if it means nothing, or no layers.
+        """
+        word = call.word
+        if word in context.env:
+            bound = context.env[word]
+            if isinstance(bound, KindRef | BlockRef | BodyRef):
+                return bound
+            # `dropout dropout`: the layer kind, with a parameter of the same name.
+            if found_kind := kind(word):
+                return KindRef(found_kind)
+            raise Fault(
+                "A0204",
+                f"`{word}` is {show(bound)}, a {type_name(bound)}, not a layer",
+                call.span,
+            )
+        if found := (context.module.find(word) or self.prelude.find(word)):
+            return BlockRef(*found)
+        if word in context.module.ops:
+            return KindRef(foreign.kind_of(*context.module.ops[word]))
+        if found_kind := kind(word):
+            return KindRef(found_kind)
+        known = {*words(), *context.module.names(), *self.prelude.names()}
+        raise Fault(
+            "A0106",
+            f"`{word}` is not a layer kind or block",
+            Span(call.span.source, call.span.start, call.span.start + len(word)),
+            help=did_you_mean(word, known | {"seq", "residual"}),
+        )
+
+    def _seq(
+        self,
+        call: t.Call,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        if call.body is None or call.angle or call.args:
+            raise Fault(
+                "A0208",
+                "seq takes layers in braces, and nothing else",
+                call.span,
+                help="write `features: seq { ... }`",
+            )
+        body = call.body
+        name = self.name(label, "seq", context, call.span)
+        return self.owned(
+            name,
+            "seq",
+            True,
+            value,
+            self.deeper(context, call.span),
+            call.span,
+            parts,
+            lambda v, c, p: self.body(body, v, c, p),
+        )
+
+    def _passed_body(
+        self,
+        call: t.Call,
+        ref: BodyRef,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        if call.angle or call.args or call.body:
+            raise Fault(
+                "A0208",
+                f"`{call.word}` stands for layers in braces, which take no arguments",
+                call.span,
+                help=f"give arguments in the default: `{call.word} = unit<width = 64>`",
+            )
+        inner = self.deeper(context, call.span)
+        if label is None and not context.space.indexed:
+            return self.body(ref.body, value, _read_in(ref, inner), parts)
+
+        def build(v: Value, c: Context, p: Parts) -> Value:
+            return self.body(ref.body, v, _read_in(ref, c), p)
+
+        name = self.name(label, call.word, context, call.span)
+        return self.owned(name, "", False, value, inner, call.span, parts, build)
+
+    def _block(
+        self,
+        call: t.Call,
+        ref: BlockRef,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        definition = ref.definition
+        if definition.is_network:
+            raise Fault(
+                "A0204", f"`{definition.name}` is a network, not a block", call.span
+            )
+        if call.args:
+            raise Fault(
+                "A0201",
+                f"`{call.word}` is a block, and takes its arguments in < >",
+                call.args[0].span,
+                help=f"write `{call.word}<...>`",
+            )
+        if any(outer.definition is definition for outer in context.trail):
+            raise Fault(
+                "A0108",
+                f"`{definition.name}` calls itself",
+                call.span,
+                help="the language has no recursion; repeat with `x` or `for`",
+            )
+        defaults = Context(
+            ref.module, {}, Namespace("", False, None), budget=context.budget
+        )
+        values = bind_block(
+            definition,
+            call.angle or [],
+            call.span,
+            context,
+            defaults,
+            call.body,
+            ref.bound,
+        )
+        name = self.name(label, definition.name, context, call.span)
+        inner = self.deeper(context, call.span)
+        inner = inner.replace(
+            module=ref.module,
+            env=as_names(definition, values, defaults) if self.symbolic else values,
+            trail=(
+                Call(context.space.join(name), call.span, definition),
+                *context.trail,
+            ),
+            level=0,
+        )
+        return self.owned(
+            name,
+            definition.name,
+            definition.indexed,
+            value,
+            inner,
+            call.span,
+            parts,
+            lambda v, c, p: self.body(definition.body, v, c, p),
+            definition,
+            values,
+        )
+
+    def _layer(
+        self,
+        call: t.Call,
+        layer_kind: type[Layer],
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+        follows: Following,
+    ) -> Value:
+        layer = bind_layer(call, layer_kind, context)
+        if "bias" in layer.fields and layer.bias is None:  # type: ignore[attr-defined]
+            layer = layer.replace(bias=not follows.absorbs_bias(context))
+        return self.layer(layer, label, (value,), context, call.span, parts)
+
+
+class Following:
+    """The steps after one, as far as they decide about its bias."""
+
+    __slots__ = ("rest", "steps", "walker")
+
+    def __init__(
+        self, walker: Calls, steps: Sequence[t.Step], rest: Sequence[t.Statement]
+    ) -> None:
+        self.walker = walker
+        self.steps = steps
+        self.rest = rest
+
+    def absorbs_bias(self, context: Context) -> bool:
+        """Return whether the next layer in the same body cancels a bias."""
+        call = self._next(self.steps, context) or self._next_statement(context)
+        if not isinstance(call, t.Call) or call.word in ("seq", "residual"):
+            return False
+        target = self.walker.resolve(call, context)
+        return isinstance(target, KindRef) and target.kind.absorbs_bias
+
+    def _next(self, steps: Sequence[t.Step], context: Context) -> t.Step | None:
+        for step in steps:
+            if step.guard is None or truth(step.guard, context):
+                return step
+        return None
+
+    def _next_statement(self, context: Context) -> t.Step | None:
+        queue = list(self.rest)
+        while queue:
+            statement = queue.pop(0)
+            if isinstance(statement, t.Chain):
+                if found := self._next(statement.steps, context):
+                    return found
+            elif isinstance(statement, t.If):
+                taken = self.walker.taken(statement, context)
+                if taken is not None:
+                    queue = [*taken.branches[0].statements, *queue]
+            elif not isinstance(statement, t.Expect | t.Init | t.Output):
+                return None
+        return None
+
+
+def _read_in(ref: BodyRef, context: Context) -> Context:
+    """Return the context of braces that were passed to a block.
+
+    They read the names of the place where they stand. Those mean nothing in the
+    block's own code, so they are plain numbers there.
+    """
+    return context.replace(
+        module=ref.context.module,
+        env={name: plain(value) for name, value in ref.context.env.items()},
+    )
