@@ -13,7 +13,18 @@ from importlib import import_module
 from typing import Any, ClassVar
 
 from .symbolic import is_symbolic
-from .values import POINTWISE, Saved, Shape, Tensor, TorchForm, Window
+from .values import (
+    POINTWISE,
+    Last,
+    Saved,
+    Shape,
+    Tensor,
+    TorchForm,
+    Window,
+    channels,
+    show_shape,
+    sizes,
+)
 
 REQUIRED: Any = object()
 
@@ -41,6 +52,23 @@ class Mismatch(Exception):
         self.message = message
         self.label = label
         self.help = help
+
+
+class Differ(Mismatch):
+    """Branches of a merge that do not fit each other.
+
+    Attributes:
+        aspect: what they differ in, with what each of the two has.
+        places: which two of the inputs.
+    """
+
+    def __init__(
+        self, word: str, aspect: str, places: tuple[int, int], help: str
+    ) -> None:
+        message = f"{word}: the branches differ in {aspect}"
+        super().__init__(message, help=help, code="A0301")
+        self.aspect = aspect
+        self.places = places
 
 
 class Field:
@@ -207,10 +235,48 @@ def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
         raise Mismatch(
             f"{word} needs a feature map, and its input is a vector of "
             f"{int(inputs[0])}",
-            label="the input has no height and width",
             help="put it before `flatten` or `globalavgpool`",
         )
     return inputs
+
+
+def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
+    """Refuse branches of different shapes.
+
+    Args:
+        word: of the layer kind.
+        inputs: shapes of the branches.
+        wide: whether their channels must agree, too.
+
+    Raises:
+        Differ: if two branches do.
+    """
+    for place, other in enumerate(inputs[1:], 1):
+        aspect = _difference(inputs[0], other, wide)
+        if aspect:
+            what = "channels and size" if wide else "size"
+            help = f"make the branches agree in {what}"
+            raise Differ(word, aspect, (0, place), help)
+
+
+def _difference(first: Shape, other: Shape, wide: bool) -> str:
+    """Say what two shapes differ in; nothing if they agree."""
+    if _kind_of(first) != _kind_of(other):
+        return f"kind ({_kind_of(first)} and {_kind_of(other)})"
+    if wide and channels(first) != channels(other):
+        if sizes(first) != sizes(other):
+            return f"shape ({show_shape(first)} and {show_shape(other)})"
+        noun = "channels" if len(first) == 3 else "features"
+        return f"{noun} ({int(channels(first))} and {int(channels(other))})"
+    if sizes(first) != sizes(other):
+        return f"size ({show_shape(sizes(first))} and {show_shape(sizes(other))})"
+    return ""
+
+
+def _kind_of(shape: Shape) -> str:
+    if isinstance(shape, Last):
+        return "a map with its channels last"
+    return "a feature map" if len(shape) == 3 else "a vector"
 
 
 def slide(
@@ -236,7 +302,6 @@ def slide(
         raise Mismatch(
             f"{word}: a window of {reach} is larger than the padded input of "
             f"{size + pads[0] + pads[1]}",
-            label=f"the input is {size} along this axis",
             help="use a smaller kernel, more padding, or a larger input",
             code="A0303",
         )

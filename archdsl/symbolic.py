@@ -10,19 +10,28 @@ names and opaque terms, so that equal ones print alike.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 Monomial = tuple["Atom", ...]
+
+# Names and numbers in one expression. People write ten; products of sums and
+# nested functions could grow without end.
+MAX_SIZE: Final = 400
+
+
+class TooLong(ArithmeticError):
+    """An expression that grows beyond what anybody could read."""
 
 
 class Atom:
     """A name, or a term that a polynomial cannot hold, such as ``c // 2``."""
 
-    __slots__ = ("args", "op")
+    __slots__ = ("args", "op", "size")
 
     def __init__(self, op: str, args: tuple[Any, ...] = ()) -> None:
         self.op = op
         self.args = args
+        self.size: int = 1 + sum(a.size for a in args)
 
     def __eq__(self, other: object) -> bool:
         return (
@@ -60,12 +69,19 @@ class Atom:
 
 
 class Poly:
-    """An integer polynomial over atoms, in the order its terms first appeared."""
+    """An integer polynomial over atoms, in the order its terms first appeared.
 
-    __slots__ = ("terms",)
+    Raises:
+        TooLong: if it has more than `MAX_SIZE` names and numbers.
+    """
+
+    __slots__ = ("size", "terms")
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms
+        self.size: int = sum([1 + sum([a.size for a in m]) for m, _ in terms])
+        if self.size > MAX_SIZE:
+            raise TooLong
 
     @classmethod
     def constant(cls, value: int) -> Poly:
@@ -102,6 +118,8 @@ class Poly:
         return self + -other
 
     def __mul__(self, other: Poly) -> Poly:
+        if len(self.terms) * len(other.terms) > MAX_SIZE:
+            raise TooLong
         return _collect(
             tuple(
                 (left + right, f * g)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, count
-from archdsl.values import Shape, TorchForm, show_shape
+from archdsl.layer import Layer, count, need_equal
+from archdsl.values import Shape, TorchForm
 
 
 class Add(Layer):
@@ -15,15 +15,7 @@ class Add(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the branches' common shape."""
-        for number, other in enumerate(inputs[1:], 2):
-            if other != inputs[0]:
-                raise Mismatch(
-                    f"add: branches 1 and {number} differ "
-                    f"({show_shape(inputs[0])} and {show_shape(other)})",
-                    label=f"branch {number} gives {show_shape(other)}",
-                    help="make the branches agree in channels and size",
-                    code="A0301",
-                )
+        need_equal(self.word, inputs, wide=True)
         return inputs[0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:

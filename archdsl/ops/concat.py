@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch
-from archdsl.values import Shape, TorchForm, show_shape
+from archdsl.layer import Layer, need_equal
+from archdsl.values import Shape, TorchForm
 
 
 class Concat(Layer):
@@ -15,17 +15,8 @@ class Concat(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (sum of channels, height, width)."""
+        need_equal(self.word, inputs, wide=False)
         first = inputs[0]
-        for number, other in enumerate(inputs[1:], 2):
-            if other[1:] != first[1:]:
-                raise Mismatch(
-                    f"concat: branches 1 and {number} differ in height or width "
-                    f"({show_shape(first)} and {show_shape(other)})",
-                    label=f"branch {number} gives {show_shape(other)}",
-                    help="give the branches the same strides, and padding that "
-                    "keeps the size",
-                    code="A0301",
-                )
         channels = first[0]
         for other in inputs[1:]:
             channels = channels + other[0]

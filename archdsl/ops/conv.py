@@ -72,7 +72,6 @@ class Conv(Layer):
                 raise Mismatch(
                     f"conv: {value} {name} channels do not divide into "
                     f"{self.groups} groups",
-                    label=f"the input is {show_shape(inputs[0])}",
                     help="groups must divide both the input and the output channels",
                     code="A0304",
                 )

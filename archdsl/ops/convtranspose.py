@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given, need_map
-from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.values import (
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    show_shape,
+)
 
 
 class ConvTranspose(Layer):
@@ -38,13 +46,14 @@ class ConvTranspose(Layer):
         """Return (width, height', width')."""
         channels, *sizes = need_map(inputs[0], self.word)
         width = channels if self.width is None else self.width
-        if channels % self.groups or width % self.groups:
-            raise Mismatch(
-                f"convtranspose: {channels} and {width} channels do not divide into "
-                f"{self.groups} groups",
-                help="groups must divide both the input and the output channels",
-                code="A0304",
-            )
+        for name, value in (("input", channels), ("output", width)):
+            if value % self.groups:
+                raise Mismatch(
+                    f"convtranspose: {value} {name} channels do not divide into "
+                    f"{self.groups} groups",
+                    help="groups must divide both the input and the output channels",
+                    code="A0304",
+                )
         spatial = [
             (n - 1) * s - 2 * p + k + extra
             for n, k, s, p, extra in zip(
@@ -53,10 +62,16 @@ class ConvTranspose(Layer):
         ]
         if min(spatial) < 1:
             raise Mismatch(
-                "convtranspose: the padding cuts the whole output", code="A0303"
+                "convtranspose: the padding cuts away the whole output",
+                help="use less padding, or a larger kernel or stride",
+                code="A0303",
             )
         if any(e >= s for e, s in zip(self.out_pad, self.stride, strict=True) if e):
-            raise Mismatch("convtranspose: out_pad must be smaller than the stride")
+            raise Mismatch(
+                "convtranspose: `out_pad` must be smaller than the stride",
+                label=f"the stride is {show_shape(self.stride)}",
+                help="leave `out_pad` out, or use a larger stride",
+            )
         return (width, *spatial)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:

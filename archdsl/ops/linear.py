@@ -33,7 +33,6 @@ class Linear(Layer):
             raise Mismatch(
                 "linear needs a vector, and its input is a map of "
                 f"{show_shape(inputs[0])}",
-                label=f"the input is {show_shape(inputs[0])}",
                 help="put `flatten` or `globalavgpool` before it",
             )
         return (self.width,)
