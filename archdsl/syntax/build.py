@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from math import isinf
 from typing import Any, NamedTuple
 
 from lark import Token, Transformer
 from lark.visitors import v_args
 
 from archdsl.diagnostics import Diagnostic
+from archdsl.limits import MAX_INTEGER
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 
@@ -17,24 +20,79 @@ class _Angle(NamedTuple):
     span: Span
 
 
+class Embedded(NamedTuple):
+    """An expression inside a label, and its place among the label's parts."""
+
+    parts: list[str | t.Expr | None]
+    place: int
+    text: str
+    offset: int
+
+
 class _Element(NamedTuple):
     step: t.Step
     span: Span  # with the label, the body, the repeat and the guard
 
 
+_LABEL_PART = re.compile(r"\{(?P<inner>[^{}]*)\}|[^{]+")
+
+
 @v_args(inline=True)
 class Build(Transformer[Token, t.File]):
-    """One method per grammar rule. `source` is set before each parse."""
+    """One method per grammar rule.
+
+    Attributes:
+        source: what the spans point into.
+        base: where the parsed text stands in the source.
+        errors: what is wrong although the grammar allows it.
+        stray: claims below no preset, which other errors may explain.
+        embedded: the expressions inside labels, which are parsed later.
+    """
 
     def __init__(self) -> None:
         super().__init__(visit_tokens=False)
-        self.source = Source("", "")
-        self.expressions: Any = None  # parses the expressions inside labels
+        self.begin(Source("", ""))
+
+    def begin(self, source: Source, base: int = 0) -> None:
+        """Prepare for the next parse."""
+        self.source = source
+        self.base = base
         self.errors: list[Diagnostic] = []
+        self.stray: list[Diagnostic] = []
+        self.embedded: list[Embedded] = []
+
+    def _start(self, node: Any) -> int:
+        if isinstance(node, Token):
+            return self.base + (node.start_pos or 0)
+        start: int = node.span.start
+        return start
+
+    def _end(self, node: Any) -> int:
+        if isinstance(node, Token):
+            return self.base + (node.end_pos or 0)
+        end: int = node.span.end
+        return end
 
     def _span(self, first: Any, last: Any = None) -> Span:
-        last = first if last is None else last
-        return Span(self.source, _start(first), _end(last))
+        end = self._end(first if last is None else last)
+        return Span(self.source, self._start(first), end)
+
+    def _error(
+        self, code: str, message: str, span: Span, help: str | None = None
+    ) -> None:
+        self.errors.append(Diagnostic(code, message, span, help=help))
+
+    def _integer(self, text: str, at: Token) -> int:
+        digits = text.replace("_", "").lstrip("0")
+        # int() itself refuses thousands of digits.
+        if len(digits) > 10 or int(digits or "0") > MAX_INTEGER:
+            message = f"an integer is larger than {MAX_INTEGER:,} (31 bits)"
+            self._error("A0903", message, self._span(at))
+            return 1
+        return int(digits or "0")
+
+    def _sizes(self, token: Token) -> tuple[int, ...]:
+        return tuple(self._integer(part, token) for part in token.split("x"))
 
     # ---- file
 
@@ -51,7 +109,7 @@ class Build(Transformer[Token, t.File]):
         """Give the claims on a line of their own to the preset above."""
         if not isinstance(above, t.Preset):
             message = "`expect` stands in a network or below a preset"
-            self.errors.append(Diagnostic("A0001", message, expect.span))
+            self.stray.append(Diagnostic("A0001", message, expect.span))
         elif above.expect is None:
             above.expect = expect
         else:
@@ -88,7 +146,7 @@ class Build(Transformer[Token, t.File]):
             self._span(name),
             is_network=False,
             indexed=seq is not None,
-            doc=_comment_above(self.source.text, _start(word)),
+            doc=_comment_above(self.source.text, self._start(word)),
         )
 
     def network(
@@ -100,8 +158,29 @@ class Build(Transformer[Token, t.File]):
             body,
             self._span(name),
             is_network=True,
-            doc=_comment_above(self.source.text, _start(word)),
+            doc=_comment_above(self.source.text, self._start(word)),
         )
+
+    @v_args(inline=False)
+    def function_def(self, parts: list[Any]) -> t.FunctionDef:
+        name, *params, _, value = parts
+        return t.FunctionDef(str(name), params, value, self._span(name))
+
+    def fn_param(self, name: Token, default: t.Expr | None) -> t.Param:
+        return t.Param(str(name), None, default, self._span(name))
+
+    def op(self, name: Token, params: list[t.Param] | None, body: t.Body) -> t.OpDef:
+        settings: list[t.Let] = []
+        for statement in body.branches[0].statements:
+            if isinstance(statement, t.Let):
+                settings.append(statement)
+            else:
+                self._error(
+                    "A0001",
+                    'an `op` holds settings such as `torch = "module.Class"`',
+                    statement.span,
+                )
+        return t.OpDef(str(name), params or [], settings, self._span(name))
 
     def preset(
         self,
@@ -136,7 +215,7 @@ class Build(Transformer[Token, t.File]):
     @v_args(inline=False)
     def body(self, parts: list[Any]) -> t.Body:
         opened, *branches, closed = parts
-        at = _end(opened)
+        at = self._end(opened)
         for branch in branches:
             if not branch.statements:  # an empty branch stands after the bracket or |
                 branch.span = Span(self.source, at, at)
@@ -152,21 +231,28 @@ class Build(Transformer[Token, t.File]):
         if dims is None:  # the alternative without a name has one child only
             name, dims = None, name
         assert dims is not None
-        sizes = (
-            tuple(int(p) for p in dims.split("x")) if "x" in dims else (_integer(dims),)
-        )
-        return t.Input(
-            str(name) if name else None, sizes, self._span(name or dims, dims)
-        )
+        shown = str(name) if name else None
+        return t.Input(shown, self._sizes(dims), self._span(name or dims, dims))
 
     def output(self, training: Token | None, chain: t.Chain) -> t.Output:
         return t.Output(chain, training is not None, chain.span)
 
-    def for_(
-        self, first: Token, second: Token | None, iterable: t.Expr, body: t.Body
-    ) -> t.For:
-        names = [str(first)] + ([str(second)] if second else [])
-        return t.For(names, iterable, body, self._span(first, iterable))
+    def let(self, name: Token, value: t.Expr) -> t.Let:
+        return t.Let(str(name), value, self._span(name))
+
+    def for_(self, targets: t.Targets, iterable: t.Expr, body: t.Body) -> t.For:
+        return t.For(targets, iterable, body, targets.span.to(iterable.span))
+
+    def targets(self, index: Token | None, target: t.Targets) -> t.Targets:
+        if index is None:
+            return target
+        span = self._span(index, target)
+        return t.Targets(str(index), target.names, target.unpacks, span)
+
+    @v_args(inline=False)
+    def target(self, parts: list[Token]) -> t.Targets:
+        names = [str(token) for token in parts if token.type == "NAME"]
+        return t.Targets(None, names, len(parts) > 1, self._span(parts[0], parts[-1]))
 
     def if_(
         self, test: t.Expr, body: t.Body, otherwise: t.Body | t.If | None = None
@@ -179,8 +265,8 @@ class Build(Transformer[Token, t.File]):
     def expect(self, first: t.Expr | Token, dims: Token | None = None) -> t.Expectation:
         if dims is None:
             return t.Expectation(first, None, (), self._span(first))  # type: ignore[arg-type]
-        sizes = tuple(_integer(p) for p in dims.split("x"))
-        return t.Expectation(None, str(first), sizes, self._span(first, dims))
+        span = self._span(first, dims)
+        return t.Expectation(None, str(first), self._sizes(dims), span)
 
     @v_args(inline=False)
     def init(self, parts: list[Any]) -> t.Init:
@@ -196,6 +282,14 @@ class Build(Transformer[Token, t.File]):
     @v_args(inline=False)
     def chain(self, parts: list[Any]) -> t.Chain:
         elements = [p for p in parts if isinstance(p, _Element)]
+        for element in elements[:-1]:
+            if element.step.repeat is not None:
+                self._error(
+                    "A0001",
+                    "a repeat stands at the end of a chain",
+                    element.step.repeat.span,
+                    "it repeats the whole chain; what is not repeated stands apart",
+                )
         span = elements[0].span.to(elements[-1].span)
         return t.Chain([e.step for e in elements], span)
 
@@ -213,31 +307,21 @@ class Build(Transformer[Token, t.File]):
         )
 
     def label(self, token: Token) -> t.Label:
-        return self._label(token, token.start_pos or 0)
+        if token.type == "STRING":
+            return self._label(token[1:-1], self._start(token) + 1, quoted=True)
+        return self._label(token, self._start(token))
 
-    def _label(self, text: str, offset: int) -> t.Label:
-        """Split ``layer{i + 1}`` into text and expressions."""
-        span = Span(self.source, offset, offset + len(text))
-        if "{" not in text:
-            return t.Label([str(text)], span)
+    def _label(self, text: str, offset: int, *, quoted: bool = False) -> t.Label:
+        """Split ``layer{i + 1}`` into text and places of expressions."""
         parts: list[str | t.Expr | None] = []
-        at = 0
-        while at < len(text):
-            begin = text.find("{", at)
-            if begin < 0:
-                parts.append(text[at:])
-                break
-            if begin > at:
-                parts.append(text[at:begin])
-            end = text.index("}", begin)
-            inner = text[begin + 1 : end]
-            parts.append(
-                self.expressions(self.source, inner, offset + begin + 1)
-                if inner.strip()
-                else None
-            )
-            at = end + 1
-        return t.Label(parts, span)
+        for match in _LABEL_PART.finditer(text):
+            inner = match["inner"]
+            parts.append(match[0] if inner is None else None)
+            if inner and inner.strip():
+                at = offset + match.start("inner")
+                self.embedded.append(Embedded(parts, len(parts) - 1, inner, at))
+        span = Span(self.source, offset, offset + len(text))
+        return t.Label(parts, span, quoted)
 
     def guard(self, test: t.Expr) -> t.Expr:
         return test
@@ -248,21 +332,38 @@ class Build(Transformer[Token, t.File]):
         if expr is not None:
             expr.span = self._span(count, close)
             return expr
-        return t.Literal(self._span(count), _integer(count[1:]), count[1:])
+        value = self._integer(count[1:], count)
+        return t.Literal(self._span(count), value, count[1:])
 
     @v_args(inline=False)
     def call(self, parts: list[Any]) -> t.Call:
         word, angle, *args, body = parts
+        self._check_spaced_x(args)
         last = args[-1] if args else angle or word
         args_in_angle = angle.args if angle else None
         return t.Call(self._span(word, last), str(word), args_in_angle, args, body)
+
+    def _check_spaced_x(self, args: list[t.Arg]) -> None:
+        """Say that sizes and repeats are written without spaces."""
+        for place, arg in enumerate(args[:-1]):
+            after = args[place + 1]
+            if arg.span.text != "x" or not isinstance(after.value, t.Literal):
+                continue
+            number = after.value.text
+            before = args[place - 1].value if place else None
+            if isinstance(before, t.Literal):
+                shown = f"{before.text}x{number}"
+                span, help = before.span, f"sizes have no spaces: `{shown}`"
+            else:
+                span, help = arg.span, f"a repeat has no space: `x{number}`"
+            self._error("A0001", "`x` stands apart", span.to(after.span), help)
 
     def group(self, body: t.Body) -> t.Group:
         return t.Group(body.span, body)
 
     def tap(self, token: Token) -> t.Tap:
-        start = token.start_pos or 0
-        return t.Tap(self._span(token), self._label(token[1:], start + 1))
+        path = self._label(token[1:], self._start(token) + 1)
+        return t.Tap(self._span(token), path)
 
     @v_args(inline=False)
     def angle(self, parts: list[Any]) -> _Angle:
@@ -293,13 +394,14 @@ class Build(Transformer[Token, t.File]):
 
     def number(self, token: Token) -> t.Literal:
         text = token.replace("_", "")
-        value = float(text) if any(c in text for c in ".eE") else _integer(text)
+        if not any(c in text for c in ".eE"):
+            value: float = self._integer(text, token)
+        elif isinf(value := float(text)):
+            self._error("A0903", "a number is too large", self._span(token))
         return t.Literal(self._span(token), value, str(token))
 
     def dims(self, token: Token) -> t.DimsLiteral:
-        return t.DimsLiteral(
-            self._span(token), tuple(_integer(p) for p in token.split("x"))
-        )
+        return t.DimsLiteral(self._span(token), self._sizes(token))
 
     def string(self, token: Token) -> t.Literal:
         return t.Literal(self._span(token), str(token[1:-1]), str(token))
@@ -322,6 +424,19 @@ class Build(Transformer[Token, t.File]):
         opened, *items, closed = parts
         kept = [i for i in items if i is not None]
         return t.ListExpr(self._span(opened, closed), kept)
+
+    def comprehension(
+        self,
+        opened: Token,
+        item: t.Expr,
+        targets: t.Targets,
+        iterable: t.Expr,
+        test: t.Expr | None,
+        closed: Token,
+    ) -> t.Comprehension:
+        return t.Comprehension(
+            self._span(opened, closed), item, targets, iterable, test
+        )
 
     def neg(self, sign: Token, operand: t.Expr) -> t.Expr:
         return t.Unary(self._span(sign, operand), "-", operand)
@@ -373,24 +488,6 @@ for _rule, _op in {
 # Rules named like Python's own words.
 for _rule in ("import", "for", "if", "list"):
     setattr(Build, _rule, vars(Build)[_rule + "_"])
-
-
-def _start(node: Any) -> int:
-    if isinstance(node, Token):
-        return node.start_pos or 0
-    start: int = node.span.start
-    return start
-
-
-def _end(node: Any) -> int:
-    if isinstance(node, Token):
-        return node.end_pos or 0
-    end: int = node.span.end
-    return end
-
-
-def _integer(text: str) -> int:
-    return int(text.replace("_", ""))
 
 
 def _comment_above(text: str, at: int) -> str:

@@ -3,21 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from typing import Any, ClassVar, dataclass_transform
 
 from archdsl.source import Source, Span
+
+# ---- nodes ------------------------------------------------------------------
+
+
+def _later(*, init: bool) -> Any:
+    """Mark a field that is set after the node is made; it is None before."""
+    return None
+
+
+@dataclass_transform(eq_default=False, field_specifiers=(_later,))
+class Node:
+    """A record with the annotated fields, as a dataclass makes them.
+
+    Making thirty dataclasses would take longer than reading a stored tree.
+
+    Attributes:
+        kinds: all kinds of nodes, in the order of this file.
+        fields: the names of a kind's fields.
+    """
+
+    kinds: ClassVar[list[type[Node]]] = []
+    fields: ClassVar[tuple[str, ...]] = ()
+    __match_args__: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls) -> None:
+        Node.kinds.append(cls)
+        own = cls.__annotations__
+        cls.fields += tuple(own)
+        given = tuple(n for n in own if cls.__dict__.get(n, "") is not None)
+        cls.__match_args__ += given  # type: ignore[misc]
+
+    def __init__(self, *values: object, **named: object) -> None:
+        self.__dict__.update(zip(self.__match_args__, values, strict=False), **named)
+
 
 # ---- expressions ------------------------------------------------------------
 
 
-@dataclass(repr=False, eq=False)
-class Expr:
+class Expr(Node):
     """Any expression; `span` is its place in the source."""
 
     span: Span
 
 
-@dataclass(repr=False, eq=False)
 class Literal(Expr):
     """A number, truth value or string."""
 
@@ -25,28 +57,52 @@ class Literal(Expr):
     text: str
 
 
-@dataclass(repr=False, eq=False)
 class DimsLiteral(Expr):
     """Sizes joined by x, such as 3x3 or 3x224x224."""
 
     dims: tuple[int, ...]
 
 
-@dataclass(repr=False, eq=False)
 class Name(Expr):
     """A parameter, loop variable, layer kind or block, by its name."""
 
     id: str
 
 
-@dataclass(repr=False, eq=False)
 class ListExpr(Expr):
     """A list in square brackets."""
 
     items: list[Expr]
 
 
-@dataclass(repr=False, eq=False)
+class Targets(Node):
+    """What a loop binds: ``item``, ``index, item`` or ``[a, b]`` of each item.
+
+    Attributes:
+        index: name of the counter, from 0.
+        names: name of the item, or of its parts.
+        unpacks: whether the item is a list that is taken apart.
+    """
+
+    index: str | None
+    names: list[str]
+    unpacks: bool
+    span: Span
+
+    def all_names(self) -> list[str]:
+        """Return every name that is bound."""
+        return [self.index, *self.names] if self.index else list(self.names)
+
+
+class Comprehension(Expr):
+    """``[item for name in iterable if test]``."""
+
+    item: Expr
+    targets: Targets
+    iterable: Expr
+    test: Expr | None
+
+
 class Unary(Expr):
     """``-a`` or ``not a``."""
 
@@ -54,7 +110,6 @@ class Unary(Expr):
     operand: Expr
 
 
-@dataclass(repr=False, eq=False)
 class Binary(Expr):
     """Arithmetic, comparison, or ``and``/``or`` of two operands."""
 
@@ -63,7 +118,6 @@ class Binary(Expr):
     right: Expr
 
 
-@dataclass(repr=False, eq=False)
 class Conditional(Expr):
     """``then if test else otherwise``."""
 
@@ -72,7 +126,6 @@ class Conditional(Expr):
     otherwise: Expr
 
 
-@dataclass(repr=False, eq=False)
 class Index(Expr):
     """``sequence[at]``."""
 
@@ -80,7 +133,6 @@ class Index(Expr):
     at: Expr
 
 
-@dataclass(repr=False, eq=False)
 class Function(Expr):
     """A call of one of the language's functions, such as ``min(a, b)``."""
 
@@ -88,7 +140,6 @@ class Function(Expr):
     args: list[Arg]
 
 
-@dataclass(repr=False, eq=False)
 class Partial(Expr):
     """``unit<groups = 32>`` as a value: a block with some arguments given."""
 
@@ -96,8 +147,7 @@ class Partial(Expr):
     args: list[Arg]
 
 
-@dataclass(repr=False, eq=False)
-class Arg:
+class Arg(Node):
     """One argument; `name` is None by position and ``/`` for a stride."""
 
     name: str | None
@@ -108,25 +158,29 @@ class Arg:
 # ---- layers -----------------------------------------------------------------
 
 
-@dataclass(repr=False, eq=False)
-class Label:
-    """A label: alternating fixed text and embedded expressions (or None for {})."""
+class Label(Node):
+    """A label: alternating fixed text and embedded expressions (or None for {}).
+
+    Attributes:
+        parts: in order.
+        span: its place, without quotes.
+        quoted: whether it stands in quotes, and may hold a hyphen.
+    """
 
     parts: list[str | Expr | None]
     span: Span
+    quoted: bool
 
 
-@dataclass(repr=False, eq=False)
-class Step:
+class Step(Node):
     """One element of a chain, with its label, repeat count and guard."""
 
     span: Span
-    label: Label | None = field(default=None, init=False)
-    repeat: Expr | None = field(default=None, init=False)
-    guard: Expr | None = field(default=None, init=False)
+    label: Label | None = _later(init=False)
+    repeat: Expr | None = _later(init=False)
+    guard: Expr | None = _later(init=False)
 
 
-@dataclass(repr=False, eq=False)
 class Call(Step):
     """A layer, block or structure word with its arguments and body."""
 
@@ -136,46 +190,40 @@ class Call(Step):
     body: Body | None
 
 
-@dataclass(repr=False, eq=False)
 class Group(Step):
     """Layers in braces."""
 
     body: Body
 
 
-@dataclass(repr=False, eq=False)
 class Tap(Step):
     """``@label``: an earlier value, read by name."""
 
     path: Label
 
 
-@dataclass(repr=False, eq=False)
-class Chain:
+class Chain(Node):
     """Steps joined by arrows; the last step's repeat repeats the chain."""
 
     steps: list[Step]
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Branch:
+class Branch(Node):
     """The statements between two ``|`` of a body."""
 
     statements: list[Statement]
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Body:
+class Body(Node):
     """Everything between two braces."""
 
     branches: list[Branch]
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Input:
+class Input(Node):
     """``input [name] 3x224x224``."""
 
     name: str | None
@@ -183,8 +231,7 @@ class Input:
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Output:
+class Output(Node):
     """``[training] output chain``: a further output, beside the main flow."""
 
     chain: Chain
@@ -192,18 +239,24 @@ class Output:
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class For:
+class Let(Node):
+    """``name = expression``: a name for a value, in the rest of the body."""
+
+    name: str
+    value: Expr
+    span: Span
+
+
+class For(Node):
     """``for item in list { }`` or ``for index, item in list { }``."""
 
-    names: list[str]
+    targets: Targets
     iterable: Expr
     body: Body
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class If:
+class If(Node):
     """``if test { } else { }``."""
 
     test: Expr
@@ -212,8 +265,7 @@ class If:
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Expectation:
+class Expectation(Node):
     """One claim; `measure` is set for the short form ``output 1000``."""
 
     test: Expr | None
@@ -222,16 +274,14 @@ class Expectation:
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Expect:
+class Expect(Node):
     """``expect a, b``."""
 
     items: list[Expectation]
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Init:
+class Init(Node):
     """``init conv weight=normal(std = 0.01) bias=0``."""
 
     kind: str
@@ -239,22 +289,20 @@ class Init:
     span: Span
 
 
-Statement = Chain | Input | Output | For | If | Expect | Init
+Statement = Chain | Let | Input | Output | For | If | Expect | Init
 
 
 # ---- files ------------------------------------------------------------------
 
 
-@dataclass(repr=False, eq=False)
-class Version:
+class Version(Node):
     """``arch 1``."""
 
     number: str
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Import:
+class Import(Node):
     """``import a, b from "file.arch"`` or ``from std``."""
 
     names: list[tuple[str, Span]]
@@ -264,8 +312,7 @@ class Import:
     origin_span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Param:
+class Param(Node):
     """A parameter of a block or network."""
 
     name: str
@@ -274,8 +321,7 @@ class Param:
     span: Span
 
 
-@dataclass(repr=False, eq=False)
-class Definition:
+class Definition(Node):
     """A block or a network.
 
     Attributes:
@@ -297,8 +343,25 @@ class Definition:
     doc: str = ""
 
 
-@dataclass(repr=False, eq=False)
-class Preset:
+class FunctionDef(Node):
+    """``fn name(a, b = 8) = expression``."""
+
+    name: str
+    params: list[Param]
+    value: Expr
+    span: Span
+
+
+class OpDef(Node):
+    """``op name<params> { torch = "module.Class"; ... }``: a foreign layer kind."""
+
+    name: str
+    params: list[Param]
+    settings: list[Let]
+    span: Span
+
+
+class Preset(Node):
     """``[default] preset name = network<...> [expect ...]``."""
 
     name: str
@@ -310,11 +373,10 @@ class Preset:
     span: Span
 
 
-Item = Version | Import | Definition | Preset
+Item = Version | Import | Definition | Preset | FunctionDef | OpDef
 
 
-@dataclass(repr=False, eq=False)
-class File:
+class File(Node):
     """One parsed file."""
 
     source: Source

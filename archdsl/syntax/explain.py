@@ -1,0 +1,349 @@
+"""Syntax errors in words, with what to write instead."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Final
+
+from lark import Token, UnexpectedInput
+
+from archdsl.diagnostics import Diagnostic, did_you_mean
+from archdsl.source import Source, Span
+from archdsl.syntax.lines import BAD_WORD, LINE_END, Lines, position
+
+TOP_WORDS: Final = ("block", "network", "preset", "import", "default")
+
+_NAMES: Final = {
+    "_NL": "the end of the line",
+    "$END": "the end of the file",
+    "ARROW": "`->`",
+    "DIMS": "sizes such as 3x3",
+    "NAME": "a name",
+    "NUMBER": "a number",
+    "REPEAT": "a repeat such as x2",
+    "STRING": "a string",
+    "TAP": "a tap such as @label",
+    "TEMPLATE": "a label",
+    "XPAREN": "`x(`",
+    "LBRACE": "`{`",
+    "RBRACE": "`}`",
+    "LPAR": "`(`",
+    "RPAR": "`)`",
+    "LSQB": "`[`",
+    "RSQB": "`]`",
+    "OPEN": "`<`",
+    "LESSTHAN": "`<`",
+    "MORETHAN": "`>`",
+    "EQUAL": "`=`",
+    "COLON": "`:`",
+    "COMMA": "`,`",
+    "VBAR": "`|`",
+    "SLASH": "`/`",
+    "MINUS": "`-`",
+}
+_VALUES = frozenset({"NAME", "NUMBER", "DIMS", "STRING", "TRUE", "FALSE"})
+_STARTS = frozenset({"_NL", "LBRACE", "VBAR", "ARROW"})
+
+
+class Place:
+    """Where the parser met an error, and what it had read.
+
+    Attributes:
+        at: the offset of what it refuses.
+        end: the offset after that.
+        word: what it refuses, as written.
+        kind: its terminal, empty for a character that begins none.
+        last: the token before, or None.
+        before: the token before that, or None.
+        expected: the terminals that could stand here.
+    """
+
+    def __init__(
+        self, source: Source, lines: Lines, error: UnexpectedInput, expected: set[str]
+    ) -> None:
+        text = source.text
+        token: Token | None = getattr(error, "token", None)
+        self.source, self.text, self.lines = source, text, lines
+        self.kind = token.type if token else ""
+        self.at = position(error) or 0
+        if self.kind == "$END":
+            self.at = len(text)
+        self.end = self.at + 1
+        if token is not None and token.end_pos is not None:
+            self.end = token.end_pos
+        if self.kind == BAD_WORD or token is None:
+            found = re.compile(r"\w+|.", re.S).match(text, self.at)
+            self.end = found.end() if found else self.at + 1
+        elif self.kind == LINE_END:
+            self.end = self.at + 1
+        self.word = text[self.at : self.end]
+        self.last, self.before = lines.last, lines.before
+        self.expected = expected
+
+    def after(self, kind: str) -> bool:
+        """Whether the token before is of a kind."""
+        return self.last is not None and self.last.type == kind
+
+    def starts(self) -> bool:
+        """Whether the token before stands first in an element."""
+        return self.before is None or self.before.type in _STARTS
+
+    def wants_value(self) -> bool:
+        """Whether nothing but a value can stand here."""
+        return self.expected >= _VALUES and not self.expected & {"_NL", "ARROW"}
+
+    def looking_at(self, *texts: str) -> bool:
+        """Whether one of these stands here."""
+        return self.text.startswith(texts, self.at)
+
+    def span(self) -> Span:
+        """Return the place of what is refused."""
+        return Span(self.source, self.at, max(self.end, self.at + 1))
+
+    def error(
+        self, message: str, help: str | None = None, span: Span | None = None
+    ) -> Diagnostic:
+        """Return a diagnostic for this place."""
+        code = "A0001" if self.kind else "A0002"
+        return Diagnostic(code, message, span or self.span(), help=help)
+
+    def refused(self, help: str | None) -> Diagnostic:
+        """Return the plain diagnostic with some help."""
+        return self.error(f"`{self.word}` is not expected here", help)
+
+
+def explain(place: Place) -> Diagnostic:
+    """Say what is wrong at a place, and what to write."""
+    for rule in _RULES:
+        found = rule(place)
+        if found is not None:
+            return found
+    if place.kind:
+        return place.refused(_expected(place))
+    return place.error(f"`{place.word}` cannot stand here", _expected(place))
+
+
+def _expected(place: Place) -> str | None:
+    """Name what could stand here, if that is not too much."""
+    if place.expected >= {"BLOCK", "NETWORK"}:
+        near = did_you_mean(place.word, TOP_WORDS)
+        return near or "a file holds `import`, `block`, `network` and `preset`"
+    names = sorted(_NAMES.get(e, f"`{e.lower()}`") for e in place.expected)
+    if place.wants_value():
+        names = ["a value"]
+    if not 0 < len(names) <= 4:
+        return None
+    *most, final = names
+    return f"expected {', '.join(most)} or {final}" if most else f"expected {final}"
+
+
+# ---- rules, the most telling first ----------------------------------------------
+
+
+def _bad_word(place: Place) -> Diagnostic | None:
+    if place.kind != BAD_WORD:
+        return None
+    help = "numbers, sizes such as 3x3 and repeats such as x2 have spaces between them"
+    return place.error(f"`{place.word}` is neither a number nor sizes", help)
+
+
+def _comment(place: Place) -> Diagnostic | None:
+    start = place.at - 1 if place.text.startswith("//", place.at - 1) else place.at
+    if place.text.startswith(("//", "/*"), start):
+        span = Span(place.source, start, start + 2)
+        found = place.text[start : start + 2]
+        help = "a comment begins with `#`"
+        return place.error(f"`{found}` is not expected here", help, span)
+    return None
+
+
+def _line_end(place: Place) -> Diagnostic | None:
+    broken = place.lines.breaks(place.at) and place.kind not in ("ARROW", "ELSE")
+    if place.kind != LINE_END and not broken:
+        return None
+    last = place.last
+    if last is None or last.end_pos is None:
+        return place.error("the line ends too early", _expected(place))
+    here = Span(place.source, last.start_pos or 0, last.end_pos)
+    if last.type == "ARROW":
+        help = "a chain goes on with `->` at the start of the next line"
+        return place.error("the line ends after `->`", help, here)
+    if _BRACE.match(place.text, place.at):
+        help = "`{` stands on the line of what it belongs to"
+        return place.error("the line ends before `{`", help, here)
+    if last.type == "COLON" and place.before and place.before.type in _LABELS:
+        span = Span(place.source, place.before.start_pos or 0, last.end_pos)
+        help = f"write a layer behind it: `{place.before}: conv 3x3 64`"
+        return place.error(f"the label `{place.before}` has no layer", help, span)
+    end = Span(place.source, last.end_pos, last.end_pos + 1)
+    if last.type == "EQUAL":
+        return place.error("the value is missing", "write it on this line", end)
+    return place.error("the line ends too early", _expected(place), end)
+
+
+_BRACE = re.compile(r"\s*\{")
+_LABELS = frozenset({"NAME", "TEMPLATE"})
+
+
+def _unclosed(place: Place) -> Diagnostic | None:
+    token = place.lines.unclosed(place.at)
+    if token is None or place.looking_at("<", ">"):
+        return None
+    start = token.start_pos or 0
+    help = "`>` ends the arguments"
+    if re.search(r"\s[<>]\s", place.text[start : place.at]):
+        help = "inside < >, comparisons with < and > stand in parentheses"
+    span = Span(place.source, start, start + 1)
+    return Diagnostic("A0003", "this `<` is never closed", span, help=help)
+
+
+def _quote(place: Place) -> Diagnostic | None:
+    if place.kind or place.word[0] not in "'\"‘’“”`«»":  # noqa: RUF001
+        return None
+    help = 'strings stand in double quotes: "spec.arch"'
+    if place.word == '"':
+        help = "a string ends on the line it starts on"
+    return place.error(f"`{place.word}` cannot stand here", help)
+
+
+def _character(place: Place) -> Diagnostic | None:
+    """Characters of other languages, and those that only look right."""
+    for text, help in _FOREIGN.items():
+        if place.looking_at(text):
+            span = Span(place.source, place.at, place.at + len(text))
+            return place.error(f"`{text}` is not expected here", help, span)
+    if not place.kind and not place.word.isascii():
+        character = place.word[0]
+        help = "names have ASCII letters, digits and `_`"
+        if character.isspace():
+            help = "this is not an ordinary space"
+        message = f"`{character}` (U+{ord(character):04X}) cannot stand here"
+        return place.error(message, help, Span(place.source, place.at, place.at + 1))
+    return None
+
+
+_FOREIGN: Final = {
+    "=>": "write `->`",
+    "&&": "write `and`",
+    "||": "write `or`",
+    "×": "sizes are written with the letter x: 3x3",
+    "→": "write `->`",
+    "--": "write `->` between layers",
+}
+
+
+def _equals(place: Place) -> Diagnostic | None:
+    """A `=` that should be something else."""
+    if place.kind != "EQUAL" or place.last is None:
+        return None
+    first = place.lines.first
+    if place.after("NAME") and place.starts() and place.lines.opened:
+        span = Span(place.source, place.last.start_pos or 0, place.end)
+        help = f"a label ends in a colon: `{place.last}: ...`"
+        return place.error("`=` is not expected here", help, span)
+    if first is not None and first.type in ("IF", "EXPECT"):
+        return place.error("`=` does not compare", "write `==`")
+    return None
+
+
+def _colon(place: Place) -> Diagnostic | None:
+    """A `:` after something that is no label."""
+    last = place.last
+    if (place.kind != "COLON" and not place.looking_at(":")) or last is None:
+        return None
+    first = place.lines.first
+    if last is first and last.type != "NAME" and last.isidentifier():
+        help = f"`{last}` is a word of the language; choose another label"
+        return place.error("`:` is not expected here", help)
+    if first is not None and first.type in ("PRESET", "DEFAULT"):
+        help = f"write `preset {last} = ...`"
+        return place.error("`:` is not expected here", help)
+    if last.type == "NAME" and not place.starts():
+        equals = " = " if place.lines.in_brackets() else "="
+        help = f"an argument's name ends in `=`: `{last}{equals}...`"
+        return place.error("`:` is not expected here", help)
+    return place.error(
+        "`:` is not expected here", "a label stands before a layer: `name: conv 3x3 64`"
+    )
+
+
+def _compare(place: Place) -> Diagnostic | None:
+    """A bare `<` or `>` inside < >."""
+    if not place.looking_at("<", ">"):
+        return None
+    if place.wants_value():
+        return place.error(f"a value is missing before `{place.word}`")
+    line = place.text[place.text.rfind("\n", 0, place.at) + 1 : place.at]
+    if place.after("MORETHAN") or not (place.lines.in_brackets() or "<" in line):
+        return None
+    return place.refused("inside < >, comparisons with < and > stand in parentheses")
+
+
+def _comma(place: Place) -> Diagnostic | None:
+    if place.kind == "COMMA" and not place.lines.in_brackets():
+        return place.refused("arguments have spaces between them: `conv 3x3 64`")
+    if place.kind == "COMMA" and place.lines.opened[-1].type == "LPAR":
+        return place.refused("arguments have no parentheses: `conv 3x3 64`")
+    listed = "COMMA" in place.expected and place.lines.in_brackets()
+    if listed and place.kind in _VALUES:
+        return place.refused("is a comma missing?")
+    return None
+
+
+def _operator(place: Place) -> Diagnostic | None:
+    if place.kind in _OPERATORS and "SLASH" in place.expected:
+        return place.refused("arithmetic stands in parentheses: `(4 * width)`")
+    return None
+
+
+_OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "PERCENT", "__ANON_2", "__ANON_3"})
+
+
+def _repeat(place: Place) -> Diagnostic | None:
+    if place.kind in ("REPEAT", "XPAREN"):
+        return place.refused("a repeat stands once, at the end of a chain")
+    return None
+
+
+def _statement(place: Place) -> Diagnostic | None:
+    """Words of statements that stand in the wrong place."""
+    first = place.lines.first
+    if first is not None and str(first) in ("elif", "elseif"):
+        span = Span(place.source, first.start_pos or 0, first.end_pos or 0)
+        return place.error(f"`{first}` is not expected here", "write `else if`", span)
+    if place.word == "else":
+        return place.refused("`else` follows the `}` of an `if`")
+    if place.lines.opened and first is not None and str(first) in TOP_WORDS[:3]:
+        help = f"a {first} stands in the file itself; is a `}}` missing above?"
+        span = Span(place.source, first.start_pos or 0, first.end_pos or 0)
+        return place.error(f"`{first}` is not expected here", help, span)
+    if place.after("RBRACE") and place.kind in _VALUES | {"TEMPLATE", "LBRACE"}:
+        help = "a statement stands on its own line; a chain goes on with `->`"
+        return place.refused(help)
+    if place.kind == "ARROW" and "ARROW" not in place.expected:
+        return place.refused("a chain begins with a layer")
+    if place.word == "@":
+        return place.refused("a tap names an earlier label: `@conv1`")
+    if place.word == ";":
+        return place.error(
+            "`;` is not expected here", "`;` stands between two statements"
+        )
+    return None
+
+
+_RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
+    _bad_word,
+    _comment,
+    _line_end,
+    _unclosed,
+    _quote,
+    _character,
+    _equals,
+    _colon,
+    _compare,
+    _comma,
+    _operator,
+    _repeat,
+    _statement,
+)

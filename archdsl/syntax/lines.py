@@ -1,0 +1,136 @@
+"""Where statements end: the line ends among the tokens."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from lark import Token, UnexpectedInput
+
+_OPENERS = frozenset({"LPAR", "XPAREN", "LSQB", "OPEN", "LBRACE"})
+_CLOSERS = frozenset({"RPAR", "RSQB", "RBRACE"})
+# After and before these a line may end although the statement goes on.
+_GOES_ON_AFTER = frozenset({"_NL", "LBRACE", "VBAR", "COMMA"})
+_GOES_ON_BEFORE = frozenset({"ARROW", "VBAR", "RBRACE", "COMMA", "ELSE"})
+
+_ANGLE_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[<>{}|;]')
+_ENDS_ANGLE = frozenset({"->", "{", "}", "|", ";"})
+
+LINE_END = "_NL"
+BAD_WORD = "BAD_WORD"
+
+
+def position(error: UnexpectedInput) -> int | None:
+    """Return where an error is, None at the end of the text."""
+    at: int | None = getattr(error, "pos_in_stream", None)
+    return at
+
+
+class Lines:
+    """A filter on the way from the lexer to the parser.
+
+    The lexer skips line ends where the parser asks for none, and finds some inside
+    brackets where a statement could end. This drops those and puts back the former.
+
+    Attributes:
+        opened: the brackets that are open, outermost first.
+        last: the token the parser took last.
+        before: the one that it took before that.
+        first: the first token of the statement.
+        kept: all tokens, for those who want them.
+    """
+
+    always_accept = ()
+
+    def __init__(self) -> None:
+        self.kept: list[Token] | None = None
+        self.begin("")
+
+    def begin(self, text: str) -> None:
+        """Prepare for the next parse."""
+        self.text = text
+        self.opened: list[Token] = []
+        self.last: Token | None = None
+        self.before: Token | None = None
+        self.first: Token | None = None
+
+    def resume(self) -> None:
+        """Go on with a new statement in the innermost braces."""
+        while self.opened and self.opened[-1].type != "LBRACE":
+            self.opened.pop()
+        self.last = self.before = self.first = None
+
+    def in_brackets(self) -> bool:
+        """Whether line ends count for nothing."""
+        return bool(self.opened) and self.opened[-1].type != "LBRACE"
+
+    def _in_angle(self) -> bool:
+        return bool(self.opened) and self.opened[-1].type == "OPEN"
+
+    def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
+        """Pass the tokens on."""
+        for token in tokens:
+            if token.type == LINE_END and self.in_brackets():
+                continue
+            wrong = self._wrong(token)
+            if wrong is not None:
+                yield wrong  # the parser refuses it
+            yield token
+            # Not reached if the parser refuses the token.
+            self._taken(token)
+
+    def _wrong(self, token: Token) -> Token | None:
+        last = self.last
+        if last is None or last.end_pos is None or token.start_pos is None:
+            return None
+        end, start = last.end_pos, token.start_pos
+        if end == start:
+            if last[-1].isalnum() and token[0].isalnum():
+                word = self.text[last.start_pos : token.end_pos]
+                return Token(BAD_WORD, word, last.start_pos, end_pos=token.end_pos)
+        elif self.breaks(start) and token.type not in _GOES_ON_BEFORE:
+            return Token(LINE_END, "\n", end, end_pos=end)
+        return None
+
+    def breaks(self, start: int) -> bool:
+        """Whether a statement's line ends before an offset, where it cannot."""
+        last = self.last
+        return (
+            last is not None
+            and last.type not in _GOES_ON_AFTER
+            and not self.in_brackets()
+            and self.text.find("\n", last.end_pos or 0, start) >= 0
+        )
+
+    def unclosed(self, at: int) -> Token | None:
+        """Return the `<` that is open at an offset and that nothing closes."""
+        if not self.opened or self.opened[-1].type != "OPEN":
+            return None
+        last = self.last
+        if last is not None and last.type not in ("COMMA", "OPEN"):
+            between = self.text[last.end_pos : at].lstrip()
+            if "\n" in self.text[last.end_pos : at] and not between:
+                return self.opened[-1]
+        depth = 1
+        for mark in _ANGLE_MARK.finditer(self.text, at):
+            if mark[0] == "<":
+                depth += 1
+            elif mark[0] == ">":
+                depth -= 1
+                if not depth:
+                    return None
+            elif mark[0] in _ENDS_ANGLE:
+                break
+        return self.opened[-1]
+
+    def _taken(self, token: Token) -> None:
+        kind = token.type
+        if kind in _OPENERS:
+            self.opened.append(token)
+        elif kind in _CLOSERS or (kind == "MORETHAN" and self._in_angle()):
+            self.opened.pop()
+        if self.last is None or self.last.type in ("_NL", "LBRACE", "VBAR"):
+            self.first = token
+        self.before, self.last = self.last, token
+        if self.kept is not None:
+            self.kept.append(token)

@@ -1,0 +1,206 @@
+"""Running the parser, and going on after a syntax error.
+
+After an error the rest of its statement is skipped. What the statement's layers in
+braces contain is still parsed, so that mistakes in it are reported too.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from lark import Token, UnexpectedInput
+
+from archdsl.diagnostics import Diagnostic
+from archdsl.source import Source
+from archdsl.syntax import tree as t
+from archdsl.syntax.explain import Place, explain
+from archdsl.syntax.lines import LINE_END, Lines, position
+
+if TYPE_CHECKING:
+    from lark import Lark
+    from lark.parsers.lalr_interactive_parser import InteractiveParser
+
+_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[(\[{)\]}>|;\n]')
+_BRACE = re.compile(r"\s*\{")
+_CLOSES = {")": "(", "]": "[", ">": "<"}
+_OPENS = {"LPAR": "(", "XPAREN": "(", "LSQB": "[", "OPEN": "<"}
+# What to put where a header is unreadable, so that its braces can follow.
+_REPAIRS = (
+    (),
+    ("NAME",),
+    ("IN", "NAME"),
+    ("NAME", "IN", "NAME"),
+    ("BLOCK", "NAME"),
+)
+
+
+def run(
+    lark: Lark, lines: Lines, source: Source, limit: int
+) -> tuple[t.File | None, list[Diagnostic]]:
+    """Parse a file; return its tree, or None with every independent error."""
+    parser = lark.parse_interactive(source.text, start="start")
+    line_end = re.compile(lark.get_terminal("_NL").pattern.to_regexp())
+    errors: list[Diagnostic] = []
+    tries = 0
+    while True:
+        try:
+            state = parser.parser_state
+            for token in parser.lexer_thread.lex(state):  # type: ignore[no-untyped-call]
+                state.feed_token(token)
+            file: t.File = state.feed_token(Token("$END", ""), is_end=True)
+            return (None if errors else file), errors
+        except UnexpectedInput as error:
+            panic = Panic(parser, lines, source.text, line_end)
+            found = explain(Place(source, lines, error, panic.expected()))
+            if not errors or not _same_line(errors[-1], found):
+                errors.append(found)
+            tries += 1
+            if max(len(errors), tries // 10) >= limit or not panic.skip(error):
+                return None, errors
+
+
+def _same_line(a: Diagnostic, b: Diagnostic) -> bool:
+    return a.span is not None and b.span is not None and a.span.line == b.span.line
+
+
+class Panic:
+    """The parser at a syntax error."""
+
+    def __init__(
+        self,
+        parser: InteractiveParser,
+        lines: Lines,
+        text: str,
+        line_end: re.Pattern[str],
+    ) -> None:
+        state = parser.parser_state
+        self.states: list[Any] = state.state_stack
+        self.values: list[Any] = state.value_stack
+        self.table: Any = state.parse_conf.states
+        self.parser = parser
+        self.lines = lines
+        self.text = text
+        self.line_end = line_end
+
+    def expected(self) -> set[str]:
+        """Return the terminals that could stand here."""
+        choices = self.table[self.states[-1]]
+        return {c for c in choices if c.upper() == c and self._accepts((c,))}
+
+    def _accepts(self, kinds: tuple[str, ...], depth: int = 0) -> bool:
+        """Whether the parser takes these tokens after dropping `depth` values."""
+        states = self.states[: len(self.states) - depth]
+        for kind in kinds:
+            while True:
+                found = self.table[states[-1]].get(kind)
+                if found is None:
+                    return False
+                action, argument = found
+                if action.name == "Shift":
+                    states.append(argument)
+                    break
+                size = len(argument.expansion)
+                del states[len(states) - size :]
+                goto = self.table[states[-1]].get(argument.origin.name)
+                if goto is None:  # the end of the file, taken
+                    return True
+                states.append(goto[1])
+        return True
+
+    # ---- skipping
+
+    def skip(self, error: UnexpectedInput) -> bool:
+        """Skip the rest of the statement; return whether anything follows."""
+        at = self._resume_at(error)
+        opened = [] if at is not None else self._open_brackets()
+        if at is None:
+            at = position(error)
+        if at is None or at >= len(self.text):
+            return False
+        for mark in _MARK.finditer(self.text, at):
+            kind = mark[0]
+            inside = "{" in opened
+            if kind == "{" and not inside and self._enter(mark.start()):
+                return True
+            if kind in "([{":
+                opened.append(kind)
+            elif kind in _CLOSES and opened and opened[-1] == _CLOSES[kind]:
+                opened.pop()
+            elif kind == "}" and inside:
+                while opened.pop() != "{":
+                    pass
+            elif kind in "}|;\n" and (kind == "}" or not opened) and self._stop(mark):
+                return True
+        return False
+
+    def _resume_at(self, error: UnexpectedInput) -> int | None:
+        """Return where to go on if the statement ended before the error."""
+        lines, at = self.lines, position(error)
+        if at is None:
+            return None
+        token: Token | None = getattr(error, "token", None)
+        if lines.breaks(at) or (token is not None and token.type == LINE_END):
+            end = lines.last.end_pos or 0 if lines.last else at
+            # Braces on the next line most likely belong here.
+            brace = _BRACE.match(self.text, end)
+            return brace.end() - 1 if brace else end
+        unclosed = lines.unclosed(at)
+        return unclosed.end_pos if unclosed else None
+
+    def _open_brackets(self) -> list[str]:
+        found: list[str] = []
+        for token in reversed(self.lines.opened):
+            if token.type == "LBRACE":
+                break
+            found.insert(0, _OPENS[token.type])
+        return found
+
+    def _enter(self, at: int) -> bool:
+        """Go on inside braces, whatever their header was meant to be."""
+        for depth in range(len(self.values) - self._floor() + 1):
+            for repair in _REPAIRS:
+                if self._accepts((*repair, "LBRACE"), depth):
+                    self._drop(depth)
+                    for kind in repair:
+                        token = Token(kind, "_", at, end_pos=at)
+                        self.parser.parser_state.feed_token(token)
+                    return self._go_on(at)
+        return False
+
+    def _stop(self, mark: re.Match[str]) -> bool:
+        """Go on after the statement, if it ends here."""
+        kind, at = mark[0], mark.start()
+        after = at
+        if kind in ";\n":
+            found = self.line_end.match(self.text, at)
+            if found is None:
+                return False
+            kind, after = "_NL", found.end()
+        terminal = {"}": "RBRACE", "|": "VBAR"}.get(kind, kind)
+        for depth in range(len(self.values) - self._floor() + 1):
+            if self._accepts((terminal,), depth):
+                self._drop(depth)
+                return self._go_on(at)
+        if terminal != "_NL":
+            return False
+        self._drop(len(self.values) - self._floor())
+        return self._go_on(after)
+
+    def _floor(self) -> int:
+        """Return how many values belong to what encloses the statement."""
+        for place in range(len(self.values) - 1, -1, -1):
+            value = self.values[place]
+            if isinstance(value, Token) and value.type == "LBRACE":
+                return place + 1
+        return 0
+
+    def _drop(self, depth: int) -> None:
+        del self.states[len(self.states) - depth :]
+        del self.values[len(self.values) - depth :]
+
+    def _go_on(self, at: int) -> bool:
+        self.lines.resume()
+        state: Any = self.parser.lexer_thread.state
+        state.line_ctr.char_pos = at
+        return True

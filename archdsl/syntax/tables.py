@@ -1,0 +1,48 @@
+"""The Lark parser, from stored tables where there are some."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import lark
+from lark.grammar import Rule
+from lark.lexer import TerminalDef
+
+from archdsl.resources import grammar_text
+from archdsl.syntax.build import Build
+from archdsl.syntax.cache import load_tables, store_tables
+from archdsl.syntax.lines import Lines
+
+
+def make_lark(build: Build, lines: Lines) -> lark.Lark:
+    """Return a parser that reports to a builder, through a filter of line ends.
+
+    Working the tables out takes some 90 ms, reading them some 20.
+    """
+    name = f"lark {lark.__version__}"
+    hooks: dict[str, Any] = {"transformer": build, "postlex": lines}
+    stored = load_tables(name)
+    if stored is not None:
+        try:
+            made: lark.Lark = lark.Lark._load_from_dict(*stored, **hooks)  # type: ignore[no-untyped-call]
+            return made
+        except (AttributeError, AssertionError, LookupError, TypeError, ValueError):
+            pass  # what cannot be used is worked out again
+    made = lark.Lark(
+        grammar_text(),
+        parser="lalr",
+        lexer="contextual",
+        start=["start", "expr"],
+        maybe_placeholders=True,
+        **hooks,
+    )
+    if stored is None:
+        store_tables(name, _tables(made))
+    return made
+
+
+def _tables(parser: lark.Lark) -> list[Any]:
+    data, memo = parser.memo_serialize([TerminalDef, Rule])
+    # The hooks are given anew each time.
+    data["options"] = {**data["options"], "transformer": None, "postlex": None}
+    return [data, memo]
