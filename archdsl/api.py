@@ -305,7 +305,7 @@ def _as_value(module: Module, value: object) -> object:
         span = _whole(value)
         if _DIMS.fullmatch(value):
             return tree.DimsLiteral(span, tuple(map(int, value.split("x"))))
-        if module.find(value) or kind(value):
+        if value in module.names() or kind(value):
             return tree.Name(span, value)
     elif isinstance(value, list | tuple):
         return tuple(_as_value(module, item) for item in value)
