@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.evaluate import integer
@@ -11,6 +11,7 @@ from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
     Context,
     Fault,
+    Merge,
     Namespace,
     Value,
     input_name,
@@ -18,8 +19,8 @@ from archdsl.elaborate.scope import (
     rename,
 )
 from archdsl.ir import Group, Parameter, Port, Role, Step
-from archdsl.layer import Layer, Mismatch
-from archdsl.limits import MAX_DEPTH, MAX_LAYERS
+from archdsl.layer import Differ, Layer, Mismatch
+from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -56,7 +57,7 @@ class Builder:
         self.producers: dict[int, Step] = {}
         self.read: set[int] = set()
         self._values = 0
-        self._layers = 0
+        self._parts = 0
         self.statements_so_far = 0
         self.statement = 0
 
@@ -73,10 +74,24 @@ class Builder:
             self.errors.add(fault.diagnostic(context.notes()))
         return self.new_value(None)
 
-    def check_budget(self, further: int, span: Span) -> None:
-        if self._layers + further > MAX_LAYERS:
-            message = f"the network has more than {MAX_LAYERS:,} layers"
-            raise SpecError([Diagnostic("A0904", message, span)])
+    @property
+    def made(self) -> int:
+        """Number of layers and blocks so far."""
+        return self._parts
+
+    def foresee(self, further: int, span: Span) -> None:
+        """Refuse layers and blocks that are still to be made, if they are too many.
+
+        Raises:
+            SpecError: if they are.
+        """
+        if self._parts + further > MAX_PARTS:
+            message = f"the network has more than {MAX_PARTS:,} layers and blocks"
+            self.stop(Diagnostic("A0904", message, span))
+
+    def stop(self, diagnostic: Diagnostic) -> NoReturn:
+        """Give up, since going on would take too long."""
+        raise SpecError([*self.errors.found, diagnostic])
 
     def deeper(self, context: Context, span: Span) -> Context:
         """Return the context one level further in.
@@ -86,8 +101,12 @@ class Builder:
         """
         if context.depth >= MAX_DEPTH:
             message = f"blocks and bodies nest deeper than {MAX_DEPTH} levels"
-            raise SpecError([Diagnostic("A0902", message, span)])
+            self.stop(Diagnostic("A0902", message, span))
         return context.replace(depth=context.depth + 1)
+
+    def _add_part(self, span: Span) -> None:
+        self.foresee(1, span)
+        self._parts += 1
 
     # ---- parts of the tree
 
@@ -109,6 +128,7 @@ class Builder:
         Inside, the input's channels bear a name of the owner's; what comes out is
         expressed in the caller's names again.
         """
+        self._add_part(span)
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
         space = Namespace(context.space.join(name), indexed, outer)
@@ -197,8 +217,18 @@ class Builder:
         context: Context,
         span: Span,
         parts: Parts,
+        merge: Merge | None = None,
     ) -> Value:
         """Add one step to the graph, and return its value.
+
+        Args:
+            layer: the layer.
+            label: its name, if the spec gives one.
+            inputs: what it reads.
+            context: where it stands.
+            span: the same, in the source.
+            parts: what it is added to.
+            merge: how messages call the inputs of a merge.
 
         Raises:
             Fault: if the layer does not fit its inputs.
@@ -211,9 +241,15 @@ class Builder:
         try:
             shape = layer.shape(*shapes)
         except Mismatch as mismatch:
-            raise self._mismatch(mismatch, inputs, span) from None
-        self.check_budget(1, span)
-        self._layers += 1
+            raise self._mismatch(mismatch, inputs, span, merge) from None
+        if max(shape) > MAX_INTEGER:
+            raise Fault(
+                "A0903",
+                f"{layer.word}: the output {show_shape(shape)} has a size above "
+                f"{MAX_INTEGER:,} (31 bits)",
+                span,
+            )
+        self._add_part(span)
         value = self.new_value(with_channels(shape, channels(shape)))
         step = Step(
             name=name,
@@ -234,21 +270,43 @@ class Builder:
         return value
 
     def _mismatch(
-        self, mismatch: Mismatch, inputs: tuple[Value, ...], span: Span
+        self,
+        mismatch: Mismatch,
+        inputs: tuple[Value, ...],
+        span: Span,
+        merge: Merge | None,
     ) -> Fault:
-        label = mismatch.label
-        if len(inputs) > 1:
-            label = ", ".join(self.describe(v) for v in inputs)
+        message, label, help = mismatch.message, mismatch.label, mismatch.help
+        if isinstance(mismatch, Differ) and merge is not None:
+            if merge.word:
+                sides = " and ".join(merge.sides)
+                message = f"{merge.word}: {sides} differ in {mismatch.aspect}"
+            label = ", ".join(
+                f"{merge.sides[i]} gives {self.describe(inputs[i], merge.entry)}"
+                for i in mismatch.places
+            )
+            help = merge.help or help
         return Fault(
-            mismatch.code, mismatch.message, span, label=label, help=mismatch.help
+            mismatch.code,
+            message,
+            span,
+            label=label or f"the input is {self.describe(inputs[0])}",
+            help=help,
         )
 
-    def describe(self, value: Value) -> str:
-        """Return ``512x28x28 (layer2.0.conv3, line 12)``."""
+    def describe(self, value: Value, entry: Value | None = None) -> str:
+        """Return ``512x28x28 (layer2.0.conv3, line 12)``.
+
+        Args:
+            value: what is described.
+            entry: what flows into the structure that the value leaves.
+        """
         shape = show_shape(value.shape) if value.shape else "unknown"
+        if entry is not None and value.number == entry.number:
+            return f"{shape} (the input, unchanged)"
         step = self.producers.get(value.number)
         if step is None:
-            return f"{shape} (the input)"
+            return f"{shape} (the network's input)"
         return f"{shape} ({step.path}, line {step.span.line})"
 
     # ---- names

@@ -243,21 +243,24 @@ class Calls(Builder):
         return self.layer(layer, label, (value,), context, call.span, parts)
 
 
+# The statements of a body, and the place of those that are still to come.
+Rest = tuple[Sequence[t.Statement], int]
+NOTHING: Rest = ((), 0)
+
+
 class Following:
     """The steps after one, as far as they decide about its bias."""
 
     __slots__ = ("rest", "steps", "walker")
 
-    def __init__(
-        self, walker: Calls, steps: Sequence[t.Step], rest: Sequence[t.Statement]
-    ) -> None:
+    def __init__(self, walker: Calls, steps: Sequence[t.Step], rest: Rest) -> None:
         self.walker = walker
         self.steps = steps
         self.rest = rest
 
     def absorbs_bias(self, context: Context) -> bool:
         """Return whether the next layer in the same body cancels a bias."""
-        call = self._next(self.steps, context) or self._next_statement(context)
+        call = self._next(self.steps, context) or self._first(*self.rest, context)
         if not isinstance(call, t.Call) or call.word in ("seq", "residual"):
             return False
         target = self.walker.resolve(call, context)
@@ -269,19 +272,23 @@ class Following:
                 return step
         return None
 
-    def _next_statement(self, context: Context) -> t.Step | None:
-        queue = list(self.rest)
-        while queue:
-            statement = queue.pop(0)
+    def _first(
+        self, statements: Sequence[t.Statement], start: int, context: Context
+    ) -> t.Step | None:
+        """Return the first step of some statements."""
+        for at in range(start, len(statements)):
+            statement = statements[at]
+            found = None
             if isinstance(statement, t.Chain):
-                if found := self._next(statement.steps, context):
-                    return found
+                found = self._next(statement.steps, context)
             elif isinstance(statement, t.If):
                 taken = self.walker.taken(statement, context)
                 if taken is not None:
-                    queue = [*taken.branches[0].statements, *queue]
+                    found = self._first(taken.branches[0].statements, 0, context)
             elif not isinstance(statement, t.Expect | t.Init | t.Output):
                 return None
+            if found is not None:
+                return found
         return None
 
 

@@ -10,9 +10,9 @@ from typing import Any
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range
 from archdsl.layer import kind
-from archdsl.limits import MAX_INTEGER, MAX_REPEAT
+from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
-from archdsl.symbolic import Sym, combine, poly_of, simplify
+from archdsl.symbolic import MAX_SIZE, Sym, TooLong, combine, poly_of, simplify
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
@@ -76,8 +76,23 @@ def evaluate(expr: t.Expr, context: Context) -> Any:
 
     Raises:
         Fault: if a name is unknown, or an operation is not defined or too large.
+        SpecError: if the spec asks for too much work.
     """
-    return _RULES[type(expr)](expr, context)
+    context.budget.spend(expr.span)
+    try:
+        return _RULES[type(expr)](expr, context)
+    except TooLong:
+        raise too_long(expr.span) from None
+
+
+def too_long(span: Span) -> Fault:
+    """Return what is said of an expression that no constructor should carry."""
+    return Fault(
+        "A0907",
+        f"an expression grows beyond {MAX_SIZE} names and numbers",
+        span,
+        help="name a part of it, or make it a parameter of a block",
+    )
 
 
 def integer(expr: t.Expr, context: Context, what: str) -> int:
@@ -138,7 +153,23 @@ def _channels(context: Context) -> int:
 
 
 def _list(expr: t.ListExpr, context: Context) -> tuple[Any, ...]:
-    return tuple(evaluate(item, context) for item in expr.items)
+    return _sized(tuple(evaluate(item, context) for item in expr.items), expr, context)
+
+
+def _sized(items: tuple[Any, ...], expr: t.Expr, context: Context) -> tuple[Any, ...]:
+    """Return a list, refused if it is too long with all the lists inside it."""
+    size = _size(items)
+    context.budget.spend(expr.span, size)
+    if size > MAX_LIST:
+        raise Fault("A0906", f"a list has more than {MAX_LIST:,} items", expr.span)
+    return items
+
+
+def _size(value: Any) -> int:
+    """Return the number of items in a list and the lists inside it."""
+    if not isinstance(value, tuple):
+        return 1
+    return len(value) + sum(_size(v) for v in value if isinstance(v, tuple))
 
 
 def _unary(expr: t.Unary, context: Context) -> Any:
@@ -211,9 +242,11 @@ def _binary(expr: t.Binary, context: Context) -> Any:
     left = evaluate(expr.left, context)
     right = evaluate(expr.right, context)
     if expr.op in ("==", "!="):
+        context.budget.spend(expr.span, _size(left))
         return _same(left, right) == (expr.op == "==")
     if expr.op == "in":
         if isinstance(right, tuple):
+            context.budget.spend(expr.span, _size(right))
             return any(_same(left, item) for item in right)
         raise Fault("A0207", f"`in` needs a list, not {show(right)}", expr.right.span)
     for side, part in ((left, expr.left), (right, expr.right)):
@@ -289,11 +322,7 @@ def _rounded(how: Callable[[Any], int]) -> Callable[[Any], int]:
 
 
 def _unique(items: tuple[Any, ...]) -> tuple[Any, ...]:
-    found: list[Any] = []
-    for item in items:
-        if item not in found:
-            found.append(item)
-    return tuple(found)
+    return tuple(dict.fromkeys(items))
 
 
 def _root(value: Any) -> float:
@@ -345,6 +374,7 @@ def _function(expr: t.Function, context: Context) -> Any:
             f"{expr.name} takes {count} arguments, not {len(values)}",
             expr.span,
         )
+    context.budget.spend(expr.span, sum(_size(v) for v in values))
     if expr.name == "range":
         _check_range(expr, values)
     try:
@@ -368,7 +398,6 @@ def _call_own(
     expr: t.Function, definition: t.FunctionDef, module: Module, context: Context
 ) -> Any:
     """Return the value of a function that a spec defines."""
-    context.budget.spend(expr.span)
     names = [p.name for p in definition.params]
     given: dict[str, Any] = {}
     for place, arg in enumerate(expr.args):
@@ -421,11 +450,10 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
         )
     found = []
     for place, item in enumerate(items):
-        context.budget.spend(expr.span)
         inner = context.bind(**bind_targets(expr.targets, place, item, expr.span))
         if expr.test is None or truth(expr.test, inner):
             found.append(evaluate(expr.item, inner))
-    return tuple(found)
+    return _sized(tuple(found), expr, context)
 
 
 def _check_range(expr: t.Function, values: list[Any]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
-from archdsl.limits import MAX_EVALUATIONS
+from archdsl.limits import MAX_STEPS
 from archdsl.source import Span
 from archdsl.symbolic import Poly, Sym
 from archdsl.syntax import tree as t
@@ -116,6 +116,22 @@ class Value:
         self.shape = shape
 
 
+class Merge(NamedTuple):
+    """How messages speak of the inputs of a merge.
+
+    Attributes:
+        entry: what flows into the branches.
+        sides: what each input is called.
+        word: the structure, where it is not the merge itself.
+        help: what to do if the inputs differ, if that is known better than the merge.
+    """
+
+    entry: Value
+    sides: tuple[str, ...]
+    word: str = ""
+    help: str | None = None
+
+
 class Namespace:
     """Names below one path: labels and the counters of unlabelled parts.
 
@@ -182,20 +198,20 @@ class Namespace:
 
 
 class Budget:
-    """Counts evaluations, so that small text cannot ask for endless work."""
+    """Counts steps of work, so that small text cannot ask for endless work."""
 
     def __init__(self) -> None:
-        self.left = MAX_EVALUATIONS
+        self.left = MAX_STEPS
 
-    def spend(self, span: Span) -> None:
-        """Count one evaluation.
+    def spend(self, span: Span, steps: int = 1) -> None:
+        """Count some work.
 
         Raises:
-            SpecError: if there were too many.
+            SpecError: if it was too much.
         """
-        self.left -= 1
+        self.left -= steps
         if self.left < 0:
-            message = f"expressions take more than {MAX_EVALUATIONS:,} steps"
+            message = f"the spec takes more than {MAX_STEPS:,} steps to expand"
             raise SpecError([Diagnostic("A0907", message, span)])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from archdsl.elaborate.bind import bind_layer
-from archdsl.elaborate.scope import Context, Fault, Value
+from archdsl.elaborate.scope import Context, Fault, Merge, Value
 from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
@@ -20,6 +20,14 @@ if TYPE_CHECKING:
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
 SHORTCUTS = ("auto", "identity", "projection", "optional")
+
+
+_ADVICE = {
+    "auto": "no strided 1x1 convolution brings the input to the body's shape: change "
+    "the body, or write the shortcut, as in `residual { ... | ... }`",
+    "identity": "let the body keep the shape, or drop `shortcut = identity`",
+    "written": "make the body and the shortcut agree in channels and size",
+}
 
 
 def merge(
@@ -47,7 +55,8 @@ def merge(
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         ends = [_branch(walker, b, entry, inner, out) for b in branches]
         walker.statement = statement
-        return walker.layer(layer, None, tuple(ends), inner, call.span, out)
+        names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
+        return walker.layer(layer, None, tuple(ends), inner, call.span, out, names)
 
     return _structure(walker, word, call.span, label, value, context, parts, build)
 
@@ -87,12 +96,14 @@ def residual(
         if mode == "optional":
             walker.statement = statement
             return _optional(walker, call, add(), entry, body, inner, out)
+        advice = _ADVICE["written" if len(branches) == 2 else mode]
         if len(branches) == 2:
             short = _branch(walker, branches[1], entry, inner, out, "shortcut")
         else:
             short = _automatic(walker, call, mode, entry, body, inner, out)
         walker.statement = statement
-        return walker.layer(add(), None, (body, short), inner, call.span, out)
+        names = Merge(entry, ("body", "shortcut"), "residual", advice)
+        return walker.layer(add(), None, (body, short), inner, call.span, out, names)
 
     return _structure(
         walker, "residual", call.span, label, value, context, parts, build
@@ -182,9 +193,9 @@ def _automatic(
     if entry.shape is None or body.shape is None:
         return entry
     name = _projection_name(context)
-    if mode == "identity":
-        return _shortcut(walker, call, entry, entry, [], context, parts)
     stride = _stride(walker, entry, body, context)
+    if mode == "identity" or not _can_project(stride, entry, body):
+        return _shortcut(walker, call, entry, entry, [], context, parts)
     fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
     symbolic = walker.symbolic and not fixed
     condition = " or ".join(_tests("!=", stride, entry, body)) if symbolic else ""
@@ -193,6 +204,13 @@ def _automatic(
     if mode == "projection" or stride != 1 or entry.shape != body.shape:
         end = _project(walker, call, name, (entry, body), stride, context, inner)
     return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
+
+
+def _can_project(stride: int, entry: Value, body: Value) -> bool:
+    """Return whether a convolution can bring the input to the body's shape."""
+    assert entry.shape is not None and body.shape is not None
+    maps = len(entry.shape) == 3 and len(body.shape) == 3
+    return stride > 0 if maps else entry.shape == body.shape
 
 
 def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
@@ -325,7 +343,7 @@ def _main_path(producers: dict[int, Step], entry: Value, end: Value) -> list[Ste
 
 
 def _stride(walker: Calls, entry: Value, body: Value, context: Context) -> int:
-    """Return the stride of a 1x1 convolution that reaches the body's size."""
+    """Return the stride of a 1x1 convolution that reaches the body's size, or 0."""
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:
         return 1
@@ -343,4 +361,4 @@ def _stride(walker: Calls, entry: Value, body: Value, context: Context) -> int:
     for plain in range(1, 65):
         if all((n - 1) // plain + 1 == m for n, m in sizes):
             return plain
-    return 1
+    return 0

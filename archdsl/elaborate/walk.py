@@ -4,15 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.elaborate.builder import Build, Parts
-from archdsl.elaborate.calls import Calls, Following
-from archdsl.elaborate.evaluate import bind_targets, evaluate, integer, show, truth
+from archdsl.elaborate.calls import NOTHING, Calls, Following, Rest
+from archdsl.elaborate.evaluate import (
+    bind_targets,
+    evaluate,
+    integer,
+    show,
+    too_long,
+    truth,
+)
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, Range, Value
 from archdsl.ir import Group, Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
+from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, show_shape
 
@@ -50,11 +58,12 @@ class Walker(Calls):
         """Elaborate statements in order."""
         for at, statement in enumerate(statements):
             context.space.current = value
+            context.budget.spend(statement.span)
             try:
                 if isinstance(statement, t.Let):
                     context = self._let(statement, context)
                 elif isinstance(statement, t.Chain):
-                    rest = statements[at + 1 :] if at + 1 < len(statements) else ()
+                    rest = statements, at + 1
                     value = self.chain(statement, value, context, parts, rest)
                 else:
                     value = self._other(statement, value, context, parts)
@@ -134,7 +143,7 @@ class Walker(Calls):
         self, statement: t.Output, value: Value, context: Context, parts: Parts
     ) -> None:
         inner = context.replace(training=True) if statement.training else context
-        result = self.chain(statement.chain, value, inner, parts, ())
+        result = self.chain(statement.chain, value, inner, parts, NOTHING)
         last = statement.chain.steps[-1].label
         name = self.label_text(last, context, None) if last else None
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
@@ -208,17 +217,18 @@ class Walker(Calls):
     ) -> Value:
         """Build the copies of a repeat, refusing too many before they are made."""
         context = self.deeper(context, span)
-        start, before = value, self._layers
+        start, before = value, self.made
         copies: list[Group] = []
         for number, build in enumerate(builds):
             entry = value
             inner: Parts = []
+            context.budget.spend(span)
             value = build(value, context, inner)
             copies.append(
                 self.transparent("copy", "", entry, value, inner, context, span)
             )
             if number == 0:
-                self.check_budget((int(count) - 1) * (self._layers - before), span)
+                self.foresee((int(count) - 1) * (self.made - before), span)
         group = self.transparent(
             "repeat", "", start, value, copies, context, span, count
         )
@@ -233,7 +243,7 @@ class Walker(Calls):
         value: Value,
         context: Context,
         parts: Parts,
-        rest: Sequence[t.Statement],
+        rest: Rest,
     ) -> Value:
         """Elaborate steps joined by arrows, as often as the last of them says."""
         for step in chain.steps[:-1]:
@@ -249,7 +259,7 @@ class Walker(Calls):
             return self._chain_once(chain, value, context, parts, rest, None)
         count = self._count(repeat, context)
         builds = (
-            lambda v, c, p, n=number: self._chain_once(chain, v, c, p, (), n)
+            lambda v, c, p, n=number: self._chain_once(chain, v, c, p, NOTHING, n)
             for number in range(1, int(count) + 1)
         )
         return self._copies(count, builds, value, context, parts, repeat.span)
@@ -265,7 +275,7 @@ class Walker(Calls):
             )
         if count > MAX_REPEAT:
             message = f"a repeat of {int(count):,} is more than {MAX_REPEAT:,}"
-            raise SpecError([Diagnostic("A0906", message, expr.span)])
+            self.stop(Diagnostic("A0906", message, expr.span))
         return count
 
     def _chain_once(
@@ -274,7 +284,7 @@ class Walker(Calls):
         value: Value,
         context: Context,
         parts: Parts,
-        rest: Sequence[t.Statement],
+        rest: Rest,
         copy: int | None,
     ) -> Value:
         self.statements_so_far += 1
@@ -288,6 +298,8 @@ class Walker(Calls):
                 value = self._step(step, value, context, parts, copy, follows)
             except Fault as fault:
                 value = self.report(fault, context)
+            except TooLong:
+                value = self.report(too_long(step.span), context)
         return value
 
     def _step(
@@ -345,7 +357,8 @@ class Walker(Calls):
         step, where, original = found
         self.check_alike(original, value, call.span)
         inner = where.replace(shared=True, training=context.training)
-        again = self._step(step, value, inner, parts, None, Following(self, (), ()))
+        follows = Following(self, (), NOTHING)
+        again = self._step(step, value, inner, parts, None, follows)
         context.space.values[name] = first
         return again
 
