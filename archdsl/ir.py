@@ -42,6 +42,7 @@ class Step(Model):
     Attributes:
         name: last part of the path.
         path: full dotted name.
+        pattern: the label as Python text over the block's parameters, if it reads any.
         labelled: whether the spec names it (a functional layer then becomes a module).
         op: the layer kind with its arguments.
         inputs: numbers of the values it reads.
@@ -57,6 +58,7 @@ class Step(Model):
     name: str
     path: str
     labelled: bool
+    pattern: str = ""
     op: InstanceOf[Layer]
     inputs: tuple[int, ...]
     input_shapes: SkipValidation[tuple[Shape, ...]]
@@ -93,6 +95,7 @@ class Group(Model):
         name: last part of the path; empty for transparent groups, but for a
             shortcut that was not spelled out it is the projection's name.
         path: full dotted name of the nearest group that owns names.
+        pattern: as for a step.
         word: name of the block or network, or the structure's word.
         origin: identity of the block's definition: file and name.
         doc: the comment above the definition.
@@ -117,6 +120,7 @@ class Group(Model):
     role: Role
     name: str
     path: str
+    pattern: str = ""
     word: str = ""
     origin: str = ""
     doc: str = ""

@@ -317,7 +317,7 @@ def _scheme_argument(scheme: str, arg: t.Arg, wanted: type, context: Context) ->
     value: Any = evaluate(arg.value, context)
     if wanted is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
-    if not isinstance(value, wanted):
+    if not isinstance(value, wanted) or isinstance(value, bool):
         raise Fault(
             "A0204", f"{scheme}: `{arg.name}` cannot be {show(value)}", arg.span
         )
@@ -328,7 +328,7 @@ def _scheme_argument(scheme: str, arg: t.Arg, wanted: type, context: Context) ->
             arg.span,
             help=did_you_mean(value, _INIT_WORDS),
         )
-    return value if wanted is str else float(value)
+    return value
 
 
 _INIT_WORDS = (

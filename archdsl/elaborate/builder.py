@@ -31,6 +31,19 @@ Parts = list[Step | Group]
 Build = Callable[[Value, Context, Parts], Value]
 
 
+class Name(str):
+    """A part's name, with its label as Python text over the block's parameters."""
+
+    __slots__ = ("pattern",)
+    pattern: str
+
+    def __new__(cls, text: str, pattern: str = "") -> Name:
+        """Make the name `text`, whose label is `pattern` if it reads parameters."""
+        self = super().__new__(cls, text)
+        self.pattern = pattern
+        return self
+
+
 class Builder:
     """Adds steps and groups in order; keeps what the whole graph shares.
 
@@ -157,8 +170,9 @@ class Builder:
         parts.append(
             Group(
                 role="block" if definition else "group",
-                name=name,
+                name=str(name),
                 path=space.path,
+                pattern=getattr(name, "pattern", ""),
                 word=word,
                 origin=_origin(definition),
                 doc=definition.doc if definition else "",
@@ -252,8 +266,9 @@ class Builder:
         self._add_part(span)
         value = self.new_value(with_channels(shape, channels(shape)))
         step = Step(
-            name=name,
+            name=str(name),
             path=context.space.join(name),
+            pattern=getattr(name, "pattern", ""),
             labelled=label is not None,
             op=layer,
             inputs=tuple(v.number for v in inputs),
@@ -311,7 +326,7 @@ class Builder:
 
     # ---- names
 
-    def label_text(self, label: t.Label, context: Context, copy: int | None) -> str:
+    def label_text(self, label: t.Label, context: Context, copy: int | None) -> Name:
         """Return a label's text, its expressions evaluated.
 
         Args:
@@ -320,12 +335,15 @@ class Builder:
             copy: number of the copy in a repeat, from 1; written where `{}` stands,
                 or at the end.
         """
-        text, marked = "", False
+        text, pattern, marked = "", "", False
         for part in label.parts:
             if isinstance(part, str):
-                text += part
+                text, pattern = text + part, pattern + part
             elif part is not None:
-                text += str(int(integer(part, context, "a part of a label")))
+                value = integer(part, context, "a part of a label")
+                poly = poly_of(value)
+                text += str(int(value))
+                pattern += str(poly) if poly.number is not None else f"{{{poly}}}"
             elif copy is None:
                 raise Fault(
                     "A0209",
@@ -334,8 +352,10 @@ class Builder:
                     help="add a repeat such as `x3`, or write `{i}` in a `for`",
                 )
             else:
-                text, marked = f"{text}{copy}", True
-        return text if marked or copy is None else f"{text}{copy}"
+                text, pattern, marked = f"{text}{copy}", f"{pattern}{copy}", True
+        if copy is not None and not marked:
+            text, pattern = f"{text}{copy}", f"{pattern}{copy}"
+        return Name(text, pattern if "{" in pattern else "")
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
         """Refuse another number of channels than shared weights have."""
@@ -351,8 +371,10 @@ class Builder:
                 help="shared layers need inputs of the same channels",
             )
 
-    def take_label(self, label: str, span: Span, context: Context) -> None:
-        check_label(label, span)
+    def take_label(
+        self, label: str, span: Span, context: Context, quoted: bool
+    ) -> None:
+        check_label(label, span, quoted)
         if context.space.indexed:
             raise Fault(
                 "A0109",

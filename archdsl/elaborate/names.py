@@ -150,12 +150,19 @@ LANGUAGE_WORDS = frozenset(
 )
 
 
-def check_label(name: str, span: Span) -> None:
+def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """Refuse a label that cannot be a submodule's name.
+
+    Args:
+        name: the label.
+        span: its place.
+        quoted: whether it stands in quotes, and may hold hyphens.
 
     Raises:
         Fault: saying why.
     """
+    if quoted and "-" in name:
+        name = name.replace("-", "_")
     _check(name, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
 
 

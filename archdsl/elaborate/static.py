@@ -219,7 +219,7 @@ class _Definition:
                 if isinstance(argument.value, t.Name):
                     self.used.add(argument.value.id)
                 continue
-            if call.word == "residual" and argument.name == "shortcut":
+            if call.word == "residual" and argument.name in ("shortcut", "projection"):
                 continue
             if call.word != "same":
                 self._expression(argument.value, bound)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, Merge, Value
 from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
@@ -77,7 +78,8 @@ def residual(
 
     Source: He et al. 2015, section 3.2, equations 1 and 2, and option B.
     """
-    mode = _shortcut_mode(call)
+    options = _options(call)
+    mode = options.mode
     assert call.body is not None
     branches = call.body.branches
     if len(branches) > 2 or (len(branches) == 2 and mode != "auto"):
@@ -100,7 +102,10 @@ def residual(
         if len(branches) == 2:
             short = _branch(walker, branches[1], entry, inner, out, "shortcut")
         else:
-            short = _automatic(walker, call, mode, entry, body, inner, out)
+            at = len(out)
+            short = _automatic(walker, call, options, entry, body, inner, out)
+            if options.before:
+                out.insert(0, out.pop(at))
         walker.statement = statement
         names = Merge(entry, ("body", "shortcut"), "residual", advice)
         return walker.layer(add(), None, (body, short), inner, call.span, out, names)
@@ -110,25 +115,53 @@ def residual(
     )
 
 
-def _shortcut_mode(call: t.Call) -> str:
-    mode = "auto"
+class _Options(NamedTuple):
+    """What a residual with a body of its own is told about its shortcut.
+
+    Attributes:
+        mode: one of `SHORTCUTS`.
+        name: of the projection.
+        before: whether the projection is made before the body, and so stands before
+            it in a `state_dict`.
+    """
+
+    mode: str = "auto"
+    name: str = ""
+    before: bool = False
+
+
+def _options(call: t.Call) -> _Options:
+    found = _Options()
     for argument in [*(call.angle or []), *call.args]:
-        given = argument.value.id if isinstance(argument.value, t.Name) else ""
-        if argument.name != "shortcut":
-            raise Fault(
-                "A0201",
-                "with a body of its own, residual takes only `shortcut`",
-                argument.span,
-                help="write `residual<shortcut = identity> { ... }`",
-            )
-        if given not in SHORTCUTS:
-            raise Fault(
-                "A0204",
-                f"`shortcut` must be one of {', '.join(SHORTCUTS)}",
-                argument.span,
-            )
-        mode = given
-    return mode
+        found = found._replace(**_option(argument))
+    return found
+
+
+def _option(argument: t.Arg) -> dict[str, str | bool]:
+    value = argument.value
+    if argument.name == "shortcut":
+        if isinstance(value, t.Name) and value.id in SHORTCUTS:
+            return {"mode": value.id}
+        raise Fault(
+            "A0204",
+            f"`shortcut` must be one of {', '.join(SHORTCUTS)}",
+            argument.span,
+        )
+    if argument.name == "projection":
+        if isinstance(value, t.Name):
+            check_label(value.id, argument.span)
+            return {"name": value.id}
+        raise Fault("A0204", "`projection` is the projection's name", argument.span)
+    if argument.name == "before":
+        if isinstance(value, t.Literal) and isinstance(value.value, bool):
+            return {"before": value.value}
+        raise Fault("A0204", "`before` is true or false", argument.span)
+    raise Fault(
+        "A0201",
+        "with a body of its own, residual takes `shortcut`, `projection` and `before`",
+        argument.span,
+        help="write `residual<shortcut = identity> { ... }`",
+    )
 
 
 def _structure(
@@ -183,7 +216,7 @@ def _branch(
 def _automatic(
     walker: Calls,
     call: t.Call,
-    mode: str,
+    options: _Options,
     entry: Value,
     body: Value,
     context: Context,
@@ -192,7 +225,8 @@ def _automatic(
     """Build the shortcut that was not spelled out, and return its value."""
     if entry.shape is None or body.shape is None:
         return entry
-    name = _projection_name(context)
+    mode = options.mode
+    name = options.name or _projection_name(context)
     stride = _stride(walker, entry, body, context)
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)

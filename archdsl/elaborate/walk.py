@@ -315,7 +315,7 @@ class Walker(Calls):
         label = self.label_text(step.label, context, copy) if step.label else None
         if label is not None and not context.shared:
             assert step.label is not None
-            self.take_label(label, step.label.span, context)
+            self.take_label(label, step.label.span, context, step.label.quoted)
         if isinstance(step, t.Tap):
             result = self._tap(step, context)
         elif value.number == 0:
@@ -357,8 +357,9 @@ class Walker(Calls):
         step, where, original = found
         self.check_alike(original, value, call.span)
         inner = where.replace(shared=True, training=context.training)
-        follows = Following(self, (), NOTHING)
-        again = self._step(step, value, inner, parts, None, follows)
+        again = self._step(
+            step, value, inner, parts, None, Following(self, (), NOTHING)
+        )
         context.space.values[name] = first
         return again
 

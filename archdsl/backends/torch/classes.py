@@ -45,16 +45,17 @@ class Loop(NamedTuple):
 
     Attributes:
         times: how many.
-        first_attr: name of the first.
-        attr: name of each, over the index; None while only one is known.
-        first: how the first is made; None where there is none.
+        attrs: names of the first three, as far as there are so many.
+        nodes: how these are made.
+        attr: name of each, over the index; None while only one is known. Empty in
+            a Sequential without names.
         node: how each is made, over the index; None while only one is known.
     """
 
     times: Poly
-    first_attr: str
+    attrs: tuple[str, ...]
+    nodes: tuple[Node, ...]
     attr: str | None
-    first: Node | None
     node: Node | None
 
 
@@ -132,9 +133,9 @@ class ClassPlan:
             if node is not None:
                 found |= names_in(node) - ({INDEX} if isinstance(item, Loop) else set())
             if isinstance(item, Loop):
-                found |= item.times.names()
-            elif item.node is not None and item.condition:
-                found |= _names_of(item.condition)
+                found |= item.times.names() | _names_of_pattern(item.attr or "")
+            elif item.node is not None:
+                found |= _names_of(item.condition) | _names_of_pattern(item.attr)
         return found
 
     def signature(self) -> list[Field]:
@@ -209,6 +210,12 @@ class ClassPlan:
         return True
 
 
+def _names_of_pattern(pattern: str) -> set[str]:
+    """Return the names in the braces of a label's pattern."""
+    inside = " ".join(re.findall(r"\{([^}]*)\}", pattern))
+    return set(re.findall(r"[a-z_A-Z]\w*", inside)) - {INDEX}
+
+
 def _names_of(condition: str) -> set[str]:
     return set(re.findall(r"[a-z_A-Z]\w*", condition)) - {"or", "and"}
 
@@ -219,7 +226,9 @@ def shown(item: Item) -> Node | None:
         return None
     if isinstance(item, Member):
         return item.node
-    return item.node if item.node is not None else item.first
+    if item.node is None and item.nodes:
+        return item.nodes[0]
+    return item.node
 
 
 def _merge(mine: Item, theirs: Item) -> Item | None:
@@ -241,16 +250,21 @@ def _merge(mine: Item, theirs: Item) -> Item | None:
 def _merge_loops(mine: Loop, theirs: Loop) -> Loop | None:
     if mine.times != theirs.times:
         return None
-    if mine.first is None or theirs.first is None:
-        return theirs if mine.first is None else mine
-    if (mine.first, mine.first_attr) != (theirs.first, theirs.first_attr):
+    more, less = (
+        (mine, theirs) if len(mine.nodes) >= len(theirs.nodes) else (theirs, mine)
+    )
+    known = len(less.nodes)
+    if more.nodes[:known] != less.nodes or more.attrs[:known] != less.attrs:
         return None
-    if mine.node is None or theirs.node is None:
-        return theirs if mine.node is None else mine
-    return mine if (mine.node, mine.attr) == (theirs.node, theirs.attr) else None
+    # Fewer than three copies fit several loops, and so say nothing against one.
+    if known > 2 and (more.node, more.attr) != (less.node, less.attr):
+        return None
+    return more
 
 
-# ---- the classes of a network -----------------------------------------------
+def quoted(name: str) -> str:
+    """Return a submodule's name as a string of Python."""
+    return f'f"{name}"' if "{" in name else f'"{name}"'
 
 
 def camel(word: str) -> str:

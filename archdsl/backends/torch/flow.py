@@ -40,6 +40,11 @@ class Op(NamedTuple):
     optional: bool = False
 
     @property
+    def is_loop(self) -> bool:
+        """Whether it stands for copies, of which there may be none."""
+        return isinstance(self.node, Group) and self.node.role == "repeat"
+
+    @property
     def is_merge(self) -> bool:
         """Whether it joins several values."""
         return isinstance(self.node, Step) and self.node.op.arity is None
@@ -168,9 +173,7 @@ class _Flattener:
         for copy in group.children:
             assert isinstance(copy, Group)
             copies.append(tuple(self.children(copy.children, copy.input)))
-        if copies and all(
-            _is_link(c, g) for c, g in zip(copies, group.children, strict=True)
-        ):
+        if all(_is_link(c, g) for c, g in zip(copies, group.children, strict=True)):
             yield Op(
                 group,
                 (self._read(group.input),),
@@ -222,7 +225,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
             or _is_bare(op)
         ):
             return False
-        if op.copies and not all(
+        if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):
             return False
@@ -248,7 +251,7 @@ def _copy(op: Op, number: int) -> Group:
 def unrolled(ops: Iterable[Op]) -> Iterator[Op]:
     """Yield operations with loops written out."""
     for op in ops:
-        if op.copies:
+        if op.is_loop:
             for copy in op.copies:
                 yield from unrolled(copy)
         else:

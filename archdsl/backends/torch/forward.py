@@ -67,7 +67,7 @@ class Forward:
         """Write some of the operations."""
         for place, op in enumerate(ops):
             follower = ops[place + 1] if place + 1 < len(ops) else None
-            if op.copies:
+            if op.is_loop:
                 self._loop(op)
             else:
                 self._operation(op, follower)
@@ -219,15 +219,23 @@ def function_text(
 ) -> str:
     """Return a function of a layer kind, applied to its inputs.
 
-    `{0}` stands for the first input, `{*,}`, `{*+}` and `{**}` for all of them
-    joined by commas, plus or times signs.
+    `{0}` and `{1}` stand for the first and second input, `{*,}`, `{*+}` and `{**}`
+    for all of them joined by commas, plus or times signs, and `{name}` for the
+    argument of that name; the other arguments follow the first input.
     """
     text = template.replace("{*,}", ", ".join(inputs))
     text = text.replace("{*+}", " + ".join(inputs))
     text = text.replace("{**}", " * ".join(_bracketed(i) for i in inputs))
-    extra = "".join(f", {name}={value}" for name, value in kwargs)
+    extra = ""
+    for name, value in kwargs:
+        if f"{{{name}}}" in text:
+            text = text.replace(f"{{{name}}}", value)
+        else:
+            extra += f", {name}={value}"
     if inplace:
         extra += ", inplace=True"
+    if "{1}" in text:
+        text = text.replace("{1}", _bracketed(inputs[1]))
     first = inputs[0] if "({0}" in template else _bracketed(inputs[0])
     return text.replace("{0}", first + extra, 1)
 

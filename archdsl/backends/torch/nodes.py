@@ -76,11 +76,20 @@ class Star(NamedTuple):
     indexed: bool
 
 
-Node = Leaf | Call | Make | Items | Star
+class First(NamedTuple):
+    """One expression in the first round of a loop, and another in the rest."""
+
+    first: Node
+    rest: Node
+
+
+Node = Leaf | Call | Make | Items | Star | First
 
 
 def node_of(value: Any, bindings: Bindings) -> Node:
     """Return a value of the IR as an expression in the names of a class."""
+    if isinstance(value, str) and value.isidentifier():
+        return Leaf(f'"{value}"')
     if isinstance(value, bool | str) or value is None:
         return Leaf(repr(value))
     if isinstance(value, SymFloat):
@@ -102,7 +111,7 @@ def generalise(copies: Sequence[Node]) -> Node | None:
     if any(type(copy) is not type(first) for copy in copies):
         return None
     if isinstance(first, Leaf):
-        return affine([c.value for c in copies if isinstance(c, Leaf)])
+        return _leaf([c.value for c in copies if isinstance(c, Leaf)])
     if isinstance(first, Items):
         parts = _each([c.items for c in copies if isinstance(c, Items)])
         return Items(parts) if parts is not None else None
@@ -139,6 +148,23 @@ def _each(copies: list[tuple[Node, ...]]) -> tuple[Node, ...] | None:
     return kept if len(kept) == len(parts) else None
 
 
+def _leaf(values: Sequence[Poly | str]) -> Node | None:
+    """Return what gives each value: a number that grows, or a first one and a rest."""
+    if all(value == values[0] for value in values):
+        return Leaf(values[0])
+    even = affine(values)
+    if len(values) == 2:
+        # Two points make any line: only a plain step is taken for one.
+        step = values[1] - values[0] if even else None  # type: ignore[operator]
+        plain = isinstance(step, Poly) and len(step.terms) < 2 and bool(step.names())
+        return even if plain else First(Leaf(values[0]), Leaf(values[1]))
+    if even is not None:
+        return even
+    if all(value == values[1] for value in values[1:]):
+        return First(Leaf(values[0]), Leaf(values[1]))
+    return None
+
+
 def affine(values: Sequence[Poly | str]) -> Leaf | None:
     """Return the number that gives each of some for i = 0, 1, ..., or None."""
     if all(value == values[0] for value in values):
@@ -155,6 +181,8 @@ def affine(values: Sequence[Poly | str]) -> Leaf | None:
 
 def names_in(node: Node) -> set[str]:
     """Return the names that an expression reads."""
+    if isinstance(node, First):
+        return names_in(node.first) | names_in(node.rest) | {INDEX}
     if isinstance(node, Leaf):
         return node.value.names() if isinstance(node.value, Poly) else set()
     if isinstance(node, Items):
@@ -170,6 +198,9 @@ def polys_in(node: Node) -> Iterator[Poly]:
     if isinstance(node, Leaf):
         if isinstance(node.value, Poly):
             yield node.value
+    elif isinstance(node, First):
+        yield from polys_in(node.first)
+        yield from polys_in(node.rest)
     elif isinstance(node, Items):
         for item in node.items:
             yield from polys_in(item)
@@ -192,6 +223,8 @@ def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
         return Items(tuple(replaced(item, names) for item in node.items))
     if isinstance(node, Star):
         return node._replace(item=replaced(node.item, names))
+    if isinstance(node, First):
+        return First(replaced(node.first, names), replaced(node.rest, names))
     args = tuple(Argument(a.name, replaced(a.value, names)) for a in node.args)
     return node._replace(args=args)
 
@@ -201,6 +234,8 @@ def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
 
 def flat(node: Node) -> str:
     """Return an expression on one line."""
+    if isinstance(node, First):
+        return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
     if isinstance(node, Leaf):
         return node.value if isinstance(node.value, str) else node.value.text()
     if isinstance(node, Items):
@@ -242,7 +277,7 @@ def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[
         return [line]
     if isinstance(node, Star):
         return _lay_out_star(node, indent, before, after)
-    if isinstance(node, Leaf):
+    if isinstance(node, Leaf | First):
         return [line]
     if isinstance(node, Items):
         head, args = "", [Argument("", item) for item in node.items]

@@ -28,7 +28,7 @@ from archdsl.backends.torch.nodes import (
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import Scope
+from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.elaborate.scope import input_name
 from archdsl.ir import Group, Network, Step
 from archdsl.passes.graph import flatten
@@ -91,9 +91,10 @@ class Planner:
                 *(f for f in fields if f.name != "in_channels"),
             ]
         )
-        scope = Scope(self, group, level, bindings, fields, fixed)
         flow = flow_of(group)
         ops = flow.ops
+        sequential = is_chain(ops, group) and is_all_modules(ops, group, bindings)
+        scope = Scope(self, group, level, bindings, fields, fixed, sequential)
         values = external_values(group)
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
         if group.role == "network":
@@ -102,8 +103,7 @@ class Planner:
                 if len(self.network.inputs) == 1
                 else [port.name for port in self.network.inputs]
             )
-        sequential = is_chain(ops, group) and group.indexed
-        base = "nn.Sequential" if group.indexed else "nn.Module"
+        base = "nn.Sequential" if group.indexed or sequential else "nn.Module"
         items = scope.items(ops)
         return ClassPlan(
             group.word if group.role != "group" else group.name,

@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from archdsl.backends.torch.classes import Field, Flag, Item, Loop, Member, camel
+from archdsl.backends.torch.classes import (
+    Field,
+    Flag,
+    Item,
+    Loop,
+    Member,
+    camel,
+    quoted,
+)
 from archdsl.backends.torch.flow import (
     Flow,
     Op,
@@ -53,8 +61,10 @@ class Scope:
         bindings: Bindings,
         fields: list[Field],
         fixed: Bindings,
+        sequential: bool,
     ) -> None:
         self.fixed = fixed
+        self.sequential = sequential
         self.planner = planner
         self.group = group
         self.level = level
@@ -69,21 +79,26 @@ class Scope:
         """Return the submodules that some operations need, in order."""
         found: list[Item] = []
         for op in ops:
-            if self.group.indexed:
-                found += [Member("", a.value) for a in self.entries(op)]
-            elif op.copies:
+            if op.is_loop:
                 found += self._loop_items(op)
+            elif self.group.indexed:
+                found += [Member("", self.node(op))]
             elif op.hole:
                 found.append(self._hole(op))
             elif op.optional:
                 found.append(self._flag(op))
             elif op.node.shared:
                 continue
-            elif (isinstance(op.node, Step) and is_parameter(op.node)) or not (
-                isinstance(op.node, Step) and is_functional(op.node, self.bindings)
-            ):
-                found.append(Member(op.node.name, self.node(op)))
+            elif not self._is_function(op) or _is_parameter(op):
+                found.append(Member(self.name(op), self.node(op)))
         return found
+
+    def name(self, op: Op) -> str:
+        """Return a submodule's name, as Python text if it reads parameters."""
+        pattern = op.node.pattern
+        if not pattern or any(f"{{{name}" in pattern for name in self.fixed):
+            return op.node.name
+        return pattern
 
     def _flag(self, op: Op) -> Flag:
         condition = _condition(group_of(op).condition, self.bindings)
@@ -116,6 +131,9 @@ class Scope:
         if (
             group.role == "group"
             and is_chain(ops, group)
+            and all(
+                one.node.name.isidentifier() or group.indexed for one in unrolled(ops)
+            )
             and external_values(group) == (group.input,)
         ):
             return self._sequential(group, ops, level + 1, bindings)
@@ -130,7 +148,9 @@ class Scope:
         """Return a chain as a Sequential, in the names of the class around it."""
         entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
-        inner = Scope(self.planner, group, level, bindings, self.fields, self.fixed)
+        inner = Scope(
+            self.planner, group, level, bindings, self.fields, self.fixed, True
+        )
         entries: list[Argument] = []
         for op in ops:
             entries += inner.entries(op)
@@ -142,7 +162,7 @@ class Scope:
     def entries(self, op: Op) -> list[Argument]:
         """Return the arguments of a Sequential that an operation adds."""
         name = "" if self.group.indexed else op.node.name
-        if not op.copies:
+        if not op.is_loop:
             return [Argument(name, self.node(op))]
         assert isinstance(op.node, Group)
         if self.group.indexed and all(len(copy) == 1 for copy in op.copies):
@@ -161,47 +181,40 @@ class Scope:
     def loop(self, op: Op) -> Loop | None:
         """Return the loop that makes alike submodules, or None if they differ."""
         assert isinstance(op.node, Group)
-        if self.group.indexed:
-            return None
         modules = [
-            [
-                o
-                for o in unrolled(copy)
-                if not (
-                    isinstance(o.node, Step) and is_functional(o.node, self.bindings)
-                )
-            ]
+            [one for one in unrolled(copy) if not self._is_function(one)]
             for copy in op.copies
         ]
         if any(len(copy) != 1 for copy in modules):
             return None
-        count = poly_of(op.node.count).substitute(self.bindings)
-        if count.number is not None and len(modules) < 2:
+        times = poly_of(op.node.count).substitute(self.bindings)
+        if times.number is not None and len(modules) < 2:
             return None
         if op.output not in self.loops:
-            self.loops[op.output] = self._new_loop(op, count, [m[0] for m in modules])
+            self.loops[op.output] = self._new_loop(op, times, [m[0] for m in modules])
         return self.loops[op.output]
 
-    def _new_loop(self, op: Op, count: Poly, modules: Sequence[Op]) -> Loop | None:
-        nodes = [self.node(module) for module in modules]
-        names = [module.node.name for module in modules]
+    def _is_function(self, op: Op) -> bool:
+        return isinstance(op.node, Step) and is_functional(op.node, self.bindings)
+
+    def _new_loop(self, op: Op, times: Poly, modules: Sequence[Op]) -> Loop | None:
+        nodes = tuple(self.node(module) for module in modules)
+        names = [self.name(module) for module in modules]
+        attr = "" if self.group.indexed else _general_name(names)
+        attrs = () if self.group.indexed else tuple(names[:3])
         if len(nodes) < 2:
-            return Loop(count, names[0], None, nodes[0], None)
-        general, attr = generalise(nodes), _general_name(names)
-        if general is None or attr is None or not self._alone(op):
+            return Loop(times, attrs, nodes, None, None)
+        general = generalise(nodes)
+        if general is None or attr is None:
             return None
-        if self._loop_text(op, "x") is None:
+        if not self.sequential and not (self._alone(op) and self._loop_text(op, "x")):
             return None
-        return Loop(count, names[0], attr, nodes[0], general)
+        return Loop(times, attrs, nodes[:3], attr, general)
 
     def _alone(self, op: Op) -> bool:
         """Return whether the loop's are the only submodules of the class."""
         return all(
-            other is op
-            or (
-                isinstance(other.node, Step)
-                and is_functional(other.node, self.bindings)
-            )
+            other is op or self._is_function(other)
             for other in flow_of(self.group).ops
             if other.output != op.output
         )
@@ -239,7 +252,7 @@ class Scope:
         return writer.lines
 
     def _loops_or_copies(self, op: Op) -> Iterator[Op]:
-        if op.copies and self.loop(op) is None:
+        if op.is_loop and (not op.copies or self.loop(op) is None):
             for copy in op.copies:
                 for one in copy:
                     yield from self._loops_or_copies(one)
@@ -271,7 +284,14 @@ class Scope:
     def _caller(self, op: Op) -> str:
         if op.optional:
             return self._flag_name(op)
-        return f"self[{op.node.name}]" if self.group.indexed else f"self.{op.node.name}"
+        if self.group.indexed:
+            return f"self[{op.node.name}]"
+        name = self.name(op)
+        return (
+            f"self.{name}"
+            if name.isidentifier()
+            else f"self.get_submodule({quoted(name)})"
+        )
 
     def _loop_text(self, op: Op, name: str) -> list[str] | None:
         """Return the statements of a loop, if those of all copies are the same."""
@@ -303,6 +323,18 @@ class Scope:
 
 
 # ---- details ----------------------------------------------------------------
+
+
+def is_all_modules(ops: Sequence[Op], group: Group, bindings: Bindings) -> bool:
+    """Return whether a chain is nothing but submodules, as in a Sequential."""
+    return group.role != "network" and not any(
+        isinstance(op.node, Step) and is_functional(op.node, bindings)
+        for op in unrolled(ops)
+    )
+
+
+def _is_parameter(op: Op) -> bool:
+    return isinstance(op.node, Step) and is_parameter(op.node)
 
 
 def _module_node(step: Step, in_place: bool, bindings: Bindings) -> Node:

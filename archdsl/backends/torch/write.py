@@ -7,7 +7,15 @@ import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from archdsl.backends.torch.classes import ClassPlan, Flag, Item, Loop, Member, camel
+from archdsl.backends.torch.classes import (
+    ClassPlan,
+    Flag,
+    Item,
+    Loop,
+    camel,
+    quoted,
+    shown,
+)
 from archdsl.backends.torch.forward import HOLE, OPTIONAL, wrap
 from archdsl.backends.torch.nodes import (
     INDEX,
@@ -16,7 +24,9 @@ from archdsl.backends.torch.nodes import (
     Call,
     Leaf,
     Node,
+    Star,
     lay_out,
+    names_in,
     replaced,
 )
 from archdsl.backends.torch.plan import Planner
@@ -169,23 +179,36 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     lines = wrap(f"def __init__({', '.join(['self', *args])}) -> None:", 4)
     if len(lines) > 1:
         lines = _signature_lines(args)
-    if plan.base == "nn.Sequential":
+    variables = plan.locals()
+    assigned = [f"        {name} = {poly.text()}" for poly, name in variables.items()]
+    if plan.base == "nn.Sequential" and not any(_has_name(i) for i in plan.items):
+        entries = [e for item in plan.items if (e := _entry(item, variables))]
         call = Call(
             "super().__init__",
-            tuple(
-                Argument("", item.node)
-                for item in plan.items
-                if isinstance(item, Member) and item.node
-            ),
-            spread=len(plan.items) > 1,
+            tuple(Argument("", entry) for entry in entries),
+            spread=len(entries) > 1,
         )
-        return [*lines, *lay_out(call, 8)]
-    lines.append("        super().__init__()")
-    variables = plan.locals()
-    lines += [f"        {name} = {poly.text()}" for poly, name in variables.items()]
+        return [*lines, *assigned, *lay_out(call, 8)]
+    lines += ["        super().__init__()", *assigned]
     for item in plan.items:
         lines += _item(item, variables)
     return [*lines, *_initialisation(network)]
+
+
+def _has_name(item: Item) -> bool:
+    return bool(item.attrs) if isinstance(item, Loop) else bool(item.attr)
+
+
+def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
+    """Return the argument of a Sequential that an item stands for."""
+    if isinstance(item, Flag):
+        return None
+    node = shown(item)
+    if node is None:
+        return None
+    if isinstance(item, Loop) and item.node is not None:
+        node = Star(node, item.times, INDEX in names_in(node))
+    return replaced(node, variables)
 
 
 def _signature_lines(args: list[str]) -> list[str]:
@@ -211,7 +234,7 @@ def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
         return []
     node = replaced(item.node, variables)
     if not item.condition:
-        return lay_out(node, 8, f"self.{item.attr} = ")
+        return _submodule(item.attr, node)
     return [
         f"        self.{item.attr}: nn.Module = nn.Identity()",
         f"        if {_in_variables(item.condition, variables)}:",
@@ -226,19 +249,24 @@ def _in_variables(condition: str, variables: Mapping[Poly, str]) -> str:
     return condition
 
 
+def _submodule(attr: str, node: Node) -> list[str]:
+    if attr.isidentifier():
+        return lay_out(node, 8, f"self.{attr} = ")
+    args = (Argument("", Leaf(quoted(attr))), Argument("", node))
+    return lay_out(Call("self.add_module", args), 8)
+
+
 def _loop(item: Loop) -> list[str]:
-    if item.first is None:
+    node = shown(item)
+    if node is None:
         return []
     if item.node is None or item.attr is None:
         # Only one is known: the loop runs once.
-        return lay_out(item.first, 8, f"self.{item.first_attr} = ")
-    call = Call(
-        "self.add_module",
-        (Argument("", Leaf(f'f"{item.attr}"')), Argument("", item.node)),
-    )
+        return _submodule(item.attrs[0], node)
+    args = (Argument("", Leaf(quoted(item.attr))), Argument("", node))
     return [
         f"        for {INDEX} in range({item.times.text()}):",
-        *lay_out(call, 12),
+        *lay_out(Call("self.add_module", args), 12),
     ]
 
 
