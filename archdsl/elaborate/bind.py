@@ -13,7 +13,15 @@ from archdsl.elaborate.evaluate import (
     show,
     type_name,
 )
-from archdsl.elaborate.scope import BlockRef, BodyRef, Context, Fault, named, plain
+from archdsl.elaborate.scope import (
+    BlockRef,
+    BodyRef,
+    Context,
+    Fault,
+    KindRef,
+    named,
+    plain,
+)
 from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
@@ -22,12 +30,13 @@ from archdsl.syntax import tree as t
 from archdsl.values import Dims
 
 
-def bind_layer(call: t.Call, kind: type[Layer], context: Context) -> Layer:
+def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
     """Return the layer that a call writes.
 
     Raises:
         Fault: if an argument is unknown, missing, of the wrong type or out of range.
     """
+    kind = ref.kind
     if call.angle is not None:
         raise Fault(
             "A0201",
@@ -53,6 +62,10 @@ def bind_layer(call: t.Call, kind: type[Layer], context: Context) -> Layer:
                 "A0206", f"{kind.word}: `{field.name}` is given twice", argument.span
             )
         values[field.name] = _field_value(kind, field, argument, context)
+    for name, (argument, place) in ref.bound.items():
+        if name not in values:
+            field = kind.fields[name]
+            values[name] = plain(_field_value(kind, field, argument, place))
     for field in kind.fields.values():
         if field.default is REQUIRED and field.name not in values:
             raise Fault(

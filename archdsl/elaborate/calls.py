@@ -21,7 +21,7 @@ from archdsl.elaborate.scope import (
     Value,
     plain,
 )
-from archdsl.layer import Layer, kind, words
+from archdsl.layer import kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
@@ -68,10 +68,8 @@ class Calls(Builder):
         if isinstance(target, KindRef):
             if target.kind.arity is None:
                 inner = self.deeper(context, call.span)
-                return structures.merge(
-                    self, call, target.kind, label, value, inner, parts
-                )
-            return self._layer(call, target.kind, label, value, context, parts, follows)
+                return structures.merge(self, call, target, label, value, inner, parts)
+            return self._layer(call, target, label, value, context, parts, follows)
         if isinstance(target, BodyRef):
             return self._passed_body(call, target, label, value, context, parts)
         return self._block(call, target, label, value, context, parts)
@@ -230,14 +228,14 @@ class Calls(Builder):
     def _layer(
         self,
         call: t.Call,
-        layer_kind: type[Layer],
+        ref: KindRef,
         label: str | None,
         value: Value,
         context: Context,
         parts: Parts,
         follows: Following,
     ) -> Value:
-        layer = bind_layer(call, layer_kind, context)
+        layer = bind_layer(call, ref, context)
         if "bias" in layer.fields and layer.bias is None:  # type: ignore[attr-defined]
             layer = layer.replace(bias=not follows.absorbs_bias(context))
         return self.layer(layer, label, (value,), context, call.span, parts)

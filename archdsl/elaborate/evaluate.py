@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
-from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range
+from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Unknown
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
@@ -130,7 +130,10 @@ def _dims(expr: t.DimsLiteral, context: Context) -> Dims:
 def _name(expr: t.Name, context: Context) -> Any:
     name = expr.id
     if name in context.env:
-        return context.env[name]
+        value = context.env[name]
+        if isinstance(value, Unknown):
+            raise Fault("", f"the value of {name} is unknown", None)
+        return value
     if name == "channels" and context.space.current is not None:
         return _channels(context)
     if found := context.module.find(name):
@@ -260,8 +263,6 @@ def _binary(expr: t.Binary, context: Context) -> Any:
 
 
 def _same(left: Any, right: Any) -> bool:
-    if isinstance(left, KindRef) and isinstance(right, KindRef):
-        return left.kind is right.kind
     return bool(left == right)
 
 
@@ -465,12 +466,16 @@ def _check_range(expr: t.Function, values: list[Any]) -> None:
         raise Fault("A0906", f"a range is longer than {MAX_REPEAT:,}", expr.span)
 
 
-def _partial(expr: t.Partial, context: Context) -> BlockRef:
-    block = _name(t.Name(expr.span, expr.id), context)
-    if not isinstance(block, BlockRef):
-        raise Fault("A0204", f"`{expr.id}` is not a block", expr.span)
-    params = {p.name for p in block.definition.params}
-    bound = dict(block.bound)
+def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
+    target = _name(t.Name(expr.span, expr.id), context)
+    if not isinstance(target, BlockRef | KindRef):
+        raise Fault("A0204", f"`{expr.id}` is not a block or layer kind", expr.span)
+    known = (
+        {p.name for p in target.definition.params}
+        if isinstance(target, BlockRef)
+        else set(target.kind.fields)
+    )
+    bound: dict[str, Any] = dict(target.bound)
     for arg in expr.args:
         if arg.name is None:
             raise Fault(
@@ -479,15 +484,18 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef:
                 arg.span,
                 help=f"write `{expr.id}<name = value>`",
             )
-        if arg.name not in params:
+        if arg.name not in known:
             raise Fault(
                 "A0201",
                 f"`{expr.id}` has no parameter `{arg.name}`",
                 arg.span,
-                help=did_you_mean(arg.name, params),
+                help=did_you_mean(arg.name, known),
             )
-        bound[arg.name] = evaluate(arg.value, context)
-    return BlockRef(block.definition, block.module, bound)
+        is_kind = isinstance(target, KindRef)
+        bound[arg.name] = (arg, context) if is_kind else evaluate(arg.value, context)
+    if isinstance(target, KindRef):
+        return KindRef(target.kind, bound)
+    return BlockRef(target.definition, target.module, bound)
 
 
 _RULES: dict[type[t.Expr], Callable[[Any, Context], Any]] = {

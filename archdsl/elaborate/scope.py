@@ -47,12 +47,32 @@ class Fault(Exception):
 
 
 class KindRef:
-    """A layer kind as a value: ``act = relu``."""
+    """A layer kind as a value, perhaps with arguments: ``bn<eps = 0.001>``.
 
-    __slots__ = ("kind",)
+    Attributes:
+        kind: the layer kind.
+        bound: arguments given with it, by name, each with the place it is read at.
+    """
 
-    def __init__(self, kind: type[Layer]) -> None:
+    __slots__ = ("bound", "kind")
+
+    def __init__(
+        self,
+        kind: type[Layer],
+        bound: Mapping[str, tuple[t.Arg, Context]] | None = None,
+    ) -> None:
         self.kind = kind
+        self.bound = bound or {}
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, KindRef)
+            and self.kind is other.kind
+            and self.bound == other.bound
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.kind.word)
 
     def __repr__(self) -> str:
         return self.kind.word
@@ -98,6 +118,10 @@ class BodyRef:
 
     def __repr__(self) -> str:
         return "{ ... }"
+
+
+class Unknown:
+    """What a name stands for after its value was found wrong."""
 
 
 class Range(tuple[int, ...]):

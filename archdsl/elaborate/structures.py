@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, Merge, Value
+from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value
 from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
@@ -34,15 +35,15 @@ _ADVICE = {
 def merge(
     walker: Calls,
     call: t.Call,
-    merge_kind: type[Layer],
+    ref: KindRef,
     label: str | None,
     value: Value,
     context: Context,
     parts: Parts,
 ) -> Value:
     """Elaborate ``concat { a | b }``: branches of one input, joined by a layer."""
-    layer = bind_layer(call, merge_kind, context)
-    word = merge_kind.word
+    layer = bind_layer(call, ref, context)
+    word = ref.kind.word
     if call.body is None or len(call.body.branches) < 2:
         raise Fault(
             "A0210",
@@ -78,7 +79,7 @@ def residual(
 
     Source: He et al. 2015, section 3.2, equations 1 and 2, and option B.
     """
-    options = _options(call)
+    options = _options(call, context)
     mode = options.mode
     assert call.body is not None
     branches = call.body.branches
@@ -89,15 +90,13 @@ def residual(
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
-    add = kind("add")
-    assert add is not None
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         body = _branch(walker, branches[0], entry, inner, out)
         if mode == "optional":
             walker.statement = statement
-            return _optional(walker, call, add(), entry, body, inner, out)
+            return _optional(walker, call, options.drop, (entry, body), inner, out)
         advice = _ADVICE["written" if len(branches) == 2 else mode]
         if len(branches) == 2:
             short = _branch(walker, branches[1], entry, inner, out, "shortcut")
@@ -108,7 +107,9 @@ def residual(
                 out.insert(0, out.pop(at))
         walker.statement = statement
         names = Merge(entry, ("body", "shortcut"), "residual", advice)
-        return walker.layer(add(), None, (body, short), inner, call.span, out, names)
+        return walker.layer(
+            _kind("add")(), None, (body, short), inner, call.span, out, names
+        )
 
     return _structure(
         walker, "residual", call.span, label, value, context, parts, build
@@ -123,21 +124,23 @@ class _Options(NamedTuple):
         name: of the projection.
         before: whether the projection is made before the body, and so stands before
             it in a `state_dict`.
+        drop: how often training leaves out the body, for an optional shortcut.
     """
 
     mode: str = "auto"
     name: str = ""
     before: bool = False
+    drop: float = 0.0
 
 
-def _options(call: t.Call) -> _Options:
+def _options(call: t.Call, context: Context) -> _Options:
     found = _Options()
     for argument in [*(call.angle or []), *call.args]:
-        found = found._replace(**_option(argument))
+        found = found._replace(**_option(argument, context))
     return found
 
 
-def _option(argument: t.Arg) -> dict[str, str | bool]:
+def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
     value = argument.value
     if argument.name == "shortcut":
         if isinstance(value, t.Name) and value.id in SHORTCUTS:
@@ -156,9 +159,14 @@ def _option(argument: t.Arg) -> dict[str, str | bool]:
         if isinstance(value, t.Literal) and isinstance(value.value, bool):
             return {"before": value.value}
         raise Fault("A0204", "`before` is true or false", argument.span)
+    if argument.name == "drop":
+        drop = evaluate(value, context)
+        if isinstance(drop, int | float) and 0 <= drop <= 1:
+            return {"drop": drop}
+        raise Fault("A0204", "`drop` is a probability, from 0 to 1", argument.span)
     raise Fault(
         "A0201",
-        "with a body of its own, residual takes `shortcut`, `projection` and `before`",
+        "with a body of its own, residual takes shortcut, projection, before and drop",
         argument.span,
         help="write `residual<shortcut = identity> { ... }`",
     )
@@ -247,6 +255,12 @@ def _can_project(stride: int, entry: Value, body: Value) -> bool:
     return stride > 0 if maps else entry.shape == body.shape
 
 
+def _kind(word: str) -> type[Layer]:
+    found = kind(word)
+    assert found is not None, word
+    return found
+
+
 def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
     """Return tests of whether a body keeps the shape, as Python text."""
     assert entry.shape is not None and body.shape is not None
@@ -262,20 +276,24 @@ def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
 def _optional(
     walker: Calls,
     call: t.Call,
-    add: Layer,
-    entry: Value,
-    body: Value,
+    drop: float,
+    ends: tuple[Value, Value],
     context: Context,
     parts: Parts,
 ) -> Value:
     """Add the input where the body keeps its shape, and leave it out elsewhere."""
+    entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
     stride = _stride(walker, entry, body, context)
     inner: Parts = []
     end = body
     if stride == 1 and entry.shape == body.shape:
-        end = walker.layer(add, None, (body, entry), context, call.span, inner)
+        if drop > 0:
+            path = _kind("stochasticdepth")(p=drop)
+            end = walker.layer(path, None, (body,), context, call.span, inner)
+        add = _kind("add")()
+        end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = ""
     if walker.symbolic and poly_of(stride).number in (None, 1):
         condition = " and ".join(_tests("==", stride, entry, body))
@@ -337,8 +355,8 @@ def _project(
     parts: Parts,
 ) -> Value:
     entry, body = ends
-    conv = kind("conv")
-    assert conv is not None and body.shape is not None
+    assert body.shape is not None
+    conv = _kind("conv")
     norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
     width = channels(body.shape)
     layer = conv(kernel=(1, 1), width=width, stride=(stride, stride), bias=norm is None)

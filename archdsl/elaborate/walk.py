@@ -16,7 +16,7 @@ from archdsl.elaborate.evaluate import (
     truth,
 )
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, Range, Value
+from archdsl.elaborate.scope import Context, Fault, Range, Unknown, Value
 from archdsl.ir import Group, Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
@@ -79,7 +79,11 @@ class Walker(Calls):
                 statement.span,
                 help="choose another name; a name keeps its value",
             )
-        value = evaluate(statement.value, context)
+        try:
+            value = evaluate(statement.value, context)
+        except Fault as fault:
+            self.report(fault, context)
+            value = Unknown()
         if isinstance(value, int) and not isinstance(value, bool):
             context.space.lets[statement.name] = value
         return context.bind(**{statement.name: value})

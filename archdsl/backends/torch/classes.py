@@ -66,11 +66,13 @@ class Flag(NamedTuple):
         attr: name of the attribute that says so.
         condition: the test under which it is.
         states: what holds for the instances seen.
+        extra: submodules that it needs.
     """
 
     attr: str
     condition: str
     states: frozenset[bool]
+    extra: tuple[Member, ...]
 
 
 Item = Member | Loop | Flag
@@ -128,6 +130,8 @@ class ClassPlan:
             if isinstance(item, Flag):
                 if len(item.states) > 1:
                     found |= _names_of(item.condition)
+                for member in item.extra:
+                    found |= names_in(member.node) if member.node else set()
                 continue
             node = shown(item)
             if node is not None:
@@ -233,9 +237,11 @@ def shown(item: Item) -> Node | None:
 
 def _merge(mine: Item, theirs: Item) -> Item | None:
     if isinstance(mine, Flag) and isinstance(theirs, Flag):
-        if mine.condition != theirs.condition:
+        extra = mine.extra or theirs.extra
+        same = all(e in ((), extra) for e in (mine.extra, theirs.extra))
+        if mine.condition != theirs.condition or not same:
             return None
-        return mine._replace(states=mine.states | theirs.states)
+        return mine._replace(states=mine.states | theirs.states, extra=extra)
     if isinstance(mine, Member) and isinstance(theirs, Member):
         if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
             return None

@@ -27,6 +27,7 @@ class Op(NamedTuple):
         hole: name of a projection that may be there, for a shortcut.
         training: whether it only serves outputs of the training mode.
         optional: whether it is the sum of an optional shortcut, there or not.
+        before: what happens to the body before that sum, if it is there.
     """
 
     node: Step | Group
@@ -38,6 +39,7 @@ class Op(NamedTuple):
     hole: str = ""
     training: bool = False
     optional: bool = False
+    before: tuple[Op, ...] = ()
 
     @property
     def is_loop(self) -> bool:
@@ -148,7 +150,8 @@ class _Flattener:
             output = self.fresh
             self.renamed[group.input] = output
         reads = (body, self._read(entry))
-        return Op(group, reads, output, group.statement, optional=True)
+        before = tuple(self.children(group.children[:-1], entry))
+        return Op(group, reads, output, group.statement, optional=True, before=before)
 
     def _shortcut(self, shortcut: Group, structure: Group) -> Op:
         """Return the projection, there or not, as one operation."""

@@ -14,7 +14,7 @@ from archdsl.ir import Group, Step
 INDENT = 8
 # A projection that may be missing: its name, and the variable it is applied to.
 HOLE = re.compile(r"\x01(\w+)\x02(\w+)\x03")
-# The sum of an optional shortcut: its flag, the body and the input.
+# The sum of an optional shortcut: its flag, and what stands with it and without it.
 OPTIONAL = re.compile(r"\x04(\w+)\x05([^\x05]+)\x05([^\x06]+)\x06")
 # Callables that are typed to return a tensor; a module's call is not.
 _TENSOR = re.compile(r"(torch\.\w+|F\.relu)\(")
@@ -162,7 +162,10 @@ class Forward:
 
     def _text(self, op: Op, inputs: list[str]) -> str:
         if op.optional:
-            return f"\x04{self.caller(op)}\x05{inputs[0]}\x05{inputs[1]}\x06"
+            body = inputs[0]
+            for one in op.before:
+                body = self._text(one, [body])
+            return f"\x04{self.caller(op)}\x05{body} + {inputs[1]}\x05{inputs[0]}\x06"
         if op.hole:
             return f"\x01{op.hole}\x02{inputs[0]}\x03"
         if isinstance(op.node, Step) and is_functional(op.node, self.bindings):

@@ -86,7 +86,7 @@ class Scope:
             elif op.hole:
                 found.append(self._hole(op))
             elif op.optional:
-                found.append(self._flag(op))
+                found += self._optional(op)
             elif op.node.shared:
                 continue
             elif not self._is_function(op) or _is_parameter(op):
@@ -100,10 +100,11 @@ class Scope:
             return op.node.name
         return pattern
 
-    def _flag(self, op: Op) -> Flag:
+    def _optional(self, op: Op) -> list[Item]:
         condition = _condition(group_of(op).condition, self.bindings)
         there = bool(group_of(op).children)
-        return Flag(self._flag_name(op), condition, frozenset((there,)))
+        extra = tuple(Member(one.node.name, self.node(one)) for one in op.before)
+        return [Flag(self._flag_name(op), condition, frozenset((there,)), extra)]
 
     def _flag_name(self, op: Op) -> str:
         if op.output not in self.flags:

@@ -225,9 +225,11 @@ def _signature_lines(args: list[str]) -> list[str]:
 
 def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
     if isinstance(item, Flag):
-        test = _in_variables(item.condition, variables)
-        both = len(item.states) > 1
-        return wrap(f"self.{item.attr} = {test}", 8) if both else []
+        lines = [text for one in item.extra for text in _item(one, variables)]
+        if len(item.states) > 1:
+            test = _in_variables(item.condition, variables)
+            lines += wrap(f"self.{item.attr} = {test}", 8)
+        return lines
     if isinstance(item, Loop):
         return _loop(item)
     if item.node is None:
@@ -296,10 +298,9 @@ def _fill(line: str, plan: ClassPlan) -> str:
 
     def optional(match: re.Match[str]) -> str:
         states = flags[match[1]]
-        total = f"{match[2]} + {match[3]}"
         if len(states) > 1:
-            return f"{total} if self.{match[1]} else {match[2]}"
-        return total if True in states else match[2]
+            return f"{match[2]} if self.{match[1]} else {match[3]}"
+        return match[2] if True in states else match[3]
 
     return OPTIONAL.sub(optional, HOLE.sub(hole, line))
 
