@@ -114,6 +114,7 @@ class _Parser:
         self.build.begin(source)
         self.lines.begin(source.text)
         file, errors = run(self.lark, self.lines, source, MAX_SYNTAX_ERRORS)
+        self.lines.kept = None
         errors += self.build.errors or ([] if errors else self.build.stray)
         for part in self.build.embedded:
             try:

@@ -1,0 +1,321 @@
+"""A spec as it was written: tokens in brackets and statements, with their comments."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from lark import Token
+
+from archdsl.source import Source
+from archdsl.syntax.parser import tokenize
+
+_END: Final = "$END"
+_SEPARATOR: Final = "_NL"
+_CLOSERS: Final = {
+    "OPEN": "MORETHAN",
+    "LPAR": "RPAR",
+    "XPAREN": "RPAR",
+    "LSQB": "RSQB",
+}
+_COMMENT = re.compile(r"#[^\n]*|\n")
+
+
+@dataclass
+class Comment:
+    """A comment, without the space at its end.
+
+    Attributes:
+        text: from `#` on.
+        own_line: whether nothing stands before it on its line.
+        blank: whether a blank line stands before it.
+    """
+
+    text: str
+    own_line: bool
+    blank: bool
+
+
+@dataclass
+class Leaf:
+    """One token.
+
+    Attributes:
+        kind: its terminal.
+        text: as written.
+        start: its offset.
+        lead: the comments before it.
+        blank: whether a blank line stands directly before it.
+    """
+
+    kind: str
+    text: str
+    start: int
+    lead: list[Comment]
+    blank: bool
+
+
+@dataclass
+class Item:
+    """What stands between two commas."""
+
+    nodes: list[Node]
+    lead: list[Comment] = field(default_factory=list)
+    trailing: Comment | None = None
+
+
+@dataclass
+class Brackets:
+    """Something in ( ), [ ] or < >."""
+
+    kind: str
+    opener: str
+    closer: str
+    items: list[Item]
+    opening: Comment | None
+    end: list[Comment]
+
+    def has_comments(self) -> bool:
+        """Whether there are comments anywhere between the brackets."""
+        if self.opening or self.end:
+            return True
+        return any(
+            item.lead or item.trailing or any(map(_has_comments, item.nodes))
+            for item in self.items
+        )
+
+
+@dataclass
+class Branch:
+    """The statements between two `|`."""
+
+    bar: Comment | None
+    statements: list[Statement]
+    end: list[Comment]
+
+
+@dataclass
+class Braces:
+    """Something in { }.
+
+    Attributes:
+        opening: the comment behind the brace.
+        branches: at least one.
+        one_line: whether it was written on one line.
+    """
+
+    opening: Comment | None
+    branches: list[Branch]
+    one_line: bool
+
+    def is_empty(self) -> bool:
+        """Whether nothing stands between the braces."""
+        first = self.branches[0]
+        nothing = not first.statements and not first.end
+        return len(self.branches) == 1 and nothing and not self.opening
+
+
+Node = Leaf | Brackets | Braces
+
+
+@dataclass
+class Part:
+    """What stands between two places where a statement may be broken.
+
+    Attributes:
+        glue: what joins it to the part before: nothing, `->`, `,`, `else` or `expect`.
+        lead: the comments on own lines before it.
+        trailing: the comment behind it.
+    """
+
+    glue: str
+    nodes: list[Node] = field(default_factory=list)
+    lead: list[Comment] = field(default_factory=list)
+    trailing: Comment | None = None
+
+
+@dataclass
+class Statement:
+    """A statement, or an item of the file."""
+
+    lead: list[Comment]
+    blank: bool
+    parts: list[Part]
+
+    def first(self) -> str:
+        """Return the terminal it begins with."""
+        leaf = self.parts[0].nodes[0] if self.parts[0].nodes else None
+        return leaf.kind if isinstance(leaf, Leaf) else ""
+
+
+def read(source: Source) -> Branch:
+    """Return a whole file.
+
+    Raises:
+        SpecError: if it does not parse.
+    """
+    leaves = list(_leaves(source.text, tokenize(source)))
+    return _Reader(source.text, leaves).branch(None)
+
+
+def read_expression(text: str) -> list[Node]:
+    """Return one expression, which parses.
+
+    Raises:
+        SpecError: if it does not parse.
+    """
+    leaves = list(_leaves(text, tokenize(Source("", text), "expr")))
+    return _Reader(text, leaves).item(_END).nodes
+
+
+def _leaves(text: str, tokens: list[Token]) -> Iterator[Leaf]:
+    """Add to every token the comments before it."""
+    at = 0
+    for token in tokens:
+        start, end = token.start_pos or 0, token.end_pos or 0
+        if token.type == _SEPARATOR:
+            yield Leaf(_SEPARATOR, "", start, [], False)
+            continue
+        lead, lines = _comments(text, at, start)
+        yield Leaf(token.type, text[start:end], start, lead, lines > 1)
+        at = end
+    lead, lines = _comments(text, at, len(text))
+    yield Leaf(_END, "", len(text), lead, lines > 1)
+
+
+def _comments(text: str, at: int, end: int) -> tuple[list[Comment], int]:
+    """Return the comments of a gap, and how many lines end after the last."""
+    found: list[Comment] = []
+    lines = 0
+    for match in _COMMENT.finditer(text, at, end):
+        if match[0] == "\n":
+            lines += 1
+            continue
+        own_line = lines > 0 or at == 0
+        found.append(Comment(_tidy(match[0]), own_line, lines > 1))
+        lines = 0
+    return found, lines
+
+
+def _tidy(comment: str) -> str:
+    text = comment.rstrip()
+    return text if text[1:2] in ("", " ", "#", "!") else f"# {text[1:]}"
+
+
+class _Reader:
+    """Turns leaves into nested nodes."""
+
+    def __init__(self, text: str, leaves: list[Leaf]) -> None:
+        self.text = text
+        self.leaves = leaves
+        self.place = 0
+
+    @property
+    def next(self) -> Leaf:
+        return self.leaves[self.place]
+
+    def take(self) -> Leaf:
+        """Return the next leaf and go on to the one after it."""
+        leaf = self.next
+        self.place += 1
+        return leaf
+
+    def take_trailing(self) -> Comment | None:
+        """Return the comment behind what was taken last, if there is one."""
+        skipped = self.next.kind == _SEPARATOR
+        lead = self.leaves[self.place + skipped].lead
+        return lead.pop(0) if lead and not lead[0].own_line else None
+
+    def branch(self, bar: Comment | None) -> Branch:
+        """Read statements up to a bar or a closing brace."""
+        statements: list[Statement] = []
+        while self.next.kind not in ("VBAR", "RBRACE", _END):
+            statements.append(self.statement())
+            if self.next.kind == _SEPARATOR:
+                self.take()
+        end, self.next.lead = self.next.lead, []
+        return Branch(bar, statements, end)
+
+    def statement(self) -> Statement:
+        """Read one statement."""
+        first = self.next
+        statement = Statement(first.lead, first.blank, [Part("")])
+        first.lead = []
+        while self.next.kind not in (_SEPARATOR, "VBAR", "RBRACE", _END):
+            glue = _glue(self.next, statement)
+            if glue:
+                statement.parts.append(Part(glue))
+            part = statement.parts[-1]
+            part.lead += self.next.lead
+            if glue in ("->", ","):
+                self.take()
+            if glue == ",":
+                before = statement.parts[-2]
+                before.trailing = before.trailing or self.take_trailing()
+                part.lead += self.next.lead
+            part.nodes.append(self.node())
+            part.trailing = self.take_trailing()
+        return statement
+
+    def node(self) -> Node:
+        """Read one token, or all that it opens."""
+        kind = self.next.kind
+        if kind == "LBRACE":
+            return self.braces()
+        if kind in _CLOSERS:
+            return self.brackets()
+        return self.take()
+
+    def braces(self) -> Braces:
+        """Read up to the closing brace."""
+        start = self.take().start
+        opening = self.take_trailing()
+        branches = [self.branch(None)]
+        while self.next.kind == "VBAR":
+            self.take()
+            branches.append(self.branch(self.take_trailing()))
+        end = self.take().start
+        return Braces(opening, branches, "\n" not in self.text[start:end])
+
+    def brackets(self) -> Brackets:
+        """Read up to the closing bracket."""
+        opener = self.take()
+        closer = _CLOSERS[opener.kind]
+        opening = self.take_trailing()
+        items: list[Item] = []
+        while self.next.kind != closer:
+            items.append(self.item(closer))
+            if self.next.kind == "COMMA":
+                own_lines = self.take().lead
+                items[-1].trailing = items[-1].trailing or self.take_trailing()
+                self.next.lead = own_lines + self.next.lead
+        closed = self.take()
+        return Brackets(
+            opener.kind, opener.text, closed.text, items, opening, closed.lead
+        )
+
+    def item(self, closer: str) -> Item:
+        """Read up to a comma or the closing bracket."""
+        item = Item([])
+        while self.next.kind not in ("COMMA", closer):
+            # A comment within an expression goes before it.
+            item.lead += self.next.lead
+            item.nodes.append(self.node())
+        item.trailing = self.take_trailing()
+        return item
+
+
+def _glue(leaf: Leaf, statement: Statement) -> str:
+    if leaf.kind == "ARROW":
+        return "->"
+    if leaf.kind == "COMMA":
+        return ","
+    if leaf.kind == "ELSE" or (leaf.kind == "EXPECT" and statement.parts[0].nodes):
+        return leaf.kind.lower()
+    return ""
+
+
+def _has_comments(node: Node) -> bool:
+    return isinstance(node, Brackets) and node.has_comments()
