@@ -136,6 +136,14 @@ class Poly:
         (monomial, factor), *rest = self.terms
         return factor if not rest and not monomial else None
 
+    @property
+    def is_name(self) -> bool:
+        """Whether the polynomial is a single name."""
+        if len(self.terms) != 1:
+            return False
+        monomial, factor = self.terms[0]
+        return factor == 1 and len(monomial) == 1 and not monomial[0].args
+
     def names(self) -> set[str]:
         """Return the parameter names the expression reads."""
         return set().union(*(a.names() for m, _ in self.terms for a in m))

@@ -25,7 +25,14 @@ from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
-from archdsl.values import Dims, Shape, channels, show_shape, with_channels
+from archdsl.values import (
+    Dims,
+    Shape,
+    channels,
+    show_shape,
+    sizes,
+    with_channels,
+)
 
 Parts = list[Step | Group]
 Build = Callable[[Value, Context, Parts], Value]
@@ -190,7 +197,8 @@ class Builder:
                 span=span,
             )
         )
-        return Value(result.number, out)
+        strides = tuple(rename(stride, bindings) for stride in result.strides)
+        return Value(result.number, out, value.strides + strides)
 
     def transparent(
         self,
@@ -265,6 +273,7 @@ class Builder:
             )
         self._add_part(span)
         value = self.new_value(with_channels(shape, channels(shape)))
+        value.strides = inputs[0].strides + self._stride(layer, shapes, shape)
         step = Step(
             name=str(name),
             path=context.space.join(name),
@@ -283,6 +292,18 @@ class Builder:
         self.producers[value.number] = step
         parts.append(step)
         return value
+
+    def _stride(
+        self, layer: Layer, inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[int, ...]:
+        """Return the stride of a layer, if it has one or a parameter decides it."""
+        if not self.symbolic and sizes(inputs[0]) == sizes(output):
+            return ()
+        window = layer.window(inputs, output)
+        if window is None or not window.stride:
+            return ()
+        stride = window.stride[0]
+        return () if poly_of(stride).number == 1 else (stride,)
 
     def _mismatch(
         self,

@@ -131,13 +131,23 @@ class Range(tuple[int, ...]):
 
 
 class Value:
-    """One tensor of the network; its shape is None once an error was reported."""
+    """One tensor of the network.
 
-    __slots__ = ("number", "shape")
+    Attributes:
+        number: identifies it in the graph.
+        shape: None once an error was reported.
+        strides: of the layers since the input of the group around, along first
+            inputs, as far as they are not 1.
+    """
 
-    def __init__(self, number: int, shape: Shape | None) -> None:
+    __slots__ = ("number", "shape", "strides")
+
+    def __init__(
+        self, number: int, shape: Shape | None, strides: tuple[int, ...] = ()
+    ) -> None:
         self.number = number
         self.shape = shape
+        self.strides = strides
 
 
 class Merge(NamedTuple):

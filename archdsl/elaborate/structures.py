@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value
+from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
 from archdsl.symbolic import poly_of
 from archdsl.syntax import tree as t
-from archdsl.values import POINTWISE, channels
+from archdsl.values import channels
 
 if TYPE_CHECKING:
     from archdsl.elaborate.builder import Parts
@@ -235,7 +235,7 @@ def _automatic(
         return entry
     mode = options.mode
     name = options.name or _projection_name(context)
-    stride = _stride(walker, entry, body, context)
+    stride = _stride(entry, body)
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
     fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
@@ -285,7 +285,7 @@ def _optional(
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
-    stride = _stride(walker, entry, body, context)
+    stride = _stride(entry, body)
     inner: Parts = []
     end = body
     if stride == 1 and entry.shape == body.shape:
@@ -379,7 +379,8 @@ def _norm_of_body(parts: dict[int, Step], body: Value, entry: Value) -> Layer | 
     """Return the last norm of the body, which the projection then has, too."""
     for step in _main_path(parts, entry, body):
         if step.op.family == "norm":
-            return step.op
+            # Names of a block further in mean nothing here.
+            return step.op.replace(**{n: plain(v) for n, v in vars(step.op).items()})
     return None
 
 
@@ -394,23 +395,18 @@ def _main_path(producers: dict[int, Step], entry: Value, end: Value) -> list[Ste
     return found
 
 
-def _stride(walker: Calls, entry: Value, body: Value, context: Context) -> int:
+def _stride(entry: Value, body: Value) -> int:
     """Return the stride of a 1x1 convolution that reaches the body's size, or 0."""
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:
         return 1
     stride: int = 1
-    own_path = context.space.path
-    for step in _main_path(walker.producers, entry, body):
-        window = step.op.window(step.input_shapes, step.shape) or POINTWISE
-        # Names of a block further in mean nothing here.
-        inside = step.path.rpartition(".")[0] == own_path
-        step_stride = window.stride[0]
-        stride = stride * (step_stride if inside else int(step_stride))
+    for factor in body.strides[len(entry.strides) :]:
+        stride = stride * factor
     sizes = list(zip(entry.shape[1:], body.shape[1:], strict=True))
     if all((n - 1) // stride + 1 == m for n, m in sizes):
         return stride
-    for plain in range(1, 65):
-        if all((n - 1) // plain + 1 == m for n, m in sizes):
-            return plain
+    for guess in range(1, 65):
+        if all((n - 1) // guess + 1 == m for n, m in sizes):
+            return guess
     return 0

@@ -10,6 +10,7 @@ from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Leaf,
+    Make,
     Node,
     flat,
     names_in,
@@ -92,6 +93,8 @@ class ClassPlan:
         forward: its statements; empty for a plain Sequential.
         out_channels: the channels of its output.
         lets: numbers that the spec gives a name, by that name.
+        calls: the expressions that make an instance.
+        promoted: the arguments that stand for constants.
     """
 
     def __init__(
@@ -118,6 +121,8 @@ class ClassPlan:
         self.out_channels = out_channels
         self.lets = lets
         self.name = ""
+        self.calls: list[Make] = []
+        self.promoted: set[str] = set()
 
     def title(self) -> str:
         """Return the class's name."""
@@ -170,7 +175,7 @@ class ClassPlan:
             if node is None or isinstance(item, Loop | Flag):
                 continue
             for poly in polys_in(node):
-                if poly.number is None and poly.text(3) != poly.text(0):
+                if poly.number is None and not poly.is_name:
                     counts[poly] = counts.get(poly, 0) + 1
         names = {p: n for n, p in self.lets.items() if p in counts}
         taken = {field.name for field in self.fields} | set(names.values())
@@ -194,25 +199,6 @@ class ClassPlan:
         """Return what holds for optional shortcuts, by the name of their flag."""
         return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
 
-    def merge(self, other: ClassPlan) -> bool:
-        """Take in another instance's text if one text serves both."""
-        if (self.base, self.inputs, self.forward) != (
-            other.base,
-            other.inputs,
-            other.forward,
-        ) or len(self.items) != len(other.items):
-            return False
-        merged = []
-        for mine, theirs in zip(self.items, other.items, strict=True):
-            item = _merge(mine, theirs)
-            if item is None:
-                return False
-            merged.append(item)
-        self.items = merged
-        if self.shape != other.shape:
-            self.shape = max(self.shape, other.shape, key=len)
-        return True
-
 
 def _names_of_pattern(pattern: str) -> set[str]:
     """Return the names in the braces of a label's pattern."""
@@ -233,39 +219,6 @@ def shown(item: Item) -> Node | None:
     if item.node is None and item.nodes:
         return item.nodes[0]
     return item.node
-
-
-def _merge(mine: Item, theirs: Item) -> Item | None:
-    if isinstance(mine, Flag) and isinstance(theirs, Flag):
-        extra = mine.extra or theirs.extra
-        same = all(e in ((), extra) for e in (mine.extra, theirs.extra))
-        if mine.condition != theirs.condition or not same:
-            return None
-        return mine._replace(states=mine.states | theirs.states, extra=extra)
-    if isinstance(mine, Member) and isinstance(theirs, Member):
-        if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
-            return None
-        if mine.condition and (mine.node is None or theirs.node is None):
-            return theirs if mine.node is None else mine
-        return mine if mine.node == theirs.node else None
-    if isinstance(mine, Loop) and isinstance(theirs, Loop):
-        return _merge_loops(mine, theirs)
-    return None
-
-
-def _merge_loops(mine: Loop, theirs: Loop) -> Loop | None:
-    if mine.times != theirs.times:
-        return None
-    more, less = (
-        (mine, theirs) if len(mine.nodes) >= len(theirs.nodes) else (theirs, mine)
-    )
-    known = len(less.nodes)
-    if more.nodes[:known] != less.nodes or more.attrs[:known] != less.attrs:
-        return None
-    # Fewer than three copies fit several loops, and so say nothing against one.
-    if known > 2 and (more.node, more.attr) != (less.node, less.attr):
-        return None
-    return more
 
 
 def quoted(name: str) -> str:

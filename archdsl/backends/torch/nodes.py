@@ -18,7 +18,13 @@ Bindings = Mapping[str, Poly]
 
 
 class Target(Protocol):
-    """A class of the emitted module, whose name and parameters come last."""
+    """A class of the emitted module, whose name and parameters come last.
+
+    Attributes:
+        calls: the expressions that make an instance.
+    """
+
+    calls: list[Make]
 
     def title(self) -> str:
         """Return the class's name."""
@@ -50,16 +56,35 @@ class Call(NamedTuple):
     spread: bool = False
 
 
-class Make(NamedTuple):
+class Make:
     """An instance of a class of the emitted module.
 
     Attributes:
         target: the class.
-        args: what its constructor might take, by name.
+        args: what its constructor might take, by name. The class may ask for more
+            once it is to serve other calls as well.
     """
 
-    target: Target
-    args: tuple[Argument, ...]
+    __slots__ = ("args", "target")
+
+    def __init__(self, target: Target, args: tuple[Argument, ...]) -> None:
+        self.target = target
+        self.args = args
+        target.calls.append(self)
+
+    def with_args(self, args: tuple[Argument, ...]) -> Make:
+        """Return the same with other arguments."""
+        return Make(self.target, args)
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, Make)
+            and self.target is other.target
+            and self.args == other.args
+        )
+
+    def __hash__(self) -> int:
+        return hash(id(self.target))
 
 
 class Items(NamedTuple):
@@ -126,7 +151,7 @@ def generalise(copies: Sequence[Node]) -> Node | None:
         if any(c.target is not first.target for c in makes):
             return None
         args = _arguments([c.args for c in makes])
-        return first._replace(args=args) if args is not None else None
+        return first.with_args(args) if args is not None else None
     return first if all(copy == first for copy in copies) else None
 
 
@@ -226,7 +251,7 @@ def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
     if isinstance(node, First):
         return First(replaced(node.first, names), replaced(node.rest, names))
     args = tuple(Argument(a.name, replaced(a.value, names)) for a in node.args)
-    return node._replace(args=args)
+    return node.with_args(args) if isinstance(node, Make) else node._replace(args=args)
 
 
 # ---- layout -----------------------------------------------------------------

@@ -7,7 +7,7 @@ other text, such as one with another activation, gets a class of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archdsl.backends.torch.classes import (
@@ -29,6 +29,7 @@ from archdsl.backends.torch.nodes import (
     polys_in,
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules
+from archdsl.backends.torch.sharing import share
 from archdsl.elaborate.scope import input_name
 from archdsl.ir import Group, Network, Step
 from archdsl.passes.graph import flatten
@@ -124,7 +125,7 @@ class Planner:
         own = group.role == "block"
         inner = 0 if own else level + 1
         plan = self._class(group, inner, fields, {} if own else scope.fixed)
-        plan = self._intern(group, plan)
+        plan, given = self._intern(group, plan)
         args = [
             Argument(p.name, _passed(p.value, bindings))
             for p in group.parameters
@@ -136,6 +137,7 @@ class Planner:
                 for n in range(inner)
                 if input_name(n) in bindings
             ]
+        args += [Argument(name, node) for name, node in given.items()]
         return Make(plan, tuple(args))
 
     def note(self, step: Step) -> None:
@@ -147,15 +149,21 @@ class Planner:
         if form.origin:
             self.origins[form.module.name] = form.origin
 
-    def _intern(self, group: Group, plan: ClassPlan) -> ClassPlan:
-        """Return a known class that serves as well, or keep this one."""
+    def _intern(
+        self, group: Group, plan: ClassPlan
+    ) -> tuple[ClassPlan, Mapping[str, Node]]:
+        """Return a known class that serves as well, or this one.
+
+        What comes with it are the constants that a shared class must be told.
+        """
         key = (group.origin or group.word, plan.word)
         for known in self._known.setdefault(key, []):
-            if known.merge(plan):
-                return known
+            given = share(known, plan)
+            if given is not None:
+                return known, given
         self._known[key].append(plan)
         self.classes.append(plan)
-        return plan
+        return plan, {}
 
 
 def _passed(value: Any, bindings: Bindings) -> Node:

@@ -1,0 +1,245 @@
+"""Whether one class can serve two calls of a block, and what it must be told then.
+
+Two texts that differ only in constants become one, with an argument for each pair of
+constants: so a width that a spec computes in a way that cannot be written over the
+block's own parameters is simply passed in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from archdsl.backends.torch.classes import ClassPlan, Field, Flag, Item, Loop, Member
+from archdsl.backends.torch.nodes import (
+    Argument,
+    Call,
+    First,
+    Items,
+    Leaf,
+    Make,
+    Node,
+    Star,
+    flat,
+    generalise,
+    names_in,
+)
+from archdsl.symbolic import Poly
+
+_MOST = 4
+
+
+class Promotion(NamedTuple):
+    """A constant that becomes an argument.
+
+    Attributes:
+        name: of the argument.
+        old: what the calls so far pass.
+        new: what the new call passes.
+    """
+
+    name: str
+    old: Node
+    new: Node
+
+
+def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
+    """Make a class serve another call, too, if one text can.
+
+    Returns:
+        What the new call must pass for constants that became arguments, or None if
+        the new call needs a class of its own.
+    """
+    if (known.base, known.inputs, known.forward) != (new.base, new.inputs, new.forward):
+        return None
+    sharing = Sharing({field.name for field in known.fields}, known.promoted)
+    items = sharing.items(known.items, new.items)
+    # A constant that a new call leaves out would have no value.
+    if items is None or not known.promoted <= sharing.given.keys():
+        return None
+    known.items = items
+    for name, old, given in sharing.added:
+        known.fields.append(Field(name, type_of(old, given), ""))
+        known.promoted.add(name)
+        sharing.given[name] = given
+        for call in known.calls:
+            call.args = (*call.args, Argument(name, old))
+    if known.shape != new.shape:
+        known.shape = max(known.shape, new.shape, key=len)
+    return sharing.given
+
+
+class Sharing:
+    """Merges the submodules of a class with those that another call needs.
+
+    Attributes:
+        added: constants that become arguments.
+        given: what the new call passes for arguments that were such constants before.
+    """
+
+    def __init__(self, taken: set[str], promoted: set[str]) -> None:
+        self.added: list[Promotion] = []
+        self.given: dict[str, Node] = {}
+        self._taken = taken
+        self._promoted = promoted
+
+    def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
+        """Return submodules that serve both, or None."""
+        if len(mine) != len(theirs):
+            return None
+        merged = [self._item(a, b) for a, b in zip(mine, theirs, strict=True)]
+        kept = [item for item in merged if item is not None]
+        if len(kept) < len(merged) or len(self.added) > _MOST:
+            return None
+        return kept
+
+    def _item(self, mine: Item, theirs: Item) -> Item | None:
+        if isinstance(mine, Flag) and isinstance(theirs, Flag):
+            return self._flags(mine, theirs)
+        if isinstance(mine, Member) and isinstance(theirs, Member):
+            return self._members(mine, theirs)
+        if isinstance(mine, Loop) and isinstance(theirs, Loop):
+            return self._loops(mine, theirs)
+        return None
+
+    def _flags(self, mine: Flag, theirs: Flag) -> Flag | None:
+        if mine.condition != theirs.condition:
+            return None
+        extra: Sequence[Item] | None = mine.extra or theirs.extra
+        if mine.extra and theirs.extra:
+            extra = self.items(mine.extra, theirs.extra)
+        if extra is None:
+            return None
+        members = tuple(item for item in extra if isinstance(item, Member))
+        return mine._replace(states=mine.states | theirs.states, extra=members)
+
+    def _members(self, mine: Member, theirs: Member) -> Member | None:
+        if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
+            return None
+        if mine.node is None or theirs.node is None:
+            if not mine.condition:
+                return None
+            return theirs if mine.node is None else mine
+        node = self.node(mine.node, theirs.node, mine.attr)
+        return None if node is None else mine._replace(node=node)
+
+    def _loops(self, mine: Loop, theirs: Loop) -> Loop | None:
+        if mine.times != theirs.times:
+            return None
+        more, less = (
+            (mine, theirs) if len(mine.nodes) >= len(theirs.nodes) else (theirs, mine)
+        )
+        known = len(less.nodes)
+        if more.attrs[: len(less.attrs)] != less.attrs:
+            return None
+        if known > 2 and more.attr != less.attr:
+            return None
+        pairs = zip(mine.nodes, theirs.nodes, strict=False)
+        nodes = [self.node(a, b, "size") for a, b in pairs]
+        kept = [node for node in nodes if node is not None]
+        if len(kept) < len(nodes):
+            return None
+        whole = (*kept, *more.nodes[known:])
+        node = generalise(whole) if len(whole) > 1 else None
+        if more.node is not None and node is None:
+            return None
+        return more._replace(nodes=whole, node=node)
+
+    # ---- expressions
+
+    def node(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+        """Return an expression that serves both, or None.
+
+        Args:
+            mine: of the class so far.
+            theirs: of the new call.
+            hint: what to name an argument, if the two are different constants.
+        """
+        if mine == theirs:
+            return mine
+        if isinstance(mine, Call) and isinstance(theirs, Call):
+            if (mine.function, mine.spread) != (theirs.function, theirs.spread):
+                return None
+            args = self._arguments(mine.args, theirs.args)
+            return None if args is None else mine._replace(args=args)
+        if isinstance(mine, Make) and isinstance(theirs, Make):
+            if mine.target is not theirs.target:
+                return None
+            args = self._arguments(mine.args, theirs.args)
+            return None if args is None else mine.with_args(args)
+        if isinstance(mine, Star) and isinstance(theirs, Star):
+            item = self.node(mine.item, theirs.item, hint)
+            same = (mine.times, mine.indexed) == (theirs.times, theirs.indexed)
+            return mine._replace(item=item) if item is not None and same else None
+        if isinstance(mine, First) and isinstance(theirs, First):
+            first = self.node(mine.first, theirs.first, hint)
+            rest = self.node(mine.rest, theirs.rest, hint)
+            return None if first is None or rest is None else First(first, rest)
+        return self._constant(mine, theirs, hint)
+
+    def _arguments(
+        self, mine: tuple[Argument, ...], theirs: tuple[Argument, ...]
+    ) -> tuple[Argument, ...] | None:
+        if [a.name for a in mine] != [a.name for a in theirs]:
+            return None
+        merged = []
+        for a, b in zip(mine, theirs, strict=True):
+            node = self.node(a.value, b.value, a.name or "size")
+            if node is None:
+                return None
+            merged.append(Argument(a.name, node))
+        return tuple(merged)
+
+    def _constant(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+        """Return the argument in whose place the two constants stand."""
+        if not _is_constant(theirs):
+            return None
+        name = _bare_name(mine)
+        if name in self._promoted:
+            known = self.given.setdefault(name, theirs)
+            return mine if known == theirs else None
+        if not _is_constant(mine):
+            return None
+        for promotion in self.added:
+            if (promotion.old, promotion.new) == (mine, theirs):
+                return Leaf(Poly.name(promotion.name))
+        name = hint if hint.isidentifier() else "size"
+        number = 1
+        while name in self._taken:
+            number += 1
+            name = f"{hint}{number}"
+        self._taken.add(name)
+        self.added.append(Promotion(name, mine, theirs))
+        return Leaf(Poly.name(name))
+
+
+def type_of(old: Node, new: Node) -> str:
+    """Return the type of an argument that stands for two constants."""
+    types = sorted({_type(old), _type(new)})
+    return " | ".join(types)
+
+
+def _type(node: Node) -> str:
+    if isinstance(node, Items):
+        return "tuple[int, int]"
+    text = flat(node)
+    if text in ("True", "False"):
+        return "bool"
+    return "float" if any(c in text for c in ".e") else "int"
+
+
+def _is_constant(node: Node) -> bool:
+    if isinstance(node, Items):
+        return len(node.items) == 2 and not names_in(node)
+    if not isinstance(node, Leaf):
+        return False
+    if isinstance(node.value, Poly):
+        return node.value.number is not None
+    text = node.value
+    return text in ("True", "False") or text.lstrip("-")[:1].isdigit()
+
+
+def _bare_name(node: Node) -> str:
+    if isinstance(node, Leaf) and isinstance(node.value, Poly) and node.value.is_name:
+        return flat(node)
+    return ""
