@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from archdsl.backends.torch.classes import ClassPlan, Field, Flag, Item, Loop, Member
+from archdsl.backends.torch.forward import OPTIONAL
 from archdsl.backends.torch.nodes import (
     Argument,
     Call,
@@ -50,7 +51,8 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
         What the new call must pass for constants that became arguments, or None if
         the new call needs a class of its own.
     """
-    if (known.base, known.inputs, known.forward) != (new.base, new.inputs, new.forward):
+    forward = _shared_forward(known, new)
+    if forward is None or (known.base, known.inputs) != (new.base, new.inputs):
         return None
     sharing = Sharing({field.name for field in known.fields}, known.promoted)
     items = sharing.items(known.items, new.items)
@@ -58,6 +60,7 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     if items is None or not known.promoted <= sharing.given.keys():
         return None
     known.items = items
+    known.forward = forward
     for name, old, given in sharing.added:
         known.fields.append(Field(name, type_of(old, given), ""))
         known.promoted.add(name)
@@ -67,6 +70,25 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     if known.shape != new.shape:
         known.shape = max(known.shape, new.shape, key=len)
     return sharing.given
+
+
+def _shared_forward(known: ClassPlan, new: ClassPlan) -> list[str] | None:
+    """Return statements that serve both, or None.
+
+    A class that never takes an optional shortcut says nothing about its sum.
+    """
+    if known.forward == new.forward:
+        return known.forward
+    if _without_sums(known.forward) != _without_sums(new.forward):
+        return None
+    for one, other in ((known, new), (new, known)):
+        if not any(True in states for states in one.flags().values()):
+            return other.forward
+    return None
+
+
+def _without_sums(lines: Sequence[str]) -> list[str]:
+    return [OPTIONAL.sub(r"\x04\1\x06", line) for line in lines]
 
 
 class Sharing:

@@ -282,11 +282,24 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
             returned = f"Tensor | {returned}"
     inputs = ", ".join(["self", *(f"{name}: Tensor" for name in plan.inputs)])
     lines = ["", *wrap(f"def forward({inputs}) -> {returned}:", 4)]
-    for line in plan.forward:
-        text = _fill(line, plan)
+    for text in _joined([_fill(line, plan) for line in plan.forward]):
         indent = len(text) - len(text.lstrip())
         lines += wrap(text.lstrip(), 8 + indent)
     return lines
+
+
+def _joined(lines: list[str]) -> list[str]:
+    """Write a value that is only passed on into the variable it is passed on to."""
+    found: list[str] = []
+    for line in lines:
+        name = line.removeprefix("x = ")
+        if name != line and name.isidentifier() and found:
+            before = found[-1].removeprefix(f"{name} = ")
+            if before != found[-1]:
+                found[-1] = f"x = {before}"
+                continue
+        found.append(line)
+    return found
 
 
 def _fill(line: str, plan: ClassPlan) -> str:
