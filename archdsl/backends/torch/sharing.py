@@ -88,7 +88,7 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> list[str] | None:
 
 
 def _without_sums(lines: Sequence[str]) -> list[str]:
-    return [OPTIONAL.sub(r"\x04\1\x06", line) for line in lines]
+    return [OPTIONAL.sub(lambda m: m[1], line) for line in lines]
 
 
 class Sharing:
