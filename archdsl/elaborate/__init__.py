@@ -54,7 +54,8 @@ def elaborate(
         walker.input_override = input
         network = _network(walker, module, definition, chosen, params or {}, changed)
     except Fault as fault:
-        errors.add(fault.diagnostic())
+        if fault.code:
+            errors.add(fault.diagnostic())
         network = None
     errors.raise_if_any()
     assert network is not None
@@ -150,9 +151,10 @@ def _network(
     env = as_names(definition, values, outside) if walker.symbolic else values
     context = outside.replace(env=env)
     parts: Parts = []
+    walker.definition = definition
     start = Value(0, ())
     end = walker.body(definition.body, start, context, parts)
-    if not walker.inputs:
+    if not walker.inputs and not walker.met_input:
         walker.report(
             Fault(
                 "A0306",

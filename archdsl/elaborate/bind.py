@@ -8,6 +8,7 @@ from typing import Any
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.evaluate import (
     WORDS_OF_TYPES,
+    counted,
     evaluate,
     has_type,
     show,
@@ -206,13 +207,16 @@ def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fa
         f"{kind.word}: `{field.name}` must be {words}, not {show(value)}",
         expr.span,
         label=field.help,
+        help="round it by `int(...)`, `round(...)` or `//`"
+        if field.type == "int" and isinstance(value, float)
+        else None,
     )
 
 
 def _check_range(kind: type[Layer], field: Field, value: float, expr: t.Expr) -> None:
     low, high = field.minimum, field.maximum
     if (low is not None and value < low) or (high is not None and value > high):
-        bounds = f"at least {low:g}" if high is None else f"{low:g} to {high:g}"
+        bounds = f"at least {low:g}" if high is None else f"from {low:g} to {high:g}"
         raise Fault(
             "A0205",
             f"{kind.word}: `{field.name}` must be {bounds}, not {show(value)}",
@@ -251,6 +255,8 @@ def bind_block(
         Fault: if an argument is unknown, missing, given twice or of the wrong type.
     """
     params = {p.name: p for p in definition.params}
+    if len(params) < len(definition.params):
+        raise Fault("", "it declares a parameter twice, which is said elsewhere", None)
     given: dict[str, Any] = {}
     places: dict[str, Span] = {}
     taken = 0
@@ -260,7 +266,8 @@ def bind_block(
             if taken >= len(definition.params):
                 raise Fault(
                     "A0203",
-                    f"`{definition.name}` takes {_count(len(params), 'argument')}",
+                    f"`{definition.name}` takes "
+                    f"{counted(len(params), 'argument') if params else 'no arguments'}",
                     argument.span,
                     label="one too many",
                     help=_signature(definition),
@@ -323,15 +330,22 @@ def _complete(
 
 def _typed(definition: t.Definition, param: t.Param, value: Any, place: Span) -> Any:
     type_ = param.type or _default_type(param)
-    if type_ and not has_type(value, type_):
+    if type_ in WORDS_OF_TYPES and not has_type(value, type_):
         raise Fault(
             "A0204",
             f"`{definition.name}`: `{param.name}` must be {WORDS_OF_TYPES[type_]}, "
             f"not {show(value)}",
             place,
-            help=f"it was declared as `{param.name}: {type_}`" if param.type else None,
+            help=_why_type(param),
         )
     return float(value) if type_ == "float" and _plain_int(value) else value
+
+
+def _why_type(param: t.Param) -> str:
+    if param.type:
+        return f"it was declared as `{param.name}: {param.type}`"
+    assert param.default is not None
+    return f"its default is {param.default.span.text}"
 
 
 def _default_type(param: t.Param) -> str | None:
@@ -341,10 +355,6 @@ def _default_type(param: t.Param) -> str | None:
     if isinstance(param.default, t.DimsLiteral):
         return "kernel"
     return "list" if isinstance(param.default, t.ListExpr) else None
-
-
-def _count(n: int, noun: str) -> str:
-    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
 
 
 def _signature(definition: t.Definition) -> str | None:

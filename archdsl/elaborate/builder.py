@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
-from archdsl.elaborate.evaluate import integer
+from archdsl.elaborate.evaluate import counted, integer
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
     Context,
@@ -63,6 +63,9 @@ class Builder:
         outputs: further outputs so far.
         inits: `init` statements met, with their place.
         expects: `expect` statements met, with their place.
+        definition: the network's, once it is known.
+        met_input: whether an `input` statement was met, right or wrong.
+        faults: number of mistakes met; what follows from one is not reported.
     """
 
     def __init__(self, errors: Diagnostics, symbolic: bool, prelude: Module) -> None:
@@ -74,6 +77,9 @@ class Builder:
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None
+        self.definition: t.Definition | None = None
+        self.met_input = False
+        self.faults = 0
         self.producers: dict[int, Step] = {}
         self.read: set[int] = set()
         self._values = 0
@@ -90,6 +96,7 @@ class Builder:
 
     def report(self, fault: Fault, context: Context) -> Value:
         """Keep a mistake, and return a value that nothing more is said about."""
+        self.faults += 1
         if fault.code:
             self.errors.add(fault.diagnostic(context.notes()))
         return self.new_value(None)
@@ -342,7 +349,9 @@ class Builder:
             return f"{shape} (the input, unchanged)"
         step = self.producers.get(value.number)
         if step is None:
-            return f"{shape} (the network's input)"
+            names = [p.name for p in self.inputs if p.value == value.number]
+            which = f" `{names[0]}`" if names and len(self.inputs) > 1 else ""
+            return f"{shape} (the input{which})"
         return f"{shape} ({step.path}, line {step.span.line})"
 
     # ---- names
@@ -383,10 +392,11 @@ class Builder:
         if first.shape is None or second.shape is None:
             return
         if channels(first.shape) != channels(second.shape):
+            wanted = counted(int(channels(first.shape)), "channel")
             raise Fault(
                 "A0302",
-                f"the weights are for {int(channels(first.shape))} channels, and the "
-                f"input has {int(channels(second.shape))}",
+                f"the weights are for {wanted}, and the input has "
+                f"{int(channels(second.shape))}",
                 span,
                 label=f"the input is {self.describe(second)}",
                 help="shared layers need inputs of the same channels",
@@ -409,12 +419,17 @@ class Builder:
         """Take a name in the namespace, or refuse it if it is taken."""
         taken = context.space.taken
         if name in taken:
+            again = taken[name] == span
             raise Fault(
                 "A0102",
                 f"two layers are named `{context.space.join(name)}`",
                 span,
-                label=f"the first is on line {taken[name].line}",
-                help="give one of them another label",
+                label="in every round of the loop"
+                if again
+                else f"the first is on line {taken[name].line}",
+                help=f"write what counts the rounds into it: `{name}{{i}}:`"
+                if again
+                else "give one of them another label",
             )
         taken[name] = span
 

@@ -9,7 +9,7 @@ from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate import foreign, structures
 from archdsl.elaborate.bind import as_names, bind_block, bind_layer
 from archdsl.elaborate.builder import Builder, Parts
-from archdsl.elaborate.evaluate import show, truth, type_name
+from archdsl.elaborate.evaluate import show, truth
 from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
@@ -21,7 +21,7 @@ from archdsl.elaborate.scope import (
     Value,
     plain,
 )
-from archdsl.layer import kind, words
+from archdsl.layer import all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
@@ -90,8 +90,9 @@ class Calls(Builder):
                 return KindRef(found_kind)
             raise Fault(
                 "A0204",
-                f"`{word}` is {show(bound)}, a {type_name(bound)}, not a layer",
+                f"`{word}` is {show(bound)}, not a layer",
                 call.span,
+                help="a word before arguments stands for a layer kind or a block",
             )
         if found := (context.module.find(word) or self.prelude.find(word)):
             return BlockRef(*found)
@@ -99,13 +100,8 @@ class Calls(Builder):
             return KindRef(foreign.kind_of(*context.module.ops[word]))
         if found_kind := kind(word):
             return KindRef(found_kind)
-        known = {*words(), *context.module.names(), *self.prelude.names()}
-        raise Fault(
-            "A0106",
-            f"`{word}` is not a layer kind or block",
-            Span(call.span.source, call.span.start, call.span.start + len(word)),
-            help=did_you_mean(word, known | {"seq", "residual"}),
-        )
+        known = {*context.module.names(), *self.prelude.names()}
+        raise unknown_word(call, known)
 
     def _seq(
         self,
@@ -173,7 +169,10 @@ class Calls(Builder):
         definition = ref.definition
         if definition.is_network:
             raise Fault(
-                "A0204", f"`{definition.name}` is a network, not a block", call.span
+                "A0204",
+                f"`{definition.name}` is a network, not a block",
+                call.span,
+                help="make it a `block`, and give the input to the network alone",
             )
         if call.args:
             raise Fault(
@@ -183,8 +182,9 @@ class Calls(Builder):
                 help=f"write `{call.word}<...>`",
             )
         if any(outer.definition is definition for outer in context.trail):
+            known = any(found.code == "A0108" for found in self.errors.found)
             raise Fault(
-                "A0108",
+                "" if known else "A0108",
                 f"`{definition.name}` calls itself",
                 call.span,
                 help="the language has no recursion; repeat with `x` or `for`",
@@ -288,6 +288,28 @@ class Following:
             if found is not None:
                 return found
         return None
+
+
+def unknown_word(call: t.Call, known: set[str]) -> Fault:
+    """Return what is said of a word that stands for no layers.
+
+    Args:
+        call: what begins with the word.
+        known: the blocks and parameters that could be meant instead.
+    """
+    word = call.word
+    bare = word.lower().removesuffix("2d").replace("_", "")
+    near = did_you_mean(word, {*known, *words(), "seq", "residual", "same"})
+    if near is None:
+        # What torch and others call it: `BatchNorm2d` is `bn`.
+        kinds = {k.__name__.lower(): k.word for k in all_kinds()}
+        near = f"did you mean `{kinds[bare]}`?" if bare in kinds else None
+    return Fault(
+        "A0106",
+        f"`{word}` is not a layer kind or block",
+        Span(call.span.source, call.span.start, call.span.start + len(word)),
+        help=near or f"`block {word} {{ ... }}` defines one",
+    )
 
 
 def _read_in(ref: BodyRef, context: Context) -> Context:

@@ -53,12 +53,18 @@ def show(value: Any) -> str:
     if isinstance(value, int):
         return str(int(value))
     if isinstance(value, float):
-        return f"{float(value):g}"
+        text = f"{float(value):.6g}"
+        return f"{text}.0" if text.lstrip("-").isdigit() else text
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, tuple) and not isinstance(value, Dims):
         return "[" + ", ".join(show(v) for v in value) + "]"
     return repr(value)
+
+
+def counted(number: int, noun: str) -> str:
+    """Return ``1 item`` or ``2 items``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def has_type(value: Any, type_: str) -> bool:
@@ -198,8 +204,10 @@ def _index(expr: t.Index, context: Context) -> Any:
     if not -len(sequence) <= at < len(sequence):
         raise Fault(
             "A0207",
-            f"index {at} is outside the list, which has {len(sequence)} items",
+            f"index {int(at)} is outside the list, which has "
+            f"{counted(len(sequence), 'item')}",
             expr.span,
+            help=f"it has the indices 0 to {len(sequence) - 1}" if sequence else None,
         )
     return sequence[at]
 
@@ -369,10 +377,11 @@ def _function(expr: t.Function, context: Context) -> Any:
             raise Fault("A0201", f"{expr.name} has no argument `{arg.name}`", arg.span)
     values = [evaluate(arg.value, context) for arg in expr.args]
     if not least <= len(values) <= most:
-        count = str(least) if least == most else f"{least} to {most}"
+        takes = counted(most, "argument")
         raise Fault(
             "A0203",
-            f"{expr.name} takes {count} arguments, not {len(values)}",
+            f"{expr.name} takes {takes if least == most else f'{least} to {takes}'}, "
+            f"not {len(values)}",
             expr.span,
         )
     context.budget.spend(expr.span, sum(_size(v) for v in values))
@@ -436,7 +445,7 @@ def bind_targets(
     if not isinstance(item, tuple) or len(item) != len(targets.names):
         raise Fault(
             "A0207",
-            f"{show(item)} does not have {len(targets.names)} parts",
+            f"{show(item)} does not have {counted(len(targets.names), 'part')}",
             span,
             label=f"the loop names {', '.join(targets.names)}",
         )

@@ -118,7 +118,18 @@ class Foreign(Layer):
     path: tuple[str, str]
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return what the spec's `shape` says, or the input's shape."""
+        """Return what the spec's `shape` says, or the input's shape.
+
+        What is wrong with the other settings is said here, too, while the spec is read.
+        """
+        output = self._shape(inputs[0])
+        self.tensors(*inputs)
+        self.macs(inputs, output)
+        self.window(inputs, output)
+        self.torch(inputs, output)
+        return output
+
+    def _shape(self, *inputs: Shape) -> Shape:
         if "shape" not in self.settings:
             return inputs[0]
         value = self._value("shape", inputs[0])
@@ -161,7 +172,10 @@ class Foreign(Layer):
             return 0
         value = self._value(setting, shape)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-            raise Mismatch(f"{self.word}: `{setting}` would be {show(value)}")
+            raise Mismatch(
+                f"{self.word}: `{setting}` would be {show(value)}",
+                help="it is an integer, 0 or more",
+            )
         return int(value)
 
     def _value(self, setting: str, shape: Shape) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.names import check_label
@@ -149,6 +150,7 @@ def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
             "A0204",
             f"`shortcut` must be one of {', '.join(SHORTCUTS)}",
             argument.span,
+            help=did_you_mean(value.span.text, SHORTCUTS),
         )
     if argument.name == "projection":
         if isinstance(value, t.Name):

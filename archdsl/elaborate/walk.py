@@ -15,6 +15,7 @@ from archdsl.elaborate.evaluate import (
     too_long,
     truth,
 )
+from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, Range, Unknown, Value
 from archdsl.ir import Group, Port
@@ -116,6 +117,7 @@ class Walker(Calls):
             )
 
     def _input(self, statement: t.Input, value: Value, context: Context) -> Value:
+        self.met_input = True
         name = statement.name or "x"
         if statement.name:
             check_label(statement.name, statement.span)
@@ -156,7 +158,9 @@ class Walker(Calls):
         if name == "output" or any(port.name == name for port in self.outputs):
             raise Fault(
                 "A0101",
-                f"two outputs are named `{name}`",
+                "the main output is named `output`"
+                if name == "output"
+                else f"two outputs are named `{name}`",
                 statement.span,
                 help="label the last layer of the output's chain",
             )
@@ -371,8 +375,11 @@ class Walker(Calls):
         label = self.label_text(step.path, context, None)
         found = context.space.find(label)
         if found is None:
+            trail = context.trail
+            definition = trail[0].definition if trail else self.definition
+            lost = self.faults and definition and may_bear(definition, label)
             raise Fault(
-                "A0107",
+                "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
                 step.span,
                 help=did_you_mean(label, context.space.labels())
