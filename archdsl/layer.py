@@ -140,6 +140,8 @@ class Layer:
             ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams.
         weighted: whether the layer counts towards depth.
         arity: number of inputs; None for two or more.
+        sources: number of inputs whose values it reads, None for all; of the others
+            it reads the shape alone.
         absorbs_bias: whether it cancels a bias added right before it.
     """
 
@@ -147,6 +149,7 @@ class Layer:
     family: ClassVar[str] = "other"
     weighted: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
+    sources: ClassVar[int | None] = None
     absorbs_bias: ClassVar[bool] = False
     fields: ClassVar[dict[str, Field]] = {}
 
@@ -226,11 +229,17 @@ class Layer:
 
 
 def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
-    """Return (channels, height, width), or refuse a vector.
+    """Return (channels, height, width), or refuse any other shape.
 
     Raises:
-        Mismatch: if the shape is not that of a feature map.
+        Mismatch: if the shape is not that of a feature map, its channels first.
     """
+    if isinstance(inputs, Last):
+        raise Mismatch(
+            f"{word} needs the channels first, and its input has them last "
+            f"({show_shape(inputs)})",
+            help="put `permute first` before it",
+        )
     if len(inputs) != 3:
         raise Mismatch(
             f"{word} needs a feature map, and its input is a vector of "
@@ -252,14 +261,14 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
         Differ: if two branches do.
     """
     for place, other in enumerate(inputs[1:], 1):
-        aspect = _difference(inputs[0], other, wide)
+        aspect = difference(inputs[0], other, wide)
         if aspect:
             what = "channels and size" if wide else "size"
             help = f"make the branches agree in {what}"
             raise Differ(word, aspect, (0, place), help)
 
 
-def _difference(first: Shape, other: Shape, wide: bool) -> str:
+def difference(first: Shape, other: Shape, wide: bool) -> str:
     """Say what two shapes differ in; nothing if they agree."""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"

@@ -122,6 +122,7 @@ class Saved(NamedTuple):
             the third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
         own_elements: further elements a sample, of the computing dtype.
+        own_floats: further numbers a sample, of 32 bits or more.
         own_bytes: further bytes a sample, whatever the dtype, such as indices.
         batch_elements: further elements for the whole batch, of the computing dtype.
         batch_floats: further numbers for the whole batch, of 32 bits or more.
@@ -131,6 +132,7 @@ class Saved(NamedTuple):
     factors: bool = False
     output: bool = False
     own_elements: int = 0
+    own_floats: int = 0
     own_bytes: int = 0
     batch_elements: int = 0
     batch_floats: int = 0
@@ -156,10 +158,12 @@ class TorchForm(NamedTuple):
     Attributes:
         module: constructor of an equivalent module.
         function: the same as a function of its inputs, or None where it needs a
-            module. `{0}` stands for the first input, `{*,}` for all of them
-            separated by commas, and `{*+}` for all of them joined by ``+``.
-            `{self}` stands for what `module` makes, for a bare parameter.
-        kwargs: arguments that follow the first input in `function`.
+            module. `{0}` and `{1}` stand for the first and second input, `{*,}` for
+            all of them separated by commas, `{*+}` and `{**}` for all of them joined
+            by ``+`` or ``*``, and `{self}` for what `module` makes, for a bare
+            parameter.
+        kwargs: arguments of `function`: each stands where the function has its name
+            in braces, or else follows the first input.
         inplace: whether `inplace=True` may be added.
         then: modules that the module form needs after `module`.
         helper: text of the class that `module` names, where torch has none.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 import torch
@@ -132,30 +133,60 @@ def chain(shape: Shape, *layers: str | Layer | tuple[str, dict[str, Any]]) -> Ne
 # ---- torch ---------------------------------------------------------------------
 
 
-def make(call: TorchCall) -> Any:
-    """Return what a call makes."""
-    root, _, name = call.name.partition(".")
-    namespace = {"nn": nn, "F": F, "torch": torch}[root]
-    return getattr(namespace, name)(*call.args, **dict(call.kwargs))
+_SCOPE = {"nn": nn, "F": F, "torch": torch, "Tensor": Tensor}
+
+
+def make(call: TorchCall, helper: str = "") -> Any:
+    """Return what a call makes; the helper's text defines a class it may name."""
+    root, _, name = call.name.rpartition(".")
+    args = [make(arg) if isinstance(arg, TorchCall) else arg for arg in call.args]
+    owner = _defined(helper)[name] if helper else getattr(_SCOPE[root], name)
+    return owner(*args, **dict(call.kwargs))
+
+
+@cache
+def _defined(helper: str) -> dict[str, Any]:
+    scope = dict(_SCOPE)
+    exec(helper, scope)
+    return scope
+
+
+class _Bare(nn.Module):
+    """A parameter of its owner, and the function that reads it."""
+
+    def __init__(self, form: TorchForm) -> None:
+        super().__init__()
+        assert form.module is not None and form.function is not None
+        self.register_parameter("own", make(form.module))
+        self.form = form._replace(function=form.function.replace("{self}", "own"))
+
+    def forward(self, *inputs: Tensor) -> Any:
+        return apply(self.form, *inputs, own=self.own)
 
 
 def module(form: TorchForm) -> nn.Module | None:
     """Return the module of a form, or None if it only has a function."""
     if form.module is None:
         return None
-    parts = [make(form.module), *(make(call) for call in form.then)]
+    if form.function is not None and "{self}" in form.function:
+        return _Bare(form)
+    first = make(form.module, form.helper)
+    parts = [first, *(make(call) for call in form.then)]
     return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
 
 
-def apply(form: TorchForm, *inputs: Tensor) -> Any:
+def apply(form: TorchForm, *inputs: Tensor, own: Tensor | None = None) -> Any:
     """Return what a form's function gives."""
     assert form.function is not None
     names = [f"x[{n}]" for n in range(len(inputs))]
     text = form.function.replace("{*,}", ", ".join(names))
     text = re.sub(r"\{\*(.)\}", lambda sign: f" {sign[1]} ".join(names), text)
-    kwargs = "".join(f", {name}={value!r}" for name, value in form.kwargs)
-    text = text.replace("{0}", names[0] + kwargs)
-    return eval(text, {"torch": torch, "F": F, "x": inputs})
+    kwargs = ""
+    for name, value in form.kwargs:
+        kwargs += "" if f"{{{name}}}" in text else f", {name}={value!r}"
+        text = text.replace(f"{{{name}}}", repr(value))
+    text = text.replace("{0}", names[0] + kwargs).replace("{1}", names[-1])
+    return eval(text, {**_SCOPE, "x": inputs, "own": own})
 
 
 class Interpreted(nn.Module):

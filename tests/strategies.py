@@ -7,14 +7,21 @@ from typing import Any
 from hypothesis import strategies as st
 
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds
-from archdsl.values import Shape
+from archdsl.values import Last, Shape, sizes
 from tests.handmade import Sketch
 
 KINDS = {kind.word: kind for kind in all_kinds()}
 
 _SIZES = st.integers(1, 12)
 _CHANNELS = st.sampled_from((1, 2, 3, 4, 6, 8))
-_SHAPES = st.tuples(_CHANNELS) | st.tuples(_CHANNELS, _SIZES, _SIZES)
+_MAPS = st.tuples(_CHANNELS, _SIZES, _SIZES)
+_SHAPES = st.one_of(
+    # Twice, as most kinds take nothing else.
+    _MAPS,
+    _MAPS,
+    st.tuples(_CHANNELS),
+    st.tuples(_SIZES, _SIZES, _CHANNELS).map(Last),
+)
 
 
 def _argument(field: Field) -> st.SearchStrategy[Any]:
@@ -46,9 +53,16 @@ def layers(word: str) -> st.SearchStrategy[Layer]:
 def _inputs(draw: st.DrawFn, word: str) -> tuple[Shape, ...]:
     first = draw(_SHAPES)
     arity = KINDS[word].arity or draw(st.integers(2, 3))
-    alike = draw(st.booleans())
-    others = [first if alike else draw(_SHAPES) for _ in range(arity - 1)]
-    return (first, *others)
+    alike = st.just(first) | st.sampled_from(_relatives(first))
+    others = draw(st.sampled_from((alike, _SHAPES)))
+    return (first, *(draw(others) for _ in range(arity - 1)))
+
+
+def _relatives(shape: Shape) -> list[Shape]:
+    """Return shapes that a merge might take beside one: of one unit or channel."""
+    if len(shape) == 1 or isinstance(shape, Last):
+        return [shape]
+    return [shape, (shape[0], 1, 1), (1, *shape[1:])]
 
 
 def layers_with_inputs(
@@ -56,6 +70,12 @@ def layers_with_inputs(
 ) -> st.SearchStrategy[tuple[Layer, tuple[Shape, ...]]]:
     """Return layers of a kind with shapes that they may or may not fit."""
     return st.tuples(layers(word), _inputs(word))
+
+
+def _alike(one: Shape, other: Shape) -> bool:
+    """Return whether a merge might take both."""
+    same_kind = type(one) is type(other) and len(one) == len(other)
+    return same_kind and (sizes(one) == sizes(other) or max(sizes(other)) == 1)
 
 
 @st.composite
@@ -73,7 +93,7 @@ def sketches(
         word = draw(st.sampled_from(words))
         # The last value three times, so that chains are as common as branches.
         first = draw(st.sampled_from([*values, values[-1], values[-1]]))
-        alike = [v for v in values if sketch.shape(v)[1:] == sketch.shape(first)[1:]]
+        alike = [v for v in values if _alike(sketch.shape(v), sketch.shape(first))]
         arity = KINDS[word].arity or draw(st.integers(2, 3))
         others = [draw(st.sampled_from(alike)) for _ in range(arity - 1)]
         try:

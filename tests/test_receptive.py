@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from math import ceil, floor
+from math import ceil, floor, prod
 
 import pytest
 import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional
 
 import archdsl
 from archdsl.ir import Network
@@ -17,6 +18,7 @@ from archdsl.passes.analysis import analyze
 from archdsl.passes.graph import flatten
 from archdsl.passes.receptive import Axis, Field, ReceptiveField, fields
 from archdsl.resources import specs_dir
+from archdsl.values import Last
 from tests import handmade
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES
@@ -212,7 +214,7 @@ def test_a_network_without_layers_sees_each_position() -> None:
 
 # Kinds whose gradient is not nonzero wherever the output depends on the input: only
 # winners pass it, or terms of opposite sign may cancel.
-_BLIND = {"maxpool", "softmax", "lrn", "dropout", "mul"}
+_BLIND = {"maxpool", "softmax", "lrn", "dropout", "mul", "layernorm"}
 
 
 def _seeing(network: Network) -> handmade.Interpreted:
@@ -230,10 +232,30 @@ def _seeing(network: Network) -> handmade.Interpreted:
                 tensor /= tensor[0].numel()
     for path, part in list(module.parts.items()):
         if isinstance(part, nn.MaxPool2d):
-            module.parts[path] = nn.AvgPool2d(
-                part.kernel_size, part.stride, part.padding, part.ceil_mode
-            )
+            module.parts[path] = _Averaging(part)
     return module
+
+
+class _Averaging(nn.Module):
+    """An average in place of a maximum, over the same windows."""
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self.pool = pool
+        self.kernel, self.stride, self.pad, self.dilation = (
+            value if isinstance(value, tuple) else (value, value)
+            for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = self.pool(x).shape[2:]
+        most = 2 * max(*self.kernel, *self.stride) * max(self.dilation)
+        padded = functional.pad(x, (self.pad[1], most, self.pad[0], most))
+        weight = x.new_full((x.shape[1], 1, *self.kernel), 1 / prod(self.kernel))
+        summed = functional.conv2d(
+            padded, weight, None, self.stride, 0, self.dilation, groups=x.shape[1]
+        )
+        return summed[:, :, :height, :width]
 
 
 def _extent(image: Tensor, unit: Tensor) -> list[tuple[int, int] | None]:
@@ -302,6 +324,8 @@ def _check(network: Network, *, exact: bool) -> None:
     holes = any(max(getattr(node.op, "dilation", (1,))) > 1 for node in graph.nodes)
     for number, field in known.items():
         value = values[number]
+        if isinstance(graph.shapes[number], Last):
+            value = value.permute(0, 3, 1, 2)
         if value.dim() == 4 and value.requires_grad:
             _check_value(image, value, field, exact=exact and field.exact, holes=holes)
 

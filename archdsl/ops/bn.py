@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, arg, count, given
+from archdsl.layer import Layer, arg, count, given, need_map
 from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm
 
 
@@ -27,6 +27,10 @@ class BatchNorm(Layer):
         maximum=1,
         help="weight of the new batch in running statistics",
     )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        return inputs[0] if len(inputs[0]) == 1 else need_map(inputs[0], self.word)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return weight, bias, running mean and variance (of C each), a counter."""

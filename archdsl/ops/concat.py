@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, need_equal
-from archdsl.values import Shape, TorchForm
+from archdsl.values import Last, Shape, TorchForm, channels, with_channels
 
 
 class Concat(Layer):
@@ -16,12 +16,9 @@ class Concat(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return (sum of channels, height, width)."""
         need_equal(self.word, inputs, wide=False)
-        first = inputs[0]
-        channels = first[0]
-        for other in inputs[1:]:
-            channels = channels + other[0]
-        return (channels, *first[1:])
+        return with_channels(inputs[0], sum(channels(shape) for shape in inputs))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `torch.cat` along dimension 1."""
-        return TorchForm(None, "torch.cat([{*,}], 1)")
+        """Return `torch.cat` along the channels' dimension."""
+        dim = -1 if isinstance(output, Last) else 1
+        return TorchForm(None, f"torch.cat([{{*,}}], {dim})")

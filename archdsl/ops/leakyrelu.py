@@ -22,12 +22,15 @@ class LeakyReLU(Layer):
         return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input."""
+        """Return the input, or the output if that stands in its place."""
         return Saved(input=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LeakyReLU`."""
         kwargs = given(("negative_slope", self.slope, 0.01))
         return TorchForm(
-            TorchCall("nn.LeakyReLU", (), kwargs), "F.leaky_relu({0})", kwargs
+            TorchCall("nn.LeakyReLU", (), kwargs),
+            "F.leaky_relu({0})",
+            kwargs,
+            inplace=True,
         )

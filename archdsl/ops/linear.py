@@ -4,20 +4,26 @@ from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given
 from archdsl.values import (
+    POINTWISE,
+    Last,
     Saved,
     Shape,
     Tensor,
     TorchCall,
     TorchForm,
     Window,
+    channels,
     show_shape,
+    with_channels,
 )
 
 
 class Linear(Layer):
     """Fully connected layer on a vector: `linear 1000`.
 
-    MACs: input features x output features.
+    On a map with its channels last it acts on the channels of each position.
+
+    MACs: input features x output features, at each position.
     """
 
     word = "linear"
@@ -28,31 +34,34 @@ class Linear(Layer):
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (width,)."""
+        """Return (width,), or (height, width of the map, width)."""
+        if isinstance(inputs[0], Last):
+            return with_channels(inputs[0], self.width)
         if len(inputs[0]) != 1:
             raise Mismatch(
                 "linear needs a vector, and its input is a map of "
                 f"{show_shape(inputs[0])}",
-                help="put `flatten` or `globalavgpool` before it",
+                help="put `flatten` or `globalavgpool` before it, or `permute last` "
+                "to act on each position",
             )
         return (self.width,)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return weight (out, in) and bias (out)."""
-        weight = (self.width, inputs[0][0])
+        weight = (self.width, channels(inputs[0]))
         return conv_tensors(weight, self.bias is not False, self.width)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return input features x output features."""
-        return count(inputs[0]) * count(output)
+        """Return input features x output features, at each position."""
+        return count(inputs[0]) * self.width
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the sums of the bias."""
         return count(output) if self.bias is not False else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
-        """Return None: each output feature sees all input features."""
-        return None
+        """Return None on a vector: each output feature sees all input features."""
+        return POINTWISE if isinstance(output, Last) else None
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""
@@ -61,7 +70,8 @@ class Linear(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Linear`."""
         kwargs = given(("bias", self.bias is not False, True))
-        return TorchForm(TorchCall("nn.Linear", (inputs[0][0], self.width), kwargs))
+        features = channels(inputs[0]), self.width
+        return TorchForm(TorchCall("nn.Linear", features, kwargs))
 
     def label(self) -> str:
         """Return `linear 1000`."""

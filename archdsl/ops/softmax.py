@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Last, Saved, Shape, TorchCall, TorchForm
 
 
 class Softmax(Layer):
@@ -21,6 +21,6 @@ class Softmax(Layer):
         return Saved(output=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.Softmax` over dimension 1."""
-        dim = (("dim", 1),)
+        """Return `nn.Softmax` over the channels' dimension."""
+        dim = (("dim", -1 if isinstance(output, Last) else 1),)
         return TorchForm(TorchCall("nn.Softmax", (), dim), "F.softmax({0})", dim)

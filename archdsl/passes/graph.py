@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import Layer
 from archdsl.symbolic import is_symbolic
-from archdsl.values import Shape
+from archdsl.values import Last, Shape
 
 
 class Node(NamedTuple):
@@ -108,7 +108,8 @@ def _steps(root: Group) -> Iterator[tuple[Step, bool]]:
 
 
 def _plain_shape(shape: Shape) -> Shape:
-    return tuple([int(n) for n in shape])
+    plain = [int(n) for n in shape]
+    return Last(plain) if isinstance(shape, Last) else tuple(plain)
 
 
 def plain(op: Layer) -> Layer:

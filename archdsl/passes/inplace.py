@@ -20,11 +20,14 @@ def inplace(graph: Graph) -> frozenset[int]:
     taken.update(value for value, count in readers.items() if count > 1)
     found = set()
     for node in graph.nodes:
+        saved = node.op.saved(node.input_shapes, node.shape)
         if _overwrites(node, taken):
             found.add(node.output)
+            if saved.input:
+                taken.add(node.output)  # it is kept in the input's stead
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
-        if node.op.saved(node.input_shapes, node.shape).output:
+        if saved.output:
             taken.add(node.output)
     return frozenset(found)
 

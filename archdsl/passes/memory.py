@@ -149,9 +149,9 @@ def _saved_bytes(
         if saved.factors:
             factors, products = _kept_factors(node, gets_gradient)
             kept.update(factors)
-            elements += products * count(node.shape)
+            elements += products
         elements += saved.own_elements
-        fixed += saved.own_bytes
+        fixed += saved.own_bytes + saved.own_floats * max(item, 4)
         shared += saved.batch_elements * item + saved.batch_floats * max(item, 4)
     elements += sum(count(graph.shapes[value]) for value in {home[v] for v in kept})
     return batch * (elements * item + fixed) + shared
@@ -162,7 +162,7 @@ def _trains(node: Node) -> bool:
 
 
 def _kept_factors(node: Node, gets_gradient: set[int]) -> tuple[set[int], int]:
-    """Return the factors that a product keeps, and the number of its own products."""
+    """Return the factors that a product keeps, and the elements of its own products."""
     left, *others = node.inputs
     left_gets = left in gets_gradient
     kept, products = set(), 0
@@ -170,7 +170,7 @@ def _kept_factors(node: Node, gets_gradient: set[int]) -> tuple[set[int], int]:
         if value in gets_gradient and place == 0:
             kept.add(left)
         elif value in gets_gradient:
-            products += 1
+            products += count(node.op.shape(*node.input_shapes[: place + 1]))
         if left_gets:
             kept.add(value)
         left_gets = left_gets or value in gets_gradient

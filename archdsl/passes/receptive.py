@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from math import ceil, floor
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archdsl.values import POINTWISE, Shape, Window
+from archdsl.values import POINTWISE, Shape, Window, sizes
 
 from .graph import Graph, Node
 
@@ -97,15 +97,16 @@ def fields(graph: Graph) -> dict[int, Field]:
     image, shape = graph.inputs[0], graph.shapes[graph.inputs[0]]
     if len(shape) < 2:
         return {}
-    known = {image: Field(tuple(Axis(0, 0, 1, 0, n - 1) for n in shape[1:]))}
+    size = sizes(shape)
+    known = {image: Field(tuple(Axis(0, 0, 1, 0, n - 1) for n in size))}
     for node in graph.nodes:
         seen = [
-            _Seen(known[value], graph.shapes[value][1:])
-            for value in node.inputs
+            _Seen(known[value], sizes(graph.shapes[value]))
+            for value in node.inputs[: node.op.sources]
             if value in known
         ]
         if seen:
-            known[node.output] = _through(node, seen, shape[1:])
+            known[node.output] = _through(node, seen, size)
     return known
 
 
@@ -217,20 +218,28 @@ def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
 def _union(seen: Sequence[_Seen], image: Shape) -> Field:
     """Return the hull of what a unit sees along several paths."""
     fields = [each.field for each in seen]
-    if all(field == fields[0] for field in fields):
+    if all(each == seen[0] for each in seen):
         return fields[0]
     if any(field.whole for field in fields):
         return _whole(seen, image)
-    axes = []
-    for units, *along in zip(seen[0].units, *(f.axes for f in fields), strict=True):
-        axes.append(_hull(along, units))
-    alike = len({tuple(axis.jump for axis in field.axes) for field in fields}) == 1
+    units = [max(counts) for counts in zip(*(each.units for each in seen), strict=True)]
+    along = list(zip(*(_repeated(each, units) for each in seen), strict=True))
+    axes = [_hull(each, n) for each, n in zip(along, units, strict=True)]
+    alike = all(len({axis.jump for axis in each}) == 1 for each in along)
     return Field(tuple(axes), alike and all(field.exact for field in fields))
+
+
+def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
+    """Return the field of a value, its only unit along an axis repeated for all."""
+    return [
+        axis if own == most else axis._replace(jump=0)
+        for axis, own, most in zip(seen.field.axes, seen.units, units, strict=True)
+    ]
 
 
 def _hull(axes: Sequence[Axis], units: int) -> Axis:
     """Return what a unit sees along several paths, bounded if they jump apart."""
-    jump = axes[0].jump
+    jump = next((axis.jump for axis in axes if axis.jump), axes[0].jump)
     drift = [(units - 1) * (axis.jump - jump) for axis in axes]
     firsts = [axis.first + min(0, d) for axis, d in zip(axes, drift, strict=True)]
     lasts = [axis.last + max(0, d) for axis, d in zip(axes, drift, strict=True)]

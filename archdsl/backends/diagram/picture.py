@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from archdsl.ir import Group, Network, Parameter, Port, Step
-from archdsl.values import Dims, Shape
+from archdsl.values import Dims, Shape, sizes
 
 # They join the layer before them, or the one after them where they lead a chain.
 _LIGHT = frozenset({"norm", "activation", "dropout"})
@@ -226,7 +226,7 @@ def _likeness(group: Group) -> list[object]:
             stack.extend(reversed(node.children))
             continue
         sources = [place.get(value, ("outside", value)) for value in node.inputs]
-        areas = [shape[1:] for shape in (*node.input_shapes, node.shape)]
+        areas = [sizes(shape) for shape in (*node.input_shapes, node.shape)]
         found.append((node.op, sources, areas, node.training))
         place[node.output] = len(place)
     return found

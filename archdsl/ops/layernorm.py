@@ -1,0 +1,65 @@
+"""Layer normalisation."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, arg, count, given
+from archdsl.values import (
+    Last,
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    channels,
+)
+
+_HELPER = '''
+class LayerNorm2d(nn.LayerNorm):
+    """Layer normalisation over the channels of N x C x H x W."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        x = input.permute(0, 2, 3, 1)
+        x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
+        return x.permute(0, 3, 1, 2)
+'''
+
+
+class LayerNorm(Layer):
+    """Normalisation over the channels at each position: `layernorm`.
+
+    Source: Ba et al. 2016, equation 3; over the channels of a map as in Liu et al.
+    2022, "A ConvNet for the 2020s", section 2.6.
+    """
+
+    word = "layernorm"
+    family = "norm"
+
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return weight and bias, of C each."""
+        shape = (channels(inputs[0]),)
+        return Tensor("weight", shape), Tensor("bias", shape)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the operations of the formula.
+
+        For each element the sums of mean and variance, a difference, a square, and
+        the products and the sum of scale, weight and bias; for each position two
+        divisions, the sum with epsilon, a root and its inverse.
+        """
+        positions = count(output) // channels(output)
+        return 7 * count(output) + 5 * positions
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, and mean and inverse deviation of each position."""
+        positions = count(output) // channels(output)
+        return Saved(input=True, own_floats=2 * positions)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.LayerNorm`, which on a map is made to read the channels."""
+        kwargs = given(("eps", self.eps, 1e-5))
+        if len(output) == 1 or isinstance(output, Last):
+            return TorchForm(TorchCall("nn.LayerNorm", (channels(output),), kwargs))
+        call = TorchCall("LayerNorm2d", (channels(output),), kwargs)
+        return TorchForm(call, helper=_HELPER)

@@ -1,0 +1,55 @@
+"""A trained factor for each channel."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, arg, count
+from archdsl.values import (
+    Last,
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    channels,
+)
+
+
+class LayerScale(Layer):
+    """Multiply each channel by a trained factor: `layerscale 1e-6`.
+
+    The factors are a parameter of the block itself, named after the layer.
+
+    Source: Touvron et al. 2021, "Going deeper with image transformers", equation 7.
+    """
+
+    word = "layerscale"
+    family = "norm"
+
+    init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return the factors: (C, 1, 1), or (C) where the channels come last."""
+        return (Tensor("", _sizes(inputs[0])),)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a product each."""
+        return count(output)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, for the factors' gradient."""
+        return Saved(input=True)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return a parameter and a product."""
+        start = TorchCall("torch.full", (_sizes(inputs[0]), self.init))
+        return TorchForm(TorchCall("nn.Parameter", (start,)), "{self} * {0}")
+
+    def label(self) -> str:
+        """Return `layerscale 1e-06`."""
+        return f"layerscale {float(self.init):g}"
+
+
+def _sizes(shape: Shape) -> Shape:
+    """Return sizes with which the factors line up with the channels."""
+    plain = isinstance(shape, Last) or len(shape) == 1
+    return (channels(shape),) if plain else (channels(shape), 1, 1)

@@ -1,0 +1,63 @@
+"""Moving of the channels behind height and width, and back."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, Mismatch, arg, need_map
+from archdsl.values import Last, Shape, TorchCall, TorchForm, show_shape
+
+_HELPER = '''
+class Permute(nn.Module):
+    """The axes in another order."""
+
+    def __init__(self, *dims: int) -> None:
+        super().__init__()
+        self.dims = dims
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.permute(self.dims)
+'''
+_ORDERS = {"last": (0, 2, 3, 1), "first": (0, 3, 1, 2)}
+
+
+class Permute(Layer):
+    """Move a map's channels behind its height and width, or back: `permute last`.
+
+    With the channels last, `linear` and `layernorm` act on each position.
+    `permute first` returns to the order in which convolutions work.
+    """
+
+    word = "permute"
+    family = "reshape"
+
+    channels: str = arg(
+        "choice", at=0, choices=("last", "first"), help="where the channels go"
+    )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (height, width, channels) with the channels last, else as usual."""
+        if self.channels == "last":
+            channels, height, width = need_map(inputs[0], self.word)
+            return Last((height, width, channels))
+        if not isinstance(inputs[0], Last):
+            raise Mismatch(
+                "permute first needs a map with its channels last, and its input is "
+                f"{show_shape(inputs[0])}",
+                help="put `permute last` before it, or leave it out",
+            )
+        height, width, channels = inputs[0]
+        return (channels, height, width)
+
+    def aliases(self, training: bool) -> bool:
+        """Return True: it is a view."""
+        return True
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return a permutation of the axes."""
+        order = _ORDERS[self.channels]
+        return TorchForm(
+            TorchCall("Permute", order), f"{{0}}.permute{order}", helper=_HELPER
+        )
+
+    def label(self) -> str:
+        """Return `permute last`."""
+        return f"permute {self.channels}"

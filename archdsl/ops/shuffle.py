@@ -1,0 +1,43 @@
+"""Mixing of channels across groups."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, Mismatch, arg, need_map
+from archdsl.values import Shape, TorchCall, TorchForm
+
+
+class Shuffle(Layer):
+    """Spread the channels of each group over all groups: `shuffle 2`.
+
+    With g groups of n channels, channel i * n + j moves to j * g + i.
+
+    Source: Zhang et al. 2018, "ShuffleNet", section 3.1.
+    """
+
+    word = "shuffle"
+    family = "reshape"
+
+    groups: int = arg("int", at=0, minimum=1, help="number of groups")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        channels, _, _ = need_map(inputs[0], self.word)
+        if channels % self.groups:
+            raise Mismatch(
+                f"shuffle: {int(channels)} channels do not divide into "
+                f"{int(self.groups)} groups",
+                code="A0304",
+            )
+        return inputs[0]
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.ChannelShuffle`."""
+        return TorchForm(
+            TorchCall("nn.ChannelShuffle", (self.groups,)),
+            "F.channel_shuffle({0})",
+            (("groups", self.groups),),
+        )
+
+    def label(self) -> str:
+        """Return `shuffle 2`."""
+        return f"shuffle {self.groups}"
