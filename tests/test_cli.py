@@ -66,9 +66,6 @@ class Result(NamedTuple):
 
 
 Run = Callable[..., Result]
-needs_format = pytest.mark.skipif(
-    find_spec("archdsl.syntax.format") is None, reason="not there yet"
-)
 needs_codes = pytest.mark.skipif(
     find_spec("archdsl.codes") is None, reason="not there yet"
 )
@@ -682,7 +679,6 @@ def test_check_passes_every_shipped_spec(run: Run) -> None:
 MESSY = "arch 1\nnetwork net{\n  input   3x16x16 # the image\n  conv 3x3   8->relu\n}\n"
 
 
-@needs_format
 def test_fmt_writes_the_layout_in_place(run: Run, folder: Path) -> None:
     path = write(folder / "net.arch", MESSY)
     tidy = archdsl.format(MESSY)
@@ -695,14 +691,12 @@ def test_fmt_writes_the_layout_in_place(run: Run, folder: Path) -> None:
     assert path.stat().st_ino == before.st_ino
 
 
-@needs_format
 def test_fmt_prints_the_layout_of_stdin(run: Run) -> None:
     tidy = archdsl.format(MESSY)
     assert run("fmt", "-", stdin=MESSY) == (0, tidy, "")
     assert run("fmt", "-", stdin=tidy) == (0, tidy, "")
 
 
-@needs_format
 def test_fmt_check_writes_nothing(run: Run, folder: Path) -> None:
     path = write(folder / "net.arch", MESSY)
     write(folder / "tidy.arch", archdsl.format(MESSY))
@@ -714,7 +708,6 @@ def test_fmt_check_writes_nothing(run: Run, folder: Path) -> None:
     assert run("fmt", "--check", "-", stdin=MESSY).code == 1
 
 
-@needs_format
 def test_fmt_diff_writes_nothing(run: Run, folder: Path) -> None:
     path = write(folder / "net.arch", MESSY)
     code, out, err = run("fmt", "--diff", "net.arch")
@@ -726,7 +719,6 @@ def test_fmt_diff_writes_nothing(run: Run, folder: Path) -> None:
     assert run("fmt", "--check", "--diff", "net.arch").code == 1
 
 
-@needs_format
 def test_fmt_leaves_what_does_not_parse(run: Run, folder: Path) -> None:
     path = write(folder / "bad.arch", "arch 1\nnetwork {\n}\n")
     write(folder / "net.arch", MESSY)
