@@ -64,6 +64,7 @@ class Builder:
         inits: `init` statements met, with their place.
         expects: `expect` statements met, with their place.
         definition: the network's, once it is known.
+        input_spans: where the inputs are said, by the number of their value.
         met_input: whether an `input` statement was met, right or wrong.
         faults: number of mistakes met; what follows from one is not reported.
     """
@@ -79,6 +80,7 @@ class Builder:
         self.input_override: Shape | None = None
         self.definition: t.Definition | None = None
         self.met_input = False
+        self.input_spans: dict[int, Span] = {}
         self.faults = 0
         self.producers: dict[int, Step] = {}
         self.read: set[int] = set()
@@ -161,7 +163,7 @@ class Builder:
         space = Namespace(context.space.join(name), indexed, outer)
         own = input_name(level)
         bindings: dict[str, Poly] = {}
-        entry = value
+        entry = Value(value.number, value.shape)
         if value.shape is not None and self.symbolic:
             bindings = {
                 k: poly_of(v[0] if isinstance(v, Dims) else v)
@@ -350,8 +352,9 @@ class Builder:
         step = self.producers.get(value.number)
         if step is None:
             names = [p.name for p in self.inputs if p.value == value.number]
-            which = f" `{names[0]}`" if names and len(self.inputs) > 1 else ""
-            return f"{shape} (the input{which})"
+            several = names and len(self.inputs) > 1
+            which = f"the input `{names[0]}`" if several else "the network's input"
+            return f"{shape} ({which})"
         return f"{shape} ({step.path}, line {step.span.line})"
 
     # ---- names
