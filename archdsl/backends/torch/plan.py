@@ -107,7 +107,7 @@ class Planner:
         base = "nn.Sequential" if group.indexed or sequential else "nn.Module"
         items = scope.items(ops)
         return ClassPlan(
-            group.word if group.role != "group" else group.name,
+            _title(group),
             base,
             group.doc,
             _shape_text(group, ops, bindings) if group.role != "network" else "",
@@ -164,6 +164,13 @@ class Planner:
         self._known[key].append(plan)
         self.classes.append(plan)
         return plan, {}
+
+
+def _title(group: Group) -> str:
+    """Return what a class is named after."""
+    if group.role == "group" and group.name.isidentifier():
+        return group.name
+    return group.word or "part"
 
 
 def _passed(value: Any, bindings: Bindings) -> Node:
