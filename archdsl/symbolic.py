@@ -241,7 +241,12 @@ class Sym(int):
         self.poly = poly
         return self
 
+    # With a float the result is a float, which keeps no expression: Python then asks
+    # the other operand.
+
     def __add__(self, other: int) -> int:
+        if not isinstance(other, int):
+            return NotImplemented
         return _join(self, other, lambda a, b: a + b, int(self) + int(other))
 
     __radd__ = __add__
@@ -254,25 +259,26 @@ class Sym(int):
     __rmul__ = __mul__
 
     def __sub__(self, other: int) -> int:
+        if not isinstance(other, int):
+            return NotImplemented
         return _join(self, other, lambda a, b: a - b, int(self) - int(other))
 
     def __rsub__(self, other: int) -> int:
+        if not isinstance(other, int):
+            return NotImplemented
         return _join(other, self, lambda a, b: a - b, int(other) - int(self))
 
     def __floordiv__(self, other: int) -> int:
-        return _join(
-            self, other, lambda a, b: combine("//", (a, b)), int(self) // int(other)
-        )
+        return _quotient("//", self, other, int.__floordiv__)
 
     def __rfloordiv__(self, other: int) -> int:
-        return _join(
-            other, self, lambda a, b: combine("//", (a, b)), int(other) // int(self)
-        )
+        return _quotient("//", other, self, int.__floordiv__)
 
     def __mod__(self, other: int) -> int:
-        return _join(
-            self, other, lambda a, b: combine("%", (a, b)), int(self) % int(other)
-        )
+        return _quotient("%", self, other, int.__mod__)
+
+    def __rmod__(self, other: int) -> int:
+        return _quotient("%", other, self, int.__mod__)
 
     def __neg__(self) -> int:
         return simplify(-int(self), -self.poly)
@@ -283,6 +289,13 @@ class Sym(int):
 
 def _join(left: int, right: int, op: Callable[[Poly, Poly], Poly], value: int) -> int:
     return simplify(value, op(poly_of(left), poly_of(right)))
+
+
+def _quotient(op: str, left: int, right: int, apply: Callable[[int, int], int]) -> int:
+    if not (isinstance(left, int) and isinstance(right, int)):
+        return NotImplemented
+    value = apply(int(left), int(right))
+    return _join(left, right, lambda a, b: combine(op, (a, b)), value)
 
 
 def simplify(value: int, poly: Poly) -> int:
