@@ -183,16 +183,18 @@ class Expectation(Model):
 
 
 class Initializer(Model):
-    """How one tensor of one layer kind starts.
+    """How one tensor of a layer kind, or of one layer, starts.
 
     Attributes:
-        kind: word of the layer kind.
+        kind: word of the layer kind; empty for one layer.
+        path: of the layer; empty for a kind.
         tensor: ``weight`` or ``bias``.
         scheme: name of the scheme, such as ``kaiming_normal``.
         arguments: of the scheme, by name.
     """
 
-    kind: str
+    kind: str = ""
+    path: str = ""
     tensor: str
     scheme: str
     arguments: tuple[tuple[str, float | int | str], ...] = ()

@@ -262,14 +262,15 @@ def _check_read(walker: Walker) -> None:
 def _initializers(walker: Walker) -> Iterable[Initializer]:
     for statement, context in walker.inits:
         try:
+            if statement.path:
+                _check_layer(statement, walker)
             yield from _initializer(statement, context)
         except Fault as fault:
             walker.report(fault, context)
 
 
 def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
-    layer = kind(statement.kind)
-    if layer is None:
+    if not statement.path and kind(statement.kind) is None:
         raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
     for setting in statement.settings:
         if setting.name not in ("weight", "bias"):
@@ -281,10 +282,36 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
         scheme, arguments = _scheme(setting.value, context)
         yield Initializer(
             kind=statement.kind,
+            path=statement.path,
             tensor=setting.name,
             scheme=scheme,
             arguments=tuple(arguments.items()),
         )
+
+
+def _check_layer(statement: t.Init, walker: Walker) -> None:
+    """Refuse the path of a layer that is not there, or has no such tensor."""
+    tensors = {
+        step.path: {tensor.name for tensor in step.op.tensors(*step.input_shapes)}
+        for step in walker.producers.values()
+    }
+    found = tensors.get(statement.path)
+    if found is None:
+        raise Fault(
+            "A0107",
+            f"no layer is named `{statement.path}`",
+            statement.span,
+            help=did_you_mean(statement.path, [p for p, names in tensors.items() if names])
+            or "an `init` names a layer by its path, as in `init @classifier.1 ...`",
+        )
+    for setting in statement.settings:
+        if setting.name not in found:
+            raise Fault(
+                "A0201",
+                f"{statement.path} has no {setting.name}",
+                setting.span,
+                help=f"it has {', '.join(sorted(found))}" if found else None,
+            )
 
 
 def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:

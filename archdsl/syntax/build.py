@@ -270,12 +270,13 @@ class Build(Transformer[Token, t.File]):
 
     @v_args(inline=False)
     def init(self, parts: list[Any]) -> t.Init:
-        word, kind, *rest = parts
+        word, what, *rest = parts
+        kind, path = ("", what[1:]) if what.type == "TAP" else (str(what), "")
         settings = [
             t.Arg(str(n), v, self._span(n, v))
             for n, v in zip(rest[::2], rest[1::2], strict=True)
         ]
-        return t.Init(str(kind), settings, self._span(word, rest[-1]))
+        return t.Init(kind, path, settings, self._span(word, rest[-1]))
 
     # ---- chains
 

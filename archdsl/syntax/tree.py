@@ -282,9 +282,17 @@ class Expect(Node):
 
 
 class Init(Node):
-    """``init conv weight=normal(std = 0.01) bias=0``."""
+    """``init conv weight=normal(std = 0.01) bias=0``.
+
+    Attributes:
+        kind: word of the layer kind; empty where one layer is meant.
+        path: of that layer, without the `@`; empty where a kind is meant.
+        settings: tensors and how they start.
+        span: where it stands.
+    """
 
     kind: str
+    path: str
     settings: list[Arg]
     span: Span
 

@@ -326,6 +326,8 @@ def _initialisation(network: Network | None) -> list[str]:
         return []
     settings: dict[str, tuple[Initializer, ...]] = {}
     for initializer in network.initializers:
+        if initializer.path:
+            continue
         for module in _modules_of(network, initializer.kind):
             settings[module] = (*settings.get(module, ()), initializer)
     alike: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
@@ -344,6 +346,12 @@ def _initialisation(network: Network | None) -> list[str]:
         lines.append(f"            {word} {test}:")
         for initializer in found:
             lines += _initializer(initializer, guarded)
+    single = [i for i in network.initializers if i.path]
+    if single and not lines:
+        lines = [""]
+    for initializer in single:
+        target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
+        lines += lay_out(_starting(initializer, target), 8)
     return lines
 
 
@@ -361,19 +369,23 @@ _CONSTANTS = {0.0: "zeros_", 1.0: "ones_"}
 
 
 def _initializer(initializer: Initializer, guarded: bool) -> list[str]:
-    function = SCHEMES[initializer.scheme].function
-    arguments = dict(initializer.arguments)
-    if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:
-        function = _CONSTANTS[float(arguments.pop("val"))]
-    target: Node = Leaf(f"module.{initializer.tensor}")
-    args = [Argument(name, _value(value)) for name, value in arguments.items()]
-    call = Call(f"nn.init.{function}", (Argument("", target), *args))
+    call = _starting(initializer, f"module.{initializer.tensor}")
     if initializer.tensor == "bias" and guarded:
         return [
             "                if module.bias is not None:",
             *lay_out(call, 20),
         ]
     return lay_out(call, 16)
+
+
+def _starting(initializer: Initializer, tensor: str) -> Call:
+    """Return the call that gives a tensor its first values."""
+    function = SCHEMES[initializer.scheme].function
+    arguments = dict(initializer.arguments)
+    if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:
+        function = _CONSTANTS[float(arguments.pop("val"))]
+    args = [Argument(name, _value(value)) for name, value in arguments.items()]
+    return Call(f"nn.init.{function}", (Argument("", Leaf(tensor)), *args))
 
 
 def _value(value: Any) -> Leaf:
