@@ -171,12 +171,18 @@ def _memory(memory: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("  saved", "saved_bytes", "activations kept for the backward pass"),
         ("  training", "training_bytes", "all but the forward peak"),
     )
-    rows = [(name, _mebibytes(memory[key]), note) for name, key, note in figures]
+    rows = [(name, _bytes(memory[key]), note) for name, key, note in figures]
     return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]
 
 
-def _mebibytes(number: int) -> str:
-    return f"{number / 2**20:,.1f} MiB"
+def _bytes(number: int) -> str:
+    """Return a number of bytes in the largest unit that leaves one or more."""
+    size, unit = float(number), "B"
+    for larger in ("KiB", "MiB", "GiB", "TiB"):
+        if size < 1024:
+            break
+        size, unit = size / 1024, larger
+    return f"{number} B" if unit == "B" else f"{size:,.1f} {unit}"
 
 
 def _number(value: int) -> str:

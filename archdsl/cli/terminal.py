@@ -36,10 +36,20 @@ def say_error(message: str) -> None:
 
 
 def print_json(value: dict[str, object]) -> None:
-    """Print a result as JSON, with the version of its schema first."""
-    import json
+    """Print a result as JSON, with the version of its schema first.
 
-    print(json.dumps({"schema": SCHEMA, **value}, indent=2, ensure_ascii=False))
+    Each key stands on a line, and each item of a list of records.
+    """
+    from json import dumps
+
+    keys = []
+    for key, part in {"schema": SCHEMA, **value}.items():
+        text = dumps(part, ensure_ascii=False)
+        if isinstance(part, list) and part and isinstance(part[0], dict):
+            items = (dumps(item, ensure_ascii=False) for item in part)
+            text = "[\n    " + ",\n    ".join(items) + "\n  ]"
+        keys.append(f'  "{key}": {text}')
+    print("{\n" + ",\n".join(keys) + "\n}")
 
 
 def fail(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> int:
