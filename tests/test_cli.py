@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import archdsl
+from archdsl.backends.table import show_bytes
 from archdsl.cli import main
 from archdsl.cli.app import COMMANDS
 from archdsl.resources import shipped_presets, shipped_specs
@@ -392,6 +393,46 @@ def test_analyze_says_what_only_training_runs(run: Run) -> None:
     assert out.count("(training only)") == 4  # two outputs, two heads
     assert "6,624,904 without what only training runs" in out
     assert "8,372,224 more in training" in out
+
+
+def test_analyze_of_several_inputs(run: Run) -> None:
+    text = """arch 1
+
+network two {
+    input left 3x8x8
+    a: conv 3x3 8
+    input right 1x8x8
+    @right -> b: conv 3x3 8
+    concat { @a | @b }
+}
+"""
+    out = run("analyze", "-", stdin=text).out
+    assert out.startswith("two: left 3x8x8, right 1x8x8 -> 16x8x8\n")
+    # What a unit sees is said of the first input, on which `b` does not depend.
+    assert re.search(r"^b +conv 3x3 8 .* -$", out, re.M)
+
+
+def test_analyze_of_a_vector(run: Run) -> None:
+    out = run(
+        "analyze", "-", stdin="arch 1\n\nnetwork v {\n    input 9\n    relu\n}\n"
+    ).out
+    assert out.startswith("v: 9 -> 9\n")
+    assert "there is no feature map" in out
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1023 B"),
+        (1024, "1.0 KiB"),
+        (1024**2 * 3 // 2, "1.5 MiB"),
+        (5 * 1024**4, "5.0 TiB"),
+        (9999 * 1024**4, "9,999.0 TiB"),
+    ],
+)
+def test_bytes_in_the_largest_fitting_unit(number: int, text: str) -> None:
+    assert show_bytes(number) == text
 
 
 def test_analyze_takes_parameters_and_an_input(run: Run, folder: Path) -> None:

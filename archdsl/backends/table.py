@@ -171,11 +171,11 @@ def _memory(memory: Mapping[str, Any]) -> list[tuple[str, str, str]]:
         ("  saved", "saved_bytes", "activations kept for the backward pass"),
         ("  training", "training_bytes", "all but the forward peak"),
     )
-    rows = [(name, _bytes(memory[key]), note) for name, key, note in figures]
+    rows = [(name, show_bytes(memory[key]), note) for name, key, note in figures]
     return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]
 
 
-def _bytes(number: int) -> str:
+def show_bytes(number: int) -> str:
     """Return a number of bytes in the largest unit that leaves one or more."""
     size, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
