@@ -13,7 +13,7 @@ from archdsl.elaborate.evaluate import evaluate, show
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES
-from archdsl.ir import Expectation, Group, Initializer, Network, Port
+from archdsl.ir import Expectation, Group, Initializer, Network, Port, Step
 from archdsl.layer import kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -260,10 +260,11 @@ def _check_read(walker: Walker) -> None:
 
 
 def _initializers(walker: Walker) -> Iterable[Initializer]:
+    steps = {step.path: step for step in walker.producers.values()}
     for statement, context in walker.inits:
         try:
             if statement.path:
-                _check_layer(statement, walker)
+                _check_layer(statement, context, steps)
             yield from _initializer(statement, context)
         except Fault as fault:
             walker.report(fault, context)
@@ -282,35 +283,35 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
         scheme, arguments = _scheme(setting.value, context)
         yield Initializer(
             kind=statement.kind,
-            path=statement.path,
+            path=context.space.join(statement.path) if statement.path else "",
             tensor=setting.name,
             scheme=scheme,
             arguments=tuple(arguments.items()),
         )
 
 
-def _check_layer(statement: t.Init, walker: Walker) -> None:
+def _check_layer(
+    statement: t.Init, context: Context, steps: Mapping[str, Step]
+) -> None:
     """Refuse the path of a layer that is not there, or has no such tensor."""
-    tensors = {
-        step.path: {tensor.name for tensor in step.op.tensors(*step.input_shapes)}
-        for step in walker.producers.values()
-    }
-    found = tensors.get(statement.path)
-    if found is None:
+    path = context.space.join(statement.path)
+    step = steps.get(path)
+    if step is None:
+        near = did_you_mean(path, steps)
         raise Fault(
             "A0107",
-            f"no layer is named `{statement.path}`",
+            f"no layer is named `{path}`",
             statement.span,
-            help=did_you_mean(statement.path, [p for p, names in tensors.items() if names])
-            or "an `init` names a layer by its path, as in `init @classifier.1 ...`",
+            help=near or "a path starts from where the `init` stands",
         )
+    names = sorted(tensor.name for tensor in step.op.tensors(*step.input_shapes))
     for setting in statement.settings:
-        if setting.name not in found:
+        if setting.name not in names:
             raise Fault(
                 "A0201",
-                f"{statement.path} has no {setting.name}",
+                f"{path} has no {setting.name}",
                 setting.span,
-                help=f"it has {', '.join(sorted(found))}" if found else None,
+                help=f"it has {', '.join(names)}" if names else None,
             )
 
 

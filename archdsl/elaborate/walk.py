@@ -97,7 +97,8 @@ class Walker(Calls):
         if isinstance(statement, t.If):
             return self._if(statement, value, context, parts)
         if isinstance(statement, t.Init):
-            self._at_network(statement.span, context, "init")
+            if not statement.path:
+                self._at_network(statement.span, context, "init")
             self.inits.append((statement, context))
         elif isinstance(statement, t.Expect):
             self._at_network(statement.span, context, "expect")
