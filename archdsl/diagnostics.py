@@ -91,15 +91,14 @@ class Diagnostic:
 
 def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:
     """Return the line to show, where the caret starts in it, and its width."""
-    text = "".join(c if c.isprintable() else " " for c in span.source.line(line))
+    text = span.source.line(line)
     at = column - 1
-    width = max(1, min(span.end - span.start, len(text) - at))
     if len(text) > 120:
         begin = max(0, at - 40)
         text = text[begin : begin + 100]
         at -= begin
-        width = max(1, min(width, len(text) - at))
-    return text, at, width
+    width = max(1, min(span.end - span.start, len(text) - at))
+    return "".join(c if c.isprintable() else " " for c in text), at, width
 
 
 class SpecError(Exception):

@@ -9,4 +9,5 @@ MAX_REPEAT: Final = 10_000
 MAX_PARTS: Final = 25_000
 MAX_INTEGER: Final = 2**31 - 1
 MAX_LIST: Final = 10_000
+MAX_NAMES: Final = 500
 MAX_STEPS: Final = 500_000

@@ -242,6 +242,17 @@ def _given(value: Any, span: Span) -> t.Expr:
 
 
 def _check_read(walker: Walker) -> None:
+    for port in walker.inputs:
+        if port.value not in walker.read:
+            walker.errors.add(
+                Diagnostic(
+                    "A0305",
+                    f"the input `{port.name}` is never used",
+                    walker.input_spans[port.value],
+                    label="nothing reads it",
+                    help=f"read it by a tap: `@{port.name}`",
+                )
+            )
     for number, step in walker.producers.items():
         if number not in walker.read:
             walker.errors.add(

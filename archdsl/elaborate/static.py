@@ -5,15 +5,17 @@ They also reach the parts that no preset uses, so that nothing is silently wrong
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from archdsl.diagnostics import Diagnostics, did_you_mean
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign
+from archdsl.elaborate.calls import unknown_word
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.elaborate.names import check_definition, check_parameter
 from archdsl.elaborate.scope import Fault
-from archdsl.layer import kind, words
+from archdsl.layer import Field, Layer, kind, words
+from archdsl.limits import MAX_NAMES
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
@@ -21,45 +23,155 @@ from archdsl.syntax.loader import Module
 STRUCTURES = ("seq", "residual", "same")
 
 
+# Words that begin a definition, which has no place among layers.
+DEFINING = ("arch", "import", "block", "network", "preset", "default", "fn", "op")
+
+
 def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
-    """Report names that mean nothing, or that cannot be used, in one file."""
-    kinds = words()
-    presets: set[str] = set()
-    for preset in module.file.presets():
-        if preset.name in presets or preset.name in module.own:
-            errors.add(
-                Fault(
-                    "A0101", f"`{preset.name}` is defined twice", preset.span
-                ).diagnostic()
+    """Report names that mean nothing, or cannot be used, in a file and its imports.
+
+    Raises:
+        SpecError: if definitions stand among layers, which leaves nothing certain.
+    """
+    files = [_File(found, prelude, errors) for found in _reachable(module)]
+    for file in files:
+        file.check()
+    misplaced = [found for file in files for found in file.misplaced]
+    if misplaced:
+        raise SpecError(misplaced)
+
+
+def _reachable(module: Module) -> list[Module]:
+    """Return a file and all that it imports, directly or not."""
+    found = [module]
+    for known in found:
+        sources = (known.imported, known.functions, known.ops)
+        for _, origin in (pair for names in sources for pair in names.values()):
+            if all(origin is not other for other in found):
+                found.append(origin)
+    return found
+
+
+class _File:
+    """The check of one file."""
+
+    def __init__(self, module: Module, prelude: Module, errors: Diagnostics) -> None:
+        self.module = module
+        self.prelude = prelude
+        self.errors = errors
+        self.used: set[str] = set()
+        self.misplaced: list[Diagnostic] = []
+        self.calls: dict[str, list[tuple[str, Span]]] = {}
+
+    def check(self) -> None:
+        """Check everything in the file."""
+        kinds = words()
+        self._presets()
+        for item in self.module.file.items:
+            if isinstance(item, t.FunctionDef):
+                self._function(item)
+            elif isinstance(item, t.OpDef):
+                _attempt(self.errors, lambda i=item: foreign.check(i, self.module))
+                for setting in item.settings:
+                    self.used |= _names_in(setting.value)
+        for definition in self.module.file.definitions():
+            _attempt(
+                self.errors,
+                lambda d=definition: check_definition(d.name, d.span, kinds),
             )
-        presets.add(preset.name)
-        _attempt(errors, lambda p=preset: check_parameter(p.name, p.span))
-    for item in module.file.items:
-        if isinstance(item, t.FunctionDef):
-            _check_function(item, module, prelude, errors)
-        elif isinstance(item, t.OpDef):
-            _attempt(errors, lambda i=item: foreign.check(i, module))
-    for definition in module.file.definitions():
-        _attempt(
-            errors,
-            lambda d=definition: check_definition(d.name, d.span, kinds),
+            self._definition(definition)
+        self._recursion()
+        self._imports()
+
+    def _presets(self) -> None:
+        names: set[str] = set()
+        default: t.Preset | None = None
+        for preset in self.module.file.presets():
+            if preset.name in names or preset.name in self.module.own:
+                self._say("A0101", f"`{preset.name}` is defined twice", preset.span)
+            names.add(preset.name)
+            _attempt(self.errors, lambda p=preset: check_parameter(p.name, p.span))
+            for argument in preset.angle:
+                self.used |= _names_in(argument.value)
+            if preset.is_default and default is not None:
+                self._say(
+                    "A0101",
+                    "two presets are the default",
+                    preset.span,
+                    label=f"the first is on line {default.span.line}",
+                    help="mark one of them",
+                )
+            default = preset if preset.is_default else default
+
+    def _function(self, function: t.FunctionDef) -> None:
+        header = t.Definition(
+            function.name,
+            function.params,
+            t.Body([], function.span),
+            function.span,
+            is_network=False,
+            indexed=False,
+            doc="",
         )
-        _Definition(definition, module, prelude, errors).check()
+        self._definition(header, function.value)
 
+    def _definition(
+        self, definition: t.Definition, value: t.Expr | None = None
+    ) -> None:
+        check = _Definition(definition, self.module, self.prelude, self.errors)
+        check.check(value)
+        self.used |= check.used
+        self.misplaced += check.misplaced
+        self.calls[definition.name] = check.calls
 
-def _check_function(
-    function: t.FunctionDef, module: Module, prelude: Module, errors: Diagnostics
-) -> None:
-    header = t.Definition(
-        function.name,
-        function.params,
-        t.Body([], function.span),
-        function.span,
-        is_network=False,
-        indexed=False,
-        doc="",
-    )
-    _Definition(header, module, prelude, errors).check(function.value)
+    def _recursion(self) -> None:
+        """Report every call that closes a circle of blocks."""
+        done: set[str] = set()
+        for start in self.calls:
+            path = dict.fromkeys([start])
+            stack = [] if start in done else [iter(self.calls[start])]
+            while stack:
+                found = next(stack[-1], None)
+                if found is None:
+                    stack.pop()
+                    done.add(path.popitem()[0])
+                elif found[0] in path:
+                    names = [*path]
+                    circle = names[names.index(found[0]) :]
+                    self._circle([*circle, found[0]], found[1])
+                elif found[0] not in done:
+                    path[found[0]] = None
+                    stack.append(iter(self.calls.get(found[0], ())))
+
+    def _circle(self, path: list[str], span: Span) -> None:
+        self._say(
+            "A0108",
+            f"`{path[0]}` calls itself",
+            span,
+            label=" -> ".join(path[:8]) if len(path) > 2 else "",
+            help="the language has no recursion; repeat with `x` or `for`",
+        )
+
+    def _imports(self) -> None:
+        for item in self.module.file.items:
+            for name, span in item.names if isinstance(item, t.Import) else ():
+                if name not in self.used:
+                    self._say(
+                        "A0105",
+                        f"`{name}` is imported and never used",
+                        span,
+                        help="use it, or drop it",
+                    )
+
+    def _say(
+        self,
+        code: str,
+        message: str,
+        span: Span,
+        label: str = "",
+        help: str | None = None,
+    ) -> None:
+        self.errors.add(Diagnostic(code, message, span, label=label, help=help))
 
 
 def _attempt(errors: Diagnostics, check: Any) -> None:
@@ -85,6 +197,9 @@ class _Definition:
         self.errors = errors
         self.used: set[str] = set()
         self.names: dict[str, Span] = {}
+        self.helps: dict[str, str] = {}
+        self.misplaced: list[Diagnostic] = []
+        self.calls: list[tuple[str, Span]] = []
 
     def check(self, value: t.Expr | None = None) -> None:
         """Check parameters, words and names; `value` is what a function computes."""
@@ -103,7 +218,7 @@ class _Definition:
                     "A0105",
                     f"`{name}` of `{self.definition.name}` is never used",
                     span,
-                    help="use it, or drop it",
+                    help=self.helps.get(name, "use it, or drop it"),
                 )
 
     def _declare(self, param: t.Param) -> None:
@@ -113,6 +228,7 @@ class _Definition:
         if param.name != "body":
             _attempt(self.errors, lambda: check_parameter(param.name, param.span))
         self.names[param.name] = param.span
+        self._check_number(self.names, param.span)
         if param.type is not None and param.type not in WORDS_OF_TYPES:
             self._say(
                 "A0204",
@@ -137,10 +253,22 @@ class _Definition:
                     self.errors,
                     lambda n=statement: check_parameter(n.name, n.span),
                 )
-                self.names.setdefault(statement.name, statement.span)
+                self._let(statement)
                 bound |= {statement.name}
+                self._check_number(bound, statement.span)
             else:
                 self._statement(statement, bound)
+
+    def _let(self, statement: t.Let) -> None:
+        name, value = statement.name, statement.value
+        self.names.setdefault(name, statement.span)
+        if isinstance(value, t.Name) and kind(value.id) is not None:
+            self.helps[name] = f"to name a layer, write `{name}: {value.id}`"
+
+    def _check_number(self, names: Collection[str], span: Span) -> None:
+        if len(names) > MAX_NAMES:
+            message = f"a block has more than {MAX_NAMES} names for values"
+            raise SpecError([Diagnostic("A0908", message, span)])
 
     def _statement(self, statement: t.Statement, bound: frozenset[str]) -> None:
         match statement:
@@ -152,6 +280,7 @@ class _Definition:
                 self._expression(statement.iterable, bound)
                 names = statement.targets.all_names()
                 self._check_targets(statement.targets)
+                self._check_number(names, statement.span)
                 self._body(statement.body, bound | set(names))
             case t.If():
                 self._if(statement, bound)
@@ -202,22 +331,19 @@ class _Definition:
     def _call(self, call: t.Call, bound: frozenset[str]) -> None:
         self.used.add(call.word)
         if not self._means_layers(call.word, bound):
-            known = {*words(), *STRUCTURES, *bound}
-            known |= {*self.module.names(), *self.prelude.names()}
-            span = call.span
-            self._say(
-                "A0106",
-                f"`{call.word}` is not a layer kind or block",
-                Span(span.source, span.start, span.start + len(call.word)),
-                help=did_you_mean(call.word, known),
-            )
+            if call.word in DEFINING:
+                return self._misplace(call)
+            known = {*bound, *self.module.names(), *self.prelude.names()}
+            self.errors.add(unknown_word(call, known).diagnostic())
+        elif call.word not in bound and call.word in self.module.own:
+            self.calls.append((call.word, call.span))
         layer = kind(call.word) if call.word not in bound else None
         for argument in [*(call.angle or []), *call.args]:
-            field = layer.fields.get(argument.name or "") if layer else None
-            if field is not None and field.type == "choice":
+            field = _field_of(layer, argument, call.args) if layer else None
+            word = argument.value.id if isinstance(argument.value, t.Name) else ""
+            if field and (field.type == "choice" or word in field.choices):
                 # A bare word here is one of the field's choices.
-                if isinstance(argument.value, t.Name):
-                    self.used.add(argument.value.id)
+                self.used.add(word)
                 continue
             if call.word == "residual" and argument.name in ("shortcut", "projection"):
                 continue
@@ -225,6 +351,17 @@ class _Definition:
                 self._expression(argument.value, bound)
         if call.body is not None:
             self._body(call.body, bound)
+
+    def _misplace(self, call: t.Call) -> None:
+        span = call.span
+        self.misplaced.append(
+            Diagnostic(
+                "A0001",
+                f"`{call.word}` is not expected here",
+                Span(span.source, span.start, span.start + len(call.word)),
+                help="it stands in the file itself; is a `}` missing above?",
+            )
+        )
 
     def _means_layers(self, word: str, bound: frozenset[str]) -> bool:
         return (
@@ -255,6 +392,7 @@ class _Definition:
                 self._name(node, names)
 
     def _function(self, node: t.Function) -> None:
+        self.used.add(node.name)
         functions = {*FUNCTIONS, *self.module.functions}
         if node.name not in functions:
             self._say(
@@ -281,6 +419,26 @@ class _Definition:
             node.span,
             help=did_you_mean(node.id, {*bound, *self.module.names()}),
         )
+
+
+def _field_of(layer: type[Layer], argument: t.Arg, args: list[t.Arg]) -> Field | None:
+    """Return the field that an argument is for, by name or by place."""
+    if argument.name is not None:
+        return layer.fields.get(argument.name)
+    place = [a for a in args if a.name is None].index(argument)
+    found = [f for f in layer.fields.values() if f.position == place]
+    return found[0] if found else None
+
+
+def _names_in(expr: t.Expr) -> set[str]:
+    """Return the names of values, blocks and functions that an expression reads."""
+    found = set()
+    for node, _ in _walk(expr, frozenset()):
+        if isinstance(node, t.Name | t.Partial):
+            found.add(node.id)
+        elif isinstance(node, t.Function):
+            found.add(node.name)
+    return found
 
 
 def _walk(

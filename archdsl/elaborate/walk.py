@@ -142,6 +142,7 @@ class Walker(Calls):
             shape = self.input_override
         made = self.new_value(shape)
         self.inputs.append(Port(name=name, value=made.number, shape=shape))
+        self.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
         return value if len(self.inputs) > 1 else made

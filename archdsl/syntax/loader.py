@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
 from pathlib import Path
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.limits import MAX_FILE_BYTES, MAX_IMPORTS
 from archdsl.resources import specs_dir
 from archdsl.source import Source, Span
-from . import tree as t
-from .parser import parse
+from archdsl.syntax import tree as t
+from archdsl.syntax.parser import parse
 
 LANGUAGE_VERSION = "1"
 
@@ -63,10 +64,11 @@ def read_source(path: Path, shown: str | None = None) -> Source:
     """
     shown = shown or str(path)
     try:
-        size = os.stat(path).st_size
-        if os.path.isdir(path):
-            raise SpecError([Diagnostic("A0501", f"{shown} is a folder, not a spec")])
-        if size > MAX_FILE_BYTES:
+        info = os.stat(path)
+        # A pipe or a device could keep us waiting, or never end.
+        if not stat.S_ISREG(info.st_mode):
+            raise _no_file(shown, info.st_mode)
+        if info.st_size > MAX_FILE_BYTES:
             raise too_large(shown)
         with open(path, "rb") as handle:
             data = handle.read(MAX_FILE_BYTES + 1)
@@ -74,6 +76,13 @@ def read_source(path: Path, shown: str | None = None) -> Source:
         reason = error.strerror or "it cannot be read"
         raise SpecError([Diagnostic("A0501", f"{shown}: {reason.lower()}")]) from None
     return decode(shown, data)
+
+
+def _no_file(shown: str, mode: int) -> SpecError:
+    if stat.S_ISDIR(mode):
+        return SpecError([Diagnostic("A0501", f"{shown} is a folder, not a spec")])
+    help = "`-` reads the spec from standard input"
+    return SpecError([Diagnostic("A0501", f"{shown} is no regular file", help=help)])
 
 
 def decode(shown: str, data: bytes) -> Source:
@@ -186,13 +195,22 @@ class Loader:
             if module.defines(name):
                 self._error("A0101", f"`{name}` is defined twice", span)
             elif not _take(module, found, name):
-                known = [*found.own, *found.functions, *found.ops]
-                self._error(
-                    "A0504",
-                    f"{item.origin} defines no block, function or op `{name}`",
-                    span,
-                    help=did_you_mean(name, known),
-                )
+                self._cannot_import(found, item, name, span)
+
+    def _cannot_import(
+        self, found: Module, item: t.Import, name: str, span: Span
+    ) -> None:
+        if name in found.own:
+            message = f"`{name}` of {item.origin} is a network, and cannot be imported"
+            self._error("A0504", message, span, help="import the blocks it is made of")
+            return
+        blocks = [d.name for d in found.own.values() if not d.is_network]
+        self._error(
+            "A0504",
+            f"{item.origin} defines no block, function or op `{name}`",
+            span,
+            help=did_you_mean(name, [*blocks, *found.functions, *found.ops]),
+        )
 
     def _shown(self, path: Path) -> str:
         try:
@@ -212,7 +230,7 @@ class Loader:
                 f"there is no library `{item.origin}`",
                 item.origin_span,
                 help=did_you_mean(item.origin, known)
-                or f"the libraries are {', '.join(sorted(known))}; a file stands in quotes",
+                or f"the libraries are {', '.join(sorted(known))}; files are quoted",
             )
             return None
         if module.path is None or self.root is None:
@@ -222,7 +240,15 @@ class Loader:
                 item.origin_span,
             )
             return None
-        path = (module.path.parent / item.origin).resolve()
+        try:
+            return self._file(module.path.parent, item)
+        except (OSError, ValueError):  # a name that no file can have
+            self._error("A0501", "no file can have this name", item.origin_span)
+            return None
+
+    def _file(self, folder: Path, item: t.Import) -> Path | None:
+        assert self.root is not None
+        path = (folder / item.origin).resolve()
         if not path.is_relative_to(self.root) or os.path.isabs(item.origin):
             self._error(
                 "A0502",
@@ -231,12 +257,32 @@ class Loader:
                 help="imports stay in the spec's folder and below",
             )
         elif path in self._loading:
-            chain = " -> ".join(p.name for p in [*self._loading, path])
+            circle = [*self._loading[self._loading.index(path) :], path]
+            shown = (p.relative_to(self.root).as_posix() for p in circle)
             self._error(
-                "A0503", "the imports form a circle", item.origin_span, label=chain
+                "A0503",
+                "the imports form a circle",
+                item.origin_span,
+                label=" -> ".join(shown),
+                help="move what both files need into a third one",
+            )
+        elif path.is_dir():
+            self._error(
+                "A0501",
+                f'"{item.origin}" is a folder, not a spec',
+                item.origin_span,
+                help="name one of its files",
             )
         elif not path.is_file():
-            self._error("A0501", f'"{item.origin}" does not exist', item.origin_span)
+            near = [
+                p.relative_to(folder).as_posix() for p in path.parent.glob("*.arch")
+            ]
+            self._error(
+                "A0501",
+                f'there is no file "{item.origin}"',
+                item.origin_span,
+                help=did_you_mean(item.origin, near),
+            )
         else:
             return path
         return None
