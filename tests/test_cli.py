@@ -11,7 +11,6 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,6 +20,7 @@ import archdsl
 from archdsl.backends.table import show_bytes
 from archdsl.cli import main
 from archdsl.cli.app import COMMANDS
+from archdsl.codes import CODES
 from archdsl.resources import shipped_presets, shipped_specs
 
 NET = """arch 1
@@ -67,9 +67,6 @@ class Result(NamedTuple):
 
 
 Run = Callable[..., Result]
-needs_codes = pytest.mark.skipif(
-    find_spec("archdsl.codes") is None, reason="not there yet"
-)
 
 
 @pytest.fixture
@@ -800,11 +797,19 @@ def test_json_of_list_has_these_keys(run: Run) -> None:
     }
 
 
-@needs_codes
 def test_explain(run: Run) -> None:
     code, out, err = run("explain", "a0301")
     assert (code, err) == (0, "")
-    assert "A0301" in out
+    assert out.startswith("A0301: ")
+    assert "\nWrong:\n\n    arch 1\n" in out
+    assert "\nRight:\n\n    arch 1\n" in out
     code, out, err = run("explain", "A9999")
     assert (code, out) == (2, "")
     assert "there is no error code `A9999`" in err
+
+
+def test_every_code_is_explained_in_short_lines(run: Run) -> None:
+    for code in CODES:
+        lines = run("explain", code).out.splitlines()
+        assert lines[0].startswith(f"{code}: ")
+        assert all(len(line) <= 80 or line.startswith("    ") for line in lines), code

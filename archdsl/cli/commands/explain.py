@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from textwrap import fill
+
 import click
 
 from archdsl.diagnostics import did_you_mean
@@ -18,10 +20,17 @@ def command(code: str) -> None:
     """
     from archdsl.codes import CODES
 
-    entry = CODES.get(code.upper())
-    if entry is None:
-        hint = did_you_mean(code.upper(), CODES)
+    name = code.upper()
+    if name not in CODES:
+        hint = did_you_mean(name, CODES)
         raise click.UsageError(
             f"there is no error code `{code}`" + (f"; {hint}" if hint else "")
         )
-    click.echo(entry)
+    paragraphs = f"{name}: {CODES[name]}".split("\n\n")
+    click.echo("\n\n".join(map(_wrapped, paragraphs)))
+
+
+def _wrapped(paragraph: str) -> str:
+    """Return a paragraph in short lines, unless it is the text of a spec."""
+    is_spec = paragraph.startswith((" ", "Wrong", "Right"))
+    return paragraph if is_spec else fill(paragraph, 80)
