@@ -126,16 +126,16 @@ class Emitted(NamedTuple):
     Attributes:
         id: name of its file.
         preset: of the shipped specs.
-        params: network parameters changed.
+        params: network parameters changed, with their values.
     """
 
     id: str
     preset: str
-    params: Mapping[str, Any] = MappingProxyType({})
+    params: tuple[tuple[str, Any], ...] = ()
 
     def load(self) -> archdsl.Network:
         """Return the network."""
-        return archdsl.load(self.preset, params=self.params or None)
+        return archdsl.load(self.preset, params=dict(self.params))
 
 
 EMITTED: Mapping[str, Emitted] = {
@@ -145,7 +145,7 @@ EMITTED: Mapping[str, Emitted] = {
         Emitted("vgg16_bn", "vgg16_bn"),
         Emitted("vgg19", "vgg19"),
         Emitted("googlenet", "googlenet"),
-        Emitted("googlenet_no_aux", "googlenet", {"aux": False}),
+        Emitted("googlenet_no_aux", "googlenet", (("aux", False),)),
         Emitted("googlenet_paper", "googlenet_paper"),
         Emitted("resnet18", "resnet18"),
         Emitted("resnet50", "resnet50"),

@@ -57,8 +57,13 @@ TORCHVISION_CODE = {
         ],
     ),
 }
+FAMILIES = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
 
 every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
+# These take longer, and depend on the kinds of layers more than on their number.
+one_of_each_family = pytest.mark.parametrize(
+    "emitted", [EMITTED[name] for name in FAMILIES], ids=FAMILIES
+)
 both_modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
 
@@ -97,8 +102,10 @@ def run(*command: str | Path, **environment: str) -> str:
 
 @pytest.mark.parametrize("config", ["--isolated", f"--config={ROOT}/pyproject.toml"])
 def test_ruff(files: dict[str, Path], config: str) -> None:
-    run(BIN / "ruff", "format", "--check", "--no-cache", config, *files.values())
-    run(BIN / "ruff", "check", "--no-cache", config, *files.values())
+    options = ["--no-cache", config]
+    run(BIN / "ruff", "format", "--check", *options, *files.values())
+    # Where torch may be imported is a rule of the project, not of good code.
+    run(BIN / "ruff", "check", "--ignore=TID", *options, *files.values())
 
 
 @pytest.mark.slow
@@ -127,11 +134,11 @@ def test_same_bytes_under_any_hash_seed() -> None:
 import json, sys
 import archdsl
 asked = json.loads(sys.argv[1])
-texts = [archdsl.emit(archdsl.load(p, params=q or None)) for p, q in asked]
+texts = [archdsl.emit(archdsl.load(p, params=dict(q))) for p, q in asked]
 assert "torch" not in sys.modules, "emission must not need torch"
 print(json.dumps(texts))
 """
-    asked = json.dumps([(e.preset, dict(e.params)) for e in EMITTED.values()])
+    asked = json.dumps([(e.preset, e.params) for e in EMITTED.values()])
     expected = [text_of(emitted) for emitted in EMITTED.values()]
     for seed in ("1", "2"):
         printed = run(sys.executable, "-c", program, asked, PYTHONHASHSEED=seed)
@@ -144,26 +151,29 @@ def test_no_longer_than_torchvision(name: str) -> None:
     found = importlib.util.find_spec(f"torchvision.models.{module}")
     assert found is not None and found.origin is not None
     source = Path(found.origin).read_text(encoding="utf-8")
-    theirs = sum(count_code(part) for part in definitions(source, parts))
-    assert count_code(text_of(EMITTED[name])) <= theirs
+    theirs = definitions(source)
+    ours = definitions(text_of(EMITTED[name]))
+    assert sum(map(count_code, ours.values())) <= sum(
+        count_code(theirs[part]) for part in parts
+    )
 
 
-def definitions(source: str, names: list[str]) -> Iterator[str]:
-    """Yield the source of top-level definitions, without their decorators."""
+def definitions(source: str) -> dict[str, str]:
+    """Return the source of top-level classes, functions and tables, by their names."""
     lines = source.splitlines(keepends=True)
-    sought = set(names)
+    found = {}
     for node in ast.parse(source).body:
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            defined = {node.name}
-        elif isinstance(node, ast.Assign | ast.AnnAssign):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            defined = {ast.unparse(target) for target in targets}
+            name = node.name
+        elif isinstance(node, ast.Assign):
+            name = ast.unparse(node.targets[0])
+        elif isinstance(node, ast.AnnAssign):
+            name = ast.unparse(node.target)
         else:
             continue
-        if defined & sought:
-            sought -= defined
-            yield "".join(lines[node.lineno - 1 : node.end_lineno])
-    assert not sought
+        # The decorators stand above the line of the definition.
+        found[name] = "".join(lines[node.lineno - 1 : node.end_lineno])
+    return found
 
 
 def count_code(source: str) -> int:
@@ -201,7 +211,7 @@ def _aside(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
 @every_module
 def test_run_as_a_script(emitted: Emitted, files: dict[str, Path]) -> None:
     printed = run(sys.executable, files[emitted.id])
-    assert "1000" in printed
+    assert printed == "(1, 1000)\n"
 
 
 # ---- under torch's tools -------------------------------------------------------
@@ -248,7 +258,7 @@ def test_export(emitted: Emitted, training: bool) -> None:
     torch.testing.assert_close(found, expected)
 
 
-@every_module
+@one_of_each_family
 def test_autocast(emitted: Emitted) -> None:
     module = module_of(emitted).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -273,13 +283,13 @@ def one_process_group(
     dist.destroy_process_group()
 
 
-@every_module
+@one_of_each_family
 @pytest.mark.usefixtures("one_process_group")
 def test_distributed(emitted: Emitted) -> None:
     module = module_of(emitted).train()
     parallel = DistributedDataParallel(module)
-    # Twice: an unused parameter is only complained about in the next round.
-    for _ in range(2):
-        outputs = tensors(parallel(batch()))
-        sum(output.square().mean() for output in outputs.values()).backward()
+    outputs = tensors(parallel(batch()))
+    sum(output.square().mean() for output in outputs.values()).backward()
+    # Parameters that the loss does not reach are only complained about here.
+    parallel(batch())
     assert all(p.grad is not None for p in module.parameters())

@@ -123,11 +123,13 @@ def test_counts(case: Case) -> None:
 
 @every_case
 def test_counts_of_every_layer(case: Case) -> None:
-    layers = {layer.name: layer for layer in archdsl.analyze(case.load()).layers}
+    analysis = archdsl.analyze(case.load())
+    layers = {layer.name: layer for layer in analysis.layers}
     with torch.device("meta"):
         # In training, so that the auxiliary heads run, too.
         theirs = case.reference().train()
         macs = macs_of(theirs, torch.empty(2, 3, 224, 224))
+    assert 2 * (analysis.macs + analysis.auxiliary.macs) == macs[""]
     leaves = {path: m for path, m in theirs.named_modules() if not [*m.children()]}
     params = {
         path: sum(p.numel() for p in m.parameters()) for path, m in leaves.items()
