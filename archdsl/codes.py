@@ -82,8 +82,8 @@ _SYNTAX: Final = {
         "a bracket is never closed",
         "Every `{`, `(`, `[` and `<` needs its partner. Where the indentation shows "
         "which one is left open, that one is named.",
-        _net("conv 3x3 (2 * 8"),
-        _net("conv 3x3 (2 * 8)"),
+        _net("conv 3x3 16").removesuffix("}\n"),
+        _net("conv 3x3 16"),
     ),
     "A0004": Entry(
         "a bracket closes nothing",

@@ -154,7 +154,7 @@ def _network(
     walker.definition = definition
     start = Value(0, ())
     end = walker.body(definition.body, start, context, parts)
-    if not walker.inputs and not walker.met_input:
+    if not walker.met_input and not walker.faults:
         walker.report(
             Fault(
                 "A0306",

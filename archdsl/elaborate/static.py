@@ -16,6 +16,7 @@ from archdsl.elaborate.names import check_definition, check_parameter
 from archdsl.elaborate.scope import Fault
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
+from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
@@ -42,12 +43,14 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
 
 
 def _reachable(module: Module) -> list[Module]:
-    """Return a file and all that it imports, directly or not."""
+    """Return a file and all that it imports, directly or not, but the library."""
+    library = specs_dir() / "std"
     found = [module]
     for known in found:
         sources = (known.imported, known.functions, known.ops)
         for _, origin in (pair for names in sources for pair in names.values()):
-            if all(origin is not other for other in found):
+            own = origin.path is None or not origin.path.is_relative_to(library)
+            if own and all(origin is not other for other in found):
                 found.append(origin)
     return found
 
