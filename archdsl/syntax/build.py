@@ -34,7 +34,7 @@ class _Element(NamedTuple):
     span: Span  # with the label, the body, the repeat and the guard
 
 
-_LABEL_PART = re.compile(r"\{(?P<inner>[^{}]*)\}|[^{]+")
+_LABEL_PART = re.compile(r"\{(?P<inner>[^{}]*)\}|[^{]+|\{")
 
 
 @v_args(inline=True)

@@ -299,7 +299,9 @@ class _Reader:
     def item(self, closer: str) -> Item:
         """Read up to a comma or the closing bracket."""
         item = Item([])
-        while self.next.kind not in ("COMMA", closer):
+        binds = False  # whether this is between `for` and `in`
+        while self.next.kind != closer and (binds or self.next.kind != "COMMA"):
+            binds = (binds or self.next.kind == "FOR") and self.next.kind != "IN"
             # A comment within an expression goes before it.
             item.lead += self.next.lead
             item.nodes.append(self.node())
@@ -310,7 +312,7 @@ class _Reader:
 def _glue(leaf: Leaf, statement: Statement) -> str:
     if leaf.kind == "ARROW":
         return "->"
-    if leaf.kind == "COMMA":
+    if leaf.kind == "COMMA" and statement.first() != "FOR":
         return ","
     if leaf.kind == "ELSE" or (leaf.kind == "EXPECT" and statement.parts[0].nodes):
         return leaf.kind.lower()

@@ -10,7 +10,7 @@ from lark import Token, UnexpectedInput
 
 from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.source import Source, Span
-from archdsl.syntax.lines import BAD_WORD, LINE_END, Lines, position
+from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, Lines, position
 
 TOP_WORDS: Final = ("block", "network", "preset", "import", "default")
 
@@ -46,6 +46,9 @@ _VALUES = frozenset({"NAME", "NUMBER", "DIMS", "STRING", "TRUE", "FALSE"})
 _STARTS = frozenset({"_NL", "LBRACE", "VBAR", "ARROW"})
 
 
+_SEPARATOR_SIGN = re.compile(r"\n|;")
+
+
 class Place:
     """Where the parser met an error, and what it had read.
 
@@ -56,6 +59,7 @@ class Place:
         kind: its terminal, empty for a character that begins none.
         last: the token before, or None.
         before: the token before that, or None.
+        first: the first token of the statement, or None if this is it.
         expected: the terminals that could stand here.
     """
 
@@ -65,20 +69,21 @@ class Place:
         text = source.text
         token: Token | None = getattr(error, "token", None)
         self.source, self.text, self.lines = source, text, lines
-        self.kind = token.type if token else ""
+        self.kind = "" if token is None else token.type
         self.at = position(error) or 0
         if self.kind == "$END":
             self.at = len(text)
+        elif self.kind == SEPARATOR:
+            found = _SEPARATOR_SIGN.search(text, self.at)
+            self.at = found.start() if found else self.at
         self.end = self.at + 1
-        if token is not None and token.end_pos is not None:
+        if token is not None and token.end_pos is not None and self.kind != SEPARATOR:
             self.end = token.end_pos
         if self.kind == BAD_WORD or token is None:
             found = re.compile(r"\w+|.", re.S).match(text, self.at)
             self.end = found.end() if found else self.at + 1
-        elif self.kind == LINE_END:
-            self.end = self.at + 1
         self.word = text[self.at : self.end]
-        self.last, self.before = lines.last, lines.before
+        self.last, self.before, self.first = lines.last, lines.before, lines.first
         self.expected = expected
 
     def after(self, kind: str) -> bool:
@@ -159,17 +164,21 @@ def _comment(place: Place) -> Diagnostic | None:
 
 
 def _line_end(place: Place) -> Diagnostic | None:
-    broken = place.lines.breaks(place.at) and place.kind not in ("ARROW", "ELSE")
-    if place.kind != LINE_END and not broken:
-        return None
     last = place.last
-    if last is None or last.end_pos is None:
-        return place.error("the line ends too early", _expected(place))
+    broken = place.lines.breaks(place.at) and place.kind not in ("ARROW", "ELSE")
+    ended = place.kind in (LINE_END, "$END") or place.word == "\n" or broken
+    if not ended or last is None or last.end_pos is None:
+        return None
+    other = _ELSE.match(place.text, last.end_pos)
+    if other is not None:
+        span = Span(place.source, other.start(1), other.end(1))
+        help = "`else` follows the `}` of an `if`"
+        return place.error("`else` is not expected here", help, span)
     here = Span(place.source, last.start_pos or 0, last.end_pos)
     if last.type == "ARROW":
         help = "a chain goes on with `->` at the start of the next line"
         return place.error("the line ends after `->`", help, here)
-    if _BRACE.match(place.text, place.at):
+    if _BRACE.match(place.text, last.end_pos):
         help = "`{` stands on the line of what it belongs to"
         return place.error("the line ends before `{`", help, here)
     if last.type == "COLON" and place.before and place.before.type in _LABELS:
@@ -179,10 +188,12 @@ def _line_end(place: Place) -> Diagnostic | None:
     end = Span(place.source, last.end_pos, last.end_pos + 1)
     if last.type == "EQUAL":
         return place.error("the value is missing", "write it on this line", end)
-    return place.error("the line ends too early", _expected(place), end)
+    what = "file" if place.kind == "$END" else "line"
+    return place.error(f"the {what} ends too early", _expected(place), end)
 
 
 _BRACE = re.compile(r"\s*\{")
+_ELSE = re.compile(r"\s*\b(else)\b")
 _LABELS = frozenset({"NAME", "TEMPLATE"})
 
 
@@ -210,8 +221,9 @@ def _quote(place: Place) -> Diagnostic | None:
 def _character(place: Place) -> Diagnostic | None:
     """Characters of other languages, and those that only look right."""
     for text, help in _FOREIGN.items():
-        if place.looking_at(text):
-            span = Span(place.source, place.at, place.at + len(text))
+        start = place.at - (place.text[place.at - 1 : place.at + 1] == text)
+        if place.text.startswith(text, start):
+            span = Span(place.source, start, start + len(text))
             return place.error(f"`{text}` is not expected here", help, span)
     if not place.kind and not place.word.isascii():
         character = place.word[0]
@@ -229,19 +241,18 @@ _FOREIGN: Final = {
     "||": "write `or`",
     "×": "sizes are written with the letter x: 3x3",
     "→": "write `->`",
-    "--": "write `->` between layers",
 }
 
 
 def _equals(place: Place) -> Diagnostic | None:
     """A `=` that should be something else."""
+    first, second = place.first, place.lines.second
+    names_value = first is not None and first.type == "NAME" and second == "="
+    if names_value and place.kind in _VALUES | {"OPEN", "ARROW", "LBRACE", "REPEAT"}:
+        help = f"a label ends in a colon: `{first}: ...`"
+        return place.error(f"`{place.word}` is not expected in a value", help)
     if place.kind != "EQUAL" or place.last is None:
         return None
-    first = place.lines.first
-    if place.after("NAME") and place.starts() and place.lines.opened:
-        span = Span(place.source, place.last.start_pos or 0, place.end)
-        help = f"a label ends in a colon: `{place.last}: ...`"
-        return place.error("`=` is not expected here", help, span)
     if first is not None and first.type in ("IF", "EXPECT"):
         return place.error("`=` does not compare", "write `==`")
     return None
@@ -252,7 +263,7 @@ def _colon(place: Place) -> Diagnostic | None:
     last = place.last
     if (place.kind != "COLON" and not place.looking_at(":")) or last is None:
         return None
-    first = place.lines.first
+    first = place.first
     if last is first and last.type != "NAME" and last.isidentifier():
         help = f"`{last}` is a word of the language; choose another label"
         return place.error("`:` is not expected here", help)
@@ -308,7 +319,7 @@ def _repeat(place: Place) -> Diagnostic | None:
 
 def _statement(place: Place) -> Diagnostic | None:
     """Words of statements that stand in the wrong place."""
-    first = place.lines.first
+    first = place.first
     if first is not None and str(first) in ("elif", "elseif"):
         span = Span(place.source, first.start_pos or 0, first.end_pos or 0)
         return place.error(f"`{first}` is not expected here", "write `else if`", span)

@@ -91,7 +91,7 @@ class _Spacing:
             self.expression = self.apart = True  # a value gets a name
         if before is None or tight:
             return ""
-        if kind in ("COLON", "OPEN") or (kind == "EQUAL" and not self.apart):
+        if kind in ("COLON", "COMMA", "OPEN") or (kind == "EQUAL" and not self.apart):
             return ""
         if kind in ("REPEAT", "XPAREN"):
             return "  "

@@ -10,13 +10,17 @@ from lark import Token, UnexpectedInput
 _OPENERS = frozenset({"LPAR", "XPAREN", "LSQB", "OPEN", "LBRACE"})
 _CLOSERS = frozenset({"RPAR", "RSQB", "RBRACE"})
 # After and before these a line may end although the statement goes on.
-_GOES_ON_AFTER = frozenset({"_NL", "LBRACE", "VBAR", "COMMA"})
+_STARTERS = frozenset({"_NL", "LBRACE", "VBAR"})
+# Statements whose lines may end behind a comma.
+_LISTS = frozenset({"IMPORT", "EXPECT", "PRESET", "DEFAULT"})
 _GOES_ON_BEFORE = frozenset({"ARROW", "VBAR", "RBRACE", "COMMA", "ELSE"})
 
 _ANGLE_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[<>{}|;]')
 _ENDS_ANGLE = frozenset({"->", "{", "}", "|", ";"})
 
-LINE_END = "_NL"
+SEPARATOR = "_NL"
+# Terminals that no rule has, for what the parser shall refuse.
+LINE_END = "LINE_END"
 BAD_WORD = "BAD_WORD"
 
 
@@ -37,6 +41,7 @@ class Lines:
         last: the token the parser took last.
         before: the one that it took before that.
         first: the first token of the statement.
+        second: the token after it.
         kept: all tokens, for those who want them.
     """
 
@@ -53,12 +58,14 @@ class Lines:
         self.last: Token | None = None
         self.before: Token | None = None
         self.first: Token | None = None
+        self.second: Token | None = None
+        self._outer: list[tuple[Token | None, Token | None]] = []
 
     def resume(self) -> None:
         """Go on with a new statement in the innermost braces."""
         while self.opened and self.opened[-1].type != "LBRACE":
             self.opened.pop()
-        self.last = self.before = self.first = None
+        self.last = self.before = self.first = self.second = None
 
     def in_brackets(self) -> bool:
         """Whether line ends count for nothing."""
@@ -70,7 +77,7 @@ class Lines:
     def process(self, tokens: Iterator[Token]) -> Iterator[Token]:
         """Pass the tokens on."""
         for token in tokens:
-            if token.type == LINE_END and self.in_brackets():
+            if token.type == SEPARATOR and self.in_brackets():
                 continue
             wrong = self._wrong(token)
             if wrong is not None:
@@ -94,13 +101,13 @@ class Lines:
 
     def breaks(self, start: int) -> bool:
         """Whether a statement's line ends before an offset, where it cannot."""
-        last = self.last
-        return (
-            last is not None
-            and last.type not in _GOES_ON_AFTER
-            and not self.in_brackets()
-            and self.text.find("\n", last.end_pos or 0, start) >= 0
-        )
+        last, first = self.last, self.first
+        if last is None or first is None or self.in_brackets():
+            return False
+        goes_on = last.type == "COMMA" and first.type in _LISTS
+        if goes_on or last.type in _STARTERS:
+            return False
+        return self.text.find("\n", last.end_pos or 0, start) >= 0
 
     def unclosed(self, at: int) -> Token | None:
         """Return the `<` that is open at an offset and that nothing closes."""
@@ -129,8 +136,16 @@ class Lines:
             self.opened.append(token)
         elif kind in _CLOSERS or (kind == "MORETHAN" and self._in_angle()):
             self.opened.pop()
-        if self.last is None or self.last.type in ("_NL", "LBRACE", "VBAR"):
+        if kind == "LBRACE":
+            self._outer.append((self.first, self.second))
+        if kind == "RBRACE":
+            self.first, self.second = self._outer.pop()
+        elif kind in _STARTERS:
+            self.first = self.second = None
+        elif self.first is None:
             self.first = token
+        elif self.second is None:
+            self.second = token
         self.before, self.last = self.last, token
         if self.kept is not None:
             self.kept.append(token)
