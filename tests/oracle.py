@@ -60,6 +60,10 @@ class Case(NamedTuple):
         model: torchvision's name.
         options: of torchvision's constructor.
         depth: weighted layers on the longest path, from the paper's title or table.
+        size: height and width of the input, as published.
+        wide: the same of another, odd and not square.
+        batch: a smaller one for values, with several units before the last pooling.
+        gradients: whether they are compared, as for a network of each family.
     """
 
     id: str
@@ -68,6 +72,10 @@ class Case(NamedTuple):
     model: str
     options: Mapping[str, Any]
     depth: int
+    size: int = 224
+    wide: tuple[int, int] = (225, 223)
+    batch: tuple[int, int, int, int] = (2, 3, 64, 64)
+    gradients: bool = True
 
     def load(self, input: str | None = None) -> archdsl.Network:
         """Return our network, for another input if one is given."""
@@ -88,9 +96,24 @@ def _case(
     *,
     id: str = "",
     params: Mapping[str, Any] = MappingProxyType({}),
+    size: int = 224,
+    wide: tuple[int, int] = (225, 223),
+    batch: tuple[int, int, int, int] = (2, 3, 64, 64),
+    gradients: bool = True,
     **options: Any,
 ) -> Case:
-    return Case(id or model, model, params, model, options, depth)
+    return Case(
+        id or model,
+        model,
+        params,
+        model,
+        options,
+        depth,
+        size=size,
+        wide=wide,
+        batch=batch,
+        gradients=gradients,
+    )
 
 
 def _cases() -> Iterator[Case]:
@@ -115,6 +138,47 @@ def _cases() -> Iterator[Case]:
     yield _case("wide_resnet101_2", 101)
     for depth in (121, 161, 169, 201):
         yield _case(f"densenet{depth}", depth)
+    yield from _light_cases()
+
+
+def _light_cases() -> Iterator[Case]:
+    """Yield networks whose papers count no depth: it is counted by hand here."""
+    # A stem, eight modules of two, and the classifying convolution.
+    yield _case("squeezenet1_0", 1 + 8 * 2 + 1)
+    yield _case("squeezenet1_1", 1 + 8 * 2 + 1)
+    # A stem, a module of two, sixteen of three, a last convolution and a classifier.
+    yield _case("mobilenet_v2", 1 + 2 + 16 * 3 + 1 + 1)
+    # The same with two layers of each squeeze and excitation, and two of classifier.
+    yield _case("mobilenet_v3_large", 1 + 2 + 14 * 3 + 8 * 2 + 1 + 2)
+    yield _case("mobilenet_v3_small", 1 + 2 + 10 * 3 + 9 * 2 + 1 + 2)
+    # A separable stem, sixteen modules of three, a last convolution, a classifier.
+    for scale in ("0_5", "0_75", "1_0", "1_3"):
+        yield _case(f"mnasnet{scale}", 3 + 16 * 3 + 1 + 1, gradients=scale == "1_0")
+    for scale in ("0_5", "1_0", "1_5", "2_0"):
+        depth = 1 + 16 * 3 + 1 + 1
+        yield _case(f"shufflenet_v2_x{scale}", depth, gradients=scale == "1_0")
+    # A stem of five; three modules of three at most, a reduction of three, four of
+    # five, a reduction of four, two of three; a classifier.
+    depth = 5 + 3 * 3 + 3 + 4 * 5 + 4 + 2 * 3 + 1
+    yield _case(
+        "inception_v3",
+        depth,
+        size=299,
+        wide=(303, 301),
+        batch=(4, 3, 299, 299),
+        aux_logits=True,
+        init_weights=True,
+    )
+    yield _case(
+        "inception_v3",
+        depth,
+        id="inception_v3_no_aux",
+        params={"aux": False},
+        size=299,
+        batch=(2, 3, 139, 139),
+        aux_logits=False,
+        init_weights=True,
+    )
 
 
 CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
@@ -227,7 +291,12 @@ def tensors(output: Any) -> dict[str, Tensor]:
     """Return a network's outputs by our names."""
     if isinstance(output, Tensor):
         return {"output": output}
-    renamed = {"logits": "output", "aux_logits1": "aux1", "aux_logits2": "aux2"}
+    renamed = {
+        "logits": "output",
+        "aux_logits": "AuxLogits",
+        "aux_logits1": "aux1",
+        "aux_logits2": "aux2",
+    }
     named = output._asdict()
     return {renamed.get(name, name): value for name, value in named.items()}
 

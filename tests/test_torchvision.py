@@ -40,12 +40,13 @@ PUBLISHED_PARAMS = {
     "resnet50": 25_557_032,
     "densenet121": 7_978_856,
 }
-# The least size that every one of them takes, with 2x2 left before the last pooling.
-SMALL = (2, 3, 64, 64)
 # Enough for a network of each family; the schemes themselves are compared for all.
-SAMPLED = ("alexnet", "vgg11", "googlenet", "resnet18", "densenet121")
+SAMPLED = ("alexnet", "vgg11", "googlenet", "resnet18", "densenet121", "squeezenet1_0")
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+some_cases = pytest.mark.parametrize(
+    "case", [case for case in CASES.values() if case.gradients], ids=lambda c: c.id
+)
 
 
 @pytest.fixture
@@ -79,9 +80,9 @@ def with_equal_values(case: Case, dtype: torch.dtype) -> tuple[nn.Module, nn.Mod
     return ours, theirs
 
 
-def sample(dtype: torch.dtype) -> Tensor:
+def sample(case: Case, dtype: torch.dtype) -> Tensor:
     generator = torch.Generator().manual_seed(1)
-    return torch.randn(SMALL, generator=generator, dtype=dtype)
+    return torch.randn(case.batch, generator=generator, dtype=dtype)
 
 
 def assert_close(
@@ -114,7 +115,7 @@ def test_counts(case: Case) -> None:
     analysis = archdsl.analyze(case.load())
     with torch.device("meta"):
         theirs = case.reference().eval()
-        macs = macs_of(theirs, torch.empty(1, 3, 224, 224))
+        macs = macs_of(theirs, torch.empty(1, 3, case.size, case.size))
     params = sum(p.numel() for p in theirs.parameters())
     assert analysis.params == params == PUBLISHED_PARAMS.get(case.id, params)
     assert analysis.macs == macs[""] == PUBLISHED_MACS.get(case.id, macs[""])
@@ -128,7 +129,7 @@ def test_counts_of_every_layer(case: Case) -> None:
     with torch.device("meta"):
         # In training, so that the auxiliary heads run, too.
         theirs = case.reference().train()
-        macs = macs_of(theirs, torch.empty(2, 3, 224, 224))
+        macs = macs_of(theirs, torch.empty(2, 3, case.size, case.size))
     assert 2 * (analysis.macs + analysis.auxiliary.macs) == macs[""]
     leaves = {path: m for path, m in theirs.named_modules() if not [*m.children()]}
     params = {
@@ -143,9 +144,10 @@ def test_counts_of_every_layer(case: Case) -> None:
     }
 
 
-@pytest.mark.parametrize("size", [(224, 224), (225, 223)], ids=["even", "odd"])
+@pytest.mark.parametrize("wide", [False, True], ids=["square", "wide"])
 @every_case
-def test_shapes(case: Case, size: tuple[int, int]) -> None:
+def test_shapes(case: Case, wide: bool) -> None:
+    size = case.wide if wide else (case.size, case.size)
     spelled = "3x{}x{}".format(*size)
     layers = archdsl.analyze(case.load(spelled)).layers
     with torch.device("meta"):
@@ -166,7 +168,7 @@ def test_shapes(case: Case, size: tuple[int, int]) -> None:
 @every_case
 def test_outputs_in_float32(case: Case) -> None:
     ours, theirs = with_equal_values(case, torch.float32)
-    x = sample(torch.float32)
+    x = sample(case, torch.float32)
     for training in (False, True):
         ours.train(training)
         theirs.train(training)
@@ -174,11 +176,11 @@ def test_outputs_in_float32(case: Case) -> None:
             assert_close(tensors(ours(x)), tensors(theirs(x)), 1e-5)
 
 
-@every_case
+@some_cases
 @pytest.mark.usefixtures("one_large_at_a_time")
 def test_outputs_and_gradients_in_float64(case: Case) -> None:
     ours, theirs = with_equal_values(case, torch.float64)
-    x = sample(torch.float64)
+    x = sample(case, torch.float64)
     with torch.no_grad():
         assert_close(tensors(ours.eval()(x)), tensors(theirs.eval()(x)), 1e-10)
 
