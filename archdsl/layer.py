@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from importlib import import_module
+from math import gcd
 from typing import Any, ClassVar
 
 from .symbolic import is_symbolic
@@ -82,7 +83,7 @@ class Field:
             stride's place, or None if it has only its keyword.
         minimum: the least value, for numbers and each part of a window.
         maximum: the largest value, or None.
-        choices: the words a ``choice`` may be.
+        choices: the words a ``choice`` may be, and any other in place of a number.
         help: one line for the manual.
     """
 
@@ -325,6 +326,59 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
     return tuple(
         d * (k // 2) if k % 2 else 0 for k, d in zip(kernel, dilation, strict=True)
     )
+
+
+def adaptive(inputs: Shape, output: Shape) -> Window:
+    """Return the hull of the windows of adaptive pooling.
+
+    Output unit o reads inputs floor(o * n / m) to ceil((o + 1) * n / m) - 1 along an
+    axis of n inputs and m outputs.
+    """
+    pairs = list(zip(sizes(inputs), sizes(output), strict=True))
+    stride = tuple(n // gcd(n, m) for n, m in pairs)
+    up = tuple(m // gcd(n, m) for n, m in pairs)
+    # Unit o sees i where o * n < (i + 1) * m and i * m < (o + 1) * n.
+    return Window(
+        kernel=tuple(n + m - 1 for n, m in zip(stride, up, strict=True)),
+        stride=stride,
+        pad=tuple(m - 1 for m in up),
+        up=up,
+        exact=max(up) == 1,
+    )
+
+
+def adaptive_taps(inputs: Shape, output: Shape) -> int:
+    """Return the inputs that all windows of adaptive pooling read together."""
+    total = channels(output)
+    for n, m in zip(sizes(inputs), sizes(output), strict=True):
+        total *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+    return total
+
+
+def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) -> Window:
+    """Return the window of a map resized by interpolation.
+
+    Along an axis of n inputs and m outputs, unit o reads the input at
+    (o + 1/2) n / m - 1/2, or at o (n - 1) / (m - 1) with the corners aligned: there
+    the two units around it mix, unless it falls on one. Without interpolation, it
+    takes unit floor(o n / m).
+    """
+    parts = []
+    for n, m in zip(sizes(inputs), sizes(output), strict=True):
+        corners = align and min(n, m) > 1
+        step, up = (n - 1, m - 1) if corners else (n, m)
+        common = gcd(step, up)
+        step, up = step // common, up // common
+        # In steps of 1 / up of an input unit: where the first and the last one lie.
+        first, last = 1 - up, 0
+        if corners:
+            last = up - 1
+        elif linear and not align:
+            first = (step - 3 * up) // 2 + 1
+            last = -(-(step + up) // 2) - 1
+        parts.append((last - first + 1, step, -first, up))
+    kernel, stride, pad, up_ = zip(*parts, strict=True)
+    return Window(kernel, stride, pad, up=up_, exact=max(up_) == 1)
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:

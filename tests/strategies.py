@@ -37,6 +37,8 @@ def _argument(field: Field) -> st.SearchStrategy[Any]:
         "pads": st.tuples(small, small),
         "choice": st.sampled_from(field.choices or ("",)),
     }[field.type]
+    if field.type != "choice" and field.choices:
+        value = value | st.sampled_from(field.choices)
     if field.default is REQUIRED:
         return value
     return st.just(field.default) | value

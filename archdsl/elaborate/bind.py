@@ -131,7 +131,8 @@ def _field_value(
     kind: type[Layer], field: Field, argument: t.Arg, context: Context
 ) -> Any:
     expr = argument.value
-    if field.type == "choice":
+    word = isinstance(expr, t.Name) and expr.id in field.choices
+    if field.type == "choice" or word:
         return _choice(kind, field, expr, context)
     value: Any = evaluate(expr, context)
     if field.type == "window":

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from math import gcd
-
-from archdsl.layer import Layer, arg, need_map
+from archdsl.layer import Layer, adaptive, adaptive_taps, arg, need_map
 from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
 
 
@@ -27,26 +25,11 @@ class AdaptiveAvgPool(Layer):
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the sums of all windows, and a division each."""
-        total = output[0]
-        for n, m in zip(inputs[0][1:], output[1:], strict=True):
-            total *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
-        return total
+        return adaptive_taps(inputs[0], output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return the hull of the windows; None if there is a single one."""
-        if tuple(self.size) == (1, 1):
-            return None
-        common = [gcd(n, m) for n, m in zip(inputs[0][1:], output[1:], strict=True)]
-        stride = tuple(n // g for n, g in zip(inputs[0][1:], common, strict=True))
-        up = tuple(m // g for m, g in zip(output[1:], common, strict=True))
-        # Unit o sees i where o * n < (i + 1) * m and i * m < (o + 1) * n.
-        return Window(
-            kernel=tuple(n + m - 1 for n, m in zip(stride, up, strict=True)),
-            stride=stride,
-            pad=tuple(m - 1 for m in up),
-            up=up,
-            exact=max(up) == 1,
-        )
+        return None if tuple(self.size) == (1, 1) else adaptive(inputs[0], output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, unless the output is 1x1, which torch takes as a mean."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from archdsl.layer import (
     Layer,
     Mismatch,
@@ -29,8 +31,8 @@ class Conv(Layer):
 
     Without a width it keeps the channels of its input. Without `pad`, an odd
     kernel is padded so that stride 1 keeps the size, and an even one is not
-    padded. Without `bias`, it has one unless a `bn` in the same body follows
-    it directly.
+    padded; `pad=same` pads an even one, too, at the end one more than at the start.
+    Without `bias`, it has one unless a `bn` in the same body follows it directly.
 
     MACs: output elements x kernel area x input channels / groups.
     """
@@ -46,8 +48,12 @@ class Conv(Layer):
     stride: tuple[int, int] = arg(
         "window", (1, 1), at="/", minimum=1, help="stride, as /2"
     )
-    pad: tuple[int, int] | None = arg(
-        "window", None, minimum=0, help="zeros on each side"
+    pad: tuple[int, int] | str | None = arg(
+        "window",
+        None,
+        minimum=0,
+        choices=("same",),
+        help="zeros on each side, or `same` to keep the size",
     )
     dilation: tuple[int, int] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
@@ -56,12 +62,16 @@ class Conv(Layer):
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
     @property
-    def padding(self) -> tuple[int, int]:
-        """The padding in force, per axis."""
-        pads = (
-            self.pad if self.pad is not None else same_pad(self.kernel, self.dilation)
-        )
-        return pads[0], pads[1]
+    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The padding in force before and after, per axis."""
+        if isinstance(self.pad, str):
+            total = [
+                d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)
+            ]
+            first, second = ((t // 2, t - t // 2) for t in total)
+            return first, second
+        pads = same_pad(self.kernel, self.dilation) if self.pad is None else self.pad
+        return (pads[0], pads[0]), (pads[1], pads[1])
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (width, height', width')."""
@@ -75,8 +85,14 @@ class Conv(Layer):
                     help="groups must divide both the input and the output channels",
                     code="A0304",
                 )
+        if isinstance(self.pad, str) and self.stride != (1, 1):
+            raise Mismatch(
+                "conv: `pad=same` keeps the size, and its stride is "
+                f"{show_shape(self.stride)}",
+                help="write the padding as a number, or leave the stride out",
+            )
         spatial = (
-            slide("conv", n, k, s, (p, p), d)
+            slide("conv", n, k, s, p, d)
             for n, k, s, p, d in zip(
                 sizes,
                 self.kernel,
@@ -105,18 +121,27 @@ class Conv(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window."""
-        return Window(self.kernel, self.stride, self.padding, self.dilation)
+        before = tuple(pads[0] for pads in self.padding)
+        return Window(self.kernel, self.stride, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input, for the weight's gradient."""
-        return Saved(input=True)
+        """Return the input, for the weight's gradient; a copy if unevenly padded."""
+        extra = [after - before for before, after in self.padding]
+        if not any(extra):
+            return Saved(input=True)
+        channels, height, width = inputs[0]
+        padded = channels * (height + extra[0]) * (width + extra[1])
+        return Saved(own_elements=padded)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Conv2d`."""
+        pad: Any = self.pad
+        if not isinstance(pad, str):
+            pad = tuple(before for before, _ in self.padding)
         kwargs = given(
             ("kernel_size", self.kernel, None),
             ("stride", self.stride, (1, 1)),
-            ("padding", self.padding, (0, 0)),
+            ("padding", pad, (0, 0)),
             ("dilation", self.dilation, (1, 1)),
             ("groups", self.groups, 1),
             ("bias", self.bias is not False, True),

@@ -39,6 +39,9 @@ class ConvTranspose(Layer):
     out_pad: tuple[int, int] = arg(
         "window", (0, 0), minimum=0, help="rows added at the end"
     )
+    dilation: tuple[int, int] = arg(
+        "window", (1, 1), minimum=1, help="distance between taps"
+    )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
@@ -55,9 +58,9 @@ class ConvTranspose(Layer):
                     code="A0304",
                 )
         spatial = [
-            (n - 1) * s - 2 * p + k + extra
-            for n, k, s, p, extra in zip(
-                sizes, self.kernel, self.stride, self.pad, self.out_pad, strict=True
+            (n - 1) * s - 2 * p + reach + extra
+            for n, reach, s, p, extra in zip(
+                sizes, self._reach(), self.stride, self.pad, self.out_pad, strict=True
             )
         ]
         if min(spatial) < 1:
@@ -66,13 +69,19 @@ class ConvTranspose(Layer):
                 help="use less padding, or a larger kernel or stride",
                 code="A0303",
             )
-        if any(e >= s for e, s in zip(self.out_pad, self.stride, strict=True) if e):
+        limits = zip(self.out_pad, self.stride, self.dilation, strict=True)
+        if any(e >= max(s, d) for e, s, d in limits if e):
             raise Mismatch(
                 "convtranspose: `out_pad` must be smaller than the stride",
                 label=f"the stride is {show_shape(self.stride)}",
                 help="leave `out_pad` out, or use a larger stride",
             )
         return (width, *spatial)
+
+    def _reach(self) -> tuple[int, ...]:
+        """Return what the kernel spans along each axis, holes included."""
+        pairs = zip(self.kernel, self.dilation, strict=True)
+        return tuple(d * (k - 1) + 1 for k, d in pairs)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return weight (in, out / groups, kh, kw) and bias (out)."""
@@ -91,8 +100,11 @@ class ConvTranspose(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window over the input, its units spread by the stride."""
-        pad = tuple(k - 1 - p for k, p in zip(self.kernel, self.pad, strict=True))
-        return Window(self.kernel, pad=pad, up=self.stride, exact=max(self.stride) == 1)
+        pad = tuple(r - 1 - p for r, p in zip(self._reach(), self.pad, strict=True))
+        exact = max(self.stride) == 1
+        return Window(
+            self.kernel, pad=pad, dilation=self.dilation, up=self.stride, exact=exact
+        )
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""
@@ -107,6 +119,7 @@ class ConvTranspose(Layer):
             ("output_padding", self.out_pad, (0, 0)),
             ("groups", self.groups, 1),
             ("bias", self.bias is not False, True),
+            ("dilation", self.dilation, (1, 1)),
         )
         return TorchForm(
             TorchCall("nn.ConvTranspose2d", (inputs[0][0], output[0]), kwargs)

@@ -25,6 +25,9 @@ class MaxPool(Layer):
         help="stride; the window's size when left out",
     )
     pad: tuple[int, int] = arg("window", (0, 0), minimum=0, help="padding on each side")
+    dilation: tuple[int, int] = arg(
+        "window", (1, 1), minimum=1, help="distance between taps"
+    )
     ceil: bool = arg("bool", False, help="round the output size up")
 
     @property
@@ -35,6 +38,7 @@ class MaxPool(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels, height', width')."""
         channels, *sizes = need_map(inputs[0], self.word)
+        taps = list(zip(self.kernel, self.dilation, strict=True))
         for pad, kernel in zip(self.pad, self.kernel, strict=True):
             if 2 * pad > kernel:
                 raise Mismatch(
@@ -43,8 +47,8 @@ class MaxPool(Layer):
                     help=f"use pad={kernel // 2} or less",
                 )
         spatial = (
-            slide("maxpool", n, k, s, (p, p), 1, self.ceil)
-            for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
+            slide("maxpool", n, k, s, (p, p), d, self.ceil)
+            for n, (k, d), s, p in zip(sizes, taps, self.steps, self.pad, strict=True)
         )
         return (channels, *spatial)
 
@@ -54,7 +58,7 @@ class MaxPool(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""
-        return Window(self.kernel, self.steps, self.pad)
+        return Window(self.kernel, self.steps, self.pad, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
@@ -66,6 +70,7 @@ class MaxPool(Layer):
             ("kernel_size", self.kernel, None),
             ("stride", self.steps, self.kernel),
             ("padding", self.pad, (0, 0)),
+            ("dilation", self.dilation, (1, 1)),
             ("ceil_mode", self.ceil, False),
         )
         return TorchForm(

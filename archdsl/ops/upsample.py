@@ -2,31 +2,57 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Shape, TorchCall, TorchForm, Window
+from archdsl.layer import Layer, Mismatch, arg, count, given, interpolation, need_map
+from archdsl.values import Shape, TorchCall, TorchForm, Window, show_shape
 
 
 class Upsample(Layer):
     """Enlarge height and width by whole factors: `upsample 2x2`.
 
-    `mode=bilinear` interpolates, with pixel centres aligned as in torch's
-    `align_corners=False`.
+    `upsample size=28x28` resizes to a given size instead; `resize` takes the size of
+    another layer. `mode=bilinear` interpolates between pixel centres, or with
+    `align=true` between corners that keep their place.
     """
 
     word = "upsample"
     family = "reshape"
 
-    scale: tuple[int, int] = arg(
-        "window", (2, 2), at=0, minimum=1, help="factors, as 2x2"
+    scale: tuple[int, int] | None = arg(
+        "window",
+        None,
+        at=0,
+        minimum=1,
+        help="factors, as 2x2, which is what is taken when all is left out",
+    )
+    size: tuple[int, int] | None = arg(
+        "window", None, minimum=1, help="output size in place of factors"
     )
     mode: str = arg(
         "choice", "nearest", choices=("nearest", "bilinear"), help="interpolation"
     )
+    align: bool = arg("bool", False, help="whether corners keep their place")
+
+    @property
+    def factors(self) -> tuple[int, int]:
+        """The factors in force, where no size is given."""
+        return (2, 2) if self.scale is None else self.scale
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels, height x factor, width x factor)."""
+        """Return (channels, height x factor, width x factor), or of the size given."""
         channels, height, width = need_map(inputs[0], self.word)
-        return (channels, height * self.scale[0], width * self.scale[1])
+        if self.align and self.mode == "nearest":
+            raise Mismatch(
+                "upsample: `align` has no meaning without interpolation",
+                help="add `mode=bilinear`, or leave `align` out",
+            )
+        if self.size is None:
+            return (channels, height * self.factors[0], width * self.factors[1])
+        if self.scale is not None:
+            raise Mismatch(
+                "upsample: factors and a size are given",
+                help="leave one of them out",
+            )
+        return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return four products and three sums each, if interpolated."""
@@ -34,19 +60,21 @@ class Upsample(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the window of the one unit, or two if interpolated, that mix in."""
-        kernel: tuple[int, ...] = self.scale
-        pad = tuple(u - 1 for u in self.scale)
-        if self.mode == "bilinear":
-            # Unit i mixes in where |(o + 1/2) / u - 1/2 - i| < 1.
-            pad = tuple((3 * u - 2) // 2 for u in self.scale)
-            kernel = tuple(p + u // 2 + 1 for p, u in zip(pad, self.scale, strict=True))
-        return Window(kernel, pad=pad, up=self.scale, exact=max(self.scale) == 1)
+        linear = self.mode == "bilinear"
+        return interpolation(inputs[0], output, linear=linear, align=self.align)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Upsample`."""
         kwargs = given(
-            ("scale_factor", self.scale, None), ("mode", self.mode, "nearest")
+            ("size", self.size, None),
+            ("scale_factor", self.factors if self.size is None else None, None),
+            ("mode", self.mode, "nearest"),
+            ("align_corners", self.align, False),
         )
         return TorchForm(
             TorchCall("nn.Upsample", (), kwargs), "F.interpolate({0})", kwargs
         )
+
+    def label(self) -> str:
+        """Return `upsample 2x2`."""
+        return f"upsample {show_shape(self.size or self.factors)}"

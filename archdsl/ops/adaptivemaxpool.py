@@ -1,0 +1,47 @@
+"""Max pooling to a given size."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, adaptive, adaptive_taps, arg, count, need_map
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+
+
+class AdaptiveMaxPool(Layer):
+    """Max pooling to a given output size: `adaptivemaxpool 7x7`.
+
+    Its windows are those of `adaptiveavgpool`.
+    """
+
+    word = "adaptivemaxpool"
+    family = "pool"
+
+    size: tuple[int, int] = arg("window", at=0, minimum=1, help="output size, as 7x7")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (channels, *size)."""
+        channels, _, _ = need_map(inputs[0], self.word)
+        return (channels, *self.size)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return one comparison less than the window's area, each."""
+        return adaptive_taps(inputs[0], output) - count(output)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return the hull of the windows; None if there is a single one."""
+        return None if tuple(self.size) == (1, 1) else adaptive(inputs[0], output)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, and the winner of each window as a 64-bit index."""
+        return Saved(input=True, own_bytes=8 * count(output))
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.AdaptiveMaxPool2d`."""
+        return TorchForm(
+            TorchCall("nn.AdaptiveMaxPool2d", (self.size,)),
+            "F.adaptive_max_pool2d({0})",
+            (("output_size", self.size),),
+        )
+
+    def label(self) -> str:
+        """Return `adaptivemaxpool 7x7`."""
+        return f"{self.word} {show_shape(self.size)}"

@@ -1,0 +1,41 @@
+"""Dropout that keeps mean and variance."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, arg, count
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
+
+
+class AlphaDropout(Layer):
+    """Dropout that goes with `selu`: `alphadropout 0.1`.
+
+    A dropped element becomes the unit's limit far below zero, and all are scaled and
+    shifted so that mean 0 and variance 1 remain.
+
+    Source: Klambauer et al. 2017, section 2, "New dropout technique".
+    """
+
+    word = "alphadropout"
+    family = "dropout"
+
+    p: float = arg(
+        "float", 0.5, at=0, minimum=0, maximum=1, help="probability that one is dropped"
+    )
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the mask, a single zero if all is dropped."""
+        if self.p == 1:
+            return Saved(batch_elements=1)
+        return Saved(own_elements=count(output)) if self.p > 0 else Saved()
+
+    def aliases(self, training: bool) -> bool:
+        """Return whether nothing is dropped."""
+        return not training or self.p == 0
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.AlphaDropout`; its mode makes it a module everywhere."""
+        return TorchForm(TorchCall("nn.AlphaDropout", (self.p,)))
+
+    def label(self) -> str:
+        """Return `alphadropout 0.1`."""
+        return f"{self.word} {float(self.p):g}"

@@ -1,0 +1,42 @@
+"""Dropout of whole channels."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, arg, need_map
+from archdsl.values import Saved, Shape, TorchCall, TorchForm
+
+
+class Dropout2d(Layer):
+    """Zero each channel with probability p while training: `dropout2d 0.1`.
+
+    Source: Tompson et al. 2015, section 3.2.
+    """
+
+    word = "dropout2d"
+    family = "dropout"
+
+    p: float = arg(
+        "float", 0.5, at=0, minimum=0, maximum=1, help="probability of a zero"
+    )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        return need_map(inputs[0], self.word)
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the mask, a single zero if all is dropped."""
+        if self.p == 1:
+            return Saved(batch_elements=1)
+        return Saved(own_elements=output[0]) if self.p > 0 else Saved()
+
+    def aliases(self, training: bool) -> bool:
+        """Return whether nothing is dropped."""
+        return not training or self.p == 0
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.Dropout2d`; its mode makes it a module everywhere."""
+        return TorchForm(TorchCall("nn.Dropout2d", (self.p,)))
+
+    def label(self) -> str:
+        """Return `dropout2d 0.1`."""
+        return f"{self.word} {float(self.p):g}"

@@ -1,0 +1,65 @@
+"""Instance normalisation."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_map
+from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+
+
+class InstanceNorm(Layer):
+    """Normalisation of each channel over all positions of a sample: `instancenorm`.
+
+    Its statistics make each unit depend on the whole input, in inference, too.
+
+    Source: Ulyanov et al. 2016, equation 2.
+    """
+
+    word = "instancenorm"
+    family = "norm"
+
+    affine: bool = arg("bool", False, help="whether it has weight and bias")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the input's shape."""
+        _, height, width = need_map(inputs[0], self.word)
+        if height * width == 1:
+            raise Mismatch(
+                "instancenorm: a single position has no deviation",
+                help="put it where the map is larger than 1x1",
+            )
+        return inputs[0]
+
+    def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
+        """Return weight and bias, of C each, if affine."""
+        if not self.affine:
+            return ()
+        shape = (inputs[0][0],)
+        return Tensor("weight", shape), Tensor("bias", shape)
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return the operations of the formula.
+
+        For each element the sums of mean and variance, a difference, a square and a
+        product, and a product and a sum more if affine; for each channel two
+        divisions, the sum with epsilon, a root and its inverse.
+        """
+        return (7 if self.affine else 5) * count(output) + 5 * output[0]
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
+        """Return None: the statistics are those of all positions."""
+        return None
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the input, its statistics, and the weight once for each sample."""
+        channels = inputs[0][0]
+        return Saved(
+            input=True,
+            own_floats=2 * channels,
+            own_elements=channels if self.affine else 0,
+        )
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.InstanceNorm2d`."""
+        kwargs = given(("eps", self.eps, 1e-5), ("affine", self.affine, False))
+        return TorchForm(TorchCall("nn.InstanceNorm2d", (inputs[0][0],), kwargs))

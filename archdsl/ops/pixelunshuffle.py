@@ -1,0 +1,49 @@
+"""Shrinking by moving positions to channels."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, Mismatch, arg, need_map
+from archdsl.values import Shape, TorchCall, TorchForm, Window
+
+
+class PixelUnshuffle(Layer):
+    """Gather r x r positions as channels of one: `pixelunshuffle 2`.
+
+    It undoes `pixelshuffle`, and is also known as space to depth.
+
+    Source: Shi et al. 2016, section 2.2, the other way round.
+    """
+
+    word = "pixelunshuffle"
+    family = "reshape"
+
+    factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (channels x r^2, height / r, width / r)."""
+        channels, height, width = need_map(inputs[0], self.word)
+        if height % self.factor or width % self.factor:
+            raise Mismatch(
+                f"pixelunshuffle: {int(height)}x{int(width)} does not divide into "
+                f"squares of {int(self.factor)}x{int(self.factor)}",
+                help="pad or resize its input",
+            )
+        area = self.factor * self.factor
+        return (channels * area, height // self.factor, width // self.factor)
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the window of the positions gathered, for all channels together."""
+        both = (self.factor, self.factor)
+        return Window(both, both)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `nn.PixelUnshuffle`."""
+        return TorchForm(
+            TorchCall("nn.PixelUnshuffle", (self.factor,)),
+            "F.pixel_unshuffle({0})",
+            (("downscale_factor", self.factor),),
+        )
+
+    def label(self) -> str:
+        """Return `pixelunshuffle 2`."""
+        return f"{self.word} {self.factor}"
