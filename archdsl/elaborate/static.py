@@ -428,9 +428,11 @@ def _field_of(layer: type[Layer], argument: t.Arg, args: list[t.Arg]) -> Field |
     """Return the field that an argument is for, by name or by place."""
     if argument.name is not None:
         return layer.fields.get(argument.name)
-    place = [a for a in args if a.name is None].index(argument)
-    found = [f for f in layer.fields.values() if f.position == place]
-    return found[0] if found else None
+    for place, other in enumerate(a for a in args if a.name is None):
+        if other is argument:
+            found = [f for f in layer.fields.values() if f.position == place]
+            return found[0] if found else None
+    return None
 
 
 def _names_in(expr: t.Expr) -> set[str]:
