@@ -528,6 +528,17 @@ def test_at_most_twenty_errors() -> None:
     )
 
 
+def test_claims_may_count_more_than_31_bits() -> None:
+    (found,) = body("expect macs == 19_646_297_088")
+    assert isinstance(found, t.Expect)
+    assert found.items[0].test is not None
+    assert content(found.items[0].test)[3] == ("Literal", 19646297088, "19_646_297_088")
+    assert [e.code for e in in_body("expect macs == 1_000_000_000_000_000_000")] == [
+        "A0903"
+    ]
+    assert [e.code for e in in_body("expect a == 1\nconv 19_646_297_088")] == ["A0903"]
+
+
 def test_a_claim_below_a_bad_preset_is_not_blamed() -> None:
     (error,) = errors("arch 1\npreset a = 3\n    expect depth == 1\n")
     assert error.span is not None and error.span.line == 2

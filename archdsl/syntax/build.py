@@ -34,6 +34,18 @@ class _Element(NamedTuple):
     span: Span  # with the label, the body, the repeat and the guard
 
 
+# A claim may count the work of a large network: 18 digits fit in 63 bits.
+_CLAIM_DIGITS = 18
+
+
+def _is_small_claim(error: Diagnostic, claims: Span) -> bool:
+    """Whether a large integer stands in claims, and is not too large even there."""
+    span = error.span
+    if span is None or span.start < claims.start:
+        return False
+    return len(span.text.replace("_", "").lstrip("0")) <= _CLAIM_DIGITS
+
+
 _LABEL_PART = re.compile(r"\{(?P<inner>[^{}]*)\}|[^{]+|\{")
 
 
@@ -46,6 +58,7 @@ class Build(Transformer[Token, t.File]):
         base: where the parsed text stands in the source.
         errors: what is wrong although the grammar allows it.
         stray: claims below no preset, which other errors may explain.
+        large: integers beyond the limit, which claims may have.
         embedded: the expressions inside labels, which are parsed later.
     """
 
@@ -59,6 +72,7 @@ class Build(Transformer[Token, t.File]):
         self.base = base
         self.errors: list[Diagnostic] = []
         self.stray: list[Diagnostic] = []
+        self.large: list[Diagnostic] = []
         self.embedded: list[Embedded] = []
 
     def _start(self, node: Any) -> int:
@@ -87,8 +101,8 @@ class Build(Transformer[Token, t.File]):
         # int() itself refuses thousands of digits.
         if len(digits) > 10 or int(digits or "0") > MAX_INTEGER:
             message = f"an integer is larger than {MAX_INTEGER:,} (31 bits)"
-            self._error("A0903", message, self._span(at))
-            return 1
+            self.large.append(Diagnostic("A0903", message, self._span(at)))
+            return int(digits) if len(digits) <= _CLAIM_DIGITS else 1
         return int(digits or "0")
 
     def _sizes(self, token: Token) -> tuple[int, ...]:
@@ -260,7 +274,9 @@ class Build(Transformer[Token, t.File]):
         return t.If(test, body, otherwise, self._span(test))
 
     def expects(self, *items: t.Expectation) -> t.Expect:
-        return t.Expect(list(items), self._span(items[0], items[-1]))
+        span = self._span(items[0], items[-1])
+        self.large = [e for e in self.large if not _is_small_claim(e, span)]
+        return t.Expect(list(items), span)
 
     def expect(self, first: t.Expr | Token, dims: Token | None = None) -> t.Expectation:
         if dims is None:

@@ -116,6 +116,7 @@ class _Parser:
         file, errors = run(self.lark, self.lines, source, MAX_SYNTAX_ERRORS)
         self.lines.kept = None
         errors += self.build.errors or ([] if errors else self.build.stray)
+        errors += self.build.large
         for part in self.build.embedded:
             try:
                 part.parts[part.place] = self.expression(source, part.text, part.offset)
@@ -141,8 +142,8 @@ class _Parser:
             span = Span(source, offset + max(0, start), offset + max(1, len(text)))
             message = f"`{text.strip()}` is not an expression"
             raise SpecError([Diagnostic("A0001", message, span)]) from None
-        if self.build.errors:
-            raise SpecError(self.build.errors)
+        if self.build.errors or self.build.large:
+            raise SpecError(self.build.errors + self.build.large)
         assert isinstance(expr, t.Expr)
         return expr
 
