@@ -52,17 +52,21 @@ def test_saved_bytes_are_the_published_ones(name: str) -> None:
 def test_saved_bytes_equal_torchvision(case: Case) -> None:
     with torch.device("meta"):
         reference = case.reference().train()
-        expected = handmade.saved_bytes(reference, torch.empty(BATCH, 3, 224, 224))
+        image = torch.empty(BATCH, 3, case.size, case.size)
+        expected = handmade.saved_bytes(reference, image)
     assert analyze(case.load(), batch=BATCH).memory.saved_bytes == expected
 
 
 @every_case
 def test_saved_bytes_equal_torchvision_in_bfloat16(case: Case) -> None:
+    height, width = case.wide
     with torch.device("meta"):
-        image = torch.empty(3, 3, 225, 223, dtype=torch.bfloat16)
+        image = torch.empty(3, 3, height, width, dtype=torch.bfloat16)
         reference = case.reference().to(torch.bfloat16).train()
         expected = handmade.saved_bytes(reference, image)
-    figures = analyze(case.load("3x225x223"), batch=3, dtype="bfloat16").memory
+    figures = analyze(
+        case.load(f"3x{height}x{width}"), batch=3, dtype="bfloat16"
+    ).memory
     assert figures.saved_bytes == expected
 
 
