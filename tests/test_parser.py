@@ -701,18 +701,21 @@ def test_links_are_not_followed(cache_folder: Path, tmp_path: Path) -> None:
     assert cache.load_tree(Source("", TEXT)) is None
 
 
-def test_another_grammar_or_version_has_other_entries(
+def test_another_grammar_or_python_has_other_entries(
     cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _entry(cache_folder)
     assert cache.load_tree(Source("", TEXT)) is not None
     monkeypatch.setattr(cache, "_MAKER", [])
-    monkeypatch.setattr(cache, "__version__", "9.9")
-    assert cache.load_tree(Source("", TEXT)) is None
-    monkeypatch.undo()
-    monkeypatch.setattr(cache, "_MAKER", [])
     monkeypatch.setattr(cache, "grammar_text", lambda: "start: A")
     assert cache.load_tree(Source("", TEXT)) is None
+    monkeypatch.setattr(cache, "_MAKER", [])
+    monkeypatch.setattr(cache, "grammar_text", grammar_text)
+    assert cache.load_tree(Source("", TEXT)) is not None
+    monkeypatch.setattr(cache, "_MAKER", [])
+    monkeypatch.setattr(sys, "version", "4.0")
+    assert cache.load_tree(Source("", TEXT)) is None
+    monkeypatch.setattr(cache, "_MAKER", [])
 
 
 def test_the_cache_can_be_off(

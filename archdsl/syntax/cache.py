@@ -1,7 +1,7 @@
 """Syntax trees and parser tables kept between runs, in the user's cache folder.
 
 Reading a tree back needs no parser. An entry carries the text it was made from and
-all else that decides what the tree is: the grammar, this package and Python. It is
+all else that decides what the tree is: the grammar, this package, Python. It is
 JSON, from which only tree nodes and plain data can come, so that a planted file cannot
 run anything. Whatever is wrong with an entry or with the folder, the text is parsed as
 if there were no cache. ``ARCHDSL_CACHE=off`` turns it off.
@@ -17,7 +17,6 @@ from zlib import crc32
 # The package imports it anyhow; json and hashlib would cost milliseconds more.
 from pydantic_core import from_json, to_json
 
-from archdsl import __version__
 from archdsl.resources import grammar_text
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
@@ -28,7 +27,7 @@ MAX_BYTES: Final = 64 << 20
 _MAGIC: Final = b"archdsl tree 1"
 _SUFFIX: Final = ".tree"
 # The modules that decide what a text's tree is.
-_MAKERS: Final = ("build", "cache", "tree")
+_MAKERS: Final = ("build", "cache", "lines", "tree")
 
 
 def load_tree(source: Source) -> t.File | None:
@@ -108,7 +107,11 @@ def _path(text: str) -> str | None:
     folder = _folder()
     if folder is None:
         return None
-    data = f"{_maker()}\0{text}".encode("utf-8", "surrogatepass")
+    try:
+        maker = _maker()
+    except OSError:  # this package is no ordinary folder
+        return None
+    data = f"{maker}\0{text}".encode("utf-8", "surrogatepass")
     return os.path.join(folder, f"{crc32(data):08x}-{len(data):x}{_SUFFIX}")
 
 
@@ -118,14 +121,13 @@ _MAKER: list[str] = []
 def _maker() -> str:
     """Return what decides a text's tree; worked out once a process."""
     if not _MAKER:
-        parts = [__version__, sys.version, f"{crc32(grammar_text().encode()):08x}"]
+        data = [sys.version.encode(), grammar_text().encode()]
+        folder, suffix = os.path.split(__file__)[0], os.path.splitext(__file__)[1]
         for name in _MAKERS:
-            # An edited checkout keeps its version.
-            path = os.path.join(os.path.dirname(__file__), name + ".py")
-            if os.path.exists(path):
-                seen = os.stat(path)
-                parts.append(f"{name} {seen.st_size} {seen.st_mtime_ns}")
-        _MAKER.append("\n".join(parts))
+            # More than the package's version, which an edited checkout keeps.
+            with open(os.path.join(folder, name + suffix), "rb") as handle:
+                data.append(handle.read())
+        _MAKER.append(" ".join(f"{len(d):x}-{crc32(d):08x}" for d in data))
     return _MAKER[0]
 
 
