@@ -46,7 +46,12 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             help=f"write {_usage(kind)}",
         )
     if call.body is not None and kind.arity is not None:
-        raise Fault("A0208", f"{kind.word} takes no layers in braces", call.span)
+        raise Fault(
+            "A0208",
+            f"{kind.word} takes no layers in braces",
+            call.span,
+            help=f"what {kind.word} reads stands before it: `{{ ... }} -> {kind.word}`",
+        )
     values: dict[str, Any] = {}
     positional = _positional(kind)
     taken = 0
@@ -60,7 +65,10 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             field = _field(kind, argument)
         if field.name in values:
             raise Fault(
-                "A0206", f"{kind.word}: `{field.name}` is given twice", argument.span
+                "A0206",
+                f"{kind.word}: `{field.name}` is given twice",
+                argument.span,
+                help="give it once",
             )
         values[field.name] = _field_value(kind, field, argument, context)
     for name, (argument, place) in ref.bound.items():
@@ -114,7 +122,12 @@ def _field(kind: type[Layer], argument: t.Arg) -> Field:
         for field in kind.fields.values():
             if field.position == "/":
                 return field
-        raise Fault("A0201", f"{kind.word} has no stride", argument.span)
+        raise Fault(
+            "A0201",
+            f"{kind.word} has no stride",
+            argument.span,
+            help=_known_arguments(kind),
+        )
     field_ = kind.fields.get(argument.name or "")
     if field_ is None:
         raise Fault(
@@ -137,14 +150,7 @@ def _field_value(
     value: Any = evaluate(expr, context)
     if field.type == "window":
         return _window(kind, field, argument, value)
-    wanted: dict[str, tuple[type, ...]] = {
-        "int": (int,),
-        "float": (int, float),
-        "bool": (bool,),
-    }
-    if isinstance(value, bool) != (field.type == "bool") or not isinstance(
-        value, wanted[field.type]
-    ):
+    if not has_type(value, field.type):
         raise _wrong_type(kind, field, expr, value)
     if field.type != "bool":
         _check_range(kind, field, value, expr)
@@ -287,6 +293,7 @@ def bind_block(
                 "A0206",
                 f"`{definition.name}`: `{name}` is given twice",
                 argument.span,
+                help="give it once",
             )
         given[name] = evaluate(argument.value, context)
         places[name] = argument.value.span

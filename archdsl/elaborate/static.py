@@ -47,8 +47,7 @@ def _reachable(module: Module) -> list[Module]:
     library = specs_dir() / "std"
     found = [module]
     for known in found:
-        sources = (known.imported, known.functions, known.ops)
-        for _, origin in (pair for names in sources for pair in names.values()):
+        for _, origin in (pair for part in known.shared() for pair in part.values()):
             own = origin.path is None or not origin.path.is_relative_to(library)
             if own and all(origin is not other for other in found):
                 found.append(origin)
@@ -91,7 +90,12 @@ class _File:
         default: t.Preset | None = None
         for preset in self.module.file.presets():
             if preset.name in names or preset.name in self.module.own:
-                self._say("A0101", f"`{preset.name}` is defined twice", preset.span)
+                self._say(
+                    "A0101",
+                    f"`{preset.name}` is defined twice",
+                    preset.span,
+                    help="give one of them another name",
+                )
             names.add(preset.name)
             _attempt(self.errors, lambda p=preset: check_parameter(p.name, p.span))
             for argument in preset.angle:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.elaborate.builder import Build, Parts
@@ -113,8 +115,12 @@ class Walker(Calls):
 
     def _at_network(self, span: Span, context: Context, word: str) -> None:
         if context.trail or context.space.path:
+            where = "a block" if context.trail else "labelled braces"
             raise Fault(
-                "A0211", f"`{word}` stands in the network itself, not in a block", span
+                "A0211",
+                f"`{word}` stands in the network itself, not in {where}",
+                span,
+                help="move it out, to the other statements of the network",
             )
 
     def _input(self, statement: t.Input, value: Value, context: Context) -> Value:
@@ -153,7 +159,7 @@ class Walker(Calls):
         inner = context.replace(training=True) if statement.training else context
         result = self.chain(statement.chain, value, inner, parts, NOTHING)
         last = statement.chain.steps[-1].label
-        name = self.label_text(last, context, None) if last else None
+        name: str | None = self.label_text(last, context, None) if last else None
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
             name = self.label_text(statement.chain.steps[-1].path, context, None)
         name = name or f"output{len(self.outputs) + 1}"
@@ -210,11 +216,19 @@ class Walker(Calls):
         def rounds() -> Iterator[Build]:
             for place, item in enumerate(items):
                 bound = bind_targets(statement.targets, place, item, statement.span)
-                yield lambda v, c, p, b=bound: self.body(
-                    statement.body, v, c.bind(**b), p
-                )
+                yield partial(self._round, statement.body, bound)
 
         return self._copies(count, rounds(), value, context, parts, statement.span)
+
+    def _round(
+        self,
+        body: t.Body,
+        bound: dict[str, Any],
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        return self.body(body, value, context.bind(**bound), parts)
 
     def _copies(
         self,

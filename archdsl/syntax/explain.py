@@ -334,6 +334,8 @@ def _statement(place: Place) -> Diagnostic | None:
         return place.refused(help)
     if place.kind == "ARROW" and "ARROW" not in place.expected:
         return place.refused("a chain begins with a layer")
+    if place.kind == "TAP":
+        return place.refused(f"a tap is a branch: `add {{ | {place.word} }}`")
     if place.word == "@":
         return place.refused("a tap names an earlier label: `@conv1`")
     if place.word == ";":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -14,6 +15,8 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.parser import parse
 
 LANGUAGE_VERSION = "1"
+
+Shared = t.Definition | t.FunctionDef | t.OpDef
 
 
 class Module:
@@ -45,6 +48,10 @@ class Module:
     def names(self) -> list[str]:
         """Return the names of all definitions visible here."""
         return [*self.own, *self.imported, *self.ops]
+
+    def shared(self) -> tuple[Mapping[str, tuple[Shared, Module]], ...]:
+        """Return what may come from other files, each with its file."""
+        return self.imported, self.functions, self.ops
 
     def defines(self, name: str) -> bool:
         """Return whether a name is taken in this file."""
@@ -150,7 +157,7 @@ class Loader:
         self, module: Module, item: t.Definition | t.FunctionDef | t.OpDef
     ) -> None:
         if module.defines(item.name):
-            self._error("A0101", f"`{item.name}` is defined twice", item.span)
+            self._twice(module, item.name, item.span)
         elif isinstance(item, t.Definition):
             module.own[item.name] = item
         elif isinstance(item, t.FunctionDef):
@@ -193,9 +200,26 @@ class Loader:
             found = self._module(read_source(target, self._shown(target)), target)
         for name, span in item.names:
             if module.defines(name):
-                self._error("A0101", f"`{name}` is defined twice", span)
+                self._twice(module, name, span)
             elif not _take(module, found, name):
                 self._cannot_import(found, item, name, span)
+
+    def _twice(self, module: Module, name: str, span: Span) -> None:
+        found = [
+            *([module.own[name]] if name in module.own else []),
+            *(known[name][0] for known in module.shared() if name in known),
+        ]
+        first = found[0].span
+        here = first.source is span.source
+        self._error(
+            "A0101",
+            f"`{name}` is defined twice",
+            span,
+            label=f"it stands on line {first.line}, too"
+            if here
+            else f"it comes from {first.source.name}, too",
+            help="give one of them another name",
+        )
 
     def _cannot_import(
         self, found: Module, item: t.Import, name: str, span: Span
