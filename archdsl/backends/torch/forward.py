@@ -39,6 +39,7 @@ class Forward:
 
     Attributes:
         lines: the statements so far, indented from 0.
+        named: values that are called after their label.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class Forward:
         self.pending: dict[int, _Pending] = {}
         self.left = Counter(value for op in ops for value in op.reads)
         self.left.update(outputs)
+        self.named: frozenset[int] = frozenset()
 
     def run(self, ops: Sequence[Op]) -> None:
         """Write some of the operations."""
@@ -108,7 +110,8 @@ class Forward:
         """Return the variable for a value: one that is free, or a new one."""
         live = self._live()
         waiting = frozenset().union(*(p.variables for p in self.pending.values()))
-        if self.left[op.output] > 1 and op.label and op.label not in live:
+        wanted = self.left[op.output] > 1 or op.output in self.named
+        if wanted and op.label and op.label not in live:
             return op.label
         own = [name for name in _GENERIC if name in variables]
         for name in [*own, *_GENERIC, op.label]:

@@ -88,9 +88,10 @@ class Make:
 
 
 class Items(NamedTuple):
-    """A tuple of at least two items."""
+    """A tuple of at least two items, or a list."""
 
     items: tuple[Node, ...]
+    brackets: tuple[str, str] = ("(", ")")
 
 
 class Star(NamedTuple):
@@ -112,7 +113,10 @@ Node = Leaf | Call | Make | Items | Star | First
 
 
 def node_of(value: Any, bindings: Bindings) -> Node:
-    """Return a value of the IR as an expression in the names of a class."""
+    """Return a value of the IR as an expression in the names of a class.
+
+    A tuple of equal sizes is written as one of them; a list is written in full.
+    """
     if isinstance(value, str) and value.isidentifier():
         return Leaf(f'"{value}"')
     if isinstance(value, bool | str) or value is None:
@@ -124,6 +128,8 @@ def node_of(value: Any, bindings: Bindings) -> Node:
     if isinstance(value, float):
         return Leaf(repr(float(value)))
     items = tuple(node_of(part, bindings) for part in value)
+    if isinstance(value, list):
+        return Items(items, ("[", "]"))
     return items[0] if len(set(items)) == 1 else Items(items)
 
 
@@ -139,7 +145,7 @@ def generalise(copies: Sequence[Node]) -> Node | None:
         return _leaf([c.value for c in copies if isinstance(c, Leaf)])
     if isinstance(first, Items):
         parts = _each([c.items for c in copies if isinstance(c, Items)])
-        return Items(parts) if parts is not None else None
+        return first._replace(items=parts) if parts is not None else None
     if isinstance(first, Call):
         calls = [c for c in copies if isinstance(c, Call)]
         if len({(c.function, c.spread) for c in calls}) > 1:
@@ -245,7 +251,8 @@ def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
             return Leaf(Poly.name(names[node.value]))
         return node
     if isinstance(node, Items):
-        return Items(tuple(replaced(item, names) for item in node.items))
+        items = tuple(replaced(item, names) for item in node.items)
+        return node._replace(items=items)
     if isinstance(node, Star):
         return node._replace(item=replaced(node.item, names))
     if isinstance(node, First):
@@ -264,7 +271,8 @@ def flat(node: Node) -> str:
     if isinstance(node, Leaf):
         return node.value if isinstance(node.value, str) else node.value.text()
     if isinstance(node, Items):
-        return f"({', '.join(flat(item) for item in node.items)})"
+        begin, end = node.brackets
+        return f"{begin}{', '.join(flat(item) for item in node.items)}{end}"
     if isinstance(node, Star):
         return _star_text(node, flat(node.item))
     head, args = _head(node)
@@ -304,14 +312,15 @@ def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[
         return _lay_out_star(node, indent, before, after)
     if isinstance(node, Leaf | First):
         return [line]
+    begin, end = node.brackets if isinstance(node, Items) else ("(", ")")
     if isinstance(node, Items):
         head, args = "", [Argument("", item) for item in node.items]
     else:
         head, args = _head(node)[0], list(_head(node)[1])
     if not args:
         return [line]
-    opened = f"{pad}{before}{head}("
-    closed = f"{pad}){after}"
+    opened = f"{pad}{before}{head}{begin}"
+    closed = f"{pad}{end}{after}"
     inner = f"{pad}    {', '.join(_argument(a) for a in args)}"
     if not spread(node) and len(inner) <= WIDTH:
         return [opened, inner, closed]

@@ -167,10 +167,10 @@ class Planner:
 
 
 def _title(group: Group) -> str:
-    """Return what a class is named after."""
-    if group.role == "group" and group.name.isidentifier():
-        return group.name
-    return group.word or "part"
+    """Return what a class is named after: a part of a block without its number."""
+    if group.role == "group":
+        return group.name.rstrip("0123456789_-") or group.word or "part"
+    return group.word
 
 
 def _passed(value: Any, bindings: Bindings) -> Node:
@@ -178,7 +178,7 @@ def _passed(value: Any, bindings: Bindings) -> Node:
 
 
 def _entangled(plan: ClassPlan) -> set[str]:
-    """Return the names that stand in sums or quotients in a network's class.
+    """Return the names that expressions of a network's class are made of.
 
     They decide about many layers at once; a network's class has them as numbers,
     as a reader expects, and only plain settings such as `classes` as arguments.
@@ -187,7 +187,7 @@ def _entangled(plan: ClassPlan) -> set[str]:
     for item in plan.items:
         node = shown(item)
         for poly in polys_in(node) if node is not None else ():
-            if len(poly.terms) > 1 or any(a.args for m, _ in poly.terms for a in m):
+            if not poly.is_name:
                 found |= poly.names()
     return found
 

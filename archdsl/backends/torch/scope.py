@@ -93,12 +93,14 @@ class Scope:
                 found.append(Member(self.name(op), self.node(op)))
         return found
 
-    def name(self, op: Op) -> str:
-        """Return a submodule's name, as Python text if it reads parameters."""
+    def name(self, op: Op, looped: bool = False) -> str:
+        """Return a submodule's name, as Python text if it reads parameters.
+
+        Only a constructor knows them, so `forward` must not need the name.
+        """
         pattern = op.node.pattern
-        if not pattern or any(f"{{{name}" in pattern for name in self.fixed):
-            return op.node.name
-        return pattern
+        known = self.group.role != "network" and (looped or self.sequential)
+        return pattern if pattern and known and not self.fixed else op.node.name
 
     def _optional(self, op: Op) -> list[Item]:
         condition = _condition(group_of(op).condition, self.bindings)
@@ -200,7 +202,7 @@ class Scope:
 
     def _new_loop(self, op: Op, times: Poly, modules: Sequence[Op]) -> Loop | None:
         nodes = tuple(self.node(module) for module in modules)
-        names = [self.name(module) for module in modules]
+        names = [self.name(module, looped=True) for module in modules]
         attr = "" if self.group.indexed else _general_name(names)
         attrs = () if self.group.indexed else tuple(names[:3])
         if len(nodes) < 2:
@@ -245,6 +247,9 @@ class Scope:
             self.bindings,
             self._loop_text,
         )
+        always = [p for p in ports if not p.training]
+        if len(always) > 1:
+            writer.named = frozenset(flow.value(p.value) for p in always)
         writer.run([op for op in ops if not (is_network and op.training)])
         if is_network and len(outputs) > 1:
             self._outputs(writer, [op for op in ops if op.training], outputs)

@@ -127,7 +127,7 @@ def _class(
 
 
 def _block_doc(plan: ClassPlan) -> list[str]:
-    text = plan.doc or f"The block `{plan.word}`."
+    text = plan.doc or f"The part `{plan.word}`."
     return _docstring(text, [f"Shape: {plan.shape}."])
 
 
