@@ -280,6 +280,13 @@ class Builder:
                 f"{MAX_INTEGER:,} (31 bits)",
                 span,
             )
+        if context.space.indexed and not all(t.name for t in layer.tensors(*shapes)):
+            raise Fault(
+                "A0302",
+                f"{layer.word} is a parameter, and the parts of a seq are modules",
+                span,
+                help="put it outside of the `seq`, where it can have a name",
+            )
         self._add_part(span)
         value = self.new_value(with_channels(shape, channels(shape)))
         value.strides = inputs[0].strides + self._stride(layer, shapes, shape)

@@ -41,7 +41,7 @@ class LayerScale(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a parameter and a product."""
-        start = TorchCall("torch.full", (_sizes(inputs[0]), self.init))
+        start = TorchCall("torch.full", (list(_sizes(inputs[0])), self.init))
         return TorchForm(TorchCall("nn.Parameter", (start,)), "{self} * {0}")
 
     def label(self) -> str:

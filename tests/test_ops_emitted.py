@@ -1,0 +1,237 @@
+"""Emitted code of every layer kind: as functions, as modules and in blocks.
+
+Each kind is written into specs from its declared fields: with what it requires, and
+with each further argument in turn, on every sort of shape that it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import archdsl
+from archdsl.layer import REQUIRED, Field, Layer, Mismatch
+from archdsl.values import Last, Shape, show_shape
+from tests.conftest import ROOT
+from tests.strategies import KINDS
+from tests.test_emitted import BIN, run
+
+BATCH = 2
+# What leads from the input of 8x6x6 to each sort of shape.
+SORTS: dict[str, tuple[str, Shape]] = {
+    "map": ("identity", (8, 6, 6)),
+    "last": ("permute last", Last((6, 6, 8))),
+    "vector": ("flatten", (288,)),
+    "image": ("conv 1x1 3", (3, 6, 6)),
+}
+
+
+class Probe(NamedTuple):
+    """A network made of one kind.
+
+    Attributes:
+        word: of the kind.
+        sort: of its input's shape.
+        layers: the kind with various arguments.
+        text: of the spec.
+    """
+
+    word: str
+    sort: str
+    layers: tuple[Layer, ...]
+    text: str
+
+    @property
+    def id(self) -> str:
+        return f"{self.word}_{self.sort}"
+
+
+def _candidates(field: Field) -> list[Any]:
+    """Return a few values that an argument may have, its default apart."""
+    low = int(field.minimum or 0)
+    known: dict[str, list[Any]] = {
+        "int": [max(2, low), max(1, low), 4],
+        "float": [0.25],
+        "bool": [True, False],
+        "window": [(3, 3), (2, 2), (1, 1), (2, 3)],
+        "choice": [],
+    }
+    values = [*field.choices, *known[field.type]]
+    return [value for value in values if value != field.default]
+
+
+def _fits(layer: Layer, shape: Shape) -> bool:
+    try:
+        layer.shape(*[shape] * (layer.arity or 2))
+    except Mismatch:
+        return False
+    return True
+
+
+def _variants(word: str, shape: Shape) -> Iterator[Layer]:
+    """Yield a kind with what it requires, then with each other argument besides."""
+    kind = KINDS[word]
+    required = [f for f in kind.fields.values() if f.default is REQUIRED]
+    for values in product(*map(_candidates, required)):
+        base = kind(**{f.name: v for f, v in zip(required, values, strict=True)})
+        if _fits(base, shape):
+            break
+    else:
+        return
+    yield base
+    for field in kind.fields.values():
+        values = _candidates(field) if field not in required else []
+        others = (base.replace(**{field.name: value}) for value in values)
+        fitting = [layer for layer in others if _fits(layer, shape)]
+        yield from fitting[: max(1, len(field.choices))]
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return show_shape(value) if isinstance(value, tuple) else str(value)
+
+
+def _written(layer: Layer, named: bool = False) -> str:
+    """Return how a spec says a layer, numbers by the names of their arguments."""
+    words = [layer.word]
+    for name, field in layer.fields.items():
+        value = getattr(layer, name)
+        if field.default is not REQUIRED and value == field.default:
+            continue
+        text = f"the_{name}" if named and not isinstance(value, str) else _shown(value)
+        place = field.position
+        words.append(f"/{text}" if place == "/" else f"{name}={text}")
+    if layer.arity is None:
+        # Where only the shape of the second is read, another size.
+        words.append("{ | avgpool 2x2 }" if layer.sources else "{ | @start }")
+    return " ".join(words)
+
+
+def _block(number: int, layer: Layer) -> str:
+    """Return a block whose parameters are the layer's arguments."""
+    names = [f"the_{n}" for n, v in vars(layer).items() if _is_parameter(layer, n, v)]
+    text = _written(layer, named=True).replace("@start", "")
+    params = f"<{', '.join(names)}>" if names else ""
+    return f"block unit{number}{params} {{ {text} }}"
+
+
+def _is_parameter(layer: Layer, name: str, value: Any) -> bool:
+    return value != layer.fields[name].default and not isinstance(value, str)
+
+
+def _call(number: int, layer: Layer) -> str:
+    values = [
+        f"the_{n} = {_shown(v)}"
+        for n, v in vars(layer).items()
+        if _is_parameter(layer, n, v)
+    ]
+    return f"unit{number}<{', '.join(values)}>" if values else f"unit{number}"
+
+
+def _part(number: int, layer: Layer) -> str:
+    """Return the layer in a container, where it must be a module, if it can be one."""
+    shapes = [shape for _, shape in SORTS.values() if _fits(layer, shape)]
+    bare = not all(tensor.name for tensor in layer.tensors(shapes[0]))
+    text = _written(layer)
+    return f"part{number}: {text}" if bare else f"part{number}: seq {{ {text} }}"
+
+
+def _spec(layers: tuple[Layer, ...], entry: str) -> str:
+    numbered = list(enumerate(layers))
+    branches = [
+        *(f"@start -> {_written(layer)}" for layer in layers),
+        *(f"@start -> {_part(n, layer)}" for n, layer in numbered),
+        *(f"@start -> {_call(n, layer)}" for n, layer in numbered),
+    ]
+    blocks = "\n".join(_block(n, layer) for n, layer in numbered)
+    joined = "\n      | ".join(f"{branch} -> flatten" for branch in branches)
+    return f"""arch 1
+{blocks}
+network Probe {{
+    input 8x6x6
+    start: {entry}
+    concat {{
+        {joined}
+    }}
+}}
+"""
+
+
+def _probes() -> Iterator[Probe]:
+    for word in KINDS:
+        for sort, (entry, shape) in SORTS.items():
+            layers = tuple(_variants(word, shape))
+            if layers and (sort != "image" or not _fits(layers[0], SORTS["map"][1])):
+                yield Probe(word, sort, layers, _spec(layers, entry))
+
+
+PROBES = {probe.id: probe for probe in _probes()}
+every_probe = pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+
+
+@cache
+def network_of(probe: Probe) -> archdsl.Network:
+    return archdsl.loads(probe.text)
+
+
+def test_every_kind_is_probed() -> None:
+    assert {probe.word for probe in PROBES.values()} == set(KINDS)
+
+
+@every_probe
+def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
+    network = network_of(probe)
+    module = archdsl.build(network).eval()
+    with torch.no_grad():
+        output = module(torch.rand(BATCH, 8, 6, 6))
+    assert tuple(output.shape) == (BATCH, *network.outputs[0].shape)
+    if not any(layer.tensors(SORTS[probe.sort][1]) for layer in probe.layers):
+        function, in_seq, in_block = output.chunk(3, 1)
+        torch.testing.assert_close(in_seq, function, rtol=0, atol=0)
+        torch.testing.assert_close(in_block, function, rtol=0, atol=0)
+
+
+@every_probe
+def test_compile(probe: Probe) -> None:
+    module = archdsl.build(network_of(probe)).train()
+    torch.compiler.reset()
+    compiled = torch.compile(module, fullgraph=True, backend="eager")
+    x = torch.rand(BATCH, 8, 6, 6)
+    with torch.no_grad():
+        torch.manual_seed(0)
+        expected = module(x)
+        torch.manual_seed(0)
+        found = compiled(x)
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Return the emitted modules as files of one folder."""
+    folder = tmp_path_factory.mktemp("kinds")
+    paths = []
+    for probe in PROBES.values():
+        paths.append(folder / f"{probe.id}.py")
+        paths[-1].write_text(archdsl.emit(network_of(probe)), encoding="utf-8")
+    return paths
+
+
+@pytest.mark.parametrize("config", ["--isolated", f"--config={ROOT}/pyproject.toml"])
+def test_ruff(files: list[Path], config: str) -> None:
+    run(BIN / "ruff", "format", "--check", "--no-cache", config, *files)
+    options = ["--ignore=TID", "--extend-select=SIM"]
+    run(BIN / "ruff", "check", "--no-cache", config, *options, *files)
+
+
+@pytest.mark.slow
+def test_mypy(files: list[Path]) -> None:
+    cache_dir = ROOT / ".mypy_cache" / "emitted"
+    options = ["--strict", "--config-file=", f"--cache-dir={cache_dir}"]
+    run(BIN / "mypy", *options, "--python-version=3.11", *files)
