@@ -15,12 +15,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+import archdsl
 from archdsl.layer import Layer, Mismatch, kind
 from archdsl.passes.graph import flatten
 from archdsl.passes.memory import memory
-from archdsl.values import Shape
+from archdsl.values import Last, Shape
 from tests import handmade
 from tests.handmade import Sketch
+from tests.oracle import torchvision
 from tests.strategies import KINDS, layers_with_inputs
 
 BATCH = 2
@@ -174,11 +176,34 @@ def _layer(word: str, **arguments: Any) -> Layer:
         (_layer("adaptiveavgpool", size=(2, 2)), [(1, 3, 3)], 16),
         (_layer("add"), [(3, 4, 4)] * 3, 2 * 48),
         (_layer("mul"), [(3, 4, 4)] * 2, 48),
+        # Two gates make one, and that scales 3x4x4.
+        (_layer("mul"), [(3, 1, 1), (3, 1, 1), (3, 4, 4)], 3 + 48),
+        (_layer("mul"), [(1, 4, 4), (3, 4, 4)], 48),
         (_layer("concat"), [(3, 4, 4)] * 2, 0),
         (_layer("flatten"), [(3, 4, 4)], 0),
         (_layer("dropout"), [(3, 4, 4)], 0),
         (_layer("upsample"), [(3, 4, 4)], 0),
         (_layer("upsample", mode="bilinear"), [(3, 4, 4)], 7 * 192),
+        (_layer("resize"), [(3, 4, 4), (1, 8, 8)], 7 * 192),
+        (_layer("resize", mode="nearest"), [(3, 4, 4), (1, 8, 8)], 0),
+        (_layer("linear", width=10), [Last((2, 3, 8))], 60),
+        # Seven for each element, five for each of 16 positions, 2 groups, 4 channels.
+        (_layer("layernorm"), [(4, 4, 4)], 7 * 64 + 5 * 16),
+        (_layer("layernorm"), [Last((4, 4, 4))], 7 * 64 + 5 * 16),
+        (_layer("groupnorm", groups=2), [(4, 4, 4)], 7 * 64 + 5 * 2),
+        (_layer("instancenorm", affine=True), [(4, 4, 4)], 7 * 64 + 5 * 4),
+        (_layer("instancenorm"), [(4, 4, 4)], 5 * 64 + 5 * 4),
+        (_layer("layerscale"), [(3, 4, 4)], 48),
+        (_layer("relu6"), [(3, 4, 4)], 2 * 48),
+        (_layer("hardsigmoid"), [(3, 4, 4)], 4 * 48),
+        (_layer("hardswish"), [(3, 4, 4)], 5 * 48),
+        (_layer("inputscale"), [(3, 4, 4)], 2 * 48),
+        (_layer("adaptivemaxpool", size=(2, 2)), [(3, 4, 4)], 3 * 12),
+        (_layer("globalmaxpool"), [(3, 4, 4)], 3 * 15),
+        (_layer("slice", start=1), [(3, 4, 4)], 0),
+        (_layer("shuffle", groups=3), [(3, 4, 4)], 0),
+        (_layer("permute", channels="last"), [(3, 4, 4)], 0),
+        (_layer("stochasticdepth", p=0.5), [(3, 4, 4)], 0),
     ],
     ids=lambda value: value.label() if isinstance(value, Layer) else "",
 )
@@ -193,3 +218,136 @@ def test_layers_compare_by_content() -> None:
     assert one == same and hash(one) == hash(same)
     assert one != _layer("conv", kernel=(3, 3), width=4)
     assert one != _layer("maxpool", kernel=(3, 3))
+
+
+# ---- against torchvision's own ---------------------------------------------------
+
+
+def _module(layer: Layer, *inputs: Shape) -> nn.Module:
+    made = handmade.module(layer.torch(inputs, layer.shape(*inputs)))
+    assert made is not None
+    return made
+
+
+@pytest.mark.parametrize("p", [0.0, 0.2, 1.0])
+@pytest.mark.parametrize("training", [False, True])
+def test_stochastic_depth_is_torchvisions(p: float, training: bool) -> None:
+    ours = _module(_layer("stochasticdepth", p=p), (4, 3, 3)).train(training)
+    theirs = torchvision.ops.StochasticDepth(p, "row").train(training)
+    x = torch.randn(64, 4, 3, 3)
+    torch.manual_seed(0)
+    expected = theirs(x)
+    torch.manual_seed(0)
+    assert torch.equal(ours(x), expected)
+
+
+def test_layer_norm_of_a_map_is_torchvisions() -> None:
+    ours = _module(_layer("layernorm", eps=1e-6), (8, 5, 4))
+    theirs = torchvision.models.convnext.LayerNorm2d(8, eps=1e-6)
+    x = torch.randn(2, 8, 5, 4)
+    assert torch.equal(ours(x), theirs(x))
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_shuffle_is_torchvisions(groups: int) -> None:
+    form = _layer("shuffle", groups=groups).torch(((6, 2, 3),), (6, 2, 3))
+    x = torch.randn(2, 6, 2, 3, requires_grad=True)
+    expected = torchvision.models.shufflenetv2.channel_shuffle(x, groups)
+    found = handmade.apply(form, x)
+    assert torch.equal(found, expected)
+    weight = torch.randn(2, 6, 2, 3)
+    (ours,) = torch.autograd.grad((found * weight).sum(), x)
+    (theirs,) = torch.autograd.grad((expected * weight).sum(), x)
+    assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_input_scale_is_torchvisions(dtype: torch.dtype) -> None:
+    with torch.device("meta"):
+        theirs = torchvision.models.googlenet(
+            transform_input=True, init_weights=False, aux_logits=False
+        )
+    x = torch.randn(2, 3, 4, 5, dtype=dtype)
+    ours = _module(_layer("inputscale"), (3, 4, 5))
+    assert torch.equal(ours(x), theirs._transform_input(x))
+
+
+def test_squeeze_and_excitation_is_torchvisions() -> None:
+    network = archdsl.loads(
+        "arch 1\nnetwork N {\n    input 8x5x4\n"
+        "    squeezeexcite<2, act = silu, gate = hardsigmoid>\n}\n"
+    )
+    ours = archdsl.build(network)
+    theirs = torchvision.ops.SqueezeExcitation(
+        8, 2, activation=nn.SiLU, scale_activation=nn.Hardsigmoid
+    )
+    state = theirs.state_dict()
+    ours.load_state_dict({f"squeezeexcite1.{name}": t for name, t in state.items()})
+    x = torch.randn(2, 8, 5, 4)
+    assert torch.equal(ours(x), theirs(x))
+
+
+# ---- refusals ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("layer", "inputs", "message", "help"),
+    [
+        (
+            _layer("conv", kernel=(3, 3)),
+            [Last((5, 5, 8))],
+            "needs the channels first",
+            "`permute first`",
+        ),
+        (_layer("linear", width=2), [(8, 5, 5)], "needs a vector", "`permute last`"),
+        (
+            _layer("permute", channels="first"),
+            [(8, 5, 5)],
+            "needs a map with its channels last",
+            "`permute last`",
+        ),
+        (_layer("add"), [(5, 5, 5), Last((5, 5, 5))], "differ in kind", "agree"),
+        (_layer("mul"), [(8, 5, 5), (8, 1, 5)], r"size \(5x5 and 1x5\)", "a gate"),
+        (_layer("mul"), [(8, 5, 5), (4, 1, 1)], r"8x5x5 and 4x1x1", "a gate"),
+        (_layer("slice", start=4, stop=4), [(8, 5, 5)], "no channels 4 up to 4", ""),
+        (_layer("slice", start=4, stop=9), [(8, 5, 5)], "4 up to 9 in 8", "from 0"),
+        (_layer("shuffle", groups=3), [(8, 5, 5)], "8 channels do not divide", ""),
+        (_layer("groupnorm", groups=3), [(8, 5, 5)], "8 channels do not divide", ""),
+        (_layer("pixelshuffle", factor=2), [(6, 5, 5)], "into groups of 4", "of 4"),
+        (_layer("pixelunshuffle", factor=2), [(6, 5, 4)], "squares of 2x2", "pad"),
+        (_layer("instancenorm"), [(6, 1, 1)], "no deviation", "1x1"),
+        (_layer("inputscale"), [(1, 5, 5)], "3 channels", "input"),
+        (_layer("resize"), [(1, 5, 5)] * 3, "two branches, not 3", "first one"),
+        (
+            _layer("resize", mode="nearest", align=True),
+            [(1, 5, 5)] * 2,
+            "no meaning",
+            "mode=bilinear",
+        ),
+        (
+            _layer("upsample", scale=(2, 2), size=(9, 9)),
+            [(1, 5, 5)],
+            "factors and a size",
+            "leave one",
+        ),
+        (
+            _layer("conv", kernel=(2, 2), pad="same", stride=(2, 2)),
+            [(1, 5, 5)],
+            "keeps the size",
+            "leave the stride out",
+        ),
+    ],
+    ids=lambda value: value.word if isinstance(value, Layer) else "",
+)
+def test_says_what_does_not_fit(
+    layer: Layer, inputs: list[Shape], message: str, help: str
+) -> None:
+    with pytest.raises(Mismatch, match=message) as caught:
+        layer.shape(*inputs)
+    assert help in (caught.value.help or "")
+
+
+def test_a_bare_parameter_is_refused_in_a_numbered_body() -> None:
+    text = "arch 1\nnetwork N {\n    input 8x5x4\n    a: seq { layerscale }\n}\n"
+    with pytest.raises(archdsl.SpecError, match="layerscale is a parameter"):
+        archdsl.loads(text)

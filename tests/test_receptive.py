@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fractions import Fraction
 from math import ceil, floor, prod
+from typing import Any
 
 import pytest
 import torch
@@ -388,3 +389,55 @@ def test_branches_agree_with_gradients(data: st.DataObject) -> None:
     network = sketch.network()
     assume(min(sketch.shape(value)[1:]) > 2)
     _check(network, exact=True)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.tuples(st.integers(2, 13), st.integers(2, 13)),
+    st.tuples(st.integers(1, 16), st.integers(1, 16)),
+    st.sampled_from(
+        [
+            {"mode": "nearest"},
+            {"mode": "bilinear"},
+            {"mode": "bilinear", "align": True},
+        ]
+    ),
+)
+def test_resizing_agrees_with_gradients(
+    before: tuple[int, int], after: tuple[int, int], options: dict[str, Any]
+) -> None:
+    sketch = Sketch((1, *before))
+    conv = sketch.add("conv", 0, kernel=(3, 3))
+    other = sketch.add("adaptiveavgpool", 0, size=after)
+    resized = sketch.add("resize", conv, other, **options)
+    network = sketch.network()
+    assert sketch.shape(resized) == (1, *after)
+    _check(network, exact=True)
+
+
+def test_only_the_first_branch_of_a_resize_is_seen() -> None:
+    sketch = Sketch((1, 8, 8))
+    narrow = sketch.add("conv", 0, kernel=(1, 1))
+    wide = sketch.add("conv", 0, kernel=(7, 7), stride=(2, 2))
+    resized = sketch.add("resize", narrow, wide, mode="nearest")
+    field = fields(flatten(sketch.network()))[resized]
+    assert [(a.first, a.last, a.jump) for a in field.axes] == [(0, 0, 2)] * 2
+
+
+def test_a_gate_is_seen_by_every_position() -> None:
+    sketch = Sketch((1, 5, 5))
+    body = sketch.add("conv", 0, kernel=(3, 3))
+    gate = sketch.add("conv", 0, kernel=(5, 5), pad=(0, 0))
+    assert sketch.shape(gate) == (1, 1, 1)
+    scaled = sketch.add("mul", gate, body)
+    field = fields(flatten(sketch.network()))[scaled]
+    # Unit o sees o - 1 to o + 1 and, by the gate, 0 to 4: within -4 + o to 4 + o.
+    assert [(a.first, a.last, a.jump) for a in field.axes] == [(-4, 4, 1)] * 2
+    assert not field.exact
+
+
+def test_squeeze_and_excitation_sees_the_whole_input() -> None:
+    sketch = Sketch((1, 6, 6))
+    gate = sketch.add("adaptiveavgpool", 0, size=(1, 1))
+    scaled = sketch.add("mul", gate, 0)
+    assert fields(flatten(sketch.network()))[scaled].whole
