@@ -1,0 +1,552 @@
+"""Renew what the pages show, so that no page says what the code does not do.
+
+    python docs/refresh.py           rewrite README.md and all pages of docs/
+
+A page is played from top to bottom in a folder of its own:
+
+- ```arch            a whole spec. All its networks must load, and keep their claims.
+- ```arch net.arch   the same, and a file of that name for the blocks that follow;
+                     with `unchecked` only that.
+- ```arch fragment   statements of a network, whose input is 3x32x32 unless they say.
+- ```arch error A1   what must be refused with the code A1, whole or a fragment.
+- ```console         commands after `$ ` and what they print, renewed if it differs;
+                     a line `...` stands for any lines. `exit=1` says a command fails.
+- ```sh              commands, run without a look at what they print.
+- ```python          code, run in one namespace a page. `excerpt SPEC` says instead
+                     that it is emitted for SPEC, up to lines `# ...`, `file NAME` that
+                     it is a file, and `kind WORD` that it is a layer kind, which the
+                     commands after it know.
+
+Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import archdsl
+from archdsl.api import open_spec
+from archdsl.cli.variants import variants
+from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.initializers import SCHEMES
+from archdsl.layer import REQUIRED, Field, Layer, all_kinds
+from archdsl.passes.analysis import analyze
+from archdsl.passes.expect import check_expectations
+from archdsl.resources import specs_dir
+from archdsl.syntax import tree
+from archdsl.syntax.loader import load_file
+from archdsl.values import MEASURES, show_shape
+
+ROOT = Path(__file__).resolve().parent.parent
+# Set-up that the Makefile and pip are tested for elsewhere.
+NOT_RUN = re.compile(r"make |git clone|cd |python3? -m (venv|pip)|pip install|\. |#")
+UNPLAYED = frozenset(("json", "yaml", "text", "toml"))
+_FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
+_TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
+
+
+def pages() -> list[Path]:
+    """Return the pages, the README first."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+class Wrong(Exception):
+    """A page that says what is not so."""
+
+
+# ---- blocks -------------------------------------------------------------------
+
+
+class Block(NamedTuple):
+    """One fenced block of a page.
+
+    Attributes:
+        language: the first word of its info string.
+        words: the others.
+        text: what stands between the fences.
+        line: of the opening fence.
+    """
+
+    language: str
+    words: tuple[str, ...]
+    text: str
+    line: int
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """Yield the fenced blocks of a page."""
+    for match in _FENCE.finditer(text):
+        language, *words = match[1].split() or [""]
+        line = text.count("\n", 0, match.start()) + 1
+        yield Block(language, tuple(words), match[2], line)
+
+
+class Player:
+    """Plays the blocks of one page in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: dict[str, Any] = {"__name__": "page"}
+        self.has_own_kind = False
+        programs = str(Path(sys.executable).parent)
+        self.environment = {
+            **os.environ,
+            "PATH": os.pathsep.join([programs, os.environ["PATH"]]),
+            "NO_COLOR": "1",
+            "COLUMNS": "90",
+        }
+
+    def play(self, block: Block) -> str:
+        """Return the text that the block should have.
+
+        Raises:
+            Wrong: if that cannot be made right by another output.
+        """
+        if block.language == "arch":
+            self._arch(block)
+        elif block.language == "python":
+            self._python(block)
+        elif block.language == "console":
+            return self._console(block)
+        elif block.language == "sh":
+            for command in block.text.splitlines():
+                if not NOT_RUN.match(command):
+                    self.run(command, 0)
+        elif block.language not in UNPLAYED:
+            raise Wrong(f"nothing says how to test a block of `{block.language}`")
+        return block.text
+
+    # ---- specs
+
+    def _arch(self, block: Block) -> None:
+        words, text = block.words, block.text
+        if words[:1] == ("error",):
+            return _check_refused(_whole(text), words[1])
+        if words[:1] == ("fragment",):
+            text = _whole(text)
+        elif not text.startswith("arch 1\n"):
+            raise Wrong("a whole spec begins with `arch 1`")
+        name = words[0] if words and words[0] != "fragment" else "spec.arch"
+        path = self.folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+        if "unchecked" in words:
+            return
+        if self.has_own_kind:
+            self.run(f"archdsl check {name}", 0)
+        else:
+            _check_spec(path)
+
+    # ---- Python
+
+    def _python(self, block: Block) -> None:
+        if block.words[:1] == ("excerpt",):
+            return _check_excerpt(block.text, block.words[1], self.folder)
+        if block.words[:1] == ("file",):
+            path = self.folder / block.words[1]
+            path.write_text(block.text, encoding="utf-8")
+            return None
+        if block.words[:1] == ("kind",):
+            return self._kind(block.words[1], block.text)
+        code = compile("\n" * block.line + block.text, "<page>", "exec")
+        with _inside(self.folder):
+            exec(code, self.names)
+        return None
+
+    def _kind(self, word: str, text: str) -> None:
+        """Make a checkout that has one more layer kind."""
+        for part in ("archdsl", "grammar", "specs", "tests", "pyproject.toml"):
+            if (ROOT / part).is_dir():
+                ignore = shutil.ignore_patterns("__pycache__")
+                shutil.copytree(ROOT / part, self.folder / part, ignore=ignore)
+            else:
+                shutil.copy(ROOT / part, self.folder / part)
+        path = self.folder / "archdsl" / "ops" / f"{word}.py"
+        path.write_text(text, encoding="utf-8")
+        self.environment["PYTHONPATH"] = str(self.folder)
+        self.has_own_kind = True
+
+    # ---- commands
+
+    def _console(self, block: Block) -> str:
+        status = 0
+        for word in block.words:
+            if word.startswith("exit="):
+                status = int(word.removeprefix("exit="))
+        kept = []
+        for command, shown in _session(block.text):
+            shown = _renewed(shown, self.run(command, status))
+            kept.append(f"$ {command}\n{shown}")
+        return "".join(kept)
+
+    def run(self, command: str, status: int) -> str:
+        """Return what a command prints."""
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            encoding="utf-8",
+        )
+        if result.returncode != status:
+            raise Wrong(f"`{command}` ends with {result.returncode}:\n{result.stdout}")
+        return result.stdout
+
+
+def _whole(text: str) -> str:
+    """Return statements as a whole spec."""
+    if re.match(r"arch |network |block ", text):
+        return text
+    start = "" if re.search(r"^input ", text, re.M) else "input 3x32x32\n"
+    body = textwrap.indent(start + text, "    ")
+    return f"arch 1\n\nnetwork example {{\n{body}}}\n"
+
+
+def _check_spec(path: Path) -> None:
+    module, _ = open_spec(path)
+    for name in variants(module) or [None]:
+        if name is None and not any(d.is_network for d in module.own.values()):
+            continue
+        network = archdsl.load(path, preset=name)
+        refuted = check_expectations(network, analyze(network))
+        if refuted:
+            raise archdsl.SpecError(refuted)
+        archdsl.emit(network)
+        archdsl.render(network)
+
+
+def _check_refused(text: str, code: str) -> None:
+    try:
+        network = archdsl.loads(text)
+        found = check_expectations(network, analyze(network))
+    except archdsl.SpecError as error:
+        found = error.diagnostics
+    if [d.code for d in found] != [code]:
+        raise Wrong(f"expected {code}, found {[str(d.render()) for d in found]}")
+
+
+def _check_excerpt(text: str, spec: str, folder: Path) -> None:
+    with _inside(folder):
+        emitted = archdsl.emit(archdsl.load(spec))
+    at = 0
+    for part in re.split(r"^ *# \.\.\.\n", text, flags=re.M):
+        found = emitted.find(part.strip("\n"), at)
+        if found < 0:
+            raise Wrong(f"this is not emitted for {spec}:\n{part}\n---\n{emitted}")
+        at = found + len(part)
+
+
+def _session(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each command with the output that is shown below it."""
+    for part in re.split(r"^\$ ", text, flags=re.M)[1:]:
+        command, _, shown = part.partition("\n")
+        while command.endswith("\\"):
+            more, _, shown = shown.partition("\n")
+            command += "\n" + more
+        yield command, shown
+
+
+def _renewed(shown: str, printed: str) -> str:
+    """Return a command's output, shortened as what is shown is, if that still fits."""
+    lines = printed.splitlines(keepends=True)
+    found: list[str] = []
+    at, anchored = 0, True
+    for part in re.split(r"^(\.\.\.\n)", shown, flags=re.M):
+        if part == "...\n":
+            found.append(part)
+            anchored = False
+        elif part:
+            wanted = [line.split() for line in part.splitlines()]
+            places = [at] if anchored else range(at, len(lines))
+            at = next((p for p in places if _fits(wanted, lines[p:])), -1)
+            if at < 0:
+                return printed
+            found += lines[at : at + len(wanted)]
+            at, anchored = at + len(wanted), True
+    return "".join(found) if at == len(lines) or not anchored else printed
+
+
+def _fits(wanted: list[list[str]], lines: list[str]) -> bool:
+    return wanted == [line.split() for line in lines[: len(wanted)]]
+
+
+class _inside:
+    """Work in a folder for a while."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __enter__(self) -> None:
+        self.before = os.getcwd()
+        os.chdir(self.folder)
+        sys.path.insert(0, str(self.folder))
+
+    def __exit__(self, *_: object) -> None:
+        os.chdir(self.before)
+        sys.path.remove(str(self.folder))
+        for name, module in list(sys.modules.items()):
+            if str(getattr(module, "__file__", "")).startswith(str(self.folder)):
+                del sys.modules[name]
+
+
+# ---- tables -------------------------------------------------------------------
+
+
+def _rows(head: str, rows: list[tuple[str, ...]]) -> str:
+    columns = head.split(" | ")
+    cells = [[cell.replace("|", r"\|") for cell in row] for row in rows]
+    lines = [columns, ["---"] * len(columns), *cells]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _summary(kind: type[Layer]) -> str:
+    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+def _default(field: Field) -> str:
+    value = field.default
+    if value is REQUIRED:
+        return ""
+    if value is None:
+        return " = by rule"
+    if isinstance(value, bool):
+        return f" = {'true' if value else 'false'}"
+    if isinstance(value, tuple):
+        return f" = {show_shape(value)}"
+    return f" = {value}"
+
+
+def _argument(field: Field) -> str:
+    name = f"/{field.name}" if field.position == "/" else field.name
+    return f"`{name}{_default(field)}`"
+
+
+def kinds_table() -> str:
+    """Return the layer kinds, with their arguments and what they do."""
+    rows = [
+        (
+            f"[`{kind.word}`](layers.md#{kind.word})",
+            ", ".join(_argument(f) for f in kind.fields.values()),
+            _summary(kind),
+        )
+        for kind in all_kinds()
+    ]
+    return _rows("word | arguments | what it does", rows)
+
+
+def layers_text() -> str:
+    """Return a section for each layer kind, from its docstring and its fields."""
+    parts = []
+    for kind in all_kinds():
+        text = textwrap.dedent("    " + (kind.__doc__ or "")).strip()
+        parts.append(f"## {kind.word}\n\n{text}\n")
+        if kind.fields:
+            rows = [
+                (_argument(f), _type(f), _place(f), f.help)
+                for f in kind.fields.values()
+            ]
+            parts.append(_rows("argument | type | written | what it is", rows))
+    return "\n" + "\n".join(parts) + "\n"
+
+
+def _type(field: Field) -> str:
+    if field.choices:
+        return ", ".join(f"`{word}`" for word in field.choices)
+    bounds = ""
+    if field.minimum is not None and field.maximum is not None:
+        bounds = f", {field.minimum:g} to {field.maximum:g}"
+    elif field.minimum is not None:
+        bounds = f", {field.minimum:g} or more"
+    return ("kernel" if field.type == "window" else field.type) + bounds
+
+
+def _place(field: Field) -> str:
+    if field.position == "/":
+        return "after `/`, or by name"
+    return "by name" if field.position is None else "by place, or by name"
+
+
+def functions_table() -> str:
+    """Return the functions of expressions."""
+    rows = [(f"`{name}`", entry[3]) for name, entry in FUNCTIONS.items()]
+    return _rows("function | what it gives", rows)
+
+
+def types_table() -> str:
+    """Return the types of parameters."""
+    return _rows(
+        "type | what may be given",
+        [(f"`{name}`", words) for name, words in WORDS_OF_TYPES.items()],
+    )
+
+
+def schemes_table() -> str:
+    """Return the initialisation schemes."""
+    rows = [
+        (f"`{name}`", ", ".join(f"`{a}`" for a in scheme.arguments), scheme.help)
+        for name, scheme in SCHEMES.items()
+    ]
+    return _rows("scheme | arguments | what it draws", rows)
+
+
+def measures_text() -> str:
+    """Return the figures that `expect` knows, as one line."""
+    return ", ".join(f"`{name}`" for name in MEASURES) + ".\n"
+
+
+def library_table() -> str:
+    """Return what the libraries define, by the comments above it."""
+    rows = []
+    for path in sorted(specs_dir().glob("std/*.arch")):
+        module = load_file(path)
+        for item in module.file.items:
+            if isinstance(item, tree.Definition):
+                doc = item.doc
+            elif isinstance(item, tree.FunctionDef):
+                doc = item.span.source.line(item.span.line - 1).removeprefix("# ")
+            else:
+                continue
+            rows.append((f"`{path.stem}`", f"`{_header(item)}`", " ".join(doc.split())))
+    return _rows("library | what it defines | what it is", rows)
+
+
+def _header(item: tree.Definition | tree.FunctionDef) -> str:
+    left, right = "<>" if isinstance(item, tree.Definition) else "()"
+    names = [
+        p.name
+        if p.default is None or p.name == "body"
+        else f"{p.name} = {_default_of(p)}"
+        for p in item.params
+    ]
+    return f"{item.name}{left}{', '.join(names)}{right}"
+
+
+def _default_of(param: tree.Param) -> str:
+    assert param.default is not None
+    return param.default.span.text
+
+
+def limits_table() -> str:
+    """Return the sizes beyond which a spec is refused."""
+    from archdsl import limits
+
+    words = {
+        "MAX_FILE_BYTES": "bytes of a file",
+        "MAX_IMPORTS": "files that one spec imports",
+        "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
+        "MAX_REPEAT": "copies of a repeat, items of a range",
+        "MAX_PARTS": "layers and blocks of a network, counted before they are made",
+        "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
+        "MAX_LIST": "items of a list",
+        "MAX_NAMES": "names of parameters and values in one block",
+        "MAX_STEPS": "steps that a spec takes to expand",
+    }
+    known = {name: n for name, n in vars(limits).items() if name.startswith("MAX_")}
+    if known.keys() != words.keys():
+        raise Wrong(f"the limits are {', '.join(known)}")
+    return _rows(
+        "limit | of what", [(f"{known[name]:,}", word) for name, word in words.items()]
+    )
+
+
+def figures_table() -> str:
+    """Return the exact figures of the networks that the page explains."""
+    presets = (
+        "alexnet", "vgg16", "vgg19", "googlenet", "googlenet_paper", "resnet18",
+        "resnet34", "resnet50", "resnet101", "resnet152", "densenet121",
+        "densenet161", "densenet169", "densenet201",
+    )  # fmt: skip
+    rows = []
+    for preset in presets:
+        facts = archdsl.analyze(archdsl.load(preset, symbolic=False))
+        inference = facts.params - facts.auxiliary.params
+        field = facts.receptive_field
+        assert field is not None
+        rows.append(
+            (
+                f"`{preset}`",
+                f"{facts.params:,}",
+                f"{inference:,}",
+                str(facts.depth),
+                f"{facts.macs:,}",
+                f"{field.size[0]}",
+            )
+        )
+    return _rows(
+        "preset | params | without auxiliary heads | depth | MACs | receptive field",
+        rows,
+    )
+
+
+TABLES = {
+    "kinds": kinds_table,
+    "layers": layers_text,
+    "functions": functions_table,
+    "types": types_table,
+    "schemes": schemes_table,
+    "measures": measures_text,
+    "library": library_table,
+    "limits": limits_table,
+    "figures": figures_table,
+}
+
+
+# ---- pages --------------------------------------------------------------------
+
+
+def refreshed(text: str, folder: Path) -> str:
+    """Return a page as it should be.
+
+    Args:
+        text: the page.
+        folder: an empty folder to play it in.
+
+    Raises:
+        Wrong: with the line, if a block is not so and no output could mend it.
+    """
+    text = _TABLE.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], text)
+    player = Player(folder)
+    parts, end = [], 0
+    for match, block in zip(_FENCE.finditer(text), blocks(text), strict=True):
+        try:
+            shown = player.play(block)
+        except Exception as error:
+            raise Wrong(
+                f"line {block.line}: {type(error).__name__}: {error}"
+            ) from error
+        parts += [text[end : match.start(2)], shown]
+        end = match.end(2)
+    return "".join([*parts, text[end:]])
+
+
+def main() -> int:
+    """Rewrite the pages; the status is 1 if one of them cannot be."""
+    status = 0
+    for page in pages():
+        text = page.read_text(encoding="utf-8")
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                new = refreshed(text, Path(folder))
+            except Wrong as error:
+                print(f"{page.relative_to(ROOT)}: {error}", file=sys.stderr)
+                status = 1
+                continue
+        if new != text:
+            page.write_text(new, encoding="utf-8")
+            print(f"rewritten: {page.relative_to(ROOT)}")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
