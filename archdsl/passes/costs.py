@@ -41,7 +41,8 @@ def cost(node: Node) -> Cost:
     """Return the cost of one layer."""
     op, inputs, output = node.op, node.input_shapes, node.shape
     trainable = buffers = counters = tensors = 0
-    for tensor in op.tensors(*inputs):
+    # Weights that an earlier layer has already are not there twice.
+    for tensor in () if node.step.shared else op.tensors(*inputs):
         elements = tensor.elements
         if tensor.trainable:
             trainable += elements

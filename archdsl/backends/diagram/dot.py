@@ -242,7 +242,7 @@ def _title(network: Network) -> Iterator[str]:
     yield network.name
     always = training = 0
     for step in network.steps():
-        tensors = step.op.tensors(*step.input_shapes)
+        tensors = () if step.shared else step.op.tensors(*step.input_shapes)
         count = sum(tensor.elements for tensor in tensors if tensor.trainable)
         training += count
         always += 0 if step.training else count

@@ -210,6 +210,15 @@ def affine(values: Sequence[Poly | str]) -> Leaf | None:
     return Leaf(polys[0] + Poly.name(INDEX) * step)
 
 
+def has_first(node: Node) -> bool:
+    """Return whether the first round of a loop differs from the rest."""
+    if isinstance(node, First):
+        return True
+    if isinstance(node, Call | Make):
+        return any(has_first(argument.value) for argument in node.args)
+    return False
+
+
 def names_in(node: Node) -> set[str]:
     """Return the names that an expression reads."""
     if isinstance(node, First):

@@ -38,6 +38,7 @@ from archdsl.backends.torch.nodes import (
     Node,
     Star,
     generalise,
+    has_first,
     names_in,
     node_of,
 )
@@ -171,7 +172,9 @@ class Scope:
         if self.group.indexed and all(len(copy) == 1 for copy in op.copies):
             nodes = [self.node(copy[0]) for copy in op.copies]
             general = generalise(nodes) if len(nodes) > 1 else None
-            if general is not None:
+            # Two rounds that differ read better as two lines.
+            short = len(nodes) < 3 and general is not None and has_first(general)
+            if general is not None and not short:
                 count = poly_of(op.node.count).substitute(self.bindings)
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
         return [a for copy in op.copies for one in copy for a in self.entries(one)]

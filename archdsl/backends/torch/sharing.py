@@ -54,7 +54,9 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     forward = _shared_forward(known, new)
     if forward is None or (known.base, known.inputs) != (new.base, new.inputs):
         return None
-    sharing = Sharing({field.name for field in known.fields}, known.promoted)
+    sharing = Sharing(
+        {field.name for field in known.fields}, known.promoted, _names(known, new)
+    )
     items = sharing.items(known.items, new.items)
     # A constant that a new call leaves out would have no value.
     if items is None or not known.promoted <= sharing.given.keys():
@@ -87,6 +89,15 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> list[str] | None:
     return None
 
 
+def _names(known: ClassPlan, new: ClassPlan) -> dict[tuple[str, str], str]:
+    """Return what the spec calls the numbers in which two calls differ."""
+    return {
+        (poly.text(), new.lets[name].text()): name
+        for name, poly in known.lets.items()
+        if name in new.lets
+    }
+
+
 def _without_sums(lines: Sequence[str]) -> list[str]:
     return [OPTIONAL.sub(lambda m: m[1], line) for line in lines]
 
@@ -99,11 +110,14 @@ class Sharing:
         given: what the new call passes for arguments that were such constants before.
     """
 
-    def __init__(self, taken: set[str], promoted: set[str]) -> None:
+    def __init__(
+        self, taken: set[str], promoted: set[str], names: Mapping[tuple[str, str], str]
+    ) -> None:
         self.added: list[Promotion] = []
         self.given: dict[str, Node] = {}
         self._taken = taken
         self._promoted = promoted
+        self._names = names
 
     def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
         """Return submodules that serve both, or None."""
@@ -225,7 +239,8 @@ class Sharing:
         for promotion in self.added:
             if (promotion.old, promotion.new) == (mine, theirs):
                 return Leaf(Poly.name(promotion.name))
-        name = hint if hint.isidentifier() else "size"
+        hint = self._names.get((flat(mine), flat(theirs)), hint)
+        hint = name = hint if hint.isidentifier() else "size"
         number = 1
         while name in self._taken:
             number += 1
