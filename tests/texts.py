@@ -203,7 +203,7 @@ def statements(draw: st.DrawFn, depth: int = 2) -> Tokens:
     if kind == 3:
         return draw(_claims())
     if kind == 4:
-        return [draw(_NAMES), "=", *draw(expressions())]
+        return [draw(_NAMES), "=", *draw(expressions(angle=True))]
     if kind == 5 and depth:
         return [
             "for",
