@@ -36,7 +36,7 @@ def _values(draw: st.DrawFn, depth: int = 3) -> tuple[Any, Any]:
             return _named(name), NAMES[name]
         number = draw(st.integers(-5, 9))
         return number, number
-    op = OPERATORS[draw(st.sampled_from("+ - * // %".split()))]
+    op = OPERATORS[draw(st.sampled_from(["+", "-", "*", "//", "%"]))]
     left, right = draw(_values(depth - 1)), draw(_values(depth - 1))
     try:
         return op(left[0], right[0]), op(left[1], right[1])
