@@ -291,7 +291,7 @@ def _join(left: int, right: int, op: Callable[[Poly, Poly], Poly], value: int) -
     return simplify(value, op(poly_of(left), poly_of(right)))
 
 
-def _quotient(op: str, left: int, right: int, apply: Callable[[int, int], int]) -> int:
+def _quotient(op: str, left: Any, right: Any, apply: Callable[[int, int], int]) -> int:
     if not (isinstance(left, int) and isinstance(right, int)):
         return NotImplemented
     value = apply(int(left), int(right))
