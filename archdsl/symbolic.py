@@ -269,16 +269,24 @@ class Sym(int):
         return _join(other, self, lambda a, b: a - b, int(other) - int(self))
 
     def __floordiv__(self, other: int) -> int:
-        return _quotient("//", self, other, int.__floordiv__)
+        if not isinstance(other, int):
+            return NotImplemented
+        return _quotient("//", self, other)
 
     def __rfloordiv__(self, other: int) -> int:
-        return _quotient("//", other, self, int.__floordiv__)
+        if not isinstance(other, int):
+            return NotImplemented
+        return _quotient("//", other, self)
 
     def __mod__(self, other: int) -> int:
-        return _quotient("%", self, other, int.__mod__)
+        if not isinstance(other, int):
+            return NotImplemented
+        return _quotient("%", self, other)
 
     def __rmod__(self, other: int) -> int:
-        return _quotient("%", other, self, int.__mod__)
+        if not isinstance(other, int):
+            return NotImplemented
+        return _quotient("%", other, self)
 
     def __neg__(self) -> int:
         return simplify(-int(self), -self.poly)
@@ -291,9 +299,8 @@ def _join(left: int, right: int, op: Callable[[Poly, Poly], Poly], value: int) -
     return simplify(value, op(poly_of(left), poly_of(right)))
 
 
-def _quotient(op: str, left: Any, right: Any, apply: Callable[[int, int], int]) -> int:
-    if not (isinstance(left, int) and isinstance(right, int)):
-        return NotImplemented
+def _quotient(op: str, left: int, right: int) -> int:
+    apply = int.__floordiv__ if op == "//" else int.__mod__
     value = apply(int(left), int(right))
     return _join(left, right, lambda a, b: combine(op, (a, b)), value)
 
