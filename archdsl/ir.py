@@ -27,6 +27,7 @@ Role = Literal[
     "structure",  # a residual or merge without a name of its own
     "branch",  # one branch of a structure
     "shortcut",  # a residual's shortcut, empty where it is the identity
+    "guard",  # a part of a seq under a test of parameters, empty where it fails
 ]
 
 

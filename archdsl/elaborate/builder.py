@@ -289,7 +289,8 @@ class Builder:
             )
         self._add_part(span)
         value = self.new_value(with_channels(shape, channels(shape)))
-        value.strides = inputs[0].strides + self._stride(layer, shapes, shape)
+        main = _main_input(inputs, shape)
+        value.strides = main.strides + self._stride(layer, shapes, shape)
         step = Step(
             name=str(name),
             path=context.space.join(name),
@@ -451,6 +452,12 @@ class Builder:
         if not context.space.indexed:
             self.claim(name, span, context)
         return name
+
+
+def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
+    """Return the input that has the output's size, or the first."""
+    alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
+    return alike[0] if alike else inputs[0]
 
 
 def parameters_of(

@@ -12,7 +12,15 @@ from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Un
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
-from archdsl.symbolic import MAX_SIZE, Sym, TooLong, combine, poly_of, simplify
+from archdsl.symbolic import (
+    MAX_SIZE,
+    Sym,
+    SymFloat,
+    TooLong,
+    combine,
+    poly_of,
+    simplify,
+)
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
@@ -120,6 +128,55 @@ def truth(expr: t.Expr, context: Context) -> bool:
             help="compare it, as in `count > 0`",
         )
     return value
+
+
+def test_text(expr: t.Expr, context: Context) -> str:
+    """Return a test as Python text over a block's parameters.
+
+    Empty if it reads none of them, or if it cannot be written over them alone.
+    """
+    found = _test(expr, context)
+    return found if isinstance(found, str) else ""
+
+
+def _test(expr: t.Expr, context: Context) -> str | bool:
+    """Return a test's text, or its value if that is all that can be said."""
+    if isinstance(expr, t.Name) and context.is_parameter(expr.id):
+        return expr.id
+    if isinstance(expr, t.Unary) and expr.op == "not":
+        inner = _test(expr.operand, context)
+        if isinstance(inner, bool):
+            return not inner
+        return f"not {inner}" if inner.isidentifier() else f"not ({inner})"
+    if isinstance(expr, t.Binary) and expr.op in ("and", "or"):
+        return _joined(expr.op, [_test(e, context) for e in (expr.left, expr.right)])
+    if isinstance(expr, t.Binary) and expr.op in (*_ORDER, "==", "!="):
+        sides = (expr.left, expr.right)
+        texts = [_number_text(side, context) for side in sides]
+        if all(texts) and not all(isinstance(side, t.Literal) for side in sides):
+            return f"{texts[0]} {expr.op} {texts[1]}"
+    return truth(expr, context)
+
+
+def _joined(op: str, sides: list[str | bool]) -> str | bool:
+    decided = op == "or"
+    if decided in sides:
+        return decided
+    texts = [side for side in sides if isinstance(side, str)]
+    if op == "and":
+        texts = [f"({text})" if " or " in text else text for text in texts]
+    return f" {op} ".join(texts) if texts else not decided
+
+
+def _number_text(expr: t.Expr, context: Context) -> str:
+    """Return a number's text, if it is written out or computed from parameters."""
+    value = evaluate(expr, context)
+    if isinstance(value, SymFloat):
+        return value.name
+    if isinstance(value, Sym):
+        return value.poly.text()
+    literal = isinstance(expr, t.Literal) and not isinstance(value, bool | str)
+    return show(value) if literal else ""
 
 
 # ---- one rule per kind of expression ----------------------------------------

@@ -311,6 +311,14 @@ class Context:
         """Return a copy that knows further names."""
         return self.replace(env={**self.env, **names})
 
+    def is_parameter(self, name: str) -> bool:
+        """Return whether a name is a true or false parameter of the block around."""
+        return (
+            bool(self.trail)
+            and isinstance(self.env.get(name), bool)
+            and any(p.name == name for p in self.trail[0].definition.params)
+        )
+
     def notes(self) -> tuple[str, ...]:
         """Return the way in, as lines of a message."""
         return tuple(call.note() for call in self.trail)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
-from archdsl.diagnostics import Diagnostic, did_you_mean
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate.builder import Build, Parts
 from archdsl.elaborate.calls import NOTHING, Calls, Following, Rest
 from archdsl.elaborate.evaluate import (
@@ -14,18 +14,26 @@ from archdsl.elaborate.evaluate import (
     evaluate,
     integer,
     show,
+    test_text,
     too_long,
     truth,
 )
 from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, Range, Unknown, Value
+from archdsl.elaborate.scope import (
+    Context,
+    Fault,
+    Namespace,
+    Range,
+    Unknown,
+    Value,
+)
 from archdsl.ir import Group, Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
-from archdsl.values import Dims, show_shape
+from archdsl.values import Dims, channels, show_shape, with_channels
 
 
 class Walker(Calls):
@@ -316,15 +324,65 @@ class Walker(Calls):
         for at, step in enumerate(chain.steps):
             self.statement = own
             try:
-                if step.guard is not None and not truth(step.guard, context):
-                    continue
                 follows = Following(self, chain.steps[at + 1 :], rest)
-                value = self._step(step, value, context, parts, copy, follows)
+                value = self._guarded(step, value, context, parts, copy, follows)
             except Fault as fault:
                 value = self.report(fault, context)
             except TooLong:
                 value = self.report(too_long(step.span), context)
         return value
+
+    def _guarded(
+        self,
+        step: t.Step,
+        value: Value,
+        context: Context,
+        parts: Parts,
+        copy: int | None,
+        follows: Following,
+    ) -> Value:
+        """Elaborate a step if its guard holds.
+
+        In a seq of a block, a test of the block's parameters is kept, so that one
+        class can serve calls for which it holds and calls for which it does not.
+        """
+        if step.guard is None:
+            return self._step(step, value, context, parts, copy, follows)
+        holds = truth(step.guard, context)
+        kept = self.symbolic and context.space.indexed and bool(context.trail)
+        test = test_text(step.guard, context) if kept else ""
+        inner: Parts = [] if test else parts
+        result = value
+        if holds:
+            result = self._step(step, value, context, inner, copy, follows)
+        elif test:
+            result = self._as_if(step, value, context)
+        if test:
+            ends = value, result
+            group = self.transparent(
+                "guard", "", *ends, inner, context, step.span, condition=test
+            )
+            parts.append(group)
+        return result
+
+    def _as_if(self, step: t.Step, value: Value, context: Context) -> Value:
+        """Return a value whose channels are expressed as if a step were there.
+
+        The parts behind it then read the same, whether it is there or not.
+        """
+        scratch = Walker(Diagnostics(), self.symbolic, self.prelude)
+        space = Namespace(context.space.path, context.space.indexed, None)
+        inner = context.replace(space=space)
+        try:
+            end = scratch._step(
+                step, value, inner, [], 1, Following(scratch, (), NOTHING)
+            )
+        except (Fault, SpecError):
+            return value
+        if value.shape is None or end.shape != value.shape:
+            return value
+        shape = with_channels(value.shape, channels(end.shape))
+        return Value(value.number, shape, value.strides)
 
     def _step(
         self,

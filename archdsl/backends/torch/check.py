@@ -11,11 +11,11 @@ import keyword
 
 _NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef,
-    ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.Return, ast.For,
-    ast.If, ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant, ast.Tuple,
-    ast.List, ast.Starred, ast.GeneratorExp, ast.comprehension, ast.Subscript,
-    ast.JoinedStr, ast.FormattedValue, ast.IfExp, ast.Slice, ast.BinOp, ast.UnaryOp,
-    ast.BoolOp, ast.Compare,
+    ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign,
+    ast.Return, ast.For, ast.If, ast.Call, ast.keyword, ast.Attribute, ast.Name,
+    ast.Constant, ast.Tuple, ast.List, ast.Starred, ast.GeneratorExp,
+    ast.comprehension, ast.Subscript, ast.JoinedStr, ast.FormattedValue, ast.IfExp,
+    ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
     ast.Load, ast.Store, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
 _IMPORTS = frozenset(
@@ -35,6 +35,7 @@ _BUILTINS = frozenset(
         "min",
         "max",
         "len",
+        "list",
     ]
 )
 _DUNDERS = frozenset(("__init__", "__name__"))

@@ -14,6 +14,8 @@ from archdsl.backends.torch.nodes import (
     Node,
     flat,
     names_in,
+    names_of_test,
+    parts_of,
     polys_in,
 )
 from archdsl.symbolic import Poly
@@ -93,6 +95,7 @@ class ClassPlan:
         forward: its statements; empty for a plain Sequential.
         out_channels: the channels of its output.
         lets: numbers that the spec gives a name, by that name.
+        kinds: what the block's parameters for layer kinds stand for here.
         calls: the expressions that make an instance.
         promoted: the arguments that stand for constants.
     """
@@ -109,6 +112,7 @@ class ClassPlan:
         forward: list[str],
         out_channels: Poly | None,
         lets: Mapping[str, Poly],
+        kinds: tuple[str, ...] = (),
     ) -> None:
         self.word = word
         self.base = base
@@ -120,6 +124,7 @@ class ClassPlan:
         self.forward = forward
         self.out_channels = out_channels
         self.lets = lets
+        self.kinds = kinds
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
@@ -128,13 +133,22 @@ class ClassPlan:
         """Return the class's name."""
         return self.name
 
+    def targets(self) -> list[ClassPlan]:
+        """Return the classes whose instances it makes."""
+        found: list[ClassPlan] = []
+        for item in self.items:
+            members = item.extra if isinstance(item, Flag) else (item,)
+            for node in map(shown, members):
+                found += _targets(node) if node is not None else []
+        return found
+
     def used(self) -> set[str]:
         """Return the names that the constructor reads."""
         found: set[str] = set()
         for item in self.items:
             if isinstance(item, Flag):
                 if len(item.states) > 1:
-                    found |= _names_of(item.condition)
+                    found |= names_of_test(item.condition)
                 for member in item.extra:
                     found |= names_in(member.node) if member.node else set()
                 continue
@@ -144,7 +158,7 @@ class ClassPlan:
             if isinstance(item, Loop):
                 found |= item.times.names() | _names_of_pattern(item.attr or "")
             elif item.node is not None:
-                found |= _names_of(item.condition) | _names_of_pattern(item.attr)
+                found |= names_of_test(item.condition) | _names_of_pattern(item.attr)
         return found
 
     def signature(self) -> list[Field]:
@@ -206,10 +220,6 @@ def _names_of_pattern(pattern: str) -> set[str]:
     return set(re.findall(r"[a-z_A-Z]\w*", inside)) - {INDEX}
 
 
-def _names_of(condition: str) -> set[str]:
-    return set(re.findall(r"[a-z_A-Z]\w*", condition)) - {"or", "and"}
-
-
 def shown(item: Item) -> Node | None:
     """Return how an item is made, as far as that is known."""
     if isinstance(item, Flag):
@@ -219,6 +229,27 @@ def shown(item: Item) -> Node | None:
     if item.node is None and item.nodes:
         return item.nodes[0]
     return item.node
+
+
+def _targets(node: Node) -> list[ClassPlan]:
+    inner = [one for part in parts_of(node) for one in _targets(part)]
+    if isinstance(node, Make) and isinstance(node.target, ClassPlan):
+        return [node.target, *inner]
+    return inner
+
+
+def in_order(last: ClassPlan) -> list[ClassPlan]:
+    """Return a class after all those that it needs."""
+    found: dict[ClassPlan, None] = {}
+
+    def visit(plan: ClassPlan) -> None:
+        if plan not in found:
+            for target in plan.targets():
+                visit(target)
+            found[plan] = None
+
+    visit(last)
+    return list(found)
 
 
 def quoted(name: str) -> str:
@@ -247,10 +278,25 @@ def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
                 if camel(plan.word) not in _TAKEN
                 else camel(plan.word) + "Net"
             )
+    variants: dict[str, list[ClassPlan]] = {}
     for plan in classes[:-1]:
-        name, number = camel(plan.word), 1
+        variants.setdefault(camel(plan.word), []).append(plan)
+    for plan in classes[:-1]:
+        base = camel(plan.word)
+        base += _suffix(plan, variants[base])
+        name, number = base, 1
         while name in taken:
             number += 1
-            name = f"{camel(plan.word)}{number}"
+            name = f"{base}{number}"
         taken.add(name)
         plan.name = name
+
+
+def _suffix(plan: ClassPlan, variants: Sequence[ClassPlan]) -> str:
+    """Return the layer kinds that tell a class from others of the same block."""
+    lengths = {len(variant.kinds) for variant in variants}
+    if len(lengths) > 1:
+        return ""
+    columns = zip(*(variant.kinds for variant in variants), strict=True)
+    differ = [len(set(column)) > 1 for column in columns]
+    return "".join(k for k, d in zip(plan.kinds, differ, strict=True) if d)

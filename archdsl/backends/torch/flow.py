@@ -23,7 +23,8 @@ class Op(NamedTuple):
         output: number of the value it makes.
         statement: operations of one chain share this number.
         label: the spec's name for the output, empty if it has none.
-        copies: for a loop, the operations of each of its copies.
+        copies: for a loop, the operations of each of its copies; for a guard, what it
+            guards, if that is there.
         hole: name of a projection that may be there, for a shortcut.
         training: whether it only serves outputs of the training mode.
         optional: whether it is the sum of an optional shortcut, there or not.
@@ -45,6 +46,11 @@ class Op(NamedTuple):
     def is_loop(self) -> bool:
         """Whether it stands for copies, of which there may be none."""
         return isinstance(self.node, Group) and self.node.role == "repeat"
+
+    @property
+    def is_guard(self) -> bool:
+        """Whether a test decides if it is there."""
+        return isinstance(self.node, Group) and self.node.role == "guard"
 
     @property
     def is_merge(self) -> bool:
@@ -69,16 +75,24 @@ class Flow(NamedTuple):
 
 
 def flow_of(owner: Group) -> Flow:
-    """Return the operations of a class, for the group that owns its names."""
-    flattener = _Flattener()
-    ops = tuple(flattener.children(owner.children, owner.input))
+    """Return the operations of a class, for the group that owns its names.
+
+    Guards stay where the class is a sequence of modules; elsewhere, calls with and
+    without the guarded part have classes of their own.
+    """
+    for guards in (True, False) if owner.indexed else (False,):
+        flattener = _Flattener(guards)
+        ops = tuple(flattener.children(owner.children, owner.input))
+        if not guards or is_chain(ops, owner):
+            break
     return Flow(ops, flattener.renamed)
 
 
 class _Flattener:
     """Turns groups into operations; numbers the values that only code has."""
 
-    def __init__(self) -> None:
+    def __init__(self, guards: bool) -> None:
+        self.guards = guards
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
         self.fresh = 0
@@ -97,6 +111,8 @@ class _Flattener:
                 yield self._module(child)
             elif child.role == "repeat":
                 yield from self._repeat(child)
+            elif child.role == "guard" and self.guards:
+                yield self._guard(child)
             elif child.role == "structure":
                 yield from self._structure(child, entry)
             else:
@@ -171,6 +187,17 @@ class _Flattener:
             hole=shortcut.name,
         )
 
+    def _guard(self, guard: Group) -> Op:
+        """Return a guarded part, there or not, as one operation."""
+        entry, output = self._read(guard.input), guard.output
+        inner = tuple(self.children(guard.children, guard.input))
+        if not inner:
+            self.fresh -= 1
+            output = self.fresh
+            self.renamed[guard.input] = output
+        copies = (inner,) if inner else ()
+        return Op(guard, (entry,), output, guard.statement, copies=copies)
+
     def _repeat(self, group: Group) -> Iterator[Op]:
         copies = []
         for copy in group.children:
@@ -232,8 +259,13 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):
             return False
+        if op.is_guard and any(
+            len(inner) != 1 or not is_chain(inner, _guard(op)) for inner in op.copies
+        ):
+            return False
         value = op.output
-    return bool(ops) and value == group.output
+    # A guarded part at the end that is not there leaves the value before it.
+    return bool(ops) and (value == group.output or ops[-1].is_guard)
 
 
 def _is_bare(op: Op) -> bool:
@@ -242,6 +274,12 @@ def _is_bare(op: Op) -> bool:
         return False
     form = op.node.op.torch(op.node.input_shapes, op.node.shape)
     return form.function is not None and "{self}" in form.function
+
+
+def _guard(op: Op) -> Group:
+    """Return the group of a guard, whose input is what flows into it here."""
+    assert isinstance(op.node, Group)
+    return op.node.model_copy(update={"input": op.reads[0]})
 
 
 def _copy(op: Op, number: int) -> Group:

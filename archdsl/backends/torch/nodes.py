@@ -6,6 +6,7 @@ else all items on a line of their own; else one item a line, with a trailing com
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -109,7 +110,21 @@ class First(NamedTuple):
     rest: Node
 
 
-Node = Leaf | Call | Make | Items | Star | First
+class Maybe(NamedTuple):
+    """An argument that is there under a test.
+
+    Attributes:
+        node: the argument; None while no call with it is known.
+        test: as Python text.
+        states: what holds for the calls known.
+    """
+
+    node: Node | None
+    test: str
+    states: frozenset[bool]
+
+
+Node = Leaf | Call | Make | Items | Star | First | Maybe
 
 
 def node_of(value: Any, bindings: Bindings) -> Node:
@@ -158,7 +173,20 @@ def generalise(copies: Sequence[Node]) -> Node | None:
             return None
         args = _arguments([c.args for c in makes])
         return first.with_args(args) if args is not None else None
+    if isinstance(first, Maybe):
+        return _generalise_maybes([c for c in copies if isinstance(c, Maybe)])
     return first if all(copy == first for copy in copies) else None
+
+
+def _generalise_maybes(copies: list[Maybe]) -> Node | None:
+    if len({copy.test for copy in copies}) > 1:
+        return None
+    known = [copy.node for copy in copies if copy.node is not None]
+    node = generalise(known) if known else None
+    if known and node is None:
+        return None
+    states = frozenset[bool]().union(*(copy.states for copy in copies))
+    return Maybe(node, copies[0].test, states)
 
 
 def _arguments(copies: list[tuple[Argument, ...]]) -> tuple[Argument, ...] | None:
@@ -221,6 +249,9 @@ def has_first(node: Node) -> bool:
 
 def names_in(node: Node) -> set[str]:
     """Return the names that an expression reads."""
+    if isinstance(node, Maybe):
+        found = names_in(node.node) if node.node is not None else set()
+        return found | (names_of_test(node.test) if len(node.states) > 1 else set())
     if isinstance(node, First):
         return names_in(node.first) | names_in(node.rest) | {INDEX}
     if isinstance(node, Leaf):
@@ -233,11 +264,33 @@ def names_in(node: Node) -> set[str]:
     return set().union(*(names_in(a.value) for a in args))
 
 
+def names_of_test(test: str) -> set[str]:
+    """Return the names that a test reads."""
+    return set(re.findall(r"[a-z_A-Z]\w*", test)) - {"or", "and", "not"}
+
+
+def parts_of(node: Node) -> list[Node]:
+    """Return the expressions that one is made of, one level down."""
+    if isinstance(node, Leaf):
+        return []
+    if isinstance(node, Items):
+        return [*node.items]
+    if isinstance(node, Star):
+        return [node.item]
+    if isinstance(node, First):
+        return [node.first, node.rest]
+    if isinstance(node, Maybe):
+        return [node.node] if node.node is not None else []
+    return [argument.value for argument in node.args]
+
+
 def polys_in(node: Node) -> Iterator[Poly]:
     """Yield the numbers in an expression, in the order in which they are written."""
     if isinstance(node, Leaf):
         if isinstance(node.value, Poly):
             yield node.value
+    elif isinstance(node, Maybe):
+        yield from polys_in(node.node) if node.node is not None else ()
     elif isinstance(node, First):
         yield from polys_in(node.first)
         yield from polys_in(node.rest)
@@ -266,8 +319,32 @@ def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
         return node._replace(item=replaced(node.item, names))
     if isinstance(node, First):
         return First(replaced(node.first, names), replaced(node.rest, names))
+    if isinstance(node, Maybe):
+        inner = replaced(node.node, names) if node.node is not None else None
+        return Maybe(inner, in_variables(node.test, names), node.states)
     args = tuple(Argument(a.name, replaced(a.value, names)) for a in node.args)
     return node.with_args(args) if isinstance(node, Make) else node._replace(args=args)
+
+
+def in_variables(test: str, variables: Mapping[Poly, str]) -> str:
+    """Return a test with some numbers in variables."""
+    for poly, name in variables.items():
+        text = re.escape(poly.text())
+        test = re.sub(rf"(?<![\w*/+-] ){text}(?! [*/+-])", name, test)
+    return test
+
+
+def settled(args: Sequence[Argument]) -> list[Argument]:
+    """Return arguments without tests that come out the same in all calls."""
+    found = []
+    for argument in args:
+        value = argument.value
+        if isinstance(value, Maybe) and len(value.states) == 1:
+            if value.node is not None:
+                found.append(Argument(argument.name, value.node))
+        else:
+            found.append(argument)
+    return found
 
 
 # ---- layout -----------------------------------------------------------------
@@ -284,6 +361,9 @@ def flat(node: Node) -> str:
         return f"{begin}{', '.join(flat(item) for item in node.items)}{end}"
     if isinstance(node, Star):
         return _star_text(node, flat(node.item))
+    if isinstance(node, Maybe):
+        inner = flat(node.node) if node.node is not None else ""
+        return f"*([{inner}] if {node.test} else [])"
     head, args = _head(node)
     return f"{head}({', '.join(_argument(a) for a in args)})"
 
@@ -291,7 +371,7 @@ def flat(node: Node) -> str:
 def _head(node: Call | Make) -> tuple[str, Sequence[Argument]]:
     if isinstance(node, Make):
         return node.target.title(), node.target.select(dict(node.args))
-    return node.function, node.args
+    return node.function, settled(node.args)
 
 
 def _argument(argument: Argument) -> str:
@@ -307,7 +387,10 @@ def _star_text(node: Star, item: str) -> str:
 def spread(node: Node) -> bool:
     """Return whether an expression may not stand on one line."""
     if isinstance(node, Call):
-        return node.spread or any(spread(a.value) for a in node.args)
+        args = settled(node.args)
+        # One that is left alone goes without a comma, and so may share the line.
+        own = node.spread and (len(args) > 1 or len(node.args) == 1)
+        return own or any(spread(a.value) for a in args)
     return False
 
 
@@ -321,6 +404,8 @@ def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[
         return _lay_out_star(node, indent, before, after)
     if isinstance(node, Leaf | First):
         return [line]
+    if isinstance(node, Maybe):
+        return _lay_out_maybe(node, indent, before, after)
     begin, end = node.brackets if isinstance(node, Items) else ("(", ")")
     if isinstance(node, Items):
         head, args = "", [Argument("", item) for item in node.items]
@@ -340,6 +425,19 @@ def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[
         name = f"{arg.name}=" if arg.name else ""
         lines += lay_out(arg.value, indent + 4, name, comma)
     return [*lines, closed]
+
+
+def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
+    """Return a guarded argument on a line each for the list, the test and the rest."""
+    assert node.node is not None
+    pad = " " * indent
+    return [
+        f"{pad}{before}*(",
+        *lay_out(node.node, indent + 4, "[", "]"),
+        f"{pad}    if {node.test}",
+        f"{pad}    else []",
+        f"{pad}){after}",
+    ]
 
 
 def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from archdsl.backends.torch.classes import (
     ClassPlan,
     Field,
+    in_order,
     name_classes,
     shown,
 )
@@ -30,7 +31,8 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.backends.torch.sharing import share
-from archdsl.elaborate.scope import input_name
+from archdsl.elaborate.evaluate import type_name
+from archdsl.elaborate.scope import KindRef, input_name
 from archdsl.ir import Group, Network, Step
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
@@ -64,7 +66,7 @@ class Planner:
         if self.fixed:
             self.classes, self._known = [], {}
             plan = self._class(root, 0, [], self.fixed)
-        self.classes.append(plan)
+        self.classes = in_order(plan)
         name_classes(self.classes, {*self.helpers, *self.origins})
         return plan
 
@@ -117,6 +119,7 @@ class Planner:
             [] if sequential else scope.forward(flow, values, names),
             _out_channels(group, ops, bindings),
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
+            _kinds(group),
         )
 
     def make(self, group: Group, scope: Scope) -> Make:
@@ -192,6 +195,11 @@ def _entangled(plan: ClassPlan) -> set[str]:
     return found
 
 
+def _kinds(group: Group) -> tuple[str, ...]:
+    values = [parameter.value for parameter in group.parameters]
+    return tuple(v.kind.__name__ for v in values if isinstance(v, KindRef))
+
+
 def _fields(group: Group) -> list[Field]:
     fields = [Field("in_channels", "int", "")] if group.role != "network" else []
     for parameter in group.parameters:
@@ -200,9 +208,9 @@ def _fields(group: Group) -> list[Field]:
             continue
         if group.role == "network":
             default = value
-        if isinstance(value, bool) or not isinstance(value, int | float | Dims):
+        if not isinstance(value, int | float | Dims):
             continue
-        kind = "float" if isinstance(value, float) else "int"
+        kind = "int" if isinstance(value, Dims) else type_name(value)
         text = "" if default is None else _default_text(default, kind)
         fields.append(Field(parameter.name, kind, text))
     return fields
@@ -211,7 +219,7 @@ def _fields(group: Group) -> list[Field]:
 def _default_text(value: Any, kind: str) -> str:
     if isinstance(value, Dims):
         return str(int(value[0])) if len(set(value)) == 1 else ""
-    return repr(float(value)) if kind == "float" else str(int(value))
+    return repr({"float": float, "bool": bool, "int": int}[kind](value))
 
 
 def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly | None:

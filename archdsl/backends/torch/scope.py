@@ -35,6 +35,7 @@ from archdsl.backends.torch.nodes import (
     Bindings,
     Call,
     Leaf,
+    Maybe,
     Node,
     Star,
     generalise,
@@ -131,6 +132,10 @@ class Scope:
             self.planner.note(op.node)
             return _module_node(op.node, self._in_place(op.node), bindings)
         group = op.node
+        if op.is_guard:
+            inner = self.node(op.copies[0][0]) if op.copies else None
+            test = _condition(group.condition, bindings)
+            return Maybe(inner, test, frozenset((inner is not None,)))
         ops = flow_of(group).ops
         if (
             group.role == "group"
@@ -374,7 +379,7 @@ def _call(call: TorchCall, bindings: Bindings) -> Call:
 
 def _condition(text: str, bindings: Bindings) -> str:
     for name, poly in bindings.items():
-        text = re.sub(rf"{re.escape(name)}(?![\w:])", poly.text(), text)
+        text = re.sub(rf"(?<!\w){re.escape(name)}(?![\w:])", poly.text(), text)
     return text
 
 

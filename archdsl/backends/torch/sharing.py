@@ -19,6 +19,7 @@ from archdsl.backends.torch.nodes import (
     Items,
     Leaf,
     Make,
+    Maybe,
     Node,
     Star,
     flat,
@@ -211,7 +212,19 @@ class Sharing:
             first = self.node(mine.first, theirs.first, hint)
             rest = self.node(mine.rest, theirs.rest, hint)
             return None if first is None or rest is None else First(first, rest)
+        if isinstance(mine, Maybe) and isinstance(theirs, Maybe):
+            return self._maybes(mine, theirs, hint)
         return self._constant(mine, theirs, hint)
+
+    def _maybes(self, mine: Maybe, theirs: Maybe, hint: str) -> Node | None:
+        if mine.test != theirs.test:
+            return None
+        node = mine.node or theirs.node
+        if mine.node is not None and theirs.node is not None:
+            node = self.node(mine.node, theirs.node, hint)
+            if node is None:
+                return None
+        return Maybe(node, mine.test, mine.states | theirs.states)
 
     def _arguments(
         self, mine: tuple[Argument, ...], theirs: tuple[Argument, ...]

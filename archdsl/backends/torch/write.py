@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from archdsl.backends.torch.classes import (
@@ -23,11 +24,14 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Call,
     Leaf,
+    Maybe,
     Node,
     Star,
+    in_variables,
     lay_out,
     names_in,
     replaced,
+    settled,
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.initializers import SCHEMES
@@ -183,16 +187,58 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     assigned = [f"        {name} = {poly.text()}" for poly, name in variables.items()]
     if plan.base == "nn.Sequential" and not any(_has_name(i) for i in plan.items):
         entries = [e for item in plan.items if (e := _entry(item, variables))]
-        call = Call(
-            "super().__init__",
-            tuple(Argument("", entry) for entry in entries),
-            spread=len(entries) > 1,
-        )
-        return [*lines, *assigned, *lay_out(call, 8)]
+        shown_args = tuple(settled([Argument("", entry) for entry in entries]))
+        call = Call("super().__init__", shown_args, spread=len(shown_args) > 1)
+        return [*lines, *assigned, *_with_list(call, "", plan)]
     lines += ["        super().__init__()", *assigned]
     for item in plan.items:
-        lines += _item(item, variables)
-    return [*lines, *_initialisation(network)]
+        lines += _item(item, variables, plan)
+    return [*_declared_once(lines), *_initialisation(network)]
+
+
+def _declared_once(lines: list[str]) -> list[str]:
+    """Give the type of a variable only where it first gets a value."""
+    found: list[str] = []
+    for line in lines:
+        plain = line.replace(": list[nn.Module] =", " =")
+        head = line.partition(" =")[0]
+        seen = plain != line and any(other.startswith(head) for other in found)
+        found.append(plain if seen else line)
+    return found
+
+
+def _with_list(call: Call, before: str, plan: ClassPlan) -> list[str]:
+    """Return a call whose arguments are first put into a list, if some need a test."""
+    args = settled(call.args)
+    if not any(isinstance(a.value, Maybe) for a in args):
+        return lay_out(call, 8, before)
+    name = "layers"
+    while any(field.name == name for field in plan.fields):
+        name += "_"
+    lines: list[str] = []
+    for tested, group in groupby(args, lambda a: isinstance(a.value, Maybe)):
+        nodes = [argument.value for argument in group]
+        if tested:
+            lines += [] if lines else [f"        {name}: list[nn.Module] = []"]
+            for node in nodes:
+                lines += _appended(node, name)
+        elif lines and len(nodes) == 1:
+            lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), 8)
+        else:
+            opening = f"{name} +=" if lines else f"{name}: list[nn.Module] ="
+            lines.append(f"        {opening} [")
+            for node in nodes:
+                lines += lay_out(node, 12, "", ",")
+            lines.append("        ]")
+    return [*lines, f"        {before}{call.function}(*{name})"]
+
+
+def _appended(node: Node, name: str) -> list[str]:
+    assert isinstance(node, Maybe) and node.node is not None
+    return [
+        f"        if {node.test}:",
+        *lay_out(Call(f"{name}.append", (Argument("", node.node),)), 12),
+    ]
 
 
 def _has_name(item: Item) -> bool:
@@ -223,11 +269,11 @@ def _signature_lines(args: list[str]) -> list[str]:
     ]
 
 
-def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
+def _item(item: Item, variables: Mapping[Poly, str], plan: ClassPlan) -> list[str]:
     if isinstance(item, Flag):
-        lines = [text for one in item.extra for text in _item(one, variables)]
+        lines = [text for one in item.extra for text in _item(one, variables, plan)]
         if len(item.states) > 1:
-            test = _in_variables(item.condition, variables)
+            test = in_variables(item.condition, variables)
             lines += wrap(f"self.{item.attr} = {test}", 8)
         return lines
     if isinstance(item, Loop):
@@ -236,19 +282,14 @@ def _item(item: Item, variables: Mapping[Poly, str]) -> list[str]:
         return []
     node = replaced(item.node, variables)
     if not item.condition:
+        if isinstance(node, Call) and item.attr.isidentifier():
+            return _with_list(node, f"self.{item.attr} = ", plan)
         return _submodule(item.attr, node)
     return [
         f"        self.{item.attr}: nn.Module = nn.Identity()",
-        f"        if {_in_variables(item.condition, variables)}:",
+        f"        if {in_variables(item.condition, variables)}:",
         *lay_out(node, 12, f"self.{item.attr} = "),
     ]
-
-
-def _in_variables(condition: str, variables: Mapping[Poly, str]) -> str:
-    for poly, name in variables.items():
-        text = re.escape(poly.text())
-        condition = re.sub(rf"(?<![\w*/+-] ){text}(?! [*/+-])", name, condition)
-    return condition
 
 
 def _submodule(attr: str, node: Node) -> list[str]:

@@ -1,0 +1,101 @@
+"""Guards in a seq: one class for calls with the guarded part and without it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import archdsl
+from tests.oracle import fill
+
+SPEC = """arch 1
+
+block unit<expand, width, act = true, squeeze = 0, drop = 0.0> seq {{
+    hidden = expand * channels
+    conv 1x1 hidden if {test}
+    conv 3x3 groups=hidden
+    seq {{ conv 1x1 squeeze -> conv 1x1 hidden }} if squeeze > 0
+    dropout drop if drop > 0
+    conv 1x1 width -> bn
+    relu if act
+}}
+
+network net {{
+    input 4x8x8
+    a: unit<{first}>
+    b: unit<{second}>
+}}
+"""
+FORMS = [
+    ("expand > 1", "1, 8", "2, 8", "if expand > 1:"),
+    ("hidden != channels", "1, 8", "2, 8", "if hidden != in_channels:"),
+    ("not (expand == 1)", "1, 8", "2, 8", "if not (expand == 1):"),
+    ("expand > 1", "2, 8, squeeze = 2", "2, 8", "if squeeze > 0:"),
+    ("expand > 1", "2, 8, act = false", "2, 8", "if act:"),
+    ("expand > 1 and act", "1, 8", "2, 8", "if expand > 1 and act:"),
+    ("expand > 1 or (act and 1 > 2)", "1, 8", "2, 8", "if expand > 1:"),
+    ("expand > 1", "2, 8, drop = 0.5", "2, 8", "if drop > 0:"),
+]
+
+
+def emitted(test: str, first: str, second: str) -> tuple[archdsl.Network, str]:
+    network = archdsl.loads(SPEC.format(test=test, first=first, second=second))
+    return network, archdsl.emit(network)
+
+
+@pytest.mark.parametrize(("test", "first", "second", "line"), FORMS)
+def test_one_class_serves_both(test: str, first: str, second: str, line: str) -> None:
+    network, text = emitted(test, first, second)
+    assert len(re.findall(r"^class ", text, re.M)) == 2
+    assert line in text
+
+    module = archdsl.build(network).eval()
+    fill(module)
+    x = torch.randn(2, 4, 8, 8)
+    expected = x
+    for argument, name in ((first, "a"), (second, "b")):
+        alone = alone_with(test, argument, expected.shape[1])
+        alone.load_state_dict(module.get_submodule(name).state_dict())
+        expected = alone(expected)
+    torch.testing.assert_close(module(x), expected)
+
+
+def alone_with(test: str, argument: str, channels: int) -> nn.Module:
+    """Return the unit as the only one of a network, whose class has no tests."""
+    text = SPEC.format(test=test, first=argument, second="1, 8")
+    text = text.replace("    b: unit<1, 8>\n", "").replace("4x8x8", f"{channels}x8x8")
+    network = archdsl.loads(text)
+    assert "if " not in archdsl.emit(network).split('if __name__ == "__main__"')[0]
+    unit: Any = archdsl.build(network).eval().get_submodule("a")
+    assert isinstance(unit, nn.Module)
+    return unit
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("1, 8", "1, 8"), ("2, 8", "3, 8"), ("2, 4", "2, 8")]
+)
+def test_no_test_where_it_never_differs(first: str, second: str) -> None:
+    _, text = emitted("expand > 1", first, second)
+    assert "if expand" not in text and "layers" not in text
+
+
+def test_a_test_of_something_else_makes_classes_apart() -> None:
+    text = """arch 1
+
+block unit<kernel> seq {
+    conv kernel 8
+    relu if kernel == 3x3
+}
+
+network net {
+    input 4x8x8
+    a: unit<1x1>
+    b: unit<3x3>
+}
+"""
+    code = archdsl.emit(archdsl.loads(text))
+    assert len(re.findall(r"^class Unit", code, re.M)) == 2
