@@ -97,14 +97,18 @@ class Forward:
 
     def _assign(self, op: Op, text: str, variables: frozenset[str]) -> None:
         name = self._variable(op, variables)
-        for value, waiting in list(self.pending.items()):
+        self._take(name, op.output)
+        self.lines.append(f"{name} = {text}")
+
+    def _take(self, name: str, value: int) -> None:
+        """Let a variable hold another value, once what waits for it is assigned."""
+        for other, waiting in list(self.pending.items()):
             if name in waiting.variables:
-                self.settle(value)
+                self.settle(other)
         self.names = {
             v: n for v, n in self.names.items() if n != name or self.left[v] > 0
         }
-        self.names[op.output] = name
-        self.lines.append(f"{name} = {text}")
+        self.names[value] = name
 
     def _variable(self, op: Op, variables: frozenset[str]) -> str:
         """Return the variable for a value: one that is free, or a new one."""
@@ -193,13 +197,14 @@ class Forward:
     def _loop(self, op: Op) -> None:
         entry = self.settle(op.reads[0])
         self.left[op.reads[0]] -= 1
-        if entry != "x" or self.left[op.reads[0]] > 0:
-            self.lines.append(f"x = {entry}")
-        body = self.loop(op, "x")
+        live = self._live()
+        name = next(n for n in (*_GENERIC, "looped") if n not in live)
+        self._take(name, op.output)
+        if entry != name:
+            self.lines.append(f"{name} = {entry}")
+        body = self.loop(op, name)
         assert body is not None
         self.lines += body
-        self.names = {v: n for v, n in self.names.items() if n != "x"}
-        self.names[op.output] = "x"
 
     # ---- the end
 
