@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 from archdsl.limits import (
     MAX_DEPTH,
+    MAX_FILE_BYTES,
     MAX_IMPORTS,
     MAX_NAMES,
     MAX_PARTS,
@@ -419,8 +420,8 @@ _CHOICE: Final = {
 _LIMITS: Final = {
     "A0901": Entry(
         "the file is too large",
-        "A spec has at most a mebibyte. Networks of any depth fit into less by `x`, "
-        "`for` and blocks.",
+        f"A spec has at most {MAX_FILE_BYTES:,} bytes. Networks of any depth fit "
+        "into less by `x`, `for` and blocks.",
         "",
         "",
     ),

@@ -12,6 +12,7 @@ from difflib import get_close_matches
 from .source import Span
 
 MAX_REPORTED = 50
+MAX_TEXT = 1_000
 
 
 class Diagnostic:
@@ -39,11 +40,11 @@ class Diagnostic:
         help: str | None = None,
     ) -> None:
         self.code = code
-        self.message = message
+        self.message = _short(message)
         self.span = span
-        self.label = label
-        self.notes = tuple(notes)
-        self.help = help
+        self.label = _short(label)
+        self.notes = tuple(_short(note) for note in notes)
+        self.help = None if help is None else _short(help)
 
     @property
     def is_limit(self) -> bool:
@@ -87,6 +88,11 @@ class Diagnostic:
         if self.help:
             out.append(f"{margin} {blue}={off} {bold}help{off}: {self.help}")
         return "\n".join(out)
+
+
+def _short(text: str) -> str:
+    """Cut what a spec with endless names would make too long to read."""
+    return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 
 def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:

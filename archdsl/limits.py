@@ -2,7 +2,7 @@
 
 from typing import Final
 
-MAX_FILE_BYTES: Final = 1 << 20
+MAX_FILE_BYTES: Final = 1 << 18
 MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64
 MAX_REPEAT: Final = 10_000

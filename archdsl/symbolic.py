@@ -26,20 +26,25 @@ class TooLong(ArithmeticError):
 class Atom:
     """A name, or a term that a polynomial cannot hold, such as ``c // 2``."""
 
-    __slots__ = ("args", "op", "size")
+    __slots__ = ("_hash", "args", "op", "size")
 
     def __init__(self, op: str, args: tuple[Any, ...] = ()) -> None:
         self.op = op
         self.args = args
-        self.size: int = 1 + sum(a.size for a in args)
+        self.size: int = 1 + sum([a.size for a in args])
+        # Asked for often, and costly in nested terms.
+        self._hash = hash((op, args))
 
     def __eq__(self, other: object) -> bool:
-        return (
-            isinstance(other, Atom) and self.op == other.op and self.args == other.args
+        return self is other or (
+            isinstance(other, Atom)
+            and self._hash == other._hash
+            and self.op == other.op
+            and self.args == other.args
         )
 
     def __hash__(self) -> int:
-        return hash((self.op, self.args))
+        return self._hash
 
     def names(self) -> set[str]:
         """Return the parameter names the term reads."""
@@ -99,7 +104,9 @@ class Poly:
         return cls.atom(Atom(name))
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Poly) and self._by_key() == other._by_key()
+        return isinstance(other, Poly) and (
+            self.terms == other.terms or self._by_key() == other._by_key()
+        )
 
     def __hash__(self) -> int:
         return hash(frozenset(self._by_key().items()))
@@ -109,6 +116,10 @@ class Poly:
         return {_key(monomial): factor for monomial, factor in self.terms}
 
     def __add__(self, other: Poly) -> Poly:
+        if not self.terms:
+            return other
+        if not other.terms:
+            return self
         return _collect((*self.terms, *other.terms))
 
     def __neg__(self) -> Poly:
@@ -118,6 +129,10 @@ class Poly:
         return self + -other
 
     def __mul__(self, other: Poly) -> Poly:
+        if self.terms == _ONE:
+            return other
+        if other.terms == _ONE:
+            return self
         if len(self.terms) * len(other.terms) > MAX_SIZE:
             raise TooLong
         return _collect(
@@ -178,6 +193,10 @@ class Poly:
         return self.text()
 
 
+# The terms of the number 1.
+_ONE: Final = (((), 1),)
+
+
 def _key(monomial: Monomial) -> Monomial:
     if len(monomial) < 2:
         return monomial
@@ -186,10 +205,13 @@ def _key(monomial: Monomial) -> Monomial:
 
 def _collect(terms: tuple[tuple[Monomial, int], ...]) -> Poly:
     """Return the sum of terms; each monomial stays as it was first written."""
+    if len(terms) == 1 and terms[0][1]:
+        return Poly(terms)
     total: dict[Monomial, tuple[Monomial, int]] = {}
     for monomial, factor in terms:
-        first, sum_ = total.get(_key(monomial), (monomial, 0))
-        total[_key(monomial)] = first, sum_ + factor
+        key = _key(monomial)
+        first, sum_ = total.get(key, (monomial, 0))
+        total[key] = first, sum_ + factor
     return Poly(tuple((m, f) for m, f in total.values() if f))
 
 

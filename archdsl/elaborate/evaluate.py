@@ -25,6 +25,9 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
 
+# Items of a list that a message shows.
+MAX_SHOWN = 12
+
 WORDS_OF_TYPES = {
     "int": "an integer",
     "float": "a number",
@@ -66,7 +69,9 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, tuple) and not isinstance(value, Dims):
-        return "[" + ", ".join(show(v) for v in value) + "]"
+        shown = [show(v) for v in value[:MAX_SHOWN]]
+        more = ["..."] if len(value) > MAX_SHOWN else []
+        return f"[{', '.join(shown + more)}]"
     return repr(value)
 
 

@@ -35,6 +35,9 @@ from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, channels, show_shape, with_channels
 
+# Steps of work that a copy or a round takes besides what is in it.
+ROUND = 10
+
 
 class Walker(Calls):
     """Elaborates a network's statements in order."""
@@ -254,7 +257,7 @@ class Walker(Calls):
         for number, build in enumerate(builds):
             entry = value
             inner: Parts = []
-            context.budget.spend(span)
+            context.budget.spend(span, ROUND)
             value = build(value, context, inner)
             copies.append(
                 self.transparent("copy", "", entry, value, inner, context, span)

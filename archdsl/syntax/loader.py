@@ -266,8 +266,8 @@ class Loader:
             return None
         try:
             return self._file(module.path.parent, item)
-        except (OSError, ValueError):  # a name that no file can have
-            self._error("A0501", "no file can have this name", item.origin_span)
+        except (OSError, RuntimeError, ValueError):  # too long, or linked to itself
+            self._error("A0501", "this name leads to no file", item.origin_span)
             return None
 
     def _file(self, folder: Path, item: t.Import) -> Path | None:
