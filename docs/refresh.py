@@ -361,13 +361,14 @@ def layers_text() -> str:
 
 
 def _type(field: Field) -> str:
-    if field.choices:
-        return ", ".join(f"`{word}`" for word in field.choices)
-    bounds = ""
+    words = ", ".join(f"`{word}`" for word in field.choices)
+    if field.type == "choice":
+        return words
+    bounds = f" or {words}" if words else ""
     if field.minimum is not None and field.maximum is not None:
-        bounds = f", {field.minimum:g} to {field.maximum:g}"
+        bounds = f", {field.minimum:g} to {field.maximum:g}{bounds}"
     elif field.minimum is not None:
-        bounds = f", {field.minimum:g} or more"
+        bounds = f", {field.minimum:g} or more{bounds}"
     return ("kernel" if field.type == "window" else field.type) + bounds
 
 

@@ -38,7 +38,9 @@ class Memory(NamedTuple):
             momentum a parameter, or Adam's two moments and its count of steps, a
             32-bit float a tensor.
         saved_bytes: distinct tensors that autograd keeps in training between the
-            forward and the backward pass, parameters and buffers apart.
+            forward and the backward pass, parameters and buffers apart. A copy that
+            torch makes only because of the order of a map's axes in memory, as where
+            `permute` or a norm over channels is followed by a flatten, is left out.
         forward_peak_bytes: most bytes of activations alive at once in a forward
             pass of the inference mode: the inputs, which the caller holds, and each
             value from when it is made until it was last read.
