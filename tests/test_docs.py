@@ -46,7 +46,21 @@ def name_of(page: Path) -> str:
 # ---- what the pages show ------------------------------------------------------
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name_of)
+# These run torch in processes of their own.
+SLOW = {"docs/architecture.md", "docs/guides/checkpoints.md", "docs/guides/training.md"}
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        pytest.param(
+            page,
+            id=name_of(page),
+            marks=pytest.mark.slow if name_of(page) in SLOW else (),
+        )
+        for page in PAGES
+    ],
+)
 def test_page(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     try:
