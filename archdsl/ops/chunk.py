@@ -1,0 +1,72 @@
+"""One of several equal parts of the channels."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, Mismatch, arg
+from archdsl.values import Last, Shape, TorchCall, TorchForm
+
+_HELPER = '''
+class Chunk(nn.Module):
+    """One of several equal parts of the channels; the first has index 0."""
+
+    def __init__(self, index: int, count: int) -> None:
+        super().__init__()
+        self.index = index
+        self.count = count
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.chunk(self.count, 1)[self.index]
+'''
+
+
+class Chunk(Layer):
+    """One of several equal parts of the channels: `chunk 1 of=2` is the first half.
+
+    `concat { chunk 1 of=2 | chunk 2 of=2 -> ... }` is a channel split.
+
+    Source: Ma et al. 2018, "ShuffleNet V2", figure 3c.
+    """
+
+    word = "chunk"
+    family = "reshape"
+
+    place: int = arg("int", at=0, minimum=1, help="which part, from 1")
+    of: int = arg("int", 2, minimum=1, help="number of parts")
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return (channels / of, height, width)."""
+        if isinstance(inputs[0], Last):
+            raise Mismatch(
+                "chunk needs the channels first, and its input has them last",
+                help="put it behind `permute first`",
+            )
+        if self.place > self.of:
+            raise Mismatch(
+                f"chunk: there is no part {int(self.place)} of {int(self.of)}",
+                help="parts are counted from 1",
+            )
+        if inputs[0][0] % self.of:
+            raise Mismatch(
+                f"chunk: {int(inputs[0][0])} channels do not divide into "
+                f"{int(self.of)} parts",
+                help="cut out any range of channels by `slice`",
+                code="A0304",
+            )
+        return (inputs[0][0] // self.of, *inputs[0][1:])
+
+    def aliases(self, training: bool) -> bool:
+        """Return True: it is a view."""
+        return True
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return `chunk` over dimension 1."""
+        return TorchForm(
+            TorchCall("Chunk", (self.place - 1, self.of)),
+            "{0}.chunk({of}, 1)[{index}]",
+            (("of", self.of), ("index", self.place - 1)),
+            helper=_HELPER,
+        )
+
+    def label(self) -> str:
+        """Return `chunk 1 of 2`."""
+        return f"chunk {self.place} of {self.of}"
