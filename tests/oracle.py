@@ -8,6 +8,7 @@ schemas of the two that its fake kernels name.
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -48,6 +49,15 @@ if not _operators_load():
         _LIBRARY.define(_schema)
 
 import torchvision  # noqa: E402
+from torchvision.models.regnet import BlockParams  # noqa: E402
+
+_widths = BlockParams.from_init_params
+
+
+def _regnet_widths(**numbers: Any) -> BlockParams:
+    """Compute RegNet's widths by tensors with values, also on the meta device."""
+    with torch.device("cpu"):
+        return _widths(**numbers)
 
 
 class Case(NamedTuple):
@@ -87,7 +97,10 @@ class Case(NamedTuple):
 
     def reference(self) -> nn.Module:
         """Return torchvision's model, initialised as it does by itself."""
-        return torchvision.models.get_model(self.model, weights=None, **self.options)
+        with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
+            return torchvision.models.get_model(
+                self.model, weights=None, **self.options
+            )
 
 
 def _case(
@@ -139,6 +152,7 @@ def _cases() -> Iterator[Case]:
     for depth in (121, 161, 169, 201):
         yield _case(f"densenet{depth}", depth)
     yield from _light_cases()
+    yield from _scaled_cases()
 
 
 def _light_cases() -> Iterator[Case]:
@@ -181,6 +195,36 @@ def _light_cases() -> Iterator[Case]:
     )
 
 
+def _scaled_cases() -> Iterator[Case]:
+    """Yield families that rules scale; depths are counted by hand here, too."""
+    # A stem; a first stage of four layers a unit, as nothing expands there, and of five
+    # in the others; a last convolution and a classifier.
+    depths = (1.0, 1.0, 1.1, 1.2, 1.4, 1.8, 2.2, 2.6, 3.1)
+    for number, scale in enumerate((1.0, *depths[2:])):
+        first, *rest = (math.ceil(n * scale) for n in (1, 2, 2, 3, 3, 4, 1))
+        depth = 1 + 4 * first + 5 * sum(rest) + 2
+        yield _case(f"efficientnet_b{number}", depth, gradients=number == 0)
+    # Fused units of one layer and of two, then units of five.
+    for size, (one, two, five) in {
+        "s": (2, 4 + 4, 6 + 9 + 15),
+        "m": (3, 5 + 5, 7 + 14 + 18 + 5),
+        "l": (4, 7 + 7, 10 + 19 + 25 + 7),
+    }.items():
+        depth = 1 + one + 2 * two + 5 * five + 2
+        yield _case(f"efficientnet_v2_{size}", depth, gradients=size == "s")
+    # Three layers a unit, and with squeeze and excitation five.
+    units = {"400mf": (16, 22), "800mf": (14, 16), "1_6gf": (27, 18), "3_2gf": (21, 25)}
+    units |= {"8gf": (17, 23), "16gf": (18, 22), "32gf": (20, 23), "128gf": (27, 0)}
+    for size, (y, x) in units.items():
+        yield _case(f"regnet_y_{size}", 1 + 5 * y + 1, gradients=size == "400mf")
+        if x:
+            yield _case(f"regnet_x_{size}", 1 + 3 * x + 1, gradients=size == "400mf")
+    # A stem and three reductions, three layers a unit, a classifier.
+    for size, blocks in {"tiny": 18, "small": 36, "base": 36, "large": 36}.items():
+        depth = 1 + 3 + 3 * blocks + 1
+        yield _case(f"convnext_{size}", depth, gradients=size == "tiny")
+
+
 CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
 
 
@@ -191,11 +235,13 @@ class Emitted(NamedTuple):
         id: name of its file.
         preset: of the shipped specs.
         params: network parameters changed, with their values.
+        size: height and width of an input that it takes in training, too.
     """
 
     id: str
     preset: str
     params: tuple[tuple[str, Any], ...] = ()
+    size: int = 64
 
     def load(self) -> archdsl.Network:
         """Return the network."""
@@ -215,6 +261,12 @@ EMITTED: Mapping[str, Emitted] = {
         Emitted("resnet50", "resnet50"),
         Emitted("resnext50_32x4d", "resnext50_32x4d"),
         Emitted("densenet121", "densenet121"),
+        Emitted("squeezenet1_0", "squeezenet1_0"),
+        Emitted("mobilenet_v2", "mobilenet_v2"),
+        Emitted("mobilenet_v3_large", "mobilenet_v3_large"),
+        Emitted("mnasnet1_0", "mnasnet1_0"),
+        Emitted("shufflenet_v2_x1_0", "shufflenet_v2_x1_0"),
+        Emitted("inception_v3", "inception_v3", size=299),
     )
 }
 
@@ -284,7 +336,14 @@ def no_dropout(module: nn.Module) -> list[float]:
     rates = [m.p for m in dropouts]
     for m in dropouts:
         m.p = 0.0
+    for m in stochastic_depths(module):
+        m.p = 0.0
     return rates
+
+
+def stochastic_depths(module: nn.Module) -> list[Any]:
+    """Return the modules that leave out a unit, torchvision's or emitted."""
+    return [m for m in module.modules() if type(m).__name__ == "StochasticDepth"]
 
 
 def tensors(output: Any) -> dict[str, Tensor]:
@@ -370,6 +429,10 @@ class InitRecorder(TorchDispatchMode):
         self._last[id(tensor)] = tensor, (name, tuple(float(n) for n in numbers))
 
     def schemes(self, module: nn.Module) -> dict[str, Scheme]:
-        """Return what was written last into each tensor of a module."""
+        """Return what was written last into each tensor of a module.
+
+        Nothing is written into a tensor that was made with its values.
+        """
         named = chain(module.named_parameters(), module.named_buffers())
-        return {name: self._last[id(tensor)][1] for name, tensor in named}
+        made: tuple[None, Scheme] = None, ("made", ())
+        return {name: self._last.get(id(t), made)[1] for name, t in named}
