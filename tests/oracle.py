@@ -147,6 +147,7 @@ def _cases() -> Iterator[Case]:
         yield _case(f"resnet{depth}", depth)
     yield _case("resnext50_32x4d", 50)
     yield _case("resnext101_32x8d", 101)
+    yield _case("resnext101_64x4d", 101)
     yield _case("wide_resnet50_2", 50)
     yield _case("wide_resnet101_2", 101)
     for depth in (121, 161, 169, 201):
