@@ -1,0 +1,49 @@
+"""A fixed factor."""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer, arg, count
+from archdsl.values import Shape, TorchCall, TorchForm
+
+_HELPER = '''
+class Scale(nn.Module):
+    """Multiply by a fixed factor."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.factor
+'''
+
+
+class Scale(Layer):
+    """Multiply by a fixed factor: `scale 0.2`.
+
+    `layerscale` trains a factor for each channel.
+
+    Source: Szegedy et al. 2016, "Inception-v4, Inception-ResNet and the impact of
+    residual connections on learning", section 3.3.
+    """
+
+    word = "scale"
+
+    factor: float = arg("float", at=0, help="what each value is multiplied by")
+
+    def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        """Return a product each."""
+        return count(output)
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        """Return a product, or a class of its own."""
+        return TorchForm(
+            TorchCall("Scale", (self.factor,)),
+            "{0} * {factor}",
+            (("factor", self.factor),),
+            helper=_HELPER,
+        )
+
+    def label(self) -> str:
+        """Return `scale 0.2`."""
+        return f"scale {float(self.factor):g}"
