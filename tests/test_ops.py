@@ -275,14 +275,14 @@ def test_input_scale_is_torchvisions(dtype: torch.dtype) -> None:
 def test_squeeze_and_excitation_is_torchvisions() -> None:
     network = archdsl.loads(
         "arch 1\nnetwork N {\n    input 8x5x4\n"
-        "    squeezeexcite<2, act = silu, gate = hardsigmoid>\n}\n"
+        "    squeeze_excite<2, act = silu, gate = hardsigmoid>\n}\n"
     )
     ours = archdsl.build(network)
     theirs = torchvision.ops.SqueezeExcitation(
         8, 2, activation=nn.SiLU, scale_activation=nn.Hardsigmoid
     )
     state = theirs.state_dict()
-    ours.load_state_dict({f"squeezeexcite1.{name}": t for name, t in state.items()})
+    ours.load_state_dict({f"squeeze_excite1.{name}": t for name, t in state.items()})
     x = torch.randn(2, 8, 5, 4)
     assert torch.equal(ours(x), theirs(x))
 
