@@ -56,10 +56,56 @@ TORCHVISION_CODE = {
             "densenet121",
         ],
     ),
+    "squeezenet1_0": (
+        "squeezenet",
+        ["Fire", "SqueezeNet", "_squeezenet", "squeezenet1_0"],
+    ),
+    "mobilenet_v2": ("mobilenetv2", ["InvertedResidual", "MobileNetV2"]),
+    "mobilenet_v3_large": (
+        "mobilenetv3",
+        [
+            "InvertedResidualConfig",
+            "InvertedResidual",
+            "MobileNetV3",
+            "_mobilenet_v3_conf",
+            "_mobilenet_v3",
+        ],
+    ),
+    "mnasnet1_0": (
+        "mnasnet",
+        [
+            "_InvertedResidual",
+            "_stack",
+            "_round_to_multiple_of",
+            "_get_depths",
+            "MNASNet",
+        ],
+    ),
+    "shufflenet_v2_x1_0": (
+        "shufflenetv2",
+        ["channel_shuffle", "InvertedResidual", "ShuffleNetV2", "_shufflenetv2"],
+    ),
+    "inception_v3": (
+        "inception",
+        [
+            "InceptionOutputs",
+            "Inception3",
+            "InceptionA",
+            "InceptionB",
+            "InceptionC",
+            "InceptionD",
+            "InceptionE",
+            "InceptionAux",
+            "BasicConv2d",
+        ],
+    ),
 }
 FAMILIES = ("alexnet", "vgg19", "googlenet", "resnet50", "densenet121")
 
 every_module = pytest.mark.parametrize("emitted", EMITTED.values(), ids=EMITTED.keys())
+under_tools = pytest.mark.parametrize(
+    "emitted", [e for e in EMITTED.values() if e.tools], ids=lambda e: e.id
+)
 # These take longer, and depend on the kinds of layers more than on their number.
 one_of_each_family = pytest.mark.parametrize(
     "emitted", [EMITTED[name] for name in FAMILIES], ids=FAMILIES
@@ -225,8 +271,9 @@ def module_of(emitted: Emitted) -> nn.Module:
     return module
 
 
-def batch() -> Tensor:
-    return torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+def batch(emitted: Emitted) -> Tensor:
+    size = (2, 3, emitted.size, emitted.size)
+    return torch.randn(size, generator=torch.Generator().manual_seed(0))
 
 
 def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
@@ -235,23 +282,23 @@ def seeded(module: Any, x: Tensor) -> dict[str, Tensor]:
     return tensors(module(x))
 
 
-@every_module
+@under_tools
 @both_modes
 def test_compile(emitted: Emitted, training: bool) -> None:
     module = module_of(emitted).train(training)
     torch.compiler.reset()
     compiled = torch.compile(module, fullgraph=True, backend="eager")
-    x = batch()
+    x = batch(emitted)
     with torch.no_grad():
         expected, found = seeded(module, x), seeded(compiled, x)
     torch.testing.assert_close(found, expected)
 
 
-@every_module
+@under_tools
 @both_modes
 def test_export(emitted: Emitted, training: bool) -> None:
     module = module_of(emitted).train(training)
-    x = batch()
+    x = batch(emitted)
     program = torch.export.export(module, (x,))
     with torch.no_grad():
         expected, found = seeded(module, x), seeded(program.module(), x)
@@ -262,7 +309,7 @@ def test_export(emitted: Emitted, training: bool) -> None:
 def test_autocast(emitted: Emitted) -> None:
     module = module_of(emitted).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        outputs = tensors(module(batch()))
+        outputs = tensors(module(batch(emitted)))
     assert {output.dtype for output in outputs.values()} == {torch.bfloat16}
     sum(output.float().square().mean() for output in outputs.values()).backward()
     for name, parameter in module.named_parameters():
@@ -288,8 +335,8 @@ def one_process_group(
 def test_distributed(emitted: Emitted) -> None:
     module = module_of(emitted).train()
     parallel = DistributedDataParallel(module)
-    outputs = tensors(parallel(batch()))
+    outputs = tensors(parallel(batch(emitted)))
     sum(output.square().mean() for output in outputs.values()).backward()
     # Parameters that the loss does not reach are only complained about here.
-    parallel(batch())
+    parallel(batch(emitted))
     assert all(p.grad is not None for p in module.parameters())
