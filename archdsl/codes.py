@@ -16,6 +16,7 @@ from archdsl.limits import (
     MAX_PARTS,
     MAX_REPEAT,
     MAX_STEPS,
+    MAX_TOKENS,
 )
 
 
@@ -420,8 +421,8 @@ _CHOICE: Final = {
 _LIMITS: Final = {
     "A0901": Entry(
         "the file is too large",
-        f"A spec has at most {MAX_FILE_BYTES:,} bytes. Networks of any depth fit "
-        "into less by `x`, `for` and blocks.",
+        f"A spec has at most {MAX_FILE_BYTES:,} bytes, and {MAX_TOKENS:,} words and "
+        "signs. Networks of any depth fit into less by `x`, `for` and blocks.",
         "",
         "",
     ),

@@ -2,11 +2,12 @@
 
 from typing import Final
 
-MAX_FILE_BYTES: Final = 1 << 18
+MAX_FILE_BYTES: Final = 1 << 20
+MAX_TOKENS: Final = 100_000
 MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64
 MAX_REPEAT: Final = 10_000
-MAX_PARTS: Final = 25_000
+MAX_PARTS: Final = 15_000
 MAX_INTEGER: Final = 2**31 - 1
 MAX_LIST: Final = 10_000
 MAX_NAMES: Final = 500

@@ -97,7 +97,9 @@ class Calls(Builder):
         if found := (context.module.find(word) or self.prelude.find(word)):
             return BlockRef(*found)
         if word in context.module.ops:
-            return KindRef(foreign.kind_of(*context.module.ops[word]))
+            own = foreign.kind_of(*context.module.ops[word])
+            own.budget = context.budget
+            return KindRef(own)
         if found_kind := kind(word):
             return KindRef(found_kind)
         known = {*context.module.names(), *self.prelude.names()}
@@ -259,7 +261,7 @@ class Following:
     def absorbs_bias(self, context: Context) -> bool:
         """Return whether the next layer in the same body cancels a bias."""
         call = self._next(self.steps, context) or self._first(*self.rest, context)
-        if not isinstance(call, t.Call) or call.word in ("seq", "residual"):
+        if not isinstance(call, t.Call) or call.word in ("seq", "residual", "same"):
             return False
         target = self.walker.resolve(call, context)
         return isinstance(target, KindRef) and target.kind.absorbs_bias

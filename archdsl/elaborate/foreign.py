@@ -7,12 +7,13 @@ shape follows; nothing of that module is imported before the emitted code runs.
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, ClassVar
 
 from archdsl.elaborate.evaluate import evaluate, show
 from archdsl.elaborate.names import check_parameter
-from archdsl.elaborate.scope import Context, Fault, Namespace
+from archdsl.elaborate.scope import Budget, Context, Fault, Namespace
 from archdsl.layer import REQUIRED, Layer, Mismatch, arg
+from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Shape, Tensor, TorchCall, TorchForm, Window, channels, sizes
@@ -20,10 +21,10 @@ from archdsl.values import Shape, Tensor, TorchCall, TorchForm, Window, channels
 SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
-_KINDS: dict[int, tuple[t.OpDef, type[Layer]]] = {}
+_KINDS: dict[int, tuple[t.OpDef, type[Foreign]]] = {}
 
 
-def kind_of(definition: t.OpDef, module: Module) -> type[Layer]:
+def kind_of(definition: t.OpDef, module: Module) -> type[Foreign]:
     """Return the layer kind that an `op` declares.
 
     Raises:
@@ -45,6 +46,7 @@ def kind_of(definition: t.OpDef, module: Module) -> type[Layer]:
         "module": module,
         "settings": settings,
         "path": path,
+        "known": {},
     }
     made = type(definition.name, (Foreign,), {**base, **fields})
     _KINDS[id(definition)] = definition, made
@@ -110,12 +112,19 @@ def _type_of(value: Any) -> str:
 
 
 class Foreign(Layer):
-    """A layer kind of a spec's own."""
+    """A layer kind of a spec's own.
+
+    Class attributes:
+        known: the values of its settings, by all that they depend on.
+        budget: what is left of the work that the network may ask for.
+    """
 
     definition: t.OpDef
     module: Module
     settings: dict[str, t.Let]
     path: tuple[str, str]
+    known: ClassVar[dict[Any, Any]]
+    budget: ClassVar[Budget | None] = None
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return what the spec's `shape` says, or the input's shape.
@@ -183,12 +192,29 @@ class Foreign(Layer):
         env["channels"] = channels(shape)
         if spatial := sizes(shape):
             env["in_height"], env["in_width"] = int(spatial[0]), int(spatial[1])
-        let = self.settings[setting]
-        context = Context(self.module, env, Namespace("", False, None))
+        key = setting, *((name, _exactly(value)) for name, value in env.items())
+        if key not in self.known:
+            self.known[key] = self._evaluate(setting, env)
+        return self.known[key]
+
+    def _evaluate(self, setting: str, env: dict[str, Any]) -> Any:
+        space = Namespace("", False, None)
+        context = Context(self.module, env, space, budget=self.budget)
         try:
-            return evaluate(let.value, context)
+            return evaluate(self.settings[setting].value, context)
         except Fault as fault:
             raise Mismatch(f"{self.word}: {fault.message}", code=fault.code) from None
+
+
+def _exactly(value: Any) -> Any:
+    """Return what tells a value from those that only compare equal to it."""
+    if isinstance(value, tuple):
+        return tuple(_exactly(part) for part in value)
+    if isinstance(value, Sym):
+        return int(value), value.poly
+    if isinstance(value, SymFloat):
+        return value.name, float(value)
+    return type(value), value
 
 
 def check(definition: t.OpDef, module: Module) -> None:

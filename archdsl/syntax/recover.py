@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from lark import Token, UnexpectedInput
 
-from archdsl.diagnostics import Diagnostic
-from archdsl.source import Source
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.limits import MAX_TOKENS
+from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.explain import Place, explain
 from archdsl.syntax.lines import LINE_END, Lines, position
@@ -42,11 +43,14 @@ def run(
     parser = lark.parse_interactive(source.text, start="start")
     line_end = re.compile(lark.get_terminal("_NL").pattern.to_regexp())
     errors: list[Diagnostic] = []
-    tries = 0
+    tokens = tries = 0
     while True:
         try:
             state = parser.parser_state
             for token in parser.lexer_thread.lex(state):  # type: ignore[no-untyped-call]
+                tokens += 1
+                if tokens > MAX_TOKENS:
+                    raise _too_long(source, token)
                 state.feed_token(token)
             file: t.File = state.feed_token(Token("$END", ""), is_end=True)
             return (None if errors else file), errors
@@ -58,6 +62,13 @@ def run(
             tries += 1
             if max(len(errors), tries // 10) >= limit or not panic.skip(error):
                 return None, errors
+
+
+def _too_long(source: Source, token: Token) -> SpecError:
+    """Return the refusal of a text that would take seconds to parse."""
+    span = Span(source, token.start_pos or 0, token.end_pos or 0)
+    message = f"the file has more than {MAX_TOKENS:,} words and signs"
+    return SpecError([Diagnostic("A0901", message, span)])
 
 
 def _same_line(a: Diagnostic, b: Diagnostic) -> bool:
