@@ -176,11 +176,13 @@ class Scope:
         assert isinstance(op.node, Group)
         if self.group.indexed and all(len(copy) == 1 for copy in op.copies):
             nodes = [self.node(copy[0]) for copy in op.copies]
-            general = generalise(nodes) if len(nodes) > 1 else None
+            count = poly_of(op.node.count).substitute(self.bindings)
+            # A single copy is written as a loop, too, if other calls may make more.
+            least = 1 if count.number is None else 2
+            general = generalise(nodes) if len(nodes) >= least else None
             # Two rounds that differ read better as two lines.
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
-                count = poly_of(op.node.count).substitute(self.bindings)
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
         return [a for copy in op.copies for one in copy for a in self.entries(one)]
 
