@@ -444,6 +444,7 @@ def limits_table() -> str:
 
     words = {
         "MAX_FILE_BYTES": "bytes of a file",
+        "MAX_TOKENS": "words and signs of a file",
         "MAX_IMPORTS": "files that one spec imports",
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
         "MAX_REPEAT": "copies of a repeat, items of a range",
