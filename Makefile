@@ -75,6 +75,8 @@ $(BUILDER): constraints.txt $(ENV)
 $(DEV): pyproject.toml constraints.txt $(ENV)
 	$(INSTALL) -e ".[dev]"
 	$(INSTALL) --no-deps torchvision
+# As for an installed package; an editable one would be compiled at each start.
+	$(BIN)/python -m compileall -q archdsl
 	@touch $@
 
 # The wheel is built from the sdist, in an environment of its own whose versions are

@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-import tomllib
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,6 @@ import pytest
 import archdsl
 from archdsl.api import find_spec
 from archdsl.resources import shipped_presets, shipped_specs, specs_dir
-
-ROOT = Path(__file__).parent.parent
 
 TINY = """arch 1
 
@@ -103,8 +101,7 @@ def test_public_names_are_listed_and_found() -> None:
 
 
 def test_version_is_the_distributions() -> None:
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    assert archdsl.__version__ == project["project"]["version"]
+    assert archdsl.__version__ == metadata.version("archdsl")
 
 
 def test_every_function_is_typed_and_documented() -> None:

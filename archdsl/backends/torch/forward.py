@@ -219,6 +219,9 @@ class Forward:
             self.lines.append(f"return {text}")
         else:
             self.lines += [f"x = {text}", "return x"]
+        if self.lines[-1] == "return x" and "x" not in self.inputs.values():
+            first = next(n for n, line in enumerate(self.lines) if line[:4] == "x = ")
+            self.lines[first] = f"x: Tensor = {self.lines[first][4:]}"
 
 
 def _is_simple(text: str) -> bool:
