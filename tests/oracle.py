@@ -160,11 +160,12 @@ def _light_cases() -> Iterator[Case]:
     """Yield networks whose papers count no depth: it is counted by hand here."""
     # A stem, eight modules of two, and the classifying convolution.
     yield _case("squeezenet1_0", 1 + 8 * 2 + 1)
-    yield _case("squeezenet1_1", 1 + 8 * 2 + 1)
+    yield _case("squeezenet1_1", 1 + 8 * 2 + 1, gradients=False)
     # A stem, a module of two, sixteen of three, a last convolution and a classifier.
     yield _case("mobilenet_v2", 1 + 2 + 16 * 3 + 1 + 1)
     # The same with two layers of each squeeze and excitation, and two of classifier.
-    yield _case("mobilenet_v3_large", 1 + 2 + 14 * 3 + 8 * 2 + 1 + 2)
+    depth = 1 + 2 + 14 * 3 + 8 * 2 + 1 + 2
+    yield _case("mobilenet_v3_large", depth, gradients=False)
     yield _case("mobilenet_v3_small", 1 + 2 + 10 * 3 + 9 * 2 + 1 + 2)
     # A separable stem, sixteen modules of three, a last convolution, a classifier.
     for scale in ("0_5", "0_75", "1_0", "1_3"):
@@ -184,16 +185,19 @@ def _light_cases() -> Iterator[Case]:
         aux_logits=True,
         init_weights=True,
     )
-    yield _case(
-        "inception_v3",
-        depth,
-        id="inception_v3_no_aux",
-        params={"aux": False},
-        size=299,
-        batch=(2, 3, 139, 139),
-        aux_logits=False,
-        init_weights=True,
-    )
+    for transform in (False, True):
+        yield _case(
+            "inception_v3",
+            depth,
+            id="inception_v3_" + ("transform" if transform else "no_aux"),
+            params={"aux": False, "transform": transform},
+            size=299,
+            batch=(2, 3, 139, 139),
+            gradients=False,
+            aux_logits=False,
+            transform_input=transform,
+            init_weights=True,
+        )
 
 
 def _scaled_cases() -> Iterator[Case]:
