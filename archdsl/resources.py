@@ -7,6 +7,8 @@ from functools import cache
 from pathlib import Path
 
 _GRAMMAR = Path("grammar", "arch.lark")
+# Folders of specs that are no networks to be called by name.
+_APART = ("std", "templates")
 _PRESET = re.compile(r"^[ \t]*(?:default[ \t]+)?preset[ \t]+([A-Za-z_]\w*)", re.M)
 
 
@@ -22,14 +24,22 @@ def specs_dir() -> Path:
 
 @cache
 def shipped_specs() -> dict[str, Path]:
-    """Return the shipped specs by name: ``resnet``, ``tutorial/...``; no libraries."""
+    """Return the shipped specs by name: ``resnet``, ``tutorial/...``.
+
+    Libraries and templates are not among them.
+    """
     root = specs_dir()
     found = {p.relative_to(root).with_suffix(""): p for p in root.rglob("*.arch")}
     return {
         name.as_posix(): path
         for name, path in sorted(found.items(), key=lambda item: _in_order(item[0]))
-        if name.parts[0] != "std"
+        if name.parts[0] not in _APART
     }
+
+
+def templates() -> dict[str, Path]:
+    """Return the specs that `archdsl new` starts from, by name."""
+    return {path.stem: path for path in sorted(specs_dir().glob("templates/*.arch"))}
 
 
 @cache

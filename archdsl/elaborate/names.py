@@ -171,9 +171,11 @@ def check_parameter(name: str, span: Span) -> None:
     _check(name, span, "parameter", EMITTED_NAMES | LANGUAGE_WORDS)
 
 
-def check_definition(name: str, span: Span, kinds: frozenset[str]) -> None:
+def check_definition(
+    name: str, span: Span, kinds: frozenset[str], what: str = "block"
+) -> None:
     """Refuse a block's or network's name that means something else already."""
-    _check(name, span, "block", LANGUAGE_WORDS)
+    _check(name, span, what, LANGUAGE_WORDS)
     if name in kinds:
         raise Fault(
             "A0103",
@@ -188,6 +190,8 @@ def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
         reason = "is a word of Python's, and the name becomes Python code"
     elif name.startswith("_"):
         reason = "starts with an underscore, which Python treats as private"
+    elif name[:1].isdigit():
+        reason = "begins with a digit"
     elif not _IDENTIFIER.match(name):
         reason = "is not made of the letters a-z, digits and underscores alone"
     elif len(name) > 100:

@@ -79,7 +79,9 @@ class _File:
         for definition in self.module.file.definitions():
             _attempt(
                 self.errors,
-                lambda d=definition: check_definition(d.name, d.span, kinds),
+                lambda d=definition: check_definition(
+                    d.name, d.span, kinds, "network" if d.is_network else "block"
+                ),
             )
             self._definition(definition)
         self._recursion()

@@ -1,0 +1,116 @@
+"""`archdsl new`."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from shlex import quote
+
+import click
+
+from archdsl.cli.files import create_bytes
+from archdsl.diagnostics import SpecError
+from archdsl.resources import templates
+
+# What every template calls its network.
+_PLACEHOLDER = re.compile(r"\bTemplate\b")
+_OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
+
+
+@click.command()
+@click.argument("name")
+@click.option(
+    "--template",
+    type=click.Choice(list(templates())),
+    default="classifier",
+    show_default=True,
+    help="What to start from.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the spec there instead of to NAME.arch; - is standard output.",
+)
+def command(name: str, template: str, output: Path | None) -> None:
+    """Start a spec with a network called NAME.
+
+    The spec is a small network that works, with comments, to be changed into your
+    own. A file that exists is never overwritten.
+
+    \b
+    Templates:
+      classifier  images of 3x32x32 to 10 scores, with residual units
+      generator   100 random numbers to an image of 3x64x64
+      unet        images of 3x128x128 to two scores for each position
+
+    \b
+    Examples:
+      archdsl new my_net
+      archdsl new my_net --template unet
+      archdsl new my_net --template generator -o nets/my_net.arch
+    """
+    text = _filled(template, name)
+    path = Path(f"{name}.arch") if output is None else output
+    if str(path) == "-":
+        click.echo(text, nl=False)
+        return
+    create_bytes(path, text.encode())
+    click.echo(f"wrote {path}\n\nNext:\n{_next_commands(path)}")
+
+
+def _filled(template: str, name: str) -> str:
+    """Return a template's text with the network's name.
+
+    Raises:
+        click.BadParameter: if the language refuses the name.
+    """
+    from archdsl.api import loads
+    from archdsl.source import Source
+    from archdsl.syntax.format import format_source
+
+    _check(name)
+    text = templates()[template].read_text(encoding="utf-8")
+    try:
+        # The layout of a header depends on how long its name is.
+        text = format_source(Source(f"{name}.arch", _PLACEHOLDER.sub(name, text)))
+        loads(text, symbolic=False)
+    except SpecError as error:
+        # The name is one that the template uses for something else.
+        found = error.diagnostics[0]
+        raise _refusal(found.code, found.message, found.help) from None
+    return text
+
+
+def _check(name: str) -> None:
+    from archdsl.elaborate.names import check_definition
+    from archdsl.elaborate.scope import Fault
+    from archdsl.layer import words
+    from archdsl.source import Source, Span
+
+    span = Span(Source("NAME", name), 0, len(name))
+    try:
+        check_definition(name, span, words(), "network")
+    except Fault as fault:
+        near = _OTHER_CHARACTERS.sub("_", name.removesuffix(".arch")).strip("_")
+        help = f"did you mean `{near}`?" if near not in ("", name) else fault.help
+        raise _refusal(fault.code, fault.message, help) from None
+
+
+def _refusal(code: str, message: str, help: str | None) -> click.BadParameter:
+    text = f"{message} ({code})" + (f"; {help}" if help else "")
+    return click.BadParameter(text, param_hint="'NAME'")
+
+
+def _next_commands(path: Path) -> str:
+    # A path that begins with a hyphen would be taken for an option.
+    shown = f"./{path}" if str(path).startswith("-") else str(path)
+    spec, stem = quote(shown), shown.removesuffix(".arch")
+    commands = (
+        f"check {spec}",
+        f"analyze {spec}",
+        f"render {spec} -o {quote(stem + '.svg')}",
+        f"compile {spec} -o {quote(stem + '.py')}",
+    )
+    return "\n".join(f"  archdsl {command}" for command in commands)
