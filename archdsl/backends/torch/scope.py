@@ -165,7 +165,7 @@ class Scope:
             entries += inner.entries(op)
         if group.indexed:
             return Call("nn.Sequential", tuple(entries), spread=len(entries) > 1)
-        named = Call("OrderedDict", tuple(entries), spread=True)
+        named = Call("OrderedDict", tuple(entries), spread=len(entries) > 1)
         return Call("nn.Sequential", (Argument("", named),))
 
     def entries(self, op: Op) -> list[Argument]:
