@@ -147,15 +147,21 @@ class _Flattener:
             yield self._optional(group, entry)
             return
         outer = entry if group.word == "optional" else group.input
-        for child in group.children:
+        for place, child in enumerate(group.children):
             if (
                 isinstance(child, Group)
                 and child.role == "shortcut"
                 and child.condition
             ):
                 yield self._shortcut(child, group)
-            else:
-                yield from self.children((child,), outer)
+                continue
+            ops = tuple(self.children((child,), outer))
+            if ops and isinstance(child, Group) and child.output == child.input:
+                # What the modules of this branch make is the input: all are empty.
+                self.fresh -= 1
+                self.replaced[group.output, place] = self.fresh
+                ops = (*ops[:-1], ops[-1]._replace(output=self.fresh))
+            yield from ops
 
     def _optional(self, group: Group, entry: int) -> Op:
         """Return the sum with the input, there or not, as one operation."""
