@@ -156,7 +156,7 @@ class _Flattener:
                 yield self._shortcut(child, group)
                 continue
             ops = tuple(self.children((child,), outer))
-            if ops and isinstance(child, Group) and child.output == child.input:
+            if ops and _gives_input(child):
                 # What the modules of this branch make is the input: all are empty.
                 self.fresh -= 1
                 self.replaced[group.output, place] = self.fresh
@@ -221,6 +221,13 @@ class _Flattener:
         else:
             for ops in copies:
                 yield from ops
+
+
+def _gives_input(part: Step | Group) -> bool:
+    """Return whether a part is a branch that leaves the input as it is."""
+    if isinstance(part, Step) or part.role not in ("branch", "shortcut"):
+        return False
+    return part.output == part.input
 
 
 def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
