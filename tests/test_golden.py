@@ -30,5 +30,6 @@ def test_emitted_module(emitted: Emitted, golden: Callable[[Path, str], None]) -
 
 
 def test_no_orphans() -> None:
-    found = {path.name for path in MODELS.iterdir()}
-    assert found == {f"{name}.py" for name in EMITTED}
+    # One that is missing fails above.
+    orphans = {path.stem for path in MODELS.iterdir()} - EMITTED.keys()
+    assert not orphans

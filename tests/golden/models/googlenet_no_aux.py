@@ -1,0 +1,127 @@
+"""GoogLeNet, as the spec of googlenet describes it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBn(nn.Module):
+    """Convolution, batch norm, relu.
+
+    Shape: N x in_channels x H x W to N x width x H' x W'.
+    """
+
+    def __init__(
+        self, in_channels: int, width: int, kernel: int = 1, stride: int = 1
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            in_channels,
+            width,
+            kernel_size=kernel,
+            stride=stride,
+            padding=kernel // 2,
+            bias=False,
+        )
+        self.bn = nn.BatchNorm2d(width, eps=0.001)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.bn(self.conv(x)), inplace=True)
+
+
+class Inception(nn.Module):
+    """The Inception module (Szegedy et al. 2014, figure 2b).
+
+    Shape: N x in_channels x H x W to N x (c1 + c3 + c5 + proj) x H x W.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        k5: int,
+        c1: int,
+        r3: int,
+        c3: int,
+        r5: int,
+        c5: int,
+        proj: int,
+    ) -> None:
+        super().__init__()
+        self.branch1 = ConvBn(in_channels, c1)
+        self.branch2 = nn.Sequential(
+            ConvBn(in_channels, r3),
+            ConvBn(r3, c3, kernel=3),
+        )
+        self.branch3 = nn.Sequential(
+            ConvBn(in_channels, r5),
+            ConvBn(r5, c5, kernel=k5),
+        )
+        self.branch4 = nn.Sequential(
+            nn.MaxPool2d(kernel_size=3, stride=1, padding=1),
+            ConvBn(in_channels, proj),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat(
+            [self.branch1(x), self.branch2(x), self.branch3(x), self.branch4(x)], 1
+        )
+
+
+class GoogLeNet(nn.Module):
+    """GoogLeNet (Szegedy et al. 2014, table 1).
+
+    By default as torchvision builds it, with batch norm, and 3x3 in the branch that is
+    5x5 in the paper.
+
+    Shape: N x 3 x 224 x 224 to N x 1000.
+    """
+
+    def __init__(
+        self, k5: int = 3, pool4: int = 2, dropout: float = 0.2, classes: int = 1000
+    ) -> None:
+        super().__init__()
+        self.conv1 = ConvBn(3, 64, kernel=7, stride=2)
+        self.conv2 = ConvBn(64, 64)
+        self.conv3 = ConvBn(64, 192, kernel=3)
+        self.inception3a = Inception(192, k5, 64, 96, 128, 16, 32, 32)
+        self.inception3b = Inception(256, k5, 128, 128, 192, 32, 96, 64)
+        self.inception4a = Inception(480, k5, 192, 96, 208, 16, 48, 64)
+        self.inception4b = Inception(512, k5, 160, 112, 224, 24, 64, 64)
+        self.inception4c = Inception(512, k5, 128, 128, 256, 24, 64, 64)
+        self.inception4d = Inception(512, k5, 112, 144, 288, 32, 64, 64)
+        self.inception4e = Inception(528, k5, 256, 160, 320, 32, 128, 128)
+        self.maxpool4 = nn.MaxPool2d(kernel_size=pool4, stride=2, ceil_mode=True)
+        self.inception5a = Inception(832, k5, 256, 160, 320, 32, 128, 128)
+        self.inception5b = Inception(832, k5, 384, 192, 384, 48, 128, 128)
+        self.dropout1 = nn.Dropout(dropout)
+        self.fc = nn.Linear(1024, classes)
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.01)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv1(x)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+        x = self.conv2(x)
+        x = self.conv3(x)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+        x = self.inception3a(x)
+        x = self.inception3b(x)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
+        x = self.inception4a(x)
+        x = self.inception4b(x)
+        x = self.inception4c(x)
+        x = self.inception4d(x)
+        x = self.inception4e(x)
+        x = self.maxpool4(x)
+        x = self.inception5a(x)
+        x = self.inception5b(x)
+        x = self.dropout1(F.adaptive_avg_pool2d(x, 1).flatten(1))
+        x = self.fc(x)
+        return x
+
+
+if __name__ == "__main__":
+    network = GoogLeNet().eval()
+    print(tuple(network(torch.randn(1, 3, 224, 224)).shape))

@@ -1,0 +1,218 @@
+"""MobileNetV3, as the spec of mobilenet_v3_large describes it."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvBnHardSwish(nn.Sequential):
+    """Convolution, batch norm, activation.
+
+    Shape: N x in_channels x H x W to N x width x H' x W'.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(
+                in_channels,
+                width,
+                kernel_size=kernel,
+                stride=stride,
+                padding=kernel // 2,
+                groups=groups,
+                bias=False,
+            ),
+            nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
+            nn.Hardswish(),
+        )
+
+
+class ConvBnReLU(nn.Sequential):
+    """Convolution, batch norm, activation.
+
+    Shape: N x in_channels x H x W to N x width x H' x W'.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+    ) -> None:
+        super().__init__(
+            nn.Conv2d(
+                in_channels,
+                width,
+                kernel_size=kernel,
+                stride=stride,
+                padding=kernel // 2,
+                groups=groups,
+                bias=False,
+            ),
+            nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
+            nn.ReLU(inplace=True),
+        )
+
+
+class SqueezeExcite(nn.Module):
+    """Squeeze and excitation: each channel is scaled by what all of them say on average
+    (Hu et al. 2017, figure 3).
+
+    Shape: N x in_channels x H x W to N x in_channels x H x W.
+    """
+
+    def __init__(self, in_channels: int, squeeze: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Conv2d(in_channels, squeeze, kernel_size=1)
+        self.fc2 = nn.Conv2d(squeeze, in_channels, kernel_size=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = F.adaptive_avg_pool2d(x, output_size=1)
+        out = F.relu(self.fc1(out), inplace=True)
+        out = F.hardsigmoid(self.fc2(out))
+        x = out * x
+        return x
+
+
+class InvertedResidualReLU(nn.Module):
+    """An inverted residual with squeeze and excitation (Howard et al. 2019, figure 4).
+
+    Shape: N x in_channels x H x W to N x width x H' x W'.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel: int,
+        expand: int,
+        width: int,
+        squeeze: int,
+        stride: int,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        if expand != in_channels:
+            layers.append(ConvBnReLU(in_channels, expand))
+        layers.append(
+            ConvBnReLU(expand, expand, kernel=kernel, stride=stride, groups=expand)
+        )
+        if squeeze > 0:
+            layers.append(SqueezeExcite(expand, squeeze))
+        layers.append(
+            nn.Sequential(
+                nn.Conv2d(expand, width, kernel_size=1, bias=False),
+                nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
+            )
+        )
+        self.block = nn.Sequential(*layers)
+        self.use_shortcut = stride == 1 and in_channels == width
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.block(x)
+        x = out + x if self.use_shortcut else out
+        return x
+
+
+class InvertedResidualHardSwish(nn.Module):
+    """An inverted residual with squeeze and excitation (Howard et al. 2019, figure 4).
+
+    Shape: N x in_channels x H x W to N x width x H' x W'.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        kernel: int,
+        expand: int,
+        width: int,
+        squeeze: int,
+        stride: int,
+    ) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [
+            ConvBnHardSwish(in_channels, expand),
+            ConvBnHardSwish(
+                expand, expand, kernel=kernel, stride=stride, groups=expand
+            ),
+        ]
+        if squeeze > 0:
+            layers.append(SqueezeExcite(expand, squeeze))
+        layers.append(
+            nn.Sequential(
+                nn.Conv2d(expand, width, kernel_size=1, bias=False),
+                nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
+            )
+        )
+        self.block = nn.Sequential(*layers)
+        self.use_shortcut = stride == 1 and in_channels == width
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = self.block(x)
+        x = out + x if self.use_shortcut else out
+        return x
+
+
+class MobileNetV3(nn.Module):
+    """MobileNetV3 (Howard et al. 2019, tables 1 and 2): rows of kernel, expansion,
+    width, squeeze and excitation, activation and stride.
+
+    Shape: N x 3 x 224 x 224 to N x 1000.
+    """
+
+    def __init__(self, dropout: float = 0.2, classes: int = 1000) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            ConvBnHardSwish(3, 16, kernel=3, stride=2),
+            InvertedResidualReLU(16, 3, 16, 16, 0, 1),
+            InvertedResidualReLU(16, 3, 64, 24, 0, 2),
+            InvertedResidualReLU(24, 3, 72, 24, 0, 1),
+            InvertedResidualReLU(24, 5, 72, 40, 24, 2),
+            InvertedResidualReLU(40, 5, 120, 40, 32, 1),
+            InvertedResidualReLU(40, 5, 120, 40, 32, 1),
+            InvertedResidualHardSwish(40, 3, 240, 80, 0, 2),
+            InvertedResidualHardSwish(80, 3, 200, 80, 0, 1),
+            InvertedResidualHardSwish(80, 3, 184, 80, 0, 1),
+            InvertedResidualHardSwish(80, 3, 184, 80, 0, 1),
+            InvertedResidualHardSwish(80, 3, 480, 112, 120, 1),
+            InvertedResidualHardSwish(112, 3, 672, 112, 168, 1),
+            InvertedResidualHardSwish(112, 5, 672, 160, 168, 2),
+            InvertedResidualHardSwish(160, 5, 960, 160, 240, 1),
+            InvertedResidualHardSwish(160, 5, 960, 160, 240, 1),
+            ConvBnHardSwish(160, 960),
+        )
+        self.classifier = nn.Sequential(
+            nn.Linear(960, 1280),
+            nn.Hardswish(),
+            nn.Dropout(dropout),
+            nn.Linear(1280, classes),
+        )
+
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out")
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.Linear):
+                nn.init.normal_(module.weight, std=0.01)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.features(x)
+        x = F.adaptive_avg_pool2d(x, 1).flatten(1)
+        x = self.classifier(x)
+        return x
+
+
+if __name__ == "__main__":
+    network = MobileNetV3().eval()
+    print(tuple(network(torch.randn(1, 3, 224, 224)).shape))
