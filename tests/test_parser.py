@@ -790,7 +790,7 @@ def test_stored_tables_give_the_same_parser(
 
     monkeypatch.setattr(tables.lark.Lark, "__init__", refuse)
     made = tables.make_lark(Build(), Lines())
-    assert made.options.start == ["start", "expr"]
+    assert made.options.start == ["start", "expr", "arg_value"]
     fresh = file(TEXT)
     monkeypatch.setattr(parser, "_CACHE", [])
     monkeypatch.setenv("ARCHDSL_CACHE", "on")

@@ -48,7 +48,8 @@ def _value(text: str, value: str) -> object:
     try:
         check_characters(source)
         check_nesting(source)
-        expr = parse_expression(source, value, len(text) - len(value))
+        at = len(text) - len(value)
+        expr = parse_expression(source, value, at, argument=True)
     except SpecError as error:
         raise click.BadParameter(f"{text}: {error.diagnostics[0].message}") from None
     # A single word may name a block or a layer kind, or be a string.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
@@ -10,6 +10,7 @@ from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.builder import Parts, parameters_of
 from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.library import prelude
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES
@@ -17,11 +18,10 @@ from archdsl.ir import Expectation, Group, Initializer, Network, Port, Step
 from archdsl.layer import kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module, load_prelude
+from archdsl.syntax.loader import Module
 from archdsl.values import MEASURES, Shape
 
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
-_PRELUDE: list[Module] = []
 
 
 def elaborate(
@@ -60,13 +60,6 @@ def elaborate(
     errors.raise_if_any()
     assert network is not None
     return network
-
-
-def prelude() -> Module:
-    """Return the library whose blocks need no import."""
-    if not _PRELUDE:
-        _PRELUDE.append(load_prelude())
-    return _PRELUDE[0]
 
 
 def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:
@@ -276,14 +269,14 @@ def _initializers(walker: Walker) -> Iterable[Initializer]:
         try:
             if statement.path:
                 _check_layer(statement, context, steps)
+            else:
+                _check_kind(statement, steps.values())
             yield from _initializer(statement, context)
         except Fault as fault:
             walker.report(fault, context)
 
 
 def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
-    if not statement.path and kind(statement.kind) is None:
-        raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
     for setting in statement.settings:
         if setting.name not in ("weight", "bias"):
             raise Fault(
@@ -299,6 +292,30 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
             scheme=scheme,
             arguments=tuple(arguments.items()),
         )
+
+
+def _check_kind(statement: t.Init, steps: Collection[Step]) -> None:
+    """Refuse a kind that the network does not have, or without such a tensor."""
+    if kind(statement.kind) is None:
+        raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
+    found = [step for step in steps if step.op.word == statement.kind]
+    if not found:
+        raise Fault(
+            "A0305",
+            f"the network has no layer of the kind {statement.kind}",
+            statement.span,
+            label="this sets nothing",
+            help="drop it, or put it in an `if`",
+        )
+    names = {t.name for s in found for t in s.op.tensors(*s.input_shapes)}
+    for setting in statement.settings:
+        if setting.name not in names and not (setting.name == "bias" and names):
+            raise Fault(
+                "A0201",
+                f"{statement.kind} has no {setting.name}",
+                setting.span,
+                help=f"it has {', '.join(sorted(names))}" if names else None,
+            )
 
 
 def _check_layer(

@@ -318,9 +318,11 @@ def _read_in(ref: BodyRef, context: Context) -> Context:
     """Return the context of braces that were passed to a block.
 
     They read the names of the place where they stand. Those mean nothing in the
-    block's own code, so they are plain numbers there.
+    block's own code, so they are plain numbers there. What they call is called from
+    that place, too: the block may stand in its own braces.
     """
     return context.replace(
         module=ref.context.module,
+        trail=ref.context.trail,
         env={name: plain(value) for name, value in ref.context.env.items()},
     )

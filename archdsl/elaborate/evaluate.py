@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate.library import prelude
 from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Unknown
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
@@ -204,7 +205,7 @@ def _name(expr: t.Name, context: Context) -> Any:
         return value
     if name == "channels" and context.space.current is not None:
         return _channels(context)
-    if found := context.module.find(name):
+    if found := context.module.find(name) or prelude().find(name):
         return BlockRef(*found)
     if found_kind := kind(name):
         return KindRef(found_kind)

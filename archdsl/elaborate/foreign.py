@@ -10,14 +10,27 @@ import re
 from typing import Any, ClassVar
 
 from archdsl.elaborate.evaluate import evaluate, show
-from archdsl.elaborate.names import check_parameter
+from archdsl.elaborate.names import check_class, check_definition
 from archdsl.elaborate.scope import Budget, Context, Fault, Namespace
-from archdsl.layer import REQUIRED, Layer, Mismatch, arg
+from archdsl.layer import REQUIRED, Layer, Mismatch, arg, words
 from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
-from archdsl.values import Shape, Tensor, TorchCall, TorchForm, Window, channels, sizes
+from archdsl.values import (
+    Dims,
+    Saved,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    channels,
+    show_shape,
+    sizes,
+)
 
+# What a setting may read beside the op's parameters.
+NAMES = ("channels", "in_height", "in_width")
 SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
@@ -86,8 +99,7 @@ def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, s
             value.span,
             help='write `torch = "module.Class"`',
         )
-    for part in text.split("."):
-        check_parameter(part, value.span)
+    check_class(text, value.span)
     origin, _, name = text.rpartition(".")
     return origin, name
 
@@ -162,19 +174,38 @@ class Foreign(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return a single unit if the spec says `pointwise = true`, else nothing."""
-        if "pointwise" in self.settings and self._value("pointwise", inputs[0]) is True:
-            return Window()
-        return None
+        if "pointwise" not in self.settings:
+            return None
+        value = self._value("pointwise", inputs[0])
+        if not isinstance(value, bool):
+            raise Mismatch(
+                f"{self.word}: `pointwise` would be {show(value)}",
+                help="it is true or false",
+            )
+        if value and sizes(inputs[0]) != sizes(output):
+            raise Mismatch(
+                f"{self.word}: it is pointwise, and its output {show_shape(output)} "
+                f"has another size than its input {show_shape(inputs[0])}",
+                help="let `shape` keep in_height and in_width, or drop `pointwise`",
+            )
+        return Window() if value else None
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return both ends: nobody here knows what its backward pass reads."""
+        return Saved(input=True, output=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a call of the spec's class."""
         origin, name = self.path
         if "args" in self.settings:
             value = self._value("args", inputs[0])
-            args = value if isinstance(value, tuple) else (value,)
+            several = isinstance(value, tuple) and not isinstance(value, Dims)
+            args = value if several else (value,)
         else:
             args = tuple(getattr(self, n) for n in self.fields)
-        return TorchForm(TorchCall(name, tuple(args)), origin=origin)
+        if origin == "torch.nn":
+            return TorchForm(TorchCall(f"nn.{name}", args))
+        return TorchForm(TorchCall(name, args), origin=origin)
 
     def _number(self, setting: str, shape: Shape) -> int:
         if setting not in self.settings:
@@ -223,4 +254,5 @@ def check(definition: t.OpDef, module: Module) -> None:
     Raises:
         Fault: saying why.
     """
+    check_definition(definition.name, definition.span, words(), "layer")
     kind_of(definition, module)

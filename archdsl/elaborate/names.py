@@ -171,6 +171,14 @@ def check_parameter(name: str, span: Span) -> None:
     _check(name, span, "parameter", EMITTED_NAMES | LANGUAGE_WORDS)
 
 
+def check_class(path: str, span: Span) -> None:
+    """Refuse a dotted name of a Python class that emitted code cannot import."""
+    *modules, name = path.split(".")
+    for module in modules:
+        _check(module, span, "module", frozenset())
+    _check(name, span, "class", EMITTED_NAMES)
+
+
 def check_definition(
     name: str, span: Span, kinds: frozenset[str], what: str = "block"
 ) -> None:

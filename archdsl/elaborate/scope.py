@@ -209,6 +209,9 @@ class Namespace:
         """Return the name of the next unlabelled part."""
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
+        if not self.indexed:
+            while f"{word}{count + 1}" in self.taken:
+                count += 1
         self.counts[key] = count + 1
         return str(count) if self.indexed else f"{word}{count + 1}"
 

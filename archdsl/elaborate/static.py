@@ -73,9 +73,7 @@ class _File:
             if isinstance(item, t.FunctionDef):
                 self._function(item)
             elif isinstance(item, t.OpDef):
-                _attempt(self.errors, lambda i=item: foreign.check(i, self.module))
-                for setting in item.settings:
-                    self.used |= _names_in(setting.value)
+                self._op(item)
         for definition in self.module.file.definitions():
             _attempt(
                 self.errors,
@@ -113,22 +111,24 @@ class _File:
             default = preset if preset.is_default else default
 
     def _function(self, function: t.FunctionDef) -> None:
-        header = t.Definition(
-            function.name,
-            function.params,
-            t.Body([], function.span),
-            function.span,
-            is_network=False,
-            indexed=False,
-            doc="",
-        )
-        self._definition(header, function.value)
+        self._definition(_header(function), function.value)
+
+    def _op(self, op: t.OpDef) -> None:
+        _attempt(self.errors, lambda: foreign.check(op, self.module))
+        read = [setting.value for setting in op.settings]
+        if all(setting.name != "args" for setting in op.settings):
+            read += [t.Name(param.span, param.name) for param in op.params]
+        known = frozenset(foreign.NAMES)
+        self._definition(_header(op), t.ListExpr(op.span, read), known)
 
     def _definition(
-        self, definition: t.Definition, value: t.Expr | None = None
+        self,
+        definition: t.Definition,
+        value: t.Expr | None = None,
+        known: frozenset[str] = frozenset(),
     ) -> None:
         check = _Definition(definition, self.module, self.prelude, self.errors)
-        check.check(value)
+        check.check(value, known)
         self.used |= check.used
         self.misplaced += check.misplaced
         self.calls[definition.name] = check.calls
@@ -183,6 +183,19 @@ class _File:
         self.errors.add(Diagnostic(code, message, span, label=label, help=help))
 
 
+def _header(definition: t.FunctionDef | t.OpDef) -> t.Definition:
+    """Return the name and parameters of a function or op as those of a block."""
+    return t.Definition(
+        definition.name,
+        definition.params,
+        t.Body([], definition.span),
+        definition.span,
+        is_network=False,
+        indexed=False,
+        doc="",
+    )
+
+
 def _attempt(errors: Diagnostics, check: Any) -> None:
     try:
         check()
@@ -210,15 +223,22 @@ class _Definition:
         self.misplaced: list[Diagnostic] = []
         self.calls: list[tuple[str, Span]] = []
 
-    def check(self, value: t.Expr | None = None) -> None:
-        """Check parameters, words and names; `value` is what a function computes."""
+    def check(
+        self, value: t.Expr | None = None, known: frozenset[str] = frozenset()
+    ) -> None:
+        """Check parameters, words and names.
+
+        Args:
+            value: what a function computes, or an op.
+            known: names beside the parameters that it may read.
+        """
         for param in self.definition.params:
             self._declare(param)
             if param.default is not None:
                 self._expression(param.default)
         bound = frozenset(self.names)
         if value is not None:
-            self._expression(value, bound)
+            self._expression(value, bound | known)
         for branch in self.definition.body.branches:
             self._statements(branch.statements, bound)
         for name, span in self.names.items():

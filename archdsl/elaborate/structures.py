@@ -29,6 +29,8 @@ _ADVICE = {
     "auto": "no strided 1x1 convolution brings the input to the body's shape: change "
     "the body, or write the shortcut, as in `residual { ... | ... }`",
     "identity": "let the body keep the shape, or drop `shortcut = identity`",
+    "projection": "no strided 1x1 convolution brings the input to the body's shape: "
+    "change the body, or write the shortcut, as in `residual { ... | ... }`",
     "written": "make the body and the shortcut agree in channels and size",
 }
 

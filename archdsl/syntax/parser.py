@@ -63,14 +63,23 @@ def _check_depth(root: t.File | t.Expr) -> None:
     checks.check_depth(root)
 
 
-def parse_expression(source: Source, text: str, offset: int) -> t.Expr:
+def parse_expression(
+    source: Source, text: str, offset: int, *, argument: bool = False
+) -> t.Expr:
     """Parse one expression that stands at `offset` of a source.
+
+    Args:
+        source: where it stands.
+        text: the expression.
+        offset: its place.
+        argument: whether it is one of a list in < >, such as ``unit<groups = 32>``.
 
     Raises:
         SpecError: if the text is none, or nests too deeply.
     """
     with _LOCK:
-        expr = _parser().expression(source, text, offset)
+        start = "arg_value" if argument else "expr"
+        expr = _parser().expression(source, text, offset, start)
     _check_depth(expr)
     return expr
 
@@ -126,7 +135,9 @@ class _Parser:
             raise SpecError(_first_of_each_line(errors))
         return file
 
-    def expression(self, source: Source, text: str, offset: int) -> t.Expr:
+    def expression(
+        self, source: Source, text: str, offset: int, start: str = "expr"
+    ) -> t.Expr:
         """Parse an expression."""
         from lark import UnexpectedInput
 
@@ -135,11 +146,11 @@ class _Parser:
         self.build.begin(source, offset)
         self.lines.begin(text)
         try:
-            expr: Any = self.lark.parse(text, start="expr")
+            expr: Any = self.lark.parse(text, start=start)
         except UnexpectedInput as error:
             at = position(error)
-            start = len(text) - 1 if at is None else min(at, len(text) - 1)
-            span = Span(source, offset + max(0, start), offset + max(1, len(text)))
+            place = len(text) - 1 if at is None else min(at, len(text) - 1)
+            span = Span(source, offset + max(0, place), offset + max(1, len(text)))
             message = f"`{text.strip()}` is not an expression"
             raise SpecError([Diagnostic("A0001", message, span)]) from None
         if self.build.errors or self.build.large:

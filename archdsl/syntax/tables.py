@@ -13,13 +13,16 @@ from archdsl.syntax.build import Build
 from archdsl.syntax.cache import load_tables, store_tables
 from archdsl.syntax.lines import Lines
 
+# A file, an expression, and an argument in < >.
+_STARTS = ["start", "expr", "arg_value"]
+
 
 def make_lark(build: Build, lines: Lines) -> lark.Lark:
     """Return a parser that reports to a builder, through a filter of line ends.
 
     Working the tables out takes some 90 ms, reading them some 20.
     """
-    name = f"lark {lark.__version__}"
+    name = f"lark {lark.__version__} {' '.join(_STARTS)}"
     hooks: dict[str, Any] = {"transformer": build, "postlex": lines}
     stored = load_tables(name)
     if stored is not None:
@@ -32,7 +35,7 @@ def make_lark(build: Build, lines: Lines) -> lark.Lark:
         grammar_text(),
         parser="lalr",
         lexer="contextual",
-        start=["start", "expr"],
+        start=_STARTS,
         maybe_placeholders=True,
         **hooks,
     )

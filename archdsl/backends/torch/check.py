@@ -86,6 +86,9 @@ def _defined(tree: ast.AST) -> set[str]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             _check_identifier(node.id)
             found.add(node.id)
+        elif isinstance(node, ast.alias) and node.asname:
+            _check_identifier(node.asname)
+            found.add(node.asname)
     return found
 
 

@@ -85,6 +85,7 @@ class ClassPlan:
     """One class of the emitted module.
 
     Attributes:
+        role: ``network``, ``block`` or ``part``.
         word: the block's or group's name in the spec.
         base: ``nn.Module`` or ``nn.Sequential``.
         doc: the spec's comment.
@@ -102,6 +103,7 @@ class ClassPlan:
 
     def __init__(
         self,
+        role: str,
         word: str,
         base: str,
         doc: str,
@@ -114,6 +116,7 @@ class ClassPlan:
         lets: Mapping[str, Poly],
         kinds: tuple[str, ...] = (),
     ) -> None:
+        self.role = role
         self.word = word
         self.base = base
         self.doc = doc
@@ -270,14 +273,11 @@ _TAKEN = frozenset(("F", "NamedTuple", "OrderedDict", "Tensor"))
 def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
     """Give every class its own name, the network's first."""
     taken = set(_TAKEN) | reserved
-    for plan in reversed(classes):
-        if plan is classes[-1]:
-            taken |= {camel(plan.word), f"{camel(plan.word)}Output"}
-            plan.name = (
-                camel(plan.word)
-                if camel(plan.word) not in _TAKEN
-                else camel(plan.word) + "Net"
-            )
+    network = classes[-1]
+    network.name = camel(network.word)
+    while network.name in taken:
+        network.name += "Net"
+    taken |= {network.name, f"{camel(network.word)}Output"}
     variants: dict[str, list[ClassPlan]] = {}
     for plan in classes[:-1]:
         variants.setdefault(camel(plan.word), []).append(plan)

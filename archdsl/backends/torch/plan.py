@@ -52,7 +52,7 @@ class Planner:
         self.inplace = inplace(flatten(network))
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
-        self.origins: dict[str, str] = {}
+        self.imported = _imported_names(network)
         self.classes: list[ClassPlan] = []
         self._known: dict[tuple[str, str], list[ClassPlan]] = {}
 
@@ -67,7 +67,7 @@ class Planner:
             self.classes, self._known = [], {}
             plan = self._class(root, 0, [], self.fixed)
         self.classes = in_order(plan)
-        name_classes(self.classes, {*self.helpers, *self.origins})
+        name_classes(self.classes, {*self.helpers, *self.imported.values()})
         return plan
 
     def _class(
@@ -109,6 +109,7 @@ class Planner:
         base = "nn.Sequential" if group.indexed or sequential else "nn.Module"
         items = scope.items(ops)
         return ClassPlan(
+            "part" if group.role == "group" else group.role,
             _title(group),
             base,
             group.doc,
@@ -143,14 +144,14 @@ class Planner:
         args += [Argument(name, node) for name, node in given.items()]
         return Make(plan, tuple(args))
 
-    def note(self, step: Step) -> None:
-        """Keep what a step's module needs beside torch."""
+    def class_of(self, step: Step) -> str:
+        """Return what a step's class is called, and keep what it needs beside torch."""
         form = step.op.torch(step.input_shapes, step.shape)
-        assert form.module is not None
+        assert form.module is not None, step.path
+        name = form.module.name
         if form.helper:
-            self.helpers[form.module.name] = form.helper
-        if form.origin:
-            self.origins[form.module.name] = form.origin
+            self.helpers[name] = form.helper
+        return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
         self, group: Group, plan: ClassPlan
@@ -167,6 +168,25 @@ class Planner:
         self._known[key].append(plan)
         self.classes.append(plan)
         return plan, {}
+
+
+def _imported_names(network: Network) -> dict[tuple[str, str], str]:
+    """Return what the classes of foreign layers are called, by module and name.
+
+    They keep their names, but for those that two modules or a helper have in common.
+    """
+    forms = [step.op.torch(step.input_shapes, step.shape) for step in network.steps()]
+    taken = {form.module.name for form in forms if form.helper and form.module}
+    found: dict[tuple[str, str], str] = {}
+    classes = {(f.origin, f.module.name) for f in forms if f.origin and f.module}
+    for origin, name in sorted(classes):
+        number, own = 1, name
+        while own in taken:
+            number += 1
+            own = f"{name}{number}"
+        taken.add(own)
+        found[origin, name] = own
+    return found
 
 
 def _title(group: Group) -> str:

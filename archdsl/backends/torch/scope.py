@@ -129,8 +129,8 @@ class Scope:
         """Return how the submodule of an operation is made."""
         level, bindings = self.level, self.bindings
         if isinstance(op.node, Step):
-            self.planner.note(op.node)
-            return _module_node(op.node, self._in_place(op.node), bindings)
+            name = self.planner.class_of(op.node)
+            return _module_node(op.node, name, self._in_place(op.node), bindings)
         group = op.node
         if op.is_guard:
             inner = self.node(op.copies[0][0]) if op.copies else None
@@ -353,10 +353,10 @@ def _is_parameter(op: Op) -> bool:
     return isinstance(op.node, Step) and is_parameter(op.node)
 
 
-def _module_node(step: Step, in_place: bool, bindings: Bindings) -> Node:
+def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
     form = step.op.torch(step.input_shapes, step.shape)
     assert form.module is not None, step.path
-    first = _call(form.module, bindings)
+    first = _call(form.module, bindings)._replace(function=name)
     if form.inplace and in_place:
         first = first._replace(args=(*first.args, Argument("inplace", Leaf("True"))))
     if not form.then:

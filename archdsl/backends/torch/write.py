@@ -55,7 +55,7 @@ def write(network: Network) -> str:
     body += _outputs_class(network)
     body += ["", "", *_class(plan, _network_doc(network, plan), network)]
     body += _main(network, plan)
-    lines = [*_header(network), *_imports(body, planner.origins), *body]
+    lines = [*_header(network), *_imports(body, planner.imported), *body]
     return "\n".join(lines) + "\n"
 
 
@@ -67,7 +67,7 @@ def _header(network: Network) -> list[str]:
     return [f'"""{_prose(title)}"""', ""]
 
 
-def _imports(body: Sequence[str], origins: Mapping[str, str]) -> list[str]:
+def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> list[str]:
     text = "\n".join(body)
     standard = []
     if "OrderedDict(" in text:
@@ -79,8 +79,29 @@ def _imports(body: Sequence[str], origins: Mapping[str, str]) -> list[str]:
     if "F." in text:
         lines.append("import torch.nn.functional as F")
     lines.append("from torch import Tensor, nn")
-    foreign = sorted(f"from {origin} import {name}" for name, origin in origins.items())
-    return [*lines, "", *foreign] if foreign else lines
+    foreign: dict[str, list[str]] = {}
+    for (origin, name), own in sorted(imported.items(), key=_as_sorted_by_tools):
+        names = foreign.setdefault(origin, [])
+        names.append(name if own == name else f"{name} as {own}")
+    if foreign:
+        lines.append("")
+    for origin, names in foreign.items():
+        lines += _import_from(origin, names)
+    return lines
+
+
+def _as_sorted_by_tools(item: tuple[tuple[str, str], str]) -> tuple[Any, ...]:
+    """Return where the usual tools sort an import: constants, classes, others."""
+    (origin, name), _ = item
+    constant = name.isupper() and len(name) > 1
+    return origin, not constant, name[0].islower(), name.lower()
+
+
+def _import_from(origin: str, names: list[str]) -> list[str]:
+    line = f"from {origin} import {', '.join(names)}"
+    if len(line) <= WIDTH:
+        return [line]
+    return [f"from {origin} import (", *(f"    {name}," for name in names), ")"]
 
 
 def _main(network: Network, plan: ClassPlan) -> list[str]:
@@ -131,7 +152,7 @@ def _class(
 
 
 def _block_doc(plan: ClassPlan) -> list[str]:
-    text = plan.doc or f"The part `{plan.word}`."
+    text = plan.doc or f"The {plan.role} `{plan.word}`."
     return _docstring(text, [f"Shape: {plan.shape}."])
 
 
