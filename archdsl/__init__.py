@@ -7,21 +7,24 @@ package costs nothing.
 # Type checkers take it for typing's, whose import would be the most of ours.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import analyze, build, emit, format, load, loads, render
+    from .api import analyze, build, compare, emit, format, load, loads, render
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .passes.analysis import Analysis
+    from .passes.compare import Comparison
 
 __version__ = "0.1.0"
 
 __all__ = [
     "Analysis",
+    "Comparison",
     "Diagnostic",
     "Network",
     "SpecError",
     "__version__",
     "analyze",
     "build",
+    "compare",
     "emit",
     "format",
     "load",
@@ -31,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "Analysis": "archdsl.passes.analysis",
+    "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Network": "archdsl.ir",
     "SpecError": "archdsl.diagnostics",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from .ir import Network
     from .passes.analysis import Analysis
+    from .passes.compare import Comparison
     from .source import Span
     from .syntax.loader import Module
 
@@ -108,6 +109,31 @@ def analyze(
     from .passes.analysis import analyze as run
 
     return run(network, batch=batch, dtype=dtype, optimizer=optimizer)
+
+
+def compare(
+    networks: Sequence[Network],
+    *,
+    names: Sequence[str] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+) -> Comparison:
+    """Return networks side by side, and of two of them what differs in structure.
+
+    Args:
+        networks: two or more, the one to compare with first.
+        names: what to call each; the networks' own names when left out.
+        batch: samples at a time, for the memory.
+        dtype: of parameters and activations, for the memory.
+        optimizer: whose state the memory counts.
+
+    Raises:
+        ValueError: if there are less than two networks, or not a name for each.
+    """
+    from .passes.compare import compare as run
+
+    return run(networks, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
 def emit(network: Network) -> str:

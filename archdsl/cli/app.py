@@ -9,7 +9,17 @@ import click
 from archdsl import __version__
 from archdsl.diagnostics import did_you_mean
 
-COMMANDS = ("analyze", "check", "compile", "explain", "fmt", "list", "new", "render")
+COMMANDS = (
+    "analyze",
+    "check",
+    "compare",
+    "compile",
+    "explain",
+    "fmt",
+    "list",
+    "new",
+    "render",
+)
 
 
 class LazyGroup(click.Group):

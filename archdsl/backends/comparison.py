@@ -1,0 +1,369 @@
+"""Networks side by side as text: for a terminal, or for a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from archdsl.ir import Group
+from archdsl.passes.analysis import Analysis
+from archdsl.passes.compare import Comparison, Delta
+from archdsl.passes.diff import Change, Diff, Difference, Run, fold, runs, tensors
+from archdsl.values import Last, Shape, show_shape
+
+from .table import align, show_bytes
+
+_COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
+_DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"
+# Of a list in Markdown: a comment on a pull request has at most 65,536 characters.
+_MOST_ITEMS: Final = 50
+
+_FIGURES: Final = (
+    ("params", "params"),
+    ("trainable", "trainable"),
+    ("buffers", "buffers"),
+    ("MACs", "macs"),
+    ("FLOPs", "flops"),
+    ("depth", "depth"),
+    ("layers", "layers"),
+    ("receptive field", "receptive_field"),
+    ("inference memory", "inference_bytes"),
+    ("training memory", "training_bytes"),
+)
+_NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
+
+
+class _Item(NamedTuple):
+    """One line of a list.
+
+    Attributes:
+        sign: ``+``, ``-`` or ``~``.
+        name: of a layer, a namespace or a key.
+        cells: what is said about it.
+    """
+
+    sign: str
+    name: str
+    cells: tuple[str, ...]
+
+
+class _Section(NamedTuple):
+    """A list under a title."""
+
+    title: str
+    items: tuple[_Item, ...]
+
+
+def text(comparison: Comparison, *, color: bool = False) -> str:
+    """Return the comparison for a terminal.
+
+    Args:
+        comparison: what `compare` gives.
+        color: whether to use a terminal's colours and bold and dim letters.
+    """
+    table = _table(comparison)
+    header, *lines = align(table, right=range(1, len(table[0])))
+    lines = [_styled(header, _DIM, color), *lines, "", *_notes(comparison)]
+    for section in _sections(comparison):
+        lines += ["", _styled(section.title, _BOLD, color)]
+        rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
+        styles = [_COLORS[item.sign] for item in section.items]
+        lines += [
+            _styled(line, style, color)
+            for line, style in zip(align(rows) if rows else (), styles, strict=True)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def markdown(comparison: Comparison) -> str:
+    """Return the comparison as Markdown, for a pull request."""
+    first, *others = _table(comparison)
+    header = [_code(cell).replace("|", r"\|") if cell else "" for cell in first]
+    rule = ["---", *("---:" for _ in first[1:])]
+    lines = [_pipes(row) for row in (header, rule, *others)]
+    lines += ["", *_notes(comparison)]
+    for section in _sections(comparison):
+        lines += ["", f"**{section.title}**"] if section.items else ["", section.title]
+        shown = section.items[:_MOST_ITEMS]
+        lines += [""] if shown else []
+        lines += [_bullet(item) for item in shown]
+        left = len(section.items) - len(shown)
+        lines += [f"- and {left} more"] if left else []
+    return "\n".join(lines) + "\n"
+
+
+# ---- totals -------------------------------------------------------------------
+
+
+def _table(comparison: Comparison) -> list[list[str]]:
+    """Return the rows of the totals, the header first."""
+    head = ["", comparison.names[0]]
+    for name in comparison.names[1:]:
+        head += [name, "", ""]
+    rows = [head, _ports_row(comparison, "input"), _ports_row(comparison, "output")]
+    rows += [_figure_row(comparison, title, key) for title, key in _FIGURES]
+    return [row for row in rows if row]
+
+
+def _ports_row(comparison: Comparison, what: str) -> list[str]:
+    shown = [_ports(facts, what) for facts in comparison.analyses]
+    row = [what, shown[0]]
+    for ports in shown[1:]:
+        row += [ports, "" if ports == shown[0] else "differs", ""]
+    return row
+
+
+def _ports(facts: Analysis, what: str) -> str:
+    ports = facts.inputs if what == "input" else facts.outputs
+    return ", ".join(
+        show_shape(port.shape) + (" (training only)" if port.training else "")
+        for port in ports
+    )
+
+
+def _figure_row(comparison: Comparison, title: str, key: str) -> list[str]:
+    row = [title, _figure(comparison, 0, key)]
+    for at in range(1, len(comparison.names)):
+        row += [_figure(comparison, at, key), *_delta(comparison.delta(at, key), key)]
+    if key == "trainable" and row[1:] == _figure_row(comparison, title, "params")[1:]:
+        return []
+    return row
+
+
+def _figure(comparison: Comparison, at: int, key: str) -> str:
+    value = comparison.figure(at, key)
+    if value is None:
+        return "-"
+    if isinstance(value, int):
+        return show_bytes(value) if key.endswith("_bytes") else f"{value:,}"
+    field = comparison.analyses[at].receptive_field
+    bound = "" if field is None or field.exact else "<= "
+    return bound + show_shape(value)
+
+
+def _delta(delta: Delta | None, key: str) -> tuple[str, str]:
+    """Return the absolute and the relative difference, once if the axes agree."""
+    if delta is None:
+        return "", ""
+    number, relative = delta
+    absolute = number if isinstance(number, tuple) else (number,)
+    percent = relative if isinstance(relative, tuple) else (relative,)
+    pairs = list(zip(absolute, percent, strict=True))
+    pairs = pairs if len(set(pairs)) > 1 else pairs[:1]
+    if not any(absolute):
+        return "=", ""
+    return (
+        ", ".join(_signed(n, key) for n, _ in pairs),
+        ", ".join(_percent(p) for _, p in pairs),
+    )
+
+
+def _signed(number: int, key: str) -> str:
+    size = abs(number)
+    shown = show_bytes(size) if key.endswith("_bytes") else f"{size:,}"
+    return ("-" if number < 0 else "+") + shown
+
+
+def _percent(value: float | None) -> str:
+    if not value:
+        return ""
+    return f"{value:+,.1f} %" if abs(value) >= 0.05 else f"{value:+.1g} %"
+
+
+def _notes(comparison: Comparison) -> list[str]:
+    memory = comparison.analyses[0].memory
+    return [
+        f"Memory for a batch of {memory.batch} in {memory.dtype}, "
+        f"trained with {memory.optimizer}; all else for one sample."
+    ]
+
+
+# ---- what differs in structure --------------------------------------------------
+
+
+def _sections(comparison: Comparison) -> Iterator[_Section]:
+    diff = comparison.diff
+    if diff is None:
+        return
+    old, new = comparison.analyses
+    if diff.empty:
+        yield _Section(_NOTHING, ())
+        return
+    yield from _of_layers(diff, old, new)
+    yield _of_keys(diff, comparison)
+
+
+def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
+    if diff.added:
+        title = f"added: {_count(diff.added, 'layer')}"
+        yield _Section(title, (*_parts("+", diff.added, new),))
+    if diff.removed:
+        title = f"removed: {_count(diff.removed, 'layer')}"
+        yield _Section(title, (*_parts("-", diff.removed, old),))
+    if diff.changed:
+        title = f"changed: {_count(diff.changed, 'layer')}"
+        items = [_Item("~", c.name, (_change(c),)) for c in diff.changed]
+        yield _Section(title, tuple(items))
+    if diff.moved:
+        title = f"another output shape: {_count(diff.moved, 'layer')}"
+        yield _Section(title, (*_moved(diff.moved, new),))
+    if diff.rewired:
+        yield _rewired(diff, {*runs(old)} & {*runs(new)})
+
+
+def _parts(sign: str, found: Sequence[Run], whole: Analysis) -> Iterator[_Item]:
+    """Yield layers, those that make up a whole block or group as one."""
+    own = {run.name: run for run in found}
+    blocks = _blocks(whole.network.root)
+    for name, members in fold(own, runs(whole)).items():
+        last = own[members[-1]]
+        params = sum(own[member].facts.params for member in members)
+        if len(members) == 1:
+            kind, layers = last.op.label(), ""
+        else:
+            kind, layers = blocks.get(name, ""), _count(members, "layer")
+        size = f"{params:,} params" if params else ""
+        yield _Item(sign, name, (kind, layers, show_shape(last.output), size))
+
+
+def _blocks(root: Group) -> dict[str, str]:
+    """Return the words of all blocks by path."""
+    found = {}
+    stack = [root]
+    while stack:
+        group = stack.pop()
+        if group.role == "block":
+            found[group.path] = group.word
+        stack += [child for child in group.children if isinstance(child, Group)]
+    return found
+
+
+def _change(change: Change) -> str:
+    old, new = change.old, change.new
+    if old.op.word != new.op.word:
+        return f"{old.op.label()} -> {new.op.label()}"
+    parts = [
+        f"{a.name} {_value(a.old)} -> {_value(a.new)}" for a in change.arguments
+    ] + [f"{t.name} {_shape(t.old)} -> {_shape(t.new)}" for t in change.tensors]
+    return f"{new.op.word}: {', '.join(parts)}"
+
+
+def _moved(found: Sequence[Difference], new: Analysis) -> Iterator[_Item]:
+    own = {moved.name: moved for moved in found}
+    for name, members in fold(own, runs(new)).items():
+        last = own[members[-1]]
+        layers = "" if len(members) == 1 else _count(members, "layer")
+        shapes = f"{_shape(last.old)} -> {_shape(last.new)}"
+        yield _Item("~", name, (shapes, layers))
+
+
+def _rewired(diff: Diff, common: set[str]) -> _Section:
+    """Return what reads others, but for what only follows layers put in or out."""
+    known = [
+        d
+        for d in diff.rewired
+        if not d.old or not d.new or common.issuperset((*d.old, *d.new))
+    ]
+    left = len(diff.rewired) - len(known)
+    title = f"reads others: {_count(diff.rewired, 'layer or output')}"
+    note = f", {left:,} of them only by what was added or removed" if left else ""
+    items = tuple(_Item("~", d.name, (_sources(d),)) for d in known)
+    return _Section(title + note, items)
+
+
+def _sources(rewired: Difference) -> str:
+    if rewired.old is None:
+        return f"is new, of {_listed(rewired.new)}"
+    if rewired.new is None:
+        return f"is gone, was of {_listed(rewired.old)}"
+    gone = [name for name in rewired.old if name not in rewired.new]
+    come = [name for name in rewired.new if name not in rewired.old]
+    if gone and come:
+        return f"{_listed(gone)} -> {_listed(come)}"
+    if gone or come:
+        return f"{'no longer' if gone else 'also'} {_listed(gone or come)}"
+    return f"{_listed(rewired.old)} -> {_listed(rewired.new)}"
+
+
+def _of_keys(diff: Diff, comparison: Comparison) -> _Section:
+    """Return what a checkpoint of the first network meets in the second."""
+    keys, (old, new) = diff.keys, comparison.names
+    lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
+    title = f"checkpoint of {_code(old)} in {_code(new)}: {keys.loaded:,} keys load"
+    if not lost:
+        return _Section(f"{title}, which is all", ())
+    everything = [tensors(runs(facts).values()) for facts in comparison.analyses]
+    items = [
+        *_folded_keys("+", "missing", keys.missing, everything[1]),
+        *_folded_keys("-", "unexpected", keys.unexpected, everything[0]),
+        *(
+            _Item(
+                "~", key.name, ("reshaped", f"{_shape(key.old)} -> {_shape(key.new)}")
+            )
+            for key in keys.reshaped
+        ),
+    ]
+    parts = (
+        f"{len(keys.missing):,} missing",
+        f"{len(keys.unexpected):,} unexpected",
+        f"{len(keys.reshaped):,} of another shape",
+    )
+    return _Section(f"{title}, {', '.join(parts)}", tuple(items))
+
+
+def _folded_keys(
+    sign: str, word: str, keys: Sequence[str], all_keys: Mapping[str, Shape]
+) -> Iterator[_Item]:
+    for name, members in fold(keys, all_keys).items():
+        if members == [name]:
+            yield _Item(sign, name, (word, ""))
+        else:
+            yield _Item(sign, f"{name}.*", (word, _count(members, "key")))
+
+
+# ---- words ----------------------------------------------------------------------
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return "by rule"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple):
+        whole = all(isinstance(part, int) for part in value)
+        return "x".join(map(str, value)) if whole else str(value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _shape(shape: Shape | None) -> str:
+    if shape is None:
+        return "none"
+    last = " (channels last)" if isinstance(shape, Last) else ""
+    return (show_shape(shape) or "scalar") + last
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(names)
+
+
+def _count(found: Sequence[object], word: str) -> str:
+    number = len(found)
+    plural = word if number == 1 else " or ".join(f"{w}s" for w in word.split(" or "))
+    return f"{number:,} {plural}"
+
+
+def _styled(line: str, style: str, color: bool) -> str:
+    return f"{style}{line}{_OFF}" if color else line
+
+
+def _bullet(item: _Item) -> str:
+    said = ", ".join(cell for cell in item.cells if cell)
+    return f"- {_code(item.name)}" + (f": {said}" if said else "")
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'").replace("\n", " ") + "`"
+
+
+def _pipes(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,160 @@
+"""Networks side by side: what `archdsl compare` reports."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final, NamedTuple
+
+from archdsl.ir import Network
+
+from .analysis import Analysis, analyze
+from .diff import Diff, diff
+
+MEMORY: Final = (
+    "param_bytes",
+    "buffer_bytes",
+    "gradient_bytes",
+    "optimizer_bytes",
+    "saved_bytes",
+    "forward_peak_bytes",
+    "inference_bytes",
+    "training_bytes",
+)
+FIGURES: Final = (
+    *("params", "trainable", "buffers", "macs", "flops", "depth", "layers"),
+    *("receptive_field", *MEMORY),
+)
+
+# Along each axis for a receptive field; None if there is none.
+Figure = int | tuple[int, ...] | None
+
+
+class Delta(NamedTuple):
+    """The difference of a figure to the first network's.
+
+    Attributes:
+        absolute: this one's minus the first one's; along each axis for a receptive
+            field.
+        percent: the same of the first one's; None where that is 0.
+    """
+
+    absolute: int | tuple[int, ...]
+    percent: float | tuple[float | None, ...] | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the difference as plain data."""
+        return {name: _data(value) for name, value in self._asdict().items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Networks side by side.
+
+    Attributes:
+        names: a name for each.
+        analyses: the facts about each, the one to compare with first.
+        diff: what differs in structure between two networks; None if there are more.
+    """
+
+    names: tuple[str, ...]
+    analyses: tuple[Analysis, ...]
+    diff: Diff | None
+
+    def figure(self, at: int, name: str) -> Figure:
+        """Return one of `FIGURES` of one of the networks."""
+        facts = self.analyses[at]
+        if name == "layers":
+            return len(facts.layers)
+        if name == "receptive_field":
+            return facts.receptive_field.size if facts.receptive_field else None
+        value: int = getattr(facts.memory if name in MEMORY else facts, name)
+        return value
+
+    def delta(self, at: int, name: str) -> Delta | None:
+        """Return how far a figure is from the first network's.
+
+        It is None where a network has no receptive field.
+        """
+        old, new = self.figure(0, name), self.figure(at, name)
+        if isinstance(old, int) and isinstance(new, int):
+            return Delta(new - old, _percent(old, new))
+        if isinstance(old, tuple) and isinstance(new, tuple):
+            pairs = list(zip(old, new, strict=True))
+            return Delta(
+                tuple(b - a for a, b in pairs), tuple(_percent(a, b) for a, b in pairs)
+            )
+        return None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the comparison as plain data, as `--json` prints it."""
+        memory = self.analyses[0].memory
+        return {
+            "batch": memory.batch,
+            "dtype": memory.dtype,
+            "optimizer": memory.optimizer,
+            "networks": [self._network(at) for at in range(len(self.names))],
+            "diff": None if self.diff is None else self.diff.as_dict(),
+        }
+
+    def _network(self, at: int) -> dict[str, Any]:
+        facts = self.analyses[at]
+        deltas = {name: self.delta(at, name) for name in FIGURES}
+        return {
+            "name": self.names[at],
+            "network": facts.name,
+            "inputs": [port.as_dict() for port in facts.inputs],
+            "outputs": [port.as_dict() for port in facts.outputs],
+            "figures": {name: _data(self.figure(at, name)) for name in FIGURES},
+            "difference": {
+                name: None if delta is None else delta.as_dict()
+                for name, delta in deltas.items()
+            },
+        }
+
+
+def compare(
+    networks: Sequence[Network],
+    *,
+    names: Sequence[str] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+) -> Comparison:
+    """Return networks side by side, and for two of them what differs in structure.
+
+    Args:
+        networks: two or more, the one to compare with first.
+        names: what to call each; the networks' own names when left out.
+        batch: samples at a time, for the memory.
+        dtype: of parameters and activations, for the memory.
+        optimizer: whose state the memory counts.
+
+    Raises:
+        ValueError: if there are less than two networks, if there is not a name for
+            each, or if the batch, dtype or optimiser is none.
+    """
+    if len(networks) < 2:
+        raise ValueError("there are not two networks to compare")
+    called = [network.name for network in networks] if names is None else names
+    if len(called) != len(networks):
+        raise ValueError(f"{len(called)} names for {len(networks)} networks")
+    analyses = [
+        analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
+        for network in networks
+    ]
+    return Comparison(
+        names=tuple(called),
+        analyses=tuple(analyses),
+        diff=diff(*analyses) if len(analyses) == 2 else None,
+    )
+
+
+def _percent(old: int, new: int) -> float | None:
+    if old == 0:
+        return 0.0 if new == 0 else None
+    return 100 * (new - old) / old
+
+
+def _data(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,346 @@
+"""What differs between two networks: layers by their paths, and checkpoint keys."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+from archdsl.ir import Network
+from archdsl.layer import Layer
+from archdsl.values import Shape, Tensor, TorchForm
+
+from .analysis import Analysis, LayerFacts
+from .graph import plain
+
+T = TypeVar("T")
+
+
+class Run(NamedTuple):
+    """One run of a layer.
+
+    Attributes:
+        name: the layer's path; ``path (run 2)`` where it runs with the weights of an
+            earlier run once more.
+        op: the layer, with plain numbers.
+        facts: the facts about it.
+        sources: names of the runs and inputs that it reads, in order.
+        tensors: its parameters and buffers; none if an earlier run has them.
+    """
+
+    name: str
+    op: Layer
+    facts: LayerFacts
+    sources: tuple[str, ...]
+    tensors: tuple[Tensor, ...]
+
+    @property
+    def output(self) -> Shape:
+        """Shape of what it makes."""
+        return self.facts.output
+
+    @property
+    def form(self) -> TorchForm:
+        """What it is in torch, all its arguments in force."""
+        return self.op.torch(self.facts.inputs, self.facts.output)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the run as plain data."""
+        return {
+            "name": self.name,
+            "kind": self.op.word,
+            "label": self.op.label(),
+            "output": list(self.output),
+            "params": self.facts.params,
+            "macs": self.facts.macs,
+        }
+
+
+class Difference(NamedTuple):
+    """Something that has one value before and another one after.
+
+    Attributes:
+        name: of what it is.
+        old: its value in the first network; None if it has none there.
+        new: the same in the second.
+    """
+
+    name: str
+    old: Any
+    new: Any
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the difference as plain data."""
+        return {"name": self.name, "old": _data(self.old), "new": _data(self.new)}
+
+
+class Change(NamedTuple):
+    """A layer of both networks that is not the same in both.
+
+    Attributes:
+        old: what it is in the first.
+        new: what it is in the second.
+        arguments: those that differ, if its kind does not; ``training`` tells whether
+            it only runs in training. None stands for what a rule decides.
+        tensors: shapes of the parameters and buffers that differ.
+    """
+
+    old: Run
+    new: Run
+    arguments: tuple[Difference, ...]
+    tensors: tuple[Difference, ...]
+
+    @property
+    def name(self) -> str:
+        """The layer's path."""
+        return self.new.name
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the change as plain data."""
+        return {
+            "name": self.name,
+            "old": self.old.as_dict(),
+            "new": self.new.as_dict(),
+            "arguments": [a.as_dict() for a in self.arguments],
+            "tensors": [t.as_dict() for t in self.tensors],
+        }
+
+
+class Keys(NamedTuple):
+    """What loading a checkpoint of the first network into the second would meet.
+
+    A key is the path of a layer and the name of its tensor, as in `state_dict`. The
+    tensors of a foreign layer are unknown; `path.*` stands for all of them.
+
+    Attributes:
+        loaded: number of keys that load.
+        missing: keys that the second network has alone, in its order.
+        unexpected: keys that the first network has alone, in its order.
+        reshaped: keys of both whose tensors differ in shape.
+    """
+
+    loaded: int
+    missing: tuple[str, ...]
+    unexpected: tuple[str, ...]
+    reshaped: tuple[Difference, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the keys as plain data."""
+        return {
+            "loaded": self.loaded,
+            "missing": list(self.missing),
+            "unexpected": list(self.unexpected),
+            "reshaped": [key.as_dict() for key in self.reshaped],
+        }
+
+
+class Diff(NamedTuple):
+    """What differs between two networks, layers being the same if their paths are.
+
+    Attributes:
+        added: layers of the second alone, in its order.
+        removed: layers of the first alone, in its order.
+        changed: layers of another kind, with other arguments or other tensors.
+        moved: layers of one kind whose outputs differ in shape, changed or not.
+        rewired: layers that read others, or in another order, and outputs of the
+            network that do, or that only one of them has.
+        keys: what becomes of a checkpoint.
+    """
+
+    added: tuple[Run, ...]
+    removed: tuple[Run, ...]
+    changed: tuple[Change, ...]
+    moved: tuple[Difference, ...]
+    rewired: tuple[Difference, ...]
+    keys: Keys
+
+    @property
+    def empty(self) -> bool:
+        """Whether the networks have the same layers, wired in the same way."""
+        parts = self.added, self.removed, self.changed, self.moved, self.rewired
+        return not any(parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the diff as plain data."""
+        return {
+            "added": [run.as_dict() for run in self.added],
+            "removed": [run.as_dict() for run in self.removed],
+            "changed": [change.as_dict() for change in self.changed],
+            "moved": [shape.as_dict() for shape in self.moved],
+            "rewired": [sources.as_dict() for sources in self.rewired],
+            "keys": self.keys.as_dict(),
+        }
+
+
+def diff(first: Analysis, second: Analysis) -> Diff:
+    """Return what differs between two networks; takes time linear in their size.
+
+    Initial values are no part of it, nor are names that no path shows, such as those
+    of blocks and presets.
+    """
+    old, new = runs(first), runs(second)
+    common = [(old[name], run) for name, run in new.items() if name in old]
+    same_kind = [(a, b) for a, b in common if a.op.word == b.op.word]
+    changes = [_change(a, b) for a, b in common]
+    return Diff(
+        added=tuple(run for name, run in new.items() if name not in old),
+        removed=tuple(run for name, run in old.items() if name not in new),
+        changed=tuple(change for change in changes if change is not None),
+        moved=tuple(
+            Difference(b.name, a.output, b.output)
+            for a, b in same_kind
+            if not _equal(a.output, b.output)
+        ),
+        rewired=(
+            *_differences(
+                {a.name: a.sources for a, _ in common},
+                {b.name: b.sources for _, b in common},
+            ),
+            *_differences(_outputs(first.network, old), _outputs(second.network, new)),
+        ),
+        keys=_keys(tensors(old.values()), tensors(new.values())),
+    )
+
+
+def runs(analysis: Analysis) -> dict[str, Run]:
+    """Return all runs of a network's layers by name, in order."""
+    makers = {port.value: port.name for port in analysis.network.inputs}
+    times: Counter[str] = Counter()
+    found = {}
+    for facts in analysis.layers:
+        step = facts.step
+        times[step.path] += 1
+        count = times[step.path]
+        name = step.path if count == 1 else f"{step.path} (run {count})"
+        op = plain(step.op)
+        found[name] = Run(
+            name,
+            op,
+            facts,
+            tuple(makers[value] for value in step.inputs),
+            () if step.shared else op.tensors(*facts.inputs),
+        )
+        makers[step.output] = name
+    return found
+
+
+def tensors(of: Iterable[Run]) -> dict[str, Shape]:
+    """Return the shapes of all parameters and buffers by their `state_dict` key."""
+    return {
+        f"{run.name}.{tensor.name}" if tensor.name else run.name: tensor.shape
+        for run in of
+        for tensor in run.tensors
+    }
+
+
+def fold(names: Iterable[str], all_names: Iterable[str]) -> dict[str, list[str]]:
+    """Return names by the outermost namespace all of whose names they are.
+
+    A name whose namespaces all have others, too, stands for itself.
+
+    Args:
+        names: dotted; a part of `all_names`.
+        all_names: all that there are, once each.
+    """
+    chosen = list(names)
+    sizes = Counter(space for name in all_names for space in _spaces(name))
+    found = Counter(space for name in chosen for space in _spaces(name))
+    folded: dict[str, list[str]] = {}
+    for name in chosen:
+        whole = (s for s in _spaces(name) if found[s] == sizes[s] > 1)
+        folded.setdefault(next(whole, name), []).append(name)
+    return folded
+
+
+def _spaces(name: str) -> list[str]:
+    """Return the namespaces around a name, the outermost first."""
+    return [name[:at] for at, sign in enumerate(name) if sign == "."]
+
+
+def _change(old: Run, new: Run) -> Change | None:
+    arguments: Sequence[Difference] = ()
+    if old.op.word == new.op.word:
+        arguments = _arguments(old, new)
+    shapes = _differences(_by_name(old.tensors), _by_name(new.tensors), _tensor_shape)
+    if old.op.word == new.op.word and not arguments and not shapes:
+        return None
+    return Change(old, new, tuple(arguments), tuple(shapes))
+
+
+def _arguments(old: Run, new: Run) -> list[Difference]:
+    """Return the arguments that differ, unless they mean the same in torch."""
+    trains = [r.facts.step.training for r in (old, new)]
+    found = []
+    if trains[0] != trains[1]:
+        found.append(Difference("training", *trains))
+    if old.op == new.op:
+        return found
+    forms = old.form, new.form
+    if forms[0] == forms[1]:
+        return found
+    own = _differences(vars(old.op), vars(new.op))
+    if not own and forms[0].module and forms[1].module:  # two foreign kinds of one name
+        classes = [f"{form.origin}.{form.module.name}" for form in forms if form.module]
+        own = [Difference("torch", *classes)] if classes[0] != classes[1] else []
+    return found + own
+
+
+def _by_name(of: tuple[Tensor, ...]) -> dict[str, Tensor]:
+    return {tensor.name: tensor for tensor in of}
+
+
+def _tensor_shape(tensor: Tensor | None) -> Shape | None:
+    return None if tensor is None else tensor.shape
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _differences(
+    old: Mapping[str, T],
+    new: Mapping[str, T],
+    shown: Callable[[T | None], Any] = _same,
+) -> list[Difference]:
+    """Return what two mappings do not have in common, what only the first has last."""
+    names = [*new, *(name for name in old if name not in new)]
+    return [
+        Difference(name, shown(old.get(name)), shown(new.get(name)))
+        for name in names
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _equal(old: Shape, new: Shape) -> bool:
+    """Return whether two shapes are one; equal sizes can have their channels apart."""
+    return old == new and type(old) is type(new)
+
+
+def _outputs(
+    network: Network, own: Mapping[str, Run]
+) -> dict[str, tuple[str, ...] | None]:
+    """Return what each output of a network reads, under a name that no path has."""
+    makers = {port.value: port.name for port in network.inputs}
+    makers |= {run.facts.step.output: name for name, run in own.items()}
+    return {
+        f"output {port.name}" + (" (training only)" if port.training else ""): (
+            makers[port.value],
+        )
+        for port in network.outputs
+    }
+
+
+def _keys(old: Mapping[str, Shape], new: Mapping[str, Shape]) -> Keys:
+    common = [key for key in new if key in old]
+    reshaped = [Difference(k, old[k], new[k]) for k in common if old[k] != new[k]]
+    return Keys(
+        loaded=len(common) - len(reshaped),
+        missing=tuple(key for key in new if key not in old),
+        unexpected=tuple(key for key in old if key not in new),
+        reshaped=tuple(reshaped),
+    )
+
+
+def _data(value: Any) -> Any:
+    """Return a value as JSON has it."""
+    return [_data(part) for part in value] if isinstance(value, tuple) else value
