@@ -58,7 +58,7 @@ wheel-check: $(DIST)
 
 clean:
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
-	find archdsl benchmarks scripts tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find archdsl benchmarks examples scripts tests -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 distclean: clean
 	rm -rf .venv

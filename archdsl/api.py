@@ -143,15 +143,22 @@ def emit(network: Network) -> str:
     return run(network)
 
 
-def build(network: Network) -> nn.Module:
+def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
     """Return the network as a PyTorch module, freshly initialised.
 
+    Args:
+        network: what `load` returned.
+        allow_foreign: whether the Python modules that the spec's `op`s name may be
+            imported, and so run.
+
     Raises:
-        ImportError: if torch is not installed.
+        ImportError: if torch, or a module of an `op`, is not installed.
+        archdsl.backends.torch.ForeignCode: if an `op` names a module, and none is
+            allowed.
     """
     from .backends.torch import build as run
 
-    return run(network)
+    return run(network, allow_foreign=allow_foreign)
 
 
 def render(

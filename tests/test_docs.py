@@ -47,7 +47,12 @@ def name_of(page: Path) -> str:
 
 
 # These run torch in processes of their own.
-SLOW = {"docs/architecture.md", "docs/guides/checkpoints.md", "docs/guides/training.md"}
+SLOW = {
+    "docs/architecture.md",
+    "docs/guides/checkpoints.md",
+    "docs/guides/foreign.md",
+    "docs/guides/training.md",
+}
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
-from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.evaluate import evaluate, show, type_name
 from archdsl.elaborate.names import check_class, check_definition
 from archdsl.elaborate.scope import Budget, Context, Fault, Namespace
-from archdsl.layer import REQUIRED, Layer, Mismatch, arg, words
+from archdsl.layer import REQUIRED, Layer, Mismatch, arg, need_map, words
 from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
@@ -107,7 +107,7 @@ def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, s
 def _field(param: t.Param, place: int, module: Module) -> Any:
     outside = Context(module, {}, Namespace("", False, None))
     default = REQUIRED if param.default is None else evaluate(param.default, outside)
-    type_ = param.type or ("int" if default is REQUIRED else _type_of(default))
+    type_ = param.type or ("int" if default is REQUIRED else type_name(default))
     if type_ not in _TYPES:
         raise Fault(
             "A0204",
@@ -115,12 +115,6 @@ def _field(param: t.Param, place: int, module: Module) -> Any:
             param.span,
         )
     return arg(_TYPES[type_], default, at=place, help=f"`{param.name}` of the op")
-
-
-def _type_of(value: Any) -> str:
-    if isinstance(value, bool):
-        return "bool"
-    return "int" if isinstance(value, int) else "float"
 
 
 class Foreign(Layer):
@@ -225,15 +219,18 @@ class Foreign(Layer):
             env["in_height"], env["in_width"] = int(spatial[0]), int(spatial[1])
         key = setting, *((name, _exactly(value)) for name, value in env.items())
         if key not in self.known:
-            self.known[key] = self._evaluate(setting, env)
+            self.known[key] = self._evaluate(setting, env, shape)
         return self.known[key]
 
-    def _evaluate(self, setting: str, env: dict[str, Any]) -> Any:
+    def _evaluate(self, setting: str, env: dict[str, Any], shape: Shape) -> Any:
         space = Namespace("", False, None)
         context = Context(self.module, env, space, budget=self.budget)
         try:
             return evaluate(self.settings[setting].value, context)
         except Fault as fault:
+            if fault.code == "A0104":  # one of `NAMES`, or reported in the declaration
+                need_map(shape, self.word)
+                fault.code = ""
             raise Mismatch(f"{self.word}: {fault.message}", code=fault.code) from None
 
 

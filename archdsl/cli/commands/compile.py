@@ -8,6 +8,7 @@ import click
 
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import load_network, spec_options
+from archdsl.cli.terminal import say
 from archdsl.diagnostics import SpecError
 
 
@@ -29,14 +30,15 @@ def command(
     """Write a network as a Python module that needs torch only.
 
     What the spec claims with `expect` is checked first. The module is written, never
-    run, and compiling needs no torch.
+    run, and compiling needs no torch. Where the spec declares layers by `op`, the
+    module imports them; their names are said on standard error.
 
     \b
     Examples:
       archdsl compile googlenet -o googlenet.py
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
     """
-    from archdsl.backends.torch import emit
+    from archdsl.backends.torch import emit, foreign_names
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
@@ -50,3 +52,5 @@ def command(
         click.echo(text, nl=False)
     else:
         write_bytes(output, text.encode())
+    if names := foreign_names(network):
+        say(f"the module imports {', '.join(names)}, which must be found where it runs")
