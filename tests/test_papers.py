@@ -246,3 +246,38 @@ network net {
     code = archdsl.emit(archdsl.loads(text))
     assert re.findall(r"^class (\w+)", code, re.M) == ["Stage", "Net"]
     assert "for _ in range(count)" in code
+
+
+def test_ranges_of_channels_read_what_the_class_keeps() -> None:
+    text = """arch 1
+
+block unit<width, more = 1> {
+    concat {
+        slice 0 width -> width: conv 3x3
+      | slice width (width + more)
+      | slice (2 * more) -> relu
+    }
+}
+
+network net {
+    input 8x6x6
+    first: unit<2, more = 3>
+    second: unit<5>
+}
+"""
+    network = archdsl.loads(text)
+    code = archdsl.emit(network)
+    assert re.findall(r"^class (\w+)", code, re.M) == ["Unit", "Net"]
+    assert "self.width_ = width" in code and "self.more = more" in code
+    assert "x[:, self.width_ : self.width_ + self.more]" in code
+
+    module = archdsl.build(network).eval()
+    fill(module)
+    x = torch.randn(2, 8, 6, 6)
+    expected = x
+    for name, width, more in [("first", 2, 3), ("second", 5, 1)]:
+        conv = module.get_submodule(f"{name}.width")(expected[:, :width])
+        kept = expected[:, width : width + more]
+        rest = F.relu(expected[:, 2 * more :])
+        expected = torch.cat([conv, kept, rest], 1)
+    torch.testing.assert_close(module(x), expected)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from archdsl.backends.torch.nodes import (
     INDEX,
+    KEPT,
     Argument,
     Leaf,
     Make,
@@ -147,7 +148,7 @@ class ClassPlan:
 
     def used(self) -> set[str]:
         """Return the names that the constructor reads."""
-        found: set[str] = set()
+        found = set(self.kept())
         for item in self.items:
             if isinstance(item, Flag):
                 if len(item.states) > 1:
@@ -163,6 +164,12 @@ class ClassPlan:
             elif item.node is not None:
                 found |= names_of_test(item.condition) | _names_of_pattern(item.attr)
         return found
+
+    def kept(self) -> dict[str, str]:
+        """Return the arguments that `forward` reads, with their attributes."""
+        names = dict.fromkeys(KEPT.findall("\n".join(self.forward)))
+        taken = {item.attr for item in self.items if not isinstance(item, Loop)}
+        return {n: f"{n}_" if n in taken else n for n in names}
 
     def signature(self) -> list[Field]:
         """Return the constructor's arguments: those it reads, defaults last."""
@@ -267,7 +274,9 @@ def camel(word: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in word.split("_"))
 
 
-_TAKEN = frozenset(("F", "NamedTuple", "OrderedDict", "Tensor"))
+_TAKEN = frozenset(
+    ("F", "NamedTuple", "OrderedDict", "Tensor", "False", "None", "True")
+)
 
 
 def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:

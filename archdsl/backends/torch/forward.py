@@ -8,7 +8,14 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from archdsl.backends.torch.flow import Op
-from archdsl.backends.torch.nodes import WIDTH, Bindings, flat, names_in, node_of
+from archdsl.backends.torch.nodes import (
+    WIDTH,
+    Bindings,
+    flat,
+    kept,
+    names_in,
+    node_of,
+)
 from archdsl.ir import Group, Step
 
 INDENT = 8
@@ -19,6 +26,8 @@ OPTIONAL = re.compile(r"\x04(\w+)\x05([^\x05]+)\x05([^\x06]+)\x06")
 # Callables that are typed to return a tensor; a module's call is not.
 _TENSOR = re.compile(r"(torch\.\w+|F\.relu)\(")
 _MAX_INLINE = 40
+# A range of channels, whose ends may be expressions.
+_RANGE = re.compile(r"\[:, ([^:\]]*):([^:\]]*)\]")
 # Names of values that the spec gives none, in the order of preference.
 _GENERIC = ("x", "out", "y", "z")
 
@@ -40,6 +49,7 @@ class Forward:
     Attributes:
         lines: the statements so far, indented from 0.
         named: values that are called after their label.
+        reserved: names that no variable may bear.
     """
 
     def __init__(
@@ -64,6 +74,7 @@ class Forward:
         self.left = Counter(value for op in ops for value in op.reads)
         self.left.update(outputs)
         self.named: frozenset[int] = frozenset()
+        self.reserved: frozenset[str] = frozenset()
 
     def run(self, ops: Sequence[Op]) -> None:
         """Write some of the operations."""
@@ -115,7 +126,8 @@ class Forward:
         live = self._live()
         waiting = frozenset().union(*(p.variables for p in self.pending.values()))
         wanted = self.left[op.output] > 1 or op.output in self.named
-        if wanted and op.label and op.label not in live:
+        free = op.label not in live and op.label not in self.reserved
+        if wanted and free and op.label.isidentifier():
             return op.label
         own = [name for name in _GENERIC if name in variables]
         for name in [*own, *_GENERIC, op.label]:
@@ -188,7 +200,7 @@ class Forward:
         return function_text(
             template,
             inputs,
-            [(n, flat(node_of(v, self.bindings))) for n, v in form.kwargs],
+            [(n, flat(kept(node_of(v, self.bindings)))) for n, v in form.kwargs],
             form.inplace
             and step.output in self.inplace
             and inputs[0] not in self.inputs.values(),
@@ -246,12 +258,21 @@ def function_text(
             text = text.replace(f"{{{name}}}", value)
         else:
             extra += f", {name}={value}"
+    text = _RANGE.sub(_spaced, text)
     if inplace:
         extra += ", inplace=True"
     if "{1}" in text:
         text = text.replace("{1}", _bracketed(inputs[1]))
     first = inputs[0] if "({0}" in template else _bracketed(inputs[0])
     return text.replace("{0}", first + extra, 1)
+
+
+def _spaced(match: re.Match[str]) -> str:
+    """Set the colon of a range apart if an end is more than a number."""
+    low, high = match[1].strip(), match[2].strip()
+    if all(not end or end.isdigit() for end in (low, high)):
+        return match[0]
+    return f"[:, {low + ' ' if low else ''}:{' ' + high if high else ''}]"
 
 
 def _bracketed(text: str) -> str:
@@ -272,13 +293,16 @@ def is_parameter(step: Step) -> bool:
 def is_functional(step: Step, bindings: Bindings) -> bool:
     """Return whether a step is written as a function, and not as a submodule.
 
-    What reads a constructor argument has to be made in the constructor.
+    What reads a constructor argument has to be made in the constructor, unless torch
+    has no module for it, so that the class keeps the argument instead.
     """
     form = step.op.torch(step.input_shapes, step.shape)
     if form.module is None or is_parameter(step):
         return True
     if form.function is None or step.labelled or step.name.isdigit():
         return False
+    if form.helper:
+        return True
     return not any(names_in(node_of(value, bindings)) for _, value in form.kwargs)
 
 

@@ -14,6 +14,8 @@ from archdsl.symbolic import Poly, SymFloat, poly_of
 
 WIDTH = 88
 INDEX = "i"
+# An argument of the constructor that `forward` reads, and so has to be kept.
+KEPT = re.compile(r"\x07(\w+)\x07")
 
 Bindings = Mapping[str, Poly]
 
@@ -245,6 +247,14 @@ def has_first(node: Node) -> bool:
     if isinstance(node, Call | Make):
         return any(has_first(argument.value) for argument in node.args)
     return False
+
+
+def kept(node: Node) -> Node:
+    """Return a number as `forward` reads it, its names marked."""
+    if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
+        return node
+    marks = {name: Poly.name(f"\x07{name}\x07") for name in node.value.names()}
+    return Leaf(node.value.substitute(marks))
 
 
 def names_in(node: Node) -> set[str]:

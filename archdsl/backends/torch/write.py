@@ -20,6 +20,7 @@ from archdsl.backends.torch.classes import (
 from archdsl.backends.torch.forward import HOLE, OPTIONAL, wrap
 from archdsl.backends.torch.nodes import (
     INDEX,
+    KEPT,
     WIDTH,
     Argument,
     Call,
@@ -212,6 +213,7 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
         call = Call("super().__init__", shown_args, spread=len(shown_args) > 1)
         return [*lines, *assigned, *_with_list(call, "", plan)]
     lines += ["        super().__init__()", *assigned]
+    lines += [f"        self.{attr} = {n}" for n, attr in plan.kept().items()]
     for item in plan.items:
         lines += _item(item, variables, plan)
     return [*_declared_once(lines), *_initialisation(network)]
@@ -366,7 +368,8 @@ def _joined(lines: list[str]) -> list[str]:
 
 def _fill(line: str, plan: ClassPlan) -> str:
     """Decide about projections and optional shortcuts, now that all calls are known."""
-    missing, flags = plan.holes(), plan.flags()
+    missing, flags, kept = plan.holes(), plan.flags(), plan.kept()
+    line = KEPT.sub(lambda match: f"self.{kept[match[1]]}", line)
 
     def hole(match: re.Match[str]) -> str:
         return match[2] if match[1] in missing else f"self.{match[1]}({match[2]})"
