@@ -346,7 +346,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
             returned = f"Tensor | {returned}"
     inputs = ", ".join(["self", *(f"{name}: Tensor" for name in plan.inputs)])
     lines = ["", *wrap(f"def forward({inputs}) -> {returned}:", 4)]
-    for text in _joined([_fill(line, plan) for line in plan.forward]):
+    for text in _joined(_filled(plan)):
         indent = len(text) - len(text.lstrip())
         lines += wrap(text.lstrip(), 8 + indent)
     return lines
@@ -366,10 +366,12 @@ def _joined(lines: list[str]) -> list[str]:
     return found
 
 
-def _fill(line: str, plan: ClassPlan) -> str:
+def _filled(plan: ClassPlan) -> list[str]:
     """Decide about projections and optional shortcuts, now that all calls are known."""
     missing, flags, kept = plan.holes(), plan.flags(), plan.kept()
-    line = KEPT.sub(lambda match: f"self.{kept[match[1]]}", line)
+
+    def own(match: re.Match[str]) -> str:
+        return f"self.{kept[match[1]]}"
 
     def hole(match: re.Match[str]) -> str:
         return match[2] if match[1] in missing else f"self.{match[1]}({match[2]})"
@@ -380,7 +382,10 @@ def _fill(line: str, plan: ClassPlan) -> str:
             return f"{match[2]} if self.{match[1]} else {match[3]}"
         return match[2] if True in states else match[3]
 
-    return OPTIONAL.sub(optional, HOLE.sub(hole, line))
+    return [
+        OPTIONAL.sub(optional, HOLE.sub(hole, KEPT.sub(own, line)))
+        for line in plan.forward
+    ]
 
 
 # ---- how parameters start ---------------------------------------------------
