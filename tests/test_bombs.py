@@ -153,7 +153,7 @@ LAYERS = {
     ),
     "braces passed on": (
         net("t { " * 20 + "relu" + " }" * 20, "block t<body: block> { body; body }"),
-        "A0108",
+        "A0904",
     ),
     "upsampling without end": (net("upsample 1000x1000 x100"), "A0903"),
     "flattening too much": (net("upsample 30000x30000; flatten"), "A0903"),

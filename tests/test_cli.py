@@ -443,7 +443,7 @@ def test_analyze_takes_parameters_and_an_input(run: Run, folder: Path) -> None:
 
 
 def test_analyze_takes_lists_and_blocks(run: Run) -> None:
-    options = ["-D", "unit=basicblock", "-D", "layers=[2, 2, 2, 2]"]
+    options = ["-D", "unit=basic_block", "-D", "layers=[2, 2, 2, 2]"]
     assert run("analyze", "resnet", "--json", *options).json["params"] == 11_689_512
 
 

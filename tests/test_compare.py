@@ -157,10 +157,10 @@ def test_resnet34_has_eight_blocks_more() -> None:
 
 def test_the_text_folds_whole_blocks() -> None:
     text = texts.text(compare("resnet18", "resnet34"))
-    assert text.count("basicblock") == 8
+    assert text.count("basic_block") == 8
     # Two 3x3 convolutions of 64 channels, and two norms.
     params = 2 * 9 * 64 * 64 + 2 * 2 * 64
-    assert f"  + layer1.2  basicblock  7 layers  64x56x56   {params:,} params" in text
+    assert f"  + layer1.2  basic_block  7 layers  64x56x56   {params:,} params" in text
     assert re.search(r"^  \+ layer4\.2\.\*  missing  12 keys$", text, re.M)
     assert "7 layers or outputs, 7 of them only by what was added" in text
 

@@ -176,10 +176,7 @@ def test_stands_alone(emitted: Emitted) -> None:
 
 
 @every_module
-def test_reads_every_argument(emitted: Emitted, request: pytest.FixtureRequest) -> None:
-    if emitted.id == "resnet18":
-        reason = "a repeat of one copy is written without the argument that counts it"
-        request.applymarker(pytest.mark.xfail(reason=reason))
+def test_reads_every_argument(emitted: Emitted) -> None:
     for node in ast.walk(ast.parse(text_of(emitted))):
         if isinstance(node, ast.FunctionDef):
             names = [n for n in ast.walk(node) if isinstance(n, ast.Name)]

@@ -275,7 +275,8 @@ def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
     node = shown(item)
     if node is None:
         return None
-    if isinstance(item, Loop) and item.node is not None:
+    # Of one copy alone nothing says that others would differ.
+    if isinstance(item, Loop):
         node = Star(node, item.times, INDEX in names_in(node))
     return replaced(node, variables)
 

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-class Basicblock(nn.Module):
+class BasicBlock(nn.Module):
     """Two 3x3 convolutions around a shortcut (He et al. 2015, figure 5, left).
 
     Shape: N x in_channels x H x W to N x width x H' x W'.
@@ -42,8 +42,8 @@ class Stage(nn.Sequential):
         self, in_channels: int, width: int, count: int, stride: int = 2
     ) -> None:
         super().__init__(
-            Basicblock(in_channels, width, stride=stride),
-            Basicblock(width, width),
+            BasicBlock(in_channels, width, stride=stride),
+            *(BasicBlock(width, width) for _ in range(count - 1)),
         )
 
 
