@@ -249,25 +249,39 @@ NOTHING: Rest = ((), 0)
 
 
 class Following:
-    """The steps after one, as far as they decide about its bias."""
+    """The steps after one, as far as they decide about its bias.
 
-    __slots__ = ("rest", "steps", "walker")
+    Attributes:
+        walker: who knows what their words mean.
+        steps: of the chain.
+        start: the place of the next one.
+        rest: the statements behind the chain.
+    """
 
-    def __init__(self, walker: Calls, steps: Sequence[t.Step], rest: Rest) -> None:
+    __slots__ = ("rest", "start", "steps", "walker")
+
+    def __init__(
+        self, walker: Calls, steps: Sequence[t.Step], start: int, rest: Rest
+    ) -> None:
         self.walker = walker
         self.steps = steps
+        self.start = start
         self.rest = rest
 
     def absorbs_bias(self, context: Context) -> bool:
         """Return whether the next layer in the same body cancels a bias."""
-        call = self._next(self.steps, context) or self._first(*self.rest, context)
+        call = self._next(self.steps, self.start, context)
+        call = call or self._first(*self.rest, context)
         if not isinstance(call, t.Call) or call.word in ("seq", "residual", "same"):
             return False
         target = self.walker.resolve(call, context)
         return isinstance(target, KindRef) and target.kind.absorbs_bias
 
-    def _next(self, steps: Sequence[t.Step], context: Context) -> t.Step | None:
-        for step in steps:
+    def _next(
+        self, steps: Sequence[t.Step], start: int, context: Context
+    ) -> t.Step | None:
+        for at in range(start, len(steps)):
+            step = steps[at]
             if step.guard is None or truth(step.guard, context):
                 return step
         return None
@@ -280,7 +294,7 @@ class Following:
             statement = statements[at]
             found = None
             if isinstance(statement, t.Chain):
-                found = self._next(statement.steps, context)
+                found = self._next(statement.steps, 0, context)
             elif isinstance(statement, t.If):
                 taken = self.walker.taken(statement, context)
                 if taken is not None:

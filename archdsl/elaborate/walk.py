@@ -327,7 +327,7 @@ class Walker(Calls):
         for at, step in enumerate(chain.steps):
             self.statement = own
             try:
-                follows = Following(self, chain.steps[at + 1 :], rest)
+                follows = Following(self, chain.steps, at + 1, rest)
                 value = self._guarded(step, value, context, parts, copy, follows)
             except Fault as fault:
                 value = self.report(fault, context)
@@ -378,7 +378,7 @@ class Walker(Calls):
         inner = context.replace(space=space)
         try:
             end = scratch._step(
-                step, value, inner, [], 1, Following(scratch, (), NOTHING)
+                step, value, inner, [], 1, Following(scratch, (), 0, NOTHING)
             )
         except (Fault, SpecError):
             return value
@@ -443,7 +443,7 @@ class Walker(Calls):
         self.check_alike(original, value, call.span)
         inner = where.replace(shared=True, training=context.training)
         again = self._step(
-            step, value, inner, parts, None, Following(self, (), NOTHING)
+            step, value, inner, parts, None, Following(self, (), 0, NOTHING)
         )
         context.space.values[name] = first
         return again
