@@ -323,7 +323,7 @@ def _complete(
             place = places.get(param.name, span)
         elif param.default is not None:
             # A default may read the parameters before it.
-            value = evaluate(param.default, defaults.bind(**values))
+            value = evaluate(param.default, defaults.bind(values))
             place = param.default.span
         else:
             raise Fault(
@@ -393,7 +393,7 @@ def _in_own_names(
 ) -> BlockRef:
     """Return a block whose given arguments are read inside the block it went to."""
     if isinstance(param.default, t.Partial):
-        default = evaluate(param.default, defaults.bind(**names))
+        default = evaluate(param.default, defaults.bind(names))
         if isinstance(default, BlockRef) and default == value:
             return default
     result = plain(value)

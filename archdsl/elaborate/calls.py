@@ -184,7 +184,9 @@ class Calls(Builder):
                 help=f"write `{call.word}<...>`",
             )
         if any(outer.definition is definition for outer in context.trail):
-            known = any(found.code == "A0108" for found in self.errors.found)
+            known = definition.name in words() or any(
+                found.code == "A0108" for found in self.errors.found
+            )
             raise Fault(
                 "" if known else "A0108",
                 f"`{definition.name}` calls itself",

@@ -490,7 +490,7 @@ def _call_own(
             continue
         if param.default is None:
             raise Fault("A0202", f"{expr.name} needs `{param.name}`", expr.span)
-        inner = inner.bind(**{param.name: evaluate(param.default, inner)})
+        inner = inner.bind({param.name: evaluate(param.default, inner)})
     return evaluate(definition.value, inner)
 
 
@@ -523,7 +523,7 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
         )
     found = []
     for place, item in enumerate(items):
-        inner = context.bind(**bind_targets(expr.targets, place, item, expr.span))
+        inner = context.bind(bind_targets(expr.targets, place, item, expr.span))
         if expr.test is None or truth(expr.test, inner):
             found.append(evaluate(expr.item, inner))
     return _sized(tuple(found), expr, context)

@@ -193,6 +193,18 @@ def check_definition(
         )
 
 
+def check_function(name: str, span: Span, functions: frozenset[str]) -> None:
+    """Refuse a function's name that means something else already."""
+    _check(name, span, "function", LANGUAGE_WORDS)
+    if name in functions:
+        raise Fault(
+            "A0103",
+            f"`{name}` is a function already, and cannot be defined again",
+            span,
+            help="choose another name",
+        )
+
+
 def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
     if keyword.iskeyword(name) or (what != "label" and name in _SOFT_KEYWORDS):
         reason = "is a word of Python's, and the name becomes Python code"

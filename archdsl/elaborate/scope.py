@@ -310,7 +310,7 @@ class Context:
         values = {name: getattr(self, name) for name in self.__slots__}
         return Context(**{**values, **changes})
 
-    def bind(self, **names: Any) -> Context:
+    def bind(self, names: Mapping[str, Any]) -> Context:
         """Return a copy that knows further names."""
         return self.replace(env={**self.env, **names})
 

@@ -12,7 +12,11 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign
 from archdsl.elaborate.calls import unknown_word
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
-from archdsl.elaborate.names import check_definition, check_parameter
+from archdsl.elaborate.names import (
+    check_definition,
+    check_function,
+    check_parameter,
+)
 from archdsl.elaborate.scope import Fault
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
@@ -111,6 +115,8 @@ class _File:
             default = preset if preset.is_default else default
 
     def _function(self, function: t.FunctionDef) -> None:
+        name, span = function.name, function.span
+        _attempt(self.errors, lambda: check_function(name, span, frozenset(FUNCTIONS)))
         self._definition(_header(function), function.value)
 
     def _op(self, op: t.OpDef) -> None:
@@ -196,11 +202,14 @@ def _header(definition: t.FunctionDef | t.OpDef) -> t.Definition:
     )
 
 
-def _attempt(errors: Diagnostics, check: Any) -> None:
+def _attempt(errors: Diagnostics, check: Any) -> bool:
+    """Return whether a check passes, keeping what it says if not."""
     try:
         check()
     except Fault as fault:
         errors.add(fault.diagnostic())
+        return False
+    return True
 
 
 class _Definition:
@@ -254,8 +263,11 @@ class _Definition:
         if param.name in self.names:
             self._say("A0101", f"`{param.name}` is declared twice", param.span)
         # Braces arrive under this name.
-        if param.name != "body":
-            _attempt(self.errors, lambda: check_parameter(param.name, param.span))
+        if param.name != "body" and not _attempt(
+            self.errors, lambda: check_parameter(param.name, param.span)
+        ):
+            # That another name is read in its stead is no mistake of its own.
+            self.used.add(param.name)
         self.names[param.name] = param.span
         self._check_number(self.names, param.span)
         if param.type is not None and param.type not in WORDS_OF_TYPES:
@@ -364,7 +376,7 @@ class _Definition:
                 return self._misplace(call)
             known = {*bound, *self.module.names(), *self.prelude.names()}
             self.errors.add(unknown_word(call, known).diagnostic())
-        elif call.word not in bound and call.word in self.module.own:
+        elif self._is_own_block(call.word, bound):
             self.calls.append((call.word, call.span))
         layer = kind(call.word) if call.word not in bound else None
         for argument in [*(call.angle or []), *call.args]:
@@ -380,6 +392,10 @@ class _Definition:
                 self._expression(argument.value, bound)
         if call.body is not None:
             self._body(call.body, bound)
+
+    def _is_own_block(self, word: str, bound: frozenset[str]) -> bool:
+        # A block that bears the name of a layer kind is refused for that.
+        return word not in bound and word in self.module.own and word not in words()
 
     def _misplace(self, call: t.Call) -> None:
         span = call.span
@@ -417,6 +433,8 @@ class _Definition:
         for node, names in _walk(expr, known):
             if isinstance(node, t.Function):
                 self._function(node)
+            elif isinstance(node, t.Comprehension):
+                self._check_targets(node.targets)
             elif isinstance(node, t.Name | t.Partial):
                 self._name(node, names)
 
@@ -484,6 +502,7 @@ def _walk(
         elif isinstance(node, t.Arg):
             stack.append((node.value, names))
         elif isinstance(node, t.Comprehension):
+            yield node, names
             inner = names | set(node.targets.all_names())
             stack += [(node.iterable, names), (node.item, inner), (node.test, inner)]
         elif isinstance(node, t.Expr):

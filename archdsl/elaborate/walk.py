@@ -100,7 +100,7 @@ class Walker(Calls):
             value = Unknown()
         if isinstance(value, int) and not isinstance(value, bool):
             context.space.lets[statement.name] = value
-        return context.bind(**{statement.name: value})
+        return context.bind({statement.name: value})
 
     def _other(
         self, statement: t.Statement, value: Value, context: Context, parts: Parts
@@ -174,6 +174,13 @@ class Walker(Calls):
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
             name = self.label_text(statement.chain.steps[-1].path, context, None)
         name = name or f"output{len(self.outputs) + 1}"
+        if last is not None and "-" in name:
+            raise Fault(
+                "A0103",
+                f"`{name}` cannot name an output: it has a hyphen",
+                last.span,
+                help="outputs are read as attributes; use an underscore",
+            )
         if name == "output" or any(port.name == name for port in self.outputs):
             raise Fault(
                 "A0101",
@@ -239,7 +246,7 @@ class Walker(Calls):
         context: Context,
         parts: Parts,
     ) -> Value:
-        return self.body(body, value, context.bind(**bound), parts)
+        return self.body(body, value, context.bind(bound), parts)
 
     def _copies(
         self,

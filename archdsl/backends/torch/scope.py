@@ -258,6 +258,7 @@ class Scope:
             self._loop_text,
         )
         always = [p for p in ports if not p.training]
+        writer.reserved = frozenset((f"{camel(self.group.word)}Output",))
         if len(always) > 1:
             writer.named = frozenset(flow.value(p.value) for p in always)
         writer.run([op for op in ops if not (is_network and op.training)])
