@@ -1,0 +1,250 @@
+"""Time parsing, checking and analysing as networks grow, and `archdsl list`.
+
+The networks are timed in this process, in CPU seconds, without the cache of syntax
+trees and with the collector as the command line sets it. `--write` keeps the tables in
+scaling.md.
+"""
+
+import argparse
+import datetime
+import gc
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from bench_startup import machine
+
+from archdsl.api import elaborate_module
+from archdsl.passes.analysis import analyze
+from archdsl.passes.expect import check_expectations
+from archdsl.syntax.loader import load_text
+
+REPORT = Path(__file__).with_name("scaling.md")
+ARCHDSL = [str(Path(sys.executable).with_name("archdsl")), "list"]
+
+# Ten times the convolutions may take this many times the time.
+CHAIN_LIMIT = 13.0
+# The exponent of the time in the number of edges: 2 is quadratic.
+EDGES_LIMIT = 2.0
+LIST_LIMIT = 5.0
+
+
+def spec(body: str, blocks: str = "") -> str:
+    return f"arch 1\n\n{blocks}network net {{\n    input 3x32x32\n{body}}}\n"
+
+
+# ---- networks of a size -----------------------------------------------------------
+
+
+def written(n: int) -> str:
+    return spec("    conv 3x3 16\n" * n)
+
+
+def joined(n: int) -> str:
+    return spec("    conv 3x3 16" + " -> conv 3x3 16" * (n - 1) + "\n")
+
+
+def repeated(n: int) -> str:
+    return spec(f"    conv 3x3 16  x{n}\n")
+
+
+def looped(n: int) -> str:
+    return spec(f"    for i in range({n}) {{\n        conv{{i}}: conv 3x3 16\n    }}\n")
+
+
+def called(n: int) -> str:
+    block = "block unit<width, stride = 1> {\n    conv 3x3 width /stride\n}\n\n"
+    return spec(f"    unit<16>  x{n // 2}\n", block)  # a block counts as a part, too
+
+
+def dense(n: int) -> str:
+    return spec(f"    dense<growth = 4, layers = {n}>\n")
+
+
+def tapped(n: int) -> str:
+    """Return a dense block in which each layer taps all before it, one by one."""
+    lines = ["    l0: conv 3x3 4\n"]
+    for i in range(1, n):
+        taps = " | ".join(f"@l{k}" for k in range(i))
+        joint = f"concat {{ {taps} }} -> " if i > 1 else ""
+        lines.append(f"    {joint}l{i}: conv 3x3 4\n")
+    return spec("".join(lines))
+
+
+CHAINS: dict[str, Callable[[int], str]] = {
+    "chain, a line each": written,
+    "chain, one line": joined,
+    "chain, by a repeat": repeated,
+    "chain, by a loop with labels": looped,
+    "chain, by a block (half as many)": called,
+}
+CHAIN_SIZES = (1_000, 10_000)
+DENSE: dict[str, tuple[Callable[[int], str], tuple[int, ...]]] = {
+    "dense block of the library": (dense, (100, 250, 500)),
+    "dense block, tap by tap": (tapped, (50, 100, 200)),
+}
+
+
+class Timed(NamedTuple):
+    """CPU seconds of each stage, and the edges of the graph."""
+
+    parse: float
+    check: float
+    analyse: float
+    edges: int
+
+    @property
+    def total(self) -> float:
+        return self.parse + self.check + self.analyse
+
+
+def run(text: str) -> Timed:
+    gc.collect()
+    start = time.process_time()
+    module = load_text(text, "net.arch")
+    parsed = time.process_time()
+    network = elaborate_module(module, symbolic=False)
+    checked = time.process_time()
+    refuted = check_expectations(network, analyze(network))
+    analysed = time.process_time()
+    assert not refuted
+    edges = sum(len(step.inputs) for step in network.steps())
+    return Timed(parsed - start, checked - parsed, analysed - checked, edges)
+
+
+def best(text: str, runs: int) -> Timed:
+    return min((run(text) for _ in range(runs)), key=lambda timed: timed.total)
+
+
+def exponent(before: Timed, after: Timed) -> float:
+    """Return the power of the edges that the time grew with."""
+    from math import log
+
+    return log(after.total / before.total) / log(after.edges / before.edges)
+
+
+# ---- tables -----------------------------------------------------------------------
+
+
+def chains(runs: int) -> tuple[list[str], bool]:
+    small, large = CHAIN_SIZES
+    lines = [
+        f"| network | {small:,} | {large:,} | ratio | parse | check | analyse |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    met = True
+    for name, make in CHAINS.items():
+        one, ten = best(make(small), runs), best(make(large), runs)
+        ratio = ten.total / one.total
+        met &= ratio < CHAIN_LIMIT
+        stages = (1000 * part for part in ten[:3])
+        cells = [
+            name,
+            f"{1000 * one.total:.1f}",
+            f"{1000 * ten.total:.1f}",
+            f"{ratio:.1f}",
+            *(f"{part:.1f}" for part in stages),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines, met
+
+
+def dense_blocks(runs: int) -> tuple[list[str], bool]:
+    lines = [
+        "| network | layers | edges | ms | exponent in the edges |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    met = True
+    for name, (make, sizes) in DENSE.items():
+        previous: Timed | None = None
+        for size in sizes:
+            timed = best(make(size), runs)
+            grown = ""
+            if previous is not None:
+                power = exponent(previous, timed)
+                met &= power <= EDGES_LIMIT
+                grown = f"{power:.2f}"
+            cells = [name, f"{size}", f"{timed.edges:,}", f"{1000 * timed.total:.1f}"]
+            lines.append(f"| {' | '.join([*cells, grown])} |")
+            previous = timed
+    return lines, met
+
+
+def spent(environment: Mapping[str, str]) -> tuple[float, float, int]:
+    """Return wall and CPU seconds of `archdsl list`, and its networks."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    start = time.perf_counter()
+    done = subprocess.run(ARCHDSL, capture_output=True, text=True, env=environment)
+    wall = time.perf_counter() - start
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        sys.exit(f"archdsl list failed:\n{done.stderr}")
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return wall, cpu, done.stdout.partition("\n\n")[0].count("\n")
+
+
+def listing(runs: int) -> tuple[list[str], bool]:
+    lines = [
+        "| process | networks | seconds | CPU seconds |",
+        "| --- | ---: | ---: | ---: |",
+    ]
+    met = True
+    with tempfile.TemporaryDirectory() as cache:
+        kept = {**os.environ, "ARCHDSL_CACHE": "on", "XDG_CACHE_HOME": cache}
+        spent(kept)  # from now on, the trees are stored
+        for name in ("cold", "warm"):
+            found = []
+            for turn in range(runs):
+                fresh = os.path.join(cache, str(turn))
+                found.append(
+                    spent({**kept, "XDG_CACHE_HOME": fresh} if name == "cold" else kept)
+                )
+            wall, cpu, networks = min(found, key=lambda one: one[1])
+            met &= cpu < LIST_LIMIT
+            lines.append(
+                f"| archdsl list, {name} | {networks} | {wall:.2f} | {cpu:.2f} |"
+            )
+    return lines, met
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
+    arguments = parser.parse_args()
+
+    os.environ["ARCHDSL_CACHE"] = "off"
+    gc.set_threshold(100_000, 20, 20)
+    run(written(10)), run(dense(3))  # what is imported late, and the library
+    parts = {
+        f"Chains of convolutions, ms (the ratio's limit is {CHAIN_LIMIT:g})": chains,
+        f"Dense blocks (the exponent's limit is {EDGES_LIMIT:g})": dense_blocks,
+        f"All shipped networks (the limit is {LIST_LIMIT:g} CPU seconds)": listing,
+    }
+    text, missed = "", []
+    for title, measure in parts.items():
+        lines, met = measure(arguments.runs)
+        missed += [] if met else [title]
+        part = "\n".join([f"## {title}", "", *lines, ""])
+        print(part, flush=True)
+        text += f"\n{part}"
+    if arguments.write:
+        today = datetime.date.today().isoformat()
+        about = (
+            f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
+            "CPU time of parsing, checking and analysing, without stored trees.\n"
+            "Written by `python benchmarks/bench_scaling.py --write`."
+        )
+        REPORT.write_text(f"# How time grows\n\n{about}\n{text}", encoding="utf-8")
+    if missed:
+        sys.exit(f"missed: {'; '.join(missed)}")
+
+
+if __name__ == "__main__":
+    main()
