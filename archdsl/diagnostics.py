@@ -7,7 +7,6 @@ and raised once as `SpecError`. A mistake of ours stays an ordinary exception.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
 from .source import Span
 
@@ -154,6 +153,8 @@ class Diagnostics:
 
 def did_you_mean(word: str, known: Iterable[str]) -> str | None:
     """Return ``did you mean `maxpool`?`` for a near miss, else None."""
+    from difflib import get_close_matches
+
     names = sorted(set(known))
     close = get_close_matches(word, names, n=1, cutoff=0.6) or get_close_matches(
         word.lower(), names, n=1, cutoff=0.6
