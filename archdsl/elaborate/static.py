@@ -12,6 +12,7 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign
 from archdsl.elaborate.calls import unknown_word
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import (
     check_definition,
     check_function,
@@ -375,7 +376,10 @@ class _Definition:
             if call.word in DEFINING:
                 return self._misplace(call)
             known = {*bound, *self.module.names(), *self.prelude.names()}
-            self.errors.add(unknown_word(call, known).diagnostic())
+            fault = unknown_word(call, known)
+            if not call.args and may_bear(self.definition, call.word):
+                fault.help = f"what that label made is `@{call.word}`"
+            self.errors.add(fault.diagnostic())
         elif self._is_own_block(call.word, bound):
             self.calls.append((call.word, call.span))
         layer = kind(call.word) if call.word not in bound else None
@@ -464,7 +468,7 @@ class _Definition:
             "A0104",
             f"`{node.id}` is not a parameter, loop variable, block or layer kind",
             node.span,
-            help=did_you_mean(node.id, {*bound, *self.module.names()}),
+            help=did_you_mean(node.id, {*bound, *self.module.names(), "true", "false"}),
         )
 
 
