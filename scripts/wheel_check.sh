@@ -43,3 +43,5 @@ archdsl compile resnet:resnet18 -o resnet18.py
 test -s resnet18.py
 python -m py_compile resnet18.py
 python -m archdsl --help >/dev/null
+archdsl new my_net --template unet
+archdsl check my_net.arch
