@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -345,6 +346,59 @@ def test_a_map_is_needed_where_its_size_is_read() -> None:
         archdsl.loads(f"arch 1\n\n{op}\n\nnetwork n {{\n    input 8\n    x\n}}\n")
     (found,) = caught.value.diagnostics
     assert found.message == "x needs a feature map, and its input is a vector of 8"
+
+
+VALUES = """arch 1
+
+op softplus<beta = 1> {
+    torch = "torch.nn.Softplus"
+    pointwise = true
+}
+
+op squash {
+    torch = "mine_first.Squash"
+}
+
+block unit<width, act: kind = softplus> {
+    conv 3x3 width -> bn -> act
+}
+
+network Net<act: kind = relu> {
+    input 3x8x8
+    unit<4>
+    unit<4, softplus<beta = 3>>
+    unit<4, act>
+    tail: seq { conv 3x3 4 -> squash -> relu }
+    first: squash
+    again: same first
+}
+
+default preset plain = Net
+preset soft = Net<softplus<beta = 2>>
+preset squashed = Net<squash>
+"""
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kind"),
+    [
+        ({"preset": "plain"}, "ReLU"),
+        ({"preset": "soft"}, "Softplus"),
+        ({"preset": "squashed"}, "Squash"),
+        ({"params": {"act": "squash"}}, "Squash"),
+    ],
+)
+def test_foreign_layers_as_values(
+    mine: Path, chosen: dict[str, Any], kind: str
+) -> None:
+    network = archdsl.loads(VALUES, **chosen)
+    module = archdsl.build(network, allow_foreign=True)
+    assert disagreements(network, module) == []
+    betas = [part.beta for part in module.modules() if isinstance(part, nn.Softplus)]
+    assert betas == [1, 3, 2] if kind == "Softplus" else [1, 3]
+    code = archdsl.emit(network)
+    assert kind in code or kind.lower() in code
+    module(torch.randn(2, 3, 8, 8)).sum().backward()
 
 
 @pytest.mark.parametrize(

@@ -97,9 +97,7 @@ class Calls(Builder):
         if found := (context.module.find(word) or self.prelude.find(word)):
             return BlockRef(*found)
         if word in context.module.ops:
-            own = foreign.kind_of(*context.module.ops[word])
-            own.budget = context.budget
-            return KindRef(own)
+            return foreign.ref_of(word, context)
         if found_kind := kind(word):
             return KindRef(found_kind)
         known = {*context.module.names(), *self.prelude.names()}

@@ -207,6 +207,11 @@ def _name(expr: t.Name, context: Context) -> Any:
         return _channels(context)
     if found := context.module.find(name) or prelude().find(name):
         return BlockRef(*found)
+    if name in context.module.ops:
+        # A foreign kind computes its settings, so it imports this module.
+        from archdsl.elaborate.foreign import ref_of
+
+        return ref_of(name, context)
     if found_kind := kind(name):
         return KindRef(found_kind)
     raise Fault(

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from archdsl.elaborate.evaluate import evaluate, show, type_name
 from archdsl.elaborate.names import check_class, check_definition
-from archdsl.elaborate.scope import Budget, Context, Fault, Namespace
+from archdsl.elaborate.scope import Budget, Context, Fault, KindRef, Namespace
 from archdsl.layer import REQUIRED, Layer, Mismatch, arg, need_map, words
 from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
@@ -35,6 +35,17 @@ SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
 _KINDS: dict[int, tuple[t.OpDef, type[Foreign]]] = {}
+
+
+def ref_of(name: str, context: Context) -> KindRef:
+    """Return the layer kind of an `op` that the file knows, as a value.
+
+    Raises:
+        Fault: if its declaration is not complete or not sound.
+    """
+    made = kind_of(*context.module.ops[name])
+    made.budget = context.budget
+    return KindRef(made)
 
 
 def kind_of(definition: t.OpDef, module: Module) -> type[Foreign]:
@@ -61,7 +72,7 @@ def kind_of(definition: t.OpDef, module: Module) -> type[Foreign]:
         "path": path,
         "known": {},
     }
-    made = type(definition.name, (Foreign,), {**base, **fields})
+    made = type(path[1], (Foreign,), {**base, **fields})
     _KINDS[id(definition)] = definition, made
     return made
 

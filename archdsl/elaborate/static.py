@@ -460,6 +460,7 @@ class _Definition:
             node.id in bound
             or node.id == "channels"
             or node.id in words()
+            or node.id in self.module.ops
             or self.module.find(node.id) is not None
             or self.prelude.find(node.id) is not None
         ):
