@@ -106,7 +106,7 @@ def residual(
         else:
             at = len(out)
             short = _automatic(walker, call, options, entry, body, inner, out)
-            if options.before:
+            if options.before and len(out) > at:
                 out.insert(0, out.pop(at))
         walker.statement = statement
         names = Merge(entry, ("body", "shortcut"), "residual", advice)

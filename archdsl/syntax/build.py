@@ -98,6 +98,10 @@ class Build(Transformer[Token, t.File]):
 
     def _integer(self, text: str, at: Token) -> int:
         digits = text.replace("_", "").lstrip("0")
+        if digits and not digits.isdigit():
+            help = "sizes are whole numbers, such as `3x224x224`"
+            self._error("A0001", f"`{text}` is no whole number", self._span(at), help)
+            return 1
         # int() itself refuses thousands of digits.
         if len(digits) > 10 or int(digits or "0") > MAX_INTEGER:
             message = f"an integer is larger than {MAX_INTEGER:,} (31 bits)"
