@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+# pytest-xdist keeps every core busy; threads of each worker would only get in the way.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 ROOT = Path(__file__).parent.parent
 # Under this name, a test's report carries the golden file that it has rewritten.
 _REWRITTEN = "golden"
