@@ -263,7 +263,7 @@ EMITTED: Mapping[str, Emitted] = {
         Emitted("vgg19", "vgg19"),
         Emitted("googlenet", "googlenet"),
         Emitted("googlenet_no_aux", "googlenet", (("aux", False),)),
-        Emitted("googlenet_paper", "googlenet_paper"),
+        Emitted("googlenet_paper", "googlenet_paper", size=224),
         Emitted("resnet18", "resnet18"),
         Emitted("resnet50", "resnet50"),
         Emitted("resnext50_32x4d", "resnext50_32x4d"),

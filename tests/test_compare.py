@@ -180,11 +180,13 @@ def test_vgg_with_batch_norm_shifts_the_numbers() -> None:
 
 def test_the_published_googlenet() -> None:
     found = of_specs("googlenet", "googlenet_paper")
-    assert [run.name for run in found.added] == ["lrn1", "lrn2"]
+    pools = ["aux1.avgpool1", "aux2.avgpool1"]
+    assert [run.name for run in found.added] == ["lrn1", "lrn2", *pools]
     # 3 convolutions in the stem, 6 in each of 9 modules, 1 in each of 2 heads.
     convs = 3 + 9 * 6 + 2
-    assert len(found.removed) == convs
-    assert {run.op.word for run in found.removed} == {"bn"}
+    # With their norms go the adaptive pools of the heads.
+    assert len(found.removed) == convs + 2
+    assert {run.op.word for run in found.removed} == {"bn", "adaptiveavgpool"}
     changed = {c.name: c for c in found.changed}
     assert len(changed) == convs + 2
     assert changed["maxpool4"].arguments == (("kernel", (2, 2), (3, 3)),)
@@ -420,8 +422,8 @@ def test_markdown_is_a_table_and_lists(run: Run) -> None:
     assert all(row.count("|") == header.count("|") for row in (rule, *rows))
     assert "| depth | 22 | 22 | = |  |" in rows
     # Long lists end early.
-    assert "**removed: 59 layers**" in out
-    assert out.count("bn, ") == 50 and "- and 9 more\n" in out
+    assert "**removed: 61 layers**" in out
+    assert out.count("bn, ") == 50 and "- and 11 more\n" in out
     assert "- `maxpool4`: maxpool: kernel 2x2 -> 3x3\n" in out
 
 
