@@ -195,6 +195,8 @@ op g {
     torch = "a.B"
     shape = [sum([i for i in range(9999)]) % 7 + channels, in_height, in_width]
 }"""
+DEFAULTS = ", ".join(f"p{i} = sum(range(9999)) % 7" for i in range(200))
+COUNTING_DEFAULTS = f'op g<{DEFAULTS}> {{ torch = "a.B" }}'
 CUBE = "[[[a for a in range(9999)] for b in range(9999)] for c in range(9999)]"
 EXPRESSIONS = {
     "a tower of powers": (net("conv 1x1 (2 ** 2 ** 2 ** 100)"), "A0903"),
@@ -246,6 +248,7 @@ EXPRESSIONS = {
     ),
     "a function that calls itself": (net("conv 1x1 (f(1))", "fn f(n) = f(n)"), "A0104"),
     "an op that counts": (net("g x9999", COUNTING), "A0907"),
+    "an op whose defaults count": (net("g", COUNTING_DEFAULTS), "A0907"),
     "many names": (net("\n".join(f"v{i} = {i}" for i in range(9_000))), "A0908"),
     "a label that divides": (
         net("for i in range(3) { a{1 // i}: relu }"),

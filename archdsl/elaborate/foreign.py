@@ -48,8 +48,15 @@ def ref_of(name: str, context: Context) -> KindRef:
     return KindRef(made)
 
 
-def kind_of(definition: t.OpDef, module: Module) -> type[Foreign]:
+def kind_of(
+    definition: t.OpDef, module: Module, budget: Budget | None = None
+) -> type[Foreign]:
     """Return the layer kind that an `op` declares.
+
+    Args:
+        definition: the declaration.
+        module: the file it stands in.
+        budget: what is left of the work that the file may ask for.
 
     Raises:
         Fault: if the declaration is not complete or not sound.
@@ -59,8 +66,9 @@ def kind_of(definition: t.OpDef, module: Module) -> type[Foreign]:
         return known[1]
     settings = _settings(definition)
     path = _torch_path(definition, settings)
+    outside = Context(module, {}, Namespace("", False, None), budget=budget)
     fields: dict[str, Any] = {
-        param.name: _field(param, place, module)
+        param.name: _field(param, place, outside)
         for place, param in enumerate(definition.params)
     }
     base: dict[str, Any] = {
@@ -115,8 +123,7 @@ def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, s
     return origin, name
 
 
-def _field(param: t.Param, place: int, module: Module) -> Any:
-    outside = Context(module, {}, Namespace("", False, None))
+def _field(param: t.Param, place: int, outside: Context) -> Any:
     default = REQUIRED if param.default is None else evaluate(param.default, outside)
     type_ = param.type or ("int" if default is REQUIRED else type_name(default))
     if type_ not in _TYPES:
@@ -256,11 +263,11 @@ def _exactly(value: Any) -> Any:
     return type(value), value
 
 
-def check(definition: t.OpDef, module: Module) -> None:
+def check(definition: t.OpDef, module: Module, budget: Budget) -> None:
     """Refuse a declaration that no call could use.
 
     Raises:
         Fault: saying why.
     """
     check_definition(definition.name, definition.span, words(), "layer")
-    kind_of(definition, module)
+    kind_of(definition, module, budget)

@@ -18,7 +18,7 @@ from archdsl.elaborate.names import (
     check_function,
     check_parameter,
 )
-from archdsl.elaborate.scope import Fault
+from archdsl.elaborate.scope import Budget, Fault
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
 from archdsl.resources import specs_dir
@@ -66,6 +66,7 @@ class _File:
         self.module = module
         self.prelude = prelude
         self.errors = errors
+        self.budget = Budget()
         self.used: set[str] = set()
         self.misplaced: list[Diagnostic] = []
         self.calls: dict[str, list[tuple[str, Span]]] = {}
@@ -121,7 +122,7 @@ class _File:
         self._definition(_header(function), function.value)
 
     def _op(self, op: t.OpDef) -> None:
-        _attempt(self.errors, lambda: foreign.check(op, self.module))
+        _attempt(self.errors, lambda: foreign.check(op, self.module, self.budget))
         read = [setting.value for setting in op.settings]
         if all(setting.name != "args" for setting in op.settings):
             read += [t.Name(param.span, param.name) for param in op.params]
