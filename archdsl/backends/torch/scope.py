@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -74,6 +75,7 @@ class Scope:
         self.fields = fields
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
+        self.reads: Counter[int] | None = None
 
     # ---- submodules
 
@@ -201,11 +203,24 @@ class Scope:
         if any(len(copy) != 1 for copy in modules):
             return None
         times = poly_of(op.node.count).substitute(self.bindings)
-        if times.number is not None and len(modules) < 2:
+        if (times.number is not None and len(modules) < 2) or self._is_tapped(op):
             return None
         if op.output not in self.loops:
             self.loops[op.output] = self._new_loop(op, times, [m[0] for m in modules])
         return self.loops[op.output]
+
+    def _is_tapped(self, loop: Op) -> bool:
+        """Return whether something else reads what only a copy's inside makes."""
+        if self.reads is None:
+            flow = flow_of(self.group)
+            self.reads = Counter(v for op in unrolled(flow.ops) for v in op.reads)
+            if self.group.role == "network":
+                ports = self.planner.network.outputs
+                self.reads.update(flow.value(port.value) for port in ports)
+        ops = [op for copy in loop.copies for op in unrolled(copy)]
+        inside = Counter(v for op in ops for v in op.reads)
+        made = {op.output for op in ops} - {loop.output}
+        return any(self.reads[v] > inside[v] for v in made)
 
     def _is_function(self, op: Op) -> bool:
         return isinstance(op.node, Step) and is_functional(op.node, self.bindings)
@@ -390,7 +405,7 @@ def _general_name(names: list[str]) -> str | None:
     """Return the names of a loop's submodules as one f-string over the index."""
     found = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
     matches = [m for m in found if m is not None]
-    if len(matches) < len(names) or len({m[1] for m in matches}) > 1:
+    if not names or len(matches) < len(names) or len({m[1] for m in matches}) > 1:
         return None
     numbers = [int(m[2]) for m in matches]
     start = numbers[0]
