@@ -11,12 +11,17 @@ import os
 import re
 import time
 from collections.abc import Callable
+from math import prod
 from random import Random
 
 import pytest
+import torch
+from torch import Tensor
 
 import archdsl
+from archdsl.backends.torch import foreign_names
 from archdsl.diagnostics import Diagnostic
+from archdsl.ir import Network
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
 from archdsl.source import Source
@@ -28,6 +33,8 @@ SPECS = {
 }
 CASES = int(os.environ.get("ARCHDSL_FUZZ", "14"))
 SECONDS = 2.0
+# Elements beyond which torch itself would overflow.
+LARGE = 1 << 40
 
 _TOKEN = re.compile(r'"[^"\n]*"|#[^\n]*|\w+|->|//|\*\*|[<>=!]=|\s+|.')
 ALL = sorted({t for text in SPECS.values() for t in _TOKEN.findall(text)})
@@ -167,9 +174,27 @@ def check(text: str) -> bool:
     for refuted in check_expectations(network, archdsl.analyze(network)):
         check_diagnostic(refuted, text)
     ast.parse(archdsl.emit(network))
+    check_module(network)
     source = Source("spoilt.arch", text)
     assert format_source(Source("again", format_source(source)))
     return True
+
+
+def check_module(network: Network) -> None:
+    """Check that the module has the parameters and shapes that it should have."""
+    sizes = [shape for s in network.steps() for shape in (s.shape, *s.input_shapes)]
+    analysis = archdsl.analyze(network)
+    if foreign_names(network) or max(map(prod, sizes), default=1) > LARGE:
+        return
+    if analysis.params > LARGE:
+        return
+    with torch.device("meta"):
+        module = archdsl.build(network).eval()
+        result = module(*(torch.empty(2, *port.shape) for port in network.inputs))
+    results = [result] if isinstance(result, Tensor) else [*result]
+    ports = [port for port in network.outputs if not port.training]
+    assert [tuple(r.shape) for r in results] == [(2, *p.shape) for p in ports]
+    assert sum(p.numel() for p in module.parameters()) == analysis.params
 
 
 def check_diagnostic(diagnostic: Diagnostic, text: str) -> None:
