@@ -1,0 +1,1 @@
+"""Tables of `archdsl analyze`, one file each."""
