@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import archdsl
-from archdsl.backends.table import show_bytes
+from archdsl.backends.text import show_bytes
 from archdsl.cli import main
 from archdsl.cli.app import COMMANDS
 from archdsl.codes import CODES

@@ -11,7 +11,7 @@ from archdsl.passes.compare import Comparison, Delta
 from archdsl.passes.diff import Change, Diff, Difference, Run, fold, runs, tensors
 from archdsl.values import Last, Shape, show_shape
 
-from .table import align, show_bytes
+from .text import align, show_bytes
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
 _DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"

@@ -2,51 +2,63 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import NamedTuple
 
 from archdsl.ir import Group, Network, Step
 from archdsl.values import show_shape
 
+from .text import align
+from .views import VIEWS, Facts, Total, View, view
+
 _BOLD, _DIM, _OFF = "\033[1m", "\033[2m", "\033[0m"
-_HEADER = ("layer", "kind", "output", "params", "MACs", "receptive field")
+_HEADER = ("layer", "kind", "output")
 
 
-def report(network: Network, facts: Mapping[str, Any], *, color: bool = False) -> str:
-    """Return a table of the network's layers, and its totals with their conventions.
+def report(
+    network: Network,
+    facts: Facts,
+    *,
+    views: Sequence[str] = VIEWS[:1],
+    color: bool = False,
+) -> str:
+    """Return tables of the network's layers, and its totals with their conventions.
 
     Args:
         network: what was analysed.
         facts: what `Analysis.as_dict` gives.
+        views: which tables, names of `archdsl.backends.views.VIEWS`.
         color: whether to use a terminal's bold and dim letters.
     """
-    layers = {layer["name"]: layer for layer in facts["layers"]}
-    rows = list(_rows(network.root, layers, 0))
-    lines = align([_HEADER, *(row.cells for row in rows)], right=(3, 4))
     parts = [f"{network.name}: {_ports(facts['inputs'])} -> {_ports(facts['outputs'])}"]
-    parts += ["", _styled(lines[0], _DIM, color)]
-    parts += [
-        _styled(line, _BOLD, color and row.is_group)
-        for row, line in zip(rows, lines[1:], strict=True)
-    ]
-    parts += ["", *align(_totals(facts), right=(1,)), ""]
-    parts += align(_memory(facts["memory"]), right=(1,))
+    for name in views:
+        parts += ["", *_table(network, facts, view(name), color)]
     return "\n".join(parts) + "\n"
 
 
-def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Return rows of cells as lines whose columns stand below each other.
+def _table(network: Network, facts: Facts, view: View, color: bool) -> list[str]:
+    layers = {layer["name"]: layer for layer in facts["layers"]}
+    rows = list(_rows(network.root, layers, view, 0))
+    first = len(_HEADER)
+    right = [first + at for at in view.RIGHT]
+    lines = align([(*_HEADER, *view.HEADER), *(row.cells for row in rows)], right)
+    return [
+        _styled(lines[0], _DIM, color),
+        *(
+            _styled(line, _BOLD, color and row.is_group)
+            for row, line in zip(rows, lines[1:], strict=True)
+        ),
+        *_totals(view.totals(facts)),
+    ]
 
-    Args:
-        rows: of equally many cells.
-        right: the columns whose cells end, rather than begin, at one place.
-    """
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    flush = set(right)
-    form = "  ".join(
-        f"{{:{'>' if at in flush else '<'}{width}}}" for at, width in enumerate(widths)
-    )
-    return [form.format(*row).rstrip() for row in rows]
+
+def _totals(totals: Sequence[Total]) -> Iterator[str]:
+    """Yield the lines of the totals; those behind a gap have columns of their own."""
+    for is_gap, rows in groupby(totals, lambda total: not any(total)):
+        if not is_gap:
+            yield ""
+            yield from align(list(rows), right=(1,))
 
 
 class _Row(NamedTuple):
@@ -55,43 +67,24 @@ class _Row(NamedTuple):
 
 
 def _rows(
-    group: Group, layers: Mapping[str, Mapping[str, Any]], level: int
+    group: Group, layers: Mapping[str, Facts], view: View, level: int
 ) -> Iterator[_Row]:
     for child in group.children:
         if isinstance(child, Step):
-            yield _step_row(child, layers[child.path], level)
+            head = (
+                "  " * level + child.name,
+                child.op.label(),
+                show_shape(child.shape),
+            )
+            yield _Row((*head, *view.cells(layers[child.path])), is_group=False)
         elif child.role in ("block", "group"):
-            yield _group_row(child, layers, level, child.training > group.training)
-            yield from _rows(child, layers, level + 1)
+            own = [layers[step.path] for step in child.steps()]
+            kind = _kind(child, child.training > group.training)
+            head = ("  " * level + child.name, kind, show_shape(child.shape))
+            yield _Row((*head, *view.group(own)), is_group=True)
+            yield from _rows(child, layers, view, level + 1)
         else:  # the others name nothing, so they are not seen in the paths
-            yield from _rows(child, layers, level)
-
-
-def _step_row(step: Step, layer: Mapping[str, Any], level: int) -> _Row:
-    cells = (
-        "  " * level + step.name,
-        step.op.label(),
-        show_shape(step.shape),
-        _number(layer["params"]),
-        _number(layer["macs"]),
-        _field(layer["receptive_field"]),
-    )
-    return _Row(cells, is_group=False)
-
-
-def _group_row(
-    group: Group, layers: Mapping[str, Mapping[str, Any]], level: int, marked: bool
-) -> _Row:
-    own = [layers[step.path] for step in group.steps()]
-    cells = (
-        "  " * level + group.name,
-        _kind(group, marked),
-        show_shape(group.shape),
-        _number(sum(layer["params"] for layer in own)),
-        _number(sum(layer["macs"] for layer in own)),
-        "",
-    )
-    return _Row(cells, is_group=True)
+            yield from _rows(child, layers, view, level)
 
 
 def _kind(group: Group, marked: bool) -> str:
@@ -100,96 +93,7 @@ def _kind(group: Group, marked: bool) -> str:
     return f"{word} (training only)".lstrip() if marked else word
 
 
-def _field(field: Mapping[str, Any] | None) -> str:
-    if field is None:
-        return "-"
-    if field["whole"]:
-        return "whole input"
-    bound = "" if field["exact"] else "<= "
-    return f"{bound}{show_shape(field['size'])} /{_per_axis(field['jump'])}"
-
-
-def _per_axis(values: Sequence[float]) -> str:
-    """Return ``2``, or ``2x1`` where the axes differ."""
-    kept = values if len(set(values)) > 1 else values[:1]
-    return "x".join(f"{value:g}" for value in kept)
-
-
-def _totals(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    extra = facts["auxiliary"]
-    notes = ["buffers apart"]
-    if facts["trainable"] != facts["params"]:
-        notes.append(f"{facts['trainable']:,} trainable")
-    if extra["params"]:
-        inference = facts["params"] - extra["params"]
-        notes.append(f"{inference:,} without what only training runs")
-    return [
-        ("params", f"{facts['params']:,}", ", ".join(notes)),
-        ("buffers", f"{facts['buffers']:,}", "elements, such as running statistics"),
-        (
-            "depth",
-            str(facts["depth"]),
-            "conv and linear layers on the longest path; not projections, nor what "
-            "only trains",
-        ),
-        (
-            "MACs",
-            f"{facts['macs']:,}",
-            "multiply-accumulates of conv and linear, without biases, for one sample"
-            + _in_training(extra["macs"]),
-        ),
-        (
-            "FLOPs",
-            f"{facts['flops']:,}",
-            f"2 x MACs and all other operations{_in_training(extra['flops'])}",
-        ),
-        ("receptive field", *_total_field(facts["receptive_field"])),
-    ]
-
-
-def _in_training(more: int) -> str:
-    return f"; {more:,} more in training" if more else ""
-
-
-def _total_field(field: Mapping[str, Any] | None) -> tuple[str, str]:
-    if field is None:
-        return "-", "there is no feature map"
-    bound = "" if field["exact"] else "<= "
-    jump, start = _per_axis(field["jump"]), ", ".join(map(str, field["start"]))
-    note = f"of the last feature map's units, {jump} apart, the first from ({start})"
-    return bound + show_shape(field["size"]), note
-
-
-def _memory(memory: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    figures = (
-        ("  parameters", "param_bytes", ""),
-        ("  buffers", "buffer_bytes", ""),
-        ("  forward peak", "forward_peak_bytes", "activations alive at once"),
-        ("  inference", "inference_bytes", "the sum of these three"),
-        ("  gradients", "gradient_bytes", ""),
-        ("  optimizer", "optimizer_bytes", memory["optimizer"]),
-        ("  saved", "saved_bytes", "activations kept for the backward pass"),
-        ("  training", "training_bytes", "all but the forward peak"),
-    )
-    rows = [(name, show_bytes(memory[key]), note) for name, key, note in figures]
-    return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]
-
-
-def show_bytes(number: int) -> str:
-    """Return a number of bytes in the largest unit that leaves one or more."""
-    size, unit = float(number), "B"
-    for larger in ("KiB", "MiB", "GiB", "TiB"):
-        if size < 1024:
-            break
-        size, unit = size / 1024, larger
-    return f"{number} B" if unit == "B" else f"{size:,.1f} {unit}"
-
-
-def _number(value: int) -> str:
-    return f"{value:,}" if value else "-"
-
-
-def _ports(ports: Sequence[Mapping[str, Any]]) -> str:
+def _ports(ports: Sequence[Facts]) -> str:
     named = len(ports) > 1
     return ", ".join(
         (f"{port['name']} " if named else "")

@@ -81,7 +81,7 @@ def _as_dict(entry: Entry) -> dict[str, object]:
 
 
 def _table(entries: list[Entry]) -> str:
-    from archdsl.backends.table import align
+    from archdsl.backends.text import align
     from archdsl.values import show_shape
 
     rows = [("spec", "preset", "", "input", "params", "depth", "MACs")]

@@ -1,0 +1,106 @@
+"""The view that is shown by itself: what each layer costs and sees."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from archdsl.backends.text import per_axis, show_bytes, show_count
+from archdsl.values import show_shape
+
+from . import Facts, Total
+
+HEADER = ("params", "MACs", "receptive field")
+RIGHT = (0, 1)
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return parameters, MACs and receptive field."""
+    return (
+        show_count(layer["params"]),
+        show_count(layer["macs"]),
+        _field(layer["receptive_field"]),
+    )
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return the sums of parameters and MACs."""
+    return (
+        show_count(sum(layer["params"] for layer in layers)),
+        show_count(sum(layer["macs"] for layer in layers)),
+        "",
+    )
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return the sizes of the network, and its memory below a gap."""
+    return [*_sizes(facts), ("", "", ""), *_memory(facts["memory"])]
+
+
+def _field(field: Facts | None) -> str:
+    if field is None:
+        return "-"
+    if field["whole"]:
+        return "whole input"
+    bound = "" if field["exact"] else "<= "
+    return f"{bound}{show_shape(field['size'])} /{per_axis(field['jump'])}"
+
+
+def _sizes(facts: Facts) -> list[Total]:
+    extra = facts["auxiliary"]
+    notes = ["buffers apart"]
+    if facts["trainable"] != facts["params"]:
+        notes.append(f"{facts['trainable']:,} trainable")
+    if extra["params"]:
+        inference = facts["params"] - extra["params"]
+        notes.append(f"{inference:,} without what only training runs")
+    return [
+        ("params", f"{facts['params']:,}", ", ".join(notes)),
+        ("buffers", f"{facts['buffers']:,}", "elements, such as running statistics"),
+        (
+            "depth",
+            str(facts["depth"]),
+            "conv and linear layers on the longest path; not projections, nor what "
+            "only trains",
+        ),
+        (
+            "MACs",
+            f"{facts['macs']:,}",
+            "multiply-accumulates of conv and linear, without biases, for one sample"
+            + _in_training(extra["macs"]),
+        ),
+        (
+            "FLOPs",
+            f"{facts['flops']:,}",
+            f"2 x MACs and all other operations{_in_training(extra['flops'])}",
+        ),
+        ("receptive field", *_total_field(facts["receptive_field"])),
+    ]
+
+
+def _in_training(more: int) -> str:
+    return f"; {more:,} more in training" if more else ""
+
+
+def _total_field(field: Mapping[str, Any] | None) -> tuple[str, str]:
+    if field is None:
+        return "-", "there is no feature map"
+    bound = "" if field["exact"] else "<= "
+    jump, start = per_axis(field["jump"]), ", ".join(map(str, field["start"]))
+    note = f"of the last feature map's units, {jump} apart, the first from ({start})"
+    return bound + show_shape(field["size"]), note
+
+
+def _memory(memory: Mapping[str, Any]) -> list[Total]:
+    figures = (
+        ("  parameters", "param_bytes", ""),
+        ("  buffers", "buffer_bytes", ""),
+        ("  forward peak", "forward_peak_bytes", "activations alive at once"),
+        ("  inference", "inference_bytes", "the sum of these three"),
+        ("  gradients", "gradient_bytes", ""),
+        ("  optimizer", "optimizer_bytes", memory["optimizer"]),
+        ("  saved", "saved_bytes", "activations kept for the backward pass"),
+        ("  training", "training_bytes", "all but the forward peak"),
+    )
+    rows = [(name, show_bytes(memory[key]), note) for name, key, note in figures]
+    return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]
