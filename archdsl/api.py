@@ -119,7 +119,7 @@ def compare(
     dtype: str = "float32",
     optimizer: str = "sgd",
 ) -> Comparison:
-    """Return networks side by side, and of two of them what differs in structure.
+    """Return networks side by side, and what differs in structure from the first.
 
     Args:
         networks: two or more, the one to compare with first.

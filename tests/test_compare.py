@@ -49,13 +49,13 @@ def compare(*specs: str) -> Comparison:
 
 
 def diff(first: archdsl.Network, second: archdsl.Network) -> Diff:
-    found = archdsl.compare([first, second]).diff
+    (found,) = archdsl.compare([first, second]).diffs
     assert found is not None
     return found
 
 
 def of_specs(first: str, second: str) -> Diff:
-    found = compare(first, second).diff
+    (found,) = compare(first, second).diffs
     assert found is not None
     return found
 
@@ -78,7 +78,9 @@ def test_totals_of_vgg_with_and_without_batch_norm() -> None:
 
 def test_totals_of_several_are_against_the_first() -> None:
     three = compare("resnet18", "resnet34", "resnet50")
-    assert three.diff is None
+    # Eight units more, each two convolutions, norms and activations, and a sum.
+    assert len(three.diffs[0].added) == 8 * 7
+    assert not three.diffs[1].empty
     assert [three.figure(at, "depth") for at in range(3)] == [18, 34, 50]
     assert three.delta(1, "depth") == (16, 100 * 16 / 18)
     assert three.delta(2, "depth") == (32, 100 * 32 / 18)
@@ -125,8 +127,9 @@ def test_what_cannot_be_compared(
 @pytest.mark.parametrize("spec", ["resnet18", "googlenet", "siamese", "densenet121"])
 def test_nothing_differs_from_itself(spec: str) -> None:
     both = archdsl.compare([archdsl.load(spec), archdsl.load(spec, symbolic=False)])
-    assert both.diff is not None and both.diff.empty
-    keys = both.diff.keys
+    (found,) = both.diffs
+    assert found.empty
+    keys = found.keys
     assert (keys.missing, keys.unexpected, keys.reshaped) == ((), (), ())
     assert "no difference" in texts.text(both)
     assert all(both.delta(1, name) for name in FIGURES)
@@ -237,7 +240,7 @@ def test_another_input_size_moves_shapes_only() -> None:
     first = archdsl.load("resnet18")
     second = archdsl.load("resnet18", input="3x320x320")
     both = archdsl.compare([first, second])
-    found = both.diff
+    (found,) = both.diffs
     assert found is not None
     assert found.added == found.removed == found.changed == found.rewired == ()
     assert found.moved[0] == ("conv1", (64, 112, 112), (64, 160, 160))
@@ -269,7 +272,7 @@ def test_the_same_layers_wired_otherwise_are_not_the_same() -> None:
         branches.format().replace("a:", "_").replace("b:", "a:").replace("_", "b:"),
     )
     both = archdsl.compare([net(first), net(second)])
-    found = both.diff
+    (found,) = both.diffs
     assert found is not None and not found.empty
     assert found.rewired == (("concat1", ("a", "b"), ("b", "a")),)
     assert found.added == found.changed == found.moved == ()
@@ -393,10 +396,12 @@ def test_json(run: Run) -> None:
     }
     assert second["figures"]["receptive_field"] == [899, 899]
     assert second["difference"]["receptive_field"]["absolute"] == [464, 464]
-    assert len(found["diff"]["added"]) == 56
-    assert run("compare", "resnet18", "resnet34", "resnet18", "--json").json[
-        "diff"
-    ] is None  # fmt: skip
+    assert first["diff"] is None
+    assert len(second["diff"]["added"]) == 56
+    three = run("compare", "resnet18", "resnet34", "resnet18", "--json").json
+    diffs = [network["diff"] for network in three["networks"]]
+    assert diffs[1] == second["diff"]
+    assert not diffs[2]["added"] and not diffs[2]["keys"]["missing"]
 
 
 def test_the_guide_has_every_key() -> None:
@@ -407,10 +412,10 @@ def test_the_guide_has_every_key() -> None:
     for key, value in facts.items():
         keys.append(key)
         if key == "networks":
-            keys += [f"networks[].{name}" for name in value[0]]
-        if key == "diff":
-            keys += [f"diff.{name}" for name in value]
-            keys += [f"diff.keys.{name}" for name in value["keys"]]
+            keys += [f"networks[].{name}" for name in value[1]]
+            diff = value[1]["diff"]
+            keys += [f"networks[].diff.{name}" for name in diff]
+            keys += [f"networks[].diff.keys.{name}" for name in diff["keys"]]
     assert documented == keys
 
 

@@ -182,15 +182,16 @@ def _notes(comparison: Comparison) -> list[str]:
 
 
 def _sections(comparison: Comparison) -> Iterator[_Section]:
-    diff = comparison.diff
-    if diff is None:
-        return
-    old, new = comparison.analyses
-    if diff.empty:
-        yield _Section(_NOTHING, ())
-        return
-    yield from _of_layers(diff, old, new)
-    yield _of_keys(diff, comparison)
+    first, *others = comparison.names
+    for at, name in enumerate(others, 1):
+        diff = comparison.diffs[at - 1]
+        if len(others) > 1:
+            yield _Section(f"{_code(name)} against {_code(first)}", ())
+        if diff.empty:
+            yield _Section(_NOTHING, ())
+        else:
+            yield from _of_layers(diff, comparison.analyses[0], comparison.analyses[at])
+            yield _of_keys(diff, comparison, at)
 
 
 def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
@@ -285,14 +286,15 @@ def _sources(rewired: Difference) -> str:
     return f"{_listed(rewired.old)} -> {_listed(rewired.new)}"
 
 
-def _of_keys(diff: Diff, comparison: Comparison) -> _Section:
-    """Return what a checkpoint of the first network meets in the second."""
-    keys, (old, new) = diff.keys, comparison.names
+def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
+    """Return what a checkpoint of the first network meets in another."""
+    keys, old, new = diff.keys, comparison.names[0], comparison.names[at]
     lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
     title = f"checkpoint of {_code(old)} in {_code(new)}: {keys.loaded:,} keys load"
     if not lost:
         return _Section(f"{title}, which is all", ())
-    everything = [tensors(runs(facts).values()) for facts in comparison.analyses]
+    both = comparison.analyses[0], comparison.analyses[at]
+    everything = [tensors(runs(facts).values()) for facts in both]
     items = [
         *_folded_keys("+", "missing", keys.missing, everything[1]),
         *_folded_keys("-", "unexpected", keys.unexpected, everything[0]),

@@ -54,12 +54,12 @@ class Comparison:
     Attributes:
         names: a name for each.
         analyses: the facts about each, the one to compare with first.
-        diff: what differs in structure between two networks; None if there are more.
+        diffs: what differs in structure between the first one and each of the others.
     """
 
     names: tuple[str, ...]
     analyses: tuple[Analysis, ...]
-    diff: Diff | None
+    diffs: tuple[Diff, ...]
 
     def figure(self, at: int, name: str) -> Figure:
         """Return one of `FIGURES` of one of the networks."""
@@ -94,7 +94,6 @@ class Comparison:
             "dtype": memory.dtype,
             "optimizer": memory.optimizer,
             "networks": [self._network(at) for at in range(len(self.names))],
-            "diff": None if self.diff is None else self.diff.as_dict(),
         }
 
     def _network(self, at: int) -> dict[str, Any]:
@@ -110,6 +109,7 @@ class Comparison:
                 name: None if delta is None else delta.as_dict()
                 for name, delta in deltas.items()
             },
+            "diff": self.diffs[at - 1].as_dict() if at else None,
         }
 
 
@@ -121,7 +121,7 @@ def compare(
     dtype: str = "float32",
     optimizer: str = "sgd",
 ) -> Comparison:
-    """Return networks side by side, and for two of them what differs in structure.
+    """Return networks side by side, and what differs in structure from the first.
 
     Args:
         networks: two or more, the one to compare with first.
@@ -146,7 +146,7 @@ def compare(
     return Comparison(
         names=tuple(called),
         analyses=tuple(analyses),
-        diff=diff(*analyses) if len(analyses) == 2 else None,
+        diffs=tuple(diff(analyses[0], other) for other in analyses[1:]),
     )
 
 

@@ -53,10 +53,10 @@ def command(
 ) -> int:
     """Print what differs between networks.
 
-    Gives the totals of all side by side, with their differences to the first one's.
-    Of two networks also the layers that were added, removed or changed, by their
-    paths, and the keys of a checkpoint of the first that do not load into the
-    second. Needs no torch.
+    Gives the totals of all side by side, with their differences to the first one's,
+    and for each of the others the layers that were added, removed or changed, by
+    their paths, and the keys of a checkpoint of the first that do not load. Needs
+    no torch.
 
     \b
     Examples:
