@@ -9,14 +9,16 @@ package reads these declarations; nothing else names a kind.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from importlib import import_module
 from math import gcd
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 
 from .symbolic import is_symbolic
 from .values import (
     POINTWISE,
     Last,
+    Operations,
     Saved,
     Shape,
     Tensor,
@@ -28,6 +30,16 @@ from .values import (
 )
 
 REQUIRED: Any = object()
+
+# What the operations besides MACs are for in each family; ``other`` in the rest.
+_FAMILY: Final[Mapping[str, str]] = {
+    "conv": "bias",
+    "linear": "bias",
+    "norm": "norm",
+    "activation": "activation",
+    "pool": "pool",
+    "merge": "add",
+}
 
 
 class Mismatch(Exception):
@@ -138,7 +150,8 @@ class Layer:
     Class attributes:
         word: the word in a spec, and the file's name.
         family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``,
-            ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams.
+            ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams, and
+            says what its operations besides MACs are for.
         weighted: whether the layer counts towards depth.
         arity: number of inputs; None for two or more.
         sources: number of inputs whose values it reads, None for all; of the others
@@ -207,6 +220,42 @@ class Layer:
         full where it reaches over the padding, as it does in the MACs.
         """
         return 0
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return operations for one sample, besides the MACs, by what they are for.
+
+        Those of inference sum to `elementwise`. By default they are all for what the
+        kind's family says, and the same in training.
+        """
+        return self.all_for(_FAMILY.get(self.family, "other"), inputs, output)
+
+    def all_for(
+        self, purpose: str, inputs: tuple[Shape, ...], output: Shape
+    ) -> Operations:
+        """Return those of `elementwise`, all for one purpose of `Operations`."""
+        number = self.elementwise(inputs, output)
+        return Operations(**{purpose: number}) if number else Operations()
+
+    def backward_macs(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> int:
+        """Return multiply-accumulates of the backward pass for one sample.
+
+        By default those of the forward pass are products of the weights and the
+        inputs, so that the gradient of either takes as many again.
+
+        Args:
+            inputs: shapes of the inputs.
+            output: the output's shape.
+            gradients: for each input, whether its gradient is needed.
+        """
+        macs = self.macs(inputs, output)
+        if not macs:
+            return 0
+        trained = any(tensor.trainable for tensor in self.tensors(*inputs))
+        return macs * (trained + sum(gradients))
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return what an output unit sees, or None if it sees the whole input."""

@@ -68,12 +68,15 @@ class Tensor(NamedTuple):
         shape: its sizes.
         trainable: False for buffers, which are not parameters.
         integer: True for counters, stored as 64-bit integers.
+        running: True for buffers that a forward pass in training updates; of those,
+            counters are not read in inference.
     """
 
     name: str
     shape: Shape
     trainable: bool = True
     integer: bool = False
+    running: bool = False
 
     @property
     def elements(self) -> int:
@@ -82,6 +85,29 @@ class Tensor(NamedTuple):
         for n in self.shape:
             product *= n
         return product
+
+
+class Operations(NamedTuple):
+    """Operations besides the MACs, by what they are for, for one sample.
+
+    Attributes:
+        bias: sums of the biases of convolutions and linear layers.
+        norm: normalisation.
+        activation: functions of one element, such as rectifiers.
+        pool: maxima and averages of windows.
+        add: sums and products of branches.
+        other: all others, such as interpolation, softmax and dropout.
+        per_batch: further ones, once for each batch whatever its size, such as those
+            that make running statistics.
+    """
+
+    bias: int = 0
+    norm: int = 0
+    activation: int = 0
+    pool: int = 0
+    add: int = 0
+    other: int = 0
+    per_batch: int = 0
 
 
 class Window(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm
 
 
 class AlphaDropout(Layer):
@@ -21,6 +21,19 @@ class AlphaDropout(Layer):
     p: float = arg(
         "float", 0.5, at=0, minimum=0, maximum=1, help="probability that one is dropped"
     )
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return in training seven each.
+
+        A draw; two sums and a product for what takes the place of a dropped element; a
+        product that scales the draw; a product and a sum with the input. If all is
+        dropped, the product with zero is enough.
+        """
+        if not training or self.p == 0:
+            return Operations()
+        return Operations(other=count(output) * (1 if self.p == 1 else 7))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the mask, a single zero if all is dropped."""

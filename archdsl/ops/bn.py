@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm
+from archdsl.values import Operations, Saved, Shape, Tensor, TorchCall, TorchForm
 
 
 class BatchNorm(Layer):
@@ -38,14 +38,32 @@ class BatchNorm(Layer):
         return (
             Tensor("weight", shape),
             Tensor("bias", shape),
-            Tensor("running_mean", shape, trainable=False),
-            Tensor("running_var", shape, trainable=False),
-            Tensor("num_batches_tracked", (), trainable=False, integer=True),
+            Tensor("running_mean", shape, trainable=False, running=True),
+            Tensor("running_var", shape, trainable=False, running=True),
+            Tensor(
+                "num_batches_tracked", (), trainable=False, integer=True, running=True
+            ),
         )
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product and a sum each, the statistics folded into both."""
         return 2 * count(output)
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return those of `elementwise`; in training those of the formula.
+
+        For each element the sums of mean and variance, a difference, a square, and
+        the products and the sum of scale, weight and bias. For each channel of a batch
+        two divisions, the sum with epsilon, a root and its inverse, the product that
+        makes the variance unbiased, and two products and a sum for each running
+        statistic. The counter takes one more.
+        """
+        if not training:
+            return super().operations(inputs, output, training)
+        channels = inputs[0][0]
+        return Operations(norm=7 * count(output), per_batch=12 * channels + 1)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each channel."""

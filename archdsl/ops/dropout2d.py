@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, arg, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count, need_map
+from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm
 
 
 class Dropout2d(Layer):
@@ -22,6 +22,18 @@ class Dropout2d(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         return need_map(inputs[0], self.word)
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return in training a draw and its scaling a channel, and a product each.
+
+        If all is dropped, the product with zero is enough.
+        """
+        if not training or self.p == 0:
+            return Operations()
+        draws = 0 if self.p == 1 else 2 * output[0]
+        return Operations(other=draws + count(output))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the mask, a single zero if all is dropped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from archdsl.layer import Layer, arg, count
 from archdsl.values import (
     Last,
+    Operations,
     Saved,
     Shape,
     Tensor,
@@ -34,6 +35,12 @@ class LayerScale(Layer):
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product each."""
         return count(output)
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return them as others: nothing is normalised."""
+        return self.all_for("other", inputs, output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the factors' gradient."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count
-from archdsl.values import Last, Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Last, Operations, Saved, Shape, TorchCall, TorchForm
 
 
 class Softmax(Layer):
@@ -15,6 +15,12 @@ class Softmax(Layer):
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a comparison, difference, exponential, sum and division each."""
         return 5 * count(output)
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return them as others: they join elements."""
+        return self.all_for("other", inputs, output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""

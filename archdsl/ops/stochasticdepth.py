@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, arg
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, arg, count
+from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class StochasticDepth(nn.Module):
@@ -40,6 +40,17 @@ class StochasticDepth(Layer):
     p: float = arg(
         "float", at=0, minimum=0, maximum=1, help="probability that a sample is dropped"
     )
+
+    def operations(
+        self, inputs: tuple[Shape, ...], output: Shape, training: bool
+    ) -> Operations:
+        """Return in training a draw and its scaling, and a product each.
+
+        If all is dropped, there is nothing to scale.
+        """
+        if not training or self.p == 0:
+            return Operations()
+        return Operations(other=count(output) + (1 if self.p == 1 else 2))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return a factor for each sample."""

@@ -218,10 +218,7 @@ def analyze(
         network=network,
         inputs=tuple(_terminal(port, graph) for port in network.inputs),
         outputs=tuple(_terminal(port, graph) for port in network.outputs),
-        cost=whole._replace(
-            macs=whole.macs - auxiliary.macs,
-            elementwise=whole.elementwise - auxiliary.elementwise,
-        ),
+        cost=whole.sparing(auxiliary),
         auxiliary=auxiliary,
         depth=depth(graph),
         receptive_field=None if main is None else reports[main],

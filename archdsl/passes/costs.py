@@ -1,15 +1,17 @@
-"""What layers cost: parameters, buffers, MACs and operations."""
+"""What layers cost: parameters, buffers, MACs, operations and bytes moved."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
-from .graph import Node
+from .gradient import backward_macs
+from .graph import Graph, Node
+from .traffic import Traffic, total_traffic, traffic
 
 
 class Cost(NamedTuple):
-    """The cost of one layer, or of several together.
+    """The cost of one layer, or of several together, in one mode.
 
     Attributes:
         params: elements of parameters, trainable or not.
@@ -19,8 +21,14 @@ class Cost(NamedTuple):
         tensors: number of trainable parameter tensors.
         macs: multiply-accumulates of convolutions and linear layers for one
             sample, without biases.
-        elementwise: all other operations for one sample; see
-            `Layer.elementwise`.
+        bias: sums of biases for one sample.
+        norm: operations of normalisations for one sample.
+        activation: operations of activations for one sample.
+        pool: operations of poolings for one sample.
+        add: sums and products of branches for one sample.
+        other: all other operations for one sample, such as interpolation.
+        per_batch: further operations of training, once for each batch whatever its
+            size: those that make batch norm's statistics.
     """
 
     params: int = 0
@@ -29,16 +37,51 @@ class Cost(NamedTuple):
     counters: int = 0
     tensors: int = 0
     macs: int = 0
-    elementwise: int = 0
+    bias: int = 0
+    norm: int = 0
+    activation: int = 0
+    pool: int = 0
+    add: int = 0
+    other: int = 0
+    per_batch: int = 0
+
+    @property
+    def elementwise(self) -> int:
+        """Operations besides the MACs for one sample; see `Layer.elementwise`."""
+        return (
+            self.bias + self.norm + self.activation + self.pool + self.add + self.other
+        )
 
     @property
     def flops(self) -> int:
         """Operations for one sample: two for each MAC, one for each other."""
         return 2 * self.macs + self.elementwise
 
+    @property
+    def ops(self) -> dict[str, int]:
+        """Operations besides the MACs for one sample, by what they are for."""
+        return {
+            "bias": self.bias,
+            "norm": self.norm,
+            "activation": self.activation,
+            "pool": self.pool,
+            "add": self.add,
+            "other": self.other,
+        }
 
-def cost(node: Node) -> Cost:
-    """Return the cost of one layer."""
+    def flops_of(self, batch: int) -> int:
+        """Return the operations for a batch of that many samples."""
+        return batch * self.flops + self.per_batch
+
+    def sparing(self, other: Cost) -> Cost:
+        """Return what is left if layers of another cost are there, but do not run."""
+        first = Cost._fields.index("macs")
+        work = [a - b for a, b in zip(self[first:], other[first:], strict=True)]
+        return Cost(*self[:first], *work)
+
+
+def cost(node: Node, *, training: bool = False) -> Cost:
+    """Return the cost of one layer, with the operations of that mode."""
     op, inputs, output = node.op, node.input_shapes, node.shape
     trainable = buffers = counters = tensors = 0
     # Weights that an earlier layer has already are not there twice.
@@ -50,18 +93,137 @@ def cost(node: Node) -> Cost:
         else:
             buffers += elements
             counters += elements if tensor.integer else 0
+    # A parameter that is not trained has no form in the language yet.
     return Cost(
-        # A parameter that is not trained has no form in the language yet.
-        params=trainable,
-        trainable=trainable,
-        buffers=buffers,
-        counters=counters,
-        tensors=tensors,
-        macs=op.macs(inputs, output),
-        elementwise=op.elementwise(inputs, output),
+        trainable,
+        trainable,
+        buffers,
+        counters,
+        tensors,
+        op.macs(inputs, output),
+        *op.operations(inputs, output, training),
     )
 
 
 def total(costs: Iterable[Cost]) -> Cost:
     """Return the sum of several costs."""
     return Cost(*(sum(column) for column in zip(*costs, strict=True)))
+
+
+class Work(NamedTuple):
+    """All that one layer, or several together, cost for a batch in one mode.
+
+    Attributes:
+        cost: parameters, and MACs and operations for one sample.
+        traffic: bytes moved for the batch.
+        backward_macs: MACs of the backward pass for one sample; see
+            `gradient.backward_macs`.
+        batch: samples in the batch.
+    """
+
+    cost: Cost
+    traffic: Traffic
+    backward_macs: int
+    batch: int
+
+    @property
+    def batch_flops(self) -> int:
+        """Operations for the batch."""
+        return self.cost.flops_of(self.batch)
+
+    @property
+    def intensity(self) -> float | None:
+        """Operations for each byte moved; None if none is."""
+        moved = self.traffic.bytes
+        return self.batch_flops / moved if moved else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is not in the layer's other facts as plain data."""
+        return {
+            "ops": self.cost.ops,
+            "ops_per_batch": self.cost.per_batch,
+            "batch_flops": self.batch_flops,
+            "backward_macs": self.backward_macs,
+            "bytes_read": self.traffic.read,
+            "bytes_written": self.traffic.written,
+            "intensity": self.intensity,
+        }
+
+
+class Costs(NamedTuple):
+    """What a network costs for a batch in one mode.
+
+    Attributes:
+        layers: of each node of the graph, as if it ran in that mode.
+        whole: of all that runs in that mode; its parameters and buffers are those of
+            the whole module, whatever runs.
+        auxiliary: of what only serves outputs of the training mode: a part of the whole
+            in training; in inference, where it does not run, what it would add.
+        dtype: of parameters and activations.
+        training: whether the mode is that of training.
+    """
+
+    layers: tuple[Work, ...]
+    whole: Work
+    auxiliary: Work
+    dtype: str
+    training: bool
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals as plain data."""
+        return {
+            "mode": "train" if self.training else "eval",
+            "batch": self.whole.batch,
+            "dtype": self.dtype,
+            **_work_data(self.whole),
+            "auxiliary": _work_data(self.auxiliary),
+        }
+
+
+def costs(
+    graph: Graph, *, batch: int = 1, dtype: str = "float32", training: bool = False
+) -> Costs:
+    """Return what every layer of a network costs for a batch in one mode.
+
+    Raises:
+        ValueError: if the dtype is none.
+    """
+    layers = [
+        Work(
+            cost(node, training=training),
+            traffic(node, batch=batch, dtype=dtype, training=training),
+            macs,
+            batch,
+        )
+        for node, macs in zip(graph.nodes, backward_macs(graph), strict=True)
+    ]
+    heads = [n for n, node in enumerate(graph.nodes) if node.training]
+    auxiliary = _sum([layers[n] for n in heads], batch)
+    whole = _sum(layers, batch)
+    if not training:
+        whole = _sparing(whole, auxiliary)
+    return Costs(tuple(layers), whole, auxiliary, dtype, training)
+
+
+def _sum(parts: Sequence[Work], batch: int) -> Work:
+    return Work(
+        total([part.cost for part in parts]),
+        total_traffic([part.traffic for part in parts]),
+        sum([part.backward_macs for part in parts]),
+        batch,
+    )
+
+
+def _sparing(whole: Work, other: Work) -> Work:
+    read = whole.traffic.read - other.traffic.read
+    written = whole.traffic.written - other.traffic.written
+    return Work(
+        whole.cost.sparing(other.cost),
+        Traffic(read, written),
+        whole.backward_macs - other.backward_macs,
+        whole.batch,
+    )
+
+
+def _work_data(work: Work) -> dict[str, Any]:
+    return {"macs": work.cost.macs, "flops": work.cost.flops, **work.as_dict()}

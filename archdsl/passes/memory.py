@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple, get_args
 
 from archdsl.layer import count
 
 from .costs import Cost
+from .dtypes import COUNTER_BYTES, ITEM_BYTES
 from .graph import Graph, Node
 from .inplace import inplace
 
-Dtype = Literal["float64", "float32", "bfloat16", "float16"]
 Optimizer = Literal["sgd", "momentum", "adam"]
-
-ITEM_BYTES: Final[Mapping[str, int]] = {
-    "float64": 8,
-    "float32": 4,
-    "bfloat16": 2,
-    "float16": 2,
-}
 OPTIMIZERS: Final[tuple[str, ...]] = get_args(Optimizer)
-_COUNTER_BYTES: Final = 8
 
 
 class Memory(NamedTuple):
@@ -111,7 +102,7 @@ def memory(
         optimizer=optimizer,
         param_bytes=cost.params * item,
         buffer_bytes=(cost.buffers - cost.counters) * item
-        + cost.counters * _COUNTER_BYTES,
+        + cost.counters * COUNTER_BYTES,
         gradient_bytes=cost.trainable * item,
         optimizer_bytes=moments * cost.trainable * item + steps,
         saved_bytes=_saved_bytes(graph, overwritten, batch, item),

@@ -1,0 +1,28 @@
+"""How many bytes an element takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, Literal
+
+Dtype = Literal["float64", "float32", "bfloat16", "float16"]
+
+ITEM_BYTES: Final[Mapping[str, int]] = {
+    "float64": 8,
+    "float32": 4,
+    "bfloat16": 2,
+    "float16": 2,
+}
+# Of a counter, such as that of the batches seen.
+COUNTER_BYTES: Final = 8
+
+
+def item_bytes(dtype: str) -> int:
+    """Return the bytes of an element of a dtype.
+
+    Raises:
+        ValueError: if the dtype is none.
+    """
+    if dtype not in ITEM_BYTES:
+        raise ValueError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {dtype}")
+    return ITEM_BYTES[dtype]

@@ -1,0 +1,90 @@
+"""How many bytes a layer moves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from archdsl.layer import count
+from archdsl.values import Tensor
+
+from .dtypes import COUNTER_BYTES, item_bytes
+from .graph import Node
+
+
+class Traffic(NamedTuple):
+    """Bytes that one layer, or several, read and write for a batch.
+
+    They are those of a device that reads each operand once and writes each result
+    once, a layer at a time (Williams et al. 2009, "Roofline", section 3, on compulsory
+    traffic). Operands are the inputs whose values are read, in full whatever the
+    stride, and parameters and buffers; one that is read twice by a layer counts once.
+    The result is the output. In training, running statistics are read and written, and
+    what the layer keeps for its backward pass beside inputs and output, such as masks
+    and indices, is written. A view moves nothing.
+
+    Attributes:
+        read: bytes of the operands.
+        written: bytes of the results.
+    """
+
+    read: int = 0
+    written: int = 0
+
+    @property
+    def bytes(self) -> int:
+        """Both together."""
+        return self.read + self.written
+
+
+def traffic(
+    node: Node, *, batch: int = 1, dtype: str = "float32", training: bool = False
+) -> Traffic:
+    """Return the bytes that one layer reads and writes for a batch.
+
+    Args:
+        node: the layer.
+        batch: samples in the batch.
+        dtype: of parameters, buffers and activations; counters are 64-bit integers.
+        training: whether the mode is that of training.
+
+    Raises:
+        ValueError: if the dtype is none.
+    """
+    item = item_bytes(dtype)
+    op, shapes = node.op, node.input_shapes
+    if op.aliases(training):
+        return Traffic()
+    operands = dict(zip(node.inputs[: op.sources], shapes, strict=False))
+    read = batch * item * sum([count(shape) for shape in operands.values()])
+    written = batch * item * count(node.shape)
+    for tensor in op.tensors(*shapes):
+        size = _bytes(tensor, item)
+        if training and tensor.running:
+            written += size
+        if training or not tensor.integer or not tensor.running:
+            read += size
+    if training:
+        written += _kept(node, batch, item)
+    return Traffic(read, written)
+
+
+def total_traffic(parts: Iterable[Traffic]) -> Traffic:
+    """Return the sum of what several layers move."""
+    read = written = 0
+    for part in parts:
+        read += part.read
+        written += part.written
+    return Traffic(read, written)
+
+
+def _bytes(tensor: Tensor, item: int) -> int:
+    return tensor.elements * (COUNTER_BYTES if tensor.integer else item)
+
+
+def _kept(node: Node, batch: int, item: int) -> int:
+    """Return the bytes that the layer keeps, inputs and output apart."""
+    saved = node.op.saved(node.input_shapes, node.shape)
+    each = saved.own_elements * item + saved.own_floats * max(item, 4) + saved.own_bytes
+    shared = saved.batch_elements * item + saved.batch_floats * max(item, 4)
+    return batch * each + shared
