@@ -9,14 +9,17 @@ a step is its name in reports, errors, diagrams and `state_dict` keys.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, Literal
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
 from .layer import Layer
 from .source import Span
 from .values import Shape
+
+P = ParamSpec("P")
+M = TypeVar("M")
 
 Role = Literal[
     "network",  # the root
@@ -35,6 +38,30 @@ class Model(BaseModel):
     """Base of IR nodes: immutable, closed to unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+def unchecked(model: Callable[P, M]) -> Callable[P, M]:
+    """Return a constructor that trusts its caller, for values made by this package.
+
+    Checking all parts of a large network again takes longer than making them.
+    """
+    kind: Any = model
+    own, assign = set(kind.model_fields), object.__setattr__
+    defaults = {
+        name: field.default
+        for name, field in kind.model_fields.items()
+        if not field.is_required()
+    }
+
+    def make(*_: P.args, **values: P.kwargs) -> M:
+        made: M = object.__new__(kind)
+        assign(made, "__dict__", {**defaults, **values})
+        assign(made, "__pydantic_fields_set__", own)
+        assign(made, "__pydantic_extra__", None)
+        assign(made, "__pydantic_private__", None)
+        return made
+
+    return make
 
 
 class Step(Model):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
+from weakref import WeakSet
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
 from archdsl.elaborate import static
@@ -11,6 +12,7 @@ from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.builder import Parts, parameters_of
 from archdsl.elaborate.evaluate import evaluate, show
 from archdsl.elaborate.library import prelude
+from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES
@@ -21,6 +23,8 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import MEASURES, Shape
 
+# Files whose names mean something, which does not change.
+_RIGHT: WeakSet[Module] = WeakSet()
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
@@ -31,6 +35,7 @@ def elaborate(
     params: Mapping[str, Any] | None = None,
     input: Shape | None = None,
     symbolic: bool = True,
+    memo: Memo | None = None,
 ) -> Network:
     """Return one network of a spec, checked and with every shape known.
 
@@ -41,13 +46,17 @@ def elaborate(
         input: shape of the first input, over the spec's.
         symbolic: whether integers remember the parameters they come from, as code
             generation needs.
+        memo: what other networks of the spec left for this one; only for numbers
+            that remember nothing.
 
     Raises:
         SpecError: with everything that is wrong.
     """
     errors = Diagnostics()
-    walker = Walker(errors, symbolic, prelude())
-    static.check(module, walker.prelude, errors)
+    if memo is not None:
+        memo.begin()
+    walker = Walker(errors, symbolic, prelude(), memo)
+    _check(module, walker)
     try:
         definition, chosen = choose(module, preset)
         changed = bool(params) or input is not None
@@ -60,6 +69,14 @@ def elaborate(
     errors.raise_if_any()
     assert network is not None
     return network
+
+
+def _check(module: Module, walker: Walker) -> None:
+    """Check the names of a spec, unless they were found right before."""
+    if module not in _RIGHT:
+        static.check(module, walker.prelude, walker.errors)
+        if not walker.errors.found:
+            _RIGHT.add(module)
 
 
 def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:

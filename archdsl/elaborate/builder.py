@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.evaluate import counted, integer
+from archdsl.elaborate.memo import Made, Memo
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
     Context,
@@ -18,7 +19,7 @@ from archdsl.elaborate.scope import (
     named,
     rename,
 )
-from archdsl.ir import Group, Parameter, Port, Role, Step
+from archdsl.ir import Group, Parameter, Port, Role, Step, unchecked
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
 from archdsl.source import Span
@@ -33,6 +34,10 @@ from archdsl.values import (
     sizes,
     with_channels,
 )
+
+_new_step = unchecked(Step)
+_new_group = unchecked(Group)
+_new_parameter = unchecked(Parameter)
 
 Parts = list[Step | Group]
 Build = Callable[[Value, Context, Parts], Value]
@@ -67,12 +72,20 @@ class Builder:
         input_spans: where the inputs are said, by the number of their value.
         met_input: whether an `input` statement was met, right or wrong.
         faults: number of mistakes met; what follows from one is not reported.
+        memo: layers met before, where numbers remember no expressions.
     """
 
-    def __init__(self, errors: Diagnostics, symbolic: bool, prelude: Module) -> None:
+    def __init__(
+        self,
+        errors: Diagnostics,
+        symbolic: bool,
+        prelude: Module,
+        memo: Memo | None = None,
+    ) -> None:
         self.errors = errors
         self.symbolic = symbolic
         self.prelude = prelude
+        self.memo = None if symbolic else memo or Memo()
         self.inputs: list[Port] = []
         self.outputs: list[Port] = []
         self.inits: list[tuple[t.Init, Context]] = []
@@ -180,11 +193,11 @@ class Builder:
         if value.shape is None or result.shape is None:
             return Value(result.number, None)
         out = with_channels(result.shape, rename(channels(result.shape), bindings))
-        parameters = [Parameter(name="in_channels", value=channels(value.shape))]
+        parameters = [_new_parameter(name="in_channels", value=channels(value.shape))]
         if definition and values:
             parameters += parameters_of(definition, values)
         parts.append(
-            Group(
+            _new_group(
                 role="block" if definition else "group",
                 name=str(name),
                 path=space.path,
@@ -223,7 +236,7 @@ class Builder:
         name: str = "",
     ) -> Group:
         """Return a group whose parts bear names of the namespace around it."""
-        return Group(
+        return _new_group(
             role=role,
             name=name,
             path=context.space.path,
@@ -265,42 +278,28 @@ class Builder:
             Fault: if the layer does not fit its inputs.
         """
         name = self.name(label, layer.word, context, span)
-        shapes = tuple(v.shape for v in inputs if v.shape is not None)
-        self.read.update(v.number for v in inputs)
+        shapes = tuple([v.shape for v in inputs if v.shape is not None])
+        numbers = tuple([v.number for v in inputs])
+        self.read.update(numbers)
         if len(shapes) < len(inputs):
             return self.new_value(None)
         try:
-            shape = layer.shape(*shapes)
+            shape, stride = self._made(layer, shapes, context.space.indexed, span)
         except Mismatch as mismatch:
             raise self._mismatch(mismatch, inputs, span, merge) from None
-        if max(shape) > MAX_INTEGER:
-            raise Fault(
-                "A0903",
-                f"{layer.word}: the output {show_shape(shape)} has a size above "
-                f"{MAX_INTEGER:,} (31 bits)",
-                span,
-            )
-        if context.space.indexed and not all(t.name for t in layer.tensors(*shapes)):
-            raise Fault(
-                "A0302",
-                f"{layer.word} is a parameter, and the parts of a seq are modules",
-                span,
-                help="put it outside of the `seq`, where it can have a name",
-            )
         self._add_part(span)
-        value = self.new_value(with_channels(shape, channels(shape)))
-        main = _main_input(inputs, shape)
-        value.strides = main.strides + self._stride(layer, shapes, shape)
-        step = Step(
+        value = self.new_value(shape)
+        value.strides = _main_input(inputs, shape).strides + stride
+        step = _new_step(
             name=str(name),
             path=context.space.join(name),
             pattern=getattr(name, "pattern", ""),
             labelled=label is not None,
             op=layer,
-            inputs=tuple(v.number for v in inputs),
+            inputs=numbers,
             input_shapes=shapes,
             output=value.number,
-            shape=value.shape or (),
+            shape=shape,
             training=context.training,
             statement=self.statement,
             shared=context.shared,
@@ -309,6 +308,46 @@ class Builder:
         self.producers[value.number] = step
         parts.append(step)
         return value
+
+    def _made(
+        self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
+    ) -> Made:
+        """Return what a layer makes of its inputs, looked up if it was met before.
+
+        Raises:
+            Fault: if the output is too large, or the layer cannot stand in a seq.
+            Mismatch: if the layer does not fit its inputs.
+        """
+        known = self.memo.made_by(layer) if self.memo is not None else None
+        if known is None:
+            return self._make(layer, inputs, indexed, span)
+        # A shape with its channels last only compares equal to others.
+        key = inputs, (*map(type, inputs),), indexed
+        made = known.get(key)
+        if made is None:
+            made = known[key] = self._make(layer, inputs, indexed, span)
+        return made
+
+    def _make(
+        self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
+    ) -> Made:
+        shape = layer.shape(*inputs)
+        if max(shape) > MAX_INTEGER:
+            raise Fault(
+                "A0903",
+                f"{layer.word}: the output {show_shape(shape)} has a size above "
+                f"{MAX_INTEGER:,} (31 bits)",
+                span,
+            )
+        if indexed and not all(t.name for t in layer.tensors(*inputs)):
+            raise Fault(
+                "A0302",
+                f"{layer.word} is a parameter, and the parts of a seq are modules",
+                span,
+                help="put it outside of the `seq`, where it can have a name",
+            )
+        stride = self._stride(layer, inputs, shape)
+        return Made(with_channels(shape, channels(shape)), stride)
 
     def _stride(
         self, layer: Layer, inputs: tuple[Shape, ...], output: Shape
@@ -456,6 +495,8 @@ class Builder:
 
 def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
     """Return the input that has the output's size, or the first."""
+    if len(inputs) == 1:
+        return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
     return alike[0] if alike else inputs[0]
 
@@ -465,7 +506,7 @@ def parameters_of(
 ) -> list[Parameter]:
     """Return a definition's parameters with their values and literal defaults."""
     return [
-        Parameter(name=p.name, value=values[p.name], default=_literal(p.default))
+        _new_parameter(name=p.name, value=values[p.name], default=_literal(p.default))
         for p in definition.params
     ]
 

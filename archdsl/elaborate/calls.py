@@ -21,7 +21,7 @@ from archdsl.elaborate.scope import (
     Value,
     plain,
 )
-from archdsl.layer import all_kinds, kind, words
+from archdsl.layer import Layer, all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
@@ -237,10 +237,23 @@ class Calls(Builder):
         parts: Parts,
         follows: Following,
     ) -> Value:
-        layer = bind_layer(call, ref, context)
+        layer = self._bound(call, ref, context)
         if "bias" in layer.fields and layer.bias is None:  # type: ignore[attr-defined]
             layer = layer.replace(bias=not follows.absorbs_bias(context))
+            if self.memo is not None:
+                layer = self.memo.one(layer)
         return self.layer(layer, label, (value,), context, call.span, parts)
+
+
+    def _bound(self, call: t.Call, ref: KindRef, context: Context) -> Layer:
+        """Return the layer that a call writes, looked up if it was met before."""
+        if self.memo is None or ref.bound:
+            return bind_layer(call, ref, context)
+        known = self.memo.of_call(call, ref.kind)
+        if known is None:
+            return self.memo.keep_call(call, bind_layer(call, ref, context))
+        context.budget.spend(call.span, len(call.args))
+        return known
 
 
 # The statements of a body, and the place of those that are still to come.

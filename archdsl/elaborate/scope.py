@@ -307,8 +307,20 @@ class Context:
 
     def replace(self, **changes: Any) -> Context:
         """Return a copy with some attributes changed."""
-        values = {name: getattr(self, name) for name in self.__slots__}
-        return Context(**{**values, **changes})
+        made = Context.__new__(Context)
+        made.module = self.module
+        made.env = self.env
+        made.space = self.space
+        made.trail = self.trail
+        made.depth = self.depth
+        made.level = self.level
+        made.training = self.training
+        made.inside = self.inside
+        made.shared = self.shared
+        made.budget = self.budget
+        for name, value in changes.items():
+            setattr(made, name, value)
+        return made
 
     def bind(self, names: Mapping[str, Any]) -> Context:
         """Return a copy that knows further names."""

@@ -1,0 +1,89 @@
+"""What networks of one spec have in common: their layers, and what these make."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from archdsl.layer import Layer, kind
+from archdsl.syntax import tree as t
+from archdsl.values import Shape
+
+# Beyond that, everything is forgotten: a sweep may go on for days.
+_MOST = 200_000
+
+
+class Made(NamedTuple):
+    """What a layer makes of inputs of some shapes.
+
+    Attributes:
+        shape: the output's, its sizes in plain numbers.
+        stride: that of the layer, if it is not 1.
+    """
+
+    shape: Shape
+    stride: tuple[int, ...]
+
+
+class Memo:
+    """Layers of equal arguments, each made once, with what each makes.
+
+    It may serve any number of networks, one after the other, as long as their
+    numbers are plain: those that remember expressions only compare equal.
+    """
+
+    def __init__(self) -> None:
+        # A call stays alive with its entry, so that its id is not given again.
+        self._calls: dict[int, tuple[t.Call, Layer]] = {}
+        self._layers: dict[tuple[Any, ...], Layer] = {}
+        self._made: dict[int, tuple[Layer, dict[Any, Made]]] = {}
+        self._entries = 0
+
+    def begin(self) -> None:
+        """Make room for another network, if need be."""
+        if self._entries > _MOST:
+            self._calls.clear()
+            self._layers.clear()
+            self._made.clear()
+            self._entries = 0
+
+    def of_call(self, call: t.Call, wanted: type[Layer]) -> Layer | None:
+        """Return the layer that a call of literals wrote before."""
+        known = self._calls.get(id(call))
+        return known[1] if known is not None and type(known[1]) is wanted else None
+
+    def keep_call(self, call: t.Call, layer: Layer) -> Layer:
+        """Return the one layer like this, known by its call if that is constant."""
+        layer = self.one(layer)
+        if call.body is None and all([_is_literal(arg.value) for arg in call.args]):
+            self._calls[id(call)] = call, layer
+            self._entries += 1
+        return layer
+
+    def one(self, layer: Layer) -> Layer:
+        """Return the layer that stands for all that are equal to this one."""
+        if kind(layer.word) is not type(layer):
+            return layer  # of a spec's own kind, whose shapes cost work of its budget
+        values = vars(layer)
+        key = (type(layer), *values.values(), *map(type, values.values()))
+        known = self._layers.setdefault(key, layer)
+        if known is layer:
+            self._made[id(layer)] = layer, {}
+            self._entries += 1
+        return known
+
+    def made_by(self, layer: Layer) -> dict[Any, Made] | None:
+        """Return what a layer made so far, to look up and to add to."""
+        known = self._made.get(id(layer))
+        if known is None or known[0] is not layer:
+            return None
+        self._entries += 1
+        return known[1]
+
+    def new(self, layer: type[Layer], values: Mapping[str, Any]) -> Layer:
+        """Return the one layer of a kind with some arguments."""
+        return self.one(layer(**values))
+
+
+def _is_literal(expr: t.Expr) -> bool:
+    return isinstance(expr, t.Literal | t.DimsLiteral)
