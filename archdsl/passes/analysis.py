@@ -3,19 +3,41 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from functools import cached_property
+from typing import Any, Final, Literal, NamedTuple, get_args
 
 from archdsl.ir import Network, Port, Step
 from archdsl.values import Shape
 
-from .costs import Cost, cost, total
+from .costs import Cost, Costs, Work, costs
 from .depth import depth
+from .dtypes import ITEM_BYTES
 from .graph import Graph, flatten
-from .memory import Memory, memory
+from .memory import OPTIMIZERS, Memory, memory
 from .receptive import Field, ReceptiveField, describe, fields, main_value
 
 # Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
 SCHEMA: Final = 1
+
+Mode = Literal["eval", "train"]
+MODES: Final[tuple[str, ...]] = get_args(Mode)
+
+
+class Setting(NamedTuple):
+    """How the network is run.
+
+    Attributes:
+        batch: samples at a time, for memory and bytes moved.
+        dtype: of parameters and activations, for memory and bytes moved.
+        optimizer: whose state the memory counts: ``sgd``, ``momentum`` or ``adam``.
+        mode: ``eval`` for inference, or ``train`` for the forward pass in training,
+            auxiliary heads included: whose operations are counted.
+    """
+
+    batch: int = 1
+    dtype: str = "float32"
+    optimizer: str = "sgd"
+    mode: str = "eval"
 
 
 class LayerFacts(NamedTuple):
@@ -25,7 +47,7 @@ class LayerFacts(NamedTuple):
         step: the layer in its place.
         inputs: shapes of what it reads.
         output: shape of what it makes.
-        cost: what it costs.
+        work: what it costs in the mode that is analysed.
         receptive_field: what its output's units see of the first input; None if
             the output does not depend on that, or that is a vector.
     """
@@ -33,8 +55,13 @@ class LayerFacts(NamedTuple):
     step: Step
     inputs: tuple[Shape, ...]
     output: Shape
-    cost: Cost
+    work: Work
     receptive_field: ReceptiveField | None
+
+    @property
+    def cost(self) -> Cost:
+        """Parameters, buffers and operations."""
+        return self.work.cost
 
     @property
     def name(self) -> str:
@@ -73,6 +100,7 @@ class LayerFacts(NamedTuple):
             "buffers": self.cost.buffers,
             "macs": self.cost.macs,
             "flops": self.cost.flops,
+            **self.work.as_dict(),
             "receptive_field": field.as_dict() if field else None,
         }
 
@@ -95,39 +123,97 @@ class Terminal(NamedTuple):
         return {**self._asdict(), "shape": list(self.shape)}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Analysis:
-    """The facts about a network.
+    """The facts about a network, each computed when it is first asked for.
 
     Parameters and buffers are those of the whole module, as `state_dict` has them,
-    auxiliary heads included. MACs, operations, depth and receptive field are those
-    of inference, where auxiliary heads do not run. `auxiliary` has what the heads
-    add, so that ``params - auxiliary.params`` is what inference needs, and
-    ``macs + auxiliary.macs`` what a forward pass in training computes.
+    auxiliary heads included. MACs and operations are those of the setting's mode.
+    Depth and receptive field are those of inference, where auxiliary heads do not run.
+    `auxiliary` has the heads' own figures, so that ``params - auxiliary.params`` is
+    what inference needs; its MACs and operations are a part of the whole in training,
+    and in inference what would come on top of it.
 
     Attributes:
         network: what was analysed.
-        inputs: its inputs, in the order of `forward`'s arguments.
-        outputs: its outputs, the main one first.
-        cost: of the whole, for one sample; operations without auxiliary heads.
-        auxiliary: of what only serves outputs of the training mode.
-        depth: weighted layers on the longest path to an output.
-        receptive_field: that of the last spatial map on the way to the main output
-            that does not see the whole input by its nature; None if the first input
-            is a vector.
-        memory: bytes for a batch.
-        layers: facts about each layer, in the order in which they run.
+        setting: how it is run.
     """
 
     network: Network
-    inputs: tuple[Terminal, ...]
-    outputs: tuple[Terminal, ...]
-    cost: Cost
-    auxiliary: Cost
-    depth: int
-    receptive_field: ReceptiveField | None
-    memory: Memory
-    layers: tuple[LayerFacts, ...]
+    setting: Setting
+
+    @cached_property
+    def graph(self) -> Graph:
+        """Its steps."""
+        return flatten(self.network)
+
+    @cached_property
+    def inputs(self) -> tuple[Terminal, ...]:
+        """Its inputs, in the order of `forward`'s arguments."""
+        return tuple(_terminal(port, self.graph) for port in self.network.inputs)
+
+    @cached_property
+    def outputs(self) -> tuple[Terminal, ...]:
+        """Its outputs, the main one first."""
+        return tuple(_terminal(port, self.graph) for port in self.network.outputs)
+
+    @cached_property
+    def costs(self) -> Costs:
+        """What every layer costs, and the whole."""
+        batch, dtype, _, mode = self.setting
+        training = mode == "train"
+        return costs(self.graph, batch=batch, dtype=dtype, training=training)
+
+    @property
+    def cost(self) -> Cost:
+        """Cost of the whole, its operations for one sample."""
+        return self.costs.whole.cost
+
+    @property
+    def auxiliary(self) -> Cost:
+        """Cost of what only serves outputs of the training mode."""
+        return self.costs.auxiliary.cost
+
+    @cached_property
+    def depth(self) -> int:
+        """Weighted layers on the longest path to an output."""
+        return depth(self.graph)
+
+    @cached_property
+    def memory(self) -> Memory:
+        """Bytes for a batch."""
+        batch, dtype, optimizer, _ = self.setting
+        return memory(
+            self.graph, self.cost, batch=batch, dtype=dtype, optimizer=optimizer
+        )
+
+    @cached_property
+    def _fields(self) -> dict[int, ReceptiveField]:
+        return _receptive_fields(self.graph)
+
+    @cached_property
+    def receptive_field(self) -> ReceptiveField | None:
+        """That of the last feature map on the way to the main output.
+
+        A map whose units see the whole input by their nature does not count. It is None
+        if the first input is a vector.
+        """
+        main = main_value(self.graph, self._fields)
+        return None if main is None else self._fields[main]
+
+    @cached_property
+    def layers(self) -> tuple[LayerFacts, ...]:
+        """Facts about each layer, in the order in which they run."""
+        return tuple(
+            LayerFacts(
+                node.step,
+                node.input_shapes,
+                node.shape,
+                work,
+                self._fields.get(node.output),
+            )
+            for node, work in zip(self.graph.nodes, self.costs.layers, strict=True)
+        )
 
     @property
     def name(self) -> str:
@@ -161,12 +247,12 @@ class Analysis:
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates of inference for one sample."""
+        """Multiply-accumulates for one sample."""
         return self.cost.macs
 
     @property
     def flops(self) -> int:
-        """Operations of inference for one sample: 2 x MACs and all others."""
+        """Operations for one sample: 2 x MACs and all others."""
         return self.cost.flops
 
     def as_dict(self) -> dict[str, Any]:
@@ -183,8 +269,10 @@ class Analysis:
             "trainable": self.trainable,
             "buffers": self.buffers,
             "depth": self.depth,
+            "mode": self.setting.mode,
             "macs": self.macs,
             "flops": self.flops,
+            "costs": self.costs.as_dict(),
             "auxiliary": {
                 "params": self.auxiliary.params,
                 "macs": self.auxiliary.macs,
@@ -202,34 +290,31 @@ def analyze(
     batch: int = 1,
     dtype: str = "float32",
     optimizer: str = "sgd",
+    mode: str = "eval",
 ) -> Analysis:
-    """Return the facts about a network; memory is for a batch of that many samples.
+    """Return the facts about a network.
+
+    Args:
+        network: what to analyse.
+        batch: samples at a time, for memory and bytes moved.
+        dtype: of parameters and activations, for memory and bytes moved.
+        optimizer: whose state the memory counts.
+        mode: whose operations are counted, ``eval`` or ``train``.
 
     Raises:
-        ValueError: if the batch, dtype or optimiser is none.
+        ValueError: if the batch, dtype, optimiser or mode is none.
     """
-    graph = flatten(network)
-    costs = [cost(node) for node in graph.nodes]
-    heads = [c for c, node in zip(costs, graph.nodes, strict=True) if node.training]
-    whole, auxiliary = total(costs), total(heads)
-    reports = _receptive_fields(graph)
-    main = main_value(graph, reports)
-    return Analysis(
-        network=network,
-        inputs=tuple(_terminal(port, graph) for port in network.inputs),
-        outputs=tuple(_terminal(port, graph) for port in network.outputs),
-        cost=whole.sparing(auxiliary),
-        auxiliary=auxiliary,
-        depth=depth(graph),
-        receptive_field=None if main is None else reports[main],
-        memory=memory(graph, whole, batch=batch, dtype=dtype, optimizer=optimizer),
-        layers=tuple(
-            LayerFacts(
-                node.step, node.input_shapes, node.shape, c, reports.get(node.output)
-            )
-            for node, c in zip(graph.nodes, costs, strict=True)
-        ),
-    )
+    if batch < 1:
+        raise ValueError(f"batch must be 1 or more, not {batch}")
+    for what, value, known in (
+        ("dtype", dtype, ITEM_BYTES),
+        ("optimizer", optimizer, OPTIMIZERS),
+        ("mode", mode, MODES),
+    ):
+        if value not in known:
+            raise ValueError(f"{what} must be one of {', '.join(known)}, not {value}")
+    setting = Setting(batch, dtype, optimizer, mode)
+    return Analysis(network, setting)
 
 
 def _terminal(port: Port, graph: Graph) -> Terminal:

@@ -67,19 +67,23 @@ def _sizes(facts: Facts) -> list[Total]:
             "MACs",
             f"{facts['macs']:,}",
             "multiply-accumulates of conv and linear, without biases, for one sample"
-            + _in_training(extra["macs"]),
+            + _heads(facts, "macs"),
         ),
         (
             "FLOPs",
             f"{facts['flops']:,}",
-            f"2 x MACs and all other operations{_in_training(extra['flops'])}",
+            f"2 x MACs and all other operations{_heads(facts, 'flops')}",
         ),
         ("receptive field", *_total_field(facts["receptive_field"])),
     ]
 
 
-def _in_training(more: int) -> str:
-    return f"; {more:,} more in training" if more else ""
+def _heads(facts: Facts, figure: str) -> str:
+    """Return the share of auxiliary heads, which only run in training."""
+    share = facts["auxiliary"][figure]
+    if facts["mode"] == "train":
+        return f"; in training, {share:,} of them by auxiliary heads" if share else ""
+    return f"; {share:,} more in training" if share else ""
 
 
 def _total_field(field: Mapping[str, Any] | None) -> tuple[str, str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from archdsl.backends.views import VIEWS
 from archdsl.cli.options import json_option, load_network, spec_options
 from archdsl.cli.terminal import (
     fail,
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
 
+MODES = ("eval", "train")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 
@@ -48,6 +51,20 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
     show_default=True,
     help="Optimizer whose state the memory counts.",
 )
+@click.option(
+    "--mode",
+    type=click.Choice(MODES),
+    default="eval",
+    show_default=True,
+    help="Whose operations are counted: of inference, or of training with all heads.",
+)
+@click.option(
+    "--show",
+    "shown",
+    type=click.Choice((*VIEWS, "all")),
+    multiple=True,
+    help="Which table to print; may be repeated.  [default: layers]",
+)
 @json_option
 def command(
     spec: str,
@@ -56,6 +73,8 @@ def command(
     batch: int,
     dtype: str,
     optimizer: str,
+    mode: str,
+    shown: tuple[str, ...],
     as_json: bool,
 ) -> int:
     """Print the layers of a network and its totals.
@@ -68,6 +87,7 @@ def command(
     Examples:
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
+      archdsl analyze resnet50 --show costs --show memory --batch 32
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
     from archdsl.passes.analysis import analyze
@@ -77,20 +97,30 @@ def command(
         network = load_network(spec, params, input_shape, symbolic=False)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
-    analysis = analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
-    refuted = check_expectations(network, analysis)
+    analysis = analyze(
+        network, batch=batch, dtype=dtype, optimizer=optimizer, mode=mode
+    )
+    # Claims are about inference.
+    refuted = check_expectations(network, analyze(network))
     if as_json:
         print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
     else:
-        _print_text(analysis, refuted)
+        _print_text(analysis, VIEWS if "all" in shown else shown, refuted)
     return status_of(refuted)
 
 
-def _print_text(analysis: Analysis, refuted: list[Diagnostic]) -> None:
+def _print_text(
+    analysis: Analysis, views: Sequence[str], refuted: list[Diagnostic]
+) -> None:
     from archdsl.backends.table import report
 
     sys.stdout.write(
-        report(analysis.network, analysis.as_dict(), color=wants_color(sys.stdout))
+        report(
+            analysis.network,
+            analysis.as_dict(),
+            views=views or VIEWS[:1],
+            color=wants_color(sys.stdout),
+        )
     )
     if refuted:
         sys.stdout.flush()
