@@ -9,14 +9,14 @@ from weakref import WeakSet
 from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
-from archdsl.elaborate.builder import Parts, parameters_of
+from archdsl.elaborate.builder import Parts, Producer, parameters_of
 from archdsl.elaborate.evaluate import evaluate, show
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES
-from archdsl.ir import Expectation, Group, Initializer, Network, Port, Step
+from archdsl.ir import Expectation, Group, Initializer, Network, Port
 from archdsl.layer import kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -56,7 +56,7 @@ def elaborate(
     if memo is not None:
         memo.begin()
     walker = Walker(errors, symbolic, prelude(), memo)
-    _check(module, walker)
+    check_names(module, walker)
     try:
         definition, chosen = choose(module, preset)
         changed = bool(params) or input is not None
@@ -71,7 +71,7 @@ def elaborate(
     return network
 
 
-def _check(module: Module, walker: Walker) -> None:
+def check_names(module: Module, walker: Walker) -> None:
     """Check the names of a spec, unless they were found right before."""
     if module not in _RIGHT:
         static.check(module, walker.prelude, walker.errors)
@@ -149,35 +149,12 @@ def _network(
     params: Mapping[str, Any],
     changed: bool,
 ) -> Network | None:
-    outside = Context(module, {}, Namespace("", False, None))
-    angle = list(preset.angle) if preset else []
-    values = bind_block(
-        definition,
-        _with_overrides(definition, angle, params),
-        preset.span if preset else definition.span,
-        outside,
-        outside,
-    )
-    env = as_names(definition, values, outside) if walker.symbolic else values
-    context = outside.replace(env=env)
     parts: Parts = []
-    walker.definition = definition
-    start = Value(0, ())
-    end = walker.body(definition.body, start, context, parts)
-    if not walker.met_input and not walker.faults:
-        walker.report(
-            Fault(
-                "A0306",
-                f"network `{definition.name}` has no input",
-                definition.span,
-                help="begin it with `input 3x224x224`",
-            ),
-            context,
-        )
+    values, context, end = walk(walker, module, definition, preset, params, parts)
     if walker.errors.found or end.shape is None:
         return None
     walker.read.add(end.number)
-    _check_read(walker)
+    check_read(walker)
     expectations = [] if changed else _expectations(walker, preset, context)
     root = Group(
         role="network",
@@ -195,7 +172,7 @@ def _network(
         shape=end.shape,
         span=definition.span,
     )
-    initializers = tuple(_initializers(walker))
+    starts = tuple(initializers(walker))
     walker.errors.raise_if_any()
     return Network(
         name=preset.name if preset else definition.name,
@@ -205,9 +182,44 @@ def _network(
             *walker.outputs,
         ),
         root=root,
-        initializers=initializers,
+        initializers=starts,
         expectations=tuple(expectations),
     )
+
+
+def walk(
+    walker: Walker,
+    module: Module,
+    definition: t.Definition,
+    preset: t.Preset | None,
+    params: Mapping[str, Any],
+    parts: Parts,
+) -> tuple[dict[str, Any], Context, Value]:
+    """Read a network's statements, and return its parameters and what they make."""
+    outside = Context(module, {}, Namespace("", False, None))
+    angle = list(preset.angle) if preset else []
+    values = bind_block(
+        definition,
+        _with_overrides(definition, angle, params),
+        preset.span if preset else definition.span,
+        outside,
+        outside,
+    )
+    env = as_names(definition, values, outside) if walker.symbolic else values
+    context = outside.replace(env=env)
+    walker.definition = definition
+    end = walker.body(definition.body, Value(0, ()), context, parts)
+    if not walker.met_input and not walker.faults:
+        walker.report(
+            Fault(
+                "A0306",
+                f"network `{definition.name}` has no input",
+                definition.span,
+                help="begin it with `input 3x224x224`",
+            ),
+            context,
+        )
+    return values, context, end
 
 
 def _with_overrides(
@@ -251,7 +263,8 @@ def _given(value: Any, span: Span) -> t.Expr:
     return t.Literal(span, value, show(value))
 
 
-def _check_read(walker: Walker) -> None:
+def check_read(walker: Walker) -> None:
+    """Report inputs and results that nothing reads."""
     for port in walker.inputs:
         if port.value not in walker.read:
             walker.errors.add(
@@ -280,7 +293,8 @@ def _check_read(walker: Walker) -> None:
 # ---- init and expect --------------------------------------------------------
 
 
-def _initializers(walker: Walker) -> Iterable[Initializer]:
+def initializers(walker: Walker) -> Iterable[Initializer]:
+    """Yield how tensors start, as the `init` statements say; report wrong ones."""
     steps = {step.path: step for step in walker.producers.values()}
     for statement, context in walker.inits:
         try:
@@ -311,7 +325,7 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
         )
 
 
-def _check_kind(statement: t.Init, steps: Collection[Step]) -> None:
+def _check_kind(statement: t.Init, steps: Collection[Producer]) -> None:
     """Refuse a kind that the network does not have, or without such a tensor."""
     if kind(statement.kind) is None:
         raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
@@ -336,7 +350,7 @@ def _check_kind(statement: t.Init, steps: Collection[Step]) -> None:
 
 
 def _check_layer(
-    statement: t.Init, context: Context, steps: Mapping[str, Step]
+    statement: t.Init, context: Context, steps: Mapping[str, Producer]
 ) -> None:
     """Refuse the path of a layer that is not there, or has no such tensor."""
     path = context.space.join(statement.path)

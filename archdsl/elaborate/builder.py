@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.evaluate import counted, integer
@@ -56,6 +56,29 @@ class Name(str):
         return self
 
 
+class Producer(Protocol):
+    """What the rest of a network asks of the step that made a value.
+
+    Attributes:
+        path: as for a step of the network, as the others are.
+    """
+
+    @property
+    def path(self) -> str: ...
+
+    @property
+    def op(self) -> Layer: ...
+
+    @property
+    def inputs(self) -> tuple[int, ...]: ...
+
+    @property
+    def input_shapes(self) -> tuple[Shape, ...]: ...
+
+    @property
+    def span(self) -> Span: ...
+
+
 class Builder:
     """Adds steps and groups in order; keeps what the whole graph shares.
 
@@ -95,7 +118,7 @@ class Builder:
         self.met_input = False
         self.input_spans: dict[int, Span] = {}
         self.faults = 0
-        self.producers: dict[int, Step] = {}
+        self.producers: dict[int, Producer] = {}
         self.read: set[int] = set()
         self._values = 0
         self._parts = 0
@@ -290,16 +313,33 @@ class Builder:
         self._add_part(span)
         value = self.new_value(shape)
         value.strides = _main_input(inputs, shape).strides + stride
+        named = label is not None
+        self.place(layer, name, named, numbers, shapes, value, context, span, parts)
+        return value
+
+    def place(
+        self,
+        layer: Layer,
+        name: str,
+        labelled: bool,
+        inputs: tuple[int, ...],
+        input_shapes: tuple[Shape, ...],
+        value: Value,
+        context: Context,
+        span: Span,
+        parts: Parts,
+    ) -> None:
+        """Add the step that made a value."""
         step = _new_step(
             name=str(name),
             path=context.space.join(name),
             pattern=getattr(name, "pattern", ""),
-            labelled=label is not None,
+            labelled=labelled,
             op=layer,
-            inputs=numbers,
-            input_shapes=shapes,
+            inputs=inputs,
+            input_shapes=input_shapes,
             output=value.number,
-            shape=shape,
+            shape=value.shape or (),
             training=context.training,
             statement=self.statement,
             shared=context.shared,
@@ -307,7 +347,6 @@ class Builder:
         )
         self.producers[value.number] = step
         parts.append(step)
-        return value
 
     def _made(
         self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span

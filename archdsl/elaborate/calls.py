@@ -244,7 +244,6 @@ class Calls(Builder):
                 layer = self.memo.one(layer)
         return self.layer(layer, label, (value,), context, call.span, parts)
 
-
     def _bound(self, call: t.Call, ref: KindRef, context: Context) -> Layer:
         """Return the layer that a call writes, looked up if it was met before."""
         if self.memo is None or ref.bound:

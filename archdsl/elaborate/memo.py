@@ -10,7 +10,7 @@ from archdsl.syntax import tree as t
 from archdsl.values import Shape
 
 # Beyond that, everything is forgotten: a sweep may go on for days.
-_MOST = 200_000
+_MOST = 100_000
 
 
 class Made(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.diagnostics import did_you_mean
@@ -9,7 +10,7 @@ from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
-from archdsl.ir import Role, Step
+from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
 from archdsl.symbolic import poly_of
@@ -17,8 +18,10 @@ from archdsl.syntax import tree as t
 from archdsl.values import channels
 
 if TYPE_CHECKING:
-    from archdsl.elaborate.builder import Parts
+    from archdsl.elaborate.builder import Parts, Producer
     from archdsl.elaborate.calls import Calls
+
+    Producers = Mapping[int, Producer]
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
@@ -379,16 +382,16 @@ def _project(
     return value
 
 
-def _norm_of_body(parts: dict[int, Step], body: Value, entry: Value) -> Layer | None:
+def _norm_of_body(parts: Producers, body: Value, entry: Value) -> Layer | None:
     """Return the last norm of the body, which the projection then has, too."""
-    for step in _main_path(parts, entry, body):
+    for step in main_path(parts, entry, body):
         if step.op.family == "norm":
             # Names of a block further in mean nothing here.
             return step.op.replace(**{n: plain(v) for n, v in vars(step.op).items()})
     return None
 
 
-def _main_path(producers: dict[int, Step], entry: Value, end: Value) -> list[Step]:
+def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
     """Return the steps from a value back to another, along first inputs."""
     found = []
     number = end.number

@@ -1,0 +1,422 @@
+"""The layers of a network without the network: what kinds, shapes and how many.
+
+Totals such as parameters and MACs need no more. A block that is called again with
+the same arguments on an input of the same shape has the same layers, so they are
+counted once, for all networks of a spec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from archdsl.diagnostics import Diagnostics, SpecError
+from archdsl.elaborate import check_names, check_read, choose, initializers, walk
+from archdsl.elaborate.builder import Build, Parts
+from archdsl.elaborate.library import prelude
+from archdsl.elaborate.memo import Memo
+from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Namespace, Value
+from archdsl.elaborate.structures import main_path
+from archdsl.elaborate.walk import Walker
+from archdsl.ir import Group
+from archdsl.layer import Layer
+from archdsl.limits import MAX_DEPTH
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module
+from archdsl.values import Shape
+
+
+class Use:
+    """Layers of a network that are alike in all that their cost depends on.
+
+    Attributes:
+        op: the layer.
+        input_shapes: of what each reads.
+        shape: of what each makes.
+        training: whether they only serve outputs of the training mode.
+        shared: whether they are earlier layers once more, with the same weights.
+        facts: what the caller found out about them, to be found again.
+    """
+
+    __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
+
+    def __init__(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> None:
+        self.op = op
+        self.input_shapes = input_shapes
+        self.shape = shape
+        self.training = training
+        self.shared = shared
+        self.facts: Any = None
+
+
+Uses = dict[Use, int]
+
+
+class _Light(NamedTuple):
+    """What the rest of a network asks of a step; see `builder.Producer`."""
+
+    path: str
+    op: Layer
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    span: Span
+
+
+class _Block(NamedTuple):
+    """What a call of a block comes to.
+
+    Attributes:
+        held: what must not be freed as long as the entry's key stands for it.
+        uses: its layers.
+        shape: of its output.
+        strides: of its layers, as for a value.
+        last: the last norm on its main path, or else its last layer; None if what
+            flows in flows out.
+        reads: whether it reads what flows in.
+        parts: number of its layers and blocks.
+        steps: of work that it takes.
+        depth: to which bodies nest in it.
+        definitions: of the blocks that it calls.
+    """
+
+    held: tuple[Any, ...]
+    uses: Uses
+    shape: Shape
+    strides: tuple[int, ...]
+    last: _Light | None
+    reads: bool
+    parts: int
+    steps: int
+    depth: int
+    definitions: frozenset[t.Definition]
+
+
+class Tallies(Memo):
+    """What the networks of one spec have in common, their blocks included."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._blocks: dict[Any, _Block] = {}
+        self._uses: dict[Any, Use] = {}
+
+    def begin(self) -> None:
+        """Make room for another network, if need be."""
+        super().begin()
+        if not self._entries:
+            self._blocks.clear()
+            self._uses.clear()
+
+    def block(self, key: Any) -> _Block | None:
+        """Return what a call came to before."""
+        return self._blocks.get(key)
+
+    def keep_block(self, key: Any, block: _Block) -> None:
+        """Remember what a call came to."""
+        self._blocks[key] = block
+        self._entries += 1 + len(block.uses)
+
+    def use(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> Use:
+        """Return the one use of layers that are alike."""
+        key = id(op), input_shapes, (*map(type, input_shapes),), training, shared
+        known = self._uses.get(key)
+        if known is None or known.op is not op:
+            known = Use(op, input_shapes, shape, training, shared)
+            self._uses[key] = known
+            self._entries += 1
+        return known
+
+
+class _NoTally(Exception):
+    """Something is wrong with the network, or out of the ordinary."""
+
+
+def tally(
+    module: Module,
+    memo: Tallies,
+    *,
+    preset: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    input: Shape | None = None,
+) -> Uses | None:
+    """Return the layers of a network, counted; None if only `elaborate` can tell.
+
+    Then the network is wrong, or it has statements that need the graph.
+
+    Args:
+        module: the loaded spec.
+        memo: what other networks of the spec left for this one.
+        preset: as for `elaborate`.
+        params: as for `elaborate`.
+        input: as for `elaborate`.
+    """
+    memo.begin()
+    walker = _Tally(Diagnostics(), memo)
+    try:
+        check_names(module, walker)
+        definition, chosen = choose(module, preset)
+        walker.input_override = input
+        if not params and input is None:
+            return None  # its claims are to be read, too
+        _, _, end = walk(walker, module, definition, chosen, params or {}, [])
+        walker.read.add(end.number)
+        check_read(walker)
+        _check_inits(walker)
+    except (Fault, SpecError, _NoTally):
+        return None
+    return None if walker.errors.found or end.shape is None else walker.uses
+
+
+def _check_inits(walker: _Tally) -> None:
+    """Check that what `init` names is there, by one layer of each use."""
+    if any(statement.path for statement, _ in walker.inits):
+        raise _NoTally
+    walker.producers = {
+        place: _Light(f"{place}", use.op, (), use.input_shapes, _NOWHERE)
+        for place, use in enumerate(walker.uses)
+    }
+    for _ in initializers(walker):
+        pass
+
+
+class _Tally(Walker):
+    """Counts the layers of a network.
+
+    Attributes:
+        uses: the layers so far, of the block that is being read.
+        deepest: how deep bodies nest in it.
+        definitions: of the blocks that it calls.
+    """
+
+    def __init__(self, errors: Diagnostics, memo: Tallies) -> None:
+        super().__init__(errors, False, prelude(), memo)
+        self.tallies = memo
+        self.uses: Uses = {}
+        self.deepest = 0
+        self.definitions: set[t.Definition] = set()
+
+    def report(self, fault: Fault, context: Context) -> NoReturn:
+        """Give up."""
+        raise _NoTally
+
+    def deeper(self, context: Context, span: Span) -> Context:
+        """Return the context one level further in."""
+        inner = super().deeper(context, span)
+        self.deepest = max(self.deepest, inner.depth)
+        return inner
+
+    def transparent(self, *_: Any, **__: Any) -> Group:
+        """Return nothing of interest."""
+        return _NOTHING
+
+    def place(
+        self,
+        layer: Layer,
+        name: str,
+        labelled: bool,
+        inputs: tuple[int, ...],
+        input_shapes: tuple[Shape, ...],
+        value: Value,
+        context: Context,
+        span: Span,
+        parts: Parts,
+    ) -> None:
+        """Count a layer."""
+        assert value.shape is not None
+        use = self.tallies.use(
+            layer, input_shapes, value.shape, context.training, context.shared
+        )
+        self.uses[use] = self.uses.get(use, 0) + 1
+        path = context.space.join(name)
+        self.producers[value.number] = _Light(path, layer, inputs, input_shapes, span)
+
+    def owned(
+        self,
+        name: str,
+        word: str,
+        indexed: bool,
+        value: Value,
+        context: Context,
+        span: Span,
+        parts: Parts,
+        build: Build,
+        definition: t.Definition | None = None,
+        values: dict[str, Any] | None = None,
+    ) -> Value:
+        """Count what a group or block holds, unless its like was counted before."""
+        level = 0 if definition else context.level + 1
+        outer = None if definition else context.space
+        space = Namespace(context.space.join(name), indexed, outer)
+
+        def run() -> Value:
+            self._add_part(span)
+            inner = context.replace(space=space, level=level)
+            return build(Value(value.number, value.shape), inner, [])
+
+        known = None
+        if definition is None or value.shape is None:
+            result = run()
+        else:
+            key = _key(definition, values or {}, value.shape, context)
+            known = None if key is None else self.tallies.block(key)
+            if known is not None and _fits(known, context):
+                result = self._again(known, definition, value, context, span)
+            elif key is None:
+                self.definitions.add(definition)
+                result = run()
+            else:
+                held = definition, values
+                result = self._first(key, held, definition, value, context, run)
+        return Value(result.number, result.shape, value.strides + result.strides)
+
+    def _first(
+        self,
+        key: Any,
+        held: tuple[Any, ...],
+        definition: t.Definition,
+        value: Value,
+        context: Context,
+        run: Callable[[], Value],
+    ) -> Value:
+        """Count what a block holds, and remember it."""
+        outside = self.uses, self.definitions, self.deepest
+        self.uses, self.definitions, self.deepest = {}, set(), context.depth
+        read = value.number in self.read
+        self.read.discard(value.number)
+        values, parts, inits = self._values, self._parts, len(self.inits)
+        left = context.budget.left
+        result = run()
+        made = set(range(values + 1, self._values + 1)).intersection(self.producers)
+        unread = made - self.read - {result.number}
+        path = main_path(self.producers, value, result)
+        norm = next((step for step in path if step.op.family == "norm"), None)
+        last = norm or (path[0] if path else None)
+        passes = result.number == value.number
+        if len(self.inits) == inits and not unread and (passes or last is not None):
+            assert result.shape is not None
+            block = _Block(
+                held=held,
+                uses=self.uses,
+                shape=result.shape,
+                strides=result.strides,
+                last=None if last is None else _light(last),
+                reads=value.number in self.read,
+                parts=self._parts - parts,
+                steps=left - context.budget.left,
+                depth=self.deepest - context.depth,
+                definitions=frozenset(self.definitions),
+            )
+            self.tallies.keep_block(key, block)
+        inner = self.uses, self.definitions, self.deepest
+        self.uses, self.definitions, self.deepest = outside
+        if read:
+            self.read.add(value.number)
+        self._merge(inner[0])
+        self.definitions |= {definition, *inner[1]}
+        self.deepest = max(self.deepest, inner[2])
+        return result
+
+    def _again(
+        self,
+        known: _Block,
+        definition: t.Definition,
+        value: Value,
+        context: Context,
+        span: Span,
+    ) -> Value:
+        """Count what a block holds that was counted before."""
+        context.budget.spend(span, known.steps)
+        self.foresee(known.parts, span)
+        self._parts += known.parts
+        self._merge(known.uses)
+        self.definitions |= {definition, *known.definitions}
+        self.deepest = max(self.deepest, context.depth + known.depth)
+        if known.reads:
+            self.read.add(value.number)
+        if known.last is None:
+            return Value(value.number, value.shape, known.strides)
+        made = self.new_value(known.shape)
+        made.strides = known.strides
+        self.producers[made.number] = known.last._replace(inputs=(value.number,))
+        return made
+
+    def _merge(self, uses: Uses) -> None:
+        mine = self.uses
+        for use, count in uses.items():
+            mine[use] = mine.get(use, 0) + count
+
+
+def _light(step: Any) -> _Light:
+    return _Light(step.path, step.op, step.inputs, step.input_shapes, step.span)
+
+
+def _fits(known: _Block, context: Context) -> bool:
+    """Return whether a block may be called here as it was before."""
+    if context.depth + known.depth > MAX_DEPTH:
+        return False
+    # The first of the trail is the block itself.
+    return not any(call.definition in known.definitions for call in context.trail[1:])
+
+
+def _key(
+    definition: t.Definition,
+    values: Mapping[str, Any],
+    shape: Shape,
+    context: Context,
+) -> Any:
+    """Return all that decides what a call of a block comes to; None if that is unknown.
+
+    Braces read the names of the place they stand at, and so do arguments that are
+    given with a layer kind.
+    """
+    parts: list[Any] = [id(definition), type(shape), shape, context.training]
+    parts.append(context.shared)
+    for value in values.values():
+        part = _part(value)
+        if part is None:
+            return None
+        parts.append(part)
+    return tuple(parts)
+
+
+def _part(value: Any) -> Any:
+    """Return what tells a value from all others, even those that compare equal."""
+    if isinstance(value, bool | int | float | str):
+        return type(value), value
+    if isinstance(value, tuple):
+        parts = [_part(item) for item in value]
+        return None if None in parts else (type(value), *parts)
+    if isinstance(value, KindRef):
+        return None if value.bound else value.kind
+    if isinstance(value, BlockRef):
+        bound = [(name, _part(item)) for name, item in value.bound.items()]
+        known = all(part is not None for _, part in bound)
+        return (id(value.definition), *bound) if known else None
+    return None
+
+
+_NOWHERE = Span(Source("<nowhere>", ""), 0, 0)
+_NOTHING = Group(
+    role="copy",
+    name="",
+    path="",
+    input=0,
+    input_shape=(),
+    output=0,
+    shape=(),
+    span=_NOWHERE,
+)
