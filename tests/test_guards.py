@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 import archdsl
+from archdsl.backends.torch.scope import _condition
+from archdsl.backends.torch.write import _joined
+from archdsl.symbolic import Poly
 from tests.oracle import fill
 
 SPEC = """arch 1
@@ -99,3 +102,50 @@ network net {
 """
     code = archdsl.emit(archdsl.loads(text))
     assert len(re.findall(r"^class Unit", code, re.M)) == 2
+
+
+INNER = """arch 1
+
+block unit<width> {
+    conv 1x1 width
+    wide: {
+        conv 3x3
+        residual { conv 3x3 8 }
+    }
+}
+
+network net {
+    input 4x8x8
+    a: unit<6>
+    b: unit<8>
+}
+"""
+
+
+def test_a_part_of_a_block_tests_its_own_channels() -> None:
+    """Those of the part and of the block go by one name at different levels."""
+    network = archdsl.loads(INNER)
+    text = archdsl.emit(network)
+    assert "if in_channels != 8:" in text and "outer0_channels" not in text
+    module = archdsl.build(network).eval()
+    assert isinstance(module.get_submodule("a.wide.downsample"), nn.Sequential)
+    assert isinstance(module.get_submodule("b.wide.downsample"), nn.Identity)
+
+
+def test_names_of_a_test_are_replaced_all_at_once() -> None:
+    swapped = {"left": Poly.name("right"), "right": Poly.name("left")}
+    assert _condition("left > 2 * right", swapped) == "right > 2 * left"
+    assert _condition("left2 > left:1", swapped) == "left2 > left:1"
+
+
+def test_a_sum_in_place_of_a_name_is_bracketed_in_a_product() -> None:
+    entry = Poly.name("width") + Poly.constant(1)
+    assert _condition("10 % n == 0", {"n": entry}) == "10 % (width + 1) == 0"
+    assert _condition("n != 3", {"n": entry}) == "width + 1 != 3"
+
+
+def test_a_variable_that_is_read_later_keeps_its_value() -> None:
+    kept = ["a = self.a(x)", "x = a", "x = self.b(x) + a", "return x"]
+    assert _joined(kept) == kept
+    passed_on = ["out = self.a(x)", "x = out", "x = self.b(x)", "return x"]
+    assert _joined(passed_on) == ["x = self.a(x)", *passed_on[2:]]

@@ -16,19 +16,9 @@ from archdsl.backends.torch.classes import (
     camel,
     quoted,
 )
-from archdsl.backends.torch.flow import (
-    Flow,
-    Op,
-    external_values,
-    flow_of,
-    is_chain,
-    unrolled,
-)
 from archdsl.backends.torch.forward import (
     Forward,
     group_of,
-    is_functional,
-    is_parameter,
 )
 from archdsl.backends.torch.nodes import (
     INDEX,
@@ -46,6 +36,15 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.elaborate.scope import input_name
 from archdsl.ir import Group, Step
+from archdsl.passes.flow import (
+    Flow,
+    Op,
+    flow_of,
+    is_bare,
+    is_sequence,
+    unrolled,
+)
+from archdsl.passes.written import is_function
 from archdsl.symbolic import Poly, poly_of
 from archdsl.values import TorchCall, channels
 
@@ -93,7 +92,7 @@ class Scope:
                 found += self._optional(op)
             elif op.node.shared:
                 continue
-            elif not self._is_function(op) or _is_parameter(op):
+            elif not self._is_function(op) or is_bare(op):
                 found.append(Member(self.name(op), self.node(op)))
         return found
 
@@ -138,16 +137,8 @@ class Scope:
             inner = self.node(op.copies[0][0]) if op.copies else None
             test = _condition(group.condition, bindings)
             return Maybe(inner, test, frozenset((inner is not None,)))
-        ops = flow_of(group).ops
-        if (
-            group.role == "group"
-            and is_chain(ops, group)
-            and all(
-                one.node.name.isidentifier() or group.indexed for one in unrolled(ops)
-            )
-            and external_values(group) == (group.input,)
-        ):
-            return self._sequential(group, ops, level + 1, bindings)
+        if is_sequence(group):
+            return self._sequential(group, flow_of(group).ops, level + 1, bindings)
         return self.planner.make(group, self)
 
     def _in_place(self, step: Step) -> bool:
@@ -223,7 +214,7 @@ class Scope:
         return any(self.reads[v] > inside[v] for v in made)
 
     def _is_function(self, op: Op) -> bool:
-        return isinstance(op.node, Step) and is_functional(op.node, self.bindings)
+        return isinstance(op.node, Step) and is_function(op.node)
 
     def _new_loop(self, op: Op, times: Poly, modules: Sequence[Op]) -> Loop | None:
         nodes = tuple(self.node(module) for module in modules)
@@ -357,16 +348,11 @@ class Scope:
 # ---- details ----------------------------------------------------------------
 
 
-def is_all_modules(ops: Sequence[Op], group: Group, bindings: Bindings) -> bool:
+def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
     """Return whether a chain is nothing but submodules, as in a Sequential."""
     return group.role != "network" and not any(
-        isinstance(op.node, Step) and is_functional(op.node, bindings)
-        for op in unrolled(ops)
+        isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
     )
-
-
-def _is_parameter(op: Op) -> bool:
-    return isinstance(op.node, Step) and is_parameter(op.node)
 
 
 def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
@@ -396,9 +382,16 @@ def _call(call: TorchCall, bindings: Bindings) -> Call:
 
 
 def _condition(text: str, bindings: Bindings) -> str:
-    for name, poly in bindings.items():
-        text = re.sub(rf"(?<!\w){re.escape(name)}(?![\w:])", poly.text(), text)
-    return text
+    """Return a test in the names of a class, all of them replaced at once."""
+    names = "|".join(re.escape(name) for name in sorted(bindings, reverse=True))
+    if not names:
+        return text
+
+    def replacement(match: re.Match[str]) -> str:
+        around = text[: match.start()].rstrip()[-1:] + text[match.end() :].lstrip()[:1]
+        return bindings[match[0]].text(3 if set(around) & set("+-*/%") else 0)
+
+    return re.sub(rf"(?<!\w)(?:{names})(?![\w:])", replacement, text)
 
 
 def _general_name(names: list[str]) -> str | None:

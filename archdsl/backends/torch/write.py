@@ -356,9 +356,11 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
 def _joined(lines: list[str]) -> list[str]:
     """Write a value that is only passed on into the variable it is passed on to."""
     found: list[str] = []
-    for line in lines:
+    for place, line in enumerate(lines):
         name = line.removeprefix("x = ")
-        if name != line and name.isidentifier() and found:
+        read_later = re.compile(rf"\b{re.escape(name)}\b").search
+        only = name != line and not any(map(read_later, lines[place + 1 :]))
+        if only and name.isidentifier() and found:
             before = found[-1].removeprefix(f"{name} = ")
             if before != found[-1]:
                 found[-1] = f"x = {before}"
