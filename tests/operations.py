@@ -1,0 +1,154 @@
+"""What torch computes, by torch's own operators: MACs, and operations by purpose.
+
+The figures come from the calls that reach torch's dispatcher, so that functions count
+like modules; a formula says how many operations one call is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+PURPOSES = ("bias", "norm", "activation", "pool", "add", "other")
+
+# Operations of one element, by the formula of each function.
+ACTIVATIONS: Mapping[str, int] = {
+    "relu": 1,  # max(x, 0)
+    "hardtanh": 2,  # min(max(x, 0), 6)
+    "sigmoid": 4,  # 1 / (1 + exp(-x))
+    "silu": 5,  # x * sigmoid(x)
+    "hardsigmoid": 4,  # min(max(x + 3, 0), 6) / 6
+    "hardswish": 5,  # x * hardsigmoid(x)
+    "gelu": 5,  # x * (1 + erf(x / sqrt(2))) / 2, the half a factor of the weights
+    "tanh": 1,
+}
+
+
+class Macs(TorchDispatchMode):
+    """Counts the multiply-accumulates of what runs inside, backward passes included.
+
+    Source: torch's own formulas, but for the weight's gradient of a grouped
+    convolution, where they take each filter to read all channels.
+
+    Attributes:
+        macs: those of the whole batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.macs = 0
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._count(func, args, kwargs or {}, out)
+        return out
+
+    def _count(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        packet = func._overloadpacket
+        formula = flop_registry.get(packet)
+        if formula is None:
+            return
+        if packet is not torch.ops.aten.convolution_backward:
+            self.macs += formula(*args, **kwargs, out_val=out) // 2
+            return
+        *rest, groups, (of_input, of_weight, _) = args
+        if of_input:
+            self.macs += formula(*rest, groups, (True, False, False), out_val=out) // 2
+        if of_weight:
+            flops = formula(*rest, groups, (False, True, False), out_val=out)
+            self.macs += flops // groups // 2
+
+
+class Operations(Macs):
+    """Counts operations besides MACs, too, of a forward pass.
+
+    Attributes:
+        counts: for the whole batch, by one of `PURPOSES`; `per_batch` has those whose
+            number does not depend on its size.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts = Counter[str]()
+        # Kept as they are found, so that no identity is used twice.
+        self._noise: dict[int, Any] = {}
+
+    def _count(self, func: Any, args: Any, kwargs: Any, out: Any) -> None:
+        super()._count(func, args, kwargs, out)
+        name = func._overloadpacket.__name__.removesuffix("_")
+        if name in ACTIVATIONS:
+            self.counts["activation"] += ACTIVATIONS[name] * out.numel()
+        elif name in _FORMULAS:
+            self.counts.update(_FORMULAS[name](*args, out=out))
+        elif name == "bernoulli":
+            storage = out.untyped_storage()
+            self._noise[storage._cdata] = storage
+            self.counts["other"] += out.numel()
+        elif name in ("add", "sub", "mul", "div"):
+            self._count_pointwise(args[0], args[1], out)
+
+    def _count_pointwise(self, one: Tensor, other: Any, out: Tensor) -> None:
+        if not out.is_floating_point():
+            self.counts["per_batch"] += out.numel()  # a counter of batches
+            return
+        operands = [t for t in (one, other) if isinstance(t, Tensor) and t.dim()]
+        joins = len(operands) == 2 and not any(map(self._is_factor, operands))
+        self.counts["add" if joins else "other"] += out.numel()
+
+    def _is_factor(self, tensor: Tensor) -> bool:
+        """Return whether it is a parameter or a mask, and not another branch."""
+        drawn = tensor.untyped_storage()._cdata in self._noise
+        return drawn or isinstance(tensor, nn.Parameter)
+
+
+def _bias(out: Tensor, bias: Tensor | None) -> dict[str, int]:
+    return {} if bias is None else {"bias": out.numel()}
+
+
+def _pool(kernel: Any, out: Tensor, *, less: int) -> dict[str, int]:
+    height, width = kernel if len(kernel) == 2 else (*kernel, *kernel)
+    return {"pool": (height * width - less) * out.numel()}
+
+
+def _batch_norm(training: bool, channels: int, out: Tensor) -> dict[str, int]:
+    if not training:
+        return {"norm": 2 * out.numel()}
+    # Each element: mean, difference, square, variance, scale, weight, bias. Each
+    # channel: both divisions, epsilon, root, inverse; (1 - m) * old + m * new twice;
+    # n / (n - 1) for the variance.
+    return {"norm": 7 * out.numel(), "per_batch": (5 + 2 * 3 + 1) * channels}
+
+
+def _adaptive(x: Tensor, out: Tensor) -> dict[str, int]:
+    taps = x.shape[0] * x.shape[1]
+    for n, m in zip(x.shape[2:], out.shape[2:], strict=True):
+        taps *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
+    return {"pool": taps}
+
+
+_FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
+    "convolution": lambda x, weight, bias, *rest, out: _bias(out, bias),
+    "addmm": lambda bias, *rest, out: _bias(out, bias),
+    "native_batch_norm": lambda x, weight, bias, mean, var, training, *rest, out: (
+        _batch_norm(training, x.shape[1], out[0])
+    ),
+    # As above for each element, and the five for each position.
+    "native_layer_norm": lambda *args, out: {
+        "norm": 7 * out[0].numel() + 5 * out[1].numel()
+    },
+    "max_pool2d_with_indices": lambda x, kernel, *rest, out: _pool(
+        kernel, out[0], less=1
+    ),
+    # The sums of the window, one less than it has, and a division.
+    "avg_pool2d": lambda x, kernel, *rest, out: _pool(kernel, out, less=0),
+    "mean": lambda x, *rest, out: {"pool": x.numel()},
+    "_adaptive_avg_pool2d": lambda x, *rest, out: _adaptive(x, out),
+}
