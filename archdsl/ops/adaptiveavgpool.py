@@ -39,7 +39,7 @@ class AdaptiveAvgPool(Layer):
         """Return `nn.AdaptiveAvgPool2d`."""
         return TorchForm(
             TorchCall("nn.AdaptiveAvgPool2d", (self.size,)),
-            "F.adaptive_avg_pool2d({0})",
+            "F.adaptive_avg_pool2d({0}, {output_size})",
             (("output_size", self.size),),
         )
 

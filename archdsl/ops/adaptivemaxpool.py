@@ -32,13 +32,13 @@ class AdaptiveMaxPool(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
-        return Saved(input=True, own_bytes=8 * count(output))
+        return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AdaptiveMaxPool2d`."""
         return TorchForm(
             TorchCall("nn.AdaptiveMaxPool2d", (self.size,)),
-            "F.adaptive_max_pool2d({0})",
+            "F.adaptive_max_pool2d({0}, {output_size})",
             (("output_size", self.size),),
         )
 

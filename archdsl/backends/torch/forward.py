@@ -7,16 +7,16 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from archdsl.backends.torch.flow import Op
 from archdsl.backends.torch.nodes import (
     WIDTH,
     Bindings,
     flat,
     kept,
-    names_in,
     node_of,
 )
 from archdsl.ir import Group, Step
+from archdsl.passes.flow import Op
+from archdsl.passes.written import is_function
 
 INDENT = 8
 # A projection that may be missing: its name, and the variable it is applied to.
@@ -187,7 +187,7 @@ class Forward:
             return f"\x04{self.caller(op)}\x05{body} + {inputs[1]}\x05{inputs[0]}\x06"
         if op.hole:
             return f"\x01{op.hole}\x02{inputs[0]}\x03"
-        if isinstance(op.node, Step) and is_functional(op.node, self.bindings):
+        if isinstance(op.node, Step) and is_function(op.node):
             return self._function(op, op.node, inputs)
         return f"{self.caller(op)}({', '.join(inputs)})"
 
@@ -283,27 +283,6 @@ def _bracketed(text: str) -> str:
         if char == " " and depth == 0:
             return f"({text})"
     return text
-
-
-def is_parameter(step: Step) -> bool:
-    """Return whether a step applies a bare parameter of the class."""
-    return "{self}" in (step.op.torch(step.input_shapes, step.shape).function or "")
-
-
-def is_functional(step: Step, bindings: Bindings) -> bool:
-    """Return whether a step is written as a function, and not as a submodule.
-
-    What reads a constructor argument has to be made in the constructor, unless torch
-    has no module for it, so that the class keeps the argument instead.
-    """
-    form = step.op.torch(step.input_shapes, step.shape)
-    if form.module is None or is_parameter(step):
-        return True
-    if form.function is None or step.labelled or step.name.isdigit():
-        return False
-    if form.helper:
-        return True
-    return not any(names_in(node_of(value, bindings)) for _, value in form.kwargs)
 
 
 def wrap(text: str, indent: int) -> list[str]:

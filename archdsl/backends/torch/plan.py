@@ -17,7 +17,6 @@ from archdsl.backends.torch.classes import (
     name_classes,
     shown,
 )
-from archdsl.backends.torch.flow import Op, external_values, flow_of, is_chain
 from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
@@ -34,6 +33,7 @@ from archdsl.backends.torch.sharing import share
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef, input_name
 from archdsl.ir import Group, Network, Step
+from archdsl.passes.flow import Op, external_values, flow_of, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
 from archdsl.symbolic import Poly, poly_of
@@ -96,7 +96,7 @@ class Planner:
         )
         flow = flow_of(group)
         ops = flow.ops
-        sequential = is_chain(ops, group) and is_all_modules(ops, group, bindings)
+        sequential = is_chain(ops, group) and is_all_modules(ops, group)
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
         values = external_values(group)
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]

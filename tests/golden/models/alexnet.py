@@ -41,7 +41,7 @@ class AlexNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
-        x = F.adaptive_avg_pool2d(x, output_size=6)
+        x = F.adaptive_avg_pool2d(x, 6)
         x = torch.flatten(x, 1)
         x = self.classifier(x)
         return x

@@ -83,7 +83,7 @@ class Auxiliary(nn.Module):
         self.fc2 = nn.Linear(1024, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.adaptive_avg_pool2d(x, output_size=4)
+        x = F.adaptive_avg_pool2d(x, 4)
         x = self.conv(x)
         x = torch.flatten(x, 1)
         x = self.dropout1(F.relu(self.fc1(x), inplace=True))

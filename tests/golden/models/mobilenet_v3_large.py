@@ -76,7 +76,7 @@ class SqueezeExcite(nn.Module):
         self.fc2 = nn.Conv2d(squeeze, in_channels, kernel_size=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.adaptive_avg_pool2d(x, output_size=1)
+        out = F.adaptive_avg_pool2d(x, 1)
         out = F.relu(self.fc1(out), inplace=True)
         out = F.hardsigmoid(self.fc2(out))
         x = out * x

@@ -83,7 +83,7 @@ class VGG(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.features(x)
-        x = F.adaptive_avg_pool2d(x, output_size=7)
+        x = F.adaptive_avg_pool2d(x, 7)
         x = torch.flatten(x, 1)
         x = self.classifier(x)
         return x

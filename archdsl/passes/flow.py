@@ -260,13 +260,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     """Return whether every operation reads just what the one before it made."""
     value = group.input
     for op in ops:
-        if (
-            op.reads != (value,)
-            or op.hole
-            or op.is_merge
-            or op.optional
-            or _is_bare(op)
-        ):
+        if op.reads != (value,) or op.hole or op.is_merge or op.optional or is_bare(op):
             return False
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
@@ -281,7 +275,17 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     return bool(ops) and (value == group.output or ops[-1].is_guard)
 
 
-def _is_bare(op: Op) -> bool:
+def is_sequence(group: Group) -> bool:
+    """Return whether a group becomes an `nn.Sequential`, with modules alone."""
+    if group.role != "group" or external_values(group) != (group.input,):
+        return False
+    ops = flow_of(group).ops
+    return is_chain(ops, group) and all(
+        one.node.name.isidentifier() or group.indexed for one in unrolled(ops)
+    )
+
+
+def is_bare(op: Op) -> bool:
     """Return whether an operation applies a parameter of the class itself."""
     if isinstance(op.node, Group):
         return False

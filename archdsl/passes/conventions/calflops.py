@@ -1,0 +1,103 @@
+"""calflops: functions of torch replaced by ones that count.
+
+Source: calflops 0.3.2, `calflops/pytorch_ops.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from archdsl.passes.written import Call, Written
+from archdsl.values import channels, sizes
+
+from .formulas import area, groups, inputs, linear, pair
+
+UNIT: Final = "FLOPs"
+EVALUATES: Final = True
+NOTE: Final = (
+    "two for each MAC, biases of convolutions, 2 an element of batch norm and 5 of "
+    "other norms, each input of an activation or a pool; always in evaluation mode"
+)
+
+
+def _positions(call: Call) -> int:
+    """Return the outputs of a channel, as calflops computes them."""
+    kernel = pair(call.arguments["kernel_size"])
+    stride = pair(call.arguments.get("stride", 1))
+    dilation = pair(call.arguments.get("dilation", 1))
+    padding = call.arguments.get("padding", 0)
+    if isinstance(padding, str):
+        reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
+        padding = tuple(r // 2 if padding == "same" else 0 for r in reach)
+    total = 1
+    for n, k, s, d, p in zip(
+        sizes(call.input), kernel, stride, dilation, pair(padding), strict=True
+    ):
+        total *= (n + 2 * p - (d * (k - 1) + 1)) // s + 1
+    return total
+
+
+def _convolution(call: Call) -> int:
+    wide = channels(call.output)
+    window = area(call) * channels(call.input) * (wide // groups(call))
+    sums = wide if call.has_bias else 0
+    return (2 * window + sums) * _positions(call)
+
+
+def _transposed(call: Call) -> int:
+    # It takes the channels of a group for all of them, and the outputs for those of
+    # a convolution.
+    wide = channels(call.output) // groups(call)
+    window = area(call) * inputs(call) * (wide // groups(call))
+    return 2 * window + (wide * _positions(call) if call.has_bias else 0)
+
+
+def _norm(call: Call) -> int:
+    return inputs(call) * (5 if call.is_affine else 4)
+
+
+def _batch_norm(call: Call) -> int:
+    return inputs(call) * (2 if call.is_affine else 1)
+
+
+def _interpolation(call: Call) -> int:
+    # With a size it forgets the channels, with factors what they multiply.
+    if call.arguments.get("scale_factor") is not None:
+        return inputs(call)
+    height, width = sizes(call.output)
+    return height * width
+
+
+_FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
+    "F.adaptive_avg_pool2d": inputs,
+    "F.adaptive_max_pool2d": inputs,
+    "F.avg_pool2d": inputs,
+    "F.avg_pool3d": inputs,
+    "F.batch_norm": _batch_norm,
+    "F.conv2d": _convolution,
+    "F.conv_transpose2d": _transposed,
+    "F.elu": inputs,
+    "F.gelu": inputs,
+    "F.group_norm": _norm,
+    "F.instance_norm": _norm,
+    "F.interpolate": _interpolation,
+    "F.layer_norm": _norm,
+    "F.leaky_relu": inputs,
+    "F.linear": lambda call: 2 * linear(call),
+    "F.max_pool2d": inputs,
+    "F.prelu": inputs,
+    "F.relu": inputs,
+    "F.relu6": inputs,
+    "F.silu": inputs,
+    "F.softmax": inputs,
+    "Tensor.add": inputs,
+    "Tensor.mul": inputs,
+}
+
+
+def count(step: Written, training: bool) -> int:
+    """Return the sum over the functions that calflops knows."""
+    if not step.known:
+        return 2 * step.macs
+    return sum([_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS])

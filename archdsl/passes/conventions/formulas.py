@@ -1,0 +1,63 @@
+"""Sums that several tools share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from archdsl.layer import count
+from archdsl.passes.written import Call
+from archdsl.values import channels, sizes
+
+
+def pair(value: Any) -> tuple[int, int]:
+    """Return the numbers for height and width, of which torch may be given one."""
+    if isinstance(value, tuple | list):
+        height, width = value
+        return int(height), int(width)
+    return int(value), int(value)
+
+
+def area(call: Call) -> int:
+    """Return the elements of a convolution's window."""
+    height, width = pair(call.arguments["kernel_size"])
+    return height * width
+
+
+def groups(call: Call) -> int:
+    """Return into how many groups a convolution divides its channels."""
+    return int(call.arguments.get("groups", 1))
+
+
+def inputs(call: Call) -> int:
+    """Return the elements of the input."""
+    return count(call.input)
+
+
+def outputs(call: Call) -> int:
+    """Return the elements of the output."""
+    return count(call.output)
+
+
+def convolution(call: Call) -> int:
+    """Return outputs x window x input channels of a group."""
+    return outputs(call) * area(call) * (channels(call.input) // groups(call))
+
+
+def transposed(call: Call) -> int:
+    """Return inputs x window x output channels of a group."""
+    return inputs(call) * area(call) * (channels(call.output) // groups(call))
+
+
+def linear(call: Call) -> int:
+    """Return inputs x output features."""
+    return inputs(call) * channels(call.output)
+
+
+def bias(call: Call) -> int:
+    """Return a sum for each output, if there is a bias."""
+    return outputs(call) if call.has_bias else 0
+
+
+def positions(call: Call) -> int:
+    """Return height x width of the output, 1 for a vector."""
+    return count(sizes(call.output))

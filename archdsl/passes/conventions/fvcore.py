@@ -1,0 +1,75 @@
+"""fvcore's `FlopCountAnalysis`: the operators in a trace of the module.
+
+Source: fvcore 0.1.5, `fvcore/nn/flop_count.py` and `jit_handles.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from archdsl.passes.written import Call, Written
+
+from .formulas import convolution, inputs, linear, outputs, transposed
+
+UNIT: Final = "MACs"
+EVALUATES: Final = False
+NOTE: Final = (
+    "MACs without biases, 2 an element of batch norm (5 in training and for other "
+    "norms), each input of adaptive average pooling, 1 or 4 an output of upsampling; "
+    "not what `pad=same` convolves, which it does not know"
+)
+
+
+def _operator(call: Call) -> str:
+    """Return the name that a function has in the trace."""
+    if call.name == "F.interpolate":
+        mode = call.arguments.get("mode", "nearest")
+        return f"aten::upsample_{mode}2d"
+    if isinstance(call.arguments.get("padding"), str):
+        return "aten::_convolution_mode"
+    return _NAMES.get(call.name, "")
+
+
+_NAMES: Final[Mapping[str, str]] = {
+    "F.adaptive_avg_pool2d": "aten::adaptive_avg_pool2d",
+    "F.batch_norm": "aten::batch_norm",
+    "F.conv2d": "aten::_convolution",
+    "F.conv_transpose2d": "aten::_convolution, transposed",
+    "F.group_norm": "aten::group_norm",
+    "F.instance_norm": "aten::instance_norm",
+    "F.layer_norm": "aten::layer_norm",
+    "F.linear": "aten::linear",
+}
+
+
+def _norm(call: Call, training: bool) -> int:
+    return inputs(call) * (5 if call.is_affine else 4)
+
+
+def _batch_norm(call: Call, training: bool) -> int:
+    if training:
+        return _norm(call, training)
+    return inputs(call) * (2 if call.is_affine else 1)
+
+
+_OPERATORS: Final[Mapping[str, Callable[[Call, bool], int]]] = {
+    "aten::_convolution": lambda call, _: convolution(call),
+    "aten::_convolution, transposed": lambda call, _: transposed(call),
+    "aten::adaptive_avg_pool2d": lambda call, _: inputs(call),
+    "aten::batch_norm": _batch_norm,
+    "aten::group_norm": _norm,
+    "aten::instance_norm": _norm,
+    "aten::layer_norm": _norm,
+    "aten::linear": lambda call, _: linear(call),
+    "aten::upsample_bilinear2d": lambda call, _: 4 * outputs(call),
+    "aten::upsample_nearest2d": lambda call, _: outputs(call),
+}
+
+
+def count(step: Written, training: bool) -> int:
+    """Return the sum over the operators that fvcore knows."""
+    if not step.known:
+        return step.macs
+    operators = [(_OPERATORS.get(_operator(c)), c) for c in step.functions]
+    return sum([rule(call, training) for rule, call in operators if rule])

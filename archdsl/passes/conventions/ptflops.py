@@ -1,0 +1,33 @@
+"""ptflops with its backend `aten`: the operators that ATen runs.
+
+Source: ptflops 0.7.5, `ptflops/aten_ops.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from archdsl.passes.written import Call, Written
+
+from .formulas import bias, convolution, linear, transposed
+
+UNIT: Final = "MACs"
+EVALUATES: Final = True
+NOTE: Final = (
+    "convolutions and linear layers with their biases, nothing else; always in "
+    "evaluation mode"
+)
+
+_FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
+    "F.conv2d": lambda call: convolution(call) + bias(call),
+    "F.conv_transpose2d": lambda call: transposed(call) + bias(call),
+    "F.linear": lambda call: linear(call) + bias(call),
+}
+
+
+def count(step: Written, training: bool) -> int:
+    """Return the sum over the functions whose operators ptflops knows."""
+    if not step.known:
+        return step.macs
+    return sum([_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS])

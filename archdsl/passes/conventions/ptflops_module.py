@@ -1,0 +1,76 @@
+"""ptflops with its backend `pytorch`: hooks on modules, and functions replaced.
+
+Source: ptflops 0.7.5, `ptflops/pytorch_ops.py` and `pytorch_engine.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from archdsl.passes.written import Call, Written
+
+from .formulas import bias, convolution, inputs, linear, outputs, transposed
+
+UNIT: Final = "MACs"
+EVALUATES: Final = True
+NOTE: Final = (
+    "MACs with biases, 2 an element of batch norm, each input of an activation or a "
+    "pool; twice for most of those that are modules, once by the module and once by "
+    "the function that it calls; always in evaluation mode"
+)
+
+
+def _norm(call: Call) -> int:
+    # `affine` is looked up, which a layer norm does not have.
+    doubled = call.is_affine and call.name != "nn.LayerNorm"
+    return inputs(call) * (2 if doubled else 1)
+
+
+_MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
+    "nn.AdaptiveAvgPool2d": inputs,
+    "nn.AdaptiveMaxPool2d": inputs,
+    "nn.AvgPool2d": inputs,
+    "nn.BatchNorm1d": _norm,
+    "nn.BatchNorm2d": _norm,
+    "nn.Conv2d": lambda call: convolution(call) + bias(call),
+    "nn.ConvTranspose2d": lambda call: transposed(call) + bias(call),
+    "nn.ELU": outputs,
+    "nn.GELU": outputs,
+    "nn.GroupNorm": _norm,
+    "nn.InstanceNorm2d": _norm,
+    "nn.LayerNorm": _norm,
+    "nn.LeakyReLU": outputs,
+    "nn.Linear": lambda call: linear(call) + bias(call),
+    "nn.MaxPool2d": inputs,
+    "nn.PReLU": outputs,
+    "nn.ReLU": outputs,
+    "nn.ReLU6": outputs,
+    "nn.Upsample": outputs,
+}
+_FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
+    "F.adaptive_avg_pool2d": inputs,
+    "F.adaptive_max_pool2d": inputs,
+    "F.avg_pool2d": inputs,
+    "F.avg_pool3d": inputs,
+    "F.elu": inputs,
+    "F.gelu": inputs,
+    "F.interpolate": outputs,
+    "F.max_pool2d": inputs,
+    "F.prelu": inputs,
+    "F.relu": inputs,
+    "F.relu6": inputs,
+    "F.silu": inputs,
+    "F.softmax": inputs,
+    "Tensor.add": inputs,
+    "Tensor.mul": inputs,
+}
+
+
+def count(step: Written, training: bool) -> int:
+    """Return the sum over modules and functions that ptflops knows."""
+    if not step.known:
+        return step.macs
+    modules = [_MODULES[c.name](c) for c in step.modules if c.name in _MODULES]
+    functions = [_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS]
+    return sum(modules) + sum(functions)

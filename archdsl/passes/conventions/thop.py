@@ -1,0 +1,76 @@
+"""thop's `profile`: hooks on modules of the very classes that it lists.
+
+Source: thop 0.1.1, `thop/profile.py` and `thop/vision/basic_hooks.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+from archdsl.passes.written import Call, Written
+from archdsl.values import channels, sizes
+
+from .formulas import area, groups, inputs, linear, outputs
+
+UNIT: Final = "MACs"
+EVALUATES: Final = True
+NOTE: Final = (
+    "MACs without biases, 4 an element of batch, layer and instance norm (2 if not "
+    "affine), inputs and outputs of adaptive average pooling, outputs of average "
+    "pooling; modules only, always in evaluation mode"
+)
+
+
+def _convolution(call: Call) -> int:
+    # The same for a transposed one, which multiplies its inputs instead.
+    return outputs(call) * area(call) * (channels(call.input) // groups(call))
+
+
+def _norm(call: Call) -> int:
+    return inputs(call) * (4 if call.is_affine else 2)
+
+
+def _adaptive_average(call: Call) -> int:
+    share = 1.0
+    for before, after in zip(sizes(call.input), sizes(call.output), strict=True):
+        share *= before / after
+    # In floats, and rounded down, as thop does it.
+    return int((share + 1) * outputs(call))
+
+
+def _softmax(call: Call) -> int:
+    # Exponentials and divisions of all features, and the sums of all but one.
+    features = call.input[int(call.arguments["dim"]) - 1]
+    return inputs(call) // features * (3 * features - 1)
+
+
+_UPSAMPLING: Final = {"nearest": 1, "linear": 5, "bilinear": 11, "bicubic": 259}
+
+
+def _upsample(call: Call) -> int:
+    mode = str(call.arguments.get("mode", "nearest"))
+    return outputs(call) * _UPSAMPLING.get(mode, 0)
+
+
+_MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
+    "nn.AdaptiveAvgPool2d": _adaptive_average,
+    "nn.AvgPool2d": outputs,
+    "nn.BatchNorm1d": _norm,
+    "nn.BatchNorm2d": _norm,
+    "nn.Conv2d": _convolution,
+    "nn.ConvTranspose2d": _convolution,
+    "nn.InstanceNorm2d": _norm,
+    "nn.LayerNorm": _norm,
+    "nn.Linear": linear,
+    "nn.PReLU": inputs,
+    "nn.Softmax": _softmax,
+    "nn.Upsample": _upsample,
+}
+
+
+def count(step: Written, training: bool) -> int:
+    """Return the sum over the modules that thop knows."""
+    if not step.known:
+        return step.macs
+    return sum([_MODULES[c.name](c) for c in step.modules if c.name in _MODULES])

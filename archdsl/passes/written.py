@@ -1,0 +1,240 @@
+"""What torch runs for a step: its modules, and the functions that they call.
+
+Other tools count by these. Nothing here depends on the kind of a layer: all is read
+from the form in torch that the kind declares, and from what torch's own modules do.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+from archdsl.ir import Group, Network, Step
+from archdsl.symbolic import is_symbolic
+from archdsl.values import Shape, Tensor, TorchCall, TorchForm, channels, sizes
+
+from .flow import OWNERS, is_sequence
+from .graph import Node
+
+# As a submodule; as a function of torch in `forward`; or as a method of the tensor,
+# such as `mean`, which no tool counts.
+Form = Literal["module", "function", "method"]
+
+
+class Call(NamedTuple):
+    """A module that is called, or a function.
+
+    Attributes:
+        name: of the class or function, such as ``nn.Conv2d`` or ``F.relu``.
+        arguments: by name; those left out have torch's defaults.
+        input: shape of the first input.
+        output: shape of the output.
+        tensors: the parameters and buffers of a module.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    input: Shape
+    output: Shape
+    tensors: tuple[Tensor, ...] = ()
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether a convolution or linear layer adds a bias."""
+        return bool(self.arguments.get("bias", True))
+
+    @property
+    def is_affine(self) -> bool:
+        """Whether a normalisation scales and shifts what it has normalised."""
+        default = not self.name.startswith(("nn.InstanceNorm", "F.instance_norm"))
+        given = self.arguments.get("affine", default)
+        return bool(self.arguments.get("elementwise_affine", given))
+
+
+class Written(NamedTuple):
+    """What a step runs.
+
+    Attributes:
+        modules: that it calls, in order; none for a function.
+        functions: that run, be it inside the modules.
+        known: whether that is all there is: False for a class of another package.
+        macs: multiply-accumulates for one sample, as the layer declares them.
+    """
+
+    modules: tuple[Call, ...] = ()
+    functions: tuple[Call, ...] = ()
+    known: bool = True
+    macs: int = 0
+
+
+class _Module(NamedTuple):
+    """What a module of torch calls, and the names of its arguments in order."""
+
+    function: str
+    arguments: tuple[str, ...]
+
+
+def _module(function: str, arguments: str = "") -> _Module:
+    return _Module(function, tuple(arguments.split()))
+
+
+_NORM: Final = "num_features eps momentum affine track_running_stats"
+_CONV: Final = "in_channels out_channels kernel_size stride padding"
+_MODULES: Final[Mapping[str, _Module]] = {
+    "nn.AdaptiveAvgPool2d": _module("F.adaptive_avg_pool2d", "output_size"),
+    "nn.AdaptiveMaxPool2d": _module("F.adaptive_max_pool2d", "output_size"),
+    "nn.AlphaDropout": _module("F.alpha_dropout"),
+    "nn.AvgPool2d": _module("F.avg_pool2d"),
+    "nn.BatchNorm1d": _module("F.batch_norm", _NORM),
+    "nn.BatchNorm2d": _module("F.batch_norm", _NORM),
+    "nn.ChannelShuffle": _module("F.channel_shuffle"),
+    "nn.Conv2d": _module("F.conv2d", f"{_CONV} dilation groups bias"),
+    "nn.ConvTranspose2d": _module(
+        "F.conv_transpose2d", f"{_CONV} output_padding groups bias dilation"
+    ),
+    "nn.Dropout": _module("F.dropout"),
+    "nn.Dropout2d": _module("F.dropout2d"),
+    "nn.ELU": _module("F.elu"),
+    "nn.Flatten": _module(""),
+    "nn.GELU": _module("F.gelu"),
+    "nn.GroupNorm": _module("F.group_norm", "num_groups num_channels eps affine"),
+    "nn.Hardsigmoid": _module("F.hardsigmoid"),
+    "nn.Hardswish": _module("F.hardswish"),
+    "nn.Identity": _module(""),
+    "nn.InstanceNorm2d": _module("F.instance_norm", _NORM),
+    "nn.LayerNorm": _module(
+        "F.layer_norm", "normalized_shape eps elementwise_affine bias"
+    ),
+    "nn.LeakyReLU": _module("F.leaky_relu"),
+    "nn.Linear": _module("F.linear", "in_features out_features bias"),
+    "nn.LocalResponseNorm": _module("F.local_response_norm", "size alpha beta k"),
+    "nn.MaxPool2d": _module("F.max_pool2d"),
+    "nn.Mish": _module("F.mish"),
+    "nn.PReLU": _module("F.prelu", "num_parameters init"),
+    "nn.PixelShuffle": _module("F.pixel_shuffle"),
+    "nn.PixelUnshuffle": _module("F.pixel_unshuffle"),
+    "nn.ReLU": _module("F.relu"),
+    "nn.ReLU6": _module("F.hardtanh"),
+    "nn.SELU": _module("F.selu"),
+    "nn.SiLU": _module("F.silu"),
+    "nn.Sigmoid": _module("torch.sigmoid"),
+    "nn.Softmax": _module("F.softmax", "dim"),
+    "nn.Tanh": _module("torch.tanh"),
+    "nn.Upsample": _module("F.interpolate", "size scale_factor mode align_corners"),
+    "nn.ZeroPad2d": _module("F.pad"),
+}
+
+_FUNCTION = re.compile(r"\b(?:F|torch)\.\w+(?=\()")
+_FOUND: dict[str, tuple[str, ...]] = {}
+
+
+def is_function(step: Step) -> bool:
+    """Return whether the emitted code of a class calls a function for a step.
+
+    What reads a parameter of a block is made in the constructor, unless torch has no
+    module for it: the class then keeps the number instead.
+    """
+    form = step.op.torch(step.input_shapes, step.shape)
+    if form.module is None or is_bare(form):
+        return True
+    if form.function is None or step.labelled or step.name.isdigit():
+        return False
+    return bool(form.helper) or not any(is_symbolic(value) for _, value in form.kwargs)
+
+
+def is_bare(form: TorchForm) -> bool:
+    """Return whether a form is a bare parameter, and the function that reads it."""
+    return form.function is not None and "{self}" in form.function
+
+
+def functions(network: Network) -> frozenset[int]:
+    """Return the outputs of the steps that are functions in the emitted module.
+
+    In an `nn.Sequential`, and as a projection that not every call has, all that can be
+    a module is one.
+    """
+    found = set()
+    stack: list[tuple[Step | Group, bool]] = [(network.root, False)]
+    while stack:
+        node, modules = stack.pop()
+        if isinstance(node, Step):
+            if not modules and is_function(node):
+                found.add(node.output)
+            continue
+        if node.role in OWNERS:
+            modules = is_sequence(node)
+        elif node.role == "shortcut" and node.condition:
+            modules = True
+        stack += [(child, modules) for child in node.children]
+    return frozenset(found)
+
+
+def written(node: Node, form: Form) -> Written:
+    """Return what a step runs in a form; the one it has, if there is no other."""
+    op, inputs, output = node.op, node.input_shapes, node.shape
+    torch = op.torch(inputs, output)
+    macs = op.macs(inputs, output)
+    if form == "method":
+        return Written(macs=macs)
+    if (
+        torch.module is None
+        or is_bare(torch)
+        or (form == "function" and torch.function is not None)
+    ):
+        arguments = dict(torch.kwargs)
+        functions = _calls(torch.function or "", arguments, inputs[0], output)
+        return Written((), functions, macs=macs)
+    return _modules(torch, op.tensors(*inputs), inputs[0], output, macs)
+
+
+def _modules(
+    torch: TorchForm,
+    tensors: tuple[Tensor, ...],
+    input: Shape,
+    output: Shape,
+    macs: int,
+) -> Written:
+    assert torch.module is not None
+    first = torch.module.name
+    known = bool(torch.helper) or first in _MODULES
+    # What follows a module of a global pool takes its one unit's axes away.
+    between = (channels(input), 1, 1) if torch.then and sizes(input) else output
+    call = Call(first, _arguments(torch.module), input, between, tensors)
+    rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
+    functions: tuple[Call, ...] = ()
+    if torch.helper:
+        functions = _calls(torch.helper, call.arguments, input, output)
+    elif known:
+        function = _MODULES[first].function
+        functions = _calls(f"{function}(", call.arguments, input, between)
+    return Written((call, *rest), functions, known, macs)
+
+
+def _arguments(call: TorchCall) -> Mapping[str, Any]:
+    names = _MODULES[call.name].arguments if call.name in _MODULES else ()
+    return {**dict(zip(names, call.args, strict=False)), **dict(call.kwargs)}
+
+
+def _calls(
+    text: str, arguments: Mapping[str, Any], input: Shape, output: Shape
+) -> tuple[Call, ...]:
+    """Return the functions that a text calls, and those that they call in turn."""
+    names = _FOUND.get(text)
+    if names is None:
+        names = _FOUND[text] = tuple(_FUNCTION.findall(text))
+    calls = tuple([Call(name, arguments, input, output) for name in names])
+    if "F.local_response_norm" in names:
+        calls += _normalisation_of_responses(arguments["size"], input)
+    return calls
+
+
+def _normalisation_of_responses(size: int, input: Shape) -> tuple[Call, ...]:
+    """Return what torch composes it of: squares, a padded pool, a scale and a sum."""
+    padded = (input[0] + size - 1, *input[1:])
+    return (
+        Call("Tensor.mul", {}, input, input),
+        Call("F.avg_pool3d", {}, padded, input),
+        Call("Tensor.mul", {}, input, input),
+        Call("Tensor.add", {}, input, input),
+    )

@@ -1,0 +1,195 @@
+"""The tools that count operations, as oracles of the conventions.
+
+Each takes a module and its inputs, and gives its own total for them. They run without
+their dependencies: what they import besides, and do not need for counting (downloads,
+progress bars, tables), is replaced while they load.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import inspect
+import io
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import torch
+from torch import Tensor, nn
+
+import tests.oracle  # noqa: F401 (ptflops imports torchvision, which it makes loadable)
+
+_UNUSED = {
+    "fvcore": ("iopath.common.file_io", "tabulate", "termcolor", "tqdm"),
+    "calflops": ("accelerate.utils", "huggingface_hub.utils", "transformers"),
+}
+
+
+class _Anything(ModuleType):
+    """A module that has every name."""
+
+    __path__: Sequence[str] = ()
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return mock.MagicMock(name=name)
+
+
+@cache
+def tool(name: str) -> Any:
+    """Import a tool, with stand-ins for what it can count without."""
+    added = []
+    for module in _UNUSED.get(name.partition(".")[0], ()):
+        parts = module.split(".")
+        for path in (".".join(parts[: n + 1]) for n in range(len(parts))):
+            if path not in sys.modules:
+                sys.modules[path] = _Anything(path)
+                added.append(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        found = importlib.import_module(name)
+    for path in added:
+        del sys.modules[path]
+    return found
+
+
+class Refused(Exception):
+    """A tool that fails on a module."""
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep a tool's prints, and warnings that are no concern of ours."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(contextlib.redirect_stderr(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        logging.disable(logging.WARNING)
+        try:
+            yield
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def fvcore(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what fvcore counts of every submodule by path, the whole under ``""``.
+
+    It traces the module in the mode that it is in.
+    """
+    with _quiet(), torch.no_grad():
+        counts = tool("fvcore.nn").FlopCountAnalysis(module, inputs).by_module()
+    return {path: _whole(count) for path, count in counts.items()}
+
+
+def torchinfo(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what torchinfo counts of every layer that it lists, by path.
+
+    It sums the layers that have no parts; a layer used twice is listed twice. The
+    module's mode is kept, where it takes the evaluation mode by itself.
+    """
+    mode = "train" if module.training else "eval"
+    with _quiet():
+        found = tool("torchinfo").summary(
+            module, input_data=list(inputs), mode=mode, verbose=0
+        )
+    paths = {id(part): path for path, part in module.named_modules()}
+    counts: dict[str, int] = {}
+    for info in found.summary_list:
+        if info.is_leaf_layer:
+            path = paths[info.layer_id]
+            counts[path] = counts.get(path, 0) + info.macs
+    counts[""] = found.total_mult_adds
+    return counts
+
+
+def thop(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what thop counts of every layer by path, in evaluation mode."""
+    with _quiet():
+        total, _, parts = tool("thop").profile(
+            module, inputs, verbose=False, ret_layer_info=True
+        )
+    counts: dict[str, int] = {}
+    stack = [("", parts)]
+    while stack:
+        prefix, inner = stack.pop()
+        for name, (count, _, below) in inner.items():
+            counts[prefix + name] = _whole(count)
+            stack.append((f"{prefix}{name}.", below))
+    counts[""] = _whole(total)
+    return counts
+
+
+def ptflops(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what ptflops counts in all, of ATen's operators: its default backend."""
+    return _ptflops(module, inputs, "aten")
+
+
+def ptflops_module(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what ptflops counts in all, of modules and functions."""
+    return _ptflops(module, inputs, "pytorch")
+
+
+def _ptflops(
+    module: nn.Module, inputs: tuple[Tensor, ...], backend: str
+) -> dict[str, int]:
+    names = list(inspect.signature(module.forward).parameters)
+    with _quiet(), torch.no_grad():
+        total, _ = tool("ptflops").get_model_complexity_info(
+            module,
+            (1,),
+            print_per_layer_stat=False,
+            as_strings=False,
+            input_constructor=lambda _: dict(zip(names, inputs, strict=True)),
+            backend=backend,
+        )
+    if total is None:
+        raise Refused("ptflops gave no figure")
+    return {"": _whole(total)}
+
+
+def calflops(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what calflops counts in every submodule by path, in evaluation mode.
+
+    As `calculate_flops` does it, but that it needs a parameter to find the device.
+    """
+    counter = tool("calflops.calculate_pipline")
+    training = module.training
+    pipeline = counter.CalFlopsPipline(module, False, 2.0)
+    with _quiet(), torch.no_grad():
+        module.eval()
+        pipeline.start_flops_calculate()
+        try:
+            module(*inputs)
+            counts = {
+                path: _whole(tool("calflops.utils").get_module_flops(part))
+                for path, part in module.named_modules()
+            }
+        finally:
+            pipeline.end_flops_calculate()
+            counter.module_flop_count.clear()
+            counter.module_mac_count.clear()
+            module.train(training)
+    return counts
+
+
+def _whole(count: Any) -> int:
+    assert count == int(count)
+    return int(count)
+
+
+COUNTERS: Mapping[str, Callable[..., dict[str, int]]] = {
+    "fvcore": fvcore,
+    "torchinfo": torchinfo,
+    "thop": thop,
+    "ptflops": ptflops,
+    "ptflops_module": ptflops_module,
+    "calflops": calflops,
+}
