@@ -26,6 +26,23 @@ from tests.oracle import CASES
 from tests.strategies import KINDS, sketches
 
 
+def _reported(
+    size: int, jump: int, start: int, visible: int, *, minimum: int, whole: bool = False
+) -> ReceptiveField:
+    """Return the report of a field that is alike along both axes."""
+    return ReceptiveField(
+        size=(size, size),
+        jump=(jump, jump),
+        start=(start, start),
+        visible=(visible, visible),
+        exact=True,
+        whole=whole,
+        interval=((start, start + size - 1),) * 2,
+        minimum=(minimum, minimum),
+        maximum=(size, size),
+    )
+
+
 def _of(network: Network) -> ReceptiveField:
     field = analyze(network).receptive_field
     assert field is not None
@@ -79,7 +96,7 @@ def test_two_small_kernels_see_what_a_large_one_sees() -> None:
     small = chain((1, 9, 9), *[("conv", {"kernel": (3, 3)})] * 2)
     large = chain((1, 9, 9), ("conv", {"kernel": (5, 5)}))
     assert _of(small) == _of(large)
-    assert _of(large) == ReceptiveField((5, 5), (1, 1), (-2, -2), (5, 5), True, False)
+    assert _of(large) == _reported(5, 1, -2, 5, minimum=5)
 
 
 def test_axes_are_apart() -> None:
@@ -159,14 +176,14 @@ def test_visible_is_what_lies_in_the_input() -> None:
 
 def test_global_layers_see_the_whole_input() -> None:
     network = chain(
-        (3, 12, 10),
+        (3, 12, 12),
         ("conv", {"kernel": (3, 3), "width": 4}),
         ("adaptiveavgpool", {"size": (1, 1)}),
         "relu",
         "flatten",
         ("linear", {"width": 2}),
     )
-    whole = ReceptiveField((12, 10), (0, 0), (0, 0), (12, 10), True, True)
+    whole = _reported(12, 0, 0, 12, minimum=12, whole=True)
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4
     # The network's own is that of the last map before.
@@ -208,7 +225,7 @@ def test_auxiliary_heads_do_not_give_the_networks_field() -> None:
 
 def test_a_network_without_layers_sees_each_position() -> None:
     field = _of(Sketch((3, 8, 8)).network(0))
-    assert field == ReceptiveField((1, 1), (1, 1), (0, 0), (1, 1), True, False)
+    assert field == _reported(1, 1, 0, 1, minimum=1)
 
 
 # ---- by gradient ---------------------------------------------------------------

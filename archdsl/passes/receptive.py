@@ -2,7 +2,8 @@
 
 Along each axis, unit i of a value sees the input from ``start + i * jump`` to
 ``start + i * jump + size - 1``, cut off at the input's ends. Where paths meet, a
-unit sees the hull of what it sees along each of them.
+unit sees the hull of what it sees along each of them. What it sees along a single
+path, the narrowest and the widest one, is followed beside that.
 
 Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
 neural networks", Distill.
@@ -12,16 +13,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from math import ceil, floor
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.values import POINTWISE, Shape, Window, sizes
 
-from .graph import Graph, Node
+from .graph import Graph
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
     Number = int | Fraction
+
+# Of paths that jump in more ways, and some networks have exponentially many, only a
+# lower bound of the narrowest and an upper bound of the widest are kept.
+_MOST_JUMPS: Final = 16
 
 
 class Axis(NamedTuple):
@@ -42,16 +47,35 @@ class Axis(NamedTuple):
     high: int
 
 
+class Span(NamedTuple):
+    """What a unit sees along one axis by single paths, of those that jump alike.
+
+    Attributes:
+        jump: positions from one unit's field to the next one's.
+        least: from the first to the last position seen by the narrowest path.
+        most: by the widest one.
+    """
+
+    jump: Number
+    least: Number
+    most: Number
+
+
+Spans = tuple[Span, ...]
+
+
 class Field(NamedTuple):
     """What a value's units see of the input.
 
     Attributes:
-        axes: along each axis.
+        axes: along each axis, all paths together.
+        spans: along each axis, path by path.
         exact: False if some units see less than these figures say.
         whole: whether every unit sees the whole input.
     """
 
     axes: tuple[Axis, ...]
+    spans: tuple[Spans, ...]
     exact: bool = True
     whole: bool = False
 
@@ -67,6 +91,11 @@ class ReceptiveField(NamedTuple):
         visible: most positions of the input itself that any unit sees.
         exact: False if some units see less than these figures say.
         whole: whether every unit sees the whole input.
+        interval: first and last position that unit 0 sees.
+        minimum: positions that a unit sees by the narrowest single path. Where every
+            unit sees the whole input by global pooling beside other paths, as in
+            squeeze and excitation, these go on.
+        maximum: by the widest one; less than `size` where paths lean apart.
     """
 
     size: tuple[int, ...]
@@ -75,6 +104,9 @@ class ReceptiveField(NamedTuple):
     visible: tuple[int, ...]
     exact: bool
     whole: bool
+    interval: tuple[tuple[int, int], ...]
+    minimum: tuple[int, ...]
+    maximum: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
@@ -85,29 +117,58 @@ class ReceptiveField(NamedTuple):
             "visible": list(self.visible),
             "exact": self.exact,
             "whole": self.whole,
+            "interval": [list(ends) for ends in self.interval],
+            "minimum": list(self.minimum),
+            "maximum": list(self.maximum),
         }
 
 
-def fields(graph: Graph) -> dict[int, Field]:
+def windows(graph: Graph) -> list[Window | None]:
+    """Return the window of every node, None where a unit sees all of its input."""
+    return [node.op.window(node.input_shapes, node.shape) for node in graph.nodes]
+
+
+def fields(
+    graph: Graph, seen_by: Sequence[Window | None] | None = None
+) -> dict[int, Field]:
     """Return the field of every value in the network's first input.
 
     Values that do not depend on it have none, nor has any value if the first input
     is a vector.
+
+    Args:
+        graph: the network.
+        seen_by: what `windows` gives, if it is known already.
     """
     image, shape = graph.inputs[0], graph.shapes[graph.inputs[0]]
     if len(shape) < 2:
         return {}
     size = sizes(shape)
-    known = {image: Field(tuple(Axis(0, 0, 1, 0, n - 1) for n in size))}
-    for node in graph.nodes:
+    axes = tuple([Axis(0, 0, 1, 0, n - 1) for n in size])
+    known = {image: Field(axes, ((Span(1, 0, 0),),) * len(axes))}
+    seen_by = windows(graph) if seen_by is None else seen_by
+    for node, window in zip(graph.nodes, seen_by, strict=True):
         seen = [
             _Seen(known[value], sizes(graph.shapes[value]))
             for value in node.inputs[: node.op.sources]
             if value in known
         ]
         if seen:
-            known[node.output] = _through(node, seen, size)
+            known[node.output] = _through(window, seen, size)
     return known
+
+
+def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveField]:
+    """Return the report of every value's field; many share one."""
+    made: dict[tuple[int, Shape], ReceptiveField] = {}
+    found = {}
+    for value, field in known.items():
+        units = sizes(graph.shapes[value])
+        key = id(field), units
+        if key not in made:
+            made[key] = describe(field, units)
+        found[value] = made[key]
+    return found
 
 
 def main_value(graph: Graph, known: Mapping[int, Field | ReceptiveField]) -> int | None:
@@ -137,6 +198,9 @@ def describe(field: Field, units: tuple[int, ...]) -> ReceptiveField:
         visible=tuple([_visible(a, n) for a, n in zip(axes, units, strict=True)]),
         exact=field.exact,
         whole=field.whole,
+        interval=tuple([(ceil(axis.first), floor(axis.last)) for axis in axes]),
+        minimum=tuple([floor(min(s.least for s in each)) + 1 for each in field.spans]),
+        maximum=tuple([floor(max(s.most for s in each)) + 1 for each in field.spans]),
     )
 
 
@@ -166,25 +230,43 @@ class _Seen(NamedTuple):
     units: tuple[int, ...]
 
 
-def _through(node: Node, seen: Sequence[_Seen], image: Shape) -> Field:
+def _through(window: Window | None, seen: Sequence[_Seen], image: Shape) -> Field:
     """Return the field behind a layer, from those of its inputs."""
     field, units = seen[0]
     if len(seen) > 1:
         field = _union(seen, image)
-    if field.whole:
-        return field
-    window = node.op.window(node.input_shapes, node.shape)
     if window is None:
+        if field.whole:
+            return field._replace(spans=_all_of(image))
         return _whole([_Seen(field, units)], image)
     if window == POINTWISE:
         return field
+    spans = tuple([_widen(each, window, n) for n, each in enumerate(field.spans)])
+    if field.whole:
+        return field._replace(spans=spans)
     axes = [_slide(axis, window, n, units[n]) for n, axis in enumerate(field.axes)]
-    return Field(tuple(axes), field.exact and window.exact)
+    return Field(tuple(axes), spans, field.exact and window.exact)
+
+
+def _widen(spans: Spans, window: Window, n: int) -> Spans:
+    """Return what a window sees, path by path, that slides along axis number n."""
+    reach, stride = window.dilation[n] * (window.kernel[n] - 1), window.stride[n]
+    found = []
+    for jump, least, most in spans:
+        jump = divide(jump, window.up[n])
+        more = reach * jump
+        found.append(Span(_tidy(stride * jump), least + more, most + more))
+    return tuple(found)
+
+
+def _all_of(image: Shape) -> tuple[Spans, ...]:
+    """Return the spans of a unit that sees all positions."""
+    return tuple([(Span(0, n - 1, n - 1),) for n in image])
 
 
 def _slide(axis: Axis, window: Window, n: int, units: int) -> Axis:
     """Return what a window sees that slides along axis number n of some units."""
-    jump = _divide(axis.jump, window.up[n])
+    jump = divide(axis.jump, window.up[n])
     before, reach = window.pad[n], window.dilation[n] * (window.kernel[n] - 1)
     return Axis(
         axis.first - before * jump,
@@ -212,7 +294,8 @@ def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
     for size, *along in zip(image, *limits, strict=True):
         low = min(first for first, _ in along)
         axes.append(Axis(0, size - 1, 0, low, max(last for _, last in along)))
-    return Field(tuple(axes), all(each.field.exact for each in seen), whole=True)
+    exact = all(each.field.exact for each in seen)
+    return Field(tuple(axes), _all_of(image), exact, whole=True)
 
 
 def _union(seen: Sequence[_Seen], image: Shape) -> Field:
@@ -220,13 +303,34 @@ def _union(seen: Sequence[_Seen], image: Shape) -> Field:
     fields = [each.field for each in seen]
     if all(each == seen[0] for each in seen):
         return fields[0]
-    if any(field.whole for field in fields):
-        return _whole(seen, image)
     units = [max(counts) for counts in zip(*(each.units for each in seen), strict=True)]
+    # A vector has no units along the axes, and sees all.
+    joined = tuple([_together(seen, n, most) for n, most in enumerate(units)])
+    spans = joined or _all_of(image)
+    if any(field.whole for field in fields):
+        return _whole(seen, image)._replace(spans=spans)
     along = list(zip(*(_repeated(each, units) for each in seen), strict=True))
     axes = [_hull(each, n) for each, n in zip(along, units, strict=True)]
     alike = all(len({axis.jump for axis in each}) == 1 for each in along)
-    return Field(tuple(axes), alike and all(field.exact for field in fields))
+    return Field(tuple(axes), spans, alike and all(field.exact for field in fields))
+
+
+def _together(seen: Sequence[_Seen], n: int, units: int) -> Spans:
+    """Return the spans of several values along axis number n, joined by their jump."""
+    found: dict[Number, Span] = {}
+    for field, own in seen:
+        for jump, least, most in field.spans[n]:
+            # The only unit along an axis is repeated for all.
+            jump = jump if own[n] == units else 0
+            if jump in found:
+                _, low, high = found[jump]
+                least, most = min(least, low), max(most, high)
+            found[jump] = Span(jump, least, most)
+    if len(found) <= _MOST_JUMPS:
+        return tuple(found.values())
+    least = min(span.least for span in found.values())
+    most = max(span.most for span in found.values())
+    return Span(min(found), least, least), Span(max(found), most, most)
 
 
 def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
@@ -252,12 +356,13 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
     )
 
 
-def _divide(jump: Number, parts: int) -> Number:
+def divide(number: Number, parts: int) -> Number:
+    """Return an exact quotient, as an int if it is one."""
     if parts == 1:
-        return jump
+        return number
     from fractions import Fraction  # costs more to import than most networks need
 
-    return _tidy(Fraction(jump) / parts)
+    return _tidy(Fraction(number) / parts)
 
 
 def _tidy(number: Number) -> Number:

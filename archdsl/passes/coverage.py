@@ -1,0 +1,248 @@
+"""Which positions of the input, and of each layer's input, are read at all.
+
+A stride that is larger than its kernel steps over positions, and a size that a stride
+does not divide may leave the last ones out. Along each axis, the positions of a value
+are a set, written as the bits of one integer. The sets are followed from the output
+back to the input, through every layer's window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from archdsl.values import POINTWISE, Shape, Window, sizes
+
+from .graph import Graph, Node
+from .receptive import ReceptiveField, windows
+
+# Bits of a set, beyond which none is made: a window may be padded by millions.
+_MOST_BITS: Final = 1 << 20
+
+Ranges = tuple[tuple[int, int], ...]
+# A set of positions along each axis; none along a vector, which is read if it is there.
+Sets = tuple[int, ...]
+
+
+class LayerCoverage(NamedTuple):
+    """What a layer reads of its input, along each axis.
+
+    Attributes:
+        of: positions of its input.
+        reads: those that it reads, for any of its units.
+        units: positions of its output.
+        used: those that the main output depends on.
+    """
+
+    of: tuple[int, ...]
+    reads: tuple[int, ...]
+    units: tuple[int, ...]
+    used: tuple[int, ...]
+
+    @property
+    def share(self) -> float:
+        """Share of its input's positions that it reads."""
+        return _share(self.reads, self.of)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures as plain data."""
+        return {
+            "of": list(self.of),
+            "reads": list(self.reads),
+            "share": self.share,
+            "units": list(self.units),
+            "used": list(self.used),
+        }
+
+
+class Coverage(NamedTuple):
+    """What of the network's first input its main output depends on, along each axis.
+
+    Attributes:
+        of: positions of the input.
+        covered: those that the output depends on.
+        dropped: the others, as first and last of each run of them.
+        layers: what each layer reads, by the value that it makes; vectors have none.
+    """
+
+    of: tuple[int, ...]
+    covered: tuple[int, ...]
+    dropped: tuple[Ranges, ...]
+    layers: Mapping[int, LayerCoverage]
+
+    @property
+    def share(self) -> float:
+        """Share of the input's positions that the output depends on."""
+        return _share(self.covered, self.of)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the figures of the network as plain data."""
+        return {
+            "of": list(self.of),
+            "covered": list(self.covered),
+            "share": self.share,
+            "dropped": [[list(run) for run in runs] for runs in self.dropped],
+        }
+
+
+def coverage(
+    graph: Graph, seen_by: Sequence[Window | None] | None = None
+) -> Coverage | None:
+    """Return what is read of the first input; None if that is a vector.
+
+    Channels are taken together: a position counts as read if any of its channels is.
+    Only inference is looked at, so that layers of auxiliary heads use nothing. There
+    is no answer either where a window reaches over more than a million positions.
+
+    Args:
+        graph: the network.
+        seen_by: what `archdsl.passes.receptive.windows` gives, if it is known already.
+    """
+    size = sizes(graph.shapes[graph.inputs[0]])
+    seen_by = windows(graph) if seen_by is None else seen_by
+    if not size or max(map(_reach, graph.nodes, seen_by), default=0) > _MOST_BITS:
+        return None
+    made: _Made = {}
+    main = graph.outputs(training=False)[0]
+    needed: dict[int, Sets] = {main: _full(sizes(graph.shapes[main]))}
+    layers = {}
+    for node, window in zip(reversed(graph.nodes), reversed(seen_by), strict=True):
+        wanted = needed.get(node.output)
+        if wanted is not None:
+            for value in node.inputs[: node.op.sources]:
+                read = _read(window, wanted, graph.shapes[value], made)
+                before = needed.get(value)
+                needed[value] = read if before is None else _both(before, read)
+        if sizes(node.input_shapes[0]):
+            layers[node.output] = _of_layer(node, window, wanted, made)
+    covered = needed.get(graph.inputs[0], (0,) * len(size))
+    pairs = list(zip(covered, size, strict=True))
+    return Coverage(
+        of=size,
+        covered=tuple([mask.bit_count() for mask in covered]),
+        dropped=tuple([_runs(mask ^ (1 << n) - 1) for mask, n in pairs]),
+        layers=layers,
+    )
+
+
+def sees(field: ReceptiveField, graph: Graph) -> float:
+    """Return the largest share of the first input's positions that a unit sees.
+
+    What lies between the positions that a window with holes reads counts as seen.
+    """
+    return _share(field.visible, sizes(graph.shapes[graph.inputs[0]]))
+
+
+# ---- one layer ------------------------------------------------------------------
+
+_Made = dict[tuple[int, ...], int]
+
+
+def _of_layer(
+    node: Node, window: Window | None, wanted: Sets | None, made: _Made
+) -> LayerCoverage:
+    """Return what a layer reads of its first input."""
+    shape, units = node.input_shapes[0], sizes(node.shape)
+    of = sizes(shape)
+    reads = of
+    if window is not None and window is not POINTWISE and window != POINTWISE:
+        read = _read(window, _full(units), shape, made)
+        reads = tuple([mask.bit_count() for mask in read])
+    if wanted is None:
+        used = (0,) * len(units)
+    else:
+        used = tuple([mask.bit_count() for mask in wanted])
+    return LayerCoverage(of, reads, units, used)
+
+
+def _read(window: Window | None, wanted: Sets, shape: Shape, made: _Made) -> Sets:
+    """Return the positions of an input of some shape that some units read."""
+    own = sizes(shape)
+    if window is None or len(own) != len(wanted):
+        return _full(own)
+    found = []
+    for n, (mask, units) in enumerate(zip(wanted, own, strict=True)):
+        if window is not POINTWISE and window != POINTWISE:
+            key = (*_axis(window, n), mask, units)
+            if key not in made:
+                made[key] = _slide(*key)
+            mask = made[key]
+        elif units == 1:  # the only unit along an axis is repeated for all
+            mask = 1
+        found.append(mask)
+    return tuple(found)
+
+
+def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
+    """Return kernel, stride, pad, dilation and up along axis number n."""
+    kernel, stride, pad, dilation, up, _ = window
+    return kernel[n], stride[n], pad[n], dilation[n], up[n]
+
+
+def _slide(
+    kernel: int, stride: int, pad: int, dilation: int, up: int, mask: int, units: int
+) -> int:
+    """Return the input units, of so many, that a window reads for some output units."""
+    read, taps = _spread(mask, stride), 1
+    while taps < kernel:
+        more = min(taps, kernel - taps)
+        read |= read << dilation * more
+        taps += more
+    read = read >> pad if pad >= 0 else read << -pad
+    if up > 1:
+        read = _every(read, up)
+    return read & (1 << units) - 1
+
+
+def _spread(mask: int, stride: int) -> int:
+    """Return a set with each position multiplied."""
+    if stride == 1 or not mask:
+        return mask
+    gap = "0" * (stride - 1)
+    return int(gap.join(bin(mask)[2:]), 2)
+
+
+def _every(mask: int, up: int) -> int:
+    """Return the multiples in a set, divided."""
+    return int(bin(mask)[:1:-1][::up][::-1], 2)
+
+
+# ---- sets -----------------------------------------------------------------------
+
+
+def _full(units: Sequence[int]) -> Sets:
+    return tuple([(1 << n) - 1 for n in units])
+
+
+def _both(one: Sets, other: Sets) -> Sets:
+    return tuple([a | b for a, b in zip(one, other, strict=True)])
+
+
+def _runs(mask: int) -> Ranges:
+    """Return the first and last position of each run of a set."""
+    found = []
+    at = 0
+    while mask:
+        gap = (mask & -mask).bit_length() - 1
+        at, mask = at + gap, mask >> gap
+        run = (~mask & (mask + 1)).bit_length() - 1
+        found.append((at, at + run - 1))
+        at, mask = at + run, mask >> run
+    return tuple(found)
+
+
+def _share(part: Sequence[int], whole: Sequence[int]) -> float:
+    """Return the share of positions along all axes together."""
+    share = 1.0
+    for a, b in zip(part, whole, strict=True):
+        share *= a / b
+    return share
+
+
+def _reach(node: Node, window: Window | None) -> int:
+    """Return the most bits that a layer's sets need."""
+    units = max(sizes(node.shape), default=1)
+    if window is None:
+        return units
+    spans = zip(window.kernel, window.stride, window.pad, window.dilation, strict=True)
+    return max(k * d + units * s + abs(p) for k, s, p, d in spans)

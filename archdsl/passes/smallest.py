@@ -1,0 +1,387 @@
+"""The smallest input that a network takes, and what fails below it.
+
+The layers are asked for their shapes again, at other sizes of the input, without
+elaborating the spec again. The weights stay what they are: a linear layer behind
+`flatten` takes maps of one size only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from archdsl.layer import Layer, Mismatch
+from archdsl.values import Last, Shape, Tensor, channels, show_shape, sizes
+
+from .graph import Graph, Node
+
+# What a window says that does not fit. Sizes never shrink where the input grows, so
+# below such a size everything fails.
+_WINDOW: Final = "A0303"
+# Sizes tried one by one where those that fit do not follow each other.
+_MOST_TRIED: Final = 512
+
+
+class Failure(NamedTuple):
+    """A layer that refuses a size of the input.
+
+    Attributes:
+        size: height and width of the first input.
+        layer: path of the layer.
+        message: what it says.
+        side: -1 if the size is too small, 1 if it is too large, and 0 if it is neither,
+            as where branches differ.
+    """
+
+    size: tuple[int, int]
+    layer: str
+    message: str
+    side: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the failure as plain data."""
+        return {
+            "size": list(self.size),
+            "layer": self.layer,
+            "message": self.message,
+        }
+
+
+class Sizes(NamedTuple):
+    """The sizes that fit along one axis, the other one as it is in the network.
+
+    They are ``first + k * step + r`` for every k and each ``r < run``.
+
+    Attributes:
+        first: the smallest one.
+        step: 1 if all fit from the first on; None if they follow no such rule.
+        run: how many fit, one after the other, in each step; 1 if there is no rule.
+        last: the largest one, or None if there is none.
+        below: what fails at one less than the first; None if the first is 1.
+        between: what fails behind the first run, if the step is not 1.
+    """
+
+    first: int
+    step: int | None
+    run: int
+    last: int | None
+    below: Failure | None
+    between: Failure | None
+
+
+class Smallest(NamedTuple):
+    """The smallest input that a network takes.
+
+    Attributes:
+        size: height and width of the first input.
+        rows: the heights that fit.
+        columns: the widths that fit.
+    """
+
+    size: tuple[int, int]
+    rows: Sizes
+    columns: Sizes
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the sizes as plain data, each along height and width."""
+        both = self.rows, self.columns
+        return {
+            "size": list(self.size),
+            "step": [each.step for each in both],
+            "run": [each.run for each in both],
+            "largest": [each.last for each in both],
+            "below": [each.below and each.below.as_dict() for each in both],
+            "between": [each.between and each.between.as_dict() for each in both],
+        }
+
+
+def smallest(graph: Graph, *, training: bool = False) -> Smallest | None:
+    """Return the smallest input that a network takes; None if its first is a vector.
+
+    Other inputs are scaled in proportion, rounded up; vectors stay as they are.
+    Whether batch norm can train on what is left is no matter of shapes. That all
+    sizes fit from the first on is concluded from a few that are tried.
+
+    Args:
+        graph: the network.
+        training: whether auxiliary heads must take it, too.
+    """
+    given = sizes(graph.shapes[graph.inputs[0]])
+    if not given:
+        return None
+    fit = _Fit(graph, training)
+    height, width = given
+
+    def rows(n: int) -> Failure | None:
+        return fit((n, width))
+
+    def columns(n: int) -> Failure | None:
+        return fit((height, n))
+
+    top = _first(rows, height)
+    left = _first(columns, width, guess=top)
+    # Layers that come with archdsl work along each axis alone; a spec's own need not.
+    together = fit((top, left)) is None
+    period = max(fit.period(0), fit.period(1))
+    probes = [fit((top + more, left + more)) for more in _probes(period)]
+    steady = all(f is None or f.side > 0 for f in probes)
+    larger = fit((2 * height, 2 * width)) if fit.weights else None
+    cut = larger is not None and larger.side > 0
+    along = _sizes(rows, top, height, 0 if steady else period, cut)
+    across = _sizes(columns, left, width, 0 if steady else period, cut, along)
+    return Smallest((top, left if together else width), along, across)
+
+
+# ---- one size -------------------------------------------------------------------
+
+
+class _Part(NamedTuple):
+    """A layer that can refuse a shape, or changes it.
+
+    Attributes:
+        node: the layer.
+        inputs: the values that it reads, those of layers left out replaced.
+        weights: what it has trained, if that depends on the size of its input.
+        alike: a number that layers share which answer alike.
+    """
+
+    node: Node
+    inputs: tuple[int, ...]
+    weights: tuple[Tensor, ...] | None
+    alike: int
+
+
+class _Fit:
+    """Whether a network takes a size of its first input.
+
+    Attributes:
+        weights: whether it has any that an input of another size might not fit.
+    """
+
+    def __init__(self, graph: Graph, training: bool) -> None:
+        self._inputs = [(value, graph.shapes[value]) for value in graph.inputs]
+        self._parts = _parts(graph.run(training))
+        self._answers: dict[tuple[int, tuple[Shape, ...]], Shape | _Refusal] = {}
+        self._tried: dict[tuple[int, int], Failure | None] = {}
+        self.weights = any(part.weights is not None for part in self._parts)
+
+    def __call__(self, size: tuple[int, int]) -> Failure | None:
+        """Return what fails at that height and width, or None."""
+        if size not in self._tried:
+            self._tried[size] = self._try(size)
+        return self._tried[size]
+
+    def _try(self, size: tuple[int, int]) -> Failure | None:
+        answers = self._answers
+        given = sizes(self._inputs[0][1])
+        shapes = {v: _scaled(shape, size, given) for v, shape in self._inputs}
+        for part in self._parts:
+            seen = tuple([shapes[value] for value in part.inputs])
+            key = part.alike, seen
+            made = answers.get(key)
+            if made is None:
+                made = answers[key] = _answer(part, seen)
+            if isinstance(made, _Refusal):
+                return Failure(size, part.node.step.path, made.message, made.side)
+            shapes[part.node.output] = made
+        return None
+
+    def period(self, axis: int) -> int:
+        """Return after how many positions, at most, what fits recurs along an axis.
+
+        That is the stride of the smallest map, and one more for what it rounds off.
+        """
+        given = sizes(self._inputs[0][1])[axis]
+        maps = [sizes(part.node.shape) for part in self._parts]
+        smallest = min([m[axis] for m in maps if m and m[axis] > 1], default=given)
+        return min(-(-given // smallest) + 1, _MOST_TRIED // 4)
+
+
+def _parts(nodes: Sequence[Node]) -> list[_Part]:
+    """Return the layers that matter to the sizes."""
+    parts = []
+    same: dict[int, int] = {}
+    known: dict[Any, tuple[int, tuple[Tensor, ...] | None]] = {}
+    for node in nodes:
+        inputs = tuple([same.get(value, value) for value in node.inputs])
+        op = node.op
+        weighted = type(op).tensors is not Layer.tensors
+        if not weighted and type(op).shape is Layer.shape:
+            same[node.output] = inputs[0]
+            continue
+        # A map whose channels come last equals one of the same numbers.
+        key = op, node.input_shapes, tuple(map(type, node.input_shapes))
+        if key not in known:
+            known[key] = len(known), _sized(node) if weighted else None
+        alike, weights = known[key]
+        parts.append(_Part(node, inputs, weights, alike))
+    return parts
+
+
+def _sized(node: Node) -> tuple[Tensor, ...] | None:
+    """Return a layer's tensors if other sizes of its input would need others."""
+    own = node.op.tensors(*node.input_shapes)
+    if not own:
+        return None
+    larger = [_larger(shape) for shape in node.input_shapes]
+    try:
+        return None if node.op.tensors(*larger) == own else own
+    except Mismatch:
+        return own
+
+
+def _larger(shape: Shape) -> Shape:
+    """Return a shape with more positions, or a vector with more features."""
+    if isinstance(shape, Last):
+        return Last((shape[0] + 1, shape[1] + 1, shape[2]))
+    kept = len(shape) - 2 if len(shape) > 2 else 0
+    return tuple([n + (at >= kept) for at, n in enumerate(shape)])
+
+
+class _Refusal(NamedTuple):
+    """Why a layer does not take a shape; see `Failure`."""
+
+    message: str
+    side: int
+
+
+def _answer(part: _Part, inputs: tuple[Shape, ...]) -> Shape | _Refusal:
+    """Return the shape that a layer makes, or why it does not."""
+    op, given = part.node.op, part.node.input_shapes
+    try:
+        made = op.shape(*inputs)
+        if part.weights is None or inputs == given:
+            return made
+        needed = op.tensors(*inputs)
+    except Mismatch as mismatch:
+        return _Refusal(mismatch.message, -1 if mismatch.code == _WINDOW else 0)
+    if needed == part.weights:
+        return made
+    more = sum(t.elements for t in needed) - sum(t.elements for t in part.weights)
+    message = (
+        f"{op.word}: its weights are for an input of {show_shape(given[0])}, and this "
+        f"one is {show_shape(inputs[0])}"
+    )
+    return _Refusal(message, (more > 0) - (more < 0))
+
+
+def _scaled(shape: Shape, size: tuple[int, int], given: Shape) -> Shape:
+    """Return the shape of an input where the first one has another size."""
+    own = sizes(shape)
+    if not own:
+        return shape
+    scaled = [-(-n * m // g) for n, m, g in zip(own, size, given, strict=True)]
+    if isinstance(shape, Last):
+        return Last((*scaled, channels(shape)))
+    return (shape[0], *scaled)
+
+
+# ---- the search -----------------------------------------------------------------
+
+_Try = Callable[[int], Failure | None]
+
+
+def _first(fails: _Try, given: int, guess: int = 1) -> int:
+    """Return the smallest size that fits, of those up to one that does.
+
+    Args:
+        fails: says why a size does not fit.
+        given: the size that the network was made for.
+        guess: the size that is tried first.
+    """
+    if guess <= given and fails(guess) is None:
+        below = fails(guess - 1) if guess > 1 else None
+        if guess == 1 or (below is not None and below.side < 0):
+            return guess
+    # Up to `low` all are too small.
+    low, high = 0, given
+    while high - low > 1:
+        middle = (low + high) // 2
+        failure = fails(middle)
+        if failure is not None and failure.side < 0:
+            low = middle
+        else:
+            high = middle
+    for size in range(low + 1, min(low + _MOST_TRIED, given)):
+        if fails(size) is None:
+            return size
+    return given
+
+
+def _probes(period: int) -> list[int]:
+    """Return steps that make every map odd or even that is halved or not.
+
+    Branches that are halved in different ways agree at some sizes only.
+    """
+    bits = period.bit_length()
+    return [1, 2, int("01" * bits, 2) % 2**bits, int("10" * bits, 2) % 2**bits]
+
+
+def _sizes(
+    fails: _Try,
+    first: int,
+    given: int,
+    period: int,
+    cut: bool,
+    guess: Sizes | None = None,
+) -> Sizes:
+    """Return the sizes that fit along one axis.
+
+    Args:
+        fails: says why a size does not fit.
+        first: the smallest that does.
+        given: the size that the network was made for.
+        period: how many sizes tell in what steps those that fit recur; 0 if all fit.
+        cut: whether some are too large.
+        guess: the sizes that fit along the other axis, which are tried first.
+    """
+    below = fails(first - 1) if first > 1 else None
+    last = _last(fails, given) if cut else None
+    if guess is not None and _recurs(fails, first, guess):
+        step, run = guess.step, guess.run
+    else:
+        step, run = _recurrence([fails(first + n) is None for n in range(2 * period)])
+    between = fails(first + run) if step != 1 else None
+    return Sizes(first, step, run, last, below, between)
+
+
+def _recurs(fails: _Try, first: int, guess: Sizes) -> bool:
+    """Return whether sizes recur in the steps of a guess, as far as a few tell."""
+    step, run = guess.step, guess.run
+    if step is None or step == 1 or first != guess.first:
+        return False
+    tried = {
+        run - 1,
+        run,
+        (run + step) // 2,
+        step - 1,
+        step,
+        step + run - 1,
+        step + run,
+    }
+    return all((fails(first + n) is None) == (n % step < run) for n in tried)
+
+
+def _recurrence(fits: Sequence[bool]) -> tuple[int | None, int]:
+    """Return in what steps sizes recur, and how many of them in each step."""
+    if all(fits):
+        return 1, 1
+    run = fits.index(False)
+    if True not in fits[run:]:
+        return None, run
+    step = fits.index(True, run)
+    steady = all(fit == (at % step < run) for at, fit in enumerate(fits))
+    return step if steady else None, run
+
+
+def _last(fails: _Try, given: int) -> int:
+    """Return the largest size that fits, where twice the size given is too large."""
+    low, high = given, 2 * given
+    while high - low > 1:
+        middle = (low + high) // 2
+        failure = fails(middle)
+        if failure is not None and failure.side > 0:
+            high = middle
+        else:
+            low = middle
+    return low
