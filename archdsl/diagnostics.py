@@ -24,9 +24,10 @@ class Diagnostic:
         label: what is found at that place, printed beside the caret.
         notes: further facts, such as the blocks the step was reached through.
         help: what to do about it, or None.
+        severity: ``error``, or ``warning`` for advice.
     """
 
-    __slots__ = ("code", "help", "label", "message", "notes", "span")
+    __slots__ = ("code", "help", "label", "message", "notes", "severity", "span")
 
     def __init__(
         self,
@@ -37,8 +38,10 @@ class Diagnostic:
         label: str = "",
         notes: Sequence[str] = (),
         help: str | None = None,
+        severity: str = "error",
     ) -> None:
         self.code = code
+        self.severity = severity
         self.message = _short(message)
         self.span = span
         self.label = _short(label)
@@ -69,7 +72,10 @@ class Diagnostic:
         bold, red, blue, off = (
             ("\033[1m", "\033[1;31m", "\033[1;34m", "\033[0m") if color else ("",) * 4
         )
-        out = [f"{red}error[{self.code}]{off}{bold}: {self.message}{off}"]
+        if color and self.severity == "warning":
+            red = "\033[1;33m"
+        head = f"{red}{self.severity}[{self.code}]{off}"
+        out = [f"{head}{bold}: {self.message}{off}"]
         margin = " "
         if self.span is not None:
             line, column = self.span.source.position(self.span.start)

@@ -16,6 +16,7 @@ COMMANDS = (
     "compile",
     "explain",
     "fmt",
+    "lint",
     "list",
     "new",
     "render",

@@ -58,6 +58,11 @@ def _value(text: str, value: str) -> object:
 
 def spec_options(command: Command) -> Command:
     """Add SPEC, -D and --input to a command."""
+    return network_options(click.argument("spec")(command))
+
+
+def network_options(command: Command) -> Command:
+    """Add -D and --input to a command."""
     for option in (
         click.option(
             "--input",
@@ -75,7 +80,6 @@ def spec_options(command: Command) -> Command:
             help="Set a parameter of the network, such as classes=10, unit=bottleneck, "
             "layers=[2,2,2,2] or kernel=3x3. May be repeated.",
         ),
-        click.argument("spec"),
     ):
         command = option(command)
     return command

@@ -81,6 +81,20 @@ def status_of(diagnostics: Sequence[Diagnostic]) -> int:
     return status.SPEC_ERRORS if diagnostics else status.OK
 
 
+def print_diff(name: str, old: str, new: str, what: str) -> None:
+    """Print to stdout what a text would become, and how that is called."""
+    from difflib import unified_diff
+
+    lines = unified_diff(
+        old.splitlines(keepends=True),
+        new.splitlines(keepends=True),
+        name,
+        f"{name} ({what})",
+    )
+    for line in lines:
+        sys.stdout.write(line if line.endswith("\n") else f"{line}\n\\ No newline\n")
+
+
 def count(number: int, word: str) -> str:
     """Return ``1 error`` or ``2 errors``."""
     return f"{number} {word}" + ("s" if number != 1 else "")

@@ -1,1 +1,4 @@
-"""Advice about a network, with figures."""
+"""Advice about a network, with figures.
+
+A rule is one file in `archdsl.lint.rules`; nothing else names it.
+"""

@@ -62,6 +62,10 @@ class AvgPool(Layer):
         """Return the input."""
         return Saved(input=True)
 
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether every window is a single position."""
+        return self.kernel == self.steps == (1, 1) and self.pad == (0, 0)
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AvgPool2d`."""
         kwargs = given(

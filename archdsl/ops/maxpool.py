@@ -62,7 +62,11 @@ class MaxPool(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
-        return Saved(input=True, own_bytes=8 * count(output))
+        return Saved(input=True, own_bytes=8 * count(output), what="indices")
+
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether every window is a single position."""
+        return self.kernel == self.steps == (1, 1) and self.pad == (0, 0)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.MaxPool2d`."""

@@ -14,6 +14,7 @@ class ReLU(Layer):
 
     word = "relu"
     family = "activation"
+    idempotent = True
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one comparison an element."""

@@ -14,6 +14,7 @@ class ReLU6(Layer):
 
     word = "relu6"
     family = "activation"
+    idempotent = True
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return two comparisons each."""

@@ -35,6 +35,14 @@ class Scale(Layer):
         """Return a product each."""
         return count(output)
 
+    def erases(self, training: bool) -> bool:
+        """Return whether the factor is zero."""
+        return self.factor == 0
+
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the factor is one."""
+        return self.factor == 1
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a product, or a class of its own."""
         return TorchForm(

@@ -30,6 +30,10 @@ class Shuffle(Layer):
             )
         return inputs[0]
 
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether there is only one group."""
+        return self.groups == 1
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ChannelShuffle`."""
         return TorchForm(

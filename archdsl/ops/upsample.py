@@ -63,6 +63,10 @@ class Upsample(Layer):
         linear = self.mode == "bilinear"
         return interpolation(inputs[0], output, linear=linear, align=self.align)
 
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the size stays."""
+        return inputs == (output,)
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Upsample`."""
         kwargs = given(

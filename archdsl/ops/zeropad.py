@@ -30,6 +30,10 @@ class ZeroPad(Layer):
         """Return a single position, moved by the padding."""
         return Window(pad=(self.top, self.left))
 
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether there are no zeros to add."""
+        return inputs == (output,)
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ZeroPad2d`."""
         sides = self.left, self.right, self.top, self.bottom

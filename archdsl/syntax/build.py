@@ -47,6 +47,7 @@ def _is_small_claim(error: Diagnostic, claims: Span) -> bool:
 
 
 _LABEL_PART = re.compile(r"\{(?P<inner>[^{}]*)\}|[^{]+|\{")
+_SILENCES = re.compile(r"# ?lint:")
 
 
 @v_args(inline=True)
@@ -512,7 +513,10 @@ for _rule in ("import", "for", "if", "list"):
 
 
 def _comment_above(text: str, at: int) -> str:
-    """Return the comment lines that stand directly above the line of an offset."""
+    """Return the comment lines that stand directly above the line of an offset.
+
+    Those that silence a rule of `archdsl lint` say nothing of what stands below.
+    """
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].strip():
         return ""
@@ -523,5 +527,6 @@ def _comment_above(text: str, at: int) -> str:
         line = text[begin:end].strip()
         if not line.startswith("#"):
             break
-        lines.append(line[1:].removeprefix(" "))
+        if not _SILENCES.match(line):
+            lines.append(line[1:].removeprefix(" "))
     return "\n".join(reversed(lines))

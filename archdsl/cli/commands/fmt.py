@@ -10,7 +10,7 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes
-from archdsl.cli.terminal import count, say, say_diagnostics, status_of
+from archdsl.cli.terminal import count, print_diff, say, say_diagnostics, status_of
 from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _format(spec: str, *, write: bool, diff: bool) -> bool:
         write_bytes(Path(spec), formatted.encode())
         say(f"reformatted {spec}")
     elif diff:
-        _print_diff(source.name, source.text, formatted)
+        print_diff(source.name, source.text, formatted, "formatted")
     else:
         say(f"would reformat {source.name}")
     return formatted != source.text
@@ -78,16 +78,3 @@ def _read(spec: str) -> Source:
     if spec == "-":
         return decode("<stdin>", sys.stdin.buffer.read(MAX_FILE_BYTES + 1))
     return read_source(Path(spec))
-
-
-def _print_diff(name: str, old: str, new: str) -> None:
-    from difflib import unified_diff
-
-    lines = unified_diff(
-        old.splitlines(keepends=True),
-        new.splitlines(keepends=True),
-        name,
-        f"{name} (formatted)",
-    )
-    for line in lines:
-        sys.stdout.write(line if line.endswith("\n") else f"{line}\n\\ No newline\n")

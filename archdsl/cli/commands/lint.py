@@ -1,0 +1,362 @@
+"""`archdsl lint`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from archdsl.cli import status
+from archdsl.cli.options import Command, json_option, network_options
+from archdsl.cli.terminal import (
+    Progress,
+    count,
+    print_diff,
+    print_json,
+    say,
+    say_diagnostics,
+    status_of,
+    wants_color,
+)
+from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    from archdsl.ir import Network
+    from archdsl.lint.check import Advice
+    from archdsl.lint.fix import Mended
+    from archdsl.syntax.loader import Module
+
+
+class Options(NamedTuple):
+    """What to look for, and in which networks."""
+
+    params: dict[str, object]
+    input: tuple[int, ...] | None
+    codes: Collection[str] | None
+
+
+class Linted(NamedTuple):
+    """What is said about one SPEC."""
+
+    spec: str
+    networks: list[str]
+    advice: list[Advice]
+    silenced: int
+    errors: list[Diagnostic]
+    mended: Mended | None = None
+
+
+def _codes(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> frozenset[str]:
+    """Return the codes of a list, by their rules' names too."""
+    from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+
+    names = {rule.name: code for code, rule in all_rules().items()}
+    known = [*ABOUT_ALLOWS, *all_rules(), *names]
+    found = set()
+    for word in (value or "").replace(",", " ").split():
+        code = names.get(word, word.upper())
+        if code not in known:
+            hint = did_you_mean(word, known)
+            raise click.BadParameter(
+                f"there is no rule `{word}`" + (f"; {hint}" if hint else "")
+            )
+        found.add(code)
+    return frozenset(found)
+
+
+def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
+    from archdsl.backends.text import align
+    from archdsl.lint.rule import all_rules
+
+    if value:
+        rows = [(r.code, r.name, r.title) for r in all_rules().values()]
+        click.echo("\n".join(align(rows)))
+        ctx.exit()
+
+
+def _rule_options(command: Command) -> Command:
+    for option in (
+        click.option(
+            "--list",
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_list,
+            help="Print all rules, and exit.",
+        ),
+        click.option(
+            "--ignore",
+            callback=_codes,
+            metavar="CODES",
+            help="Leave these rules out.",
+        ),
+        click.option(
+            "--select",
+            callback=_codes,
+            metavar="CODES",
+            help="Apply only these rules, such as W0101,W0103.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@_rule_options
+@network_options
+@click.option("--fix", is_flag=True, help="Follow the advice where that is safe.")
+@click.option("--unsafe", is_flag=True, help="With --fix: change the network, too.")
+@click.option("--diff", is_flag=True, help="Print what --fix would change.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
+@json_option
+def command(
+    specs: tuple[str, ...],
+    select: frozenset[str],
+    ignore: frozenset[str],
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    fix: bool,
+    unsafe: bool,
+    diff: bool,
+    exit_zero: bool,
+    as_json: bool,
+) -> int:
+    """Advise on the networks of specs, with figures.
+
+    All presets of every SPEC are looked at. A comment such as `# lint: allow W0101 the
+    paper's stem` silences a rule in a spec. `archdsl explain W0101` says more about a
+    rule, --list names all of them. The exit status is 1 if something is found.
+
+    \b
+    Examples:
+      archdsl lint net.arch
+      archdsl lint --select W0101,W0102 resnet:resnet50 --input 3x64x64
+      archdsl lint --fix --diff specs/*.arch
+    """
+    _check_usage(specs, params, input_shape, fix=fix or diff, unsafe=unsafe)
+    options = Options(params, input_shape, _chosen(select, ignore))
+    linted = []
+    with Progress(len(specs)) as progress:
+        for spec in specs:
+            progress.step(spec)
+            linted.append(_lint(spec, options, fix=fix or diff, unsafe=unsafe))
+    if diff:
+        _print_diffs(linted)
+    elif fix:
+        _write(linted)
+    found = [advice for one in linted for advice in one.advice]
+    errors = [error for one in linted for error in one.errors]
+    if as_json:
+        _print_json(linted, found, errors)
+    else:
+        _print_text(linted, found, errors, quiet=diff)
+    if errors:
+        return status_of(errors)
+    return status.SPEC_ERRORS if found and not exit_zero else status.OK
+
+
+def _check_usage(
+    specs: tuple[str, ...],
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    *,
+    fix: bool,
+    unsafe: bool,
+) -> None:
+    from archdsl.api import find_spec
+
+    if unsafe and not fix:
+        raise click.UsageError("--unsafe says how far --fix or --diff may go")
+    if not fix:
+        return
+    if params or input_shape:
+        raise click.UsageError(
+            "--fix takes a spec as it is written: leave -D and --input out"
+        )
+    for spec in specs:
+        if find_spec(spec)[1]:
+            raise click.UsageError(f"--fix takes a whole file, not a preset: {spec}")
+
+
+def _chosen(select: frozenset[str], ignore: frozenset[str]) -> Collection[str] | None:
+    from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+
+    if not select and not ignore:
+        return None
+    return (select or {*ABOUT_ALLOWS, *all_rules()}) - ignore
+
+
+# ---- one spec -------------------------------------------------------------------
+
+
+def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
+    from archdsl.api import open_spec
+    from archdsl.cli.variants import variants
+    from archdsl.lint.check import lint
+
+    try:
+        module, preset = open_spec(spec)
+        names = [preset] if preset else variants(module)
+        networks = _networks(module, names, options)
+        mended = _mended(module, options, unsafe) if fix else None
+    except SpecError as error:
+        return Linted(spec, [], [], 0, error.diagnostics)
+    if mended is not None:
+        module = mended.module
+        networks = _networks(module, names, options)
+    plain = not (preset or options.params or options.input)
+    report = lint(module.file, networks, codes=options.codes, complete=plain)
+    return Linted(spec, names, list(report.advice), report.silenced, [], mended)
+
+
+def _networks(module: Module, names: list[str], options: Options) -> list[Network]:
+    """Return networks of a spec.
+
+    Raises:
+        SpecError: with what is wrong with all of them.
+    """
+    from archdsl.api import elaborate_module
+
+    networks = []
+    errors: dict[object, Diagnostic] = {}
+    for name in names:
+        try:
+            networks.append(
+                elaborate_module(
+                    module,
+                    preset=name,
+                    params=options.params,
+                    input=options.input,
+                    symbolic=False,
+                )
+            )
+        except SpecError as error:
+            for each in error.diagnostics:
+                errors.setdefault((each.code, each.message, each.span), each)
+    if errors:
+        raise SpecError(errors.values())
+    return networks
+
+
+def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
+    from archdsl.cli.variants import variants
+    from archdsl.lint.fix import mend
+    from archdsl.source import Source
+    from archdsl.syntax.loader import Loader
+
+    name, path = module.file.source.name, module.path
+
+    def load(text: str) -> Module:
+        return Loader(path.parent if path else None).load(Source(name, text), path)
+
+    def networks(new: Module) -> list[Network]:
+        return _networks(new, variants(new), options)
+
+    return mend(module, load, networks, codes=options.codes, unsafe=unsafe)
+
+
+# ---- what is printed ------------------------------------------------------------
+
+
+def _changed(linted: list[Linted]) -> Iterator[tuple[Linted, Mended]]:
+    for one in linted:
+        if one.mended is not None and one.mended.done:
+            yield one, one.mended
+
+
+def _write(linted: list[Linted]) -> None:
+    from archdsl.api import find_spec
+    from archdsl.cli.files import write_bytes
+
+    for one, mended in _changed(linted):
+        path, _ = find_spec(one.spec)
+        if path is None:
+            sys.stdout.write(mended.text)
+        else:
+            write_bytes(Path(path), mended.text.encode())
+        say(f"{one.spec}: {count(len(mended.done), 'finding')} fixed")
+
+
+def _print_diffs(linted: list[Linted]) -> None:
+    from archdsl.api import open_spec
+
+    for one, mended in _changed(linted):
+        source = open_spec(one.spec)[0].file.source
+        print_diff(source.name, source.text, mended.text, "fixed")
+
+
+def _print_json(
+    linted: list[Linted], found: list[Advice], errors: list[Diagnostic]
+) -> None:
+    print_json(
+        {
+            "files": [_as_dict(one) for one in linted],
+            "findings": [advice.as_dict() for advice in found],
+            "errors": [error.as_dict() for error in errors],
+        }
+    )
+
+
+def _as_dict(one: Linted) -> dict[str, object]:
+    mended = one.mended
+    return {
+        "file": one.spec,
+        "networks": one.networks,
+        "findings": len(one.advice),
+        "silenced": one.silenced,
+        "fixed": len(mended.done) if mended else 0,
+        "not_fixed": [
+            {"code": each.advice.code, "reason": each.reason}
+            for each in (mended.refused if mended else ())
+        ],
+    }
+
+
+def _print_text(
+    linted: list[Linted],
+    found: list[Advice],
+    errors: list[Diagnostic],
+    *,
+    quiet: bool,
+) -> None:
+    color = wants_color(sys.stdout)
+    for advice in () if quiet else found:
+        click.echo(advice.diagnostic().render(color) + "\n")
+    for one in linted:
+        if not one.advice and not one.errors:
+            click.echo(f"{one.spec}: ok ({_summary(one)})")
+    sys.stdout.flush()
+    for one in linted:
+        for each in one.mended.refused if one.mended else ():
+            advice = each.advice
+            say(f"{one.spec}: {advice.code} is not fixed: {each.reason}")
+    if errors:
+        say_diagnostics(errors)
+    if found:
+        say(_count(found))
+
+
+def _summary(one: Linted) -> str:
+    networks = count(len(one.networks), "network")
+    if len(one.networks) == 1:
+        networks = one.networks[0]
+    silenced = f", {count(one.silenced, 'comment')} silencing" if one.silenced else ""
+    return networks + silenced
+
+
+def _count(found: list[Advice]) -> str:
+    """Return how much is found, and what `--fix` could do about it."""
+    safe = sum(advice.fix is not None and advice.fix.safe for advice in found)
+    changing = sum(advice.fix is not None for advice in found) - safe
+    parts = [count(len(found), "finding")]
+    if safe:
+        parts.append(f"{safe} for --fix")
+    if changing:
+        parts.append(f"{changing} for --fix --unsafe")
+    return ", ".join(parts)

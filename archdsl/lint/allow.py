@@ -1,0 +1,180 @@
+"""Comments that silence rules, each with a reason.
+
+`# lint: allow W0101 the paper's stem` at the end of a line is about the statements
+that begin or end on that line. On a line of its own it is about the statement or
+definition that comes next, and above `arch 1` about the whole file.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from archdsl.diagnostics import did_you_mean
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+
+from .rule import all_rules
+from .written import bodies_of
+
+_SIGN = re.compile(r"#|\"[^\"\n]*\"")
+# Nearly right ones are found, too, so that none is silently without effect.
+_MARK = re.compile(r"#[ \t]*lint\b:?", re.I)
+_ALLOW = re.compile(
+    r"# ?lint: allow (?P<codes>W\d{4}(?:, ?W\d{4})*)(?:[ \t]+(?P<reason>\S.*))?"
+)
+
+
+@dataclass
+class Allow:
+    """A comment that silences rules.
+
+    Attributes:
+        codes: of the rules.
+        reason: why.
+        span: the comment's place.
+        ranges: the offsets of what it is about, each a start and an end.
+        used: the codes of which it silenced something.
+    """
+
+    codes: tuple[str, ...]
+    reason: str
+    span: Span
+    ranges: tuple[tuple[int, int], ...]
+    used: set[str] = field(default_factory=set)
+
+    def covers(self, code: str, place: Span) -> bool:
+        """Whether it silences a rule at a place."""
+        return code in self.codes and any(
+            start <= place.start < end for start, end in self.ranges
+        )
+
+    @property
+    def stale(self) -> list[str]:
+        """The codes of which it silenced nothing."""
+        return [code for code in self.codes if code not in self.used]
+
+
+class Mistake(NamedTuple):
+    """What is wrong with such a comment."""
+
+    span: Span
+    message: str
+    help: str
+
+
+def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
+    """Return the comments of a file that silence rules, and what is wrong with some."""
+    source = file.source
+    found: list[Allow] = []
+    mistakes: list[Mistake] = []
+    if "lint" not in source.text:
+        return found, mistakes
+    extents = sorted(_extents(file))
+    for start, end in comments(source):
+        if not _MARK.match(source.text, start, end):
+            continue
+        span = Span(source, start, end)
+        read = _ALLOW.fullmatch(span.text)
+        mistake = _mistake(span, read)
+        if mistake is not None:
+            mistakes.append(mistake)
+            continue
+        assert read is not None
+        codes = tuple(re.split(r", ?", read["codes"]))
+        ranges = tuple(_about(source, start, extents))
+        found.append(Allow(codes, read["reason"].strip(), span, ranges))
+    return found, mistakes
+
+
+def _mistake(span: Span, read: re.Match[str] | None) -> Mistake | None:
+    form = "write `# lint: allow W0101 the reason`, several codes with commas"
+    if read is None:
+        return Mistake(span, "this comment is not of a form that silences a rule", form)
+    for code in read["codes"].replace(" ", "").split(","):
+        if code not in all_rules():
+            near = did_you_mean(code, all_rules())
+            help = near or "`archdsl lint --list` shows all rules"
+            return Mistake(span, f"there is no rule `{code}`", help)
+    if not read["reason"]:
+        return Mistake(span, "a rule is silenced without a reason", form)
+    return None
+
+
+def comments(source: Source) -> Iterator[tuple[int, int]]:
+    """Yield where each comment of a text starts and ends."""
+    text, at = source.text, 0
+    while match := _SIGN.search(text, at):
+        at = match.end()
+        if match[0] == "#":
+            end = text.find("\n", at)
+            at = len(text) if end < 0 else end
+            yield match.start(), match.start() + len(text[match.start() : at].rstrip())
+
+
+def _about(
+    source: Source, at: int, extents: list[tuple[int, int]]
+) -> Iterator[tuple[int, int]]:
+    """Yield the ranges of a text that a comment at an offset is about."""
+    text = source.text
+    begin = text.rfind("\n", 0, at) + 1
+    if text[begin:at].strip():
+        yield begin, at
+        for start, end in extents:
+            if begin <= start < at or begin < end <= at:
+                yield start, end
+        return
+    following = [extent for extent in extents if extent[0] > at]
+    if not following:
+        return
+    first = following[0][0]
+    if not any(start < at for start, _ in extents):
+        yield 0, len(text)  # nothing stands before it but comments
+        return
+    yield max(extent for extent in following if extent[0] == first)
+
+
+def _extents(file: t.File) -> Iterator[tuple[int, int]]:
+    """Yield where each item and statement of a file starts and ends."""
+    text = file.source.text
+    for item in file.items:
+        start, end = item.span.start, item.span.end
+        if isinstance(item, t.Definition):
+            end = item.body.span.end
+            yield from _of_body(item.body)
+        elif isinstance(item, t.Preset) and item.expect is not None:
+            end = item.expect.span.end
+        elif isinstance(item, t.OpDef) and item.settings:
+            end = item.settings[-1].value.span.end
+        elif isinstance(item, t.FunctionDef):
+            end = item.value.span.end
+        # An item's place is that of its name, behind its first words.
+        yield text.rfind("\n", 0, start) + 1, end
+
+
+def _of_body(body: t.Body) -> Iterator[tuple[int, int]]:
+    for branch in body.branches:
+        for statement in branch.statements:
+            yield from _of_statement(statement)
+
+
+def _of_statement(statement: t.Statement) -> Iterator[tuple[int, int]]:
+    start, end = statement.span.start, statement.span.end
+    if isinstance(statement, t.For):
+        end = statement.body.span.end
+        yield from _of_body(statement.body)
+    elif isinstance(statement, t.If):
+        for body in bodies_of(statement):
+            end = max(end, body.span.end)
+            yield from _of_body(body)
+    elif isinstance(statement, t.Let):
+        end = statement.value.span.end
+    elif isinstance(statement, t.Chain | t.Output):
+        chain = statement if isinstance(statement, t.Chain) else statement.chain
+        for step in chain.steps:
+            inner = step.body if isinstance(step, t.Call | t.Group) else None
+            if inner is not None:
+                yield from _of_body(inner)
+    yield start, end

@@ -1,0 +1,194 @@
+"""Following advice by editing a spec's text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from archdsl.diagnostics import SpecError
+from archdsl.ir import Network
+from archdsl.passes.analysis import analyze
+from archdsl.passes.expect import check_expectations
+from archdsl.syntax.loader import Module
+from archdsl.values import Shape
+
+from .check import Advice, lint
+from .rule import Edit
+
+MAX_ROUNDS: Final = 100
+
+Load = Callable[[str], Module]
+Networks = Callable[[Module], Sequence[Network]]
+
+
+class Refused(NamedTuple):
+    """Advice that was not followed.
+
+    Attributes:
+        advice: which.
+        reason: why, as the end of a sentence.
+    """
+
+    advice: Advice
+    reason: str
+
+
+class Mended(NamedTuple):
+    """A spec after its advice was followed.
+
+    Attributes:
+        text: of the spec.
+        module: the same, loaded.
+        done: the advice that was followed.
+        refused: the advice that was not.
+    """
+
+    text: str
+    module: Module
+    done: tuple[Advice, ...]
+    refused: tuple[Refused, ...]
+
+
+class _Unfit(Exception):
+    """An edit after which the spec would not be as it was."""
+
+
+def mend(
+    module: Module,
+    load: Load,
+    networks: Networks,
+    *,
+    codes: Collection[str] | None = None,
+    unsafe: bool = False,
+) -> Mended:
+    """Follow the advice about a spec as far as that can be done in its text.
+
+    After every edit the spec loads, its networks have the outputs they had, and all
+    that it claims holds as before. After a safe one, the keys and shapes of the
+    `state_dict` are the same, too, but for those that the advice drops.
+
+    Args:
+        module: the spec.
+        load: gives a text in its place.
+        networks: gives all networks of a loaded spec.
+        codes: of the rules to follow; all when left out.
+        unsafe: whether to change what the networks compute, too.
+    """
+    done: list[Advice] = []
+    refused: dict[object, Refused] = {}
+    nets = networks(module)
+    for _ in range(MAX_ROUNDS):
+        found = lint(module.file, nets, codes=codes).advice
+        wanted = [a for a in found if a.fix and (a.fix.safe or unsafe)]
+        wanted = [a for a in wanted if _key(a) not in refused]
+        if not wanted:
+            break
+        batch = _apart(wanted)
+        # One by one only if not all at once, since each try loads the whole spec.
+        for part in (batch, *([advice] for advice in batch)):
+            try:
+                module, nets = _tried(module, nets, part, load, networks)
+            except _Unfit as unfit:
+                if len(part) == 1:
+                    refused[_key(part[0])] = Refused(part[0], str(unfit))
+                continue
+            done += part
+            break
+    text = module.file.source.text
+    return Mended(text, module, tuple(done), tuple(refused.values()))
+
+
+def _key(advice: Advice) -> object:
+    """Return what tells advice that was seen, wherever it stands now."""
+    return advice.code, advice.layers, advice.networks
+
+
+def _apart(wanted: Iterable[Advice]) -> list[Advice]:
+    """Return the advice whose edits touch different parts of the text."""
+    kept: list[Advice] = []
+    end = -1
+    for advice in sorted(wanted, key=lambda a: a.fix.edits if a.fix else ()):
+        assert advice.fix is not None
+        if advice.fix.edits[0].start >= end:
+            kept.append(advice)
+            end = advice.fix.edits[-1].end
+    return kept
+
+
+def edited(text: str, edits: Iterable[Edit]) -> str:
+    """Return a text with edits that do not overlap."""
+    for edit in sorted(edits, reverse=True):
+        text = text[: edit.start] + edit.text + text[edit.end :]
+    return text
+
+
+def _tried(
+    module: Module,
+    nets: Sequence[Network],
+    part: Sequence[Advice],
+    load: Load,
+    networks: Networks,
+) -> tuple[Module, Sequence[Network]]:
+    """Return the spec with some edits.
+
+    Raises:
+        _Unfit: if it is not fit for its use any more.
+    """
+    fixes = [advice.fix for advice in part if advice.fix]
+    text = edited(
+        module.file.source.text, [edit for fix in fixes for edit in fix.edits]
+    )
+    try:
+        new = load(text)
+        after = networks(new)
+    except SpecError as error:
+        first = error.diagnostics[0]
+        raise _Unfit(f"the spec would be refused: {first.message}") from None
+    drops = frozenset[str]().union(*(fix.drops for fix in fixes))
+    safe = all(fix.safe for fix in fixes)
+    if [n.name for n in nets] != [n.name for n in after]:
+        raise _Unfit("the spec would describe other networks")
+    for old, made in zip(nets, after, strict=True):
+        _check_claims(old, made)
+        _check_outputs(old, made)
+        if safe:
+            _check_state(old, made, drops)
+    return new, after
+
+
+def _check_claims(old: Network, new: Network) -> None:
+    if not new.expectations:
+        return
+    refuted = check_expectations(new, analyze(new))
+    if refuted and not check_expectations(old, analyze(old)):
+        claim = refuted[0]
+        where = f"line {claim.span.line}: " if claim.span else ""
+        raise _Unfit(f"a claim of the spec would not hold ({where}{claim.message})")
+
+
+def _check_outputs(old: Network, new: Network) -> None:
+    for before, after in zip(old.outputs, new.outputs, strict=True):
+        if (before.name, tuple(before.shape)) != (after.name, tuple(after.shape)):
+            raise _Unfit(f"the output of {old.name} would have another shape")
+
+
+def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:
+    before, after = _state(old), _state(new)
+    for path, shape in before.items():
+        if path in after:
+            if after[path] != shape:
+                raise _Unfit(f"{'.'.join(path)} would have another shape")
+        elif path[1] not in drops:
+            raise _Unfit(f"the state_dict would lose {'.'.join(path)}")
+    for path in after:
+        if path not in before:
+            raise _Unfit(f"the state_dict would have {'.'.join(path)} in its stead")
+
+
+def _state(network: Network) -> Mapping[tuple[str, str], Shape]:
+    """Return the shapes of the tensors of a network's `state_dict`."""
+    return {
+        (step.path, tensor.name): tuple(int(n) for n in tensor.shape)
+        for step in network.steps()
+        for tensor in step.op.tensors(*step.input_shapes)
+    }

@@ -1,0 +1,158 @@
+"""What the rules read of a network: its graph, with what they often ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+
+from archdsl.ir import Group, Network, Step
+from archdsl.layer import count
+from archdsl.passes.graph import Graph, Node, flatten
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+from archdsl.values import Tensor, sizes
+
+from .written import Written, written
+
+
+class Net:
+    """One network of a spec.
+
+    Attributes:
+        network: as elaborated.
+        graph: the same as a list of nodes.
+        source: of the spec itself; layers of what it imports stand elsewhere.
+    """
+
+    def __init__(self, network: Network, file: t.File) -> None:
+        self.network = network
+        self.graph: Graph = flatten(network)
+        self.source: Source = file.source
+        self._file = file
+
+    # ---- the graph
+
+    @cached_property
+    def makers(self) -> Mapping[int, Node]:
+        """The node that makes each value."""
+        return {node.output: node for node in self.graph.nodes}
+
+    @cached_property
+    def readers(self) -> Mapping[int, list[Node]]:
+        """The nodes that read each value, its shape alone left aside."""
+        found: dict[int, list[Node]] = {value: [] for value in self.graph.shapes}
+        for node in self.graph.nodes:
+            for value in dict.fromkeys(node.inputs[: node.op.sources]):
+                found[value].append(node)
+        return found
+
+    @cached_property
+    def outputs(self) -> frozenset[int]:
+        """The values that the network returns in training."""
+        return frozenset(self.graph.outputs(training=True))
+
+    def next(self, node: Node) -> Node | None:
+        """Return the only node that reads what a node makes."""
+        readers = self.readers[node.output]
+        alone = len(readers) == 1 and node.output not in self.outputs
+        return readers[0] if alone else None
+
+    @cached_property
+    def classifies(self) -> bool:
+        """Whether the main output is a vector made of a map."""
+        image = self.graph.shapes[self.graph.inputs[0]]
+        main = self.graph.shapes[self.graph.outputs(training=False)[0]]
+        return len(main) == 1 and len(image) > 1
+
+    # ---- figures
+
+    @cached_property
+    def params(self) -> int:
+        """Elements of all parameters."""
+        nodes = (node for node in self.graph.nodes if not node.step.shared)
+        return sum(params(node) for node in nodes)
+
+    @cached_property
+    def macs(self) -> int:
+        """Multiply-accumulates of inference for one sample."""
+        return sum(macs(node) for node in self.graph.run(training=False))
+
+    def share(self, part: int, whole: int) -> float:
+        """Return a part of the whole; nothing of nothing."""
+        return part / whole if whole else 0.0
+
+    # ---- places in the text
+
+    @cached_property
+    def _around(self) -> Mapping[int, tuple[Group, ...]]:
+        """The groups around each step, outermost first, by its identity."""
+        found: dict[int, tuple[Group, ...]] = {}
+        stack: list[tuple[Group, tuple[Group, ...]]] = [(self.network.root, ())]
+        while stack:
+            group, outer = stack.pop()
+            inner = (*outer, group)
+            for child in group.children:
+                if isinstance(child, Step):
+                    found[id(child)] = inner
+                else:
+                    stack.append((child, inner))
+        return found
+
+    def place(self, node: Node) -> Span:
+        """Return where the spec itself writes a layer, or calls what holds it."""
+        spans = [node.step.span]
+        spans += [group.span for group in reversed(self._around[id(node.step)])]
+        return next((s for s in spans if s.source is self.source), spans[-1])
+
+    def is_written_here(self, node: Node) -> bool:
+        """Whether the spec itself writes a layer."""
+        return node.step.span.source is self.source
+
+    @cached_property
+    def _written(self) -> Mapping[tuple[int, int], Written]:
+        return {(w.call.span.start, w.call.span.end): w for w in written(self._file)}
+
+    def written(self, node: Node) -> Written | None:
+        """Return the words that stand for a layer, if they stand for nothing else."""
+        if not self.is_written_here(node):
+            return None
+        span = node.step.span
+        found = self._written.get((span.start, span.end))
+        return found if found is not None and found.call.word == node.op.word else None
+
+
+def params(node: Node) -> int:
+    """Return the elements of a layer's parameters."""
+    return sum(tensor.elements for tensor in _trained(node))
+
+
+def macs(node: Node) -> int:
+    """Return a layer's multiply-accumulates for one sample."""
+    return node.op.macs(node.input_shapes, node.shape)
+
+
+def weight(node: Node) -> Tensor | None:
+    """Return the matrix or kernel of a layer, None if it has none."""
+    return next((t for t in _trained(node) if len(t.shape) > 1), None)
+
+
+def bias(node: Node) -> Tensor | None:
+    """Return what a layer with a weight adds to each channel, if it does."""
+    if weight(node) is None:
+        return None
+    return next((t for t in _trained(node) if t.name == "bias"), None)
+
+
+def positions(node: Node) -> int:
+    """Return at how many places of a map a layer computes, 1 for a vector."""
+    return count(sizes(node.shape))
+
+
+def _trained(node: Node) -> Iterator[Tensor]:
+    return (t for t in node.op.tensors(*node.input_shapes) if t.trainable)
+
+
+def percent(part: int, whole: int) -> str:
+    """Return ``45 %``, with a decimal below ten."""
+    value = 100 * part / whole if whole else 0.0
+    return f"{value:.0f} %" if value >= 10 else f"{value:.1f} %"

@@ -1,0 +1,70 @@
+"""A bias that a norm cancels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archdsl.lint.net import Net, bias
+from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
+from archdsl.passes.graph import Node
+from archdsl.syntax import tree as t
+
+
+class BiasBeforeNorm(Rule):
+    """Batch norm subtracts the mean of each channel. What a layer right before it adds
+    to a channel goes with that mean: it has no influence, its gradient is zero up to
+    rounding, and the norm has an offset of its own.
+
+    The language leaves such a bias out by itself where the norm follows directly in
+    the same body. So this finds where the spec says `bias=true`, where the norm stands
+    outside of the braces or the block that end with the layer, where it reads it by a
+    tap, and `linear` before a norm.
+
+    The edit is safe in a network that is trained from now on: it computes the same. A
+    checkpoint from before has the key of the bias still. Subtract the bias from the
+    norm's `running_mean`, and drop it; `load_state_dict` refuses it otherwise.
+
+    Source: Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network
+    training by reducing internal covariate shift", section 3.2.
+    """
+
+    code = "W0103"
+    name = "bias-before-norm"
+    title = "a bias that the norm behind it cancels"
+    bad = net("conv 3x3 32 bias=true -> bn -> relu", "globalavgpool; linear 10")
+    good = net("conv 3x3 32 -> bn -> relu", "globalavgpool; linear 10")
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers whose bias nothing but norms reads."""
+        for node in net.graph.nodes:
+            added = bias(node)
+            readers = net.readers[node.output]
+            absorbed = all(reader.op.absorbs_bias for reader in readers)
+            if added and readers and absorbed and node.output not in net.outputs:
+                yield _finding(net, node, readers[0], added.elements)
+
+
+def _finding(net: Net, node: Node, norm: Node, elements: int) -> Finding:
+    channels = "channel" if elements == 1 else "channels"
+    return Finding(
+        node,
+        f"{norm.step.path} cancels the bias of {node.step.path} right before it",
+        Saving(params=elements),
+        label=f"a bias of {elements:,} {channels}",
+        help=f"leave it out: `bias=false` saves {elements:,} weights",
+        fix=_fix(net, node),
+    )
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    written = net.written(node)
+    if written is None:
+        return None
+    said = written.argument("bias")
+    if said is None:
+        edit = written.with_argument("bias=false")
+    elif isinstance(said.value, t.Literal) and said.value.value is True:
+        edit = written.with_value(said, "false")
+    else:
+        return None  # an expression decides it
+    return Fix((edit,), safe=True, drops=frozenset({"bias"}))

@@ -1,0 +1,105 @@
+"""Channels that tensor cores pad."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from archdsl.lint.net import Net, macs, percent, weight
+from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
+from archdsl.passes.graph import Node
+from archdsl.values import channels
+
+UNIT: Final = 8
+
+
+class OddChannels(Rule):
+    """Tensor cores multiply 16-bit numbers in tiles. Where the channels that flow into
+    or out of a convolution or linear layer are no multiple of 8, libraries pad them
+    with zeros to the next one, and compute these, too; older versions do without tensor
+    cores there. 58 channels cost as much as 64.
+
+    The channels of the input and of the outputs are left out, which the task decides,
+    and so are grouped and depthwise convolutions, which have kernels of their own.
+
+    What the padding costs at one place is at least 1 % of the network's
+    multiply-accumulates.
+
+    With a number as its width, `--unsafe` writes the next multiple of 8.
+
+    Source: NVIDIA, "Deep learning performance documentation", "Convolutional layers
+    user's guide", section "Channels in and out", and "Get started with deep learning
+    performance", section "Choosing parameters".
+    """
+
+    code = "W0107"
+    name = "odd-channels"
+    title = "channels that are no multiple of 8, which tensor cores pad"
+    least = 0.01
+    bad = net(
+        "conv 3x3 20 -> relu", "conv 3x3 20 /2 -> relu", "globalavgpool; linear 10"
+    )
+    good = net(
+        "conv 3x3 24 -> relu", "conv 3x3 24 /2 -> relu", "globalavgpool; linear 10"
+    )
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers whose channels are padded."""
+        fixed = set(net.graph.inputs) | _ends(net)
+        for node in net.graph.nodes:
+            if not macs(node) or not _is_full(node):
+                continue
+            before, after = channels(node.input_shapes[0]), channels(node.shape)
+            padded = (
+                before if node.inputs[0] in fixed else _up(before),
+                after if node.output in fixed else _up(after),
+            )
+            cost = macs(node) * padded[0] * padded[1] // (before * after) - macs(node)
+            if cost:
+                yield _finding(net, node, (before, after), padded, cost)
+
+
+def _ends(net: Net) -> set[int]:
+    """Return the values whose channels are those of an output."""
+    found = set(net.outputs)
+    for node in reversed(net.graph.nodes):
+        if node.output in found and not macs(node):
+            found.update(node.inputs)
+    return found
+
+
+def _is_full(node: Node) -> bool:
+    kernel = weight(node)
+    if kernel is None or node.op.family not in ("conv", "linear"):
+        return False
+    pair = {channels(node.input_shapes[0]), channels(node.shape)}
+    return pair == set(kernel.shape[:2])
+
+
+def _up(number: int) -> int:
+    return -(-number // UNIT) * UNIT
+
+
+def _finding(
+    net: Net, node: Node, before: tuple[int, int], after: tuple[int, int], cost: int
+) -> Finding:
+    pairs = (("from", before[0], after[0]), ("to", before[1], after[1]))
+    what = " and ".join(f"{way} {a} channels as {b}" for way, a, b in pairs if a != b)
+    return Finding(
+        node,
+        f"tensor cores compute {node.step.path} {what}: "
+        f"{percent(cost, macs(node))} more MACs",
+        Saving(macs=cost),
+        label=f"{percent(cost, net.macs)} of the network's MACs are padding here",
+        help=f"make widths multiples of {UNIT}",
+        fix=_fix(net, node) if before[1] != after[1] else None,
+    )
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    written = net.written(node)
+    place = 0 if node.op.family == "linear" else 1
+    width = written.argument("width", place) if written else None
+    if written is None or width is None or not width.value.span.text.isdigit():
+        return None
+    return Fix((written.with_value(width, str(_up(int(width.value.span.text)))),))

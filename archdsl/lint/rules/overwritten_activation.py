@@ -1,0 +1,122 @@
+"""Values that are overwritten before the backward pass needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from archdsl.layer import count
+from archdsl.lint.net import Net
+from archdsl.lint.rule import Finding, Rule, net
+from archdsl.passes.graph import Node
+from archdsl.passes.inplace import inplace
+
+_FLOAT: Final = 4
+
+
+class OverwrittenActivation(Rule):
+    """A layer that runs in place writes its output over its input. If autograd kept
+    that input's memory for the backward pass, training ends with "one of the variables
+    needed for gradient computation has been modified by an inplace operation". The
+    usual case is `relu`, which keeps its output, before a dropout in place.
+
+    The compiler decides itself which layers run in place, and this rule checks its
+    plan: it replays the forward pass and counts how often each piece of memory was
+    written since it was kept, as autograd does. For the kinds of the language it has
+    never found anything; it would be a bug in archdsl.
+
+    What a spec can do is declare a class of torch that runs in place as a foreign
+    layer: `torch.nn.Dropout` with `args = [0.5, true]`. The compiler knows nothing of
+    such a class. The rule takes a layer of `torch.nn` whose last argument is `true` as
+    one that runs in place, if its class is one that has `inplace` there.
+
+    Source: PyTorch, "Autograd mechanics", section "In-place operations with autograd".
+    """
+
+    code = "W0110"
+    name = "overwritten-activation"
+    title = "a value that is overwritten, and that the backward pass needs"
+    bad = net(
+        "conv 3x3 16 -> relu -> drop",
+        "globalavgpool; linear 10",
+        before='op drop {\n    torch = "torch.nn.Dropout"\n'
+        "    args = [0.5, true]\n    pointwise = true\n}",
+    )
+    good = net("conv 3x3 16 -> relu -> dropout 0.5", "globalavgpool; linear 10")
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers that overwrite what was kept."""
+        planned = inplace(net.graph)
+        writers = {
+            node.output
+            for node in net.graph.nodes
+            if node.output in planned or _is_foreign_inplace(node)
+        }
+        for node, keeper in overwritten(net.graph.nodes, writers):
+            kept = count(node.input_shapes[0]) * _FLOAT
+            yield Finding(
+                node,
+                f"{node.step.path} runs in place and overwrites what "
+                f"{keeper.step.path} keeps for the backward pass",
+                label=f"{kept:,} bytes a sample are kept there; training fails",
+                help="let it write to memory of its own: `inplace` false",
+            )
+
+
+# Classes of torch whose last argument is `inplace`, with the number of arguments.
+_INPLACE: Final[Mapping[str, int]] = {
+    "ReLU": 1,
+    "ReLU6": 1,
+    "SELU": 1,
+    "SiLU": 1,
+    "Mish": 1,
+    "Hardswish": 1,
+    "Hardsigmoid": 1,
+    "ELU": 2,
+    "CELU": 2,
+    "LeakyReLU": 2,
+    "Dropout": 2,
+    "Dropout1d": 2,
+    "Dropout2d": 2,
+    "Dropout3d": 2,
+    "AlphaDropout": 2,
+    "FeatureAlphaDropout": 2,
+    "Hardtanh": 3,
+    "RReLU": 3,
+    "Threshold": 3,
+}
+
+
+def _is_foreign_inplace(node: Node) -> bool:
+    form = node.op.torch(node.input_shapes, node.shape)
+    call = form.module
+    if call is None or form.origin not in ("torch.nn", "torch"):
+        return False
+    name = call.name.rpartition(".")[2]
+    flagged = bool(call.args) and call.args[-1] is True
+    return flagged and _INPLACE.get(name) == len(call.args)
+
+
+def overwritten(
+    nodes: tuple[Node, ...], writers: set[int]
+) -> Iterator[tuple[Node, Node]]:
+    """Yield each node that overwrites what another keeps, and that other.
+
+    Args:
+        nodes: in the order in which they run in training.
+        writers: the outputs of those that run in place.
+    """
+    home: dict[int, int] = {}
+    kept: dict[int, Node] = {}
+    for node in nodes:
+        places = [home.setdefault(value, value) for value in node.inputs]
+        saved = node.op.saved(node.input_shapes, node.shape)
+        writes = node.output in writers
+        if writes and places[0] in kept:
+            yield node, kept[places[0]]
+        shares = writes or node.op.aliases(training=True)
+        home[node.output] = places[0] if shares else node.output
+        if (saved.input or saved.factors) and not writes:
+            kept.update(dict.fromkeys(places, node))
+        if saved.output:
+            kept[home[node.output]] = node

@@ -1,0 +1,165 @@
+"""Layers as they are written, and edits of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from archdsl.source import Source
+from archdsl.syntax import tree as t
+
+from .rule import Edit
+
+
+class Written(NamedTuple):
+    """A call in its chain.
+
+    Attributes:
+        call: the call.
+        chain: the chain that it stands in.
+        place: its place there, from 0.
+        body: the statements around the chain.
+    """
+
+    call: t.Call
+    chain: t.Chain
+    place: int
+    body: t.Branch
+
+    @property
+    def source(self) -> Source:
+        """The text it stands in."""
+        return self.call.span.source
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether nothing but its arguments belongs to it."""
+        call = self.call
+        extra = (call.label, call.repeat, call.guard, call.angle, call.body)
+        return all(part is None for part in extra)
+
+    def argument(self, name: str, place: int | None = None) -> t.Arg | None:
+        """Return the argument of a name, or at a place among those without one."""
+        unnamed = [arg for arg in self.call.args if arg.name is None]
+        for arg in self.call.args:
+            if arg.name == name:
+                return arg
+        if place is not None and place < len(unnamed):
+            return unnamed[place]
+        return None
+
+    # ---- edits
+
+    def with_argument(self, text: str) -> Edit:
+        """Return the edit that adds an argument behind the others."""
+        return Edit(self.call.span.end, self.call.span.end, f" {text}")
+
+    def without_argument(self, arg: t.Arg) -> Edit:
+        """Return the edit that drops an argument, and the space before it."""
+        text, start = self.source.text, arg.span.start
+        while text[start - 1] in " \t":
+            start -= 1
+        return Edit(start, arg.span.end, "")
+
+    def with_value(self, arg: t.Arg, text: str) -> Edit:
+        """Return the edit that gives an argument another value."""
+        return Edit(arg.value.span.start, arg.value.span.end, text)
+
+    def replaced(self, text: str) -> Edit:
+        """Return the edit that writes something else in the call's place."""
+        return Edit(self.call.span.start, self.call.span.end, text)
+
+    def removed(self) -> Edit | None:
+        """Return the edit that leaves the call out, None if other text hangs on it."""
+        if not self.is_plain:
+            return None
+        steps, at = self.chain.steps, self.place
+        text = self.source.text
+        if len(steps) == 1:
+            return _without_statement(self)
+        if at == 0:
+            edit = Edit(self.call.span.start, _start(steps[1]), "")
+        else:
+            edit = Edit(_end(steps[at - 1]), self.call.span.end, "")
+        return None if "#" in text[edit.start : edit.end] else edit
+
+
+def _without_statement(written: Written) -> Edit | None:
+    """Return the edit that takes out a statement of one call, with its line."""
+    text, span = written.source.text, written.call.span
+    begin = text.rfind("\n", 0, span.start) + 1
+    end = text.find("\n", span.end)
+    end = len(text) if end < 0 else end + 1
+    if text[begin : span.start].strip() == text[span.end : end].strip() == "":
+        return Edit(begin, end, "")
+    rest = text[span.end : end].lstrip(" \t")
+    if rest.startswith(";"):
+        after = text.index(";", span.end) + 1
+        while text[after : after + 1] in (" ", "\t"):
+            after += 1
+        return Edit(span.start, after, "")
+    return None
+
+
+def _start(step: t.Step) -> int:
+    if step.label is None:
+        return step.span.start
+    return step.label.span.start - int(step.label.quoted)
+
+
+def _end(step: t.Step) -> int:
+    body = step.body if isinstance(step, t.Call) else None
+    parts = (step.guard, step.repeat, body)
+    return max([step.span.end, *(part.span.end for part in parts if part)])
+
+
+# ---- all of a file ----------------------------------------------------------
+
+
+def written(file: t.File) -> Iterator[Written]:
+    """Yield every call of a file in its chain."""
+    for branch in _branches(file):
+        for chain in _chains(branch):
+            for place, step in enumerate(chain.steps):
+                if isinstance(step, t.Call):
+                    yield Written(step, chain, place, branch)
+
+
+def _branches(file: t.File) -> Iterator[t.Branch]:
+    """Yield every branch of every body of a file."""
+    stack = [definition.body for definition in file.definitions()]
+    while stack:
+        body = stack.pop()
+        for branch in body.branches:
+            yield branch
+            stack += _bodies(branch)
+
+
+def _bodies(branch: t.Branch) -> Iterator[t.Body]:
+    for statement in branch.statements:
+        if isinstance(statement, t.For):
+            yield statement.body
+        elif isinstance(statement, t.If):
+            yield from bodies_of(statement)
+    for chain in _chains(branch):
+        for step in chain.steps:
+            if isinstance(step, t.Call | t.Group) and step.body is not None:
+                yield step.body
+
+
+def bodies_of(statement: t.If) -> Iterator[t.Body]:
+    """Yield the bodies that an `if` chooses from."""
+    current: t.Body | t.If | None = statement
+    while isinstance(current, t.If):
+        yield current.body
+        current = current.otherwise
+    if current is not None:
+        yield current
+
+
+def _chains(branch: t.Branch) -> Iterator[t.Chain]:
+    for statement in branch.statements:
+        if isinstance(statement, t.Chain):
+            yield statement
+        elif isinstance(statement, t.Output):
+            yield statement.chain
