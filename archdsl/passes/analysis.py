@@ -7,14 +7,19 @@ from functools import cached_property
 from typing import Any, Final, Literal, NamedTuple, get_args
 
 from archdsl.ir import Network, Port, Step
-from archdsl.values import Shape
+from archdsl.values import Shape, Window
 
+from .alignment import Misalignment, alignment
+from .conventions import TOOLS, Count, count
 from .costs import Cost, Costs, Work, costs
+from .coverage import Coverage, LayerCoverage, coverage
 from .depth import depth
 from .dtypes import ITEM_BYTES
-from .graph import Graph, flatten
+from .graph import Graph, Node, flatten
 from .memory import OPTIMIZERS, Memory, memory
-from .receptive import Field, ReceptiveField, describe, fields, main_value
+from .paths import GradientPaths, paths
+from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
+from .smallest import Smallest, smallest
 
 # Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
 SCHEMA: Final = 1
@@ -32,12 +37,14 @@ class Setting(NamedTuple):
         optimizer: whose state the memory counts: ``sgd``, ``momentum`` or ``adam``.
         mode: ``eval`` for inference, or ``train`` for the forward pass in training,
             auxiliary heads included: whose operations are counted.
+        tool: one whose way of counting is applied, too; see `conventions.TOOLS`.
     """
 
     batch: int = 1
     dtype: str = "float32"
     optimizer: str = "sgd"
     mode: str = "eval"
+    tool: str | None = None
 
 
 class LayerFacts(NamedTuple):
@@ -48,15 +55,23 @@ class LayerFacts(NamedTuple):
         inputs: shapes of what it reads.
         output: shape of what it makes.
         work: what it costs in the mode that is analysed.
+        counted: what the setting's tool counts, if there is one.
         receptive_field: what its output's units see of the first input; None if
             the output does not depend on that, or that is a vector.
+        coverage: what it reads of its input; None if that is a vector.
+        misalignment: how its inputs look at different places, if they do.
+        paths: figures of the gradient's paths from the loss, if it has any.
     """
 
     step: Step
     inputs: tuple[Shape, ...]
     output: Shape
     work: Work
+    counted: int | None
     receptive_field: ReceptiveField | None
+    coverage: LayerCoverage | None
+    misalignment: Misalignment | None
+    paths: dict[str, Any] | None
 
     @property
     def cost(self) -> Cost:
@@ -101,7 +116,11 @@ class LayerFacts(NamedTuple):
             "macs": self.cost.macs,
             "flops": self.cost.flops,
             **self.work.as_dict(),
+            "count": self.counted,
             "receptive_field": field.as_dict() if field else None,
+            "coverage": self.coverage.as_dict() if self.coverage else None,
+            "alignment": self.misalignment.as_dict() if self.misalignment else None,
+            "gradient_paths": self.paths,
         }
 
 
@@ -160,9 +179,9 @@ class Analysis:
     @cached_property
     def costs(self) -> Costs:
         """What every layer costs, and the whole."""
-        batch, dtype, _, mode = self.setting
-        training = mode == "train"
-        return costs(self.graph, batch=batch, dtype=dtype, training=training)
+        run = self.setting
+        training = run.mode == "train"
+        return costs(self.graph, batch=run.batch, dtype=run.dtype, training=training)
 
     @property
     def cost(self) -> Cost:
@@ -182,14 +201,32 @@ class Analysis:
     @cached_property
     def memory(self) -> Memory:
         """Bytes for a batch."""
-        batch, dtype, optimizer, _ = self.setting
+        run = self.setting
         return memory(
-            self.graph, self.cost, batch=batch, dtype=dtype, optimizer=optimizer
+            self.graph,
+            self.cost,
+            batch=run.batch,
+            dtype=run.dtype,
+            optimizer=run.optimizer,
         )
 
     @cached_property
-    def _fields(self) -> dict[int, ReceptiveField]:
-        return _receptive_fields(self.graph)
+    def counts(self) -> Count | None:
+        """What the setting's tool counts; see `conventions.count`."""
+        tool, training = self.setting.tool, self.setting.mode == "train"
+        return None if tool is None else count(self.graph, tool, training)
+
+    @cached_property
+    def _windows(self) -> list[Window | None]:
+        return windows(self.graph)
+
+    @cached_property
+    def _fields(self) -> dict[int, Field]:
+        return fields(self.graph, self._windows)
+
+    @cached_property
+    def _reports(self) -> dict[int, ReceptiveField]:
+        return reports(self.graph, self._fields)
 
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
@@ -199,20 +236,48 @@ class Analysis:
         if the first input is a vector.
         """
         main = main_value(self.graph, self._fields)
-        return None if main is None else self._fields[main]
+        return None if main is None else self._reports[main]
+
+    @cached_property
+    def smallest_input(self) -> Smallest | None:
+        """The smallest first input that fits; None if that is a vector."""
+        return smallest(self.graph, training=self.setting.mode == "train")
+
+    @cached_property
+    def coverage(self) -> Coverage | None:
+        """What is read of the first input; None if that is a vector."""
+        return coverage(self.graph, self._windows)
+
+    @cached_property
+    def misalignments(self) -> dict[int, Misalignment]:
+        """The layers that join maps that look at different places, by value."""
+        return alignment(self.graph, self._fields)
+
+    @cached_property
+    def paths(self) -> GradientPaths:
+        """The paths of the gradient."""
+        return paths(self.graph)
 
     @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
         """Facts about each layer, in the order in which they run."""
-        return tuple(
-            LayerFacts(
-                node.step,
-                node.input_shapes,
-                node.shape,
-                work,
-                self._fields.get(node.output),
-            )
-            for node, work in zip(self.graph.nodes, self.costs.layers, strict=True)
+        nodes = self.graph.nodes
+        counts = self.counts.layers if self.counts else (None,) * len(nodes)
+        return tuple(map(self._layer, nodes, self.costs.layers, counts))
+
+    def _layer(self, node: Node, work: Work, counted: int | None) -> LayerFacts:
+        value = node.output
+        read = self.coverage.layers.get(value) if self.coverage else None
+        return LayerFacts(
+            step=node.step,
+            inputs=node.input_shapes,
+            output=node.shape,
+            work=work,
+            counted=counted,
+            receptive_field=self._reports.get(value),
+            coverage=read,
+            misalignment=self.misalignments.get(value),
+            paths=self.paths.of(value),
         )
 
     @property
@@ -278,7 +343,12 @@ class Analysis:
                 "macs": self.auxiliary.macs,
                 "flops": self.auxiliary.flops,
             },
+            "count": _data(self.counts),
             "receptive_field": field.as_dict() if field else None,
+            "smallest_input": _data(self.smallest_input),
+            "coverage": _data(self.coverage),
+            "alignment": [found.as_dict() for found in self.misalignments.values()],
+            "gradient_paths": self.paths.as_dict(),
             "memory": self.memory.as_dict(),
             "layers": [layer.as_dict() for layer in self.layers],
         }
@@ -291,6 +361,7 @@ def analyze(
     dtype: str = "float32",
     optimizer: str = "sgd",
     mode: str = "eval",
+    tool: str | None = None,
 ) -> Analysis:
     """Return the facts about a network.
 
@@ -300,9 +371,10 @@ def analyze(
         dtype: of parameters and activations, for memory and bytes moved.
         optimizer: whose state the memory counts.
         mode: whose operations are counted, ``eval`` or ``train``.
+        tool: one whose way of counting is applied, too, of `conventions.TOOLS`.
 
     Raises:
-        ValueError: if the batch, dtype, optimiser or mode is none.
+        ValueError: if the batch, dtype, optimiser, mode or tool is none.
     """
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, not {batch}")
@@ -310,10 +382,11 @@ def analyze(
         ("dtype", dtype, ITEM_BYTES),
         ("optimizer", optimizer, OPTIMIZERS),
         ("mode", mode, MODES),
+        ("tool", tool or "mac", TOOLS),
     ):
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value}")
-    setting = Setting(batch, dtype, optimizer, mode)
+    setting = Setting(batch, dtype, optimizer, mode, tool)
     return Analysis(network, setting)
 
 
@@ -321,13 +394,5 @@ def _terminal(port: Port, graph: Graph) -> Terminal:
     return Terminal(port.name, graph.shapes[port.value], port.training)
 
 
-def _receptive_fields(graph: Graph) -> dict[int, ReceptiveField]:
-    """Return the report of every value's field; many share one."""
-    made: dict[tuple[Field, Shape], ReceptiveField] = {}
-    reports = {}
-    for value, field in fields(graph).items():
-        key = field, graph.shapes[value][1:]
-        if key not in made:
-            made[key] = describe(*key)
-        reports[value] = made[key]
-    return reports
+def _data(facts: Smallest | Coverage | Count | None) -> dict[str, Any] | None:
+    return None if facts is None else facts.as_dict()

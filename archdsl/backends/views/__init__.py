@@ -14,7 +14,7 @@ Facts = Mapping[str, Any]
 Total = tuple[str, str, str]
 
 # In the order in which they are printed; the first one unless others are asked for.
-VIEWS: Final = ("layers", "costs", "memory", "fields", "paths", "time")
+VIEWS: Final = ("layers", "costs", "counts", "memory", "fields", "paths", "time")
 
 
 class View(Protocol):

@@ -18,6 +18,7 @@ from archdsl.cli.terminal import (
     wants_color,
 )
 from archdsl.diagnostics import SpecError
+from archdsl.passes.conventions import TOOLS
 
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
@@ -59,6 +60,12 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
     help="Whose operations are counted: of inference, or of training with all heads.",
 )
 @click.option(
+    "--count",
+    "tool",
+    type=click.Choice(tuple(TOOLS)),
+    help="Count as that tool does, too; see `archdsl explain counts`.",
+)
+@click.option(
     "--show",
     "shown",
     type=click.Choice((*VIEWS, "all")),
@@ -74,6 +81,7 @@ def command(
     dtype: str,
     optimizer: str,
     mode: str,
+    tool: str | None,
     shown: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -87,6 +95,7 @@ def command(
     Examples:
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
+      archdsl analyze resnet50 --count fvcore
       archdsl analyze resnet50 --show costs --show memory --batch 32
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
@@ -94,19 +103,25 @@ def command(
     from archdsl.passes.expect import check_expectations
 
     try:
-        network = load_network(spec, params, input_shape, symbolic=False)
+        network = load_network(spec, params, input_shape, symbolic=tool is not None)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
     analysis = analyze(
-        network, batch=batch, dtype=dtype, optimizer=optimizer, mode=mode
+        network, batch=batch, dtype=dtype, optimizer=optimizer, mode=mode, tool=tool
     )
-    # Claims are about inference.
+    # Claims are about inference, in archdsl's own figures.
     refuted = check_expectations(network, analyze(network))
     if as_json:
         print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
     else:
-        _print_text(analysis, VIEWS if "all" in shown else shown, refuted)
+        _print_text(analysis, _views(shown, tool), refuted)
     return status_of(refuted)
+
+
+def _views(shown: Sequence[str], tool: str | None) -> Sequence[str]:
+    if "all" in shown:
+        return VIEWS
+    return shown or (VIEWS[0] if tool is None else "counts",)
 
 
 def _print_text(
@@ -118,7 +133,7 @@ def _print_text(
         report(
             analysis.network,
             analysis.as_dict(),
-            views=views or VIEWS[:1],
+            views=views,
             color=wants_color(sys.stdout),
         )
     )

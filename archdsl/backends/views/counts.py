@@ -1,0 +1,35 @@
+"""The view of what another tool counts, beside MACs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from archdsl.backends.text import show_count
+
+from . import Facts, Total
+
+HEADER = ("MACs", "counted")
+RIGHT = (0, 1)
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return MACs, and what the tool counts."""
+    return show_count(layer["macs"]), show_count(layer["count"] or 0)
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return the sums of both."""
+    return (
+        show_count(sum(layer["macs"] for layer in layers)),
+        show_count(sum(layer["count"] or 0 for layer in layers)),
+    )
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return the totals of both, with the tool's convention."""
+    rows = [("MACs", f"{facts['macs']:,}", "of convolutions and linear layers")]
+    count = facts["count"]
+    if count is None:
+        return [*rows, ("counted", "-", "`--count TOOL` says which tool is to count")]
+    name = f"{count['tool']}, {count['unit']}"
+    return [*rows, (name, f"{count['total']:,}", count["note"])]
