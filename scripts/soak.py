@@ -1,0 +1,174 @@
+"""Hunt for specs that break archdsl, for as long as one likes.
+
+`mutants` spoils shipped specs (tests/mutations.py). Every case is a number, so what a
+run found can be found again:
+
+    python scripts/soak.py mutants --to 100000 --jobs 2
+    python scripts/soak.py mutants --case 4711
+
+A run goes on where an earlier one with the same folder stopped. The folder has
+`done.jsonl`, a line for each batch of cases, and for each case that broke something
+a folder of its own with the spec, the error and the command that repeats it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+BATCH = 100
+# Seconds of real time after which a case hangs, on however busy a machine.
+PATIENCE = 60
+
+
+class Hangs(Exception):
+    """A case that takes far too long."""
+
+
+def _stop(_signal: int, _frame: Any) -> None:
+    raise Hangs(f"not done after {PATIENCE} s")
+
+
+def text_of(kind: str, case: int) -> str:
+    from tests import mutations
+
+    return {"mutants": mutations.mutant}[kind](case)
+
+
+def try_case(kind: str, case: int) -> dict[str, Any]:
+    """Return what became of a case."""
+    from tests import mutations
+
+    text = text_of(kind, case)
+    signal.signal(signal.SIGALRM, _stop)
+    signal.alarm(PATIENCE)
+    try:
+        outcome = mutations.examine(text)
+    except Exception:
+        return {"case": case, "fate": "broke", "error": traceback.format_exc()}
+    finally:
+        signal.alarm(0)
+    return {"case": case, "fate": outcome.fate, "seconds": round(outcome.seconds, 3)}
+
+
+def try_batch(kind: str, first: int, end: int, folder: Path) -> dict[str, Any]:
+    """Try some cases, write down those that broke, and return a summary."""
+    results = [try_case(kind, case) for case in range(first, end)]
+    for result in results:
+        if result["fate"] == "broke":
+            write_down(kind, result["case"], result["error"], folder)
+    return {
+        "first": first,
+        "end": end,
+        "fates": dict(Counter(result["fate"] for result in results)),
+        "slowest": max(
+            ((r["seconds"], r["case"]) for r in results if "seconds" in r), default=None
+        ),
+    }
+
+
+def write_down(kind: str, case: int, error: str, folder: Path) -> None:
+    own = folder / f"{kind}-{case}"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "spec.arch").write_text(text_of(kind, case), "utf-8", newline="")
+    command = f"python scripts/soak.py {kind} --case {case}"
+    (own / "error.txt").write_text(f"{command}\n\n{error}", "utf-8")
+
+
+def batches(first: int, end: int, done: set[tuple[int, int]]) -> Iterator[Any]:
+    for start in range(first, end, BATCH):
+        batch = start, min(start + BATCH, end)
+        if batch not in done:
+            yield batch
+
+
+def finished(path: Path) -> list[dict[str, Any]]:
+    """Return the batches that earlier runs finished; a line cut off counts not."""
+    found = []
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            found.append(json.loads(line))
+        except ValueError:
+            continue
+    return found
+
+
+def soak(options: argparse.Namespace) -> int:
+    folder: Path = options.out / options.kind
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "done.jsonl"
+    earlier = finished(path)
+    fates: Counter[str] = Counter()
+    for batch in earlier:
+        fates.update(batch["fates"])
+    known = {(batch["first"], batch["end"]) for batch in earlier}
+    todo = list(batches(options.first, options.to, known))
+    start, count = time.monotonic(), 0
+    with (
+        ProcessPoolExecutor(options.jobs, initializer=_quiet) as pool,
+        path.open("a", encoding="utf-8") as log,
+    ):
+        waiting = {
+            pool.submit(try_batch, options.kind, *batch, folder): batch
+            for batch in todo
+        }
+        try:
+            for future in as_completed(waiting):
+                batch = future.result()
+                print(json.dumps(batch), file=log, flush=True)
+                fates.update(batch["fates"])
+                count += batch["end"] - batch["first"]
+                say(fates, count / (time.monotonic() - start), len(todo) * BATCH)
+                if options.seconds and time.monotonic() - start > options.seconds:
+                    break
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+    print(file=sys.stderr)
+    print(f"{sum(fates.values()):,} cases: {dict(fates)}")
+    return 1 if fates["broke"] else 0
+
+
+def say(fates: Counter[str], rate: float, total: int) -> None:
+    shown = ", ".join(f"{count:,} {fate}" for fate, count in fates.most_common())
+    end = "\r" if sys.stderr.isatty() else "\n"
+    print(f"{shown}; {rate:.0f} a second  ", end=end, file=sys.stderr, flush=True)
+
+
+def _quiet() -> None:
+    """Let an interrupt stop the pool and not fill the screen."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("kind", choices=["mutants"])
+    parser.add_argument("--from", dest="first", type=int, default=0, metavar="CASE")
+    parser.add_argument("--to", type=int, default=100_000, metavar="CASE")
+    parser.add_argument("--case", type=int, help="try one, and print its spec")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
+    parser.add_argument("--seconds", type=float, help="stop after about so long")
+    parser.add_argument("--out", type=Path, default=ROOT / ".soak")
+    options = parser.parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if options.case is None:
+        return soak(options)
+    print(text_of(options.kind, options.case))
+    result = try_case(options.kind, options.case)
+    print(result.pop("error", result))
+    return 1 if result["fate"] == "broke" else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
