@@ -298,7 +298,7 @@ def elaborate_module(
     """Return a network of a loaded file; the arguments are those of `load`."""
     from .elaborate import elaborate
 
-    given = {name: _as_value(module, v) for name, v in (params or {}).items()}
+    given = {name: as_value(module, v) for name, v in (params or {}).items()}
     return elaborate(
         module,
         preset=preset,
@@ -329,7 +329,7 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def _as_value(module: Module, value: object) -> object:
+def as_value(module: Module, value: object) -> object:
     """Return a parameter's value so that text can stand for more than a string."""
     from .layer import kind
     from .syntax import tree
@@ -341,7 +341,7 @@ def _as_value(module: Module, value: object) -> object:
         if value in module.names() or kind(value):
             return tree.Name(span, value)
     elif isinstance(value, list | tuple):
-        return tuple(_as_value(module, item) for item in value)
+        return tuple(as_value(module, item) for item in value)
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a parameter of a network cannot be {value}")
     elif not isinstance(value, int | float | tree.Expr):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
 from . import status
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _WIDTH = 78
+_BAR = 24
+# Seconds between two lines of a meter: more often is only work.
+_PAUSE = 0.1
 
 
 def wants_color(stream: TextIO) -> bool:
@@ -127,3 +131,54 @@ class Progress:
     def _print(self, line: str) -> None:
         if self.shown:
             print(f"\r{line[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
+
+
+class Meter:
+    """One line on a terminal's stderr that says how far a long run is, and how fast.
+
+    Prints nothing where stderr is no terminal.
+    """
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.shown = sys.stderr.isatty()
+        self._began = self._last = monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int) -> None:
+        """Show that so many are done, those of an earlier run included."""
+        now = monotonic()
+        if self._first is None:
+            self._first = done
+        elif not self.shown or now - self._last < _PAUSE:
+            return
+        self._last = now
+        fresh, spent = done - self._first, now - self._began
+        text = f"{done:,}/{self.total:,}"
+        if fresh and spent:
+            rate = fresh / spent
+            left = (self.total - done) / rate
+            text += f"  {rate:,.0f}/s  {_clock(left)} left"
+        self._print(f"[{_bar(done, self.total)}] {text}")
+
+    def end(self) -> None:
+        """Take the line away."""
+        self._print("")
+        if self.shown:
+            print(end="\r", file=sys.stderr, flush=True)
+
+    def _print(self, line: str) -> None:
+        if self.shown:
+            print(f"\r{line[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
+
+
+def _bar(done: int, total: int) -> str:
+    full = _BAR * done // total if total else _BAR
+    return "#" * full + "-" * (_BAR - full)
+
+
+def _clock(seconds: float) -> str:
+    """Return ``0:42`` or ``1:02:03``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 from weakref import WeakSet
 
-from archdsl.diagnostics import Diagnostic, Diagnostics, did_you_mean
+from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.builder import Parts, Producer, parameters_of
@@ -77,6 +77,30 @@ def check_names(module: Module, walker: Walker) -> None:
         static.check(module, walker.prelude, walker.errors)
         if not walker.errors.found:
             _RIGHT.add(module)
+
+
+def check_module(module: Module) -> None:
+    """Check what a spec's names mean, whatever network of it is meant.
+
+    Raises:
+        SpecError: with everything that is wrong.
+    """
+    walker = Walker(Diagnostics(), False, prelude())
+    check_names(module, walker)
+    walker.errors.raise_if_any()
+
+
+def check_parameters(module: Module, preset: str | None, params: Iterable[str]) -> None:
+    """Refuse names that are no parameters of a network.
+
+    Raises:
+        SpecError: naming the first, or if there is no such preset.
+    """
+    try:
+        definition, _ = choose(module, preset)
+        _check_known(definition, params)
+    except Fault as fault:
+        raise SpecError([fault.diagnostic()]) from None
 
 
 def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:
@@ -227,15 +251,7 @@ def _with_overrides(
 ) -> list[t.Arg]:
     """Return a preset's arguments with those from outside in their stead."""
     names = [p.name for p in definition.params]
-    for name in params:
-        if name not in names:
-            raise Fault(
-                "A0603",
-                f"network `{definition.name}` has no parameter `{name}`",
-                definition.span,
-                help=did_you_mean(name, names)
-                or (f"its parameters are {', '.join(names)}" if names else None),
-            )
+    _check_known(definition, params)
     kept: list[t.Arg] = []
     for at, argument in enumerate(angle):
         name = argument.name or (names[at] if at < len(names) else "")
@@ -252,6 +268,19 @@ def _with_overrides(
         if name not in set_already:
             kept.append(t.Arg(name, _given(value, definition.span), definition.span))
     return kept
+
+
+def _check_known(definition: t.Definition, params: Iterable[str]) -> None:
+    names = [p.name for p in definition.params]
+    for name in params:
+        if name not in names:
+            raise Fault(
+                "A0603",
+                f"network `{definition.name}` has no parameter `{name}`",
+                definition.span,
+                help=did_you_mean(name, names)
+                or (f"its parameters are {', '.join(names)}" if names else None),
+            )
 
 
 def _given(value: Any, span: Span) -> t.Expr:

@@ -1,0 +1,364 @@
+"""`archdsl sweep`."""
+
+from __future__ import annotations
+
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archdsl.cli import status
+from archdsl.cli.files import write_bytes, writing
+from archdsl.cli.options import json_option, spec_options
+from archdsl.cli.terminal import Meter, fail, print_json, say, say_error
+from archdsl.diagnostics import SpecError
+
+from .analyze import DTYPES, OPTIMIZERS
+
+if TYPE_CHECKING:
+    from archdsl.sweep import Axis, Sweep
+
+# Rows of the table where `--top` does not say.
+_ROWS = 50
+
+
+class _Limit(click.ClickException):
+    """More values than an axis may have."""
+
+    exit_code = status.LIMIT
+
+
+class _Command(click.Command):
+    """Takes `--ray` with and without an address."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the arguments; an axis behind `--ray` is no address."""
+        given = list(args)
+        for at, arg in enumerate(given):
+            following = given[at + 1 : at + 2]
+            if arg == "--ray" and (
+                not following or "=" in following[0] or following[0].startswith("-")
+            ):
+                given[at] = "--ray=auto"
+        return super().parse_args(ctx, given)
+
+
+def _axes(
+    ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
+) -> tuple[Axis, ...]:
+    from archdsl.sweep import AxisError, TooMany, parse_axis
+
+    try:
+        return tuple(parse_axis(text) for text in texts)
+    except TooMany as error:
+        raise _Limit(str(error)) from None
+    except AxisError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command(cls=_Command)
+@spec_options
+@click.argument("axes", nargs=-1, metavar="NAME=VALUES...", callback=_axes)
+@click.option(
+    "--where",
+    metavar="TEST",
+    help="Keep the points that fit, such as 'params < 5M and macs < 600M'.",
+)
+@click.option(
+    "--pareto",
+    metavar="NAMES",
+    help="Keep the points that no other one dominates in these figures: "
+    "params,macs or params,-depth, where a minus asks for much of it.",
+)
+@click.option("--sort", metavar="NAMES", help="Sort by these figures; -NAME downwards.")
+@click.option("--top", type=click.IntRange(1), metavar="N", help="Keep the first N.")
+@click.option(
+    "--columns",
+    metavar="NAMES",
+    help="Figures to show, instead of params, macs and those asked about.",
+)
+@click.option(
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Write all points, not only those kept, with the columns kept and error.",
+)
+@click.option("--sample", type=click.IntRange(1), metavar="N", help="Take N at random.")
+@click.option("--seed", type=int, default=0, show_default=True, help="For --sample.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1_000_000),
+    default=1,
+    show_default=True,
+    help="Samples at a time, for the memory.",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(DTYPES),
+    default="float32",
+    show_default=True,
+    help="Type of weights and activations, for the memory.",
+)
+@click.option(
+    "--optimizer",
+    type=click.Choice(OPTIMIZERS),
+    default="sgd",
+    show_default=True,
+    help="Optimizer whose state the memory counts.",
+)
+@click.option(
+    "-j",
+    "--jobs",
+    type=click.IntRange(1, 4096),
+    metavar="N",
+    help="Processes to use. By default one a core, unless it takes only a second.",
+)
+@click.option(
+    "--ray",
+    metavar="[ADDRESS]",
+    help="Compute on a Ray cluster; without ADDRESS on that of RAY_ADDRESS, or on one "
+    "started here.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the points there, as .csv, .json, .jsonl or .parquet. A run that was "
+    "stopped goes on from FILE.journal.",
+)
+@click.option(
+    "--resume/--restart",
+    default=True,
+    show_default=True,
+    help="Go on from FILE.journal if it is there, or begin anew.",
+)
+@click.option(
+    "--plot",
+    "plot_",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Draw all points and the front, as .svg, .png or .pdf.",
+)
+@json_option
+def command(
+    spec: str,
+    axes: tuple[Axis, ...],
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    output: Path | None,
+    resume: bool,
+    plot_: Path | None,
+    as_json: bool,
+    **options: Any,
+) -> int:
+    """Compute the figures of many variants of a network.
+
+    Each NAME=VALUES is a parameter of the network that varies, or input or preset:
+    a range such as 32..128:16, or values between commas. All combinations are
+    computed. Needs no torch.
+
+    \b
+    Figures:
+      params, trainable, buffers, macs, flops, layers, depth, receptive_field,
+      saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
+      param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
+
+    \b
+    Examples:
+      archdsl sweep net.arch width=32..128:16 --where 'params < 5M'
+      archdsl sweep resnet50 'layers=[2,2,2,2],[3,4,6,3]' input=3x160x160,3x224x224
+      archdsl sweep net.arch width=8..64:8 depth=2..9 --pareto macs,-receptive_field
+      archdsl sweep resnet preset=resnet18,resnet34,resnet50 -o all.csv
+      archdsl sweep net.arch width=8..64 --pareto params,macs --plot front.svg
+    """
+    from archdsl.sweep import ClusterError, Interrupted, MissingExtra, TooMany
+
+    _check_files(output, plot_, options)
+    found, stopped = None, False
+    try:
+        found = _run(spec, axes, params, input_shape, output, resume, options)
+        if output is not None or plot_ is not None:
+            _write(found, output, plot_)
+    except SpecError as error:
+        return fail(error.diagnostics, as_json=as_json)
+    except (MissingExtra, ClusterError) as error:
+        say_error(str(error))
+        return status.MISSING_EXTRA if isinstance(error, MissingExtra) else status.USAGE
+    except TooMany as error:
+        say_error(str(error))
+        return status.LIMIT
+    except Interrupted as error:
+        found, stopped = error.sweep, True
+        say(_interrupted(found, output))
+        if output is not None:
+            return status.INTERRUPTED
+    if as_json:
+        print_json({**found.as_dict(), "errors": []})
+    else:
+        sys.stdout.write(_text(found, options["top"] or _ROWS, output))
+    return status.INTERRUPTED if stopped else status.OK
+
+
+def _run(
+    spec: str,
+    axes: tuple[Axis, ...],
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    output: Path | None,
+    resume: bool,
+    options: dict[str, Any],
+) -> Sweep:
+    """Run the sweep, showing how far it is."""
+    from archdsl.sweep import AxisError, ConditionError, JournalError, ObjectiveError
+    from archdsl.sweep import sweep as run
+
+    names = {n: _names(options[n]) for n in ("pareto", "sort", "columns")}
+    ray = options["ray"]
+    settings = {**options, **names, "ray": False if ray is None else ray}
+    journal = None if output is None else _journal(output)
+    meter: list[Meter] = []
+
+    def begin(total: int) -> Meter:
+        meter.append(Meter(total))
+        return meter[0]
+
+    try:
+        with _writing(journal):
+            return run(
+                spec,
+                axes,
+                params=params,
+                input=input_shape,
+                journal=journal,
+                restart=not resume,
+                progress=begin,
+                **settings,
+            )
+    except (AxisError, ConditionError, ObjectiveError) as error:
+        raise click.UsageError(str(error)) from None
+    except JournalError as error:
+        help = f"remove it, or begin anew with --restart; {output} is as it was"
+        raise click.UsageError(f"{error}: {help}") from None
+    finally:
+        for shown in meter:
+            shown.end()
+
+
+def _names(text: str | None) -> list[str] | None:
+    return text.split(",") if text else None
+
+
+def _writing(journal: Path | None) -> Any:
+    from contextlib import nullcontext
+
+    return nullcontext() if journal is None else writing(journal)
+
+
+def _journal(output: Path) -> Path:
+    return output.with_name(f"{output.name}.journal")
+
+
+# ---- what is written --------------------------------------------------------
+
+
+def _check_files(output: Path | None, plot: Path | None, options: Any) -> None:
+    """Refuse before the run what could not be written after it."""
+    from archdsl.sweep.output import FORMATS, PLOTS, UnknownFormat
+
+    try:
+        for path, known in ((output, FORMATS), (plot, PLOTS)):
+            if path is not None and _suffix(path) not in known:
+                raise UnknownFormat(_suffix(path), known)
+    except UnknownFormat as error:
+        raise click.UsageError(str(error)) from None
+    if plot is not None and len(_names(options["pareto"]) or ()) < 2:
+        raise click.UsageError(
+            "--plot draws a front of two figures: add --pareto params,macs"
+        )
+
+
+def _suffix(path: Path) -> str:
+    return path.suffix.removeprefix(".").lower()
+
+
+def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
+    from archdsl.sweep.output import encode
+    from archdsl.sweep.output import plot as draw
+
+    if output is not None:
+        write_bytes(output, encode(found, _suffix(output)))
+    if plot is not None:
+        write_bytes(plot, draw(found, _suffix(plot)))
+    if output is not None:
+        # Only now is everything where it was asked for.
+        with suppress(OSError):
+            _journal(output).unlink()
+
+
+def _interrupted(found: Sweep, output: Path | None) -> str:
+    done = f"{len(found.points):,} of {found.total:,} points"
+    if output is None:
+        return f"interrupted: these are {done}"
+    return (
+        f"interrupted: {done} are kept in {_journal(output)}; the same command goes on "
+        "from there"
+    )
+
+
+# ---- what is printed --------------------------------------------------------
+
+
+def _text(found: Sweep, rows: int, output: Path | None) -> str:
+    """Return a table of the first points, and what became of all."""
+    from archdsl.backends.text import align
+
+    records = list(found.records())
+    lines = []
+    if records:
+        cells = [
+            tuple(_cell(value) for value in record.values())
+            for record in records[:rows]
+        ]
+        right = [
+            at
+            for at, name in enumerate(found.header)
+            if all(isinstance(r[name], int | float) for r in records[:rows])
+        ]
+        lines += [*align([found.header, *cells], right), ""]
+    if len(records) > rows:
+        hint = "" if output else "; --top shows more, -o writes them all"
+        lines += [f"and {len(records) - rows:,} more{hint}", ""]
+    return "\n".join([*lines, *_summary(found), ""])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _summary(found: Sweep) -> list[str]:
+    """Return what became of the points, and why some are no networks."""
+    done = len(found.points)
+    parts = [f"{done:,} point{'s' * (done != 1)}"]
+    if len(found.points) < found.total:
+        parts[0] += f" of {found.total:,}"
+    if len(found.fitting) < len(found.points):
+        parts.append(f"{len(found.fitting):,} fit")
+    if found.objectives:
+        names = ", ".join(map(str, found.objectives))
+        parts.append(f"{len(found.front):,} on the front of {names}")
+    if len(found.kept) < len(found.front or found.fitting):
+        parts.append(f"{len(found.kept):,} kept")
+    lines = [", ".join(parts)]
+    for refusal in found.refused:
+        lines.append(
+            f"refused by {refusal.code}: {refusal.points:,}, "
+            f"such as {refusal.first.label}: {refusal.message}"
+        )
+    return lines

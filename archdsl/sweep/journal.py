@@ -1,0 +1,127 @@
+"""Rows on disk while a sweep runs, so that a killed run can go on."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO, Final
+
+from .figures import Row
+
+_FORMAT: Final = 1
+
+# What may differ between a journal and the run that finds it, in the words of a user.
+_CHANGES: Final[Mapping[str, str]] = {
+    "format": "it was written by another version of archdsl",
+    "version": "it was written by another version of archdsl",
+    "spec": "the spec, or a file that it imports, has changed since",
+    "axes": "it is of a sweep over other axes",
+    "setting": "it is of a sweep with other options",
+    "points": "it is of a sweep of other points",
+}
+
+
+class JournalError(ValueError):
+    """A journal that this run cannot go on from; the message says why."""
+
+
+class Journal:
+    """A file of JSON lines: what the sweep is, then chunks of rows.
+
+    Attributes:
+        path: of the file.
+        rows: what it holds so far, by place among the points.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self.path = path
+        self.rows: dict[int, Row] = {}
+        self._header = {"format": _FORMAT, **header}
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Journal:
+        """Open the file, with the rows of an earlier run if it is there.
+
+        Raises:
+            JournalError: if that was another sweep, or still runs.
+            OSError: if the file cannot be read or written.
+        """
+        self._file = self.path.open("a+b")
+        try:
+            _lock(self._file, self.path)
+            self._read(self._file)
+        except BaseException:
+            self._file.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._file is not None
+        self._file.close()
+
+    def _read(self, file: BinaryIO) -> None:
+        file.seek(0)
+        end = 0
+        for number, line in enumerate(file):
+            entry = _entry(line)
+            if entry is None:
+                break  # the run was killed while it wrote this
+            if number == 0:
+                self._check(entry)
+            else:
+                self._keep(entry)
+            end += len(line)
+        file.truncate(end)
+        if not end:
+            self._write(self._header)
+
+    def _check(self, found: Mapping[str, Any]) -> None:
+        for key, value in self._header.items():
+            if found.get(key) != value:
+                why = _CHANGES.get(key, "it is of another sweep")
+                raise JournalError(f"cannot go on from {self.path}: {why}")
+
+    def _keep(self, entry: Mapping[str, Any]) -> None:
+        for place, row in enumerate(entry["rows"], entry["at"]):
+            self.rows[place] = row if isinstance(row, str) else tuple(row)
+
+    def add(self, at: int, rows: Sequence[Row]) -> None:
+        """Append the rows of points that follow each other, from one place on."""
+        self._write({"at": at, "rows": rows})
+
+    def _write(self, entry: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        line = json.dumps(entry, separators=(",", ":")) + "\n"
+        self._file.write(line.encode())
+        self._file.flush()
+
+
+def _entry(line: bytes) -> dict[str, Any] | None:
+    """Return what a whole line says; None for what is left of one."""
+    if not line.endswith(b"\n"):
+        return None
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """Refuse a journal that another process writes to."""
+    if os.name != "posix":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise JournalError(f"another run is writing to {path}") from None
