@@ -1,4 +1,4 @@
-"""What torch computes, by torch's own operators: MACs, and operations by purpose.
+"""What torch does, by its own operators: MACs, operations by purpose, bytes moved.
 
 The figures come from the calls that reach torch's dispatcher, so that functions count
 like modules; a formula says how many operations one call is.
@@ -13,7 +13,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import flop_registry
+
+from archdsl.passes.traffic import Traffic
 
 PURPOSES = ("bias", "norm", "activation", "pool", "add", "other")
 
@@ -152,3 +155,56 @@ _FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
     "mean": lambda x, *rest, out: {"pool": x.numel()},
     "_adaptive_avg_pool2d": lambda x, *rest, out: _adaptive(x, out),
 }
+
+
+class _Reads(TorchDispatchMode):
+    """Notes the memory that torch's operators are given, by its identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Kept as they are found, so that no identity is used twice.
+        self.storages: dict[int, Any] = {}
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        for value in tree_leaves((args, kwargs)):
+            if isinstance(value, Tensor):
+                storage = value.untyped_storage()
+                self.storages[storage._cdata] = storage
+        return func(*args, **(kwargs or {}))
+
+
+def moved_by(module: nn.Module, *inputs: Tensor) -> Traffic:
+    """Return the bytes that a module of one layer reads and writes, each tensor once.
+
+    Read are those tensors that reach some operator; written are the output, the buffers
+    in training, and what autograd keeps beside inputs, output and the module's own.
+    """
+    kept: dict[int, Any] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage._cdata] = storage
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor)
+    with hooks, _Reads() as reads:
+        (output,) = module(*inputs)
+    own = [*module.parameters(), *module.buffers()]
+    shared = [x for x in inputs if _identity(x) == _identity(output)]
+    # On the meta device, some copies share memory, too, but are no views.
+    if any(x is output or output._is_view() for x in shared):
+        return Traffic()
+    read = [t for t in (*inputs, *own) if _identity(t) in reads.storages]
+    written = [output, *(module.buffers() if module.training else ())]
+    known = {_identity(t) for t in (*inputs, *own, output)}
+    return Traffic(
+        sum(t.nbytes for t in read),
+        sum(t.nbytes for t in written)
+        + sum(s.nbytes() for name, s in kept.items() if name not in known),
+    )
+
+
+def _identity(tensor: Tensor) -> int:
+    return tensor.untyped_storage()._cdata

@@ -17,11 +17,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import archdsl
 from archdsl.layer import Layer, Mismatch, kind
+from archdsl.passes.dtypes import ITEM_BYTES
 from archdsl.passes.graph import flatten
 from archdsl.passes.memory import memory
+from archdsl.passes.traffic import traffic
 from archdsl.values import Last, Shape
 from tests import handmade
 from tests.handmade import Sketch
+from tests.operations import Macs, moved_by
 from tests.oracle import torchvision
 from tests.strategies import KINDS, layers_with_inputs
 
@@ -65,7 +68,10 @@ def test_agrees_with_torch_on_shape_tensors_and_macs(word: str) -> None:
         assert tuple(output.shape) == (BATCH, *shape)
         assert counter.get_total_flops() == 2 * BATCH * layer.macs(inputs, shape)
         assert _declared(layer, inputs) == _owned(module)
-        assert layer.elementwise(inputs, shape) >= 0
+        assert sum(layer.operations(inputs, shape, training=False)) == (
+            layer.elementwise(inputs, shape)
+        )
+        assert min(layer.operations(inputs, shape, training=True)) >= 0
 
     check()
     assert accepted, "no example was accepted"
@@ -107,6 +113,91 @@ def test_function_form_gives_what_the_module_gives(word: str) -> None:
         values = [torch.rand(BATCH, *size) for size in inputs]
         ours, theirs = handmade.apply(form, *values), module(*values)
         assert torch.equal(ours.nan_to_num(), theirs.nan_to_num())
+
+    check()
+
+
+# ---- bytes moved, backward MACs --------------------------------------------------
+
+
+@every_kind
+def test_agrees_with_torch_on_bytes_moved(word: str) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(layers_with_inputs(word), st.booleans(), st.sampled_from([*ITEM_BYTES]))
+    def check(
+        case: tuple[Layer, tuple[Shape, ...]], training: bool, dtype: str
+    ) -> None:
+        layer, inputs = case
+        shape = _shape(layer, inputs)
+        if shape is None:
+            return
+        sketch = Sketch(*inputs)
+        sketch.add(layer, *sketch.inputs)
+        network = sketch.network()
+        with torch.device("meta"), torch.set_grad_enabled(training):
+            module = handmade.Interpreted(network).train(training)
+            module.to(getattr(torch, dtype))
+            values = handmade.example(network, BATCH, dtype=getattr(torch, dtype))
+            found = moved_by(module, *(x.requires_grad_(training) for x in values))
+        (node,) = flatten(network).nodes
+        ours = traffic(node, batch=BATCH, dtype=dtype, training=training)
+        # Of three factors or more, torch makes products of two, and keeps them.
+        if len(inputs) > 2 and layer.saved(inputs, shape).factors:
+            return
+        assert ours == found
+
+    check()
+
+
+@every_kind
+def test_training_updates_the_running_buffers(word: str) -> None:
+    @settings(max_examples=10, deadline=None)
+    @given(layers_with_inputs(word))
+    def check(case: tuple[Layer, tuple[Shape, ...]]) -> None:
+        layer, inputs = case
+        shape = _shape(layer, inputs)
+        if shape is None or not layer.tensors(*inputs):
+            return
+        module = handmade.module(layer.torch(inputs, shape))
+        assert module is not None
+        before = {name: t.clone() for name, t in module.state_dict().items()}
+        # Often enough for a small weight of the new to be seen, if it is not zero.
+        for _ in range(3):
+            module(*(1 + torch.rand(BATCH, *size) for size in inputs))
+        changed = {
+            name for name, t in module.state_dict().items() if not t.equal(before[name])
+        }
+        running = {t.name for t in layer.tensors(*inputs) if t.running}
+        assert changed <= running
+        if getattr(layer, "momentum", 1) > 1e-3:
+            assert changed == running
+
+    check()
+
+
+@every_kind
+def test_agrees_with_torch_on_backward_macs(word: str) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(layers_with_inputs(word), st.data())
+    def check(case: tuple[Layer, tuple[Shape, ...]], data: st.DataObject) -> None:
+        layer, inputs = case
+        shape = _shape(layer, inputs)
+        if shape is None:
+            return
+        needed = tuple(data.draw(st.booleans()) for _ in inputs)
+        sketch = Sketch(*inputs)
+        sketch.add(layer, *sketch.inputs)
+        network = sketch.network()
+        with torch.device("meta"):
+            values = handmade.example(network, BATCH)
+            for value, needs in zip(values, needed, strict=True):
+                value.requires_grad_(needs)
+            (output,) = handmade.Interpreted(network)(*values)
+            with Macs() as counter:
+                if output.requires_grad:
+                    output.sum().backward()
+        ours = layer.backward_macs(inputs, shape, needed)
+        assert BATCH * ours == counter.macs
 
     check()
 
