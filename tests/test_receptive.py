@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from fractions import Fraction
-from math import ceil, floor, prod
+from math import ceil, floor
 from typing import Any
 
 import pytest
@@ -11,34 +12,38 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
-from torch.nn import functional
 
 import archdsl
 from archdsl.ir import Network
 from archdsl.passes.analysis import analyze
-from archdsl.passes.graph import Node, flatten
-from archdsl.passes.receptive import Axis, Field, ReceptiveField, fields
+from archdsl.passes.graph import Graph, Node, flatten
+from archdsl.passes.receptive import (
+    Axis,
+    Field,
+    ReceptiveField,
+    fields,
+    main_value,
+    reports,
+)
 from archdsl.resources import specs_dir
-from archdsl.values import Last
-from tests import handmade
+from archdsl.values import Last, sizes
 from tests.handmade import Sketch, chain
-from tests.oracle import CASES
+from tests.oracle import CASES, torchvision
+from tests.seeing import BLIND, brighten, seeing, thin
 from tests.strategies import KINDS, sketches
 
 
-def _reported(
-    size: int, jump: int, start: int, visible: int, *, minimum: int, whole: bool = False
-) -> ReceptiveField:
-    """Return the report of a field that is alike along both axes."""
+def _reported(size: int, jump: int, start: int, visible: int) -> ReceptiveField:
+    """Return the report of a field that is alike along both axes and all paths."""
     return ReceptiveField(
         size=(size, size),
         jump=(jump, jump),
         start=(start, start),
         visible=(visible, visible),
         exact=True,
-        whole=whole,
+        whole=False,
         interval=((start, start + size - 1),) * 2,
-        minimum=(minimum, minimum),
+        minimum=(size, size),
         maximum=(size, size),
     )
 
@@ -52,24 +57,96 @@ def _of(network: Network) -> ReceptiveField:
 # ---- published -----------------------------------------------------------------
 
 
-# Araujo, Norris & Sim 2019, table 1, for AlexNet, VGG-16 and the rest of that list.
-@pytest.mark.parametrize(
-    ("name", "size", "start"),
-    [
-        ("alexnet", 195, -66),
-        ("vgg16", 212, -90),
-        ("vgg19", 268, -118),
-        ("resnet50", 427, -213),
-        ("googlenet", 379, -167),
-        ("densenet121", 2071, -1021),
-    ],
-)
-def test_published_sizes(name: str, size: int, start: int) -> None:
+# Of the last maps before global pooling. Counted by hand, and the sizes of alexnet and
+# vgg16 as well as the three Inceptions as in Araujo, Norris & Sim 2019, table 1.
+LAST_MAPS = {
+    "alexnet": (195, -66, 128),
+    "vgg16": (212, -90, 121),
+    "vgg19": (268, -118, 149),
+    "resnet50": (427, -213, 213),
+    "googlenet": (379, -167, 211),
+    "densenet121": (2071, -1021, 1049),
+    "inception_v3": (1311, -618, 692),
+    "inception_v4": (2071, -998, 1072),
+    "inception_resnet_v2": (3039, -1482, 1556),
+}
+
+
+@pytest.mark.parametrize("name", LAST_MAPS)
+def test_published_sizes(name: str) -> None:
+    size, first, last = LAST_MAPS[name]
     field = _of(archdsl.load(name))
-    assert field.size == (size, size)
-    assert field.start == (start, start)
+    assert field.size == field.maximum == (size, size)
+    assert field.start == (first, first)
+    assert field.interval == ((first, last), (first, last))
     assert field.jump == (32, 32)
     assert field.exact and not field.whole
+
+
+# google-research/receptive_field, the library of the same authors: its table
+# RECEPTIVE_FIELD_TABLE.md gives size, stride and padding at each end-point.
+END_POINTS = {
+    "inception_v3": {
+        "Conv2d_1a_3x3": (3, 2, 0),
+        "Conv2d_2a_3x3": (7, 2, 0),
+        "Conv2d_2b_3x3": (11, 2, 2),
+        "maxpool1": (15, 4, 2),
+        "Conv2d_3b_1x1": (15, 4, 2),
+        "Conv2d_4a_3x3": (23, 4, 2),
+        "maxpool2": (31, 8, 2),
+        "Mixed_5b": (63, 8, 18),
+        "Mixed_5c": (95, 8, 34),
+        "Mixed_5d": (127, 8, 50),
+        "Mixed_6a": (159, 16, 58),
+        "Mixed_6b": (351, 16, 154),
+        "Mixed_6c": (543, 16, 250),
+        "Mixed_6d": (735, 16, 346),
+        "Mixed_6e": (927, 16, 442),
+        "Mixed_7a": (1055, 32, 490),
+        "Mixed_7b": (1183, 32, 554),
+        "Mixed_7c": (1311, 32, 618),
+    },
+    "inception_v4": {
+        "stem.conv1": (3, 2, 0),
+        "stem.conv2": (7, 2, 0),
+        "stem.conv3": (11, 2, 2),
+        "stem.concat1": (15, 4, 2),
+        "stem.concat2": (47, 4, 14),
+        "stem.concat3": (55, 8, 14),
+        "inception_a.0": (87, 8, 30),
+        "inception_a.1": (119, 8, 46),
+        "inception_a.2": (151, 8, 62),
+        "inception_a.3": (183, 8, 78),
+        "reduction_a": (215, 16, 86),
+        "inception_b.0": (407, 16, 182),
+        "inception_b.1": (599, 16, 278),
+        "inception_b.6": (1559, 16, 758),
+        "reduction_b": (1687, 32, 806),
+        "inception_c.0": (1815, 32, 870),
+        "inception_c.1": (1943, 32, 934),
+        "inception_c.2": (2071, 32, 998),
+    },
+    "inception_resnet_v2": {
+        "stem": (31, 8, 2),
+        "mixed": (63, 8, 18),
+        "reduction_a": (415, 16, 186),
+        "inception_b": (2335, 16, 1146),
+        "reduction_b": (2399, 32, 1162),
+        "conv": (3039, 32, 1482),
+    },
+}
+
+
+@pytest.mark.parametrize("name", END_POINTS)
+def test_published_end_points(name: str) -> None:
+    layers = analyze(archdsl.load(name)).layers
+    for path, (size, stride, padding) in END_POINTS[name].items():
+        own = [f for f in layers if f.name == path or f.name.startswith(f"{path}.")]
+        field = own[-1].receptive_field
+        assert field is not None
+        assert field.size == (size, size), path
+        assert field.jump == (stride, stride), path
+        assert field.start == (-padding, -padding), path
 
 
 # Araujo, Norris & Sim 2019, table 1: the stride on the first 1x1, as in the paper.
@@ -96,7 +173,7 @@ def test_two_small_kernels_see_what_a_large_one_sees() -> None:
     small = chain((1, 9, 9), *[("conv", {"kernel": (3, 3)})] * 2)
     large = chain((1, 9, 9), ("conv", {"kernel": (5, 5)}))
     assert _of(small) == _of(large)
-    assert _of(large) == _reported(5, 1, -2, 5, minimum=5)
+    assert _of(large) == _reported(5, 1, -2, 5)
 
 
 def test_axes_are_apart() -> None:
@@ -176,14 +253,24 @@ def test_visible_is_what_lies_in_the_input() -> None:
 
 def test_global_layers_see_the_whole_input() -> None:
     network = chain(
-        (3, 12, 12),
+        (3, 12, 10),
         ("conv", {"kernel": (3, 3), "width": 4}),
         ("adaptiveavgpool", {"size": (1, 1)}),
         "relu",
         "flatten",
         ("linear", {"width": 2}),
     )
-    whole = _reported(12, 0, 0, 12, minimum=12, whole=True)
+    whole = ReceptiveField(
+        size=(12, 10),
+        jump=(0, 0),
+        start=(0, 0),
+        visible=(12, 10),
+        exact=True,
+        whole=True,
+        interval=((0, 11), (0, 9)),
+        minimum=(12, 10),
+        maximum=(12, 10),
+    )
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4
     # The network's own is that of the last map before.
@@ -225,65 +312,93 @@ def test_auxiliary_heads_do_not_give_the_networks_field() -> None:
 
 def test_a_network_without_layers_sees_each_position() -> None:
     field = _of(Sketch((3, 8, 8)).network(0))
-    assert field == _reported(1, 1, 0, 1, minimum=1)
+    assert field == _reported(1, 1, 0, 1)
+
+
+# ---- path by path --------------------------------------------------------------
+
+
+def _paths(graph: Graph, value: int) -> Iterator[list[tuple[Node, int]]]:
+    """Yield each path from the input to a value: its layers, and what each reads."""
+    if value == graph.inputs[0]:
+        yield []
+    for node in graph.nodes:
+        if node.output == value:
+            for read in node.inputs[: node.op.sources]:
+                for path in _paths(graph, read):
+                    yield [*path, (node, read)]
+
+
+def _along(graph: Graph, path: list[tuple[Node, int]], axis: int) -> int:
+    """Return the size of a field along one path."""
+    size, jump = Fraction(1), Fraction(1)
+    for node, read in path:
+        window = node.op.window(node.input_shapes, node.shape)
+        if window is None:
+            size, jump = Fraction(sizes(graph.shapes[graph.inputs[0]])[axis]), 0 * jump
+            continue
+        others = [sizes(shape)[axis] for shape in node.input_shapes[: node.op.sources]]
+        if sizes(graph.shapes[read])[axis] < max(others):
+            jump *= 0  # its only unit is repeated
+        jump /= window.up[axis]
+        size += (window.kernel[axis] - 1) * window.dilation[axis] * jump
+        jump *= window.stride[axis]
+    return floor(size)
+
+
+@settings(max_examples=150, deadline=None)
+@given(sketches(start=(2, 11, 12), most=8))
+def test_minimum_and_maximum_are_those_of_single_paths(sketch: Sketch) -> None:
+    graph = flatten(sketch.network())
+    known = fields(graph)
+    for value, report in reports(graph, known).items():
+        if len(graph.shapes[value]) == 1:
+            continue
+        found = list(_paths(graph, value))
+        for axis in (0, 1):
+            along = [_along(graph, path, axis) for path in found]
+            assert report.minimum[axis] == min(along)
+            assert report.maximum[axis] == max(along)
+            assert report.whole or report.maximum[axis] <= report.size[axis]
+
+
+def test_the_narrowest_path_takes_every_shortcut() -> None:
+    # 7 of the first convolution, 2 steps of 2 of the pool; projections are 1x1.
+    assert _of(archdsl.load("resnet50")).minimum == (7 + 2 * 2,) * 2
+    # The units of dense blocks are skipped; the transitions' 2x2 pools add a step each.
+    assert _of(archdsl.load("densenet121")).minimum == (11 + 4 + 8 + 16,) * 2
+
+
+def test_paths_beside_squeeze_and_excitation_go_on() -> None:
+    layers = analyze(archdsl.load("efficientnet_b0")).layers
+    last = next(f for f in layers if f.name == "features.8.2").receptive_field
+    assert last is not None and last.whole
+    # Along the body, a 3x3 kernel adds 2 steps and a 5x5 kernel 4, of this many pixels.
+    strides = [(2, 1), (2, 2), (2, 2), (2, 4), (4, 4), (4, 8), (2, 8), (2, 16), (2, 16)]
+    strides += [(4, 16)] * 3 + [(4, 16)] + [(4, 32)] * 3 + [(2, 32)]
+    assert last.maximum == (1 + sum(taps * jump for taps, jump in strides),) * 2
+    # A gate sees the whole input of 224 positions, which its units share.
+    assert last.minimum == (224, 224)
+
+
+def test_many_different_jumps_leave_bounds() -> None:
+    sketch = Sketch((1, 60, 60))
+    value = 0
+    for size in range(58, 14, -2):
+        dense = sketch.add("conv", value, kernel=(3, 3), pad=(0, 0))
+        other = sketch.add(
+            "upsample", value, size=(size, size), mode="bilinear", align=True
+        )
+        value = sketch.add("add", dense, other)
+    graph = flatten(sketch.network())
+    field = fields(graph)[value]
+    assert all(len(spans) <= 16 for spans in field.spans)
+    # Only 3x3 kernels at jump 1 along the first path, 1 + 22 * 2, are sure.
+    assert min(span.least for span in field.spans[0]) <= 22 * 2
+    assert max(span.most for span in field.spans[0]) >= 22 * 2
 
 
 # ---- by gradient ---------------------------------------------------------------
-
-# Kinds whose gradient is not nonzero wherever the output depends on the input: only
-# winners pass it, or terms of opposite sign may cancel.
-_BLIND = {
-    "adaptivemaxpool",
-    "globalmaxpool",
-    "groupnorm",
-    "instancenorm",
-    "layernorm",
-    "lrn",
-    "maxpool",
-    "mul",
-    "softmax",
-}
-
-
-def _seeing(network: Network) -> handmade.Interpreted:
-    """Return the network in float64, so that every unit shows what it depends on.
-
-    All values stay positive, for ReLUs, and about 1, for sigmoids.
-    """
-    module = handmade.Interpreted(network).double().eval()
-    with torch.no_grad():
-        for name, tensor in module.state_dict().items():
-            if name.endswith("running_mean"):
-                tensor.zero_()
-            elif tensor.is_floating_point():
-                tensor.uniform_(0.5, 1.5)
-                tensor /= tensor[0].numel()
-    for path, part in list(module.parts.items()):
-        if isinstance(part, nn.MaxPool2d):
-            module.parts[path] = _Averaging(part)
-    return module
-
-
-class _Averaging(nn.Module):
-    """An average in place of a maximum, over the same windows."""
-
-    def __init__(self, pool: nn.MaxPool2d) -> None:
-        super().__init__()
-        self.pool = pool
-        self.kernel, self.stride, self.pad, self.dilation = (
-            value if isinstance(value, tuple) else (value, value)
-            for value in (pool.kernel_size, pool.stride, pool.padding, pool.dilation)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = self.pool(x).shape[2:]
-        most = 2 * max(*self.kernel, *self.stride) * max(self.dilation)
-        padded = functional.pad(x, (self.pad[1], most, self.pad[0], most))
-        weight = x.new_full((x.shape[1], 1, *self.kernel), 1 / prod(self.kernel))
-        summed = functional.conv2d(
-            padded, weight, None, self.stride, 0, self.dilation, groups=x.shape[1]
-        )
-        return summed[:, :, :height, :width]
 
 
 def _extent(image: Tensor, unit: Tensor) -> list[tuple[int, int] | None]:
@@ -356,7 +471,7 @@ def _check(network: Network, *, exact: bool) -> None:
     # Through a factor of next to nothing no gradient passes.
     assume(all(abs(getattr(node.op, "factor", 1)) > 1e-3 for node in graph.nodes))
     known = fields(graph)
-    module = _seeing(network)
+    module = seeing(network)
     image = torch.rand(1, *graph.shapes[0], dtype=torch.float64).add(0.5)
     image.requires_grad_()
     values = module.values(image)
@@ -369,8 +484,54 @@ def _check(network: Network, *, exact: bool) -> None:
             _check_value(image, value, field, exact=exact and field.exact, holes=holes)
 
 
+def _check_published(name: str, last_map: Callable[[Tensor], Tensor]) -> None:
+    """Compare the units of a network's last map with its interval."""
+    size, first, last = LAST_MAPS[name]
+    # The first unit whose field lies inside, and an input that goes on beyond it.
+    inside = -(first // 32)
+    image = torch.rand(1, 3, last + 32 * (inside + 2), 32, dtype=torch.float64)
+    image.add_(0.5).requires_grad_()
+    value = last_map(image)
+    for unit, extent in (
+        (0, (0, last)),
+        (inside, (first + 32 * inside, last + 32 * inside)),
+    ):
+        assert _extent(image, value[0, :, unit].sum())[0] == extent
+    assert last - first + 1 == size
+
+
+@pytest.mark.parametrize("name", LAST_MAPS)
+def test_published_sizes_by_gradient(name: str) -> None:
+    # The smallest Inception has 75 columns; the rows are those of the image.
+    network = thin(archdsl.load(name), 10_000, 96)
+    module = seeing(network)
+    graph = flatten(network)
+    main = main_value(graph, fields(graph))
+    assert main is not None
+    _check_published(
+        name, lambda image: module.values(image[:, :1].repeat(1, 1, 1, 3))[main]
+    )
+
+
+@pytest.mark.parametrize("name", ["alexnet", "googlenet", "resnet50", "densenet121"])
+def test_torchvisions_networks_see_as_much(name: str) -> None:
+    options = (
+        {"aux_logits": False, "init_weights": False} if name == "googlenet" else {}
+    )
+    model = getattr(torchvision.models, name)(weights=None, **options)
+    if hasattr(model, "features"):
+        layers = nn.Sequential(model.features)
+    else:
+        parts = dict(model.named_children())
+        ends = {"aux1", "aux2", "avgpool", "dropout", "fc"}
+        layers = nn.Sequential(*[m for n, m in parts.items() if n not in ends])
+    brighten(layers)
+    # AlexNet needs 63 columns.
+    _check_published(name, lambda image: layers(image.repeat(1, 1, 1, 2)))
+
+
 _PLAIN = tuple(
-    word for word, kind in KINDS.items() if word not in _BLIND and kind.arity == 1
+    word for word, kind in KINDS.items() if word not in BLIND and kind.arity == 1
 )
 _WINDOWED = tuple(
     word

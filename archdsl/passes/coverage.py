@@ -170,7 +170,8 @@ def _read(window: Window | None, wanted: Sets, shape: Shape, made: _Made) -> Set
         elif units == 1:  # the only unit along an axis is repeated for all
             mask = 1
         found.append(mask)
-    return tuple(found)
+    # Where nothing is read along one axis, nothing is along the other one.
+    return tuple(found) if all(found) else (0,) * len(found)
 
 
 def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
