@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from torch import Tensor, nn
 
 import archdsl
+from archdsl.backends.views import costs as view
 from archdsl.layer import Layer, kind
+from archdsl.passes.analysis import analyze
 from archdsl.passes.costs import Cost, Costs, cost, costs, total
 from archdsl.passes.gradient import backward_macs, gradients
 from archdsl.passes.graph import Graph, flatten
@@ -364,3 +366,27 @@ def test_shared_weights_are_read_by_each() -> None:
 def test_refuses_an_unknown_dtype() -> None:
     with pytest.raises(ValueError, match="float16, not int8"):
         costs(flatten(chain((3, 4, 4), "relu")), dtype="int8")
+
+
+# ---- the table -----------------------------------------------------------------------
+
+
+@modes
+def test_table(training: bool) -> None:
+    network = archdsl.load("googlenet")
+    facts = analyze(network, batch=8, mode="train" if training else "eval").as_dict()
+    layers = facts["layers"]
+    rows = [dict(zip(view.HEADER, view.cells(layer), strict=True)) for layer in layers]
+    whole = dict(zip(view.HEADER, view.group(layers), strict=True))
+    # By hand: 7x7 taps of 3 channels; a batch of 8 images and the weights.
+    first = {"MACs": f"{49 * 3 * 64 * 112 * 112:,}", "bias": "-", "read": "4.6 MiB"}
+    assert rows[0].items() >= first.items()
+    assert [row["add"] for row in rows] == ["-"] * len(rows)
+    assert whole["MACs"] == "1,506,748,416"
+    assert whole["bias"] == "5,048"
+    totals = {name.strip(): (figure, note) for name, figure, note in view.totals(facts)}
+    macs, heads = totals["MACs"]
+    assert macs == ("1,506,748,416" if training else "1,498,376,192")
+    share = "of them" if training else "more"
+    assert heads.endswith(f"; 8,372,224 {share} in auxiliary heads")
+    assert ("for statistics" in totals["FLOPs"][1]) == training

@@ -1,0 +1,116 @@
+"""The view of operations and bytes: what each layer computes and moves."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from archdsl.backends.text import show_bytes, show_count
+
+from . import Facts, Total
+
+HEADER = (
+    *("MACs", "bias", "norm", "activation", "pool", "add", "other"),
+    *("read", "written", "FLOPs/byte", "backward MACs"),
+)
+RIGHT = tuple(range(len(HEADER)))
+
+_OPS: Final = (
+    ("bias", "sums of biases"),
+    ("norm", "operations of normalisations"),
+    ("activation", "operations of activations, such as one comparison a relu"),
+    ("pool", "comparisons, sums and divisions of windows"),
+    ("add", "sums and products of branches"),
+    ("other", "all others, such as softmax, interpolation and dropout"),
+)
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return MACs, operations by purpose, bytes, their ratio and backward MACs."""
+    return group([layer])
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return the sums of the same, and the ratio of the sums."""
+    read = sum(layer["bytes_read"] for layer in layers)
+    written = sum(layer["bytes_written"] for layer in layers)
+    flops = sum(layer["batch_flops"] for layer in layers)
+    return (
+        show_count(sum(layer["macs"] for layer in layers)),
+        *(show_count(sum(layer["ops"][name] for layer in layers)) for name, _ in _OPS),
+        show_bytes(read) if read else "-",
+        show_bytes(written) if written else "-",
+        _ratio(flops / (read + written) if read + written else None),
+        show_count(sum(layer["backward_macs"] for layer in layers)),
+    )
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return the network's sums: of one sample, then of the batch below a gap."""
+    return [*_sample(facts["costs"]), ("", "", ""), *_batch(facts["costs"])]
+
+
+def _sample(costs: Facts) -> list[Total]:
+    """Return what one sample takes."""
+    heads, training = costs["auxiliary"], costs["mode"] == "train"
+
+    def row(name: str, total: int, part: int, note: str) -> Total:
+        return name, f"{total:,}", note + _heads(f"{part:,}" if part else "", training)
+
+    return [
+        (f"for one sample, {_MODES[costs['mode']]}", "", ""),
+        row(
+            "  MACs", costs["macs"], heads["macs"], "of convolutions and linear layers"
+        ),
+        *(
+            row(f"  {name}", costs["ops"][name], heads["ops"][name], note)
+            for name, note in _OPS
+        ),
+        row("  FLOPs", costs["flops"], heads["flops"], "2 x MACs and all of these"),
+        row(
+            "  backward MACs",
+            costs["backward_macs"],
+            heads["backward_macs"],
+            "gradients of weights, and of inputs that depend on a parameter",
+        ),
+    ]
+
+
+def _batch(costs: Facts) -> list[Total]:
+    """Return what the batch takes."""
+    once = costs["ops_per_batch"]
+    more = f", and {once:,} for statistics, whatever the batch" if once else ""
+    return [
+        (f"batch {costs['batch']}, {costs['dtype']}", "", ""),
+        ("  FLOPs", f"{costs['batch_flops']:,}", f"those of each sample{more}"),
+        (
+            "  read",
+            show_bytes(costs["bytes_read"]),
+            "each layer's inputs, parameters and buffers, once; views move nothing",
+        ),
+        (
+            "  written",
+            show_bytes(costs["bytes_written"]),
+            "each layer's output"
+            + (
+                ", what it keeps beside inputs and output, and running statistics"
+                if costs["mode"] == "train"
+                else ""
+            ),
+        ),
+        ("  FLOPs/byte", _ratio(costs["intensity"]), "arithmetic intensity"),
+    ]
+
+
+_MODES: Final = {"eval": "inference", "train": "training"}
+
+
+def _heads(figure: str, training: bool) -> str:
+    """Say what share auxiliary heads have."""
+    if not figure:
+        return ""
+    return f"; {figure} {'of them' if training else 'more'} in auxiliary heads"
+
+
+def _ratio(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.1f}"
