@@ -357,17 +357,15 @@ def slide(
     """
     reach = dilation * (kernel - 1) + 1
     room = size + pads[0] + pads[1] - reach
-    if room < 0:
+    out = -(-room // stride) + 1 if ceil else room // stride + 1
+    if out < 1:
         raise Mismatch(
             f"{word}: a window of {reach} is larger than the padded input of "
             f"{size + pads[0] + pads[1]}",
             help="use a smaller kernel, more padding, or a larger input",
             code="A0303",
         )
-    if not ceil:
-        return room // stride + 1
-    out = -(-room // stride) + 1
-    return out - 1 if (out - 1) * stride >= size + pads[0] else out
+    return out - 1 if ceil and (out - 1) * stride >= size + pads[0] else out
 
 
 def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, ...]:
