@@ -2,7 +2,8 @@
 
 `# lint: allow W0101 the paper's stem` at the end of a line is about the statements
 that begin or end on that line. On a line of its own it is about the statement or
-definition that comes next, and above `arch 1` about the whole file.
+definition that comes next, and above `arch 1` about the whole file. What is about a
+call of a block is about the block's layers, where they come from that call.
 """
 
 from __future__ import annotations
@@ -10,14 +11,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 
-from .rule import all_rules
+from .rule import BAD_ALLOW, STALE_ALLOW, all_rules
 from .written import bodies_of
+
+PAGES: Final = {
+    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule and "
+    "cannot\n\nA comment that begins with `# lint:` is of the form `# lint: allow "
+    "W0101 the reason`. Several codes are separated by commas. Each is the code of a "
+    "rule, and the reason is there for whoever reads the spec next.",
+    STALE_ALLOW: f"{STALE_ALLOW} (stale-allow): a comment that silences nothing\n\n"
+    "The rule finds nothing any more where the comment allows it, in no network of the "
+    "file. Then the comment tells of something that is not there, and would hide what "
+    "is written there later. It is only said if all networks of a file were looked at, "
+    "as the file describes them. `--fix` drops the comment.",
+}
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
 # Nearly right ones are found, too, so that none is silently without effect.

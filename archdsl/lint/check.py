@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -121,8 +121,7 @@ def lint(
     chosen = [r for c, r in all_rules().items() if codes is None or c in codes]
     nets = [Net(network, file) for network in networks]
     silencing, mistakes = allows(file)
-    found = [a for rule in chosen for a in _of_rule(rule(), nets)]
-    kept = [advice for advice in found if not _is_silenced(advice, silencing)]
+    kept = [a for rule in chosen for a in _of_rule(rule(), nets, silencing)]
     if codes is None or BAD_ALLOW in codes:
         kept += [_of_mistake(mistake) for mistake in mistakes]
     if complete and (codes is None or STALE_ALLOW in codes):
@@ -130,13 +129,6 @@ def lint(
         kept += [a for each in silencing for a in _of_stale(each, ran)]
     kept.sort(key=lambda advice: (advice.span.start, advice.code))
     return Report(tuple(kept), sum(bool(each.used) for each in silencing))
-
-
-def _is_silenced(advice: Advice, silencing: Iterable[Allow]) -> bool:
-    by = [each for each in silencing if each.covers(advice.code, advice.span)]
-    for each in by:
-        each.used.add(advice.code)
-    return bool(by)
 
 
 # ---- one rule -----------------------------------------------------------------
@@ -162,14 +154,20 @@ class _Place(NamedTuple):
         return total
 
 
-def _of_rule(rule: Rule, nets: Sequence[Net]) -> Iterator[Advice]:
+def _of_rule(
+    rule: Rule, nets: Sequence[Net], silencing: Sequence[Allow]
+) -> Iterator[Advice]:
     by_place: dict[Span, list[_Place]] = {}
     flagged: Counter[tuple[Span, str]] = Counter()
     for net in nets:
         for span, place in _places(rule, net).items():
-            by_place.setdefault(span, []).append(place)
             for finding in place.findings:
                 flagged[_origin(finding.node.step)] += 1
+            heard = [
+                f for f in place.findings if not _is_silenced(rule, net, f, silencing)
+            ]
+            if heard:
+                by_place.setdefault(span, []).append(_Place(net, heard))
     if not by_place:
         return
     there = Counter(_origin(node.step) for net in nets for node in net.graph.nodes)
@@ -177,6 +175,17 @@ def _of_rule(rule: Rule, nets: Sequence[Net]) -> Iterator[Advice]:
         step = places[0].worst.node.step
         always = flagged[_origin(step)] == there[_origin(step)]
         yield _merged(rule, span, places, always)
+
+
+def _is_silenced(
+    rule: Rule, net: Net, finding: Finding, silencing: Sequence[Allow]
+) -> bool:
+    """Whether a comment is about the layer, or about a call that it belongs to."""
+    places = net.places(finding.node)
+    by = [each for each in silencing if any(each.covers(rule.code, p) for p in places)]
+    for each in by:
+        each.used.add(rule.code)
+    return bool(by)
 
 
 def _origin(step: Any) -> tuple[Span, str]:

@@ -100,9 +100,13 @@ class Net:
 
     def place(self, node: Node) -> Span:
         """Return where the spec itself writes a layer, or calls what holds it."""
+        return self.places(node)[0]
+
+    def places(self, node: Node) -> list[Span]:
+        """Return the same for all that holds a layer, the innermost first."""
         spans = [node.step.span]
         spans += [group.span for group in reversed(self._around[id(node.step)])]
-        return next((s for s in spans if s.source is self.source), spans[-1])
+        return [span for span in spans if span.source is self.source]
 
     def is_written_here(self, node: Node) -> bool:
         """Whether the spec itself writes a layer."""

@@ -48,6 +48,12 @@ class Written(NamedTuple):
             return unnamed[place]
         return None
 
+    def is_before(self, word: str) -> bool:
+        """Whether a call of a word follows it in its chain, in any case."""
+        steps = self.chain.steps[self.place + 1 :]
+        after = steps[0] if steps else None
+        return isinstance(after, t.Call) and after.word == word and not after.guard
+
     # ---- edits
 
     def with_argument(self, text: str) -> Edit:
@@ -98,6 +104,9 @@ def _without_statement(written: Written) -> Edit | None:
         while text[after : after + 1] in (" ", "\t"):
             after += 1
         return Edit(span.start, after, "")
+    ahead = text[begin : span.start].rstrip(" \t")
+    if ahead.endswith(";"):
+        return Edit(begin + len(ahead) - 1, span.end, "")
     return None
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from archdsl.ir import Network
     from archdsl.lint.check import Advice
     from archdsl.lint.fix import Mended
+    from archdsl.source import Source
     from archdsl.syntax.loader import Module
 
 
@@ -39,9 +40,20 @@ class Options(NamedTuple):
 
 
 class Linted(NamedTuple):
-    """What is said about one SPEC."""
+    """What is said about one SPEC.
+
+    Attributes:
+        spec: as the user named it.
+        source: as it was, None if it could not be read.
+        networks: names of those that were looked at.
+        advice: what is found, after it was mended.
+        silenced: how many comments silence something.
+        errors: why it could not be looked at.
+        mended: the spec as `--fix` would have it.
+    """
 
     spec: str
+    source: Source | None
     networks: list[str]
     advice: list[Advice]
     silenced: int
@@ -139,13 +151,14 @@ def command(
       archdsl lint --select W0101,W0102 resnet:resnet50 --input 3x64x64
       archdsl lint --fix --diff specs/*.arch
     """
-    _check_usage(specs, params, input_shape, fix=fix or diff, unsafe=unsafe)
+    mends = fix or diff
+    _check_usage(specs, bool(params or input_shape), mends, unsafe, as_json)
     options = Options(params, input_shape, _chosen(select, ignore))
     linted = []
     with Progress(len(specs)) as progress:
         for spec in specs:
             progress.step(spec)
-            linted.append(_lint(spec, options, fix=fix or diff, unsafe=unsafe))
+            linted.append(_lint(spec, options, fix=mends, unsafe=unsafe))
     if diff:
         _print_diffs(linted)
     elif fix:
@@ -154,34 +167,43 @@ def command(
     errors = [error for one in linted for error in one.errors]
     if as_json:
         _print_json(linted, found, errors)
-    else:
-        _print_text(linted, found, errors, quiet=diff)
+    elif not diff:
+        _print_text(linted, found, to_stderr=fix and "-" in specs)
+    _say_rest(linted, found, errors, diff=diff)
     if errors:
         return status_of(errors)
-    return status.SPEC_ERRORS if found and not exit_zero else status.OK
+    bad = found or (diff and any(_changed(linted)))
+    return status.SPEC_ERRORS if bad and not exit_zero else status.OK
 
 
 def _check_usage(
-    specs: tuple[str, ...],
-    params: dict[str, object],
-    input_shape: tuple[int, ...] | None,
-    *,
-    fix: bool,
-    unsafe: bool,
+    specs: tuple[str, ...], changed: bool, fix: bool, unsafe: bool, as_json: bool
 ) -> None:
-    from archdsl.api import find_spec
+    """Refuse options that do not go together."""
 
     if unsafe and not fix:
         raise click.UsageError("--unsafe says how far --fix or --diff may go")
     if not fix:
         return
-    if params or input_shape:
+    if changed:
         raise click.UsageError(
             "--fix takes a spec as it is written: leave -D and --input out"
         )
+    if as_json and "-" in specs:
+        raise click.UsageError("--json and the fixed spec would both go to stdout")
     for spec in specs:
-        if find_spec(spec)[1]:
+        named = ":" in spec or not spec.endswith(".arch")
+        if named and _preset(spec):
             raise click.UsageError(f"--fix takes a whole file, not a preset: {spec}")
+
+
+def _preset(spec: str) -> str | None:
+    from archdsl.api import find_spec
+
+    try:
+        return find_spec(spec)[1]
+    except SpecError:  # said later, with the others
+        return None
 
 
 def _chosen(select: frozenset[str], ignore: frozenset[str]) -> Collection[str] | None:
@@ -202,17 +224,16 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
 
     try:
         module, preset = open_spec(spec)
+        source = module.file.source
         names = [preset] if preset else variants(module)
-        networks = _networks(module, names, options)
         mended = _mended(module, options, unsafe) if fix else None
-    except SpecError as error:
-        return Linted(spec, [], [], 0, error.diagnostics)
-    if mended is not None:
-        module = mended.module
+        module = mended.module if mended else module
         networks = _networks(module, names, options)
-    plain = not (preset or options.params or options.input)
-    report = lint(module.file, networks, codes=options.codes, complete=plain)
-    return Linted(spec, names, list(report.advice), report.silenced, [], mended)
+    except SpecError as error:
+        return Linted(spec, None, [], [], 0, error.diagnostics)
+    complete = bool(names) and not (preset or options.params or options.input)
+    found = lint(module.file, networks, codes=options.codes, complete=complete)
+    return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 
 def _networks(module: Module, names: list[str], options: Options) -> list[Network]:
@@ -274,21 +295,20 @@ def _write(linted: list[Linted]) -> None:
     from archdsl.api import find_spec
     from archdsl.cli.files import write_bytes
 
+    for one in linted:
+        if one.spec == "-" and one.mended is not None:
+            sys.stdout.write(one.mended.text)
     for one, mended in _changed(linted):
         path, _ = find_spec(one.spec)
-        if path is None:
-            sys.stdout.write(mended.text)
-        else:
+        if path is not None:
             write_bytes(Path(path), mended.text.encode())
         say(f"{one.spec}: {count(len(mended.done), 'finding')} fixed")
 
 
 def _print_diffs(linted: list[Linted]) -> None:
-    from archdsl.api import open_spec
-
     for one, mended in _changed(linted):
-        source = open_spec(one.spec)[0].file.source
-        print_diff(source.name, source.text, mended.text, "fixed")
+        assert one.source is not None
+        print_diff(one.source.name, one.source.text, mended.text, "fixed")
 
 
 def _print_json(
@@ -318,24 +338,30 @@ def _as_dict(one: Linted) -> dict[str, object]:
     }
 
 
-def _print_text(
+def _print_text(linted: list[Linted], found: list[Advice], *, to_stderr: bool) -> None:
+    color = wants_color(sys.stderr if to_stderr else sys.stdout)
+    for advice in found:
+        click.echo(advice.diagnostic().render(color) + "\n", err=to_stderr)
+    for one in linted:
+        if not one.advice and not one.errors:
+            click.echo(f"{one.spec}: ok ({_summary(one)})", err=to_stderr)
+
+
+def _say_rest(
     linted: list[Linted],
     found: list[Advice],
     errors: list[Diagnostic],
     *,
-    quiet: bool,
+    diff: bool,
 ) -> None:
-    color = wants_color(sys.stdout)
-    for advice in () if quiet else found:
-        click.echo(advice.diagnostic().render(color) + "\n")
-    for one in linted:
-        if not one.advice and not one.errors:
-            click.echo(f"{one.spec}: ok ({_summary(one)})")
+    """Print to stderr what was not fixed, what is wrong, and how much is found."""
     sys.stdout.flush()
+    for one, mended in _changed(linted):
+        if diff:
+            say(f"{one.spec}: {count(len(mended.done), 'finding')} would be fixed")
     for one in linted:
         for each in one.mended.refused if one.mended else ():
-            advice = each.advice
-            say(f"{one.spec}: {advice.code} is not fixed: {each.reason}")
+            say(f"{one.spec}: {each.advice.code} is not fixed: {each.reason}")
     if errors:
         say_diagnostics(errors)
     if found:
@@ -343,9 +369,10 @@ def _print_text(
 
 
 def _summary(one: Linted) -> str:
-    networks = count(len(one.networks), "network")
-    if len(one.networks) == 1:
-        networks = one.networks[0]
+    networks = "blocks only"
+    if one.networks:
+        several = len(one.networks) > 1
+        networks = count(len(one.networks), "network") if several else one.networks[0]
     silenced = f", {count(one.silenced, 'comment')} silencing" if one.silenced else ""
     return networks + silenced
 

@@ -17,8 +17,8 @@ class BiasBeforeNorm(Rule):
 
     The language leaves such a bias out by itself where the norm follows directly in
     the same body. So this finds where the spec says `bias=true`, where the norm stands
-    outside of the braces or the block that end with the layer, where it reads it by a
-    tap, and `linear` before a norm.
+    outside of the braces or the block that end with the layer, and where it reads the
+    layer by a tap.
 
     The edit is safe in a network that is trained from now on: it computes the same. A
     checkpoint from before has the key of the bias still. Subtract the bias from the
@@ -31,8 +31,8 @@ class BiasBeforeNorm(Rule):
     code = "W0103"
     name = "bias-before-norm"
     title = "a bias that the norm behind it cancels"
-    bad = net("conv 3x3 32 bias=true -> bn -> relu", "globalavgpool; linear 10")
-    good = net("conv 3x3 32 -> bn -> relu", "globalavgpool; linear 10")
+    bad = net("conv 3x3 32 bias=true -> bn -> relu", "conv 1x1 10")
+    good = net("conv 3x3 32 -> bn -> relu", "conv 1x1 10")
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers whose bias nothing but norms reads."""
@@ -52,19 +52,21 @@ def _finding(net: Net, node: Node, norm: Node, elements: int) -> Finding:
         Saving(params=elements),
         label=f"a bias of {elements:,} {channels}",
         help=f"leave it out: `bias=false` saves {elements:,} weights",
-        fix=_fix(net, node),
+        fix=_fix(net, node, norm),
     )
 
 
-def _fix(net: Net, node: Node) -> Fix | None:
+def _fix(net: Net, node: Node, norm: Node) -> Fix | None:
     written = net.written(node)
     if written is None:
         return None
     said = written.argument("bias")
     if said is None:
         edit = written.with_argument("bias=false")
-    elif isinstance(said.value, t.Literal) and said.value.value is True:
-        edit = written.with_value(said, "false")
-    else:
+    elif not isinstance(said.value, t.Literal) or said.value.value is not True:
         return None  # an expression decides it
+    elif written.is_before(norm.op.word):
+        edit = written.without_argument(said)
+    else:
+        edit = written.with_value(said, "false")
     return Fix((edit,), safe=True, drops=frozenset({"bias"}))

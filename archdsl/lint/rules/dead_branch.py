@@ -28,12 +28,12 @@ class DeadBranch(Rule):
     bad = net(
         "conv 3x3 16 -> relu",
         "add { conv 3x3 -> relu | conv 5x5 -> scale 0 }",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 16 -> relu",
         "conv 3x3 -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
@@ -69,19 +69,18 @@ def _finding(node: Node, dead: list[Node], always: bool) -> Finding:
     before = [each for each in dead if each.output != node.output]
     weights = sum(params(each) for each in before if not each.step.shared)
     products = sum(macs(each) for each in before)
-    label = node.op.label()
-    if always:
-        message = f"`{label}` makes zeros of what {len(before)} layers compute"
+    word = node.op.label()
+    layers = "1 layer" if len(before) == 1 else f"{len(before)} layers"
+    if not before:
+        message = f"`{word}` makes zeros, whatever stands before it"
+        label, help = "always zero", "drop it"
+    elif always:
+        message = f"`{word}` makes zeros of what {layers} before it computed"
+        label = f"{weights:,} weights and {products:,} MACs without effect"
         help = "drop the branch, or give another factor"
     else:
-        message = f"`{label}` leaves {len(before)} layers before it untrained"
+        message = f"`{word}` leaves {layers} before it without a gradient"
+        label = f"{weights:,} weights without a gradient"
         help = "give a probability below 1"
-    return Finding(
-        node,
-        message,
-        Saving(weights, products),
-        label=f"{weights:,} weights and {products:,} MACs without effect"
-        if always
-        else f"{weights:,} weights without a gradient",
-        help=help,
-    )
+    saving = Saving(weights, products)
+    return Finding(node, message, saving, label=label, help=help)

@@ -34,12 +34,12 @@ class DeepPlainStack(Rule):
     bad = net(
         "conv 3x3 16 -> bn -> relu",
         "conv 3x3 -> bn -> relu -> conv 3x3 -> bn -> relu  x10",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 16 -> bn -> relu",
         "residual { conv 3x3 -> bn -> relu -> conv 3x3 -> bn } -> relu  x10",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

@@ -32,12 +32,12 @@ class DropoutBeforeNorm(Rule):
     bad = net(
         "conv 3x3 16 -> bn -> relu -> dropout 0.5",
         "conv 3x3 32 /2 -> bn -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 16 -> bn -> relu",
         "conv 3x3 32 /2 -> bn -> relu",
-        "globalavgpool; dropout 0.5; linear 10",
+        "dropout 0.5 -> conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

@@ -39,12 +39,12 @@ class DroppedPixels(Rule):
     bad = net(
         "conv 3x3 16 /2 -> bn -> relu",
         "conv 1x1 32 /2 -> bn -> relu -> conv 3x3 32 -> bn -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 16 /2 -> bn -> relu",
         "conv 1x1 32 -> bn -> relu -> conv 3x3 32 /2 -> bn -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

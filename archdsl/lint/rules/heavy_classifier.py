@@ -35,14 +35,16 @@ class HeavyClassifier(Rule):
     bad = net(
         "conv 3x3 32 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu",
+        "conv 3x3 64 /2 -> bn -> relu -> conv 3x3 64 -> bn -> relu",
         "flatten",
-        "linear 128 -> relu -> linear 10",
+        "linear 256 -> relu -> linear 10",
     )
     good = net(
         "conv 3x3 32 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu",
+        "conv 3x3 64 /2 -> bn -> relu -> conv 3x3 64 -> bn -> relu",
         "globalavgpool",
-        "linear 128 -> relu -> linear 10",
+        "linear 256 -> relu -> linear 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

@@ -53,11 +53,11 @@ class LargeKernel(Rule):
     name = "large-kernel"
     title = "a large kernel where stacked 3x3 kernels see as much"
     least = 0.01
-    bad = net("conv 3x3 32 -> relu", "conv 7x7 32 -> relu", "globalavgpool; linear 10")
+    bad = net("conv 3x3 32 -> relu", "conv 7x7 32 -> relu", "conv 1x1 10")
     good = net(
         "conv 3x3 32 -> relu",
         "conv 3x3 32 -> relu -> conv 3x3 32 -> relu -> conv 3x3 32 -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

@@ -40,13 +40,13 @@ class MissingBottleneck(Rule):
     bad = net(
         "conv 3x3 256 /2 -> bn -> relu",
         "conv 3x3 256 -> bn -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 256 /2 -> bn -> relu",
         "conv 1x1 64 -> bn -> relu -> conv 3x3 64 -> bn -> relu",
         "conv 1x1 256 -> bn -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:

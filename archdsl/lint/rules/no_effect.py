@@ -30,8 +30,8 @@ class NoEffect(Rule):
     code = "W0113"
     name = "no-effect"
     title = "a layer that changes nothing"
-    bad = net("conv 3x3 16 -> relu -> dropout 0 -> relu", "globalavgpool; linear 10")
-    good = net("conv 3x3 16 -> relu", "globalavgpool; linear 10")
+    bad = net("conv 3x3 16 -> relu -> dropout 0 -> relu", "conv 1x1 10")
+    good = net("conv 3x3 16 -> relu", "conv 1x1 10")
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers without effect."""

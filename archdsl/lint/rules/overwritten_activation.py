@@ -38,11 +38,11 @@ class OverwrittenActivation(Rule):
     title = "a value that is overwritten, and that the backward pass needs"
     bad = net(
         "conv 3x3 16 -> relu -> drop",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
         before='op drop {\n    torch = "torch.nn.Dropout"\n'
         "    args = [0.5, true]\n    pointwise = true\n}",
     )
-    good = net("conv 3x3 16 -> relu -> dropout 0.5", "globalavgpool; linear 10")
+    good = net("conv 3x3 16 -> relu -> dropout 0.5", "conv 1x1 10")
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers that overwrite what was kept."""
@@ -90,9 +90,9 @@ _INPLACE: Final[Mapping[str, int]] = {
 def _is_foreign_inplace(node: Node) -> bool:
     form = node.op.torch(node.input_shapes, node.shape)
     call = form.module
-    if call is None or form.origin not in ("torch.nn", "torch"):
+    if call is None or form.origin or not call.name.startswith("nn."):
         return False
-    name = call.name.rpartition(".")[2]
+    name = call.name.removeprefix("nn.")
     flagged = bool(call.args) and call.args[-1] is True
     return flagged and _INPLACE.get(name) == len(call.args)
 

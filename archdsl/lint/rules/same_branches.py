@@ -34,13 +34,13 @@ class SameBranches(Rule):
         "conv 3x3 16",
         "concat { relu | relu }",
         "conv 3x3 16 -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
     good = net(
         "conv 3x3 16",
         "relu",
         "conv 3x3 16 -> relu",
-        "globalavgpool; linear 10",
+        "conv 1x1 10",
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
@@ -77,10 +77,12 @@ def _finding(node: Node, inputs: tuple[int, ...]) -> Finding:
     twice = [n for n, value in enumerate(inputs) if inputs.index(value) < n]
     extra = sum(channels(node.input_shapes[n]) for n in twice)
     size = sum(count(node.input_shapes[n]) for n in twice) * _FLOAT
-    branches = "branch" if copies == 1 else "branches"
+    branches = "1 branch" if copies == 1 else f"{copies} branches"
+    verb = "copies" if copies == 1 else "copy"
+    what = "what another one computes" if copies == 1 else "what others compute"
     return Finding(
         node,
-        f"{copies} {branches} of {node.step.path} compute what another one does",
+        f"{branches} of {node.step.path} {verb} {what}",
         Saving(bytes=size),
         label=f"{extra} channels of {show_shape(node.shape)} are a copy",
         help="leave the copy out, or let the branches differ",
