@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
@@ -81,12 +82,18 @@ def some(jobs: int | None) -> Runner:
     Without a number, there are as many as this process may use cores, and none
     besides this one for what takes about a second anyway.
     """
-    if jobs == 1:
+    if jobs == 1 or not _can_start():
         return here
     if jobs is not None:
         return _Processes(jobs)
     cores = available_cores()
     return here if cores == 1 else _Patient(cores)
+
+
+def _can_start() -> bool:
+    """Return whether another process can import what this one was started with."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return path is None or os.path.exists(path)
 
 
 def available_cores() -> int:
@@ -171,10 +178,9 @@ def _unordered(
 
 def _stop(pool: ProcessPoolExecutor) -> None:
     """End processes whose results nobody waits for."""
-    running = list((pool._processes or {}).values())
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in running:
+    for process in list((pool._processes or {}).values()):
         process.terminate()
+    pool.shutdown(cancel_futures=True)
 
 
 _EVALUATOR: list[Evaluator] = []

@@ -240,7 +240,7 @@ def _run(
     except (AxisError, ConditionError, ObjectiveError) as error:
         raise click.UsageError(str(error)) from None
     except JournalError as error:
-        help = f"remove it, or begin anew with --restart; {output} is as it was"
+        help = "remove it, or begin anew with --restart"
         raise click.UsageError(f"{error}: {help}") from None
     finally:
         for shown in meter:
