@@ -27,7 +27,7 @@ import tests.oracle  # noqa: F401 (ptflops imports torchvision, which it makes l
 
 _UNUSED = {
     "fvcore": ("iopath.common.file_io", "tabulate", "termcolor", "tqdm"),
-    "calflops": ("accelerate.utils", "huggingface_hub.utils", "transformers"),
+    "calflops": ("accelerate.utils", "huggingface_hub.utils", "timm", "transformers"),
 }
 
 
@@ -141,13 +141,14 @@ def _ptflops(
     module: nn.Module, inputs: tuple[Tensor, ...], backend: str
 ) -> dict[str, int]:
     names = list(inspect.signature(module.forward).parameters)
+    batch = inputs[0] if len(inputs) == 1 else dict(zip(names, inputs, strict=True))
     with _quiet(), torch.no_grad():
         total, _ = tool("ptflops").get_model_complexity_info(
             module,
             (1,),
             print_per_layer_stat=False,
             as_strings=False,
-            input_constructor=lambda _: dict(zip(names, inputs, strict=True)),
+            input_constructor=lambda _: batch,
             backend=backend,
         )
     if total is None:

@@ -11,11 +11,12 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from archdsl.ir import Group, Network, Step
+from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
-from archdsl.values import Shape, Tensor, TorchCall, TorchForm, channels, sizes
+from archdsl.values import Last, Shape, Tensor, TorchCall, TorchForm, channels, sizes
 
 from .flow import OWNERS, is_sequence
-from .graph import Node
+from .graph import Graph, Node
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,
 # such as `mean`, which no tool counts.
@@ -60,12 +61,14 @@ class Written(NamedTuple):
         functions: that run, be it inside the modules.
         known: whether that is all there is: False for a class of another package.
         macs: multiply-accumulates for one sample, as the layer declares them.
+        in_order: whether the first input lies in memory in the order of its axes.
     """
 
     modules: tuple[Call, ...] = ()
     functions: tuple[Call, ...] = ()
     known: bool = True
     macs: int = 0
+    in_order: bool = True
 
 
 class _Module(NamedTuple):
@@ -168,6 +171,34 @@ def functions(network: Network) -> frozenset[int]:
             modules = True
         stack += [(child, modules) for child in node.children]
     return frozenset(found)
+
+
+def out_of_order(graph: Graph) -> frozenset[int]:
+    """Return the values that do not lie in memory in the order of their axes.
+
+    A permutation moves nothing. What works on each element, or on maps by channel,
+    keeps the order of its input; layer norms and linear layers do not.
+    """
+    if not any(isinstance(shape, Last) for shape in graph.shapes.values()):
+        return frozenset()
+    found: set[int] = set()
+    for node in graph.nodes:
+        form = node.op.torch(node.input_shapes, node.shape)
+        text = f"{form.function} {form.helper}"
+        changed = node.inputs[0] in found
+        if form.module is not None and form.module.name in _ORDERING:
+            changed = False
+        elif "F.layer_norm(" in text:
+            changed = True  # it permutes what the norm has put in order
+        elif ".permute(" in text:
+            changed = not changed
+        if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
+            found.add(node.output)
+    return frozenset(found)
+
+
+# Modules whose output lies in order.
+_ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 
 def written(node: Node, form: Form) -> Written:

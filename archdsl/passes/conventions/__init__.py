@@ -69,7 +69,7 @@ def count(
     Raises:
         KeyError: if there is no such tool.
     """
-    from archdsl.passes.written import functions, written
+    from archdsl.passes.written import functions, out_of_order, written
 
     TOOLS[tool]
     convention = import_module(f"{__name__}.{tool}")
@@ -80,12 +80,12 @@ def count(
         def forms(node: Node) -> Form:
             return "function" if node.output in called else "module"
 
-    layers = tuple(
-        [
-            convention.count(written(node, forms(node)), training)
-            if training or not node.training
-            else 0
-            for node in graph.nodes
-        ]
-    )
-    return Count(tool, convention.UNIT, sum(layers), layers, convention.NOTE)
+    moved = out_of_order(graph)
+    layers = []
+    for node in graph.nodes:
+        step = written(node, forms(node))
+        if moved and node.inputs[0] in moved:
+            step = step._replace(in_order=False)
+        runs = training or not node.training
+        layers.append(convention.count(step, training) if runs else 0)
+    return Count(tool, convention.UNIT, sum(layers), tuple(layers), convention.NOTE)

@@ -62,9 +62,13 @@ def _batch_norm(call: Call) -> int:
 
 
 def _interpolation(call: Call) -> int:
-    # With a size it forgets the channels, with factors what they multiply.
+    # With factors it forgets them; with a size the channels, and of a square size,
+    # which is given as one number, one side.
     if call.arguments.get("scale_factor") is not None:
         return inputs(call)
+    size = call.arguments.get("size")
+    if size is not None and len(set(pair(size))) == 1:
+        return pair(size)[0]
     height, width = sizes(call.output)
     return height * width
 

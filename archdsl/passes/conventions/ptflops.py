@@ -30,4 +30,9 @@ def count(step: Written, training: bool) -> int:
     """Return the sum over the functions whose operators ptflops knows."""
     if not step.known:
         return step.macs
-    return sum([_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS])
+    calls = [c for c in step.functions if c.name in _FUNCTIONS]
+    total = sum([_FUNCTIONS[call.name](call) for call in calls])
+    if step.in_order:
+        return total
+    # Over positions that are not in order, the bias is a sum of its own: no `addmm`.
+    return total - sum([bias(call) for call in calls if call.name == "F.linear"])
