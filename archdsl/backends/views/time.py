@@ -1,0 +1,133 @@
+"""The view of time: how long each layer takes at least on a device, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from archdsl.backends.text import show_bytes, show_count
+
+from . import Facts, Total
+
+HEADER = ("compute", "memory", "time", "bound by")
+RIGHT = (0, 1, 2)
+
+_SLOWEST: Final = 3
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return the times of operations and of bytes, the longer one, and which it is."""
+    time = layer.get("time")
+    if not time or time["bound"] is None:
+        return ("-", "-", "-", "-")
+    return (
+        show_seconds(time["compute_seconds"]),
+        show_seconds(time["memory_seconds"]),
+        show_seconds(time["seconds"]),
+        time["bound"],
+    )
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return the sums of the times, and the share of what is bound by memory."""
+    times = [layer["time"] for layer in layers if layer.get("time")]
+    seconds = sum(time["seconds"] for time in times)
+    if not seconds:
+        return ("-", "-", "-", "-")
+    memory = sum(time["seconds"] for time in times if time["bound"] == "memory")
+    return (
+        show_seconds(sum(time["compute_seconds"] for time in times)),
+        show_seconds(sum(time["memory_seconds"] for time in times)),
+        show_seconds(seconds),
+        f"memory {_percent(memory / seconds)}",
+    )
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return the time of the network, what bounds it, and what it was computed from."""
+    time = facts.get("time")
+    if not time:
+        return [("time", "-", "no device is given")]
+    return [
+        *_whole(time),
+        *_shares(time, facts["layers"]),
+        ("", "", ""),
+        *_device(time),
+    ]
+
+
+def show_seconds(seconds: float) -> str:
+    """Return a time in the largest unit that leaves one or more."""
+    for unit, size in (("s", 1.0), ("ms", 1e-3)):
+        if seconds >= size:
+            return f"{seconds / size:,.2f} {unit}"
+    return f"{seconds * 1e6:,.2f} us"
+
+
+def _whole(time: Facts) -> list[Total]:
+    what = {
+        "eval": "inference",
+        "train": "forward and backward pass, without loss and optimizer",
+    }[time["mode"]]
+    rate = time["samples_per_second"]
+    return [
+        (
+            "time at least",
+            show_seconds(time["seconds"]),
+            f"{what}, batch {time['batch']}, {time['dtype']}{_rounding(time)}; "
+            "a kernel a layer, none fused",
+        ),
+        (
+            "throughput at most",
+            "-" if rate is None else f"{rate:,.0f}",
+            "samples a second",
+        ),
+    ]
+
+
+def _rounding(time: Facts) -> str:
+    return " (tf32 in convolutions)" if time["tf32"] else ""
+
+
+def _shares(time: Facts, layers: Sequence[Facts]) -> list[Total]:
+    rows = []
+    for bound, seconds in time["bound_seconds"].items():
+        found = [
+            layer
+            for layer in layers
+            if layer.get("time") and layer["time"]["bound"] == bound
+        ]
+        if found:
+            share = _percent(seconds / time["seconds"])
+            rows.append((f"  bound by {bound}", share, _slowest(found)))
+    return rows
+
+
+def _slowest(layers: Sequence[Facts]) -> str:
+    """Name some of the layers that take longest."""
+    ordered = sorted(layers, key=lambda layer: -layer["time"]["seconds"])
+    names = ", ".join(layer["name"] for layer in ordered[:_SLOWEST])
+    count = len(layers)
+    what = "1 layer" if count == 1 else f"{show_count(count)} layers"
+    return f"of the time in {what}: {names}" + (", ..." if count > _SLOWEST else "")
+
+
+def _device(time: Facts) -> list[Total]:
+    rows = [
+        ("device", time["device"], f"{time['title']} ({time['source']})"),
+        (
+            "ridge",
+            f"{time['ridge']:,.1f}",
+            "FLOPs/byte from which on a convolution is bound by compute",
+        ),
+    ]
+    if time["memory_bytes"]:
+        rows.append(("memory", show_bytes(time["memory_bytes"]), "of the device"))
+    if time["launch_seconds"]:
+        launch = show_seconds(time["launch_seconds"])
+        rows.append(("launch", launch, "at least, from one kernel to the next"))
+    return rows
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"

@@ -1,0 +1,213 @@
+"""Devices with their published peak rates: a table, and files that add to it."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from archdsl.diagnostics import did_you_mean
+
+FORMATS: Final = ("float64", "float32", "tf32", "bfloat16", "float16")
+_VECTOR_FORMATS: Final = ("float64", "float32")
+_NUMBERS: Final = ("bandwidth_gbs", "memory_gb", "launch_us")
+_RATES: Final = ("matrix_tflops", "vector_tflops")
+_TEXTS: Final = ("title", "source")
+_REQUIRED: Final = ("bandwidth_gbs", *_RATES)
+_KEYS: Final = (*_TEXTS, *_RATES, *_NUMBERS)
+_TERA: Final = 1e12
+_GIGA: Final = 1e9
+_MICRO: Final = 1e-6
+
+
+class DeviceError(ValueError):
+    """A device that is not known, or a file of devices that is not right."""
+
+
+class Device(NamedTuple):
+    """What a device can do at most.
+
+    Attributes:
+        name: what it is called by, such as ``h100-sxm``.
+        title: what its vendor calls it.
+        matrix: operations a second of matrix products, by format; a
+            multiply-accumulate counts two.
+        vector: the same of all other operations, by format.
+        bandwidth: bytes a second that its memory reads and writes together.
+        memory_bytes: size of its memory; None if that is not fixed.
+        launch_seconds: time from one kernel's start to the next one's at least, which
+            is the host's and its software's; 0 where none is given.
+        source: where the figures come from.
+    """
+
+    name: str
+    title: str
+    matrix: Mapping[str, float]
+    vector: Mapping[str, float]
+    bandwidth: float
+    memory_bytes: int | None = None
+    launch_seconds: float = 0.0
+    source: str = ""
+
+    def matrix_rate(self, dtype: str, *, tf32: bool = False) -> float:
+        """Return the operations a second of matrix products.
+
+        Args:
+            dtype: of the operands.
+            tf32: whether float32 may be rounded to TF32, where the device has it.
+
+        Raises:
+            DeviceError: if it has no rate for the dtype.
+        """
+        if tf32 and dtype == "float32" and "tf32" in self.matrix:
+            return self.matrix["tf32"]
+        return self._rate(self.matrix, dtype)
+
+    def vector_rate(self, dtype: str) -> float:
+        """Return the operations a second of what is no matrix product.
+
+        torch computes those of 16-bit formats in float32.
+
+        Raises:
+            DeviceError: if it has no rate for the dtype.
+        """
+        return self._rate(self.vector, "float64" if dtype == "float64" else "float32")
+
+    def _rate(self, rates: Mapping[str, float], dtype: str) -> float:
+        if dtype not in rates:
+            known = ", ".join(rates)
+            raise DeviceError(f"{self.name} has no rate for {dtype}, but for {known}")
+        return rates[dtype]
+
+
+# ---- the table and files --------------------------------------------------------
+
+
+def devices(path: str | os.PathLike[str] | None = None) -> Mapping[str, Device]:
+    """Return the devices by name: the shipped ones, and those of a file.
+
+    Args:
+        path: a TOML file with a table for each device; one of the same name as a
+            shipped device takes its place.
+
+    Raises:
+        DeviceError: with all that is wrong with the file.
+    """
+    if path is None:
+        return _shipped()
+    return {**_shipped(), **_load(Path(path))}
+
+
+def device(name: str, known: Mapping[str, Device] | None = None) -> Device:
+    """Return the device of a name, whatever its case.
+
+    Args:
+        name: of the device.
+        known: the devices to look in; the shipped ones when left out.
+
+    Raises:
+        DeviceError: if there is none.
+    """
+    table = _shipped() if known is None else known
+    word = _key(name)
+    if word in table:
+        return table[word]
+    close = [f"`{other}`" for other in table if other.startswith(word)] if word else []
+    help = f"did you mean {' or '.join(close)}?" if close else did_you_mean(word, table)
+    raise DeviceError(
+        f"there is no device `{name}`; {help or 'known are ' + ', '.join(table)}"
+    )
+
+
+@cache
+def _shipped() -> Mapping[str, Device]:
+    return _load(Path(__file__).with_name("devices.toml"))
+
+
+def _key(name: str) -> str:
+    return name.strip().lower().replace(" ", "-").replace("_", "-")
+
+
+def _load(path: Path) -> Mapping[str, Device]:
+    import tomllib
+
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise DeviceError(f"cannot read `{path}`: {why}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise DeviceError(f"{path}: {error}") from None
+    wrong = [f"{path}: {text}" for text in _wrong(tables)]
+    if wrong:
+        raise DeviceError("\n".join(wrong))
+    return {_key(name): _device(_key(name), table) for name, table in tables.items()}
+
+
+def _device(name: str, table: Mapping[str, Any]) -> Device:
+    memory = table.get("memory_gb")
+    return Device(
+        name=name,
+        title=table.get("title", name),
+        matrix={key: rate * _TERA for key, rate in table["matrix_tflops"].items()},
+        vector={key: rate * _TERA for key, rate in table["vector_tflops"].items()},
+        bandwidth=table["bandwidth_gbs"] * _GIGA,
+        memory_bytes=None if memory is None else round(memory * _GIGA),
+        launch_seconds=table.get("launch_us", 0) * _MICRO,
+        source=table.get("source", ""),
+    )
+
+
+# ---- what is wrong with a file --------------------------------------------------
+
+
+def _wrong(tables: Mapping[str, Any]) -> Iterator[str]:
+    if not tables:
+        yield "there is no device in it"
+    for name, table in tables.items():
+        if not isinstance(table, dict):
+            yield f"`{name}` stands outside a device; begin one with `[name]`"
+        else:
+            yield from (f"[{name}]: {text}" for text in _wrong_table(table))
+
+
+def _wrong_table(table: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in table.items():
+        if key in _RATES:
+            yield from _wrong_rates(key, value)
+        elif key in _NUMBERS:
+            yield from _wrong_number(key, value)
+        elif key not in _TEXTS:
+            yield _unknown(key, _KEYS)
+        elif not isinstance(value, str):
+            yield f"`{key}` is a text"
+    missing = [key for key in _REQUIRED if key not in table]
+    yield from (f"`{key}` is missing" for key in missing)
+
+
+def _wrong_rates(key: str, rates: Any) -> Iterator[str]:
+    if not isinstance(rates, dict) or not rates:
+        yield f"`{key}` has a rate for each format, such as {{ float32 = 10 }}"
+        return
+    formats = FORMATS if key == "matrix_tflops" else _VECTOR_FORMATS
+    for name, rate in rates.items():
+        if name not in formats:
+            yield f"{key}: {_unknown(name, formats)}"
+        else:
+            yield from _wrong_number(f"{key}.{name}", rate)
+    if key == "vector_tflops" and "float32" not in rates:
+        yield f"`{key}` needs a rate for float32"
+
+
+def _wrong_number(key: str, value: Any) -> Iterator[str]:
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not math.isfinite(value) or value <= 0:
+        yield f"`{key}` is a number above 0, not {value!r}"
+
+
+def _unknown(key: str, known: tuple[str, ...]) -> str:
+    help = did_you_mean(key, known) or f"known are {', '.join(known)}"
+    return f"there is no `{key}`; {help}"

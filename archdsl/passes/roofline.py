@@ -1,0 +1,286 @@
+"""How long a network takes at least on a device, layer by layer.
+
+Source: Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance
+model for multicore architectures".
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final, Literal, NamedTuple
+
+from archdsl.layer import count
+
+from .costs import Costs, Work
+from .devices import Device
+from .dtypes import item_bytes
+from .gradient import gradients
+from .graph import Graph, Node
+
+Bound = Literal["compute", "memory", "launch"]
+BOUNDS: Final[tuple[Bound, ...]] = ("compute", "memory", "launch")
+
+
+class LayerTime(NamedTuple):
+    """The least time of one layer, or of several together, for a batch.
+
+    Attributes:
+        seconds: the longest of the three times below; in training the sum of that of
+            the forward and that of the backward pass.
+        compute_seconds: of the operations, at the peak rates.
+        memory_seconds: of the bytes moved, at the peak bandwidth.
+        launch_seconds: of starting the kernels, one for each pass.
+        bound: which of the three is the longest, in training in the longer pass; None
+            if there is nothing to do, as in a view.
+    """
+
+    seconds: float = 0.0
+    compute_seconds: float = 0.0
+    memory_seconds: float = 0.0
+    launch_seconds: float = 0.0
+    bound: Bound | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the times as plain data."""
+        return self._asdict()
+
+
+class Roofline(NamedTuple):
+    """The least time of a network for a batch on a device.
+
+    Each layer is one kernel that reads its operands from memory and writes its results
+    there, as torch runs it eagerly: no layer is fused with another, and none overlaps
+    another. Nothing is faster on that device this way. How much slower a real kernel is
+    differs from kernel to kernel.
+
+    Attributes:
+        device: what it runs on.
+        dtype: of parameters and activations.
+        batch: samples at a time.
+        training: whether it is a forward and a backward pass of training, auxiliary
+            heads included, without loss and optimiser; else one pass of inference.
+        tf32: whether convolutions in float32 may round to TF32.
+        launch: seconds between the starts of two kernels.
+        layers: of each node of the graph; None for those that do not run.
+    """
+
+    device: Device
+    dtype: str
+    batch: int
+    training: bool
+    tf32: bool
+    launch: float
+    layers: tuple[LayerTime | None, ...]
+
+    @property
+    def seconds(self) -> float:
+        """Time of all layers, one after the other."""
+        return sum([layer.seconds for layer in self.layers if layer])
+
+    @property
+    def samples_per_second(self) -> float | None:
+        """Throughput; None if there is nothing to do."""
+        return self.batch / self.seconds if self.seconds else None
+
+    def bound_seconds(self, bound: Bound) -> float:
+        """Return the time of the layers that are bound that way."""
+        return sum(
+            [
+                one.seconds
+                for one in self.layers
+                if one is not None and one.bound == bound
+            ]
+        )
+
+    def share(self, bound: Bound) -> float:
+        """Return the share of the time that layers bound that way take."""
+        return self.bound_seconds(bound) / self.seconds if self.seconds else 0.0
+
+    @property
+    def ridge(self) -> float:
+        """Matrix operations a byte from which on a convolution is bound by compute."""
+        rate = self.device.matrix_rate(self.dtype, tf32=self.tf32)
+        return rate / self.device.bandwidth
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the totals as plain data."""
+        device = self.device
+        return {
+            "device": device.name,
+            "title": device.title,
+            "source": device.source,
+            "memory_bytes": device.memory_bytes,
+            "dtype": self.dtype,
+            "batch": self.batch,
+            "mode": "train" if self.training else "eval",
+            "tf32": self.tf32,
+            "ridge": self.ridge,
+            "launch_seconds": self.launch,
+            "seconds": self.seconds,
+            "samples_per_second": self.samples_per_second,
+            "bound_seconds": {bound: self.bound_seconds(bound) for bound in BOUNDS},
+        }
+
+
+class Rates(NamedTuple):
+    """What one layer runs at.
+
+    Attributes:
+        matrix: operations a second of MACs, which count two.
+        vector: operations a second of all others.
+        bandwidth: bytes a second.
+        launch: seconds between the starts of two kernels.
+    """
+
+    matrix: float
+    vector: float
+    bandwidth: float
+    launch: float = 0.0
+
+
+def roofline(
+    graph: Graph,
+    costs: Costs,
+    device: Device,
+    *,
+    launch: float | None = None,
+    tf32: bool = True,
+) -> Roofline:
+    """Return the least time of a network on a device, in the mode of its costs.
+
+    Args:
+        graph: the network.
+        costs: what its layers cost, for a batch in a dtype and a mode.
+        device: what it runs on.
+        launch: seconds between the starts of two kernels; the device's own when left
+            out, which is 0 for all shipped ones.
+        tf32: whether convolutions in float32 may round to TF32 where the device has
+            it. torch does so by itself, and not for linear layers.
+
+    Raises:
+        DeviceError: if the device has no rate for the dtype.
+        ValueError: if `launch` is negative.
+    """
+    start = device.launch_seconds if launch is None else launch
+    if start < 0:
+        raise ValueError(f"the time of a launch cannot be {start}")
+    rounded = tf32 and costs.dtype == "float32" and "tf32" in device.matrix
+    rates = {
+        fast: Rates(
+            device.matrix_rate(costs.dtype, tf32=fast),
+            device.vector_rate(costs.dtype),
+            device.bandwidth,
+            start,
+        )
+        for fast in (False, rounded)
+    }
+    backward = _Backward(graph, costs.dtype) if costs.training else None
+    layers = [
+        _layer_time(node, work, rates[rounded and node.op.family == "conv"], backward)
+        if costs.training or not node.training
+        else None
+        for node, work in zip(graph.nodes, costs.layers, strict=True)
+    ]
+    return Roofline(
+        device,
+        costs.dtype,
+        costs.whole.batch,
+        costs.training,
+        rounded,
+        start,
+        tuple(layers),
+    )
+
+
+def pass_time(macs: int, operations: int, moved: int, rates: Rates) -> LayerTime:
+    """Return the least time of one kernel.
+
+    Args:
+        macs: multiply-accumulates.
+        operations: all others.
+        moved: bytes read and written.
+        rates: what it runs at.
+    """
+    if not (macs or operations or moved):
+        return LayerTime()
+    compute = 2 * macs / rates.matrix + operations / rates.vector
+    memory = moved / rates.bandwidth
+    seconds = max(compute, memory, rates.launch)
+    bound: Bound = "launch"
+    if seconds == compute:
+        bound = "compute"
+    elif seconds == memory:
+        bound = "memory"
+    return LayerTime(seconds, compute, memory, rates.launch, bound)
+
+
+def _layer_time(
+    node: Node, work: Work, rates: Rates, backward: _Backward | None
+) -> LayerTime:
+    batch, moved = work.batch, work.traffic.bytes
+    if not moved:
+        return LayerTime()  # a view, which runs nothing
+    macs = batch * work.cost.macs
+    operations = work.batch_flops - 2 * macs
+    forward = pass_time(macs, operations, moved, rates)
+    if backward is None:
+        return forward
+    moved = backward.bytes(node, batch)
+    if not moved:
+        return forward
+    # A derivative takes about as many operations as the function itself.
+    return _both(
+        forward, pass_time(batch * work.backward_macs, operations, moved, rates)
+    )
+
+
+def _both(forward: LayerTime, backward: LayerTime) -> LayerTime:
+    """Return the time of two passes, and what bounds the longer one."""
+    longer = max(forward, backward, key=lambda one: one.seconds)
+    return LayerTime(
+        forward.seconds + backward.seconds,
+        forward.compute_seconds + backward.compute_seconds,
+        forward.memory_seconds + backward.memory_seconds,
+        forward.launch_seconds + backward.launch_seconds,
+        longer.bound,
+    )
+
+
+class _Backward:
+    """Bytes that the backward passes of a network's layers move.
+
+    As in the forward pass, each operand is read once and each result written once. The
+    operands are the output's gradient, what autograd kept and the parameters; the
+    results are the gradients of parameters and of those inputs that have one. Where a
+    value is read by several layers, the sums of its gradients are left out.
+    """
+
+    def __init__(self, graph: Graph, dtype: str) -> None:
+        self.known = gradients(graph)
+        self.item = item_bytes(dtype)
+
+    def bytes(self, node: Node, batch: int) -> int:
+        """Return the bytes for a batch; 0 if the layer passes no gradient on."""
+        op, shapes, output = node.op, node.input_shapes, node.shape
+        if node.output not in self.known or op.shares_gradient(shapes, output):
+            return 0
+        elements = count(output)
+        fixed = 0
+        for tensor in op.tensors(*shapes):
+            if tensor.trainable:
+                fixed += 2 * tensor.elements  # itself and its gradient
+        saved = op.saved(shapes, output)
+        if saved.input or saved.factors:
+            elements += sum(count(shape) for shape in shapes)
+        if saved.output:
+            elements += count(output)
+        elements += saved.own_elements
+        fixed += saved.batch_elements
+        own = saved.own_floats * max(self.item, 4) + saved.own_bytes
+        elements += self._gradients(node)
+        shared = saved.batch_floats * max(self.item, 4)
+        return batch * (elements * self.item + own) + fixed * self.item + shared
+
+    def _gradients(self, node: Node) -> int:
+        """Return the elements of the inputs' gradients for one sample."""
+        pairs = zip(node.inputs[: node.op.sources], node.input_shapes, strict=False)
+        return sum([count(shape) for value, shape in pairs if value in self.known])
