@@ -18,7 +18,7 @@ from archdsl.passes.gradient import backward_macs, gradients
 from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.traffic import Traffic, total_traffic, traffic
 from archdsl.resources import shipped_presets
-from archdsl.values import Operations, Shape
+from archdsl.values import Operations, Shape, TorchForm
 from tests import handmade, operations
 from tests.handmade import Sketch, chain
 from tests.operations import PURPOSES, Macs
@@ -227,10 +227,46 @@ def test_backward_macs_by_hand() -> None:
 
 def test_no_gradient_to_what_only_lends_its_shape() -> None:
     sketch = Sketch((3, 8, 8))
-    size = sketch.add("conv", kernel=(3, 3), width=4)
-    sketch.add("resize", 0, size)
-    sketch.add("conv", kernel=(1, 1), width=2)
-    assert backward_macs(flatten(sketch.network())) == (0, 0, 64 * 3 * 2)
+    size = sketch.add("conv", kernel=(3, 3), width=2)
+    resized = sketch.add("resize", 0, size)
+    last = sketch.add("conv", resized, kernel=(1, 1), width=2)
+    weights = 64 * 3 * 2
+    assert backward_macs(flatten(sketch.network())) == (0, 0, weights)
+    # That the size's own gradient is needed elsewhere does not change the others.
+    sketch.add("add", last, size)
+    assert backward_macs(flatten(sketch.network())) == (9 * weights, 0, weights, 0)
+
+
+class Outer(Layer):
+    """The products of two vectors' features: a kind with two factors, no weight."""
+
+    word = "outer"
+    arity = None
+
+    def shape(self, *inputs: Shape) -> Shape:
+        return (inputs[0][0] * inputs[1][0],)
+
+    def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
+        return output[0]
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        text = "torch.bmm({0}.unsqueeze(2), {1}.unsqueeze(1)).flatten(1)"
+        return TorchForm(None, text)
+
+
+@pytest.mark.parametrize("trained", [(), (0,), (1,), (0, 1)])
+def test_each_input_has_a_gradient_of_its_own(trained: tuple[int, ...]) -> None:
+    sketch = Sketch((5,), (7,))
+    values = [sketch.add("layerscale", n) if n in trained else n for n in (0, 1)]
+    sketch.add(Outer(), *values)
+    network = sketch.network()
+    with torch.device("meta"):
+        (output,) = handmade.Interpreted(network)(*handmade.example(network, BATCH))
+        with Macs() as counted:
+            if trained:
+                output.sum().backward()
+    macs = sum(backward_macs(flatten(network)))
+    assert macs == len(trained) * 35 and macs * BATCH == counted.macs
 
 
 # ---- operations by hand ------------------------------------------------------------
