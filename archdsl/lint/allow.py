@@ -83,7 +83,7 @@ def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
     source = file.source
     found: list[Allow] = []
     mistakes: list[Mistake] = []
-    if "lint" not in source.text:
+    if "lint" not in source.text.lower():
         return found, mistakes
     extents = sorted(_extents(file))
     for start, end in comments(source):

@@ -118,15 +118,23 @@ def lint(
         complete: whether the networks are all those that the spec describes, as it
             describes them, so that a comment that silences nothing is a mistake.
     """
-    chosen = [r for c, r in all_rules().items() if codes is None or c in codes]
+
+    def wanted(code: str) -> bool:
+        return codes is None or code in codes
+
+    stale = complete and wanted(STALE_ALLOW)
     nets = [Net(network, file) for network in networks]
     silencing, mistakes = allows(file)
-    kept = [a for rule in chosen for a in _of_rule(rule(), nets, silencing)]
-    if codes is None or BAD_ALLOW in codes:
+    kept = []
+    for code, rule in all_rules().items():
+        # What a comment silences, all rules together know.
+        if wanted(code) or (stale and silencing):
+            found = list(_of_rule(rule(), nets, silencing))
+            kept += found if wanted(code) else []
+    if wanted(BAD_ALLOW):
         kept += [_of_mistake(mistake) for mistake in mistakes]
-    if complete and (codes is None or STALE_ALLOW in codes):
-        ran = {rule.code for rule in chosen}
-        kept += [a for each in silencing for a in _of_stale(each, ran)]
+    if stale:
+        kept += [advice for each in silencing for advice in _of_stale(each)]
     kept.sort(key=lambda advice: (advice.span.start, advice.code))
     return Report(tuple(kept), sum(bool(each.used) for each in silencing))
 
@@ -276,8 +284,8 @@ def _of_mistake(mistake: Mistake) -> Advice:
     )
 
 
-def _of_stale(allow: Allow, ran: Collection[str]) -> Iterator[Advice]:
-    stale = [code for code in allow.stale if code in ran]
+def _of_stale(allow: Allow) -> Iterator[Advice]:
+    stale = allow.stale
     if not stale:
         return
     words = " and ".join(stale)

@@ -41,7 +41,7 @@ class OddChannels(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers whose channels are padded."""
-        fixed = set(net.graph.inputs) | _ends(net)
+        fixed = _starts(net) | _ends(net)
         for node in net.graph.nodes:
             if not macs(node) or not _is_full(node):
                 continue
@@ -53,6 +53,15 @@ class OddChannels(Rule):
             cost = macs(node) * padded[0] * padded[1] // (before * after) - macs(node)
             if cost:
                 yield _finding(net, node, (before, after), padded, cost)
+
+
+def _starts(net: Net) -> set[int]:
+    """Return the values whose channels are those of an input."""
+    found = set(net.graph.inputs)
+    for node in net.graph.nodes:
+        if found.issuperset(node.inputs) and not macs(node):
+            found.add(node.output)
+    return found
 
 
 def _ends(net: Net) -> set[int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from archdsl.layer import count
@@ -47,12 +47,11 @@ class OverwrittenActivation(Rule):
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers that overwrite what was kept."""
         planned = inplace(net.graph)
-        writers = {
-            node.output
-            for node in net.graph.nodes
-            if node.output in planned or _is_foreign_inplace(node)
-        }
-        for node, keeper in overwritten(net.graph.nodes, writers):
+        nodes = net.graph.nodes
+        foreign = {n.output: name for n in nodes if (name := _foreign_inplace(n))}
+        # A mask is memory of its own.
+        masked = {value for value, name in foreign.items() if "Dropout" in name}
+        for node, keeper in overwritten(nodes, {*planned, *foreign}, masked):
             kept = count(node.input_shapes[0]) * _FLOAT
             yield Finding(
                 node,
@@ -87,36 +86,41 @@ _INPLACE: Final[Mapping[str, int]] = {
 }
 
 
-def _is_foreign_inplace(node: Node) -> bool:
+def _foreign_inplace(node: Node) -> str:
+    """Return the name of a class of torch that a spec has run in place."""
     form = node.op.torch(node.input_shapes, node.shape)
     call = form.module
     if call is None or form.origin or not call.name.startswith("nn."):
-        return False
+        return ""
     name = call.name.removeprefix("nn.")
     flagged = bool(call.args) and call.args[-1] is True
-    return flagged and _INPLACE.get(name) == len(call.args)
+    return name if flagged and _INPLACE.get(name) == len(call.args) else ""
 
 
 def overwritten(
-    nodes: tuple[Node, ...], writers: set[int]
+    nodes: Sequence[Node], writers: Set[int], masked: Set[int] = frozenset()
 ) -> Iterator[tuple[Node, Node]]:
     """Yield each node that overwrites what another keeps, and that other.
 
     Args:
         nodes: in the order in which they run in training.
         writers: the outputs of those that run in place.
+        masked: the outputs of those that keep nothing but a mask.
     """
     home: dict[int, int] = {}
     kept: dict[int, Node] = {}
     for node in nodes:
         places = [home.setdefault(value, value) for value in node.inputs]
-        saved = node.op.saved(node.input_shapes, node.shape)
         writes = node.output in writers
         if writes and places[0] in kept:
             yield node, kept[places[0]]
         shares = writes or node.op.aliases(training=True)
         home[node.output] = places[0] if shares else node.output
-        if (saved.input or saved.factors) and not writes:
+        saved = node.op.saved(node.input_shapes, node.shape)
+        if node.output in masked:
+            continue
+        if saved.input or saved.factors:
+            # In place, it keeps what it wrote over the input in the input's stead.
             kept.update(dict.fromkeys(places, node))
         if saved.output:
             kept[home[node.output]] = node
