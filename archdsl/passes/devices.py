@@ -168,7 +168,7 @@ def _wrong(tables: Mapping[str, Any]) -> Iterator[str]:
     if not tables:
         yield "there is no device in it"
     for name, table in tables.items():
-        if not isinstance(table, dict):
+        if not isinstance(table, dict) or name in _KEYS:
             yield f"`{name}` stands outside a device; begin one with `[name]`"
         else:
             yield from (f"[{name}]: {text}" for text in _wrong_table(table))

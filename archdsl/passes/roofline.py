@@ -249,9 +249,9 @@ class _Backward:
     """Bytes that the backward passes of a network's layers move.
 
     As in the forward pass, each operand is read once and each result written once. The
-    operands are the output's gradient, what autograd kept and the parameters; the
-    results are the gradients of parameters and of those inputs that have one. Where a
-    value is read by several layers, the sums of its gradients are left out.
+    operands are the output's gradient, what autograd kept, and the parameters if an
+    input gets a gradient; the results are the gradients of the parameters and of those
+    inputs. Where several layers read a value, the sum of its gradients is left out.
     """
 
     def __init__(self, graph: Graph, dtype: str) -> None:
@@ -263,20 +263,19 @@ class _Backward:
         op, shapes, output = node.op, node.input_shapes, node.shape
         if node.output not in self.known or op.shares_gradient(shapes, output):
             return 0
-        elements = count(output)
-        fixed = 0
+        gradients = self._gradients(node)
+        elements, fixed = count(output) + gradients, 0
         for tensor in op.tensors(*shapes):
             if tensor.trainable:
-                fixed += 2 * tensor.elements  # itself and its gradient
+                fixed += tensor.elements * (2 if gradients else 1)
         saved = op.saved(shapes, output)
         if saved.input or saved.factors:
-            elements += sum(count(shape) for shape in shapes)
+            elements += sum([count(shape) for shape in shapes])
         if saved.output:
             elements += count(output)
         elements += saved.own_elements
         fixed += saved.batch_elements
         own = saved.own_floats * max(self.item, 4) + saved.own_bytes
-        elements += self._gradients(node)
         shared = saved.batch_floats * max(self.item, 4)
         return batch * (elements * self.item + own) + fixed * self.item + shared
 

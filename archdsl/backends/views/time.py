@@ -57,11 +57,15 @@ def totals(facts: Facts) -> list[Total]:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a time in the largest unit that leaves one or more."""
+    """Return a time to three digits, in the largest unit that leaves one or more."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
-            return f"{seconds / size:,.2f} {unit}"
-    return f"{seconds * 1e6:,.2f} us"
+            return f"{_digits(seconds / size)} {unit}"
+    return f"{_digits(seconds * 1e6)} us"
+
+
+def _digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
 
 
 def _whole(time: Facts) -> list[Total]:
