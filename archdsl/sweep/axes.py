@@ -158,8 +158,10 @@ def _range(
     number = int((end - start) / by) + 1
     if number > MAX_VALUES:
         raise TooMany(f"{name}: `{item}` has more than {MAX_VALUES:,} values")
-    for at in range(number):
-        yield int(start + at * by) if whole else float(start + at * by)
+    if whole:
+        yield from range(int(start), int(start) + number * int(by), int(by))
+    else:
+        yield from (float(start + at * by) for at in range(number))
 
 
 def _value(name: str, item: str) -> tuple[Any, Any]:

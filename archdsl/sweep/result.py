@@ -33,8 +33,8 @@ class Point(NamedTuple):
 
     @property
     def values(self) -> dict[str, Any]:
-        """The values of axes and figures by their names."""
-        return {**self.setting, **self.figures}
+        """The values of axes and figures by their names, axes first."""
+        return {**self.figures, **self.setting}
 
     @property
     def label(self) -> str:
