@@ -1,0 +1,384 @@
+"""Compare the estimate of `archdsl analyze --device` with measured times.
+
+    python benchmarks/bench_roofline.py                 all shipped networks
+    python benchmarks/bench_roofline.py --only resnet50 --layers resnet50
+    python benchmarks/bench_roofline.py --write         keeps the tables in roofline.md
+
+Forward passes of the built modules in inference, best of several: on the GPU if torch
+has one, else on one core of this CPU, in CPU time, which other processes disturb less.
+A GPU of the shipped table is estimated by its published rates. Anything else is
+measured first: the fastest matrix product, the fastest copy, and the shortest time from
+one call to the next.
+"""
+
+import argparse
+import datetime
+import platform
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+import torch  # noqa: E402
+from torch import Tensor, nn  # noqa: E402
+
+import archdsl  # noqa: E402
+from archdsl.backends.views.time import show_seconds  # noqa: E402
+from archdsl.passes.costs import costs  # noqa: E402
+from archdsl.passes.devices import Device, devices  # noqa: E402
+from archdsl.passes.graph import Graph, flatten  # noqa: E402
+from archdsl.passes.roofline import Roofline, roofline  # noqa: E402
+from archdsl.resources import shipped_presets  # noqa: E402
+from tests import handmade  # noqa: E402
+
+REPORT = Path(__file__).with_name("roofline.md")
+# Networks whose layers are compared, too: plain, branched, residual, dense, depthwise.
+LAYERS = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121", "mobilenet_v2")
+SECONDS_EACH = 0.6
+MOST_MACS = 40_000_000_000
+
+
+class Row(NamedTuple):
+    """One network: seconds by the roofline, with launches, and measured."""
+
+    name: str
+    macs: int
+    batch: int
+    bare: float
+    launched: float
+    measured: float
+    memory_share: float
+
+
+# ---- the device --------------------------------------------------------------------
+
+
+def best(
+    run: Callable[[], object], where: str, seconds: float, calls: int = 1
+) -> float:
+    """Return the least seconds of a call, of several measured together."""
+    run()
+    clock = clock_of(where)
+    found, end = float("inf"), time.perf_counter() + seconds
+    rounds = 0
+    while rounds < 3 or time.perf_counter() < end:
+        synchronize(where)
+        start = clock()
+        for _ in range(calls):
+            run()
+        synchronize(where)
+        found = min(found, (clock() - start) / calls)
+        rounds += 1
+    return found
+
+
+def clock_of(where: str) -> Callable[[], float]:
+    return time.perf_counter if where == "cuda" else time.process_time
+
+
+def synchronize(where: str) -> None:
+    if where == "cuda":
+        torch.cuda.synchronize()
+
+
+def measured_device(where: str) -> Device:
+    """Return a device with the rates that simple calls reach."""
+    size = 8192 if where == "cuda" else 2048
+    left, right = (torch.randn(size, size, device=where) for _ in range(2))
+    product = best(lambda: left @ right, where, 3)
+    rate = 2 * size**3 / product
+    source = torch.randn(1 << 26, device=where)
+    target = torch.empty_like(source)
+    copy = best(lambda: target.copy_(source), where, 3)
+    return Device(
+        name="measured",
+        title=machine(where),
+        matrix={"float32": rate},
+        # The same units of a CPU do both.
+        vector={"float32": rate},
+        bandwidth=2 * source.nbytes / copy,
+        source="measured by this script",
+    )
+
+
+def launch_seconds(where: str) -> float:
+    """Return the least time from one call of torch to the next."""
+    tiny = torch.ones(1, device=where)
+    return best(lambda: torch.relu(tiny), where, 1, calls=2000)
+
+
+def find_device(where: str) -> Device:
+    if where == "cuda":
+        name = torch.cuda.get_device_name()
+        memory = torch.cuda.get_device_properties(0).total_memory
+        words = name.lower().replace("-", " ").split()
+        for found in devices().values():
+            chip = found.name.removeprefix("rtx-").partition("-")[0]
+            near = found.memory_bytes and abs(found.memory_bytes / memory - 1) < 0.15
+            if chip in words and near and ("PCIe" in found.title) == ("pcie" in words):
+                return found
+    return measured_device(where)
+
+
+def machine(where: str) -> str:
+    if where == "cuda":
+        return torch.cuda.get_device_name()
+    model = platform.machine()
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                model = line.partition(":")[2].strip()
+                break
+    return f"One core of {model}"
+
+
+# ---- measuring ---------------------------------------------------------------------
+
+
+def fill(module: nn.Module, where: str) -> None:
+    """Give a module made on the meta device values with which nothing vanishes."""
+    module.to_empty(device=where)
+    for name, value in module.state_dict().items():
+        if value.dim() > 1:
+            bound = (6 / value[0].numel()) ** 0.5
+            value.uniform_(-bound, bound)
+        elif value.is_floating_point() and not name.endswith("bias"):
+            value.uniform_(0.5, 1.5)
+        else:
+            value.zero_()
+
+
+def inputs_of(network: archdsl.Network, batch: int, where: str) -> list[Tensor]:
+    return [torch.randn(batch, *port.shape, device=where) for port in network.inputs]
+
+
+def measure(network: archdsl.Network, batch: int, where: str) -> float:
+    with torch.device("meta"):
+        module = archdsl.build(network).eval()
+    fill(module, where)
+    inputs = inputs_of(network, batch, where)
+    with torch.inference_mode():
+        return best(lambda: module(*inputs), where, SECONDS_EACH)
+
+
+def measure_layers(graph: Graph, batch: int, where: str, runs: int = 5) -> list[float]:
+    """Return the least seconds of each layer, run one after the other."""
+    nodes = graph.run(training=False)
+    parts = {}
+    with torch.device(where):
+        for node in nodes:
+            form = node.op.torch(node.input_shapes, node.shape)
+            part = handmade.module(form)
+            if part is not None:
+                fill(part.eval(), where)
+            parts[node.step.path] = part, form
+    least, clock = [float("inf")] * len(nodes), clock_of(where)
+    with torch.inference_mode():
+        for _ in range(runs + 1):
+            values: dict[int, Any] = dict(
+                zip(
+                    graph.inputs,
+                    inputs_of(graph.network, batch, where),
+                    strict=True,
+                )
+            )
+            for at, node in enumerate(nodes):
+                part, form = parts[node.step.path]
+                read = [values[value] for value in node.inputs]
+                synchronize(where)
+                start = clock()
+                made = part(*read) if part is not None else handmade.apply(form, *read)
+                synchronize(where)
+                least[at] = min(least[at], clock() - start)
+                values[node.output] = made
+    return least
+
+
+def estimate(graph: Graph, device: Device, batch: int, launch: float) -> Roofline:
+    return roofline(graph, costs(graph, batch=batch), device, launch=launch)
+
+
+# ---- rank correlation ----------------------------------------------------------------
+
+
+def ranks(values: Sequence[float]) -> list[float]:
+    """Return the rank of each, equal ones sharing the mean of theirs."""
+    order = sorted(range(len(values)), key=lambda at: values[at])
+    found = [0.0] * len(values)
+    first = 0
+    while first < len(order):
+        last = first
+        while last + 1 < len(order) and values[order[last + 1]] == values[order[first]]:
+            last += 1
+        for at in order[first : last + 1]:
+            found[at] = (first + last) / 2
+        first = last + 1
+    return found
+
+
+def spearman(left: Sequence[float], right: Sequence[float]) -> float:
+    """Return Spearman's rank correlation: Pearson's, of the ranks."""
+    pairs = list(zip(ranks(left), ranks(right), strict=True))
+    mean = (len(pairs) - 1) / 2
+    covariance = sum((a - mean) * (b - mean) for a, b in pairs)
+    spread = [sum((pair[side] - mean) ** 2 for pair in pairs) for side in (0, 1)]
+    return covariance / float(spread[0] * spread[1]) ** 0.5
+
+
+# ---- tables ------------------------------------------------------------------------
+
+
+def measured_rows(
+    names: Sequence[str], device: Device, batch: int, launch: float, where: str
+) -> tuple[list[Row], list[str]]:
+    """Return a row of each network, and the names of those that are left out."""
+    rows, skipped = [], []
+    for name in names:
+        network = archdsl.load(name)
+        graph = flatten(network)
+        work = costs(graph, batch=batch)
+        if batch * work.whole.cost.macs > MOST_MACS and where == "cpu":
+            skipped.append(name)
+            continue
+        bare = estimate(graph, device, batch, 0.0)
+        rows.append(
+            Row(
+                name,
+                work.whole.cost.macs,
+                batch,
+                bare.seconds,
+                estimate(graph, device, batch, launch).seconds,
+                measure(network, batch, where),
+                bare.share("memory"),
+            )
+        )
+        print(f"{name}: {rows[-1].measured / rows[-1].launched:.2f}", file=sys.stderr)
+    return rows, skipped
+
+
+def network_table(rows: Sequence[Row]) -> list[str]:
+    lines = [
+        "| network | MACs | bound by memory | estimate | with launches | measured "
+        "| measured / estimate with launches |",
+        "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in sorted(rows, key=lambda row: row.measured):
+        times = (row.bare, row.launched, row.measured)
+        cells = [
+            f"`{row.name}`",
+            f"{row.macs:,}",
+            f"{100 * row.memory_share:.0f} %",
+            *map(show_seconds, times),
+            f"{row.measured / row.launched:.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def layer_table(
+    names: Sequence[str], device: Device, batch: int, launch: float, where: str
+) -> list[str]:
+    lines = [
+        "| network | layers | rank correlation | of convolutions alone "
+        "| sum of measured / sum of estimates |",
+        "| --- | ---: | ---: | ---: | ---: |",
+    ]
+    for name in names:
+        graph = flatten(archdsl.load(name, symbolic=False))
+        found = [
+            layer for layer in estimate(graph, device, batch, launch).layers if layer
+        ]
+        nodes = graph.run(training=False)
+        times = zip(found, measure_layers(graph, batch, where), nodes, strict=True)
+        kept = [
+            (layer.seconds, seconds, node.op.family == "conv")
+            for layer, seconds, node in times
+            if layer.bound is not None
+        ]
+        convs = [row for row in kept if row[2]]
+        cells = [
+            f"`{name}`",
+            str(len(kept)),
+            f"{spearman([r[0] for r in kept], [r[1] for r in kept]):.3f}",
+            f"{spearman([r[0] for r in convs], [r[1] for r in convs]):.3f}",
+            f"{sum(r[1] for r in kept) / sum(r[0] for r in kept):.2f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
+
+
+def summary(rows: Sequence[Row]) -> list[str]:
+    measured = [row.measured for row in rows]
+    ratios = sorted(row.measured / row.launched for row in rows)
+    figures = {
+        "the estimate": [row.bare for row in rows],
+        "the estimate with launches": [row.launched for row in rows],
+        "MACs alone": [float(row.macs) for row in rows],
+    }
+    lines = [
+        f"| rank correlation of measured times of {len(rows)} networks with | |",
+        "| --- | ---: |",
+    ]
+    for name, values in figures.items():
+        lines.append(f"| {name} | {spearman(values, measured):.3f} |")
+    lines += [
+        "",
+        f"Measured times are {ratios[0]:.2f} to {ratios[-1]:.2f} times the estimate "
+        f"with launches, in the median {ratios[len(ratios) // 2]:.2f} times.",
+    ]
+    return lines
+
+
+def about(device: Device, where: str, launch: float, batch: int) -> list[str]:
+    kind = "A GPU" if where == "cuda" else "A CPU: this says nothing of GPUs"
+    clock = "by the clock" if where == "cuda" else "CPU time"
+    tera = device.matrix_rate("float32", tf32=True) / 1e12
+    return [
+        f"{kind}. {device.title}, {platform.system()}, torch {torch.__version__}, "
+        f"{datetime.date.today().isoformat()}.",
+        f"Rates ({device.source}): {tera:,.3g} x 10^12 operations a second of matrix "
+        f"products, {device.bandwidth / 1e9:,.1f} x 10^9 bytes a second; "
+        f"{show_seconds(launch)} from one call to the next, measured.",
+        f"Forward passes in inference, float32, batch {batch}, at each network's own "
+        f"input size, best of several, {clock}.",
+        "Written by `python benchmarks/bench_roofline.py --write`.",
+    ]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--batch", type=int, help="1 on a CPU, 32 on a GPU")
+    parser.add_argument("--only", action="append", help="a preset; may be repeated")
+    parser.add_argument("--layers", action="append", help="the same, for its layers")
+    parser.add_argument("--write", action="store_true", help=f"write {REPORT.name}")
+    arguments = parser.parse_args()
+
+    torch.manual_seed(0)
+    where = "cuda" if torch.cuda.is_available() else "cpu"
+    torch.set_num_threads(1)
+    batch = arguments.batch or (32 if where == "cuda" else 1)
+    device, launch = find_device(where), launch_seconds(where)
+    names = arguments.only or list(shipped_presets())
+    rows, skipped = measured_rows(names, device, batch, launch, where)
+    lines = ["# Estimated and measured times", ""]
+    lines += [*about(device, where, launch, batch), "", "## Networks", ""]
+    if len(rows) > 1:
+        lines += [*summary(rows), ""]
+    lines += network_table(rows)
+    if skipped:
+        lines += ["", f"Left out for their size: {', '.join(skipped)}."]
+    lines += ["", "## Layers", ""]
+    lines += ["Each layer timed by itself, in its place, with launches.", ""]
+    lines += layer_table(arguments.layers or LAYERS, device, batch, launch, where)
+    text = "\n".join(lines) + "\n"
+    print(text)
+    if arguments.write:
+        REPORT.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
