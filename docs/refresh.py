@@ -39,6 +39,7 @@ from archdsl.cli.variants import variants
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.initializers import SCHEMES
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds
+from archdsl.lint.rule import all_rules
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
@@ -438,6 +439,26 @@ def _default_of(param: tree.Param) -> str:
     return param.default.span.text
 
 
+def rules_text() -> str:
+    """Return the rules of lint, then a section for each."""
+    rules = list(all_rules().values())
+    rows = [
+        (f"[{r.code}](#{r.code.lower()}-{r.name})", f"`{r.name}`", r.title)
+        for r in rules
+    ]
+    parts = [_rows("code | name | what it finds", rows)]
+    for rule in rules:
+        file = f"{rule.name}.arch"
+        parts += [
+            f"### {rule.code} {rule.name}\n",
+            f"{rule.text()}\n",
+            f"```arch {file}\n{rule.bad}```\n",
+            f"```console exit=1\n$ archdsl lint --select {rule.code} {file}\n```\n",
+            f"Better:\n\n```arch\n{rule.good}```\n",
+        ]
+    return "\n" + "\n".join(parts) + "\n"
+
+
 def limits_table() -> str:
     """Return the sizes beyond which a spec is refused."""
     from archdsl import limits
@@ -500,6 +521,7 @@ TABLES = {
     "measures": measures_text,
     "library": library_table,
     "limits": limits_table,
+    "rules": rules_text,
     "figures": figures_table,
 }
 

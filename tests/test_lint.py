@@ -479,13 +479,13 @@ def test_the_field_before_the_pool() -> None:
     assert advice(more, "W0106") == ()
 
 
-def test_half_of_the_input_is_enough() -> None:
+def test_half_of_the_side_is_enough() -> None:
     def text(layers: int) -> str:
         return net(f"conv 3x3 4  x{layers}", "globalavgpool", "linear 2")
 
-    # 11 * 11 is less than half of 256, and 13 * 13 is not.
-    assert advice(text(5), "W0106")
-    assert advice(text(6), "W0106") == ()
+    # Fields of 7 and of 9, of 16.
+    assert advice(text(3), "W0106")
+    assert advice(text(4), "W0106") == ()
 
 
 def test_shares_of_the_sizes_are_those_of_the_paper() -> None:
@@ -503,10 +503,11 @@ def test_shares_of_the_sizes_are_those_of_the_paper() -> None:
     spent = by_size(nodes)
     assert {size: n for size, n in spent.items() if n and size} == expected
     late = expected[224, 224] + expected[112, 112]
-    # The page of the rule says so.
-    assert f"VGG-16 spends {100 * late / sum(spent.values()):.0f} % there" in " ".join(
-        RULES["W0112"].text().split()
-    )
+    # The page of the rule says so. ResNet-50 has its first convolution there.
+    page = " ".join(RULES["W0112"].text().split())
+    resnet = 112**2 * 49 * 3 * 64 / 4_089_184_256
+    assert f"VGG-16 spends {late / sum(spent.values()):.0%}".replace("%", " %") in page
+    assert f"ResNet-50 {resnet:.0%}".replace("%", " %") in page
 
 
 # ---- W0107 ------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class DropoutBeforeNorm(Rule):
     meant.
 
     Source: Li et al. 2018, "Understanding the disharmony between dropout and batch
-    normalization by variance shift", section 3 and equation 8.
+    normalization by variance shift", section 3.
     """
 
     code = "W0111"

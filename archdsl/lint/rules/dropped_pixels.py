@@ -30,7 +30,7 @@ class DroppedPixels(Rule):
     Where a pool can round its size up, `--unsafe` writes `ceil=true`.
 
     Source: He et al. 2018, "Bag of tricks for image classification with convolutional
-    neural networks", section 4.1.
+    neural networks", section 4.2.
     """
 
     code = "W0105"

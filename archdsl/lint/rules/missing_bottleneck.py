@@ -31,7 +31,7 @@ class MissingBottleneck(Rule):
     The edit changes the network, so it needs `--unsafe`.
 
     Source: He et al. 2015, "Deep residual learning for image recognition", figure 5;
-    Szegedy et al. 2014, "Going deeper with convolutions", section 5.
+    Szegedy et al. 2014, "Going deeper with convolutions", section 4.
     """
 
     code = "W0102"

@@ -19,17 +19,17 @@ class NarrowView(Rule):
     larger fields are more accurate, up to the size of the image and beyond, since the
     border of a field counts little.
 
-    It is said of networks that turn a map into a vector by a global pool, if the units
-    before it see less than half of the input's positions; a field that only misses the
-    rim loses little. A network whose linear layers read the flattened map joins distant
-    positions there.
+    It is said of networks that turn a map into a vector by a global pool, if a unit
+    before it sees less than half of the input's height or width: then there are units
+    that have nothing in common. A field that only misses the rim loses little. A
+    network whose linear layers read the flattened map joins distant positions there.
 
     Each 3x3 convolution more widens the field by twice the distance between the units,
     and a stride earlier in the network widens all that follows.
 
     Source: Araujo et al. 2019, "Computing receptive fields of convolutional neural
-    networks", figure 2; Luo et al. 2016, "Understanding the effective receptive field
-    in deep convolutional neural networks", section 2.
+    networks"; Luo et al. 2016, "Understanding the effective receptive field in deep
+    convolutional neural networks".
     """
 
     code = "W0106"
@@ -63,7 +63,7 @@ class NarrowView(Rule):
         seen = describe(known[value], sizes(graph.shapes[value]))
         image = sizes(graph.shapes[graph.inputs[0]])
         lacking = [n - size for n, size in zip(image, seen.size, strict=True)]
-        if 2 * _area(seen.size, image) < count(image):
+        if any(2 * size < n for n, size in zip(image, seen.size, strict=True)):
             jump = max(int(step) for step in seen.jump) or 1
             yield _finding(readers[0], seen.size, image, max(lacking), jump)
 

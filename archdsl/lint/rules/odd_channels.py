@@ -27,9 +27,8 @@ class OddChannels(Rule):
 
     With a number as its width, `--unsafe` writes the next multiple of 8.
 
-    Source: NVIDIA, "Deep learning performance documentation", "Convolutional layers
-    user's guide", section "Channels in and out", and "Get started with deep learning
-    performance", section "Choosing parameters".
+    Source: NVIDIA, "Convolutional layers user's guide", section "Channels in and out":
+    divisible by 8 for 16 bits, and by 4 for TF32.
     """
 
     code = "W0107"
