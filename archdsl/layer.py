@@ -20,6 +20,7 @@ from .values import (
     Last,
     Operations,
     Saved,
+    Scratch,
     Shape,
     Tensor,
     TorchForm,
@@ -157,6 +158,8 @@ class Layer:
         sources: number of inputs whose values it reads, None for all; of the others
             it reads the shape alone.
         absorbs_bias: whether it cancels a bias added right before it.
+        shifts_variance: whether its output varies more in training than in inference.
+        idempotent: whether a second one right behind it changes nothing.
     """
 
     word: ClassVar[str] = ""
@@ -165,6 +168,8 @@ class Layer:
     arity: ClassVar[int | None] = 1
     sources: ClassVar[int | None] = None
     absorbs_bias: ClassVar[bool] = False
+    shifts_variance: ClassVar[bool] = False
+    idempotent: ClassVar[bool] = False
     fields: ClassVar[dict[str, Field]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -265,9 +270,36 @@ class Layer:
         """Return whether the output is the input's own memory in that mode."""
         return False
 
+    def erases(self, training: bool) -> bool:
+        """Return whether the output is zero in that mode, whatever the input is."""
+        return False
+
+    def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the output is the input, with these arguments, in any mode."""
+        return inputs == (output,) and self.aliases(True) and self.aliases(False)
+
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""
         return Saved()
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return what the layer allocates for a while, in either pass.
+
+        Args:
+            inputs: shapes of the inputs.
+            output: the output's shape.
+            gradients: for each input, whether its gradient is needed.
+        """
+        return Scratch()
+
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether its inputs' gradients are its output's own, or parts of it.
+
+        Otherwise, each is made anew.
+        """
+        return self.aliases(True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the layer's form in torch."""

@@ -152,6 +152,7 @@ class Saved(NamedTuple):
         own_bytes: further bytes a sample, whatever the dtype, such as indices.
         batch_elements: further elements for the whole batch, of the computing dtype.
         batch_floats: further numbers for the whole batch, of 32 bits or more.
+        what: what those further ones are, such as ``mask``.
     """
 
     input: bool = False
@@ -162,6 +163,24 @@ class Saved(NamedTuple):
     own_bytes: int = 0
     batch_elements: int = 0
     batch_floats: int = 0
+    what: str = "copy"
+
+
+class Scratch(NamedTuple):
+    """Elements a sample that a layer has for a while, and frees again by its end.
+
+    They come on top of what it reads, makes and keeps. Those of the backward pass come
+    on top of what it kept, its output's gradient, and the gradients that it makes.
+
+    Attributes:
+        forward: in training.
+        inference: in inference; None if they are what training keeps.
+        backward: in the backward pass.
+    """
+
+    forward: int = 0
+    inference: int | None = None
+    backward: int = 0
 
 
 class TorchCall(NamedTuple):

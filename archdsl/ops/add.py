@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count, need_equal
-from archdsl.values import Shape, TorchForm
+from archdsl.values import Scratch, Shape, TorchForm
 
 
 class Add(Layer):
@@ -21,6 +21,17 @@ class Add(Layer):
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one sum less than there are branches, each."""
         return (len(inputs) - 1) * count(output)
+
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return True: each gets the sum's gradient."""
+        return True
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the sum so far, where there are more than two branches."""
+        more = count(output) if len(inputs) > 2 else 0
+        return Scratch(more, more)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the sum of the branches."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count
-from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Operations, Saved, Scratch, Shape, TorchCall, TorchForm
 
 
 class AlphaDropout(Layer):
@@ -38,12 +38,18 @@ class AlphaDropout(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the mask, a single zero if all is dropped."""
         if self.p == 1:
-            return Saved(batch_elements=1)
-        return Saved(own_elements=count(output)) if self.p > 0 else Saved()
+            return Saved(batch_elements=1, what="mask")
+        return Saved(own_elements=count(output), what="mask") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
         """Return whether nothing is dropped."""
         return not training or self.p == 0
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return what takes the place of the dropped."""
+        return Scratch(forward=count(output) if 0 < self.p < 1 else 0)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AlphaDropout`; its mode makes it a module everywhere."""

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Operations, Saved, Shape, Tensor, TorchCall, TorchForm
+from archdsl.values import (
+    Operations,
+    Saved,
+    Scratch,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+)
 
 
 class BatchNorm(Layer):
@@ -67,7 +75,13 @@ class BatchNorm(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each channel."""
-        return Saved(input=True, batch_floats=2 * inputs[0][0])
+        return Saved(input=True, batch_floats=2 * inputs[0][0], what="statistics")
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the input's gradient where none is needed: torch makes it anyway."""
+        return Scratch(inference=0, backward=0 if gradients[0] else count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg
-from archdsl.values import Last, Shape, TorchCall, TorchForm
+from archdsl.layer import Layer, Mismatch, arg, count
+from archdsl.values import Last, Scratch, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class Chunk(nn.Module):
@@ -57,6 +57,16 @@ class Chunk(Layer):
     def aliases(self, training: bool) -> bool:
         """Return True: it is a view."""
         return True
+
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return False: the rest is filled with zeros."""
+        return False
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return zeros in place of the other parts."""
+        return Scratch(backward=count(inputs[0]) - count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `chunk` over dimension 1."""

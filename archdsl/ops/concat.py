@@ -18,6 +18,10 @@ class Concat(Layer):
         need_equal(self.word, inputs, wide=False)
         return with_channels(inputs[0], sum(channels(shape) for shape in inputs))
 
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return True: each gets its part."""
+        return True
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `torch.cat` along the channels' dimension."""
         dim = -1 if isinstance(output, Last) else 1

@@ -17,6 +17,7 @@ from archdsl.layer import (
 )
 from archdsl.values import (
     Saved,
+    Scratch,
     Shape,
     Tensor,
     TorchCall,
@@ -126,12 +127,27 @@ class Conv(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient; a copy if unevenly padded."""
+        padded = self._padded(inputs[0])
+        if not padded:
+            return Saved(input=True)
+        return Saved(own_elements=padded, what="padded input")
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient of an unevenly padded input, beyond the input's."""
+        padded = self._padded(inputs[0])
+        return Scratch(
+            backward=padded - count(inputs[0]) if padded and gradients[0] else 0
+        )
+
+    def _padded(self, shape: Shape) -> int:
+        """Return the elements of the input with its padding, if that is uneven."""
         extra = [after - before for before, after in self.padding]
         if not any(extra):
-            return Saved(input=True)
-        channels, height, width = inputs[0]
-        padded = channels * (height + extra[0]) * (width + extra[1])
-        return Saved(own_elements=padded)
+            return 0
+        channels, height, width = shape
+        return channels * (height + extra[0]) * (width + extra[1])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Conv2d`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, count, need_equal
-from archdsl.values import Saved, Shape, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchForm
 
 
 class Difference(Layer):
@@ -32,7 +32,13 @@ class Difference(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the difference, for its sign."""
-        return Saved(own_elements=count(output))
+        return Saved(own_elements=count(output), what="difference")
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the sign, before the difference's gradient goes to both sides."""
+        return Scratch(backward=(2 - sum(gradients)) * count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the absolute value of the difference."""

@@ -14,6 +14,7 @@ class Dropout2d(Layer):
 
     word = "dropout2d"
     family = "dropout"
+    shifts_variance = True
 
     p: float = arg(
         "float", 0.5, at=0, minimum=0, maximum=1, help="probability of a zero"
@@ -38,12 +39,16 @@ class Dropout2d(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the mask, a single zero if all is dropped."""
         if self.p == 1:
-            return Saved(batch_elements=1)
-        return Saved(own_elements=output[0]) if self.p > 0 else Saved()
+            return Saved(batch_elements=1, what="mask")
+        return Saved(own_elements=output[0], what="mask") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
         """Return whether nothing is dropped."""
         return not training or self.p == 0
+
+    def erases(self, training: bool) -> bool:
+        """Return whether all is dropped."""
+        return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Dropout2d`; its mode makes it a module everywhere."""

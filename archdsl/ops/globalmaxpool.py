@@ -29,7 +29,7 @@ class GlobalMaxPool(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each channel as a 64-bit index."""
-        return Saved(input=True, own_bytes=8 * count(output))
+        return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AdaptiveMaxPool2d(1)` and a flatten."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, count, need_map
-from archdsl.values import Shape, TorchCall, TorchForm
+from archdsl.values import Scratch, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class InputScale(nn.Module):
@@ -40,6 +40,13 @@ class InputScale(Layer):
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product and a sum each."""
         return 2 * count(output)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the channels one by one; gradients of the whole for each of them."""
+        elements = count(output)
+        return Scratch(elements, elements, 2 * elements)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a class of its own."""

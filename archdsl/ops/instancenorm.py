@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, count, given, need_map
-from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.values import Saved, Scratch, Shape, Tensor, TorchCall, TorchForm, Window
 
 
 class InstanceNorm(Layer):
@@ -57,7 +57,17 @@ class InstanceNorm(Layer):
             input=True,
             own_floats=2 * channels,
             own_elements=channels if self.affine else 0,
+            what="statistics",
         )
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return weight and bias once for each sample; see also `bn`."""
+        copies = inputs[0][0] if self.affine else 0
+        unasked = 0 if gradients[0] else count(output)
+        inference = 2 * copies + 2 * output[0]
+        return Scratch(copies, inference, 2 * copies + unasked)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.InstanceNorm2d`."""

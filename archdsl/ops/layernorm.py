@@ -54,7 +54,7 @@ class LayerNorm(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each position."""
         positions = count(output) // channels(output)
-        return Saved(input=True, own_floats=2 * positions)
+        return Saved(input=True, own_floats=2 * positions, what="statistics")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LayerNorm`, which on a map is made to read the channels."""

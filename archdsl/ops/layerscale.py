@@ -7,6 +7,7 @@ from archdsl.values import (
     Last,
     Operations,
     Saved,
+    Scratch,
     Shape,
     Tensor,
     TorchCall,
@@ -45,6 +46,12 @@ class LayerScale(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the factors' gradient."""
         return Saved(input=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the factors' gradient before it is summed over the positions."""
+        return Scratch(backward=count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a parameter and a product."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
 
 
 class LocalResponseNorm(Layer):
@@ -35,7 +35,15 @@ class LocalResponseNorm(Layer):
         elements = inputs[0][0] * inputs[0][1] * inputs[0][2]
         # The padded squares, the scaled sum before the power, and the divisor.
         padded = (inputs[0][0] + self.size - 1) * inputs[0][1] * inputs[0][2]
-        return Saved(input=True, own_elements=padded + 2 * elements)
+        return Saved(input=True, own_elements=padded + 2 * elements, what="sums")
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the squares, and what is divided by on the way to its power."""
+        elements = count(output)
+        padded = elements + (self.size - 1) * output[1] * output[2]
+        return Scratch(inference=max(padded, 2 * elements), backward=3 * elements)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LocalResponseNorm`."""

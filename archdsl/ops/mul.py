@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Differ, Layer, count, difference, need_equal
-from archdsl.values import Last, Saved, Shape, TorchForm
+from archdsl.values import Last, Saved, Scratch, Shape, TorchForm
 
 _HELP = "make the branches agree, or one of them a gate of size 1x1 or one channel"
 
@@ -36,16 +36,59 @@ class Mul(Layer):
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one product less than there are branches, each."""
-        firsts = range(2, len(inputs) + 1)
-        return sum(count(self.shape(*inputs[:n])) for n in firsts)
+        return sum(self._products(inputs))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the factors, each the other's gradient."""
         return Saved(factors=True)
 
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the products on the way, and gradients of gates before their sums."""
+        sizes = [count(shape) for shape in inputs]
+        products = [sizes[0], *self._products(inputs)]
+        more = products[-2] if len(inputs) > 2 else 0
+        return Scratch(inference=more, backward=_excess(sizes, products, gradients))
+
+    def _products(self, inputs: tuple[Shape, ...]) -> list[int]:
+        """Return the elements of the product of the first two, three and so on."""
+        firsts = range(2, len(inputs) + 1)
+        return [count(self.shape(*inputs[:n])) for n in firsts]
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the product of the branches."""
         return TorchForm(None, "{**}")
+
+
+def _excess(sizes: list[int], products: list[int], gradients: tuple[bool, ...]) -> int:
+    """Return the elements that products need in the backward pass for a while.
+
+    It takes them apart from the last to the first, and frees each when it is done with.
+    At a gate, the gradient is one of the whole before it is summed.
+
+    Args:
+        sizes: elements of the factors.
+        products: those of the first factor, of the first two multiplied, and so on.
+        gradients: which factors need one.
+    """
+    count = len(sizes)
+    firsts = [any(gradients[: n + 1]) for n in range(count)]
+    # What is kept for each step: the right factor, and the product on its left.
+    kept = [
+        sizes[n] * firsts[n - 1] + products[n - 1] * gradients[n]
+        for n in range(1, count)
+    ]
+    made = [n * wanted for n, wanted in zip(sizes, gradients, strict=True)]
+    most = 0
+    for n in range(count - 1, 0, -1):
+        whole = products[n]
+        sides = ((products[n - 1], firsts[n - 1]), (sizes[n], gradients[n]))
+        parts = [size for size, wanted in sides if wanted]
+        summed = [size for size in parts if size < whole][:1]
+        here = whole * (1 + len(parts)) + sum(summed)
+        most = max(most, sum(kept[:n]) + here + sum(made[n + 1 :]))
+    return most - sum(kept) - products[-1] - sum(made)
 
 
 def _is_plain(shape: Shape) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, count, given
-from archdsl.values import Last, Saved, Shape, Tensor, TorchCall, TorchForm
+from archdsl.values import Last, Saved, Scratch, Shape, Tensor, TorchCall, TorchForm
 
 
 class PReLU(Layer):
@@ -43,6 +43,12 @@ class PReLU(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""
         return Saved(input=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the slopes' gradient before it is summed over the positions."""
+        return Scratch(backward=count(output) * (1 if gradients[0] else 2))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PReLU`."""

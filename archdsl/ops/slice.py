@@ -58,6 +58,10 @@ class Slice(Layer):
         """Return True: it is a view."""
         return True
 
+    def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether it takes all channels; else, the rest is filled with zeros."""
+        return inputs == (output,)
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return an index over dimension 1."""
         start = is_symbolic(self.start) or self.start > 0

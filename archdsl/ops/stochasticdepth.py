@@ -54,11 +54,15 @@ class StochasticDepth(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return a factor for each sample."""
-        return Saved(own_elements=1) if self.p > 0 else Saved()
+        return Saved(own_elements=1, what="factors") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
         """Return whether nothing is dropped."""
         return not training or self.p == 0
+
+    def erases(self, training: bool) -> bool:
+        """Return whether all is dropped."""
+        return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a class of its own; its mode makes it a module everywhere."""

@@ -1,0 +1,114 @@
+"""How long a running program holds the values of a network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+from archdsl.ir import Group, Role, Step
+
+from .graph import Graph, Node
+
+# The groups that become modules, whose call holds what it is given until it ends.
+_CALLS: Final[frozenset[Role]] = frozenset(("network", "block", "group"))
+
+
+class Frames(NamedTuple):
+    """What the calls of a network's modules hold.
+
+    Attributes:
+        until: for every value, the place of the node after which nothing of the
+            program holds it any more.
+        lent: outputs of the steps that a module's own code makes from what it was
+            given. It never writes over that; a submodule of it may.
+    """
+
+    until: dict[int, int]
+    lent: frozenset[int]
+
+
+def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
+    """Return how long the compiled program holds each value.
+
+    A value that one statement hands to another lives until that other one ends; one
+    that a module is called with, until the call ends. A chain of the spec is one
+    statement; within it, a value lives until it was last read.
+    """
+    walk = _Walk(nodes)
+    walk.frame(graph.network.root)
+    return Frames(walk.until, frozenset(walk.lent))
+
+
+class _Item(NamedTuple):
+    """A layer, or the call of a module, as the frame around it sees it.
+
+    Attributes:
+        statement: which statement of the frame it stands in.
+        reads: values it is given.
+        first: place of its first node.
+        last: place of its last node.
+        function: the value it makes if it is written as a function, or None.
+    """
+
+    statement: int
+    reads: frozenset[int]
+    first: int
+    last: int
+    function: int | None = None
+
+
+class _Walk:
+    def __init__(self, nodes: tuple[Node, ...]) -> None:
+        self.places = {node.output: at for at, node in enumerate(nodes)}
+        self.until = dict(self.places)
+        self.lent: set[int] = set()
+
+    def frame(self, group: Group) -> _Item | None:
+        """Walk a module's call; return how its caller sees it, if anything runs."""
+        items = list(self._items(group))
+        if not items:
+            return None
+        first, last = items[0].first, items[-1].last
+        reads: set[int] = set()
+        for _, statement in groupby(items, attrgetter("statement")):
+            reads |= self._statement(list(statement))
+        outside = frozenset([v for v in reads if self.places.get(v, -1) < first])
+        for item in items:
+            if item.function is not None and not outside.isdisjoint(item.reads):
+                self.lent.add(item.function)
+        return _Item(group.statement, outside, first, last)
+
+    def _statement(self, items: list[_Item]) -> set[int]:
+        """Hold what a statement reads; return it, what the statement makes apart."""
+        start, end = items[0].first, items[-1].last
+        outside = set()
+        for item in items:
+            for value in item.reads:
+                if self.places.get(value, -1) < start:
+                    outside.add(value)
+                    self._hold(value, end)
+                else:
+                    self._hold(value, item.last)
+        return outside
+
+    def _hold(self, value: int, place: int) -> None:
+        if self.until.get(value, -1) < place:
+            self.until[value] = place
+
+    def _items(self, group: Group) -> Iterator[_Item]:
+        for child in group.children:
+            if isinstance(child, Step):
+                at = self.places.get(child.output)
+                if at is not None:
+                    is_module = child.labelled or child.name.isdigit()
+                    function = None if is_module else child.output
+                    reads = frozenset(child.inputs)
+                    yield _Item(child.statement, reads, at, at, function)
+            elif child.role in _CALLS:
+                call = self.frame(child)
+                if call is not None:
+                    yield call
+            else:
+                yield from self._items(child)

@@ -1,0 +1,55 @@
+"""What optimisers keep between steps, and make while they take one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final, Literal, get_args
+
+Optimizer = Literal["sgd", "momentum", "adam"]
+OPTIMIZERS: Final[tuple[str, ...]] = get_args(Optimizer)
+# Adam counts its steps for each parameter, in a 32-bit float.
+_COUNT_BYTES: Final = 4
+
+
+def check_optimizer(optimizer: str) -> None:
+    """Refuse an optimiser that is none.
+
+    Raises:
+        ValueError: then.
+    """
+    if optimizer not in OPTIMIZERS:
+        names = ", ".join(OPTIMIZERS)
+        raise ValueError(f"optimizer must be one of {names}, not {optimizer}")
+
+
+def state_bytes(parameters: Sequence[int], optimizer: str) -> int:
+    """Return the bytes that an optimiser keeps between steps.
+
+    Args:
+        parameters: bytes of each parameter that gets a gradient.
+        optimizer: ``sgd`` keeps nothing, ``momentum`` one momentum a parameter, and
+            ``adam`` two moments and a count of its steps.
+
+    Raises:
+        ValueError: if the optimiser is none.
+    """
+    check_optimizer(optimizer)
+    if optimizer == "sgd":
+        return 0
+    if optimizer == "momentum":
+        return sum(parameters)
+    return 2 * sum(parameters) + _COUNT_BYTES * len(parameters)
+
+
+def step_bytes(parameters: Sequence[int], optimizer: str) -> int:
+    """Return the most bytes that an optimiser makes in a step and frees again.
+
+    It takes one parameter after the other, as torch does by default on a CPU. Adam
+    makes a root and a quotient for each, and has the last parameter's quotient still.
+    Where torch takes all at once (`foreach`), these are there for all parameters.
+    """
+    if optimizer != "adam":
+        return 0
+    before = [0, *parameters]
+    pairs = zip(before, parameters, strict=False)
+    return max([last + 2 * this for last, this in pairs], default=0)

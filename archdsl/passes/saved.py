@@ -1,0 +1,161 @@
+"""What autograd keeps of each layer until its backward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple
+
+from archdsl.layer import count
+from archdsl.values import Saved
+
+from .graph import Graph, Node
+
+# A size is one number: bytes a sample times this, plus bytes whatever the batch.
+SAMPLE: Final = 1 << 64
+
+
+def bytes_of(size: int, batch: int) -> int:
+    """Return the bytes of a size for a batch of that many samples."""
+    return (size >> 64) * batch + (size & SAMPLE - 1)
+
+
+class Kept(NamedTuple):
+    """What autograd keeps of one layer.
+
+    Attributes:
+        values: values of the graph, each with what it is to the layer.
+        own: size of what is made only to be kept.
+        what: what that is, such as ``mask``.
+    """
+
+    values: tuple[tuple[int, str], ...]
+    own: int
+    what: str
+
+    def has(self, value: int) -> bool:
+        """Return whether a value is kept."""
+        return any(value == kept for kept, _ in self.values)
+
+
+class SavedTensor(NamedTuple):
+    """A tensor that autograd keeps, or several that one layer makes only for that.
+
+    Attributes:
+        what: ``input`` or ``output`` of its first holder, or what that made it for:
+            ``mask``, ``indices``, ``statistics`` and the like.
+        of: path of the layer in whose memory it stands, or the network's input.
+        holders: paths of the layers that keep it, in the order in which they run.
+        size: bytes; see `SAMPLE`.
+    """
+
+    what: str
+    of: str
+    holders: tuple[str, ...]
+    size: int
+
+    def as_dict(self, batch: int) -> dict[str, str | int]:
+        """Return it as plain data, for a batch of that many samples."""
+        return {"what": self.what, "of": self.of, "bytes": bytes_of(self.size, batch)}
+
+
+def kept(graph: Graph, item: int) -> dict[int, Kept]:
+    """Return what autograd keeps of each layer, by its output's number.
+
+    Layers to which no gradient flows back are left out: nothing of them is kept.
+
+    Args:
+        graph: the network.
+        item: bytes of an element.
+    """
+    differentiated: set[int] = set()
+    found = {}
+    for node in graph.nodes:
+        if differentiated.isdisjoint(node.inputs[: node.op.sources]) and not any(
+            [tensor.trainable for tensor in node.op.tensors(*node.input_shapes)]
+        ):
+            continue
+        differentiated.add(node.output)
+        saved = node.op.saved(node.input_shapes, node.shape)
+        values, products = _values(node, saved, differentiated)
+        own = own_size(saved, item) + products * item * SAMPLE
+        found[node.output] = Kept(values, own, "product" if products else saved.what)
+    return found
+
+
+def own_size(saved: Saved, item: int) -> int:
+    """Return the size of what a layer makes only to keep it."""
+    wide = max(item, 4)
+    each = saved.own_elements * item + saved.own_floats * wide + saved.own_bytes
+    return each * SAMPLE + saved.batch_elements * item + saved.batch_floats * wide
+
+
+def _values(
+    node: Node, saved: Saved, differentiated: set[int]
+) -> tuple[tuple[tuple[int, str], ...], int]:
+    """Return the values that a layer keeps, and the elements of its own products."""
+    values: dict[int, str] = {}
+    products = 0
+    if saved.input:
+        values.update(dict.fromkeys(node.inputs[: node.op.sources], "input"))
+    if saved.output:
+        values[node.output] = "output"
+    if saved.factors:
+        factors, products = _factors(node, differentiated)
+        values.update(dict.fromkeys(factors, "input"))
+    return tuple(values.items()), products
+
+
+def _factors(node: Node, differentiated: set[int]) -> tuple[list[int], int]:
+    """Return the factors that a product keeps, and the elements of its own products."""
+    left, *others = node.inputs
+    left_gets = left in differentiated
+    factors, products = [], 0
+    for place, value in enumerate(others):
+        if value in differentiated and place == 0:
+            factors.append(left)
+        elif value in differentiated:
+            products += count(node.op.shape(*node.input_shapes[: place + 1]))
+        if left_gets:
+            factors.append(value)
+        left_gets = left_gets or value in differentiated
+    return factors, products
+
+
+def homes(
+    graph: Graph, nodes: Iterable[Node], overwritten: frozenset[int], *, training: bool
+) -> dict[int, int]:
+    """Return, for every value, the value in whose memory it stands."""
+    home = {value: value for value in graph.inputs}
+    for node in nodes:
+        made = node.output
+        shared = made in overwritten or node.op.aliases(training)
+        home[made] = home[node.inputs[0]] if shared else made
+    return home
+
+
+def saved_tensors(
+    graph: Graph,
+    keeps: Mapping[int, Kept],
+    home: Mapping[int, int],
+    item: int,
+) -> tuple[SavedTensor, ...]:
+    """Return the distinct tensors that autograd keeps, by their first holders."""
+    makers = {port.value: port.name for port in graph.network.inputs}
+    makers.update((node.output, node.step.path) for node in graph.nodes)
+    found: dict[int | str, tuple[str, str, list[str], int]] = {}
+    for node in graph.nodes:
+        keep = keeps.get(node.output)
+        if keep is None:
+            continue
+        path = node.step.path
+        for value, what in keep.values:
+            place = home[value]
+            if place not in found:
+                size = count(graph.shapes[place]) * item * SAMPLE
+                found[place] = what, makers[place], [], size
+            found[place][2].append(path)
+        if keep.own:
+            found[path] = keep.what, path, [path], keep.own
+    return tuple(
+        [SavedTensor(what, of, tuple(by), n) for what, of, by, n in found.values()]
+    )
