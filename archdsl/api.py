@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from .ir import Network
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
+    from .passes.devices import Device
     from .source import Span
     from .syntax.loader import Module
 
@@ -96,19 +97,45 @@ def loads(
 
 
 def analyze(
-    network: Network, *, batch: int = 1, dtype: str = "float32", optimizer: str = "sgd"
+    network: Network,
+    *,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+    mode: str = "eval",
+    tool: str | None = None,
+    device: str | Device | None = None,
 ) -> Analysis:
-    """Return the network's parameters, MACs, receptive fields, memory and depth.
+    """Return the network's parameters, MACs, receptive fields, memory and the rest.
 
     Args:
         network: what `load` returned.
-        batch: samples at a time, for the memory.
-        dtype: of parameters and activations, for the memory.
+        batch: samples at a time, for memory and bytes moved.
+        dtype: of parameters and activations, for memory and bytes moved.
         optimizer: whose state the memory counts.
+        mode: whose operations are counted, ``eval`` or ``train``.
+        tool: one whose way of counting is applied, too, such as ``fvcore``.
+        device: whose time is estimated, such as ``a100-sxm-40gb``, or one of
+            `archdsl.passes.devices`.
+
+    Raises:
+        ValueError: if one of these is none, or the device has no rate for the dtype.
     """
     from .passes.analysis import analyze as run
 
-    return run(network, batch=batch, dtype=dtype, optimizer=optimizer)
+    if isinstance(device, str):
+        from .passes.devices import device as find
+
+        device = find(device)
+    return run(
+        network,
+        batch=batch,
+        dtype=dtype,
+        optimizer=optimizer,
+        mode=mode,
+        tool=tool,
+        device=device,
+    )
 
 
 def compare(

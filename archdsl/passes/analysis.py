@@ -14,11 +14,13 @@ from .conventions import TOOLS, Count, count
 from .costs import Cost, Costs, Work, costs
 from .coverage import Coverage, LayerCoverage, coverage
 from .depth import depth
+from .devices import Device
 from .dtypes import ITEM_BYTES
 from .graph import Graph, Node, flatten
 from .memory import OPTIMIZERS, Memory, memory
 from .paths import GradientPaths, paths
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
+from .roofline import LayerTime, Roofline, roofline
 from .smallest import Smallest, smallest
 
 # Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
@@ -38,6 +40,7 @@ class Setting(NamedTuple):
         mode: ``eval`` for inference, or ``train`` for the forward pass in training,
             auxiliary heads included: whose operations are counted.
         tool: one whose way of counting is applied, too; see `conventions.TOOLS`.
+        device: whose time is estimated, if any.
     """
 
     batch: int = 1
@@ -45,6 +48,7 @@ class Setting(NamedTuple):
     optimizer: str = "sgd"
     mode: str = "eval"
     tool: str | None = None
+    device: Device | None = None
 
 
 class LayerFacts(NamedTuple):
@@ -61,6 +65,8 @@ class LayerFacts(NamedTuple):
         coverage: what it reads of its input; None if that is a vector.
         misalignment: how its inputs look at different places, if they do.
         paths: figures of the gradient's paths from the loss, if it has any.
+        time: how long it takes at least on the setting's device, if there is one and
+            the layer runs.
     """
 
     step: Step
@@ -72,6 +78,7 @@ class LayerFacts(NamedTuple):
     coverage: LayerCoverage | None
     misalignment: Misalignment | None
     paths: dict[str, Any] | None
+    time: LayerTime | None
 
     @property
     def cost(self) -> Cost:
@@ -121,6 +128,7 @@ class LayerFacts(NamedTuple):
             "coverage": self.coverage.as_dict() if self.coverage else None,
             "alignment": self.misalignment.as_dict() if self.misalignment else None,
             "gradient_paths": self.paths,
+            "time": self.time.as_dict() if self.time else None,
         }
 
 
@@ -259,13 +267,23 @@ class Analysis:
         return paths(self.graph)
 
     @cached_property
+    def time(self) -> Roofline | None:
+        """How long a batch takes at least on the setting's device."""
+        device = self.setting.device
+        return None if device is None else roofline(self.graph, self.costs, device)
+
+    @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
         """Facts about each layer, in the order in which they run."""
         nodes = self.graph.nodes
-        counts = self.counts.layers if self.counts else (None,) * len(nodes)
-        return tuple(map(self._layer, nodes, self.costs.layers, counts))
+        nothing = (None,) * len(nodes)
+        counts = self.counts.layers if self.counts else nothing
+        times = self.time.layers if self.time else nothing
+        return tuple(map(self._layer, nodes, self.costs.layers, counts, times))
 
-    def _layer(self, node: Node, work: Work, counted: int | None) -> LayerFacts:
+    def _layer(
+        self, node: Node, work: Work, counted: int | None, time: LayerTime | None
+    ) -> LayerFacts:
         value = node.output
         read = self.coverage.layers.get(value) if self.coverage else None
         return LayerFacts(
@@ -278,6 +296,7 @@ class Analysis:
             coverage=read,
             misalignment=self.misalignments.get(value),
             paths=self.paths.of(value),
+            time=time,
         )
 
     @property
@@ -349,6 +368,7 @@ class Analysis:
             "coverage": _data(self.coverage),
             "alignment": [found.as_dict() for found in self.misalignments.values()],
             "gradient_paths": self.paths.as_dict(),
+            "time": _data(self.time),
             "memory": self.memory.as_dict(),
             "layers": [layer.as_dict() for layer in self.layers],
         }
@@ -362,6 +382,7 @@ def analyze(
     optimizer: str = "sgd",
     mode: str = "eval",
     tool: str | None = None,
+    device: Device | None = None,
 ) -> Analysis:
     """Return the facts about a network.
 
@@ -372,9 +393,11 @@ def analyze(
         optimizer: whose state the memory counts.
         mode: whose operations are counted, ``eval`` or ``train``.
         tool: one whose way of counting is applied, too, of `conventions.TOOLS`.
+        device: whose time is estimated.
 
     Raises:
-        ValueError: if the batch, dtype, optimiser, mode or tool is none.
+        ValueError: if the batch, dtype, optimiser, mode or tool is none, or if the
+            device has no rate for the dtype.
     """
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, not {batch}")
@@ -386,7 +409,9 @@ def analyze(
     ):
         if value not in known:
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value}")
-    setting = Setting(batch, dtype, optimizer, mode, tool)
+    if device is not None:
+        device.matrix_rate(dtype)
+    setting = Setting(batch, dtype, optimizer, mode, tool, device)
     return Analysis(network, setting)
 
 
@@ -394,5 +419,7 @@ def _terminal(port: Port, graph: Graph) -> Terminal:
     return Terminal(port.name, graph.shapes[port.value], port.training)
 
 
-def _data(facts: Smallest | Coverage | Count | None) -> dict[str, Any] | None:
+def _data(
+    facts: Smallest | Coverage | Count | Roofline | None,
+) -> dict[str, Any] | None:
     return None if facts is None else facts.as_dict()

@@ -23,6 +23,7 @@ from archdsl.passes.conventions import TOOLS
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
+    from archdsl.passes.devices import Device
 
 MODES = ("eval", "train")
 DTYPES = ("float32", "bfloat16", "float16", "float64")
@@ -66,6 +67,19 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
     help="Count as that tool does, too; see `archdsl explain counts`.",
 )
 @click.option(
+    "--device",
+    "device_name",
+    metavar="NAME",
+    help="Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list "
+    "--devices`.",
+)
+@click.option(
+    "--devices",
+    "devices_file",
+    type=click.Path(exists=True, dir_okay=False),
+    help="A TOML file with further devices.",
+)
+@click.option(
     "--show",
     "shown",
     type=click.Choice((*VIEWS, "all")),
@@ -82,6 +96,8 @@ def command(
     optimizer: str,
     mode: str,
     tool: str | None,
+    device_name: str | None,
+    devices_file: str | None,
     shown: tuple[str, ...],
     as_json: bool,
 ) -> int:
@@ -96,32 +112,61 @@ def command(
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
       archdsl analyze resnet50 --count fvcore
+      archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
       archdsl analyze resnet50 --show costs --show memory --batch 32
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
+    device = _device(device_name, devices_file, dtype)
+    if "time" in shown and device is None:
+        raise click.UsageError("--show time needs a --device")
     try:
         network = load_network(spec, params, input_shape, symbolic=tool is not None)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
     analysis = analyze(
-        network, batch=batch, dtype=dtype, optimizer=optimizer, mode=mode, tool=tool
+        network,
+        batch=batch,
+        dtype=dtype,
+        optimizer=optimizer,
+        mode=mode,
+        tool=tool,
+        device=device,
     )
     # Claims are about inference, in archdsl's own figures.
     refuted = check_expectations(network, analyze(network))
     if as_json:
         print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
     else:
-        _print_text(analysis, _views(shown, tool), refuted)
+        _print_text(analysis, _views(shown, analysis), refuted)
     return status_of(refuted)
 
 
-def _views(shown: Sequence[str], tool: str | None) -> Sequence[str]:
+def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
+    if name is None:
+        return None
+    from archdsl.passes.devices import DeviceError, device, devices
+
+    try:
+        found = device(name, devices(file))
+        found.matrix_rate(dtype)
+    except DeviceError as error:
+        raise click.UsageError(str(error)) from None
+    return found
+
+
+def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
+    """Return the tables to print: those asked for, or that of what is asked about."""
+    tool, device = analysis.setting.tool, analysis.setting.device
+    unasked = {"counts"} if tool is None else set()
+    unasked |= {"time"} if device is None else set()
     if "all" in shown:
-        return VIEWS
-    return shown or (VIEWS[0] if tool is None else "counts",)
+        return [view for view in VIEWS if view not in unasked]
+    if not shown and len(unasked) < 2:
+        return [view for view in ("counts", "time") if view not in unasked]
+    return shown or VIEWS[:1]
 
 
 def _print_text(

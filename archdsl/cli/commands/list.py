@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from archdsl.cli.options import json_option
 from archdsl.cli.terminal import Progress, print_json
+
+if TYPE_CHECKING:
+    from archdsl.passes.devices import Device
 
 
 class Entry(NamedTuple):
@@ -25,15 +28,24 @@ class Entry(NamedTuple):
 
 
 @click.command()
+@click.option(
+    "--devices",
+    "wants_devices",
+    is_flag=True,
+    help="List the devices that `archdsl analyze --device` knows instead.",
+)
 @json_option
-def command(as_json: bool) -> int:
+def command(wants_devices: bool, as_json: bool) -> int:
     """List the shipped networks and their presets.
 
     \b
     Examples:
       archdsl list
+      archdsl list --devices
       archdsl list --json
     """
+    if wants_devices:
+        return _list_devices(as_json)
     entries = _entries()
     if as_json:
         print_json({"networks": [_as_dict(entry) for entry in entries]})
@@ -104,3 +116,46 @@ def _table(entries: list[Entry]) -> str:
         "layers on the longest path; MACs: multiply-accumulates for one sample.",
     )
     return "\n".join([*align(rows, right=(4, 5, 6)), "", *notes]) + "\n"
+
+
+# ---- devices --------------------------------------------------------------------
+
+
+def _list_devices(as_json: bool) -> int:
+    from archdsl.passes.devices import devices
+
+    known = list(devices().values())
+    if as_json:
+        print_json({"devices": [_device_dict(one) for one in known]})
+    else:
+        sys.stdout.write(_device_table(known))
+    return 0
+
+
+def _device_dict(device: Device) -> dict[str, object]:
+    return {
+        **device._asdict(),
+        "matrix": dict(device.matrix),
+        "vector": dict(device.vector),
+    }
+
+
+def _device_table(known: list[Device]) -> str:
+    from archdsl.backends.text import align
+
+    formats = ("float32", "tf32", "bfloat16", "float16")
+    rows: list[tuple[str, ...]] = [("name", *formats, "GB/s", "GB", "device")]
+    for one in known:
+        rates = (one.matrix.get(name) for name in formats)
+        memory = one.memory_bytes
+        rows.append(
+            (
+                one.name,
+                *(f"{rate / 1e12:g}" if rate else "-" for rate in rates),
+                f"{one.bandwidth / 1e9:g}",
+                f"{memory / 1e9:g}" if memory else "-",
+                one.title,
+            )
+        )
+    note = "Formats: 10^12 operations a second of convolutions and linear layers."
+    return "\n".join([*align(rows, right=range(1, 7)), "", note]) + "\n"
