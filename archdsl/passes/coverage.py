@@ -108,18 +108,19 @@ def coverage(
     layers = {}
     for node, window in zip(reversed(graph.nodes), reversed(seen_by), strict=True):
         wanted = needed.get(node.output)
+        sources = node.inputs[: node.op.sources]
         if wanted is not None:
-            for value in node.inputs[: node.op.sources]:
-                read = _read(window, wanted, graph.shapes[value], made)
+            for value in sources:
+                read = _read(window, wanted, graph.shapes[value], sources, made)
                 before = needed.get(value)
                 needed[value] = read if before is None else _both(before, read)
         if sizes(node.input_shapes[0]):
-            layers[node.output] = _of_layer(node, window, wanted, made)
+            layers[node.output] = _of_layer(node, window, wanted, sources, made)
     covered = needed.get(graph.inputs[0], (0,) * len(size))
     pairs = list(zip(covered, size, strict=True))
     return Coverage(
         of=size,
-        covered=tuple([mask.bit_count() for mask in covered]),
+        covered=_counts(covered),
         dropped=tuple([_runs(mask ^ (1 << n) - 1) for mask, n in pairs]),
         layers=layers,
     )
@@ -139,39 +140,50 @@ _Made = dict[tuple[int, ...], int]
 
 
 def _of_layer(
-    node: Node, window: Window | None, wanted: Sets | None, made: _Made
+    node: Node,
+    window: Window | None,
+    wanted: Sets | None,
+    sources: Sequence[int],
+    made: _Made,
 ) -> LayerCoverage:
     """Return what a layer reads of its first input."""
     shape, units = node.input_shapes[0], sizes(node.shape)
-    of = sizes(shape)
-    reads = of
-    if window is not None and window is not POINTWISE and window != POINTWISE:
-        read = _read(window, _full(units), shape, made)
-        reads = tuple([mask.bit_count() for mask in read])
-    if wanted is None:
-        used = (0,) * len(units)
-    else:
-        used = tuple([mask.bit_count() for mask in wanted])
+    of = reads = sizes(shape)
+    if window is not None and (of != units or not _is_plain(window)):
+        read = _read(window, _full(units), shape, sources, made)
+        reads = _counts(read)
+    used = (0,) * len(units) if wanted is None else _counts(wanted)
     return LayerCoverage(of, reads, units, used)
 
 
-def _read(window: Window | None, wanted: Sets, shape: Shape, made: _Made) -> Sets:
+def _read(
+    window: Window | None,
+    wanted: Sets,
+    shape: Shape,
+    sources: Sequence[int],
+    made: _Made,
+) -> Sets:
     """Return the positions of an input of some shape that some units read."""
     own = sizes(shape)
     if window is None or len(own) != len(wanted):
         return _full(own)
     found = []
     for n, (mask, units) in enumerate(zip(wanted, own, strict=True)):
-        if window is not POINTWISE and window != POINTWISE:
+        if len(sources) > 1 and units == 1:
+            mask = 1  # the only unit of a branch is repeated for all
+        elif mask.bit_length() > units or not _is_plain(window):
             key = (*_axis(window, n), mask, units)
             if key not in made:
                 made[key] = _slide(*key)
             mask = made[key]
-        elif units == 1:  # the only unit along an axis is repeated for all
-            mask = 1
         found.append(mask)
     # Where nothing is read along one axis, nothing is along the other one.
     return tuple(found) if all(found) else (0,) * len(found)
+
+
+def _is_plain(window: Window) -> bool:
+    """Return whether each unit sees the one in its place."""
+    return window is POINTWISE or window == POINTWISE
 
 
 def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
@@ -213,6 +225,10 @@ def _every(mask: int, up: int) -> int:
 
 def _full(units: Sequence[int]) -> Sets:
     return tuple([(1 << n) - 1 for n in units])
+
+
+def _counts(masks: Sets) -> tuple[int, ...]:
+    return tuple([mask.bit_count() for mask in masks])
 
 
 def _both(one: Sets, other: Sets) -> Sets:
