@@ -418,6 +418,32 @@ _CHOICE: Final = {
     ),
 }
 
+_PRELU = """arch 1
+
+# nn.PReLU has one parameter, unless it is told of more.
+op prelu_ {{
+    torch = "torch.nn.PReLU"
+    params = {params}
+    pointwise = true
+}}
+
+network net {{
+    input 3x32x32
+    conv 3x3 8 -> prelu_
+}}
+"""
+
+_AGREEMENT: Final = {
+    "A0701": Entry(
+        "the analysis and torch differ",
+        "`archdsl check --torch` builds the module and compares every figure. What a "
+        "spec declares of a foreign layer may be wrong; otherwise archdsl is.",
+        _PRELU.format(params=8),
+        _PRELU.format(params=1),
+        ("check --torch net.arch", "check --torch net.arch"),
+    ),
+}
+
 _LIMITS: Final = {
     "A0901": Entry(
         "the file is too large",
@@ -493,6 +519,7 @@ CODES: Final = {
     **_CLAIMS,
     **_FILES,
     **_CHOICE,
+    **_AGREEMENT,
     **_LIMITS,
 }
 
@@ -504,5 +531,6 @@ SECTIONS: Final = {
     "A04": "Claims",
     "A05": "Files",
     "A06": "The choice of a network",
+    "A07": "Agreement with torch",
     "A09": "Limits",
 }

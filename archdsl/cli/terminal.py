@@ -110,10 +110,10 @@ class Progress:
     Prints nothing where stderr is no terminal. Leaving the context takes it away.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, *, always: bool = False) -> None:
         self.total = total
         self.done = 0
-        self.shown = sys.stderr.isatty() and total > 1
+        self.shown = sys.stderr.isatty() and (total > 1 or always)
 
     def __enter__(self) -> Progress:
         return self
@@ -126,6 +126,10 @@ class Progress:
     def step(self, name: str) -> None:
         """Say what is done next."""
         self.done += 1
+        self.note(name)
+
+    def note(self, name: str) -> None:
+        """Say what is being done of that."""
         self._print(f"{self.done}/{self.total} {name}")
 
     def _print(self, line: str) -> None:

@@ -6,28 +6,60 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
+from archdsl.cli import status
 from archdsl.cli.options import json_option
-from archdsl.cli.terminal import Progress, count, print_json, say_diagnostics, status_of
+from archdsl.cli.terminal import (
+    Progress,
+    count,
+    print_json,
+    say_diagnostics,
+    say_error,
+    status_of,
+)
 from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
+    from archdsl.backends.torch.agree import Agreement, Difference
+    from archdsl.ir import Network
     from archdsl.syntax.loader import Module
 
 NO_NETWORK = "A0601"
 
 
 class Checked(NamedTuple):
-    """What was found about one SPEC."""
+    """What was found about one SPEC.
+
+    Attributes:
+        spec: as it was given.
+        networks: names of its networks.
+        errors: what is wrong.
+        agreements: what came of comparing networks with torch, by name.
+    """
 
     spec: str
     networks: list[str]
     errors: list[Diagnostic]
+    agreements: dict[str, Agreement]
 
 
 @click.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.option(
+    "--torch",
+    "with_torch",
+    is_flag=True,
+    help="Build each network, too, and compare its analysis with the module: shapes, "
+    "parameters, MACs, saved bytes, receptive fields.",
+)
+@click.option(
+    "--allow-foreign",
+    is_flag=True,
+    help="With --torch, import and run the Python code that `op`s name.",
+)
 @json_option
-def command(specs: tuple[str, ...], as_json: bool) -> int:
+def command(
+    specs: tuple[str, ...], with_torch: bool, allow_foreign: bool, as_json: bool
+) -> int:
     """Check the syntax, names, shapes and claims of specs.
 
     Every preset of every SPEC is checked, what it claims with `expect` too, and all
@@ -38,49 +70,74 @@ def command(specs: tuple[str, ...], as_json: bool) -> int:
       archdsl check net.arch
       archdsl check specs/*.arch
       archdsl check --json resnet:resnet18
+      archdsl check --torch googlenet
     """
-    checked = _check_all(specs)
+    foreign = allow_foreign if with_torch else None
+    try:
+        checked = _check_all(specs, foreign)
+    except ImportError as error:
+        say_error(_missing(error))
+        return status.MISSING_EXTRA
     errors = [error for one in checked for error in one.errors]
     if as_json:
-        files = [_as_dict(one) for one in checked]
+        files = [_as_dict(one, with_torch) for one in checked]
         print_json({"files": files, "errors": [e.as_dict() for e in errors]})
         return status_of(errors)
     for one in checked:
         if not one.errors:
-            click.echo(f"{one.spec}: ok ({_summary(one.networks)})")
+            click.echo(f"{one.spec}: ok ({_summary(one)})")
+        for line in _skipped(one):
+            click.echo(f"  {line}")
     if errors:
         say_diagnostics(errors)
     return status_of(errors)
 
 
-def _check_all(specs: tuple[str, ...]) -> list[Checked]:
+def _missing(error: ImportError) -> str:
+    """Say what to install."""
+    if error.name == "torch":
+        return "--torch needs PyTorch: pip install archdsl[torch]"
+    return f"what an `op` names cannot be imported: {error}"
+
+
+def _check_all(specs: tuple[str, ...], foreign: bool | None) -> list[Checked]:
+    """Check specs; with torch, too, unless `foreign` is None."""
     checked = []
-    with Progress(len(specs)) as progress:
+    with Progress(len(specs), always=foreign is not None) as progress:
         for spec in specs:
             progress.step(spec)
-            checked.append(_check(spec))
+            checked.append(_check(spec, foreign, progress))
     return checked
 
 
-def _check(spec: str) -> Checked:
+def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
     from archdsl.api import open_spec
     from archdsl.cli.variants import variants
 
     try:
         module, preset = open_spec(spec)
     except SpecError as error:
-        return Checked(spec, [], error.diagnostics)
+        return Checked(spec, [], error.diagnostics, {})
     networks = [preset] if preset else variants(module)
     errors: list[Diagnostic] = []
+    agreements: dict[str, Agreement] = {}
     for name in networks:
-        errors += _check_network(module, name)
+        progress.note(f"{spec}: {name}")
+        network, wrong = _check_network(module, name)
+        errors += wrong
+        if network is not None and foreign is not None:
+            agreements[name] = found = _agree(network, foreign)
+            errors += [_differing(each, name, network) for each in found.differences]
     if not networks:
         # That a library has no network is no fault of it; its blocks may have some.
-        errors = [e for e in _check_network(module, None) if e.code != NO_NETWORK]
-    return Checked(spec, networks, _each_once(errors))
+        _, wrong = _check_network(module, None)
+        errors = [e for e in wrong if e.code != NO_NETWORK]
+    return Checked(spec, networks, _each_once(errors), agreements)
 
 
-def _check_network(module: Module, name: str | None) -> list[Diagnostic]:
+def _check_network(
+    module: Module, name: str | None
+) -> tuple[Network | None, list[Diagnostic]]:
     from archdsl.api import elaborate_module
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
@@ -88,8 +145,51 @@ def _check_network(module: Module, name: str | None) -> list[Diagnostic]:
     try:
         network = elaborate_module(module, preset=name)
     except SpecError as error:
-        return error.diagnostics
-    return check_expectations(network, analyze(network))
+        return None, error.diagnostics
+    return network, check_expectations(network, analyze(network))
+
+
+# ---- with torch -----------------------------------------------------------------
+
+
+def _agree(network: Network, allow_foreign: bool) -> Agreement:
+    from archdsl.backends.torch import ForeignCode
+    from archdsl.backends.torch.agree import agree
+
+    try:
+        return agree(network, allow_foreign=allow_foreign)
+    except ForeignCode as error:
+        raise click.UsageError(
+            f"{network.name} imports {', '.join(error.names)}: "
+            "pass --allow-foreign if you trust that code"
+        ) from None
+
+
+def _differing(difference: Difference, name: str, network: Network) -> Diagnostic:
+    """Return the error that a difference is."""
+    step = difference.step
+    return Diagnostic(
+        "A0701",
+        f"{name}: {difference}",
+        step.span if step else network.root.span,
+        label=f"{step.path} here" if step else "",
+        help="if no `op` of the spec says it wrong, please report it: archdsl errs",
+    )
+
+
+def _skipped(one: Checked) -> list[str]:
+    """Return what could not be compared, each reason once."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for name, agreement in one.agreements.items():
+        for reason in agreement.skipped.items():
+            found.setdefault(reason, []).append(name)
+    return [
+        f"not compared, {what} of {', '.join(names)}: {why}"
+        for (what, why), names in found.items()
+    ]
+
+
+# ---- details --------------------------------------------------------------------
 
 
 def _each_once(errors: list[Diagnostic]) -> list[Diagnostic]:
@@ -98,11 +198,25 @@ def _each_once(errors: list[Diagnostic]) -> list[Diagnostic]:
     return list(reversed(kept.values()))
 
 
-def _as_dict(one: Checked) -> dict[str, object]:
-    return {"file": one.spec, "ok": not one.errors, "networks": one.networks}
+def _as_dict(one: Checked, with_torch: bool) -> dict[str, object]:
+    facts = {"file": one.spec, "ok": not one.errors, "networks": one.networks}
+    if with_torch:
+        compared = {
+            name: {
+                "compared": dict(found.compared),
+                "skipped": dict(found.skipped),
+                "differences": [each.as_dict() for each in found.differences],
+            }
+            for name, found in one.agreements.items()
+        }
+        return {**facts, "torch": compared}
+    return facts
 
 
-def _summary(networks: list[str]) -> str:
-    if not networks:
+def _summary(one: Checked) -> str:
+    if not one.networks:
         return "blocks only"
-    return networks[0] if len(networks) == 1 else count(len(networks), "network")
+    few = len(one.networks) == 1
+    names = one.networks[0] if few else count(len(one.networks), "network")
+    figures = sum(sum(a.compared.values()) for a in one.agreements.values())
+    return f"{names}, {figures:,} figures as in torch" if figures else names

@@ -1,0 +1,428 @@
+"""Whether the analysis of a network and the module built from it agree.
+
+Everything but what units see runs on the meta device, where nothing is computed, so
+that networks of any size take seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil, floor
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl.backends.torch import ForeignCode, build, foreign_names
+from archdsl.ir import Network, Step
+from archdsl.layer import count
+from archdsl.passes.analysis import analyze
+from archdsl.passes.graph import Graph, Node
+from archdsl.passes.receptive import Axis, Field, fields
+from archdsl.values import Shape, Tensor, show_shape
+
+from .match import Match, Matched, layer_paths, match
+from .sight import Blind, ends, look, look_together, nothing, positions, summary
+from .trace import Trace, saving, tensors_in, trace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Samples: batch norm takes no single one in training.
+_BATCH: Final = 2
+
+
+class Difference(NamedTuple):
+    """Something that the analysis and the module do not agree on.
+
+    Attributes:
+        what: is compared, such as ``output shape``.
+        path: of the layer, key of the tensor or name of the output; empty for the
+            whole network.
+        analysis: what the analysis says.
+        torch: what the module has.
+        step: the layer, if it is about one.
+    """
+
+    what: str
+    path: str
+    analysis: str
+    torch: str
+    step: Step | None = None
+
+    def as_dict(self) -> dict[str, str]:
+        """Return the difference as plain data."""
+        return {
+            "what": self.what,
+            "name": self.path,
+            "analysis": self.analysis,
+            "torch": self.torch,
+        }
+
+    def __str__(self) -> str:
+        where = f" of {self.path}" if self.path else ""
+        return f"{self.what}{where}: {self.analysis}, and in torch {self.torch}"
+
+
+class Agreement(NamedTuple):
+    """What was compared, and what came of it.
+
+    Attributes:
+        differences: none, if all is well.
+        compared: number of figures by what they are.
+        skipped: what could not be compared, with the reason.
+    """
+
+    differences: tuple[Difference, ...]
+    compared: Mapping[str, int]
+    skipped: Mapping[str, str]
+
+
+def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
+    """Compare the analysis of a network with the module built from it.
+
+    Args:
+        network: what to compare.
+        allow_foreign: whether Python modules that the spec's `op`s name may be
+            imported and run.
+
+    Raises:
+        ImportError: if torch, or a module of an `op`, is not installed.
+        ForeignCode: if the spec names modules, and they were not allowed.
+    """
+    import torch
+
+    foreign = foreign_names(network)
+    if foreign and not allow_foreign:
+        raise ForeignCode(foreign)
+    try:
+        with torch.device("meta"):
+            module = build(network, allow_foreign=allow_foreign)
+    except ImportError:
+        raise
+    except Exception as error:
+        broken = Difference("module", "", "is made", _said(error))
+        return Agreement((broken,), {"module": 1}, {})
+    comparison = _Comparison(network, module)
+    for part in (
+        comparison.tensors,
+        comparison.inference,
+        comparison.training,
+        comparison.saved,
+        comparison.sight,
+    ):
+        try:
+            part()
+        except Exception as error:  # whatever a module, or foreign code in it, raises
+            comparison.check(part.__name__, "", "runs", _said(error))
+    return Agreement(
+        tuple(comparison.differences), comparison.compared, comparison.skipped
+    )
+
+
+class _Comparison:
+    """One network, compared figure by figure."""
+
+    def __init__(self, network: Network, module: nn.Module) -> None:
+        self.network = network
+        self.module = module
+        self.facts = analyze(network, batch=_BATCH)
+        self.graph: Graph = self.facts.graph
+        # What their classes keep and read, nobody but they can say.
+        self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
+        self.paths = layer_paths(module, self.graph)
+        self.contiguous = True
+        self.differences: list[Difference] = []
+        self.compared: dict[str, int] = {}
+        self.skipped: dict[str, str] = {}
+
+    def check(
+        self, what: str, path: str, ours: Any, theirs: Any, step: Step | None = None
+    ) -> None:
+        """Compare one figure."""
+        self.compared[what] = self.compared.get(what, 0) + 1
+        if ours != theirs:
+            self.differences.append(
+                Difference(what, path, _shown(ours), _shown(theirs), step)
+            )
+
+    # ---- parameters and buffers
+
+    def tensors(self) -> None:
+        """Compare the names, shapes and kinds of parameters and buffers."""
+        theirs = {name: _of(p) for name, p in self.module.named_parameters()}
+        theirs |= {name: _of(b) for name, b in self.module.named_buffers()}
+        for node in self.graph.nodes:
+            for tensor in (
+                () if node.step.shared else node.op.tensors(*node.input_shapes)
+            ):
+                self._tensor(node, tensor, theirs)
+        for name, value in theirs.items():
+            self.check("tensor", name, None, value)
+        parameters = list(self.module.parameters())
+        trainable = [p for p in parameters if p.requires_grad]
+        for name, ours, found in (
+            ("parameters", self.facts.params, parameters),
+            ("trainable parameters", self.facts.trainable, trainable),
+            ("buffers", self.facts.buffers, list(self.module.buffers())),
+        ):
+            self.check(name, "", ours, sum(t.numel() for t in found))
+
+    def _tensor(self, node: Node, tensor: Tensor, theirs: dict[str, Any]) -> None:
+        path = node.step.path
+        if tensor.name == "*":
+            # Of a foreign layer only the number of elements is known.
+            own = [name for name in theirs if name.startswith(f"{path}.")]
+            shapes = [theirs.pop(name)[0] for name in own]
+            found = sum(count(shape) for shape in shapes)
+            self.check("parameters", path, tensor.elements, found, node.step)
+            return
+        key = f"{path}.{tensor.name}" if tensor.name else path
+        ours = tuple(int(n) for n in tensor.shape), tensor.trainable, tensor.integer
+        self.check("tensor", key, ours, theirs.pop(key, None), node.step)
+
+    # ---- shapes and multiply-accumulates
+
+    def inference(self) -> None:
+        """Compare shapes and MACs of inference."""
+        self._run(training=False)
+
+    def training(self) -> None:
+        """Compare shapes and MACs of training."""
+        self._run(training=True)
+
+    def _run(self, *, training: bool) -> None:
+        """Compare shapes and MACs of every layer and output in one mode."""
+        import torch
+
+        mode = "train" if training else "eval"
+        inputs = [
+            torch.empty(_BATCH, *port.shape, device="meta")
+            for port in self.network.inputs
+        ]
+        found = trace(self.module.train(training), inputs, self.paths)
+        layers = match(self.graph, found, training=training)
+        facts = analyze(self.network, batch=_BATCH, mode=mode)
+        for matched in layers.layers:
+            self._layer(matched, mode)
+        for name in layers.rest:
+            self.check(f"call ({mode})", name, "no layer", "a call")
+        self.check(f"MACs ({mode})", "", _BATCH * facts.macs, found.macs)
+        self._outputs(found, layers, training)
+
+    def _layer(self, matched: Matched, mode: str) -> None:
+        node, path = matched.node, matched.node.step.path
+        if matched.number is None:
+            self.check(f"layer ({mode})", path, "runs", "no such call", node.step)
+            return
+        ours = (_BATCH, *node.shape)
+        self.check(f"output shape ({mode})", path, ours, matched.shape, node.step)
+        macs = _BATCH * node.op.macs(node.input_shapes, node.shape)
+        self.check(f"MACs ({mode})", path, macs, matched.macs, node.step)
+
+    def _outputs(self, found: Trace, layers: Match, training: bool) -> None:
+        mode = "train" if training else "eval"
+        ports = [p for p in self.network.outputs if training or not p.training]
+        theirs = tensors_in(found.result)
+        self.check(f"outputs ({mode})", "", len(ports), len(theirs))
+        values = self.graph.shapes
+        for port, tensor, number in zip(ports, theirs, found.returned, strict=False):
+            ours = (_BATCH, *values[port.value])
+            self.check(f"output shape ({mode})", port.name, ours, tuple(tensor.shape))
+            same = number == layers.numbers.get(port.value)
+            self.check(f"output ({mode})", port.name, "its value", _is(same))
+
+    # ---- memory
+
+    def saved(self) -> None:
+        """Compare what autograd keeps, by distinct storage."""
+        import torch
+
+        if self.foreign:
+            self.skipped["saved bytes"] = "what foreign layers keep is not known"
+            return
+
+        inputs = [
+            torch.empty(_BATCH, *port.shape, device="meta")
+            for port in self.network.inputs
+        ]
+        with saving(self.module.train()) as storages:
+            result = self.module(*inputs)
+        del result
+        ours = self.facts.memory.saved_bytes
+        theirs = sum(storage.nbytes() for storage in storages.values())
+        if ours != theirs and self._permutes(inputs):
+            self.skipped["saved bytes"] = (
+                f"{ours:,}, and in torch {theirs:,}, which copies maps whose axes are "
+                "in another order"
+            )
+            return
+        self.check("saved bytes", "", ours, theirs)
+
+    def _permutes(self, inputs: list[Any]) -> bool:
+        """Return whether any value lies in memory in another order of its axes."""
+        found = False
+
+        def observe(_number: int, tensor: Any) -> None:
+            nonlocal found
+            found = found or not tensor.is_contiguous()
+
+        trace(self.module, inputs, self.paths, observe=observe)
+        return found
+
+    # ---- receptive fields
+
+    def sight(self) -> None:
+        """Compare what every unit of every map sees of the first input."""
+        known = fields(self.graph)
+        if not known:
+            self.skipped["receptive field"] = "the first input is a vector"
+            return
+        what = "receptive field"
+        try:
+            narrow = self._seen(look)
+            differ = self._differ(known, narrow)
+            if differ:
+                # Where channels of a join are parted again, the analysis gives what
+                # any of them sees.
+                wide = self._differ(known, self._seen(look_together))
+                parted = len(differ) - len(wide)
+                if parted:
+                    self.skipped[f"{what} by channel"] = (
+                        f"of {parted} layers some channels see less than the whole map"
+                    )
+                differ = wide
+        except Blind as error:
+            self.skipped[what] = f"what `{error}` reads is not known here"
+            return
+        nodes = [node for node in self.graph.nodes if node.output in known]
+        for node in nodes:
+            path = node.step.path
+            ours, theirs = differ.get(node.output, ("", ""))
+            self.check(what, path, ours, theirs, node.step)
+
+    def _seen(self, handler: Any) -> dict[int, Seen]:
+        """Return what the units of every value see in the module."""
+        inputs = [
+            nothing(port.shape) if place else positions(port.shape)
+            for place, port in enumerate(self.network.inputs)
+        ]
+        module = self.module.eval()
+        # The network itself decides about its auxiliary heads; all that is drawn at
+        # random in training is left out.
+        module.training = True
+        summaries: dict[int, Any] = {}
+
+        def observe(number: int, tensor: Any) -> None:
+            if number not in summaries:
+                summaries[number] = summary(tensor)
+
+        found = trace(module, inputs, self.paths, handler, observe)
+        numbers = match(self.graph, found, training=True).numbers
+        shapes = self.graph.shapes
+        return {
+            value: ends(summaries[number], shapes[value])
+            for value, number in numbers.items()
+        }
+
+    def _differ(
+        self, known: Mapping[int, Field], seen: Mapping[int, Seen]
+    ) -> dict[int, tuple[str, str]]:
+        """Return what the analysis and the module say where they differ, by value."""
+        bounds, holes = set(self.foreign), set[int]()
+        found: dict[int, tuple[str, str]] = {}
+        for node in self.graph.nodes:
+            value = node.output
+            if _has_holes(node) or not holes.isdisjoint(node.inputs):
+                holes.add(value)
+            if not bounds.isdisjoint(node.inputs):
+                bounds.add(value)
+            if value not in known or value not in seen:
+                continue
+            field = known[value]
+            if value in bounds:
+                field = field._replace(exact=False)
+            for name, axis, units in zip("hw", field.axes, seen[value], strict=True):
+                differs = _first_difference(field, axis, units, value in holes)
+                if differs and value not in found:
+                    unit, ours, theirs = differs
+                    found[value] = f"{name}[{unit}] sees {ours}", theirs
+        return found
+
+
+Seen = tuple[list[tuple[float, float]], list[tuple[float, float]]]
+
+
+def _first_difference(
+    field: Field, axis: Axis, units: list[tuple[float, float]], holes: bool
+) -> tuple[int, str, str] | None:
+    """Return the first unit along an axis that sees something else than it should.
+
+    Args:
+        field: of the map, by the analysis.
+        axis: that one of it.
+        units: the first and last position that each unit sees in the module.
+        holes: whether windows skip positions, so that of a window that is cut off the
+            first position left may be one it skips.
+    """
+    for unit, (first, last) in enumerate(units):
+        begin, end = axis.first + unit * axis.jump, axis.last + unit * axis.jump
+        low, high = max(ceil(begin), axis.low), min(floor(end), axis.high)
+        nothing_there = first > last
+        if low > high:
+            fine = nothing_there  # it lies in the padding
+        elif nothing_there:
+            fine = holes or field.whole or not field.exact
+        else:
+            fine = low <= first and last <= high
+            cut = begin < axis.low or end > axis.high
+            if field.exact and not (holes and cut):
+                fine = (low, high) == (first, last)
+        if not fine:
+            return unit, _interval(low, high), _interval(first, last)
+    return None
+
+
+def _interval(first: float, last: float) -> str:
+    return "nothing" if first > last else f"{first:.0f} to {last:.0f}"
+
+
+def _has_holes(node: Node) -> bool:
+    """Return whether there are positions between those that a layer's windows see."""
+    window = node.op.window(node.input_shapes, node.shape)
+    if window is None:
+        return False
+    apart = [s > k for s, k in zip(window.stride, window.kernel, strict=True)]
+    return max(window.dilation) > 1 or any(apart)
+
+
+# ---- details --------------------------------------------------------------------
+
+
+def _of(tensor: Any) -> tuple[Shape, bool, bool]:
+    """Return what a parameter or buffer is: its shape, trainable, integer."""
+    return tuple(tensor.shape), tensor.requires_grad, not tensor.is_floating_point()
+
+
+def _is_foreign(node: Node) -> bool:
+    """Return whether a spec's `op` declares the layer."""
+    return not type(node.op).__module__.startswith("archdsl.ops.")
+
+
+def _said(error: Exception) -> str:
+    """Return what an exception says, on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
+
+
+def _is(same: bool) -> str:
+    return "its value" if same else "another value"
+
+
+def _shown(value: Any) -> str:
+    """Return a figure as a person reads it."""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if value is None:
+        return "nothing"
+    if isinstance(value, tuple) and len(value) == 3 and isinstance(value[0], tuple):
+        shape, trainable, integer = value
+        what = "parameter" if trainable else "counter" if integer else "buffer"
+        return f"{what} of {show_shape(shape) or 'one number'}"
+    return show_shape(value) if isinstance(value, tuple) else str(value)

@@ -1,0 +1,137 @@
+"""Which calls of a module's run are which layers of the network."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from archdsl.backends.torch.forward import function_text
+from archdsl.passes.graph import Graph, Node
+
+from .trace import Event, Numbering, Trace, intercept
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class Matched(NamedTuple):
+    """A layer, and what it did in a run.
+
+    Attributes:
+        node: the layer.
+        number: of the tensor that it gave; None if no call of the run can be it.
+        shape: that tensor's shape, with the batch.
+        macs: multiply-accumulates that torch counted.
+    """
+
+    node: Node
+    number: int | None
+    shape: tuple[int, ...] = ()
+    macs: int = 0
+
+
+class Match(NamedTuple):
+    """A network's layers in a run.
+
+    Attributes:
+        layers: those that run in that mode, in order.
+        rest: names of the calls that belong to no layer.
+        numbers: of the tensors of the network's values, where they are known.
+    """
+
+    layers: tuple[Matched, ...]
+    rest: tuple[str, ...]
+    numbers: Mapping[int, int]
+
+
+def layer_paths(module: nn.Module, graph: Graph) -> set[str]:
+    """Return the paths of the layers that are submodules."""
+    known = {path for path, _ in module.named_modules()}
+    return {node.step.path for node in graph.nodes} & known
+
+
+def match(graph: Graph, run: Trace, *, training: bool) -> Match:
+    """Follow the network's values through a run, and return what its layers did.
+
+    A layer's call is known by what it is and by the tensors that it reads, which
+    must be those that the layers before it gave.
+    """
+    calls = {_key(event): event for event in run.events}
+    modules = {event.name for event in run.events if event.is_module}
+    numbers = {value: n for n, value in enumerate(graph.inputs)}
+    shapes = {n: (2, *graph.shapes[value]) for value, n in numbers.items()}
+    found: list[Matched] = []
+    taken: set[Hashable] = set()
+    for node in graph.run(training):
+        read = tuple([numbers[v] for v in node.inputs if v in numbers])
+        if len(read) < len(node.inputs):
+            found.append(Matched(node, None))
+            continue
+        steps = _module(node, read) if node.step.path in modules else _function(node)
+        known, macs = list(read), 0
+        for call in steps.calls:
+            key = _key(call._replace(reads=tuple([known[n] for n in call.reads])))
+            event = calls.get(key)
+            if event is None:
+                break
+            taken.add(key)
+            macs += event.macs
+            known += event.gives
+            shapes.update(zip(event.gives, event.shapes, strict=True))
+        if steps.result < len(known):
+            number = numbers[node.output] = known[steps.result]
+            found.append(Matched(node, number, shapes[number], macs))
+        else:
+            found.append(Matched(node, None))
+    rest = [event.name for key, event in calls.items() if key not in taken]
+    return Match(tuple(found), tuple(rest), numbers)
+
+
+def _key(event: Event) -> Hashable:
+    return event.name, event.is_module, event.reads, event.options
+
+
+class _Steps(NamedTuple):
+    """What a layer does, its inputs numbered from 0.
+
+    Attributes:
+        calls: in order; what they give is numbered on.
+        result: number of what it gives.
+    """
+
+    calls: tuple[Event, ...]
+    result: int
+
+
+def _module(node: Node, read: tuple[int, ...]) -> _Steps:
+    inputs = tuple(range(len(read)))
+    return _Steps((Event(node.step.path, True, inputs, (), (), ()),), len(read))
+
+
+def _function(node: Node) -> _Steps:
+    """Return what a layer's function calls, by calling it on its own."""
+    import torch
+    from torch.nn import functional
+
+    form = node.op.torch(node.input_shapes, node.shape)
+    if form.function is None:
+        return _Steps((), len(node.inputs))  # it should be a submodule, and is not
+    shapes = node.input_shapes
+    inputs = [torch.empty(2, *shape, device="meta") for shape in shapes]
+    scope: dict[str, Any] = {f"x{n}": tensor for n, tensor in enumerate(inputs)}
+    for tensor in node.op.tensors(*shapes):
+        scope["own"] = torch.nn.Parameter(torch.empty(tensor.shape, device="meta"))
+    text = form.function.replace("{self}", "own")
+    names = [f"x{n}" for n in range(len(inputs))]
+    code = function_text(text, names, [(n, repr(v)) for n, v in form.kwargs], False)
+    numbering, calls = Numbering(inputs), []
+
+    def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        output, event = numbering.function(func, args, kwargs)
+        if event is not None:
+            calls.append(event)
+        return output
+
+    with torch.no_grad(), intercept(note):
+        result = eval(code, {"torch": torch, "F": functional, **scope})
+    return _Steps(tuple(calls), numbering.read([result])[0])
