@@ -24,6 +24,8 @@ import torch
 from torch import Tensor, nn
 
 import tests.oracle  # noqa: F401 (ptflops imports torchvision, which it makes loadable)
+from archdsl.passes.graph import Graph, Node
+from archdsl.passes.written import Form
 
 _UNUSED = {
     "fvcore": ("iopath.common.file_io", "tabulate", "termcolor", "tqdm"),
@@ -194,3 +196,34 @@ COUNTERS: Mapping[str, Callable[..., dict[str, int]]] = {
     "ptflops_module": ptflops_module,
     "calflops": calflops,
 }
+
+
+# ---- how torchvision writes its networks -------------------------------------------
+
+
+def torchvision_forms(model: str, graph: Graph) -> Callable[[Node], Form]:
+    """Return the form in which torchvision writes each layer of a network.
+
+    It makes a module of what can be one, but for a few calls in `forward`; the lighter
+    networks end in `x.mean([2, 3])`.
+    """
+    last = {node.op.family: node.output for node in graph.nodes}
+
+    def form(node: Node) -> Form:
+        family, in_block = node.op.family, "." in node.step.path
+        at_end = node.output == last[family]
+        if model.startswith(("mnasnet", "shufflenet")) and family == "pool" and at_end:
+            return "method"
+        if model.startswith("densenet"):
+            called = family in ("activation", "pool") and at_end
+        elif model == "mobilenet_v2":
+            called = family == "pool" and at_end
+        elif model == "googlenet":
+            called = family == "activation"
+        elif model == "inception_v3":
+            called = family == "activation" or (family == "pool" and in_block)
+        else:
+            called = False
+        return "function" if called else "module"
+
+    return form

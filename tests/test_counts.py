@@ -1,0 +1,276 @@
+"""What other tools count: predicted, and by the tools themselves, to the unit.
+
+Here on a network of each family, small; `benchmarks/bench_accuracy.py` compares all of
+them at their published sizes.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+import archdsl
+from archdsl.passes.conventions import TOOLS, count
+from archdsl.passes.graph import Graph, flatten
+from archdsl.passes.written import functions
+from archdsl.resources import shipped_specs
+from tests.counters import COUNTERS, torchvision_forms
+from tests.handmade import Interpreted, Sketch, chain, example
+from tests.oracle import CASES, Case, macs_of
+from tests.strategies import sketches
+from tests.test_ops_emitted import PROBES, Probe
+
+# A network of each family that counts something of its own.
+FAMILIES = (
+    "alexnet",
+    "vgg11_bn",
+    "googlenet_no_aux",
+    "resnet18",
+    "densenet121",
+    "squeezenet1_1",
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "mnasnet0_5",
+    "shufflenet_v2_x0_5",
+    "inception_v3_no_aux",
+    "efficientnet_b0",
+    "convnext_tiny",
+)
+# The others take a module to evaluation mode.
+KEEP_THE_MODE = ("fvcore", "torchinfo")
+
+every_family = pytest.mark.parametrize(
+    "case", [CASES[i] for i in FAMILIES], ids=FAMILIES
+)
+
+
+def small(case: Case) -> archdsl.Network:
+    """Return our network for a small input."""
+    return case.load("x".join(map(str, case.batch[1:])))
+
+
+def filled(module: nn.Module) -> nn.Module:
+    """Give a module made on the meta device memory: the values do not matter."""
+    return module.to_empty(device="cpu").eval()
+
+
+def totals(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what each tool counts in all."""
+    return {tool: run(module, *inputs)[""] for tool, run in COUNTERS.items()}
+
+
+def predicted(graph: Graph, **options: Any) -> dict[str, int]:
+    """Return what each tool would count in all."""
+    return {tool: count(graph, tool, **options).total for tool in COUNTERS}
+
+
+def test_every_tool_has_its_oracle() -> None:
+    assert TOOLS.keys() == {"mac", *COUNTERS}
+
+
+@every_family
+def test_of_the_emitted_module(case: Case) -> None:
+    network = small(case)
+    with torch.device("meta"):
+        module = archdsl.build(network)
+    found = totals(filled(module), torch.zeros(1, *case.batch[1:]))
+    assert predicted(flatten(network)) == found
+
+
+@every_family
+def test_of_torchvision(case: Case) -> None:
+    graph = flatten(small(case))
+    with torch.device("meta"):
+        module = case.reference()
+    found = totals(filled(module), torch.zeros(1, *case.batch[1:]))
+    assert predicted(graph, forms=torchvision_forms(case.model, graph)) == found
+
+
+@pytest.mark.parametrize("id", ["alexnet", "googlenet", "resnet50", "vgg19"])
+def test_macs_at_the_published_size(id: str) -> None:
+    case = CASES[id]
+    with torch.device("meta"):
+        module = case.reference().eval()
+        found = macs_of(module, torch.empty(1, 3, case.size, case.size))
+    assert count(flatten(case.load()), "mac").total == found[""]
+
+
+def test_of_auxiliary_heads() -> None:
+    """They run in training, and only for the tools that leave the mode alone."""
+    case = CASES["googlenet"]
+    graph = flatten(small(case))
+    with torch.device("meta"):
+        module = case.reference()
+    filled(module).train()
+    for tool in KEEP_THE_MODE:
+        evaluated, trained = (count(graph, tool, mode).total for mode in (False, True))
+        assert evaluated < trained
+        found = COUNTERS[tool](module, torch.zeros(1, *case.batch[1:]))
+        assert found[""] == trained
+    for tool in COUNTERS.keys() - set(KEEP_THE_MODE):
+        assert count(graph, tool, training=True) == count(graph, tool)
+
+
+@pytest.mark.parametrize("tool", ["fvcore", "torchinfo", "thop", "calflops"])
+@pytest.mark.parametrize("id", ["googlenet_no_aux", "densenet121", "convnext_tiny"])
+def test_of_each_layer(id: str, tool: str) -> None:
+    """A tool that reports each module gives those that we predict."""
+    case = CASES[id]
+    network = small(case)
+    graph = flatten(network)
+    called = functions(network)
+    with torch.device("meta"):
+        module = archdsl.build(network)
+    found = COUNTERS[tool](filled(module), torch.zeros(1, *case.batch[1:]))
+    rows = list(zip(graph.nodes, count(graph, tool).layers, strict=True))
+    modules = {n.step.path: c for n, c in rows if n.output not in called}
+    # torchinfo lists no module that has parts, as that of a global pool has.
+    compared = modules.keys() & found.keys()
+    assert len(compared) > 0.9 * len(modules)
+    assert {p: modules[p] for p in compared} == {p: found[p] for p in compared}
+
+
+@pytest.mark.parametrize("probe", PROBES.values(), ids=PROBES)
+def test_of_every_kind_in_every_form(probe: Probe) -> None:
+    """As a function, in a sequence of modules, and with its arguments from a block."""
+    network = archdsl.loads(probe.text)
+    module = archdsl.build(network).eval()
+    assert predicted(flatten(network)) == totals(module, torch.rand(1, 8, 6, 6))
+
+
+def _refuses(tool: str, graph: Graph, training: bool) -> bool:
+    """Return whether a tool, or torch, does not take a module."""
+    for node in graph.nodes:
+        arguments, sizes = vars(node.op), node.input_shapes[0][1:]
+        word = node.op.word
+        # torch takes no statistics of one number.
+        if word == "bn" and training and set(sizes) <= {1}:
+            return True
+        # Handmade modules get two factors or sizes. Of two factors calflops takes a
+        # power, and of one size it counts other than of two.
+        if tool == "calflops" and word == "upsample":
+            size = arguments["size"]
+            return size is None or len(set(size)) == 1
+    return False
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(sketches(), st.booleans())
+def test_of_random_networks(sketch: Sketch, training: bool) -> None:
+    # A value that nothing reads is not in fvcore's trace; a spec cannot have one.
+    steps = list(sketch.network().steps())
+    read = {value for step in steps for value in step.inputs}
+    ends = [step.output for step in steps if step.output not in read]
+    assume(ends)
+    network = sketch.network(*ends)
+    graph, module = flatten(network), Interpreted(network)
+    inputs = example(network)
+    assume(_runs(module.eval(), inputs))
+    for tool, run in COUNTERS.items():
+        mode = training and tool in KEEP_THE_MODE
+        if not _refuses(tool, graph, mode):
+            counted = count(graph, tool, mode, forms=lambda _: "module")
+            assert counted.total == run(module.train(mode), *inputs)[""], tool
+            assert counted.total == sum(counted.layers)
+            assert len(counted.layers) == len(graph.nodes)
+
+
+def _runs(module: nn.Module, inputs: list[Tensor]) -> bool:
+    """Return whether torch takes it: instance norm wants more than one position."""
+    try:
+        with torch.no_grad():
+            module(*inputs)
+    except ValueError:
+        return False
+    return True
+
+
+def test_of_weights_used_twice() -> None:
+    """They count each time they are used."""
+    network = archdsl.load("siamese")
+    with torch.device("meta"):
+        module = archdsl.build(network)
+    images = [torch.zeros(1, 1, 105, 105)] * 2
+    assert predicted(flatten(network)) == totals(filled(module), *images)
+
+
+def test_of_a_bias_over_positions() -> None:
+    """ptflops loses a bias where the map is permuted and no more."""
+    last, first = ("permute", {"channels": "last"}), ("permute", {"channels": "first"})
+    linear = ("linear", {"width": 5})
+    for layers in (
+        (last, linear),
+        (last, "relu", linear),
+        (last, "layernorm", linear),
+        ("layernorm", last, linear),
+        (last, linear, first, ("conv", {"kernel": (3, 3)}), last, linear),
+    ):
+        network = chain((8, 4, 3), *layers)
+        found = totals(Interpreted(network).eval(), *example(network))
+        assert predicted(flatten(network), forms=lambda _: "module") == found
+
+
+FOREIGN = """arch 1
+op mine<width> {
+    torch = "some.Class"
+    shape = [width, in_height, in_width]
+    macs = channels * width * in_height * in_width
+}
+network Foreign {
+    input 3x8x8
+    mine 4
+    conv 3x3 2
+}
+"""
+
+
+def test_of_foreign_layers() -> None:
+    """What a class does inside is not known: the MACs that the spec declares count."""
+    graph = flatten(archdsl.loads(FOREIGN))
+    declared = 3 * 4 * 64
+    expected = {tool: declared for tool in TOOLS} | {"calflops": 2 * declared}
+    assert {tool: count(graph, tool).layers[0] for tool in TOOLS} == expected
+
+
+@pytest.mark.parametrize("name", sorted(shipped_specs()))
+def test_which_layers_are_functions(name: str) -> None:
+    """All others are found as submodules, under their paths."""
+    network = archdsl.load(name)
+    with torch.device("meta"):
+        modules = dict(archdsl.build(network).named_modules())
+    own = [step for step in network.steps() if not step.shared]
+    expected = {step.output for step in own if step.path not in modules}
+    found = functions(network)
+    assert {step.output for step in own if step.output in found} == expected
+
+
+PARAMETER_OF_A_BLOCK = """arch 1
+block unit<k> {
+    conv 3x3 4 -> maxpool (k)
+}
+network Net {
+    input 3x16x16
+    unit<k = 2> -> unit<k = 3>
+}
+"""
+
+
+def test_what_reads_a_parameter_is_a_module() -> None:
+    """And a function in a network that has forgotten its parameters."""
+    symbolic = archdsl.loads(PARAMETER_OF_A_BLOCK)
+    plain = archdsl.loads(PARAMETER_OF_A_BLOCK, symbolic=False)
+    assert not functions(symbolic)
+    assert len(functions(plain)) == 2
+    for network in (symbolic, plain):
+        module = archdsl.build(network).eval()
+        assert predicted(flatten(network)) == totals(module, torch.zeros(1, 3, 16, 16))
+
+
+def test_no_such_tool() -> None:
+    with pytest.raises(KeyError):
+        count(flatten(chain((3, 4, 4), "relu")), "abacus")
