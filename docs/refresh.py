@@ -43,6 +43,7 @@ from archdsl.lint.rule import all_rules
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
+from archdsl.sweep import FIGURES as SWEEP_FIGURES
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_file
 from archdsl.values import MEASURES, show_shape
@@ -512,6 +513,12 @@ def figures_table() -> str:
     )
 
 
+def sweep_table() -> str:
+    """Return the figures that a sweep computes."""
+    rows = [(f"`{name}`", what) for name, what in SWEEP_FIGURES.items()]
+    return _rows("figure | what it is", rows)
+
+
 TABLES = {
     "kinds": kinds_table,
     "layers": layers_text,
@@ -523,6 +530,7 @@ TABLES = {
     "limits": limits_table,
     "rules": rules_text,
     "figures": figures_table,
+    "figures of a sweep": sweep_table,
 }
 
 

@@ -821,6 +821,11 @@ def test_the_command_prints_json(run: Run) -> None:
     assert found["pareto"] == ["params", "-width"]
 
 
+def test_the_help_names_every_figure(run: Run) -> None:
+    out = run("--help").out
+    assert all(re.search(rf"\b{name}\b", out) for name in FIGURES)
+
+
 def test_the_command_cuts_long_tables(run: Run) -> None:
     out = run("width=1..60").out
     assert "and 10 more; --top shows more, -o writes them all" in out

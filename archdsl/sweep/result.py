@@ -168,6 +168,11 @@ class Sweep:
         return tuple(found if options.top is None else found[: options.top])
 
     @property
+    def where(self) -> Condition | None:
+        """What points must fit."""
+        return self._options.where
+
+    @property
     def objectives(self) -> tuple[Objective, ...]:
         """What the front is about."""
         return self._options.objectives

@@ -348,7 +348,7 @@ def _summary(found: Sweep) -> list[str]:
     parts = [f"{done:,} point{'s' * (done != 1)}"]
     if len(found.points) < found.total:
         parts[0] += f" of {found.total:,}"
-    if len(found.fitting) < len(found.points):
+    if found.where is not None:
         parts.append(f"{len(found.fitting):,} fit")
     if found.objectives:
         names = ", ".join(map(str, found.objectives))
