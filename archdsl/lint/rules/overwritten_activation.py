@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
+from archdsl.elaborate.foreign import Foreign
 from archdsl.layer import count
 from archdsl.lint.net import Net
-from archdsl.lint.rule import Finding, Rule, net
+from archdsl.lint.rule import Edit, Finding, Fix, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.passes.inplace import inplace
+from archdsl.syntax import tree as t
 
 _FLOAT: Final = 4
 
@@ -28,7 +30,8 @@ class OverwrittenActivation(Rule):
     What a spec can do is declare a class of torch that runs in place as a foreign
     layer: `torch.nn.Dropout` with `args = [0.5, true]`. The compiler knows nothing of
     such a class. The rule takes a layer of `torch.nn` whose last argument is `true` as
-    one that runs in place, if its class is one that has `inplace` there.
+    one that runs in place, if its class is one that has `inplace` there. The edit makes
+    that `false`, which is safe.
 
     Source: PyTorch, "Autograd mechanics", section "In-place operations with autograd".
     """
@@ -59,6 +62,7 @@ class OverwrittenActivation(Rule):
                 f"{keeper.step.path} keeps for the backward pass",
                 label=f"{kept:,} bytes a sample are kept there; training fails",
                 help="let it write to memory of its own: `inplace` false",
+                fix=_fix(net, node),
             )
 
 
@@ -95,6 +99,18 @@ def _foreign_inplace(node: Node) -> str:
     name = call.name.removeprefix("nn.")
     flagged = bool(call.args) and call.args[-1] is True
     return name if flagged and _INPLACE.get(name) == len(call.args) else ""
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    """Return the edit of a foreign layer's declaration that this spec has."""
+    op = node.op
+    if not isinstance(op, Foreign) or op.definition.span.source is not net.source:
+        return None
+    args = op.settings["args"].value if "args" in op.settings else None
+    last = args.items[-1] if isinstance(args, t.ListExpr) and args.items else None
+    if not isinstance(last, t.Literal) or last.value is not True:
+        return None
+    return Fix((Edit(last.span.start, last.span.end, "false"),), safe=True)
 
 
 def overwritten(
