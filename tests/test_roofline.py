@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 import archdsl
 from archdsl.backends.views import time as view
+from archdsl.cli import main
 from archdsl.passes.costs import costs
 from archdsl.passes.devices import (
     FORMATS,
@@ -330,6 +332,18 @@ def test_a_dtype_that_the_device_does_not_have() -> None:
         timed(graph, device("t4"), dtype="bfloat16")
     with pytest.raises(DeviceError, match="l4 has no rate for float64"):
         timed(graph, device("l4"), dtype="float64")
+
+
+def test_the_command_that_lists_devices(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "--devices"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["device", "float64", "float32", "tf32"]
+    (found,) = [line.split() for line in lines if line.startswith("v100-sxm2")]
+    assert found[1:9] == ["7.8", "15.7", "-", "-", "125", "15.7", "900", "16"]
+    assert main(["list", "--devices", "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert [entry["name"] for entry in facts["devices"]] == list(devices())
+    assert facts["devices"][0]["matrix"]["tf32"] == 494.7e12
 
 
 # ---- files -----------------------------------------------------------------------

@@ -76,6 +76,19 @@ class Device(NamedTuple):
         """
         return self._rate(self.vector, "float64" if dtype == "float64" else "float32")
 
+    def as_dict(self) -> dict[str, Any]:
+        """Return the device as plain data."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "matrix": dict(self.matrix),
+            "vector": dict(self.vector),
+            "bandwidth": self.bandwidth,
+            "memory_bytes": self.memory_bytes,
+            "launch_seconds": self.launch_seconds,
+            "source": self.source,
+        }
+
     def _rate(self, rates: Mapping[str, float], dtype: str) -> float:
         if dtype not in rates:
             known = ", ".join(rates)
@@ -152,13 +165,18 @@ def _device(name: str, table: Mapping[str, Any]) -> Device:
     return Device(
         name=name,
         title=table.get("title", name),
-        matrix={key: rate * _TERA for key, rate in table["matrix_tflops"].items()},
-        vector={key: rate * _TERA for key, rate in table["vector_tflops"].items()},
+        matrix=_per_second(table["matrix_tflops"]),
+        vector=_per_second(table["vector_tflops"]),
         bandwidth=table["bandwidth_gbs"] * _GIGA,
         memory_bytes=None if memory is None else round(memory * _GIGA),
         launch_seconds=table.get("launch_us", 0) * _MICRO,
         source=table.get("source", ""),
     )
+
+
+def _per_second(rates: Mapping[str, float]) -> dict[str, float]:
+    # To 12 digits, since 66.9 * 1e12 is not quite 66.9e12.
+    return {key: float(f"{rate * _TERA:.12g}") for key, rate in rates.items()}
 
 
 # ---- what is wrong with a file --------------------------------------------------

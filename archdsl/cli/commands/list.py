@@ -14,6 +14,9 @@ from archdsl.cli.terminal import Progress, print_json
 if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
+if TYPE_CHECKING:
+    from archdsl.passes.devices import Device
+
 
 class Entry(NamedTuple):
     """One shipped network."""
@@ -159,3 +162,46 @@ def _device_table(known: list[Device]) -> str:
         )
     note = "Formats: 10^12 operations a second of convolutions and linear layers."
     return "\n".join([*align(rows, right=range(1, 7)), "", note]) + "\n"
+
+
+# ---- devices ------------------------------------------------------------------------
+
+
+def _devices(as_json: bool) -> int:
+    from archdsl.passes.devices import devices
+
+    known = devices()
+    if as_json:
+        print_json({"devices": [device.as_dict() for device in known.values()]})
+    else:
+        sys.stdout.write(_device_table(list(known.values())))
+    return 0
+
+
+def _device_table(known: list[Device]) -> str:
+    from archdsl.backends.text import align
+    from archdsl.passes.devices import FORMATS
+
+    rows = [("device", *FORMATS, "vector", "GB/s", "GB", "what it is")]
+    for device in known:
+        size = device.memory_bytes
+        rows.append(
+            (
+                device.name,
+                *(_tera(device.matrix.get(name)) for name in FORMATS),
+                _tera(device.vector["float32"]),
+                f"{device.bandwidth / 1e9:,.5g}",
+                "-" if size is None else f"{size / 1e9:g}",
+                device.title,
+            )
+        )
+    notes = (
+        "float64 to float16: 10^12 operations a second of matrix products, without",
+        "sparsity; vector: of all others, in float32; GB/s and GB: of the memory.",
+        "As the vendors publish them; `--json` has the sources.",
+    )
+    return "\n".join([*align(rows, right=range(1, 9)), "", *notes]) + "\n"
+
+
+def _tera(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate / 1e12:g}"
