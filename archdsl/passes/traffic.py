@@ -10,6 +10,7 @@ from archdsl.values import Tensor
 
 from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Node
+from .saved import bytes_of, own_size
 
 
 class Traffic(NamedTuple):
@@ -65,7 +66,7 @@ def traffic(
         if training or not tensor.integer or not tensor.running:
             read += size
     if training:
-        written += _kept(node, batch, item)
+        written += bytes_of(own_size(op.saved(shapes, node.shape), item), batch)
     return Traffic(read, written)
 
 
@@ -80,11 +81,3 @@ def total_traffic(parts: Iterable[Traffic]) -> Traffic:
 
 def _bytes(tensor: Tensor, item: int) -> int:
     return tensor.elements * (COUNTER_BYTES if tensor.integer else item)
-
-
-def _kept(node: Node, batch: int, item: int) -> int:
-    """Return the bytes that the layer keeps, inputs and output apart."""
-    saved = node.op.saved(node.input_shapes, node.shape)
-    each = saved.own_elements * item + saved.own_floats * max(item, 4) + saved.own_bytes
-    shared = saved.batch_elements * item + saved.batch_floats * max(item, 4)
-    return batch * each + shared
