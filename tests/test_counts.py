@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import archdsl
+from archdsl.cli import main
 from archdsl.passes.conventions import TOOLS, count
 from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.written import functions
@@ -274,3 +275,18 @@ def test_what_reads_a_parameter_is_a_module() -> None:
 def test_no_such_tool() -> None:
     with pytest.raises(KeyError):
         count(flatten(chain((3, 4, 4), "relu")), "abacus")
+
+
+def test_the_page_about_them(capsys: pytest.CaptureFixture[str]) -> None:
+    """It has the tools' own totals of the emitted module, and of torchvision's."""
+    assert main(["explain", "counts"]) == 0
+    page = capsys.readouterr().out
+    assert all(len(line) <= 100 for line in page.splitlines())
+    assert all(f"\n{tool}: " in page for tool in TOOLS)
+    case = CASES["resnet50"]
+    with torch.device("meta"):
+        ours, theirs = case.build().eval(), case.reference().eval()
+        x = torch.empty(1, 3, case.size, case.size)
+    for tool in ("torchinfo", "thop", "ptflops", "calflops"):
+        assert f"{COUNTERS[tool](ours, x)['']:,}" in page
+    assert f"{COUNTERS['thop'](theirs, x)['']:,} for thop" in page

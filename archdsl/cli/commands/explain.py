@@ -13,33 +13,38 @@ from archdsl.diagnostics import did_you_mean
 @click.command()
 @click.argument("code")
 def command(code: str) -> None:
-    """Explain the code of an error, such as A0301, or of a rule of lint.
+    """Explain an error's code, a rule of lint, or a topic such as counts.
 
     \b
     Examples:
       archdsl explain A0301
       archdsl explain W0101
+      archdsl explain counts
     """
-    pages = _pages(code)
-    name = code.upper()
+    is_code = any(map(str.isdigit, code))
+    name = code.upper() if is_code else code.lower()
+    pages = _pages(name)
     if name not in pages:
         hint = did_you_mean(name, pages)
+        what = "error code" if is_code else "topic"
         raise click.UsageError(
-            f"there is no error code `{code}`" + (f"; {hint}" if hint else "")
+            f"there is no {what} `{code}`" + (f"; {hint}" if hint else "")
         )
     paragraphs = pages[name]().split("\n\n")
     click.echo("\n\n".join(map(_wrapped, paragraphs)))
 
 
-def _pages(code: str) -> dict[str, Callable[[], str]]:
-    """Return what can be explained, by its name in capitals."""
+def _pages(name: str) -> dict[str, Callable[[], str]]:
+    """Return what can be explained, by its name: codes in capitals."""
+    from archdsl.cli.topics import TOPICS, page
     from archdsl.codes import CODES
 
     pages: dict[str, Callable[[], str]] = {
         name: lambda name=name: f"{name}: {CODES[name]}"  # type: ignore[misc]
         for name in CODES
     }
-    if code.upper() not in pages:  # the rules take longer to import
+    pages |= {name: lambda name=name: page(name) for name in TOPICS}  # type: ignore[misc]
+    if name not in pages:  # the rules take longer to import
         from archdsl.lint.allow import PAGES
         from archdsl.lint.rule import all_rules
 

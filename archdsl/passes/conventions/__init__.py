@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -89,3 +89,22 @@ def count(
         runs = training or not node.training
         layers.append(convention.count(step, training) if runs else 0)
     return Count(tool, convention.UNIT, sum(layers), tuple(layers), convention.NOTE)
+
+
+def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
+    """Return figures of the nodes, summed over the layers of a family.
+
+    Args:
+        graph: of the network.
+        layers: a figure of each node, in order.
+    """
+    found: dict[str, int] = {}
+    for node, figure in zip(graph.nodes, layers, strict=True):
+        found[node.op.family] = found.get(node.op.family, 0) + figure
+    return found
+
+
+def about(tool: str) -> str:
+    """Return a paragraph about what a tool counts, and where it looks."""
+    text: str = import_module(f"{__name__}.{tool}").ABOUT
+    return text

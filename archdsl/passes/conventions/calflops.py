@@ -15,9 +15,13 @@ from .formulas import area, groups, inputs, linear, pair
 
 UNIT: Final = "FLOPs"
 EVALUATES: Final = True
-NOTE: Final = (
-    "two for each MAC, biases of convolutions, 2 an element of batch norm and 5 of "
-    "other norms, each input of an activation or a pool; always in evaluation mode"
+NOTE: Final = "two for each MAC, biases of convolutions, norms, activations and pools"
+ABOUT: Final = (
+    "calflops replaces functions, which the modules call, too. It counts two "
+    "operations for each MAC, and says FLOPs; biases of convolutions, but not of "
+    "linear layers; 2 for each element of batch norm, 5 of other norms; an operation "
+    "for each input of pools and of some activations. ReLU6 as a module counts as nothing, since it "
+    "calls another function."
 )
 
 

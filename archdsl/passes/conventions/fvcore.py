@@ -14,10 +14,15 @@ from .formulas import convolution, inputs, linear, outputs, transposed
 
 UNIT: Final = "MACs"
 EVALUATES: Final = False
-NOTE: Final = (
-    "MACs without biases, 2 an element of batch norm (5 in training and for other "
-    "norms), each input of adaptive average pooling, 1 or 4 an output of upsampling; "
-    "not what `pad=same` convolves, which it does not know"
+NOTE: Final = "MACs without biases; batch norms, adaptive average pools and upsampling"
+ABOUT: Final = (
+    "fvcore traces the module and looks at the operators of the trace. It counts a MAC "
+    "for each product of convolutions and linear layers, and no biases; 2 operations "
+    "for each element of batch norm in evaluation mode (1 without scale and shift), "
+    "but 5 in training and for layer, group and instance norm (4 without); each input "
+    "of adaptive average pooling, but nothing of other pools; 1 an output of nearest "
+    "upsampling, 4 of bilinear. A convolution with `pad=same` has an operator of its "
+    "own, which it does not know and counts as nothing."
 )
 
 

@@ -9,6 +9,11 @@ from archdsl.passes.written import Written
 UNIT: Final = "MACs"
 EVALUATES: Final = False
 NOTE: Final = "convolutions and linear layers, without biases"
+ABOUT: Final = (
+    "archdsl counts a multiply-accumulate (MAC) for each product of a weight and an "
+    "input in convolutions and linear layers, those with the padding included, and no "
+    "biases. This is what most papers print, often under the name of FLOPs."
+)
 
 
 def count(step: Written, training: bool) -> int:

@@ -14,9 +14,12 @@ from .formulas import bias, convolution, linear, transposed
 
 UNIT: Final = "MACs"
 EVALUATES: Final = True
-NOTE: Final = (
-    "convolutions and linear layers with their biases, nothing else; always in "
-    "evaluation mode"
+NOTE: Final = "convolutions and linear layers with their biases, and nothing else"
+ABOUT: Final = (
+    "ptflops with its backend `aten`, which its manual calls the default, looks at the "
+    "operators that torch runs in the end. It counts MACs and biases of convolutions "
+    "and linear layers, and nothing else. The bias of a linear layer that reads a "
+    "permuted map is added by an operator that it does not know."
 )
 
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {

@@ -14,10 +14,13 @@ from .formulas import bias, convolution, inputs, linear, outputs, transposed
 
 UNIT: Final = "MACs"
 EVALUATES: Final = True
-NOTE: Final = (
-    "MACs with biases, 2 an element of batch norm, each input of an activation or a "
-    "pool; twice for most of those that are modules, once by the module and once by "
-    "the function that it calls; always in evaluation mode"
+NOTE: Final = "MACs with biases, norms, activations and pools, of modules often twice"
+ABOUT: Final = (
+    "ptflops with its backend `pytorch`, which is taken when none is named, hooks "
+    "modules and replaces functions. It counts MACs with biases, 2 operations for each "
+    "element of batch norm, and an operation for each input of pools and of some "
+    "activations. Since a module calls the function, those of ReLU, ELU, PReLU, GELU, "
+    "pools and upsampling count twice as modules, and once as functions."
 )
 
 

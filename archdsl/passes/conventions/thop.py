@@ -16,9 +16,14 @@ from .formulas import area, groups, inputs, linear, outputs
 UNIT: Final = "MACs"
 EVALUATES: Final = True
 NOTE: Final = (
-    "MACs without biases, 4 an element of batch, layer and instance norm (2 if not "
-    "affine), inputs and outputs of adaptive average pooling, outputs of average "
-    "pooling; modules only, always in evaluation mode"
+    "MACs without biases; norms, average pools, softmax, upsampling of modules"
+)
+ABOUT: Final = (
+    "thop hooks modules whose class it lists, and nothing else: no functions, and no "
+    "class derived from one of those. It counts MACs without biases; 4 operations for "
+    "each element of batch, instance and layer norm (2 without scale and shift); "
+    "inputs and outputs of adaptive average pooling; outputs of average pooling. Group "
+    "norm and activations, but for PReLU and softmax, count as nothing."
 )
 
 

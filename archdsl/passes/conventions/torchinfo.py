@@ -13,9 +13,14 @@ from .formulas import positions
 
 UNIT: Final = "MACs"
 EVALUATES: Final = False
-NOTE: Final = (
-    "weights and biases, those of convolutions once for each position of the output "
-    "and all others once for a sample, whatever the size of the map"
+NOTE: Final = "weights and biases: of convolutions at each position, of others once"
+ABOUT: Final = (
+    "torchinfo multiplies parameters: weights and biases of a convolution by the "
+    "positions of its output, those of any other module by nothing. So a batch norm "
+    "counts as two operations a channel, whatever the size of the map, and a linear "
+    "layer that works on each position of a map as if there were one. For transposed "
+    "convolutions, too, it takes the positions of the output. Functions, and "
+    "parameters that stand beside submodules, count as nothing."
 )
 
 

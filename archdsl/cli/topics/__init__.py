@@ -1,0 +1,17 @@
+"""What `archdsl explain` has a page about, besides the codes: one file a topic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Final
+
+TOPICS: Final[Mapping[str, str]] = {
+    "counts": "why tools disagree about the operations of a network",
+}
+
+
+def page(topic: str) -> str:
+    """Return the paragraphs of a topic, a blank line between them."""
+    text: str = import_module(f"{__name__}.{topic}").page()
+    return text
