@@ -337,7 +337,7 @@ def test_a_dtype_that_the_device_does_not_have() -> None:
 def test_the_command_that_lists_devices(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--devices"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split()[:4] == ["device", "float64", "float32", "tf32"]
+    assert lines[0].split()[:4] == ["name", "float64", "float32", "tf32"]
     (found,) = [line.split() for line in lines if line.startswith("v100-sxm2")]
     assert found[1:9] == ["7.8", "15.7", "-", "-", "125", "15.7", "900", "16"]
     assert main(["list", "--devices", "--json"]) == 0

@@ -14,9 +14,6 @@ from archdsl.cli.terminal import Progress, print_json
 if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
-if TYPE_CHECKING:
-    from archdsl.passes.devices import Device
-
 
 class Entry(NamedTuple):
     """One shipped network."""
@@ -121,53 +118,10 @@ def _table(entries: list[Entry]) -> str:
     return "\n".join([*align(rows, right=(4, 5, 6)), "", *notes]) + "\n"
 
 
-# ---- devices --------------------------------------------------------------------
-
-
-def _list_devices(as_json: bool) -> int:
-    from archdsl.passes.devices import devices
-
-    known = list(devices().values())
-    if as_json:
-        print_json({"devices": [_device_dict(one) for one in known]})
-    else:
-        sys.stdout.write(_device_table(known))
-    return 0
-
-
-def _device_dict(device: Device) -> dict[str, object]:
-    return {
-        **device._asdict(),
-        "matrix": dict(device.matrix),
-        "vector": dict(device.vector),
-    }
-
-
-def _device_table(known: list[Device]) -> str:
-    from archdsl.backends.text import align
-
-    formats = ("float32", "tf32", "bfloat16", "float16")
-    rows: list[tuple[str, ...]] = [("name", *formats, "GB/s", "GB", "device")]
-    for one in known:
-        rates = (one.matrix.get(name) for name in formats)
-        memory = one.memory_bytes
-        rows.append(
-            (
-                one.name,
-                *(f"{rate / 1e12:g}" if rate else "-" for rate in rates),
-                f"{one.bandwidth / 1e9:g}",
-                f"{memory / 1e9:g}" if memory else "-",
-                one.title,
-            )
-        )
-    note = "Formats: 10^12 operations a second of convolutions and linear layers."
-    return "\n".join([*align(rows, right=range(1, 7)), "", note]) + "\n"
-
-
 # ---- devices ------------------------------------------------------------------------
 
 
-def _devices(as_json: bool) -> int:
+def _list_devices(as_json: bool) -> int:
     from archdsl.passes.devices import devices
 
     known = devices()
@@ -182,7 +136,7 @@ def _device_table(known: list[Device]) -> str:
     from archdsl.backends.text import align
     from archdsl.passes.devices import FORMATS
 
-    rows = [("device", *FORMATS, "vector", "GB/s", "GB", "what it is")]
+    rows: list[tuple[str, ...]] = [("name", *FORMATS, "vector", "GB/s", "GB", "device")]
     for device in known:
         size = device.memory_bytes
         rows.append(
