@@ -401,7 +401,12 @@ bandwidth_gbs = 100
         ("= 100", '= "1"', "`bandwidth_gbs` is a number above 0, not '1'"),
         ("float32 = 2", "float32 = nan", "`matrix_tflops.float32` is a number above 0"),
         ("float32 = 2", "flaot32 = 2", "matrix_tflops: there is no `flaot32`; did you"),
-        ("{ float32 = 1 }", "{ float64 = 1 }", "`vector_tflops` needs a rate for floa"),
+        (
+            "{ float32 = 1 }",
+            "{ float64 = 1 }",
+            "`vector_tflops` needs a rate for float32",
+        ),
+        ("float32 = 2", "float64 = 2", "`vector_tflops` needs a rate for float64"),
         ("{ float32 = 1 }", "{ tf32 = 1 }", "vector_tflops: there is no `tf32`"),
         ("{ float32 = 1 }", "1", "`vector_tflops` has a rate for each format"),
         ("[card]", "[card]\ntitle = 3", "`title` is a text"),

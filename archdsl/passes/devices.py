@@ -204,6 +204,16 @@ def _wrong_table(table: Mapping[str, Any]) -> Iterator[str]:
             yield f"`{key}` is a text"
     missing = [key for key in _REQUIRED if key not in table]
     yield from (f"`{key}` is missing" for key in missing)
+    yield from _wrong_pair(table)
+
+
+def _wrong_pair(table: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what other operations have no rate for, if matrix products have one."""
+    matrix, vector = (table.get(key) for key in _RATES)
+    if isinstance(matrix, dict) and isinstance(vector, dict):
+        needed = {"float64" if name == "float64" else "float32" for name in matrix}
+        for name in sorted(needed - vector.keys()):
+            yield f"`vector_tflops` needs a rate for {name}, too"
 
 
 def _wrong_rates(key: str, rates: Any) -> Iterator[str]:
@@ -216,8 +226,6 @@ def _wrong_rates(key: str, rates: Any) -> Iterator[str]:
             yield f"{key}: {_unknown(name, formats)}"
         else:
             yield from _wrong_number(f"{key}.{name}", rate)
-    if key == "vector_tflops" and "float32" not in rates:
-        yield f"`{key}` needs a rate for float32"
 
 
 def _wrong_number(key: str, value: Any) -> Iterator[str]:
