@@ -10,9 +10,8 @@ from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.coverage import Coverage, coverage, sees
+from archdsl.passes.coverage import Coverage, coverage
 from archdsl.passes.graph import flatten
-from archdsl.passes.receptive import fields, main_value, reports
 from archdsl.values import Last, sizes
 from tests.handmade import Sketch, chain
 from tests.seeing import BLIND, seeing
@@ -128,14 +127,6 @@ def test_the_shipped_networks_that_lose_pixels() -> None:
         f"layer{n}.0.downsample.0" for n in (2, 3, 4)
     }
     assert shares["layer2.0.downsample.0"] == pytest.approx(1 / 4)
-
-
-def test_a_unit_sees_a_share_of_the_input() -> None:
-    graph = flatten(chain((1, 10, 20), ("conv", {"kernel": (5, 5)})))
-    known = reports(graph, fields(graph))
-    main = main_value(graph, known)
-    assert main is not None
-    assert sees(known[main], graph) == pytest.approx(5 * 5 / (10 * 20))
 
 
 def test_vectors_and_endless_padding_have_no_answer() -> None:

@@ -33,7 +33,9 @@ from tests.seeing import BLIND, brighten, seeing, thin
 from tests.strategies import KINDS, sketches
 
 
-def _reported(size: int, jump: int, start: int, visible: int) -> ReceptiveField:
+def _reported(
+    size: int, jump: int, start: int, visible: int, share: float
+) -> ReceptiveField:
     """Return the report of a field that is alike along both axes and all paths."""
     return ReceptiveField(
         size=(size, size),
@@ -45,6 +47,7 @@ def _reported(size: int, jump: int, start: int, visible: int) -> ReceptiveField:
         interval=((start, start + size - 1),) * 2,
         minimum=(size, size),
         maximum=(size, size),
+        share=share,
     )
 
 
@@ -173,7 +176,7 @@ def test_two_small_kernels_see_what_a_large_one_sees() -> None:
     small = chain((1, 9, 9), *[("conv", {"kernel": (3, 3)})] * 2)
     large = chain((1, 9, 9), ("conv", {"kernel": (5, 5)}))
     assert _of(small) == _of(large)
-    assert _of(large) == _reported(5, 1, -2, 5)
+    assert _of(large) == _reported(5, 1, -2, 5, 5 * 5 / (9 * 9))
 
 
 def test_axes_are_apart() -> None:
@@ -270,6 +273,7 @@ def test_global_layers_see_the_whole_input() -> None:
         interval=((0, 11), (0, 9)),
         minimum=(12, 10),
         maximum=(12, 10),
+        share=1.0,
     )
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4
@@ -312,7 +316,7 @@ def test_auxiliary_heads_do_not_give_the_networks_field() -> None:
 
 def test_a_network_without_layers_sees_each_position() -> None:
     field = _of(Sketch((3, 8, 8)).network(0))
-    assert field == _reported(1, 1, 0, 1)
+    assert field == _reported(1, 1, 0, 1, 1 / (8 * 8))
 
 
 # ---- path by path --------------------------------------------------------------

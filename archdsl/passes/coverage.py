@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 from archdsl.values import POINTWISE, Shape, Window, sizes
 
 from .graph import Graph, Node
-from .receptive import ReceptiveField, windows
+from .receptive import windows
 
 # Bits of a set, beyond which none is made: a window may be padded by millions.
 _MOST_BITS: Final = 1 << 20
@@ -124,14 +124,6 @@ def coverage(
         dropped=tuple([_runs(mask ^ (1 << n) - 1) for mask, n in pairs]),
         layers=layers,
     )
-
-
-def sees(field: ReceptiveField, graph: Graph) -> float:
-    """Return the largest share of the first input's positions that a unit sees.
-
-    What lies between the positions that a window with holes reads counts as seen.
-    """
-    return _share(field.visible, sizes(graph.shapes[graph.inputs[0]]))
 
 
 # ---- one layer ------------------------------------------------------------------

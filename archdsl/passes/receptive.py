@@ -12,7 +12,7 @@ neural networks", Distill.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from math import ceil, floor
+from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.values import POINTWISE, Shape, Window, sizes
@@ -96,6 +96,7 @@ class ReceptiveField(NamedTuple):
             unit sees the whole input by global pooling beside other paths, as in
             squeeze and excitation, these go on.
         maximum: by the widest one; less than `size` where paths lean apart.
+        share: share of the input's positions that a unit sees, of those that see most.
     """
 
     size: tuple[int, ...]
@@ -107,6 +108,7 @@ class ReceptiveField(NamedTuple):
     interval: tuple[tuple[int, int], ...]
     minimum: tuple[int, ...]
     maximum: tuple[int, ...]
+    share: float
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
@@ -120,6 +122,7 @@ class ReceptiveField(NamedTuple):
             "interval": [list(ends) for ends in self.interval],
             "minimum": list(self.minimum),
             "maximum": list(self.maximum),
+            "share": self.share,
         }
 
 
@@ -162,11 +165,12 @@ def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveFiel
     """Return the report of every value's field; many share one."""
     made: dict[tuple[int, Shape], ReceptiveField] = {}
     found = {}
+    image = sizes(graph.shapes[graph.inputs[0]])
     for value, field in known.items():
         units = sizes(graph.shapes[value])
         key = id(field), units
         if key not in made:
-            made[key] = describe(field, units)
+            made[key] = describe(field, units, image)
         found[value] = made[key]
     return found
 
@@ -186,21 +190,29 @@ def main_value(graph: Graph, known: Mapping[int, Field | ReceptiveField]) -> int
     return graph.inputs[0] if graph.inputs[0] in known else None
 
 
-def describe(field: Field, units: tuple[int, ...]) -> ReceptiveField:
-    """Return the report of the field of a value with some units along each axis."""
+def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
+    """Return the report of a value's field.
+
+    Args:
+        field: what its units see.
+        units: how many it has along each axis.
+        image: how many positions the first input has.
+    """
     axes = field.axes
     if field.whole:
         units = (1,) * len(axes)
+    visible = tuple([_visible(a, n) for a, n in zip(axes, units, strict=True)])
     return ReceptiveField(
         size=tuple([floor(axis.last - axis.first) + 1 for axis in axes]),
         jump=tuple([axis.jump for axis in axes]),
         start=tuple([ceil(axis.first) for axis in axes]),
-        visible=tuple([_visible(a, n) for a, n in zip(axes, units, strict=True)]),
+        visible=visible,
         exact=field.exact,
         whole=field.whole,
         interval=tuple([(ceil(axis.first), floor(axis.last)) for axis in axes]),
         minimum=tuple([floor(min(s.least for s in each)) + 1 for each in field.spans]),
         maximum=tuple([floor(max(s.most for s in each)) + 1 for each in field.spans]),
+        share=prod(visible) / prod(image),
     )
 
 

@@ -60,8 +60,8 @@ class NarrowView(Rule):
         readers = net.readers[value]
         if len(readers) != 1 or readers[0].op.family != "pool":
             return
-        seen = describe(known[value], sizes(graph.shapes[value]))
         image = sizes(graph.shapes[graph.inputs[0]])
+        seen = describe(known[value], sizes(graph.shapes[value]), image)
         lacking = [n - size for n, size in zip(image, seen.size, strict=True)]
         if any(2 * size < n for n, size in zip(image, seen.size, strict=True)):
             jump = max(int(step) for step in seen.jump) or 1
