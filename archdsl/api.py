@@ -103,8 +103,10 @@ def analyze(
     dtype: str = "float32",
     optimizer: str = "sgd",
     mode: str = "eval",
+    recompute: bool = False,
     tool: str | None = None,
     device: str | Device | None = None,
+    budget: int | None = None,
 ) -> Analysis:
     """Return the network's parameters, MACs, receptive fields, memory and the rest.
 
@@ -114,9 +116,11 @@ def analyze(
         dtype: of parameters and activations, for memory and bytes moved.
         optimizer: whose state the memory counts.
         mode: whose operations are counted, ``eval`` or ``train``.
+        recompute: whether blocks are run again in the backward pass, for memory.
         tool: one whose way of counting is applied, too, such as ``fvcore``.
         device: whose time is estimated, such as ``a100-sxm-40gb``, or one of
             `archdsl.passes.devices`.
+        budget: bytes of memory, for which to look for the largest batch.
 
     Raises:
         ValueError: if one of these is none, or the device has no rate for the dtype.
@@ -133,8 +137,10 @@ def analyze(
         dtype=dtype,
         optimizer=optimizer,
         mode=mode,
+        recompute=recompute,
         tool=tool,
         device=device,
+        budget=budget,
     )
 
 

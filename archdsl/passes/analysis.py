@@ -39,16 +39,20 @@ class Setting(NamedTuple):
         optimizer: whose state the memory counts: ``sgd``, ``momentum`` or ``adam``.
         mode: ``eval`` for inference, or ``train`` for the forward pass in training,
             auxiliary heads included: whose operations are counted.
+        recompute: whether blocks are run again in the backward pass, for memory.
         tool: one whose way of counting is applied, too; see `conventions.TOOLS`.
         device: whose time is estimated, if any.
+        budget: bytes of memory for which the largest batch is looked for, if any.
     """
 
     batch: int = 1
     dtype: str = "float32"
     optimizer: str = "sgd"
     mode: str = "eval"
+    recompute: bool = False
     tool: str | None = None
     device: Device | None = None
+    budget: int | None = None
 
 
 class LayerFacts(NamedTuple):
@@ -67,6 +71,7 @@ class LayerFacts(NamedTuple):
         paths: figures of the gradient's paths from the loss, if it has any.
         time: how long it takes at least on the setting's device, if there is one and
             the layer runs.
+        saved: the tensors that autograd keeps and that it is the first to hold.
     """
 
     step: Step
@@ -79,6 +84,7 @@ class LayerFacts(NamedTuple):
     misalignment: Misalignment | None
     paths: dict[str, Any] | None
     time: LayerTime | None
+    saved: list[dict[str, str | int]]
 
     @property
     def cost(self) -> Cost:
@@ -128,6 +134,7 @@ class LayerFacts(NamedTuple):
             "coverage": self.coverage.as_dict() if self.coverage else None,
             "alignment": self.misalignment.as_dict() if self.misalignment else None,
             "gradient_paths": self.paths,
+            "saved": self.saved,
             "time": self.time.as_dict() if self.time else None,
         }
 
@@ -148,6 +155,24 @@ class Terminal(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """Return the terminal as plain data."""
         return {**self._asdict(), "shape": list(self.shape)}
+
+
+class Fits(NamedTuple):
+    """The largest batches whose peaks a memory holds; 0 if not even one sample fits.
+
+    Attributes:
+        budget_bytes: size of the memory.
+        training_batch: for a training step.
+        inference_batch: for a pass of inference.
+    """
+
+    budget_bytes: int
+    training_batch: int
+    inference_batch: int
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the sizes as plain data."""
+        return self._asdict()
 
 
 @dataclass(frozen=True)
@@ -216,6 +241,7 @@ class Analysis:
             batch=run.batch,
             dtype=run.dtype,
             optimizer=run.optimizer,
+            recompute=run.recompute,
         )
 
     @cached_property
@@ -223,6 +249,19 @@ class Analysis:
         """What the setting's tool counts; see `conventions.count`."""
         tool, training = self.setting.tool, self.setting.mode == "train"
         return None if tool is None else count(self.graph, tool, training)
+
+    @cached_property
+    def _saved(self) -> dict[str, list[dict[str, str | int]]]:
+        return self.memory.saved_by_layer()
+
+    @cached_property
+    def fits(self) -> Fits | None:
+        """The largest batches for the setting's budget."""
+        budget = self.setting.budget
+        if budget is None:
+            return None
+        memory = self.memory
+        return Fits(budget, memory.fits(budget), memory.fits(budget, training=False))
 
     @cached_property
     def _windows(self) -> list[Window | None]:
@@ -297,6 +336,7 @@ class Analysis:
             misalignment=self.misalignments.get(value),
             paths=self.paths.of(value),
             time=time,
+            saved=self._saved.get(node.step.path, []),
         )
 
     @property
@@ -370,6 +410,7 @@ class Analysis:
             "gradient_paths": self.paths.as_dict(),
             "time": _data(self.time),
             "memory": self.memory.as_dict(),
+            "fits": _data(self.fits),
             "layers": [layer.as_dict() for layer in self.layers],
         }
 
@@ -381,8 +422,10 @@ def analyze(
     dtype: str = "float32",
     optimizer: str = "sgd",
     mode: str = "eval",
+    recompute: bool = False,
     tool: str | None = None,
     device: Device | None = None,
+    budget: int | None = None,
 ) -> Analysis:
     """Return the facts about a network.
 
@@ -392,8 +435,10 @@ def analyze(
         dtype: of parameters and activations, for memory and bytes moved.
         optimizer: whose state the memory counts.
         mode: whose operations are counted, ``eval`` or ``train``.
+        recompute: whether blocks are run again in the backward pass, for memory.
         tool: one whose way of counting is applied, too, of `conventions.TOOLS`.
         device: whose time is estimated.
+        budget: bytes of memory, for which to look for the largest batch.
 
     Raises:
         ValueError: if the batch, dtype, optimiser, mode or tool is none, or if the
@@ -411,7 +456,7 @@ def analyze(
             raise ValueError(f"{what} must be one of {', '.join(known)}, not {value}")
     if device is not None:
         device.matrix_rate(dtype)
-    setting = Setting(batch, dtype, optimizer, mode, tool, device)
+    setting = Setting(batch, dtype, optimizer, mode, recompute, tool, device, budget)
     return Analysis(network, setting)
 
 
@@ -420,6 +465,6 @@ def _terminal(port: Port, graph: Graph) -> Terminal:
 
 
 def _data(
-    facts: Smallest | Coverage | Count | Roofline | None,
+    facts: Smallest | Coverage | Count | Roofline | Fits | None,
 ) -> dict[str, Any] | None:
     return None if facts is None else facts.as_dict()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
-from archdsl.cli.options import json_option, load_network, spec_options
+from archdsl.cli.options import json_option, load_network, size, spec_options
 from archdsl.cli.terminal import (
     fail,
     print_json,
@@ -67,6 +67,18 @@ OPTIMIZERS = ("sgd", "momentum", "adam")
     help="Count as that tool does, too; see `archdsl explain counts`.",
 )
 @click.option(
+    "--recompute",
+    is_flag=True,
+    help="Run each block again in the backward pass, which saves memory.",
+)
+@click.option(
+    "--fits",
+    "budget",
+    callback=size,
+    metavar="SIZE",
+    help="Find the largest batch for a memory of that size, such as 24GiB.",
+)
+@click.option(
     "--device",
     "device_name",
     metavar="NAME",
@@ -95,6 +107,8 @@ def command(
     dtype: str,
     optimizer: str,
     mode: str,
+    recompute: bool,
+    budget: int | None,
     tool: str | None,
     device_name: str | None,
     devices_file: str | None,
@@ -112,6 +126,7 @@ def command(
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
       archdsl analyze resnet50 --count fvcore
+      archdsl analyze resnet50 --fits 24GiB --optimizer adam
       archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
       archdsl analyze resnet50 --show costs --show memory --batch 32
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
@@ -132,8 +147,10 @@ def command(
         dtype=dtype,
         optimizer=optimizer,
         mode=mode,
+        recompute=recompute,
         tool=tool,
         device=device,
+        budget=budget,
     )
     # Claims are about inference, in archdsl's own figures.
     refuted = check_expectations(network, analyze(network))
@@ -159,14 +176,15 @@ def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
     """Return the tables to print: those asked for, or that of what is asked about."""
-    tool, device = analysis.setting.tool, analysis.setting.device
-    unasked = {"counts"} if tool is None else set()
-    unasked |= {"time"} if device is None else set()
+    asked = {
+        "counts": analysis.setting.tool,
+        "memory": analysis.setting.budget or analysis.setting.recompute,
+        "time": analysis.setting.device,
+    }
     if "all" in shown:
-        return [view for view in VIEWS if view not in unasked]
-    if not shown and len(unasked) < 2:
-        return [view for view in ("counts", "time") if view not in unasked]
-    return shown or VIEWS[:1]
+        needs = {"counts", "time"}
+        return [view for view in VIEWS if view not in needs or asked[view]]
+    return shown or [view for view in asked if asked[view]] or VIEWS[:1]
 
 
 def _print_text(
