@@ -6,6 +6,7 @@ import csv
 import io
 import itertools
 import json
+import multiprocessing
 import os
 import pty
 import re
@@ -554,6 +555,21 @@ def test_a_short_sweep_starts_no_process(
     monkeypatch.setattr(running, "available_cores", lambda: 4)
     monkeypatch.setattr(running, "_Processes", lambda jobs: lambda task, chunks: chunks)
     assert len(sweep("net.arch", {"width": "1..120"}).points) == 120
+
+
+def test_what_a_lost_process_leaves_is_computed_here(folder: Path) -> None:
+    whole = written(sweep("net.arch", AXES, jobs=1))
+
+    def kill(total: int) -> Callable[[int], None]:
+        def tell(done: int) -> None:
+            children = multiprocessing.active_children()
+            if children:
+                children[0].kill()
+
+        return tell
+
+    assert written(sweep("net.arch", AXES, jobs=2, progress=kill)) == whole
+    assert not multiprocessing.active_children()
 
 
 def test_an_interrupt_keeps_what_was_done(

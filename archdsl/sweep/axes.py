@@ -19,7 +19,7 @@ INPUT: Final = "input"
 PRESET: Final = "preset"
 
 MAX_VALUES: Final = 1_000_000
-MAX_POINTS: Final = 5_000_000
+MAX_POINTS: Final = 2_000_000
 
 _NUMBER = r"[+-]?\d[\d_]*(?:\.\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})(?::({_NUMBER}))?")

@@ -100,7 +100,8 @@ def _parquet(sweep: Sweep) -> bytes:
 def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
     """Return a column of one type; of texts, where its values have several."""
     kinds = {type(value) for value in values if value is not None}
-    if kinds == {int, float}:
+    large = int in kinds and any(isinstance(v, int) and abs(v) >> 63 for v in values)
+    if kinds == {int, float} or (large and kinds == {int}):
         return pyarrow.array([None if v is None else float(v) for v in values])
     if len(kinds) > 1:
         return pyarrow.array([None if v is None else str(_cell(v)) for v in values])

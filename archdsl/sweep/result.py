@@ -15,21 +15,43 @@ from .front import Objective, front, order_key
 from .where import Condition
 
 
-class Point(NamedTuple):
+class Point:
     """One variant.
 
     Attributes:
         number: of the point in the product of all axes, from 0.
-        setting: the values of the axes, as plain data.
-        figures: what was computed, by name; empty for a network that the language
-            refuses. A figure is None where the network has none.
-        error: the code of the first error, empty if there is none.
     """
 
-    number: int
-    setting: Mapping[str, Any]
-    figures: Mapping[str, Any]
-    error: str
+    # There may be millions, so what can be made from these is not kept.
+    __slots__ = ("_row", "_task", "number")
+
+    def __init__(self, number: int, task: Task, row: Row) -> None:
+        self.number = number
+        self._task = task
+        self._row = row
+
+    def __repr__(self) -> str:
+        return f"Point({self.label})"
+
+    @property
+    def setting(self) -> dict[str, Any]:
+        """The values of the axes, as plain data."""
+        return ax.shown(self._task.axes, self.number)
+
+    @property
+    def figures(self) -> dict[str, Any]:
+        """What was computed, by name; nothing for a network that is refused.
+
+        A figure is None where the network has none.
+        """
+        if isinstance(self._row, str):
+            return {}
+        return dict(zip(self._task.figures, self._row, strict=True))
+
+    @property
+    def error(self) -> str:
+        """The code of the first error, empty if there is none."""
+        return self._row if isinstance(self._row, str) else ""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -80,11 +102,10 @@ class Refusal(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Return the refusal as plain data."""
-        first = dict(self.first.setting)
         return {
             "code": self.code,
             "points": self.points,
-            "first": first,
+            "first": self.first.setting,
             "message": self.message,
         }
 
@@ -121,17 +142,10 @@ class Sweep:
         """Every point that was computed, in order."""
         rows = self._rows
         return tuple(
-            self._point(number, rows[at])
+            Point(number, self._task, rows[at])
             for at, number in enumerate(self._numbers)
             if at in rows
         )
-
-    def _point(self, number: int, row: Row) -> Point:
-        setting = ax.shown(self.axes, number)
-        if isinstance(row, str):
-            return Point(number, setting, {}, row)
-        figures = dict(zip(self._task.figures, row, strict=True))
-        return Point(number, setting, figures, "")
 
     @cached_property
     def fitting(self) -> tuple[Point, ...]:
@@ -151,11 +165,14 @@ class Sweep:
         if not wanted:
             return ()
         names = [objective.name for objective in wanted]
-        able = [p for p in self.fitting if all(_is_number(p.values[n]) for n in names)]
-        coordinates = [
-            tuple(-p.values[o.name] if o.largest else p.values[o.name] for o in wanted)
-            for p in able
-        ]
+        signs = [-1 if objective.largest else 1 for objective in wanted]
+        able, coordinates = [], []
+        for point in self.fitting:
+            values = point.values
+            if all(_is_number(values[name]) for name in names):
+                able.append(point)
+                pairs = zip(signs, names, strict=True)
+                coordinates.append(tuple(sign * values[name] for sign, name in pairs))
         return tuple(able[at] for at in front(coordinates))
 
     @cached_property
@@ -208,8 +225,8 @@ class Sweep:
         everything = self._options.everything
         kept = {point.number for point in self.kept} if everything else set()
         for point in self.points if everything else self.kept:
-            record = dict(point.setting)
-            record.update((name, point.values.get(name)) for name in columns)
+            record, figures = point.setting, point.figures
+            record.update((name, figures.get(name)) for name in columns)
             if everything:
                 record["kept"] = point.number in kept
                 record["error"] = point.error or None

@@ -133,9 +133,11 @@ class _Processes(NamedTuple):
         if not chunks:
             return
         from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
         # A fork would copy the locks of threads that it does not copy.
+        left = {chunk.at: chunk for chunk in chunks}
         pool = ProcessPoolExecutor(
             min(self.jobs, len(chunks)),
             mp_context=get_context("spawn"),
@@ -143,11 +145,18 @@ class _Processes(NamedTuple):
             initargs=(task,),
         )
         try:
-            yield from _unordered(
+            for done in _unordered(
                 chunks,
                 2 * self.jobs,
                 lambda chunk: pool.submit(_rows, tuple(chunk.points)),
-            )
+            ):
+                del left[done[0].at]
+                yield done
+        except BrokenProcessPool:
+            # The system ended one, most often for want of memory.
+            _stop(pool)
+            yield from here(task, [*left.values()])
+            return
         except BaseException:
             _stop(pool)
             raise
