@@ -454,7 +454,7 @@ def facts_of(graph: Graph, found: Roofline) -> dict[str, Any]:
 def test_the_view_of_a_network() -> None:
     graph = flatten(chain((20,), ("linear", {"width": 10}), "identity"))
     facts = facts_of(graph, timed(graph, batch=4))
-    assert view.cells(facts["layers"][0]) == ("2 us", "1.32 ms", "1.32 ms", "memory")
+    assert view.cells(facts["layers"][0]) == ("2.00 us", "1.32 ms", "1.32 ms", "memory")
     assert view.cells(facts["layers"][1]) == ("-", "-", "-", "-")
     assert view.group(facts["layers"])[2:] == ("1.32 ms", "memory 100 %")
     rows = {name: (figure, note) for name, figure, note in view.totals(facts)}
@@ -474,12 +474,12 @@ def test_the_view_without_a_device() -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"),
     [
-        (0.0, "0 us"),
-        (2e-8, "0.02 us"),
+        (0.0, "0.00 us"),
+        (2e-8, "0.0200 us"),
         (15.26e-6, "15.3 us"),
-        (1e-3, "1 ms"),
+        (1e-3, "1.00 ms"),
         (0.9812, "981 ms"),
-        (1.5, "1.5 s"),
+        (1.5, "1.50 s"),
         (12345, "12,345 s"),
     ],
 )

@@ -65,7 +65,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:#.3g}".rstrip(".")
 
 
 def _whole(time: Facts) -> list[Total]:
@@ -117,8 +117,9 @@ def _slowest(layers: Sequence[Facts]) -> str:
 
 
 def _device(time: Facts) -> list[Total]:
+    source = f" ({time['source']})" if time["source"] else ""
     rows = [
-        ("device", time["device"], f"{time['title']} ({time['source']})"),
+        ("device", time["device"], f"{time['title']}{source}"),
         (
             "ridge",
             f"{time['ridge']:,.1f}",
