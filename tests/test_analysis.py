@@ -236,9 +236,18 @@ def test_json_has_the_promised_keys() -> None:
         "depth",
         "macs",
         "flops",
+        "mode",
+        "costs",
         "auxiliary",
+        "count",
         "receptive_field",
+        "smallest_input",
+        "coverage",
+        "alignment",
+        "gradient_paths",
+        "time",
         "memory",
+        "fits",
         "layers",
     } == facts.keys()
     assert facts["schema"] == 1
@@ -255,6 +264,11 @@ def test_json_has_the_promised_keys() -> None:
         "visible": [224, 224],
         "exact": True,
         "whole": False,
+        "interval": [[-167, 211], [-167, 211]],
+        # By hand: 7 + 2 * 2 + 2 * 4 + 2 * 4 + 2 * 8 + 1 * 16, and 1x1 all the way.
+        "minimum": [59, 59],
+        "maximum": [379, 379],
+        "share": 1.0,
     }
     memory = facts["memory"]
     assert (memory["batch"], memory["dtype"]) == (1, "float32")
@@ -279,7 +293,20 @@ def test_json_has_the_promised_keys_of_layers() -> None:
         "buffers",
         "macs",
         "flops",
+        "ops",
+        "ops_per_batch",
+        "batch_flops",
+        "backward_macs",
+        "bytes_read",
+        "bytes_written",
+        "intensity",
+        "count",
         "receptive_field",
+        "coverage",
+        "alignment",
+        "gradient_paths",
+        "saved",
+        "time",
     } == conv.keys()
     assert (conv["name"], conv["kind"]) == ("conv1.conv", "conv")
     assert (conv["input"], conv["output"]) == ([3, 224, 224], [64, 112, 112])

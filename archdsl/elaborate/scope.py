@@ -203,7 +203,7 @@ class Namespace:
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
-        return f"{self.path}.{name}" if self.path else name
+        return f"{self.path}.{name}" if self.path else str(name)
 
     def number(self, word: str) -> str:
         """Return the name of the next unlabelled part."""
