@@ -4,7 +4,7 @@
     python benchmarks/bench_roofline.py --only resnet50 --layers resnet50
     python benchmarks/bench_roofline.py --write         keeps the tables in roofline.md
 
-Forward passes of the built modules in inference, best of several: on the GPU if torch
+Passes of the built modules, best of several: on the GPU if torch
 has one, else on one core of this CPU, in CPU time, which other processes disturb less.
 A GPU of the shipped table is estimated by its published rates. Anything else is
 measured first: the fastest matrix product, the fastest copy, and the shortest time from
@@ -39,6 +39,7 @@ REPORT = Path(__file__).with_name("roofline.md")
 # Networks whose layers are compared, too: plain, branched, residual, dense, depthwise.
 LAYERS = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121", "mobilenet_v2")
 SECONDS_EACH = 0.6
+MOST_TRAINING_MACS = 5_000_000_000
 MOST_MACS = 250_000_000_000
 
 
@@ -156,13 +157,25 @@ def inputs_of(network: archdsl.Network, batch: int, where: str) -> list[Tensor]:
     return [torch.randn(batch, *port.shape, device=where) for port in network.inputs]
 
 
-def measure(network: archdsl.Network, batch: int, where: str) -> float:
+def measure(
+    network: archdsl.Network, batch: int, where: str, training: bool = False
+) -> float:
     with torch.device("meta"):
-        module = archdsl.build(network).eval()
+        module = archdsl.build(network).train(training)
     fill(module, where)
     inputs = inputs_of(network, batch, where)
+    if training:
+        return best(lambda: train(module, inputs), where, SECONDS_EACH)
     with torch.inference_mode():
         return best(lambda: module(*inputs), where, SECONDS_EACH)
+
+
+def train(module: nn.Module, inputs: Sequence[Tensor]) -> None:
+    """Run a forward and a backward pass, without loss and optimiser."""
+    module.zero_grad(set_to_none=True)
+    made = module(*inputs)
+    outputs = [made] if isinstance(made, Tensor) else list(made)
+    torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
 
 
 def measure_layers(graph: Graph, batch: int, where: str, runs: int = 5) -> list[float]:
@@ -198,8 +211,11 @@ def measure_layers(graph: Graph, batch: int, where: str, runs: int = 5) -> list[
     return least
 
 
-def estimate(graph: Graph, device: Device, batch: int, launch: float) -> Roofline:
-    return roofline(graph, costs(graph, batch=batch), device, launch=launch)
+def estimate(
+    graph: Graph, device: Device, batch: int, launch: float, training: bool = False
+) -> Roofline:
+    work = costs(graph, batch=batch, training=training)
+    return roofline(graph, work, device, launch=launch)
 
 
 # ---- rank correlation ----------------------------------------------------------------
@@ -233,26 +249,32 @@ def spearman(left: Sequence[float], right: Sequence[float]) -> float:
 
 
 def measured_rows(
-    names: Sequence[str], device: Device, batch: int, launch: float, where: str
+    names: Sequence[str],
+    device: Device,
+    batch: int,
+    launch: float,
+    where: str,
+    training: bool = False,
 ) -> tuple[list[Row], list[str]]:
     """Return a row of each network, and the names of those that are left out."""
+    most = MOST_TRAINING_MACS if training else MOST_MACS
     rows, skipped = [], []
     for name in names:
         network = archdsl.load(name)
         graph = flatten(network)
-        work = costs(graph, batch=batch)
-        if batch * work.whole.cost.macs > MOST_MACS and where == "cpu":
+        macs = costs(graph, training=training).whole.cost.macs
+        if macs > most:
             skipped.append(name)
             continue
-        bare = estimate(graph, device, batch, 0.0)
+        bare = estimate(graph, device, batch, 0.0, training)
         rows.append(
             Row(
                 name,
-                work.whole.cost.macs,
+                macs,
                 batch,
                 bare.seconds,
-                estimate(graph, device, batch, launch).seconds,
-                measure(network, batch, where),
+                estimate(graph, device, batch, launch, training).seconds,
+                measure(network, batch, where, training),
                 bare.share("memory"),
             )
         )
@@ -335,6 +357,9 @@ def summary(rows: Sequence[Row]) -> list[str]:
         "",
         f"Measured times are {ratios[0]:.2f} to {ratios[-1]:.2f} times the estimate "
         f"with launches, in the median {ratios[len(ratios) // 2]:.2f} times.",
+        f"The slowest network takes {max(measured) / min(measured):,.0f} times as long "
+        "as the fastest, so anything that knows their sizes ranks them well. The time "
+        "for each MAC is the harder test.",
     ]
     return lines
 
@@ -349,8 +374,8 @@ def about(device: Device, where: str, launch: float, batch: int) -> list[str]:
         f"Rates ({device.source}): {tera:,.3g} x 10^12 operations a second of matrix "
         f"products, {device.bandwidth / 1e9:,.1f} x 10^9 bytes a second; "
         f"{show_seconds(launch)} from one call to the next, measured.",
-        f"Forward passes in inference, float32, batch {batch}, at each network's own "
-        f"input size, best of several, {clock}.",
+        f"Forward passes in inference unless said otherwise, float32, batch {batch}, "
+        f"at each network's own input size, best of several, {clock}.",
         "Written by `python benchmarks/bench_roofline.py --write`.",
     ]
 
@@ -377,6 +402,15 @@ def main() -> None:
     lines += network_table(rows)
     if skipped:
         lines += ["", f"Left out for their size: {', '.join(skipped)}."]
+    lines += ["", "## Training", ""]
+    lines += [
+        f"A forward and a backward pass, batch {max(batch, 2)}, of the networks with "
+        f"at most {MOST_TRAINING_MACS:,} MACs.",
+        "",
+    ]
+    trained, _ = measured_rows(names, device, max(batch, 2), launch, where, True)
+    if len(trained) > 1:
+        lines += summary(trained)
     lines += ["", "## Layers", ""]
     lines += ["Each layer timed by itself, in its place, with launches.", ""]
     lines += layer_table(arguments.layers or LAYERS, device, batch, launch, where)
