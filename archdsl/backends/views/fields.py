@@ -1,0 +1,172 @@
+"""The view of receptive fields: what each layer sees of the input and reads of its own.
+
+Figures along two axes are written as height x width, or once if they are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from archdsl.backends.text import per_axis
+from archdsl.values import show_shape
+
+from . import Facts, Total
+
+HEADER = ("receptive field", "first unit", "by paths", "of input", "")
+RIGHT = (3,)
+
+# Joins that are named below the table, the others being counted.
+_MOST_JOINS: Final = 8
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return the field, its interval, its range over paths, its share and remarks."""
+    field = layer["receptive_field"]
+    return (*(_field(field) if field else ("-",) * 4), _remark(layer))
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return nothing: a block sees what its last layer does."""
+    return ("",) * len(HEADER)
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return the network's field, the inputs it takes, and what it leaves out."""
+    field, smallest = facts["receptive_field"], facts["smallest_input"]
+    rows = list(_main(field)) if field else [("receptive field", "-", _NO_MAP)]
+    if smallest:
+        rows += _smallest(smallest)
+    if facts["coverage"]:
+        rows.append(_coverage(facts["coverage"]))
+    return [*rows, *_joins(facts["alignment"])]
+
+
+_NO_MAP: Final = "there is no feature map"
+
+
+def _field(field: Facts) -> tuple[str, ...]:
+    size = show_shape(field["size"])
+    jump, paths = per_axis(field["jump"]), _range(field["minimum"], field["maximum"])
+    if field["whole"]:
+        return "whole input", "", paths, "100 %"
+    bound = "" if field["exact"] else "<= "
+    interval = _interval(field["interval"])
+    return f"{bound}{size} /{jump}", interval, paths, _percent(field["share"])
+
+
+def _interval(interval: Sequence[Sequence[int]]) -> str:
+    texts = [f"[{first}, {last}]" for first, last in interval]
+    return " x ".join(texts if len(set(texts)) > 1 else texts[:1])
+
+
+def _range(low: Sequence[float], high: Sequence[float]) -> str:
+    return per_axis(low) if low == high else f"{per_axis(low)} to {per_axis(high)}"
+
+
+def _remark(layer: Facts) -> str:
+    """Return what a layer leaves out of its input, or how its inputs disagree."""
+    read, joined = layer["coverage"], layer["alignment"]
+    remarks = []
+    if read and read["share"] < 1:
+        remarks.append(f"reads {show_shape(read['reads'])} of {show_shape(read['of'])}")
+    if joined:
+        remarks.append(f"joins maps {per_axis(joined['offset'])} apart")
+    return ", ".join(remarks)
+
+
+def _percent(share: float) -> str:
+    """Return a share in percent, to three digits; only all of it is 100."""
+    text = f"{100 * share:.3g}"
+    return f"{'99.9' if text == '100' and share < 1 else text} %"
+
+
+# ---- totals ---------------------------------------------------------------------
+
+
+def _main(field: Facts) -> Iterator[Total]:
+    bound = "" if field["exact"] else "<= "
+    yield (
+        "receptive field",
+        bound + show_shape(field["size"]),
+        f"of the last feature map's units, {per_axis(field['jump'])} apart; the first "
+        f"sees {_interval(field['interval'])}",
+    )
+    yield (
+        "by paths",
+        _range(field["minimum"], field["maximum"]),
+        "of the narrowest path and of the widest one",
+    )
+    yield (
+        "of input",
+        _percent(field["share"]),
+        "of its positions within one such field",
+    )
+
+
+def _smallest(smallest: Facts) -> Iterator[Total]:
+    height, width = smallest["size"]
+    notes = [_why(failure) for failure in smallest["below"] if failure]
+    note = notes[0] if notes else "nothing refuses it"
+    yield "smallest input", f"{height}x{width}", note
+    if set(smallest["step"]) != {1}:
+        yield _steps(smallest)
+    if any(smallest["largest"]):
+        largest = "x".join(str(n or "any") for n in smallest["largest"])
+        yield "largest input", largest, "the weights behind are for a map of one size"
+
+
+def _steps(smallest: Facts) -> Total:
+    """Return in what steps the sizes that fit recur."""
+    notes = [_why(failure) for failure in smallest["between"] if failure]
+    if set(smallest["run"]) != {1}:
+        notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
+    known = None not in smallest["step"]
+    step = f"by {per_axis(smallest['step'])}" if known else "irregularly"
+    return "  and then", step, "; ".join(notes)
+
+
+def _why(failure: Facts) -> str:
+    height, width = failure["size"]
+    return f"of {height}x{width}, {failure['layer']} says: {failure['message']}"
+
+
+def _coverage(coverage: Facts) -> Total:
+    lost = [
+        f"{name} {_runs(runs)}"
+        for name, runs in zip(("rows", "columns"), coverage["dropped"], strict=True)
+        if runs
+    ]
+    note = "of its positions reach the output"
+    if lost:
+        note += f"; {' and '.join(lost)} do not, counted from 0"
+    return "input read", _percent(coverage["share"]), note
+
+
+def _runs(runs: Sequence[Sequence[int]]) -> str:
+    """Return the first runs of positions, ``1, 3 to 5 and more``."""
+    texts = [str(a) if a == b else f"{a} to {b}" for a, b in runs]
+    return ", ".join(texts if len(texts) < 5 else [*texts[:3], "..."])
+
+
+def _joins(joins: Sequence[Facts]) -> list[Total]:
+    """Return the layers that join what looks at different places, below a gap."""
+    if not joins:
+        return []
+    rows = [("misaligned", str(len(joins)), "layers join maps that look elsewhere")]
+    for join in joins[:_MOST_JOINS]:
+        offset = f"by {per_axis(join['offset'])}"
+        rows.append((f"  {join['layer']}", offset, _places(join["branches"])))
+    if len(joins) > _MOST_JOINS:
+        rows.append(("  ...", "", f"and {len(joins) - _MOST_JOINS} more"))
+    return [("", "", ""), *rows]
+
+
+def _places(branches: Sequence[Facts]) -> str:
+    """Return where the first units of branches look."""
+    placed = [b for b in branches if any(n is not None for n in b["centre"])]
+    texts = []
+    for branch in placed:
+        at = ["any" if n is None else f"{n:g}" for n in branch["centre"]]
+        texts.append(f"{branch['layer']} at {', '.join(at)}")
+    return "; ".join(texts)
