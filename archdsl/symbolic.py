@@ -349,8 +349,12 @@ class SymFloat(float):
         return self
 
 
+# A union of types would be made anew at each call, and this is called often.
+_SYMBOLIC: Final = (Sym, SymFloat)
+
+
 def is_symbolic(value: Any) -> bool:
     """Return whether a value, or a part of a tuple, depends on a parameter."""
     if isinstance(value, tuple):
-        return any(isinstance(v, Sym | SymFloat) for v in value)
-    return isinstance(value, Sym | SymFloat)
+        return any([isinstance(part, _SYMBOLIC) for part in value])
+    return isinstance(value, _SYMBOLIC)
