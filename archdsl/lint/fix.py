@@ -74,28 +74,71 @@ def mend(
         codes: of the rules to follow; all when left out.
         unsafe: whether to change what the networks compute, too.
     """
-    done: list[Advice] = []
-    refused: dict[object, Refused] = {}
-    nets = networks(module)
+    mender = _Mender(module, networks(module), load, networks)
     for _ in range(MAX_ROUNDS):
-        found = lint(module.file, nets, codes=codes).advice
+        found = lint(mender.module.file, mender.nets, codes=codes).advice
         wanted = [a for a in found if a.fix and (a.fix.safe or unsafe)]
-        wanted = [a for a in wanted if _key(a) not in refused]
+        wanted = [a for a in wanted if _key(a) not in mender.refused]
         if not wanted:
             break
-        batch = _apart(wanted)
-        # One by one only if not all at once, since each try loads the whole spec.
-        for part in (batch, *([advice] for advice in batch)):
-            try:
-                module, nets = _tried(module, nets, part, load, networks)
-            except _Unfit as unfit:
-                if len(part) == 1:
-                    refused[_key(part[0])] = Refused(part[0], str(unfit))
-                continue
-            done += part
-            break
-    text = module.file.source.text
-    return Mended(text, module, tuple(done), tuple(refused.values()))
+        mender.apply(_apart(wanted))
+    new = mender.module
+    refused = tuple(mender.refused.values())
+    return Mended(new.file.source.text, new, tuple(mender.done), refused)
+
+
+class _Mender:
+    """A spec in the making, and what became of the advice about it."""
+
+    def __init__(
+        self, module: Module, nets: Sequence[Network], load: Load, networks: Networks
+    ) -> None:
+        self.module = module
+        self.nets = nets
+        self.load = load
+        self.networks = networks
+        self.done: list[Advice] = []
+        self.refused: dict[object, Refused] = {}
+
+    def apply(self, part: Sequence[Advice]) -> None:
+        """Make all edits of some advice that can be made, in the order of the text."""
+        try:
+            self._apply_all(part)
+        except _Unfit as unfit:
+            if len(part) == 1:
+                self.refused[_key(part[0])] = Refused(part[0], str(unfit))
+                return
+            # The later ones first, since they leave the places of the others alone.
+            half = len(part) // 2
+            self.apply(part[half:])
+            self.apply(part[:half])
+        else:
+            self.done += part
+
+    def _apply_all(self, part: Sequence[Advice]) -> None:
+        """Make all edits of some advice.
+
+        Raises:
+            _Unfit: if the spec would not be fit for its use any more.
+        """
+        fixes = [advice.fix for advice in part if advice.fix]
+        edits = [edit for fix in fixes for edit in fix.edits]
+        try:
+            new = self.load(edited(self.module.file.source.text, edits))
+            after = self.networks(new)
+        except SpecError as error:
+            first = error.diagnostics[0]
+            raise _Unfit(f"the spec would be refused: {first.message}") from None
+        drops = frozenset[str]().union(*(fix.drops for fix in fixes))
+        safe = all(fix.safe for fix in fixes)
+        if [n.name for n in self.nets] != [n.name for n in after]:
+            raise _Unfit("the spec would describe other networks")
+        for old, made in zip(self.nets, after, strict=True):
+            _check_claims(old, made)
+            _check_outputs(old, made)
+            if safe:
+                _check_state(old, made, drops)
+        self.module, self.nets = new, after
 
 
 def _key(advice: Advice) -> object:
@@ -122,40 +165,6 @@ def edited(text: str, edits: Iterable[Edit]) -> str:
     return text
 
 
-def _tried(
-    module: Module,
-    nets: Sequence[Network],
-    part: Sequence[Advice],
-    load: Load,
-    networks: Networks,
-) -> tuple[Module, Sequence[Network]]:
-    """Return the spec with some edits.
-
-    Raises:
-        _Unfit: if it is not fit for its use any more.
-    """
-    fixes = [advice.fix for advice in part if advice.fix]
-    text = edited(
-        module.file.source.text, [edit for fix in fixes for edit in fix.edits]
-    )
-    try:
-        new = load(text)
-        after = networks(new)
-    except SpecError as error:
-        first = error.diagnostics[0]
-        raise _Unfit(f"the spec would be refused: {first.message}") from None
-    drops = frozenset[str]().union(*(fix.drops for fix in fixes))
-    safe = all(fix.safe for fix in fixes)
-    if [n.name for n in nets] != [n.name for n in after]:
-        raise _Unfit("the spec would describe other networks")
-    for old, made in zip(nets, after, strict=True):
-        _check_claims(old, made)
-        _check_outputs(old, made)
-        if safe:
-            _check_state(old, made, drops)
-    return new, after
-
-
 def _check_claims(old: Network, new: Network) -> None:
     if not new.expectations:
         return
@@ -167,9 +176,12 @@ def _check_claims(old: Network, new: Network) -> None:
 
 
 def _check_outputs(old: Network, new: Network) -> None:
-    for before, after in zip(old.outputs, new.outputs, strict=True):
-        if (before.name, tuple(before.shape)) != (after.name, tuple(after.shape)):
-            raise _Unfit(f"the output of {old.name} would have another shape")
+    before, after = (
+        [(port.name, tuple(port.shape)) for port in network.outputs]
+        for network in (old, new)
+    )
+    if before != after:
+        raise _Unfit(f"the output of {old.name} would have another shape")
 
 
 def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:

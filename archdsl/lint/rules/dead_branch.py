@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Set
+from typing import Final
 
 from archdsl.lint.net import Net, macs, params
 from archdsl.lint.rule import Finding, Rule, Saving, net
 from archdsl.passes.graph import Node
+
+MOST: Final = 100
 
 
 class DeadBranch(Rule):
@@ -39,9 +42,9 @@ class DeadBranch(Rule):
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers that erase, with what they make useless."""
         reached = _alive(net, net.graph.nodes, erasing=frozenset())
-        for node in net.graph.nodes:
+        for node in _erasers(net):
             modes = [mode for mode in (False, True) if node.op.erases(mode)]
-            if not modes or node.output not in reached:
+            if node.output not in reached:
                 continue
             alive = _alive(net, net.graph.nodes, erasing=frozenset({node.output}))
             dead = [
@@ -50,6 +53,12 @@ class DeadBranch(Rule):
                 if each.output in reached and each.output not in alive
             ]
             yield _finding(node, dead, always=modes[0] is False)
+
+
+def _erasers(net: Net) -> list[Node]:
+    """Return the layers that erase, the first ones if they are very many."""
+    found = [n for n in net.graph.nodes if n.op.erases(False) or n.op.erases(True)]
+    return found[:MOST]
 
 
 def _alive(net: Net, nodes: tuple[Node, ...], erasing: Set[int]) -> set[int]:

@@ -12,6 +12,7 @@ from archdsl.passes.graph import Node
 from archdsl.values import POINTWISE, show_shape, sizes
 
 SHARE: Final = 0.05
+MOST: Final = 1 << 14  # positions along an axis, beyond which nothing is said
 
 
 class DroppedPixels(Rule):
@@ -75,13 +76,16 @@ def _windows(net: Net, value: int) -> Iterator[Node | None]:
 
     None stands for the caller, who gets it as an output.
     """
-    if value in net.outputs:
-        yield None
-    for reader in net.readers[value]:
-        if _passes_on(reader):
-            yield from _windows(net, reader.output)
-        else:
-            yield reader
+    values = [value]
+    while values:
+        value = values.pop()
+        if value in net.outputs:
+            yield None
+        for reader in net.readers[value]:
+            if _passes_on(reader):
+                values.append(reader.output)
+            else:
+                yield reader
 
 
 # Along each axis, which positions are read.
@@ -93,12 +97,13 @@ def _masks(node: Node) -> Masks | None:
     window = node.op.window(node.input_shapes, node.shape)
     if node.op.family not in ("conv", "pool") or window is None:
         return None
-    if max(window.up) > 1 or len(sizes(node.input_shapes[0])) != 2:
+    shape = sizes(node.input_shapes[0])
+    if max(window.up) > 1 or len(shape) != 2 or max(shape) > MOST:
         return None
     read = [
         read_along(*axis)
         for axis in zip(
-            sizes(node.input_shapes[0]),
+            shape,
             sizes(node.shape),
             window.kernel,
             window.stride,
