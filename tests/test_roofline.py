@@ -210,6 +210,25 @@ def test_times_of_any_network(training: bool, sketch: Sketch) -> None:
     assert timed(graph, training=True).seconds >= timed(graph).seconds
 
 
+@settings(max_examples=25, deadline=None)
+@given(sketch=sketches(), batch=st.integers(1, 4))
+def test_times_are_those_of_all_operations_and_bytes(
+    sketch: Sketch, batch: int
+) -> None:
+    graph = drawn(sketch)
+    plain = SLOW._replace(matrix={"float32": 1e9})
+    whole = costs(graph, batch=batch).whole
+    layers = [layer for layer in timed(graph, plain, batch=batch).layers if layer]
+    moved = math.fsum(layer.memory_seconds for layer in layers) * 1e6
+    assert moved == pytest.approx(whole.traffic.bytes)
+    views = [node for node in graph.run(training=False) if node.op.aliases(False)]
+    if not any(node.op.elementwise(node.input_shapes, node.shape) for node in views):
+        computed = math.fsum(layer.compute_seconds for layer in layers)
+        macs = batch * whole.cost.macs
+        others = whole.batch_flops - 2 * macs
+        assert computed == pytest.approx(2 * macs / 1e9 + others / 1e8)
+
+
 @modes
 def test_totals_are_the_sums_of_the_rows(training: bool) -> None:
     graph = flatten(archdsl.load("googlenet", symbolic=False))
