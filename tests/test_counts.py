@@ -287,6 +287,6 @@ def test_the_page_about_them(capsys: pytest.CaptureFixture[str]) -> None:
     with torch.device("meta"):
         ours, theirs = case.build().eval(), case.reference().eval()
         x = torch.empty(1, 3, case.size, case.size)
-    for tool in ("torchinfo", "thop", "ptflops", "calflops"):
+    for tool in ("torchinfo", "thop", "ptflops"):
         assert f"{COUNTERS[tool](ours, x)['']:,}" in page
     assert f"{COUNTERS['thop'](theirs, x)['']:,} for thop" in page

@@ -20,8 +20,8 @@ ABOUT: Final = (
     "calflops replaces functions, which the modules call, too. It counts two "
     "operations for each MAC, and says FLOPs; biases of convolutions, but not of "
     "linear layers; 2 for each element of batch norm, 5 of other norms; an operation "
-    "for each input of pools and of some activations. ReLU6 as a module counts as nothing, since it "
-    "calls another function."
+    "for each input of pools and of some activations. ReLU6 as a module counts as "
+    "nothing, since it calls another function."
 )
 
 
