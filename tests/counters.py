@@ -1,11 +1,11 @@
 """The tools that count operations, as oracles of the conventions.
 
-Each takes a module and its inputs, and gives its own total for them. On the meta device
-fvcore cannot trace, and ptflops' module backend and calflops count more: what torch runs
-there in place of its kernels calls functions that they replace.
+Each takes a module and its inputs, and gives its own total for them. On the meta
+device fvcore cannot trace, and ptflops' module backend and calflops count more: what
+torch runs there in place of its kernels calls functions that they replace.
 
-They run without their dependencies: what they import besides, and do not need for counting (downloads,
-progress bars, tables), is replaced while they load.
+They run without their dependencies: what they import besides, and do not need for
+counting (downloads, progress bars, tables), is replaced while they load.
 """
 
 from __future__ import annotations
