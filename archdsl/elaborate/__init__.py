@@ -203,7 +203,8 @@ def _network(
         inputs=tuple(walker.inputs),
         outputs=(
             Port(name="output", value=end.number, shape=end.shape),
-            *walker.outputs,
+            # Those of training last: in inference, they are left out.
+            *sorted(walker.outputs, key=lambda port: port.training),
         ),
         root=root,
         initializers=starts,

@@ -29,7 +29,10 @@ def inplace(graph: Graph) -> frozenset[int]:
             taken.add(node.output)
         if saved.output:
             taken.add(node.output)
-    return frozenset(found)
+    # One module serves all uses of a shared layer, so it must be fine for each.
+    refused = {n.step.path for n in graph.nodes if n.output not in found}
+    shared = [n for n in graph.nodes if n.step.path in refused]
+    return frozenset(found.difference([node.output for node in shared]))
 
 
 def _overwrites(node: Node, taken: set[int]) -> bool:

@@ -11,9 +11,9 @@ neural networks", Distill.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from math import ceil, floor, prod
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from archdsl.values import POINTWISE, Shape, Window, sizes
 
@@ -62,6 +62,7 @@ class Span(NamedTuple):
 
 
 Spans = tuple[Span, ...]
+_T = TypeVar("_T")
 
 
 class Field(NamedTuple):
@@ -198,21 +199,40 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         units: how many it has along each axis.
         image: how many positions the first input has.
     """
-    axes = field.axes
     if field.whole:
-        units = (1,) * len(axes)
-    visible = tuple([_visible(a, n) for a, n in zip(axes, units, strict=True)])
+        units = (1,) * len(field.axes)
+    along: list[tuple[Any, ...]] = []
+    parts: tuple[Axis, Spans, int] | None = None
+    for each in zip(field.axes, field.spans, units, strict=True):
+        # Most networks are alike along both axes.
+        along.append(along[-1] if each == parts else _along(*each))
+        parts = each
+    size, jump, start, visible, interval, least, most = zip(*along, strict=True)
     return ReceptiveField(
-        size=tuple([floor(axis.last - axis.first) + 1 for axis in axes]),
-        jump=tuple([axis.jump for axis in axes]),
-        start=tuple([ceil(axis.first) for axis in axes]),
+        size=size,
+        jump=jump,
+        start=start,
         visible=visible,
         exact=field.exact,
         whole=field.whole,
-        interval=tuple([(ceil(axis.first), floor(axis.last)) for axis in axes]),
-        minimum=tuple([floor(min(s.least for s in each)) + 1 for each in field.spans]),
-        maximum=tuple([floor(max(s.most for s in each)) + 1 for each in field.spans]),
+        interval=interval,
+        minimum=least,
+        maximum=most,
         share=prod(visible) / prod(image),
+    )
+
+
+def _along(axis: Axis, spans: Spans, units: int) -> tuple[Any, ...]:
+    """Return the figures of a report along one axis, in its order."""
+    start, end = ceil(axis.first), floor(axis.last)
+    return (
+        floor(axis.last - axis.first) + 1,
+        axis.jump,
+        start,
+        _visible(axis, units),
+        (start, end),
+        floor(min([span.least for span in spans])) + 1,
+        floor(max([span.most for span in spans])) + 1,
     )
 
 
@@ -253,14 +273,34 @@ def _through(window: Window | None, seen: Sequence[_Seen], image: Shape) -> Fiel
         return _whole([_Seen(field, units)], image)
     if window == POINTWISE:
         return field
-    spans = tuple([_widen(each, window, n) for n, each in enumerate(field.spans)])
+    alike = _is_square(window) and len(set(units)) == 1
+    spans = _each(_widen, field.spans, window, (1,) * len(units), alike)
     if field.whole:
         return field._replace(spans=spans)
-    axes = [_slide(axis, window, n, units[n]) for n, axis in enumerate(field.axes)]
-    return Field(tuple(axes), spans, field.exact and window.exact)
+    axes = _each(_slide, field.axes, window, units, alike)
+    return Field(axes, spans, field.exact and window.exact)
 
 
-def _widen(spans: Spans, window: Window, n: int) -> Spans:
+def _is_square(window: Window) -> bool:
+    """Return whether a window is alike along both axes."""
+    return all([parts[0] == parts[1] for parts in window[:5]])
+
+
+def _each(
+    move: Callable[[_T, Window, int, int], _T],
+    values: tuple[_T, ...],
+    window: Window,
+    units: Sequence[int],
+    alike: bool,
+) -> tuple[_T, ...]:
+    """Return what a window makes of a value of each axis, once if all is alike."""
+    first = move(values[0], window, 0, units[0])
+    if alike and values[0] == values[1]:
+        return first, first
+    return first, move(values[1], window, 1, units[1])
+
+
+def _widen(spans: Spans, window: Window, n: int, _units: int) -> Spans:
     """Return what a window sees, path by path, that slides along axis number n."""
     reach, stride = window.dilation[n] * (window.kernel[n] - 1), window.stride[n]
     found = []
@@ -346,11 +386,16 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> Spans:
 
 
 def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
-    """Return the field of a value, its only unit along an axis repeated for all."""
-    return [
-        axis if own == most else axis._replace(jump=0)
-        for axis, own, most in zip(seen.field.axes, seen.units, units, strict=True)
-    ]
+    """Return the field of a value, its only unit along an axis repeated for all.
+
+    It is cut off where its own last unit ends: another value may see further.
+    """
+    found = []
+    for axis, own, most in zip(seen.field.axes, seen.units, units, strict=True):
+        low, high = _limits(axis, own)
+        jump = axis.jump if own == most else 0
+        found.append(axis._replace(jump=jump, low=low, high=high))
+    return found
 
 
 def _hull(axes: Sequence[Axis], units: int) -> Axis:

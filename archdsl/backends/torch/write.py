@@ -134,7 +134,11 @@ def _outputs_class(network: Network) -> list[str]:
     when = " in training" if training else ""
     lines = ["", "", f"class {camel(network.root.word)}Output(NamedTuple):"]
     lines += [f'    """What the network returns{when}."""', ""]
-    return [*lines, *(f"    {port.name}: Tensor" for port in network.outputs)]
+    always = [port for port in network.outputs if not port.training]
+    # With several outputs left, inference returns the tuple, too.
+    optional = ": Tensor | None = None" if len(always) > 1 else ": Tensor"
+    lines += [f"    {port.name}: Tensor" for port in always]
+    return lines + [f"    {p.name}{optional}" for p in network.outputs if p.training]
 
 
 # ---- one class --------------------------------------------------------------

@@ -366,13 +366,14 @@ def _first_difference(
         begin, end = axis.first + unit * axis.jump, axis.last + unit * axis.jump
         low, high = max(ceil(begin), axis.low), min(floor(end), axis.high)
         nothing_there = first > last
+        cut = begin < axis.low or end > axis.high
         if low > high:
             fine = nothing_there  # it lies in the padding
         elif nothing_there:
-            fine = holes or field.whole or not field.exact
+            # A window that lies in the padding reads no unit, whatever that would see.
+            fine = cut or holes or field.whole or not field.exact
         else:
             fine = low <= first and last <= high
-            cut = begin < axis.low or end > axis.high
             if field.exact and not (holes and cut):
                 fine = (low, high) == (first, last)
         if not fine:

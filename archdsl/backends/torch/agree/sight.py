@@ -120,6 +120,7 @@ _POINTWISE: Final = frozenset(
         "gelu",
         "hardsigmoid",
         "hardswish",
+        "hardtanh",
         "leaky_relu",
         "mish",
         "mul",

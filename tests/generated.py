@@ -1,0 +1,376 @@
+"""Random valid specs as text: all kinds, merges, taps, repeats, blocks, outputs.
+
+A spec grows statement by statement; one that archdsl refuses is left out again. What
+remains is valid, and small enough to be built and run in milliseconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from random import Random
+from typing import Protocol, TypeVar
+
+from hypothesis import strategies as st
+
+import archdsl
+from archdsl.layer import REQUIRED, Field
+from archdsl.values import Shape, show_shape
+from tests.strategies import KINDS
+
+T = TypeVar("T")
+
+
+class Chooser(Protocol):
+    """What decides: a seed, or hypothesis, which can shrink what it decided."""
+
+    def integer(self, low: int, high: int) -> int: ...
+
+    def pick(self, options: Sequence[T]) -> T: ...
+
+
+class Rolled:
+    """Decides by a seed."""
+
+    def __init__(self, seed: str) -> None:
+        self.random = Random(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        return self.random.randint(low, high)
+
+    def pick(self, options: Sequence[T]) -> T:
+        return self.random.choice(options)
+
+
+class Drawn:
+    """Decides by hypothesis; what it picks shrinks to the first option."""
+
+    def __init__(self, draw: st.DrawFn) -> None:
+        self.draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self.draw(st.integers(low, high))
+
+    def pick(self, options: Sequence[T]) -> T:
+        return options[self.draw(st.integers(0, len(options) - 1))]
+
+
+@st.composite
+def specs(draw: st.DrawFn) -> str:
+    """Return valid specs."""
+    return spec(Drawn(draw))
+
+
+def spec(choose: Chooser) -> str:
+    """Return a valid spec."""
+    return _Writer(choose).text()
+
+
+def specimen(case: int) -> str:
+    """Return the valid spec of a number."""
+    return spec(Rolled(f"spec {case}"))
+
+
+_MERGES = ("concat", "add", "mul", "difference", "resize", "crop")
+_COMMON = ("conv", "conv", "bn", "relu", "maxpool", "avgpool", "dropout")
+_PLAIN = tuple(w for w in KINDS if w not in _MERGES)
+_VECTOR = ("linear", "relu", "dropout", "layernorm", "gelu", "softmax", "identity")
+_KEEPING = (
+    "conv 3x3",
+    "conv 1x1 -> bn -> relu",
+    "bn",
+    "relu",
+    "conv 5x5 groups=channels",
+    "maxpool 3x3 /1 pad=1x1",
+    "sigmoid",
+    "dropout 0.5",
+    "layernorm",
+    "conv 3x3 dilation=2x2",
+    "scale 0.5",
+    "identity",
+)
+
+
+class _Writer:
+    """Writes one spec."""
+
+    def __init__(self, choose: Chooser) -> None:
+        self.choose = choose
+        self.blocks: list[str] = []
+        self.body: list[str] = []
+        self.labels: list[str] = []
+        self.calls: list[str] = []
+        self.shape: Shape = ()
+        self.count = 0
+        # Of the block that is being written: name, default, and whether it is a test.
+        self.params: list[tuple[str, str]] | None = None
+
+    def text(self) -> str:
+        choose = self.choose
+        channels = choose.pick((4, 3, 2, 8, 1))
+        height, width = choose.pick((8, 6, 12, 5)), choose.pick((8, 9, 12, 5))
+        vector = choose.integer(0, 9) == 9
+        self.shape = (channels,) if vector else (channels, height, width)
+        shown = show_shape(self.shape)
+        if choose.integer(0, 4) == 4:
+            self.body = [f"input one {shown}", f"input two {shown}"]
+            merge = choose.pick(("add", "concat", "mul", "difference"))
+            first = self._attempt(f"{merge} {{ | @two -> {self._keeping()} }}")
+            if not first:
+                self._attempt("concat { | @two }")
+        else:
+            self.body = [f"input {shown}"]
+        for _ in range(choose.integer(1, 7)):
+            self._attempt(self._statement(2))
+        if not any(self._attempt(t) for t in self._endings()):
+            self._attempt("identity")
+        for _ in range(choose.pick((0, 0, 1, 2))):
+            self._output()
+        return self._spec()
+
+    def _spec(self, more: Sequence[str] = ()) -> str:
+        lines = "".join(f"    {line}\n" for line in (*self.body, *more))
+        blocks = "".join(f"{block}\n" for block in self.blocks)
+        return f"arch 1\n\n{blocks}network Net {{\n{lines}}}\n"
+
+    def _attempt(self, statement: str) -> bool:
+        """Add a statement if it is valid there."""
+        network = _load(self._spec([statement]))
+        if network is None:
+            return False
+        self.body.append(statement)
+        shape = network.outputs[0].shape
+        self.shape = type(shape)(int(n) for n in shape)
+        return True
+
+    def _endings(self) -> list[str]:
+        if self.choose.integer(0, 1):
+            return []
+        return ["globalavgpool -> linear 3", "flatten -> linear 2", "linear 3"]
+
+    def _output(self) -> None:
+        if not self.labels:
+            return
+        training = self.choose.pick(("", "training "))
+        source, name = self.choose.pick(self.labels), self._name("out")
+        chain = self.choose.pick(("relu", "conv 1x1 2", "flatten", "identity", "bn"))
+        statement = f"{training}output @{source} -> {name}: {chain}"
+        self._attempt(statement)
+
+    # ---- statements
+
+    def _statement(self, depth: int) -> str:
+        kind = self.choose.integer(0, 13)
+        if kind <= 4 or depth == 0:
+            return self._chain()
+        if kind == 5:
+            return self._merge(depth)
+        if kind == 6:
+            return self._residual(depth)
+        if kind == 7:
+            return self._repeat()
+        if kind == 8:
+            return self._loop()
+        if kind == 9:
+            return self._braces(depth)
+        if kind == 10:
+            return self._condition(depth)
+        if kind == 11:
+            return self._tap()
+        return self._call(depth)
+
+    def _name(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+    def _labelled(self, part: str) -> str:
+        if self.params is not None or self.choose.integer(0, 2):
+            return part
+        label = self._name("l")
+        self.labels.append(label)
+        return f"{label}: {part}"
+
+    def _chain(self) -> str:
+        parts = [self._layer() for _ in range(self.choose.integer(1, 3))]
+        place = self.choose.integer(0, len(parts) - 1)
+        parts[place] = self._labelled(parts[place])
+        return " -> ".join(parts)
+
+    def _keeping(self) -> str:
+        return self.choose.pick(_KEEPING)
+
+    def _branch(self, depth: int) -> str:
+        kind = self.choose.integer(0, 5)
+        if kind == 0:
+            return ""
+        if kind <= 2:
+            return self._keeping()
+        if kind == 3 and self.labels and self.params is None:
+            return f"@{self.choose.pick(self.labels)}"
+        if kind == 4 and depth > 1:
+            return self._merge(depth - 1)
+        return self._layer()
+
+    def _merge(self, depth: int) -> str:
+        word = self.choose.pick((*_MERGES, "concat", "add"))
+        several = word in ("concat", "add", "mul")
+        count = self.choose.integer(2, 3 if several else 2)
+        branches = [self._branch(depth) for _ in range(count)]
+        words = self._arguments(word)
+        return self._labelled(f"{words} {{ {' | '.join(branches)} }}")
+
+    def _residual(self, depth: int) -> str:
+        body = " -> ".join(self._branch(0) or "relu" for _ in range(2))
+        mode = self.choose.pick(("", "", "projection", "optional", "identity"))
+        arguments = f"<shortcut = {mode}>" if mode else ""
+        own = self.choose.pick(("", "", " | conv 1x1", " | short: conv 1x1 4"))
+        return f"residual{arguments} {{ {body}{own if not mode else ''} }}"
+
+    def _repeat(self) -> str:
+        times = self.choose.integer(1, 3)
+        if self.choose.integer(0, 1):
+            return f"{self._keeping()}  x{times}"
+        label = self.choose.pick(("", f"{self._name('r')}: "))
+        return f"{label}{{ {self._keeping()} -> {self._layer()} }}  x{times}"
+
+    def _loop(self) -> str:
+        width = self._name("w")
+        layer = self.choose.pick((f"conv 3x3 {width}", f"conv 1x1 (2 * {width}) -> bn"))
+        label = self.choose.pick(("", f"{self._name('f')}_{{i}}: "))
+        values = self.choose.pick(("[4, 6]", "range(1, 4)", "[2 ** k for k in [1, 3]]"))
+        head = f"for i, {width} in {values}" if label else f"for {width} in {values}"
+        return f"{head} {{ {label}{layer} }}"
+
+    def _braces(self, depth: int) -> str:
+        before, self.labels = self.labels, list(self.labels)
+        inner = "; ".join(
+            self._statement(depth - 1) for _ in range(self.choose.integer(1, 3))
+        )
+        self.labels = before
+        if self.choose.integer(0, 1):
+            parts = [self._layer() for _ in range(self.choose.integer(1, 3))]
+            return f"{self._name('s')}: seq {{ {' -> '.join(parts)} }}"
+        return f"{self._name('g')}: {{ {inner} }}"
+
+    def _condition(self, depth: int) -> str:
+        test = self.choose.pick(("channels > 3", "channels % 2 == 0", "true"))
+        then, other = self._keeping(), self._layer()
+        if self.choose.integer(0, 1):
+            return f"{then} if {test}"
+        return f"if {test} {{ {then} }} else {{ {other} }}"
+
+    def _tap(self) -> str:
+        if not self.labels:
+            return self._chain()
+        if self.choose.integer(0, 3) == 0:
+            return f"{self._keeping()} -> same {self.choose.pick(self.labels)}"
+        merge = self.choose.pick(("concat", "add", "mul", "resize", "crop"))
+        left = f"@{self.choose.pick(self.labels)}"
+        if self.choose.integer(0, 1):
+            left += f" -> {self._keeping()}"
+        right = self.choose.pick(("", self._keeping()))
+        branches = self.choose.pick(((left, right), (right, left)))
+        return f"{merge} {{ {branches[0]} | {branches[1]} }}"
+
+    # ---- blocks
+
+    def _call(self, depth: int) -> str:
+        if self.params is not None:
+            return self._chain()
+        if not self.calls or self.choose.integer(0, 1):
+            self._block(depth)
+        if not self.calls:
+            return self._chain()
+        call = self.choose.pick(self.calls)
+        times = self.choose.pick(("", "", "  x2"))
+        return f"{self._labelled(call)}{times}"
+
+    def _block(self, depth: int) -> None:
+        """Write a block, and calls with values of all its parameters and with few."""
+        self.params = []
+        name, seq = self._name("unit"), self.choose.pick(("", " seq"))
+        parts = self.choose.integer(1, 3)
+        lines = [
+            self._layer() if seq else self._statement(depth - 1) for _ in range(parts)
+        ]
+        if self.choose.integer(0, 2) == 0:
+            self.params.append(("deep", self.choose.pick(("true", "false"))))
+            lines.append(f"{self._keeping()} if deep")
+        params, self.params = self.params, None
+        shown = ", ".join(f"{param} = {value}" for param, value in params)
+        head = f"block {name}<{shown}>{seq}" if params else f"block {name}{seq}"
+        body = "".join(f"    {line}\n" for line in lines)
+        self.blocks.append(f"{head} {{\n{body}}}\n")
+        if _load(self._spec(["identity"])) is None:
+            self.blocks.pop()
+            return
+        given = ", ".join(f"{param} = {value}" for param, value in params[:1])
+        calls = {name, f"{name}<{given}>" if given else name}
+        for param, value in params:
+            other = {"true": "false", "false": "true"}.get(value)
+            other = other or (f"{int(value) * 2}" if value.isdigit() else value)
+            calls.add(f"{name}<{param} = {other}>")
+        self.calls += sorted(calls)
+
+    # ---- layers
+
+    def _layer(self) -> str:
+        vector = len(self.shape) == 1 and self.choose.integer(0, 2)
+        words = _VECTOR if vector else self.choose.pick((_COMMON, _PLAIN))
+        return self._arguments(self.choose.pick(words))
+
+    def _arguments(self, word: str) -> str:
+        """Return a layer with what it requires, and some more."""
+        words = [word]
+        for name, field in KINDS[word].fields.items():
+            required = field.default is REQUIRED
+            wanted = word == "conv" and name in ("width", "stride")
+            if not required and self.choose.integer(0, 2 if wanted else 6) != 1:
+                continue
+            value = self._value(name, field)
+            if field.position == "/":
+                words.append(f"/{value}")
+            elif required and isinstance(field.position, int):
+                words.append(value)
+            else:
+                words.append(f"{name}={value}")
+        return " ".join(words)
+
+    def _value(self, name: str, field: Field) -> str:
+        value = self._plain(name, field)
+        if self.params is None or field.type == "choice" or self.choose.integer(0, 2):
+            return value
+        if value in ("channels", "same") or value.startswith("("):
+            return value
+        param = f"{name}_{len(self.params)}"
+        self.params.append((param, value))
+        return param
+
+    def _plain(self, name: str, field: Field) -> str:
+        pick = self.choose.pick
+        if field.type == "window":
+            if "same" in field.choices and self.choose.integer(0, 2) == 2:
+                return "same"
+            odd = pick(("3x3", "1x1", "2x2", "1x3", "3x1", "5x5", "4x2"))
+            small = pick(("1x1", "2x2", "1x2", "2x1", "3x3"))
+            none = pick(("0x0", "1x1", "1x0", "2x2"))
+            return none if not field.minimum else odd if name == "kernel" else small
+        if field.type == "int":
+            if name == "groups":
+                return pick(("1", "2", "channels", "4"))
+            least = int(field.minimum or 0)
+            values = [v for v in (4, 2, 8, 3, 1, 6, 5, 0) if v >= least]
+            computed = ["(channels // 2)", "channels"] if name == "width" else []
+            return pick([*map(str, values), *computed])
+        options: dict[str, tuple[str, ...]] = {
+            "bool": ("true", "false"),
+            "choice": field.choices,
+            "float": ("0.5", "0.1", "0.25", "0.9", "0.001"),
+        }
+        return pick(options[field.type])
+
+
+def _load(text: str) -> archdsl.Network | None:
+    try:
+        return archdsl.loads(text, name="drawn.arch")
+    except archdsl.SpecError:
+        return None
