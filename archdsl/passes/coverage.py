@@ -159,11 +159,16 @@ def _read(
     own = sizes(shape)
     if window is None or len(own) != len(wanted):
         return _full(own)
+    plain = _is_plain(window)
+    if plain and all(
+        [mask.bit_length() == n for mask, n in zip(wanted, own, strict=True)]
+    ):
+        return wanted
     found = []
     for n, (mask, units) in enumerate(zip(wanted, own, strict=True)):
         if len(sources) > 1 and units == 1:
             mask = 1  # the only unit of a branch is repeated for all
-        elif mask.bit_length() > units or not _is_plain(window):
+        elif mask.bit_length() > units or not plain:
             key = (*_axis(window, n), mask, units)
             if key not in made:
                 made[key] = _slide(*key)

@@ -11,9 +11,19 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from archdsl.layer import Layer, Mismatch
-from archdsl.values import Last, Shape, Tensor, channels, show_shape, sizes
+from archdsl.values import (
+    POINTWISE,
+    Last,
+    Shape,
+    Tensor,
+    Window,
+    channels,
+    show_shape,
+    sizes,
+)
 
 from .graph import Graph, Node
+from .receptive import windows
 
 # What a window says that does not fit. Sizes never shrink where the input grows, so
 # below such a size everything fails.
@@ -95,7 +105,12 @@ class Smallest(NamedTuple):
         }
 
 
-def smallest(graph: Graph, *, training: bool = False) -> Smallest | None:
+def smallest(
+    graph: Graph,
+    seen_by: Sequence[Window | None] | None = None,
+    *,
+    training: bool = False,
+) -> Smallest | None:
     """Return the smallest input that a network takes; None if its first is a vector.
 
     Other inputs are scaled in proportion, rounded up; vectors stay as they are.
@@ -104,12 +119,13 @@ def smallest(graph: Graph, *, training: bool = False) -> Smallest | None:
 
     Args:
         graph: the network.
+        seen_by: what `archdsl.passes.receptive.windows` gives, if it is known already.
         training: whether auxiliary heads must take it, too.
     """
     given = sizes(graph.shapes[graph.inputs[0]])
     if not given:
         return None
-    fit = _Fit(graph, training)
+    fit = _Fit(graph, windows(graph) if seen_by is None else seen_by, training)
     height, width = given
 
     def rows(n: int) -> Failure | None:
@@ -135,8 +151,13 @@ def smallest(graph: Graph, *, training: bool = False) -> Smallest | None:
 # ---- one size -------------------------------------------------------------------
 
 
+# Height and width of a map, or the features of a vector; what channels there are does
+# not depend on the input's size.
+_Extent = tuple[int, ...]
+
+
 class _Part(NamedTuple):
-    """A layer that can refuse a shape, or changes it.
+    """A layer that can refuse a size, or changes it.
 
     Attributes:
         node: the layer.
@@ -158,10 +179,12 @@ class _Fit:
         weights: whether it has any that an input of another size might not fit.
     """
 
-    def __init__(self, graph: Graph, training: bool) -> None:
-        self._inputs = [(value, graph.shapes[value]) for value in graph.inputs]
-        self._parts = _parts(graph.run(training))
-        self._answers: dict[tuple[int, tuple[Shape, ...]], Shape | _Refusal] = {}
+    def __init__(
+        self, graph: Graph, seen_by: Sequence[Window | None], training: bool
+    ) -> None:
+        self._inputs = [(value, _extent(graph.shapes[value])) for value in graph.inputs]
+        self._parts = _parts(graph.nodes, seen_by, training)
+        self._answers: dict[tuple[int, tuple[_Extent, ...]], _Extent | _Refusal] = {}
         self._tried: dict[tuple[int, int], Failure | None] = {}
         self.weights = any(part.weights is not None for part in self._parts)
 
@@ -173,17 +196,17 @@ class _Fit:
 
     def _try(self, size: tuple[int, int]) -> Failure | None:
         answers = self._answers
-        given = sizes(self._inputs[0][1])
-        shapes = {v: _scaled(shape, size, given) for v, shape in self._inputs}
+        given = self._inputs[0][1]
+        known = {value: _scaled(own, size, given) for value, own in self._inputs}
         for part in self._parts:
-            seen = tuple([shapes[value] for value in part.inputs])
+            seen = tuple([known[value] for value in part.inputs])
             key = part.alike, seen
             made = answers.get(key)
             if made is None:
                 made = answers[key] = _answer(part, seen)
             if isinstance(made, _Refusal):
                 return Failure(size, part.node.step.path, made.message, made.side)
-            shapes[part.node.output] = made
+            known[part.node.output] = made
         return None
 
     def period(self, axis: int) -> int:
@@ -191,43 +214,62 @@ class _Fit:
 
         That is the stride of the smallest map, and one more for what it rounds off.
         """
-        given = sizes(self._inputs[0][1])[axis]
+        given = self._inputs[0][1][axis]
         maps = [sizes(part.node.shape) for part in self._parts]
         smallest = min([m[axis] for m in maps if m and m[axis] > 1], default=given)
         return min(-(-given // smallest) + 1, _MOST_TRIED // 4)
 
 
-def _parts(nodes: Sequence[Node]) -> list[_Part]:
-    """Return the layers that matter to the sizes."""
+def _parts(
+    nodes: Sequence[Node], seen_by: Sequence[Window | None], training: bool
+) -> list[_Part]:
+    """Return the layers that matter to the sizes.
+
+    Those are left out that act on each position alone.
+    """
     parts = []
     same: dict[int, int] = {}
-    known: dict[Any, tuple[int, tuple[Tensor, ...] | None]] = {}
-    for node in nodes:
-        inputs = tuple([same.get(value, value) for value in node.inputs])
-        op = node.op
-        weighted = type(op).tensors is not Layer.tensors
-        if not weighted and type(op).shape is Layer.shape:
-            same[node.output] = inputs[0]
+    known: dict[Any, tuple[int, tuple[Tensor, ...] | None, bool]] = {}
+    for node, window in zip(nodes, seen_by, strict=True):
+        if node.training and not training:
             continue
+        inputs = tuple([same.get(value, value) for value in node.inputs])
+        op, shapes = node.op, node.input_shapes
         # A map whose channels come last equals one of the same numbers.
-        key = op, node.input_shapes, tuple(map(type, node.input_shapes))
+        key = op, shapes, tuple(map(type, shapes))
         if key not in known:
-            known[key] = len(known), _sized(node) if weighted else None
-        alike, weights = known[key]
-        parts.append(_Part(node, inputs, weights, alike))
+            known[key] = len(known), _sized(node), window == POINTWISE and _keeps(node)
+        alike, weights, keeps = known[key]
+        if weights is None and keeps:
+            same[node.output] = inputs[0]
+        else:
+            parts.append(_Part(node, inputs, weights, alike))
     return parts
 
 
 def _sized(node: Node) -> tuple[Tensor, ...] | None:
     """Return a layer's tensors if other sizes of its input would need others."""
-    own = node.op.tensors(*node.input_shapes)
-    if not own:
+    if type(node.op).tensors is Layer.tensors:
         return None
+    own = node.op.tensors(*node.input_shapes)
     larger = [_larger(shape) for shape in node.input_shapes]
     try:
         return None if node.op.tensors(*larger) == own else own
     except Mismatch:
         return own
+
+
+def _keeps(node: Node) -> bool:
+    """Return whether a layer makes as many positions as there are, of any number."""
+    if len(node.inputs) > 1:
+        return False
+    if type(node.op).shape is Layer.shape:
+        return True
+    larger = _larger(node.input_shapes[0])
+    try:
+        return _extent(node.op.shape(larger)) == _extent(larger)
+    except Mismatch:
+        return False
 
 
 def _larger(shape: Shape) -> Shape:
@@ -245,11 +287,12 @@ class _Refusal(NamedTuple):
     side: int
 
 
-def _answer(part: _Part, inputs: tuple[Shape, ...]) -> Shape | _Refusal:
-    """Return the shape that a layer makes, or why it does not."""
+def _answer(part: _Part, extents: tuple[_Extent, ...]) -> _Extent | _Refusal:
+    """Return the size that a layer makes, or why it does not."""
     op, given = part.node.op, part.node.input_shapes
+    inputs = tuple([_resized(s, e) for s, e in zip(given, extents, strict=True)])
     try:
-        made = op.shape(*inputs)
+        made = _extent(op.shape(*inputs))
         if part.weights is None or inputs == given:
             return made
         needed = op.tensors(*inputs)
@@ -265,15 +308,24 @@ def _answer(part: _Part, inputs: tuple[Shape, ...]) -> Shape | _Refusal:
     return _Refusal(message, (more > 0) - (more < 0))
 
 
-def _scaled(shape: Shape, size: tuple[int, int], given: Shape) -> Shape:
-    """Return the shape of an input where the first one has another size."""
-    own = sizes(shape)
-    if not own:
-        return shape
-    scaled = [-(-n * m // g) for n, m, g in zip(own, size, given, strict=True)]
+def _extent(shape: Shape) -> _Extent:
+    return sizes(shape) or tuple(shape)
+
+
+def _resized(shape: Shape, extent: _Extent) -> Shape:
+    """Return a shape with another size."""
+    if len(extent) == 1:
+        return extent
     if isinstance(shape, Last):
-        return Last((*scaled, channels(shape)))
-    return (shape[0], *scaled)
+        return Last((*extent, channels(shape)))
+    return (shape[0], *extent)
+
+
+def _scaled(own: _Extent, size: tuple[int, int], given: _Extent) -> _Extent:
+    """Return the extent of an input where the first one has another size."""
+    if len(own) == 1:
+        return own
+    return tuple([-(-n * m // g) for n, m, g in zip(own, size, given, strict=True)])
 
 
 # ---- the search -----------------------------------------------------------------
