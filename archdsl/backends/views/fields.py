@@ -122,7 +122,7 @@ def _steps(smallest: Facts) -> Total:
     if set(smallest["run"]) != {1}:
         notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
     known = None not in smallest["step"]
-    step = f"by {per_axis(smallest['step'])}" if known else "irregularly"
+    step = f"by {per_axis(smallest['step'])}" if known else "none known"
     return "  and then", step, "; ".join(notes)
 
 
