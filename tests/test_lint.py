@@ -201,6 +201,18 @@ def test_a_place_is_told_once_for_all_layers_and_networks() -> None:
     assert found.as_dict()["saves"] == {"params": 24, "macs": 0, "bytes": 0}
 
 
+def test_shared_weights_are_saved_once() -> None:
+    text = net("a: conv 3x3 8 bias=true -> bn", "same a -> bn", size="8x16x16")
+    assert only(text, "W0103").saving.params == 8
+    assert fixed(text).text == text.replace(" bias=true", "")
+    # The second use needs the bias.
+    assert advice(text.replace("same a -> bn", "same a -> relu"), "W0103") == ()
+    wide = net("conv 1x1 16", "a: conv 7x7 16 -> relu", "same a -> relu")
+    found = only(wide, "W0101")
+    assert found.saving.params == (49 - 27) * 16 * 16 - 2 * 16
+    assert found.saving.macs == 2 * (49 - 27) * 16 * 16 * 16 * 16
+
+
 def test_an_edit_has_to_be_right_for_all_layers_of_its_place() -> None:
     text = (
         "arch 1\n\nblock unit {\n    conv 3x3 8\n}\n\n"

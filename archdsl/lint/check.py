@@ -169,8 +169,8 @@ def _of_rule(
     flagged: Counter[tuple[Span, str]] = Counter()
     for net in nets:
         for span, place in _places(rule, net).items():
-            for finding in place.findings:
-                flagged[_origin(finding.node.step)] += 1
+            steps = (finding.node.step for finding in place.findings)
+            flagged.update(_origin(step) for step in steps if not step.shared)
             heard = [
                 f for f in place.findings if not _is_silenced(rule, net, f, silencing)
             ]
@@ -178,7 +178,8 @@ def _of_rule(
                 by_place.setdefault(span, []).append(_Place(net, heard))
     if not by_place:
         return
-    there = Counter(_origin(node.step) for net in nets for node in net.graph.nodes)
+    steps = (node.step for net in nets for node in net.graph.nodes)
+    there = Counter(_origin(step) for step in steps if not step.shared)
     for span, places in by_place.items():
         step = places[0].worst.node.step
         always = flagged[_origin(step)] == there[_origin(step)]

@@ -12,6 +12,7 @@ from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.values import Tensor, sizes
 
+from .rule import Saving
 from .written import Written, written
 
 
@@ -133,6 +134,11 @@ def params(node: Node) -> int:
 def macs(node: Node) -> int:
     """Return a layer's multiply-accumulates for one sample."""
     return node.op.macs(node.input_shapes, node.shape)
+
+
+def once(node: Node, saving: Saving) -> Saving:
+    """Return a saving without the weights that an earlier layer has already."""
+    return saving._replace(params=0) if node.step.shared else saving
 
 
 def weight(node: Node) -> Tensor | None:

@@ -36,12 +36,23 @@ class BiasBeforeNorm(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers whose bias nothing but norms reads."""
+        uses: dict[str, list[Node]] = {}
         for node in net.graph.nodes:
-            added = bias(node)
-            readers = net.readers[node.output]
-            absorbed = all(reader.op.absorbs_bias for reader in readers)
-            if added and readers and absorbed and node.output not in net.outputs:
-                yield _finding(net, node, readers[0], added.elements)
+            uses.setdefault(node.step.path, []).append(node)
+        for first, *others in uses.values():
+            added = bias(first)
+            norms = [_norm_behind(net, node) for node in (first, *others)]
+            if added and norms[0] and None not in norms:
+                yield _finding(net, first, norms[0], added.elements)
+
+
+def _norm_behind(net: Net, node: Node) -> Node | None:
+    """Return a norm that reads a layer, if nothing but norms does."""
+    readers = net.readers[node.output]
+    absorbed = all(reader.op.absorbs_bias for reader in readers)
+    return (
+        readers[0] if readers and absorbed and node.output not in net.outputs else None
+    )
 
 
 def _finding(net: Net, node: Node, norm: Node, elements: int) -> Finding:

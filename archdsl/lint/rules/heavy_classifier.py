@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, params, percent, positions, weight
+from archdsl.lint.net import Net, once, params, percent, positions, weight
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
 from archdsl.values import sizes
@@ -95,7 +95,7 @@ def _finding(net: Net, node: Node, reader: Node, heavy: int) -> Finding:
         node,
         f"the linear layers behind {node.step.path} have "
         f"{percent(heavy, net.params)} of the network's weights",
-        Saving(params=saved, macs=saved * positions(reader)),
+        once(node, Saving(params=saved, macs=saved * positions(reader))),
         label=f"{inputs:,} features of {count(sizes(before))} positions",
         notes=(
             f"a global pool would leave {kept:,} features, and save {saved:,} weights, "

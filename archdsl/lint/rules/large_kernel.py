@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, bias, macs, params, percent, weight
+from archdsl.lint.net import Net, bias, macs, once, params, percent, weight
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
 from archdsl.values import Shape, sizes
@@ -81,7 +81,7 @@ class LargeKernel(Rule):
             node,
             f"{many} 3x3 convolutions see the {k}x{k} positions of this one with "
             f"{percent(saving.params, params(node))} fewer weights",
-            saving,
+            once(node, saving),
             label=f"{params(node):,} weights, {macs(node):,} MACs",
             notes=(f"stacked 3x3 would save {saving}",),
             help=f"write {many} 3x3 convolutions, with a nonlinearity between them",

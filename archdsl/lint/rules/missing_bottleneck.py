@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, macs, params, percent, positions, weight
+from archdsl.lint.net import Net, macs, once, params, percent, positions, weight
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
 from archdsl.values import sizes
@@ -99,7 +99,7 @@ def _finding(net: Net, node: Node, saving: Saving) -> Finding:
         node,
         f"a bottleneck around this convolution from {before} to {after} channels would "
         f"cut {percent(saving.macs, macs(node))} of its MACs",
-        saving,
+        once(node, saving),
         label=f"{percent(macs(node), net.macs)} of the network's MACs, "
         f"{percent(params(node), net.params)} of its weights",
         notes=(f"1x1 to {after // 4} channels and back would save {saving}",),
