@@ -807,7 +807,12 @@ def test_comments_that_are_wrong(comment: str, words: str) -> None:
 
 
 def test_what_is_no_comment_or_not_ours() -> None:
-    for comment in ("# linted by hand", "# no lint here", '# "lint: allow W0103"'):
+    for comment in (
+        "# linted by hand",
+        "# lint free",
+        "# no lint here",
+        '# "lint: allow W0103"',
+    ):
         assert codes(net(f"{BIASED}  {comment}")) == ["W0103"]
     text = 'arch 1\n\nop f {\n    torch = "x.lint"\n    pointwise = true\n}\n'
     assert codes(text + net("f")[8:]) == []
@@ -837,6 +842,12 @@ def test_only_all_networks_of_a_file_make_a_comment_stale() -> None:
     (stale,) = lint(module.file, [no], codes={"W0002"}).advice
     assert stale.code == "W0002"
     assert lint(module.file, [no], codes={"W0103"}).advice == ()
+
+
+def test_rules_that_the_pages_name_are_there() -> None:
+    for page in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")):
+        named = re.findall(r"\bW\d{4}\b", page.read_text("utf-8"))
+        assert set(named) <= {*ABOUT_ALLOWS, *RULES}, page
 
 
 def test_the_docstring_of_a_class_has_no_such_comment() -> None:

@@ -34,7 +34,7 @@ PAGES: Final = {
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
 # Nearly right ones are found, too, so that none is silently without effect.
-_MARK = re.compile(r"#[ \t]*lint\b:?", re.I)
+_MARK = re.compile(r"#[ \t]*lint(?::|[ \t]+(?:allow|ignore|disable|off)\b)", re.I)
 _ALLOW = re.compile(
     r"# ?lint: allow (?P<codes>W\d{4}(?:, ?W\d{4})*)(?:[ \t]+(?P<reason>\S.*))?"
 )
