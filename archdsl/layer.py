@@ -31,6 +31,7 @@ from .values import (
 )
 
 REQUIRED: Any = object()
+_NO_SCRATCH = Scratch()
 
 # What the operations besides MACs are for in each family; ``other`` in the rest.
 _FAMILY: Final[Mapping[str, str]] = {
@@ -292,7 +293,7 @@ class Layer:
             output: the output's shape.
             gradients: for each input, whether its gradient is needed.
         """
-        return Scratch()
+        return _NO_SCRATCH
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether its inputs' gradients are its output's own, or parts of it.

@@ -5,14 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from archdsl.layer import count
-from archdsl.values import Shape
-
-from .frames import frames
-from .gradient import gradients
-from .graph import Graph, Node
-from .inplace import inplace
-from .saved import SAMPLE, Kept, kept, own_size
+from .tape import Entry, Tape
 
 # When something is in use: ``forward``, ``backward`` or ``recompute``, and the path of
 # the layer that runs then.
@@ -30,32 +23,32 @@ class _Memory:
     def __init__(self) -> None:
         self.total = 0
         self.moments: dict[int, Moment] = {}
-        self._sizes: list[int] = []
-        self._holders: list[int] = []
+        self.sizes: list[int] = []
+        self.holders: list[int] = []
 
     def make(self, size: int) -> int:
         """Allocate a piece with one holder; return its number."""
         self.total += size
-        self._sizes.append(size)
-        self._holders.append(1)
-        return len(self._sizes) - 1
+        self.sizes.append(size)
+        self.holders.append(1)
+        return len(self.sizes) - 1
 
     def hold(self, piece: int) -> int:
         """Add a holder to a piece."""
-        self._holders[piece] += 1
+        self.holders[piece] += 1
         return piece
 
     def drop(self, piece: int) -> None:
         """Take a holder away; without any, the piece is freed."""
-        self._holders[piece] -= 1
-        if not self._holders[piece]:
-            self.total -= self._sizes[piece]
+        self.holders[piece] -= 1
+        if not self.holders[piece]:
+            self.total -= self.sizes[piece]
 
-    def note(self, phase: str, node: Node, more: int = 0) -> None:
-        """Note what is there as a node runs, and a size more for a moment."""
+    def note(self, phase: str, entry: Entry, more: int = 0) -> None:
+        """Note what is there as a layer runs, and a size more for a moment."""
         total = self.total + more
         if total not in self.moments:
-            self.moments[total] = phase, node.step.path
+            self.moments[total] = phase, entry.path
 
 
 class Usage(NamedTuple):
@@ -70,23 +63,19 @@ class Usage(NamedTuple):
     end: int
 
 
-def inference(graph: Graph, item: int) -> Usage:
+def inference(tape: Tape) -> Usage:
     """Return what a forward pass uses of which autograd keeps nothing.
 
-    The caller holds the inputs. Sizes are as in `saved`.
-
-    Args:
-        graph: the network.
-        item: bytes of an element.
+    The caller holds the inputs.
     """
-    run = _Run(graph, item, training=False)
-    for place in range(len(run.nodes)):
+    run = _Run(tape, training=False)
+    for place in range(len(run.entries)):
         run.forward(place, "forward")
         run.free(place)
     return Usage(run.memory.moments, run.memory.total)
 
 
-def training(graph: Graph, item: int, regions: Sequence[range] = ()) -> Usage:
+def training(tape: Tape, regions: Sequence[range] = ()) -> Usage:
     """Return what the forward and the backward pass of a training step use.
 
     The caller holds inputs and outputs. The gradient of each output is a tensor of its
@@ -94,100 +83,83 @@ def training(graph: Graph, item: int, regions: Sequence[range] = ()) -> Usage:
     parameters have no gradients before, as after `zero_grad`.
 
     Args:
-        graph: the network.
-        item: bytes of an element.
-        regions: places of the nodes of each part that is run again in the backward
-            pass; see `recompute`.
+        tape: of the network.
+        regions: places of the layers of each part that is run again in the backward
+            pass; see `recompute.parts`.
     """
-    run = _Step(graph, item, regions)
-    for place in range(len(run.nodes)):
+    run = _Step(tape, regions)
+    for place in range(len(run.entries)):
         run.step_forward(place)
     run.step_backward()
     return Usage(run.memory.moments, run.memory.total)
 
 
 class _Run:
-    """A run of a network's nodes in one mode.
+    """A run of a network's layers in one mode.
 
     Attributes:
-        nodes: those that run.
+        entries: of the layers that run.
         memory: what is there.
         pieces: the piece of memory in which each value stands.
+        frees: for each layer, the values that nothing of the program holds behind it.
     """
 
-    def __init__(self, graph: Graph, item: int, *, training: bool) -> None:
-        self.graph = graph
-        self.item = item
+    def __init__(self, tape: Tape, *, training: bool) -> None:
+        graph = tape.graph
+        self.tape = tape
         self.training = training
-        self.nodes = graph.run(training)
+        nodes = graph.run(training)
+        made = {node.output for node in nodes}
+        self.entries = [entry for entry in tape.entries if entry.output in made]
         self.memory = _Memory()
-        held = frames(graph, self.nodes)
-        self._overwritten = inplace(graph) - held.lent
+        held = tape.frames[training]
+        self.overwritten = tape.overwritten - held.lent
         callers = {*graph.inputs, *graph.outputs(training)}
-        self.frees: list[list[int]] = [[] for _ in self.nodes]
+        self.frees: list[list[int]] = [[] for _ in nodes]
         for value, place in held.until.items():
             if value not in callers:
                 self.frees[place].append(value)
-        self.pieces = {value: self.make(graph.shapes[value]) for value in graph.inputs}
+        self.pieces = {v: self.memory.make(tape.sizes[v]) for v in graph.inputs}
+        self.memory.moments[self.memory.total] = "forward", ""
 
-    def make(self, shape: Shape) -> int:
-        """Allocate a tensor of a shape for each sample."""
-        return self.memory.make(self.size(count(shape)))
+    def forward(self, place: int, phase: str) -> None:
+        """Run a layer of which autograd keeps nothing."""
+        entry = self.entries[place]
+        self.make(entry)
+        more = entry.forward + entry.own if self.training else entry.inference
+        self.memory.note(phase, entry, more)
 
-    def size(self, elements: int) -> int:
-        """Return the size of that many elements a sample."""
-        return elements * self.item * SAMPLE
-
-    def forward(self, place: int, phase: str, keep: Kept | None = None) -> list[int]:
-        """Run a node; return the pieces that autograd keeps of it."""
-        node, memory = self.nodes[place], self.memory
-        made, is_alias = node.output, node.op.aliases(self.training)
-        if is_alias or made in self._overwritten:
-            self.pieces[made] = memory.hold(self.pieces[node.inputs[0]])
+    def make(self, entry: Entry) -> None:
+        """Make a layer's output, in the memory of its input if it can stand there."""
+        made = entry.output
+        if entry.views[self.training] or made in self.overwritten:
+            self.pieces[made] = self.memory.hold(self.pieces[entry.inputs[0]])
         else:
-            self.pieces[made] = self.make(node.shape)
-        held = self.keep(keep) if keep else []
-        memory.note(phase, node, 0 if is_alias else self._scratch(node, keep))
-        return held
-
-    def keep(self, keep: Kept) -> list[int]:
-        """Hold what autograd keeps of a node."""
-        held = [self.memory.hold(self.pieces[value]) for value, _ in keep.values]
-        return [*held, self.memory.make(keep.own)] if keep.own else held
+            self.pieces[made] = self.memory.make(entry.size)
 
     def free(self, place: int) -> None:
-        """Let go of what nothing of the program holds after a node."""
+        """Let go of what nothing of the program holds behind a layer."""
         for value in self.frees[place]:
             self.memory.drop(self.pieces[value])
-
-    def _scratch(self, node: Node, keep: Kept | None) -> int:
-        """Return the size of what a node has for a while."""
-        op, shapes = node.op, node.input_shapes
-        scratch = op.scratch(shapes, node.shape, (True,) * len(shapes))
-        more = scratch.forward if self.training else 0
-        if keep is None and scratch.inference is None:
-            # What training keeps of its own is gone at once.
-            return self.size(more) + own_size(op.saved(shapes, node.shape), self.item)
-        if keep is None and scratch.inference is not None:
-            more += scratch.inference
-        return self.size(more)
 
 
 class _Region:
     """A part of the network that the backward pass runs again.
 
     Attributes:
-        places: of its nodes.
-        savers: those of them of which autograd keeps something, parameters included.
+        places: of its layers.
+        savers: those of them of which autograd keeps something.
         reads: values it reads that it does not make.
-        held: pieces of these, while the backward pass may need them.
+        held: pieces of these, as long as the backward pass needs them.
         is_done: whether it has been run again.
     """
 
-    def __init__(self, places: range, savers: list[int], reads: list[int]) -> None:
+    def __init__(self, places: range, entries: Sequence[Entry]) -> None:
+        own = [entries[at] for at in places]
+        made = {entry.output for entry in own}
         self.places = places
-        self.savers = savers
-        self.reads = reads
+        self.savers = [at for at in places if entries[at].is_kept]
+        self.reads = {v for entry in own for v in entry.inputs if v not in made}
         self.held: list[int] = []
         self.is_done = False
 
@@ -195,64 +167,57 @@ class _Region:
 class _Step(_Run):
     """The forward and backward pass of a training step."""
 
-    def __init__(self, graph: Graph, item: int, regions: Sequence[range]) -> None:
-        super().__init__(graph, item, training=True)
-        self._wanted = gradients(graph)
-        self._keeps = kept(graph, item)
-        self._saved: dict[int, list[int]] = {}
-        self._gradients: dict[int, int] = {}
-        self._weights: dict[str, int] = {}
-        self._trained = [
-            sum([t.elements for t in n.op.tensors(*n.input_shapes) if t.trainable])
-            for n in self.nodes
-        ]
-        self._region: dict[int, _Region] = {}
+    def __init__(self, tape: Tape, regions: Sequence[range]) -> None:
+        super().__init__(tape, training=True)
+        self.saved: dict[int, list[int]] = {}
+        self.gradients: dict[int, int] = {}
+        self.weights: dict[str, int] = {}
+        self.regions: dict[int, _Region] = {}
         for places in regions:
-            region = self._made_region(places)
+            region = _Region(places, self.entries)
             if region.savers:
-                self._region.update(dict.fromkeys(places, region))
-
-    def _made_region(self, places: range) -> _Region:
-        savers = [
-            at
-            for at in places
-            if (keep := self._keeps.get(self.nodes[at].output)) is not None
-            and (keep.values or keep.own or self._trained[at])
-        ]
-        made = {self.nodes[at].output for at in places}
-        reads = dict.fromkeys(v for at in places for v in self.nodes[at].inputs)
-        return _Region(places, savers, [value for value in reads if value not in made])
+                self.regions.update(dict.fromkeys(places, region))
 
     # ---- forward
 
     def step_forward(self, place: int) -> None:
-        """Run a node of the forward pass."""
-        made = self.nodes[place].output
-        region = self._region.get(place)
+        """Run a layer of the forward pass."""
+        region = self.regions.get(place)
         if region is None:
-            keep = self._keeps.get(made)
-            self._saved[made] = self.forward(place, "forward", keep)
+            self.forward_kept(place, "forward")
         else:
             if place == region.places[0]:
-                pieces = [self.pieces[value] for value in region.reads]
-                region.held = [self.memory.hold(piece) for piece in pieces]
+                region.held = [self.memory.hold(self.pieces[v]) for v in region.reads]
             self.forward(place, "forward")
         self.free(place)
 
-    def _recompute(self, region: _Region) -> None:
-        """Run a part again, up to where all is there that its backward pass needs."""
+    def forward_kept(self, place: int, phase: str) -> None:
+        """Run a layer of which autograd keeps what it needs."""
+        entry, memory = self.entries[place], self.memory
+        self.make(entry)
+        self.keep(entry)
+        memory.note(phase, entry, entry.forward)
+
+    def keep(self, entry: Entry) -> None:
+        """Hold what autograd keeps of a layer."""
+        held = [self.memory.hold(self.pieces[value]) for value in entry.keeps]
+        if entry.own:
+            held.append(self.memory.make(entry.own))
+        self.saved[entry.output] = held
+
+    def recompute(self, region: _Region) -> None:
+        """Run a part again, until all is there that its backward pass needs."""
         region.is_done = True
-        first, last = region.places[0], region.savers[-1]
+        last = region.savers[-1]
         alive: set[int] = set()
-        for place in range(first, last + 1):
-            made = self.nodes[place].output
-            keep = self._keeps.get(made)
-            if place == last and keep and not keep.own and not keep.has(made):
+        for place in range(region.places[0], last + 1):
+            entry = self.entries[place]
+            if place == last and not entry.own and entry.output not in entry.keeps:
                 # All is kept before the layer runs, which then does not run any more.
-                self._saved[made] = self.keep(keep)
+                self.keep(entry)
                 break
-            self._saved[made] = self.forward(place, "recompute", keep)
-            alive.add(made)
+            self.forward_kept(place, "recompute")
+            alive.add(entry.output)
             for value in alive.intersection(self.frees[place]):
                 alive.remove(value)
                 self.memory.drop(self.pieces[value])
@@ -262,64 +227,62 @@ class _Step(_Run):
     # ---- backward
 
     def step_backward(self) -> None:
-        """Run the backward pass: autograd takes nodes from the last to the first."""
-        end = len(self.nodes) - 1
-        for value in self.graph.outputs(training=True):
-            if value in self._wanted:
-                self._add(value, self.make(self.graph.shapes[value]), end)
-        self.memory.note("backward", self.nodes[end])
-        for place in range(end, -1, -1):
-            gradient = self._gradients.pop(self.nodes[place].output, None)
+        """Run the backward pass: autograd takes layers from the last to the first."""
+        if not self.entries:
+            return
+        last = self.entries[-1]
+        for value in self.tape.graph.outputs(training=True):
+            if value in self.tape.differentiated:
+                self.add(value, self.memory.make(self.tape.sizes[value]), last)
+        self.memory.note("backward", last)
+        for place in range(len(self.entries) - 1, -1, -1):
+            gradient = self.gradients.pop(self.entries[place].output, None)
             if gradient is not None:
-                self._backward(place, gradient)
+                self.backward(place, gradient)
 
-    def _backward(self, place: int, gradient: int) -> None:
-        node, memory = self.nodes[place], self.memory
-        op, shapes = node.op, node.input_shapes
-        region = self._region.get(place)
-        if region is not None and not region.is_done and place in region.savers:
-            self._recompute(region)
-        asked = tuple([value in self._wanted for value in node.inputs])
-        sources = [v for v in node.inputs[: op.sources] if v in self._wanted]
-        if op.shares_gradient(shapes, node.shape):
-            made = [memory.hold(gradient) for _ in sources]
+    def backward(self, place: int, gradient: int) -> None:
+        """Run the backward pass of a layer, which uses up its output's gradient."""
+        entry, memory = self.entries[place], self.memory
+        region = self.regions.get(place)
+        if region is not None and entry.is_kept and not region.is_done:
+            self.recompute(region)
+        if entry.shares:
+            made = [memory.hold(gradient) for _ in entry.asked]
         else:
-            made = [self.make(self.graph.shapes[value]) for value in sources]
-        if self._trained[place]:
-            weights = memory.make(self._trained[place] * self.item)
-        more = op.scratch(shapes, node.shape, asked).backward
-        memory.note("backward", node, self.size(more))
+            made = [memory.make(self.tape.sizes[value]) for value in entry.asked]
+        weights = memory.make(entry.weights) if entry.weights else None
+        memory.note("backward", entry, entry.backward)
         memory.drop(gradient)
-        for piece in self._saved.pop(node.output, ()):
+        for piece in self.saved.pop(entry.output, ()):
             memory.drop(piece)
         if region is not None and place == region.savers[0]:
             for piece in region.held:
                 memory.drop(piece)
-        for value, piece in zip(sources, made, strict=True):
-            self._add(value, piece, place)
-        if self._trained[place]:
-            self._add_weights(place, weights)
+        for value, piece in zip(entry.asked, made, strict=True):
+            self.add(value, piece, entry)
+        if weights is not None:
+            self.add_weights(weights, entry)
 
-    def _add(self, value: int, piece: int, place: int) -> None:
+    def add(self, value: int, piece: int, entry: Entry) -> None:
         """Add a gradient to what has come for a value already, in new memory."""
-        old = self._gradients.get(value)
+        old = self.gradients.get(value)
         if old is None:
-            self._gradients[value] = piece
-            return
-        self._gradients[value] = self.make(self.graph.shapes[value])
-        self.memory.note("backward", self.nodes[place])
-        self.memory.drop(old)
-        self.memory.drop(piece)
+            self.gradients[value] = piece
+        else:
+            size = self.tape.sizes[value]
+            self.gradients[value] = self.sum(old, piece, size, entry)
 
-    def _add_weights(self, place: int, piece: int) -> None:
-        """Add gradients of parameters to those of another layer that shares them."""
-        node, memory = self.nodes[place], self.memory
-        old = self._weights.get(node.step.path)
-        self._weights[node.step.path] = piece
+    def add_weights(self, piece: int, entry: Entry) -> None:
+        """Add the gradients of parameters to those of a layer that shares them."""
+        old = self.weights.get(entry.path)
         if old is not None:
-            self._weights[node.step.path] = memory.make(
-                self._trained[place] * self.item
-            )
-            memory.note("backward", node)
-            memory.drop(old)
-            memory.drop(piece)
+            piece = self.sum(old, piece, entry.weights, entry)
+        self.weights[entry.path] = piece
+
+    def sum(self, old: int, new: int, size: int, entry: Entry) -> int:
+        """Return the piece of the sum of two, which are let go."""
+        made = self.memory.make(size)
+        self.memory.note("backward", entry)
+        self.memory.drop(old)
+        self.memory.drop(new)
+        return made

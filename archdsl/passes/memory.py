@@ -2,74 +2,205 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple, get_args
-
-from archdsl.layer import count
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 from .costs import Cost
-from .dtypes import COUNTER_BYTES, ITEM_BYTES
-from .graph import Graph, Node
+from .dtypes import COUNTER_BYTES, item_bytes
+from .graph import Graph
 from .inplace import inplace
+from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
+from .peak import Peak, inference_peak, training_peak
+from .recompute import parts
+from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
+from .tape import Tape, tape
 
-Optimizer = Literal["sgd", "momentum", "adam"]
-OPTIMIZERS: Final[tuple[str, ...]] = get_args(Optimizer)
+__all__ = ["OPTIMIZERS", "Memory", "Optimizer", "memory"]
 
 
-class Memory(NamedTuple):
-    """Bytes for one batch of samples.
+@dataclass(frozen=True)
+class Memory:
+    """Bytes for one batch of samples; each figure is computed when it is asked for.
 
     Attributes:
+        graph: the network.
+        cost: of all its layers together.
         batch: samples in the batch.
         dtype: of parameters and activations.
         optimizer: ``sgd``, ``momentum`` or ``adam``.
-        param_bytes: all parameters, those of auxiliary heads included.
-        buffer_bytes: all buffers; counters are 64-bit integers.
-        gradient_bytes: gradients of the trainable parameters.
-        optimizer_bytes: what the optimiser keeps between steps: nothing, one
-            momentum a parameter, or Adam's two moments and its count of steps, a
-            32-bit float a tensor.
-        saved_bytes: distinct tensors that autograd keeps in training between the
-            forward and the backward pass, parameters and buffers apart. A copy that
-            torch makes only because of the order of a map's axes in memory, as where
-            `permute` or a norm over channels is followed by a flatten, is left out.
-        forward_peak_bytes: most bytes of activations alive at once in a forward
-            pass of the inference mode: the inputs, which the caller holds, and each
-            value from when it is made until it was last read.
+        recompute: whether blocks are run again in the backward pass, so that of each
+            only its inputs are kept; see `recompute.parts`.
     """
 
-    batch: int
-    dtype: str
-    optimizer: str
-    param_bytes: int
-    buffer_bytes: int
-    gradient_bytes: int
-    optimizer_bytes: int
-    saved_bytes: int
-    forward_peak_bytes: int
+    graph: Graph
+    cost: Cost
+    batch: int = 1
+    dtype: str = "float32"
+    optimizer: str = "sgd"
+    recompute: bool = False
+
+    # ---- what is there at all times
+
+    @property
+    def param_bytes(self) -> int:
+        """All parameters, those of auxiliary heads included."""
+        return self.cost.params * self._item
+
+    @property
+    def buffer_bytes(self) -> int:
+        """All buffers; counters are 64-bit integers."""
+        cost = self.cost
+        floats = cost.buffers - cost.counters
+        return floats * self._item + cost.counters * COUNTER_BYTES
+
+    @property
+    def gradient_bytes(self) -> int:
+        """Gradients of the trainable parameters."""
+        return self.cost.trainable * self._item
+
+    @property
+    def optimizer_bytes(self) -> int:
+        """What the optimiser keeps between steps.
+
+        Nothing, one momentum a parameter, or Adam's two moments and its count of
+        steps, a 32-bit float a tensor.
+        """
+        return state_bytes(self.gradient_bytes, self.cost.tensors, self.optimizer)
+
+    # ---- what is kept for the backward pass
+
+    @cached_property
+    def saved(self) -> tuple[SavedTensor, ...]:
+        """The distinct tensors that autograd keeps, each with its first holder.
+
+        A copy that torch makes only because of the order of a map's axes in memory, as
+        where `permute` or a norm over channels is followed by a flatten, is left out.
+        """
+        graph = self.graph
+        home = homes(graph, graph.nodes, self._overwritten, training=True)
+        again = parts(graph) if self.recompute else ()
+        return saved_tensors(graph, self._keeps, home, self._item, again)
+
+    @property
+    def saved_bytes(self) -> int:
+        """All of them, in training between the forward and the backward pass.
+
+        Parameters and buffers are left out.
+        """
+        return bytes_of(self._saved_size, self.batch)
+
+    @property
+    def _saved_size(self) -> int:
+        return sum([tensor.size for tensor in self.saved])
+
+    def saved_by_layer(self) -> dict[str, list[dict[str, str | int]]]:
+        """Return what each layer is the first to hold, as plain data, by its path."""
+        found: dict[str, list[dict[str, str | int]]] = {}
+        for tensor in self.saved:
+            entry = tensor.as_dict(self.batch)
+            found.setdefault(tensor.holders[0], []).append(entry)
+        return found
+
+    # ---- peaks
+
+    @cached_property
+    def inference_peak(self) -> Peak:
+        """The most bytes in use at once in a pass of inference."""
+        return inference_peak(self._tape, self._fixed)
+
+    @cached_property
+    def training_peak(self) -> Peak:
+        """The most bytes in use at once in a training step.
+
+        It is one of those after the first, so that the optimiser's state is there.
+        """
+        return training_peak(
+            self._tape,
+            self._fixed,
+            optimizer=self.optimizer,
+            recompute=self.recompute,
+        )
+
+    @cached_property
+    def first_step_peak(self) -> Peak:
+        """The same in the first step, which only makes the optimiser's state."""
+        return training_peak(
+            self._tape,
+            self._fixed,
+            optimizer=self.optimizer,
+            recompute=self.recompute,
+            first=True,
+        )
 
     @property
     def inference_bytes(self) -> int:
         """Parameters, buffers and the peak of the forward pass."""
-        return self.param_bytes + self.buffer_bytes + self.forward_peak_bytes
+        return self.inference_peak.at(self.batch)
+
+    @property
+    def forward_peak_bytes(self) -> int:
+        """Most bytes of activations at once in a forward pass of the inference mode."""
+        return self.inference_bytes - self._fixed
 
     @property
     def training_bytes(self) -> int:
         """All that is held at the end of a training step's forward pass."""
         return (
-            self.param_bytes
-            + self.buffer_bytes
-            + self.gradient_bytes
-            + self.optimizer_bytes
-            + self.saved_bytes
+            self._fixed + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
         )
 
-    def as_dict(self) -> dict[str, int | str]:
+    def fits(self, budget: int, *, training: bool = True) -> int:
+        """Return the largest batch whose peak is no more than that many bytes.
+
+        It is 0 if not even one sample fits.
+        """
+        peak = self.training_peak if training else self.inference_peak
+        return peak.fits(budget)
+
+    def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
+        size = self._saved_size
         return {
-            **self._asdict(),
+            "batch": self.batch,
+            "dtype": self.dtype,
+            "optimizer": self.optimizer,
+            "recompute": self.recompute,
+            "param_bytes": self.param_bytes,
+            "buffer_bytes": self.buffer_bytes,
+            "gradient_bytes": self.gradient_bytes,
+            "optimizer_bytes": self.optimizer_bytes,
+            "saved_bytes": self.saved_bytes,
+            "saved_sample_bytes": size // SAMPLE,
+            "saved_fixed_bytes": size % SAMPLE,
+            "forward_peak_bytes": self.forward_peak_bytes,
             "inference_bytes": self.inference_bytes,
             "training_bytes": self.training_bytes,
+            "inference_peak": self.inference_peak.as_dict(self.batch),
+            "training_peak": self.training_peak.as_dict(self.batch),
         }
+
+    # ---- shared by several
+
+    @property
+    def _item(self) -> int:
+        return item_bytes(self.dtype)
+
+    @property
+    def _fixed(self) -> int:
+        return self.param_bytes + self.buffer_bytes
+
+    @cached_property
+    def _keeps(self) -> dict[int, Kept]:
+        return kept(self.graph, self._item)
+
+    @cached_property
+    def _overwritten(self) -> frozenset[int]:
+        return inplace(self.graph)
+
+    @cached_property
+    def _tape(self) -> Tape:
+        return tape(self.graph, self._item, self._keeps, self._overwritten)
 
 
 def memory(
@@ -79,6 +210,7 @@ def memory(
     batch: int = 1,
     dtype: str = "float32",
     optimizer: str = "sgd",
+    recompute: bool = False,
 ) -> Memory:
     """Return the memory of a network whose layers together have that cost.
 
@@ -87,106 +219,6 @@ def memory(
     """
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, not {batch}")
-    if dtype not in ITEM_BYTES:
-        raise ValueError(f"dtype must be one of {', '.join(ITEM_BYTES)}, not {dtype}")
-    if optimizer not in OPTIMIZERS:
-        names = ", ".join(OPTIMIZERS)
-        raise ValueError(f"optimizer must be one of {names}, not {optimizer}")
-    item = ITEM_BYTES[dtype]
-    overwritten = inplace(graph)
-    moments = {"sgd": 0, "momentum": 1, "adam": 2}[optimizer]
-    steps = 4 * cost.tensors if optimizer == "adam" else 0
-    return Memory(
-        batch=batch,
-        dtype=dtype,
-        optimizer=optimizer,
-        param_bytes=cost.params * item,
-        buffer_bytes=(cost.buffers - cost.counters) * item
-        + cost.counters * COUNTER_BYTES,
-        gradient_bytes=cost.trainable * item,
-        optimizer_bytes=moments * cost.trainable * item + steps,
-        saved_bytes=_saved_bytes(graph, overwritten, batch, item),
-        forward_peak_bytes=_peak_elements(graph, overwritten) * batch * item,
-    )
-
-
-def _storages(
-    graph: Graph, overwritten: frozenset[int], *, training: bool
-) -> dict[int, int]:
-    """Return, for every value, the value in whose memory it stands."""
-    home = {value: value for value in graph.inputs}
-    for node in graph.run(training):
-        made = node.output
-        shared = made in overwritten or node.op.aliases(training)
-        home[made] = home[node.inputs[0]] if shared else made
-    return home
-
-
-def _saved_bytes(
-    graph: Graph, overwritten: frozenset[int], batch: int, item: int
-) -> int:
-    home = _storages(graph, overwritten, training=True)
-    gets_gradient: set[int] = set()
-    kept: set[int] = set()
-    elements = fixed = shared = 0
-    for node in graph.nodes:
-        # Where no gradient flows back to, autograd keeps nothing.
-        if not (gets_gradient.intersection(node.inputs) or _trains(node)):
-            continue
-        gets_gradient.add(node.output)
-        saved = node.op.saved(node.input_shapes, node.shape)
-        if saved.input:
-            kept.update(node.inputs)
-        if saved.output:
-            kept.add(node.output)
-        if saved.factors:
-            factors, products = _kept_factors(node, gets_gradient)
-            kept.update(factors)
-            elements += products
-        elements += saved.own_elements
-        fixed += saved.own_bytes + saved.own_floats * max(item, 4)
-        shared += saved.batch_elements * item + saved.batch_floats * max(item, 4)
-    elements += sum(count(graph.shapes[value]) for value in {home[v] for v in kept})
-    return batch * (elements * item + fixed) + shared
-
-
-def _trains(node: Node) -> bool:
-    return any(tensor.trainable for tensor in node.op.tensors(*node.input_shapes))
-
-
-def _kept_factors(node: Node, gets_gradient: set[int]) -> tuple[set[int], int]:
-    """Return the factors that a product keeps, and the elements of its own products."""
-    left, *others = node.inputs
-    left_gets = left in gets_gradient
-    kept, products = set(), 0
-    for place, value in enumerate(others):
-        if value in gets_gradient and place == 0:
-            kept.add(left)
-        elif value in gets_gradient:
-            products += count(node.op.shape(*node.input_shapes[: place + 1]))
-        if left_gets:
-            kept.add(value)
-        left_gets = left_gets or value in gets_gradient
-    return kept, products
-
-
-def _peak_elements(graph: Graph, overwritten: frozenset[int]) -> int:
-    nodes = graph.run(training=False)
-    home = _storages(graph, overwritten, training=False)
-    last_read = {home[node.output]: at for at, node in enumerate(nodes)}
-    for at, node in enumerate(nodes):
-        last_read.update((home[value], at) for value in node.inputs)
-    held = {home[value] for value in (*graph.inputs, *graph.outputs(training=False))}
-
-    freed: list[list[int]] = [[] for _ in nodes]
-    for value, at in last_read.items():
-        if value not in held:
-            freed[at].append(value)
-    alive = sum(count(graph.shapes[value]) for value in graph.inputs)
-    peak = alive
-    for at, node in enumerate(nodes):
-        if home[node.output] == node.output:
-            alive += count(node.shape)
-        peak = max(peak, alive)
-        alive -= sum(count(graph.shapes[value]) for value in freed[at])
-    return peak
+    item_bytes(dtype)
+    check_optimizer(optimizer)
+    return Memory(graph, cost, batch, dtype, optimizer, recompute)

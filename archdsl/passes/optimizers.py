@@ -22,11 +22,12 @@ def check_optimizer(optimizer: str) -> None:
         raise ValueError(f"optimizer must be one of {names}, not {optimizer}")
 
 
-def state_bytes(parameters: Sequence[int], optimizer: str) -> int:
+def state_bytes(parameters: int, tensors: int, optimizer: str) -> int:
     """Return the bytes that an optimiser keeps between steps.
 
     Args:
-        parameters: bytes of each parameter that gets a gradient.
+        parameters: bytes of all parameters that get a gradient.
+        tensors: their number.
         optimizer: ``sgd`` keeps nothing, ``momentum`` one momentum a parameter, and
             ``adam`` two moments and a count of its steps.
 
@@ -37,8 +38,8 @@ def state_bytes(parameters: Sequence[int], optimizer: str) -> int:
     if optimizer == "sgd":
         return 0
     if optimizer == "momentum":
-        return sum(parameters)
-    return 2 * sum(parameters) + _COUNT_BYTES * len(parameters)
+        return parameters
+    return 2 * parameters + _COUNT_BYTES * tensors
 
 
 def step_bytes(parameters: Sequence[int], optimizer: str) -> int:

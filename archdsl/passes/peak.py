@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any, Final, NamedTuple
 
-from .dtypes import COUNTER_BYTES, item_bytes
-from .gradient import gradients
-from .graph import Graph
-from .liveness import Usage, inference, training
+from .liveness import Moment, inference, training
 from .optimizers import state_bytes, step_bytes
-from .recompute import regions
+from .recompute import parts
 from .saved import SAMPLE
+from .tape import Tape
+
+STEP: Final[Moment] = "step", ""
 
 
 class Line(NamedTuple):
@@ -80,24 +80,23 @@ class Peak(NamedTuple):
         }
 
 
-def inference_peak(graph: Graph, *, dtype: str = "float32") -> Peak:
+def inference_peak(tape: Tape, fixed: int) -> Peak:
     """Return the most bytes that a pass of inference uses at once.
 
     These are parameters and buffers, heads that only train included; the inputs, which
     the caller holds; and the values, as long as the compiled program holds them.
 
-    Raises:
-        ValueError: if the dtype is none.
+    Args:
+        tape: of the network.
+        fixed: bytes of parameters and buffers.
     """
-    item = item_bytes(dtype)
-    usage = inference(graph, item)
-    return _envelope(_lines(usage, sum(_owned(graph, item))))
+    return _envelope(inference(tape).moments, fixed)
 
 
 def training_peak(
-    graph: Graph,
+    tape: Tape,
+    fixed: int,
     *,
-    dtype: str = "float32",
     optimizer: str = "sgd",
     recompute: bool = False,
     first: bool = False,
@@ -108,77 +107,67 @@ def training_peak(
     with the gradients set to None before. See `liveness.training` for what is held.
 
     Args:
-        graph: the network.
-        dtype: of parameters and activations.
+        tape: of the network.
+        fixed: bytes of parameters and buffers.
         optimizer: whose state there is from the step before.
-        recompute: whether blocks are run again in the backward pass; see `recompute`.
+        recompute: whether blocks are run again in the backward pass; see
+            `recompute.parts`.
         first: whether it is the first step, which only makes the optimiser's state.
 
     Raises:
-        ValueError: if the dtype or optimiser is none.
+        ValueError: if the optimiser is none.
     """
-    item = item_bytes(dtype)
-    usage = training(graph, item, regions(graph) if recompute else ())
-    params, buffers = _owned(graph, item)
-    trained = _trained(graph, item)
-    state = state_bytes(trained, optimizer)
-    before = params + buffers + (0 if first else state)
-    end = usage.end + params + buffers + state + step_bytes(trained, optimizer)
-    step = Line(end // SAMPLE, end % SAMPLE, "step", "")
-    return _envelope([*_lines(usage, before), step])
+    usage = training(
+        tape, [part.places for part in parts(tape.graph)] if recompute else ()
+    )
+    trained = parameters(tape)
+    state = state_bytes(sum(trained), len(trained), optimizer)
+    at_step = usage.end + state + step_bytes(trained, optimizer)
+    if first:
+        # The state is only there in the optimiser's step.
+        moments = {**usage.moments, at_step: STEP}
+        return _envelope(moments, fixed)
+    moments = {**usage.moments, at_step - state: STEP}
+    return _envelope(moments, fixed + state)
 
 
-def _owned(graph: Graph, item: int) -> tuple[int, int]:
-    """Return the bytes of parameters and of buffers."""
-    params = buffers = 0
-    for node in graph.nodes:
-        # Weights that an earlier layer has already are not there twice.
-        for tensor in () if node.step.shared else node.op.tensors(*node.input_shapes):
-            if tensor.trainable:
-                params += tensor.elements * item
-            else:
-                buffers += tensor.elements * (COUNTER_BYTES if tensor.integer else item)
-    return params, buffers
-
-
-def _trained(graph: Graph, item: int) -> list[int]:
-    """Return the bytes of each parameter that gets a gradient."""
-    reached = gradients(graph)
+def parameters(tape: Tape) -> list[int]:
+    """Return the bytes of each parameter that gets a gradient, in order."""
+    nodes = zip(tape.graph.nodes, tape.entries, strict=True)
+    item = tape.item
     return [
         tensor.elements * item
-        for node in graph.nodes
-        if node.output in reached and not node.step.shared
+        for node, entry in nodes
+        if entry.weights
+        and entry.output in tape.differentiated
+        and not node.step.shared
         for tensor in node.op.tensors(*node.input_shapes)
         if tensor.trainable
     ]
 
 
-def _lines(usage: Usage, fixed: int) -> list[Line]:
-    """Return the line of every moment, with bytes that are always there."""
-    return [
-        Line(size // SAMPLE, size % SAMPLE + fixed, phase, path)
-        for size, (phase, path) in usage.moments.items()
-    ]
-
-
-def _envelope(lines: Iterable[Line]) -> Peak:
-    """Return those lines that are the largest for some batch."""
-    found: list[Line] = []
-    for line in sorted(lines):
+def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:
+    """Return the moments that need most for some batch, with bytes always there."""
+    steepest: dict[int, int] = {}
+    for size in moments:
+        slope, low = divmod(size, SAMPLE)
+        if low >= steepest.get(slope, -1):
+            steepest[slope] = low
+    found: list[tuple[int, int, int]] = []
+    for slope, low in sorted(steepest.items()):
         first = 1
         while found:
-            first = _crossing(found[-1], line)
-            if first > found[-1].first_batch:
+            below, at, start = found[-1]
+            # The smallest batch for which this one needs no less.
+            first = max(1, -((low - at) // (slope - below)))
+            if first > start:
                 break
             found.pop()
             first = 1
-        found.append(line._replace(first_batch=first))
-    return Peak(tuple(found))
-
-
-def _crossing(low: Line, high: Line) -> int:
-    """Return the smallest batch at which the steeper of two lines is no less."""
-    slope = high.sample_bytes - low.sample_bytes
-    if not slope:
-        return 1
-    return max(1, -((high.fixed_bytes - low.fixed_bytes) // slope))
+        found.append((slope, low, first))
+    return Peak(
+        tuple(
+            Line(slope, low + fixed, *moments[slope * SAMPLE + low], first)
+            for slope, low, first in found
+        )
+    )

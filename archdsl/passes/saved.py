@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from archdsl.layer import count
 from archdsl.values import Saved
 
 from .graph import Graph, Node
+from .recompute import Part
 
 # A size is one number: bytes a sample times this, plus bytes whatever the batch.
 SAMPLE: Final = 1 << 64
@@ -26,15 +27,18 @@ class Kept(NamedTuple):
         values: values of the graph, each with what it is to the layer.
         own: size of what is made only to be kept.
         what: what that is, such as ``mask``.
+        trained: whether there are parameters, which are kept in any case.
     """
 
     values: tuple[tuple[int, str], ...]
     own: int
     what: str
+    trained: bool
 
-    def has(self, value: int) -> bool:
-        """Return whether a value is kept."""
-        return any(value == kept for kept, _ in self.values)
+    @property
+    def is_any(self) -> bool:
+        """Whether anything is kept at all."""
+        return bool(self.values or self.own or self.trained)
 
 
 class SavedTensor(NamedTuple):
@@ -70,15 +74,16 @@ def kept(graph: Graph, item: int) -> dict[int, Kept]:
     differentiated: set[int] = set()
     found = {}
     for node in graph.nodes:
-        if differentiated.isdisjoint(node.inputs[: node.op.sources]) and not any(
-            [tensor.trainable for tensor in node.op.tensors(*node.input_shapes)]
-        ):
+        tensors = node.op.tensors(*node.input_shapes)
+        trained = any([tensor.trainable for tensor in tensors])
+        if not trained and differentiated.isdisjoint(node.inputs[: node.op.sources]):
             continue
         differentiated.add(node.output)
         saved = node.op.saved(node.input_shapes, node.shape)
         values, products = _values(node, saved, differentiated)
         own = own_size(saved, item) + products * item * SAMPLE
-        found[node.output] = Kept(values, own, "product" if products else saved.what)
+        what = "product" if products else saved.what
+        found[node.output] = Kept(values, own, what, trained)
     return found
 
 
@@ -138,24 +143,48 @@ def saved_tensors(
     keeps: Mapping[int, Kept],
     home: Mapping[int, int],
     item: int,
+    again: Sequence[Part] = (),
 ) -> tuple[SavedTensor, ...]:
-    """Return the distinct tensors that autograd keeps, by their first holders."""
+    """Return the distinct tensors that autograd keeps, by their first holders.
+
+    Args:
+        graph: the network.
+        keeps: what is kept of each layer.
+        home: for every value, the one in whose memory it stands.
+        item: bytes of an element.
+        again: parts that are run again in the backward pass.
+    """
     makers = {port.value: port.name for port in graph.network.inputs}
     makers.update((node.output, node.step.path) for node in graph.nodes)
-    found: dict[int | str, tuple[str, str, list[str], int]] = {}
-    for node in graph.nodes:
-        keep = keeps.get(node.output)
-        if keep is None:
-            continue
-        path = node.step.path
-        for value, what in keep.values:
-            place = home[value]
-            if place not in found:
-                size = count(graph.shapes[place]) * item * SAMPLE
-                found[place] = what, makers[place], [], size
-            found[place][2].append(path)
-        if keep.own:
-            found[path] = keep.what, path, [path], keep.own
+    found: dict[int, tuple[str, str, list[str], int]] = {}
+
+    def hold(path: str, value: int, what: str) -> None:
+        place = home[value]
+        if place not in found:
+            size = count(graph.shapes[place]) * item * SAMPLE
+            found[place] = what, makers[place], [], size
+        found[place][2].append(path)
+
+    inside = {at: part for part in again for at in part.places}
+    for at, node in enumerate(graph.nodes):
+        keep, part = keeps.get(node.output), inside.get(at)
+        if part is not None:
+            if at == part.places.start and _keeps_any(graph, keeps, part):
+                for value in part.reads:
+                    hold(part.path, value, "input")
+        elif keep is not None:
+            path = node.step.path
+            for value, what in keep.values:
+                hold(path, value, what)
+            if keep.own:
+                # By place: a shared layer keeps its own anew each time.
+                found[~at] = keep.what, path, [path], keep.own
     return tuple(
         [SavedTensor(what, of, tuple(by), n) for what, of, by, n in found.values()]
     )
+
+
+def _keeps_any(graph: Graph, keeps: Mapping[int, Kept], part: Part) -> bool:
+    """Return whether autograd keeps anything of a part."""
+    found = [keeps.get(graph.nodes[at].output) for at in part.places]
+    return any([keep is not None and keep.is_any for keep in found])

@@ -1,0 +1,136 @@
+"""What a run of a network makes, keeps and frees, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from archdsl.layer import count
+
+from .frames import Frames, frames
+from .gradient import gradients
+from .graph import Graph, Node
+from .saved import SAMPLE, Kept, own_size
+
+
+class Entry(NamedTuple):
+    """One layer of a tape. Sizes are as in `saved`.
+
+    Attributes:
+        path: of the layer.
+        inputs: values it reads.
+        output: value it makes.
+        size: of that value.
+        views: whether that is a view, in inference and in training.
+        own: size of what it makes in training for its backward pass alone.
+        keeps: values that autograd keeps of it.
+        is_kept: whether that keeps anything of the layer, parameters included.
+        inference: size of what it has in inference for a while, beside its output.
+        forward: the same in training, beside what is kept.
+        backward: the same in the backward pass, beside the gradients that it makes.
+        asked: those of its inputs whose gradient the backward pass makes.
+        shares: whether these are its output's own gradient, or parts of it.
+        weights: bytes of its trainable parameters.
+    """
+
+    path: str
+    inputs: tuple[int, ...]
+    output: int
+    size: int
+    views: tuple[bool, bool]
+    own: int
+    keeps: tuple[int, ...]
+    is_kept: bool
+    inference: int
+    forward: int
+    backward: int
+    asked: tuple[int, ...]
+    shares: bool
+    weights: int
+
+
+class Tape(NamedTuple):
+    """A network's layers as they run, with what else a run needs to know.
+
+    Attributes:
+        graph: the network.
+        item: bytes of an element.
+        entries: its layers.
+        sizes: of every value.
+        overwritten: values that can stand in the memory of what they are made from.
+        differentiated: values whose gradient the backward pass makes.
+        frames: how long the values are held, in inference and in training.
+    """
+
+    graph: Graph
+    item: int
+    entries: tuple[Entry, ...]
+    sizes: dict[int, int]
+    overwritten: frozenset[int]
+    differentiated: frozenset[int]
+    frames: tuple[Frames, Frames]
+
+
+def tape(
+    graph: Graph,
+    item: int,
+    keeps: Mapping[int, Kept],
+    overwritten: frozenset[int],
+) -> Tape:
+    """Return the tape of a network.
+
+    Args:
+        graph: the network.
+        item: bytes of an element.
+        keeps: what autograd keeps of each layer; see `saved.kept`.
+        overwritten: outputs of the steps that can run in place; see `inplace`.
+    """
+    differentiated = gradients(graph)
+    held = frames(graph, graph.nodes)
+    nodes = graph.run(training=False)
+    sample = item * SAMPLE
+    entries = []
+    for node in graph.nodes:
+        # Where no gradient comes back, what is kept goes with the output.
+        keep = keeps.get(node.output) if node.output in differentiated else None
+        entries.append(_entry(node, keep, differentiated, item))
+    return Tape(
+        graph,
+        item,
+        tuple(entries),
+        {value: count(shape) * sample for value, shape in graph.shapes.items()},
+        overwritten,
+        differentiated,
+        (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
+    )
+
+
+def _entry(
+    node: Node, keep: Kept | None, differentiated: frozenset[int], item: int
+) -> Entry:
+    op, shapes, shape = node.op, node.input_shapes, node.shape
+    sample = item * SAMPLE
+    asked = tuple([value in differentiated for value in node.inputs])
+    scratch = op.scratch(shapes, shape, asked)
+    views = op.aliases(False), op.aliases(True)
+    forward = scratch.forward * sample
+    # In inference, what training keeps of its own is gone at once.
+    own = keep.own if keep else own_size(op.saved(shapes, shape), item)
+    once = own if scratch.inference is None else scratch.inference * sample
+    weights = sum([t.elements for t in op.tensors(*shapes) if t.trainable]) * item
+    return Entry(
+        node.step.path,
+        node.inputs,
+        node.output,
+        count(shape) * sample,
+        views,
+        keep.own if keep else 0,
+        tuple([value for value, _ in keep.values]) if keep else (),
+        keep is not None and keep.is_any,
+        0 if views[0] else once,
+        0 if views[1] else forward if keep else forward + once,
+        scratch.backward * sample,
+        tuple([v for v in node.inputs[: op.sources] if v in differentiated]),
+        op.shares_gradient(shapes, shape),
+        weights,
+    )
