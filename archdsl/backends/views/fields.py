@@ -118,7 +118,7 @@ def _smallest(smallest: Facts) -> Iterator[Total]:
 
 def _steps(smallest: Facts) -> Total:
     """Return in what steps the sizes that fit recur."""
-    notes = [_why(failure) for failure in smallest["between"] if failure]
+    notes = [_why(failure) for failure in smallest["between"] if failure][:1]
     if set(smallest["run"]) != {1}:
         notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
     known = None not in smallest["step"]
