@@ -151,6 +151,10 @@ class Diagnostics:
         if len(self.found) >= MAX_REPORTED:
             raise SpecError(self.found)
 
+    def knows(self, code: str, span: Span | None) -> bool:
+        """Return whether a message with this code was said at this place."""
+        return (code, span) in self._seen
+
     def raise_if_any(self) -> None:
         """Raise `SpecError` with all that was collected, if anything was."""
         if self.found:

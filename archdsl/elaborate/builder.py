@@ -135,7 +135,8 @@ class Builder:
     def report(self, fault: Fault, context: Context) -> Value:
         """Keep a mistake, and return a value that nothing more is said about."""
         self.faults += 1
-        if fault.code:
+        # A loop can make one mistake ten thousand times.
+        if fault.code and not self.errors.knows(fault.code, fault.span):
             self.errors.add(fault.diagnostic(context.notes()))
         return self.new_value(None)
 
