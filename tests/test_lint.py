@@ -31,9 +31,12 @@ from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
 from archdsl.resources import shipped_specs, specs_dir, templates
 from archdsl.source import Source
+from archdsl.syntax import tree
 from archdsl.syntax.format import format_source
 from archdsl.syntax.loader import Module, load_file, load_text
 from tests.conftest import ROOT
+from tests.handmade import Interpreted, Sketch, example
+from tests.strategies import sketches
 
 CASES = ROOT / "tests" / "lint"
 RULES = all_rules()
@@ -705,6 +708,43 @@ def test_copies(statements: tuple[str, ...], copies: int) -> None:
         out = built(text).eval()(torch.randn(1, 3, 16, 16))[0]
         assert len(torch.unique(out.flatten(1), dim=0)) == len(out) - 4 * copies
         assert f"{4 * copies} channels" in found[0].label
+
+
+# ---- networks of any kind ---------------------------------------------------------
+
+_NO_FILE = tree.File(Source("", ""), [])
+
+
+@given(sketches(most=10))
+@settings(max_examples=80, deadline=None)
+def test_rules_take_any_network(sketch: Sketch) -> None:
+    looked_at = Net(sketch.network(), _NO_FILE)
+    for rule in RULES.values():
+        for found in rule().check(looked_at):
+            assert found.node in looked_at.graph.nodes
+            assert found.message
+
+
+@given(
+    sketches(("conv", "bn", "relu", "add", "concat", "avgpool"), start=(4, 6, 6)),
+    st.integers(0, 9),
+)
+@settings(max_examples=25, deadline=None)
+def test_cancelled_biases_have_no_influence(sketch: Sketch, seed: int) -> None:
+    network = sketch.network()
+    torch.manual_seed(seed)
+    module = Interpreted(network).double().train()
+    image = example(network, batch=3)[0].double()
+    with torch.no_grad():
+        before = module(image)
+    for found in RULES["W0103"]().check(Net(network, _NO_FILE)):
+        owner = module.parts[found.node.step.path]
+        assert isinstance(owner.bias, Tensor)
+        owner.bias.data += 1 + torch.rand(owner.bias.shape, dtype=torch.float64)
+    with torch.no_grad():
+        after = module(image)
+    for old, new in zip(before, after, strict=True):
+        torch.testing.assert_close(new, old, rtol=1e-6, atol=1e-6)
 
 
 # ---- networks of any size ---------------------------------------------------------
