@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 
+from archdsl.ir import Group
+
+from .flow import OWNERS
 from .graph import Graph, Node
+from .written import is_function
 
 
 def inplace(graph: Graph) -> frozenset[int]:
@@ -18,10 +22,11 @@ def inplace(graph: Graph) -> frozenset[int]:
     # Values whose memory the caller owns, another step reads, or autograd keeps.
     taken = {*graph.inputs, *graph.outputs(training=True)}
     taken.update(value for value, count in readers.items() if count > 1)
+    entries = _entries(graph)
     found = set()
     for node in graph.nodes:
         saved = node.op.saved(node.input_shapes, node.shape)
-        if _overwrites(node, taken):
+        if node.output not in entries and _overwrites(node, taken):
             found.add(node.output)
             if saved.input:
                 taken.add(node.output)  # it is kept in the input's stead
@@ -33,6 +38,25 @@ def inplace(graph: Graph) -> frozenset[int]:
     refused = {n.step.path for n in graph.nodes if n.output not in found}
     shared = [n for n in graph.nodes if n.step.path in refused]
     return frozenset(found.difference([node.output for node in shared]))
+
+
+def _entries(graph: Graph) -> set[int]:
+    """Return the outputs of functions that read an argument of `forward`.
+
+    A class does not write over what it is called with.
+    """
+    found = set()
+    stack = [part for part in graph.network.root.children if isinstance(part, Group)]
+    while stack:
+        group = stack.pop()
+        stack += [part for part in group.children if isinstance(part, Group)]
+        if group.role in OWNERS:
+            made: set[int] = set()
+            for step in group.steps():
+                if step.inputs[0] not in made and is_function(step):
+                    found.add(step.output)
+                made.add(step.output)
+    return found
 
 
 def _overwrites(node: Node, taken: set[int]) -> bool:

@@ -203,7 +203,7 @@ class Forward:
             [(n, flat(kept(node_of(v, self.bindings)))) for n, v in form.kwargs],
             form.inplace
             and step.output in self.inplace
-            and inputs[0] not in self.inputs.values(),
+            and op.reads[0] not in self.inputs,
         )
 
     def _loop(self, op: Op) -> None:
