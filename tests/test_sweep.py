@@ -96,6 +96,8 @@ def figure(analysis: archdsl.Analysis, name: str) -> int | None:
     if name == "receptive_field":
         field = facts["receptive_field"]
         return min(field["size"]) if field else None
+    if name == "training_peak_bytes":
+        return analysis.memory.training_peak.at(analysis.memory.batch)
     found = facts[name] if name in facts else facts["memory"][name]
     assert isinstance(found, int)
     return found

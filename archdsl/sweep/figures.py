@@ -41,6 +41,7 @@ ANALYSED: Final[Mapping[str, str]] = {
     "forward_peak_bytes": "most bytes of activations at once in inference",
     "inference_bytes": "parameters, buffers and the peak of inference",
     "training_bytes": "all that is held at the end of a training step's forward pass",
+    "training_peak_bytes": "most bytes in use at once in a training step",
 }
 FIGURES: Final[Mapping[str, str]] = {**SUMS, **ANALYSED}
 
@@ -92,12 +93,14 @@ class Evaluator:
     def row(self, point: int) -> Row:
         """Return what is found out about a point."""
         setting = self._setting(point)
+        uses = network = None
         try:
-            uses = tally(self.task.module, self._memo, **setting)
-            network = None
+            # If the graph is needed anyway, it has the layers, too.
+            if not self._needs_graph or self._condition is not None:
+                uses = tally(self.task.module, self._memo, **setting)
             if uses is None:
                 network = self._elaborate(setting)
-                uses = _uses(network)
+                uses = self._uses(network)
         except SpecError as error:
             return error.diagnostics[0].code
         found = _sums(uses)
@@ -141,6 +144,16 @@ class Evaluator:
             into[axis.name] = values[at]
         return found
 
+    def _uses(self, network: Network) -> dict[Use, int]:
+        """Return the layers of a network, counted."""
+        found: dict[Use, int] = {}
+        for step in network.steps():
+            use = self._memo.use(
+                step.op, step.input_shapes, step.shape, step.training, step.shared
+            )
+            found[use] = found.get(use, 0) + 1
+        return found
+
     def _elaborate(self, setting: Mapping[str, Any]) -> Network:
         return elaborate(self.task.module, symbolic=False, memo=self._memo, **setting)
 
@@ -150,13 +163,6 @@ def _value(module: Module, name: str, value: Any) -> Any:
     if name == INPUT:
         return as_shape(value)
     return value if name == PRESET else as_value(module, value)
-
-
-def _uses(network: Network) -> dict[Use, int]:
-    return {
-        Use(s.op, s.input_shapes, s.shape, s.training, s.shared): 1
-        for s in network.steps()
-    }
 
 
 def _sums(uses: Mapping[Use, int]) -> dict[str, Any]:
@@ -216,8 +222,12 @@ def _analysed(analysis: Analysis, name: str) -> int | float | None:
     if name == "receptive_field":
         field = analysis.receptive_field
         return min(field.size) if field else None
-    source = analysis if name == "depth" else analysis.memory
-    figure: int = getattr(source, name)
+    if name == "depth":
+        return analysis.depth
+    memory = analysis.memory
+    if name == "training_peak_bytes":
+        return memory.training_peak.at(memory.batch)
+    figure: int = getattr(memory, name)
     return figure
 
 

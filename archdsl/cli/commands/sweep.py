@@ -164,7 +164,7 @@ def command(
     Figures:
       params, trainable, buffers, macs, flops, layers, depth, receptive_field,
       saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
-      param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
+      training_peak_bytes, param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
 
     \b
     Examples:
