@@ -927,8 +927,8 @@ def test_one_refused_edit_does_not_keep_the_others() -> None:
 
 
 def test_many_refused_edits_take_few_tries() -> None:
-    lines = [f"a{i}: conv 1x1 8 bias=true -> bn" for i in range(300)]
-    text = net(*lines, "init @a7 bias=0", "init @a211 bias=0")
+    lines = [f"a{i}: conv 1x1 8 bias=true -> bn" for i in range(100)]
+    text = net(*lines, "init @a7 bias=0", "init @a61 bias=0")
     tries = 0
 
     def load(text: str) -> Module:
@@ -937,10 +937,10 @@ def test_many_refused_edits_take_few_tries() -> None:
         return load_text(text)
 
     mended = mend(load_text(text), load, networks)
-    assert len(mended.done) == 298
-    assert [each.advice.layers for each in mended.refused] == [("a211",), ("a7",)]
+    assert len(mended.done) == 98
+    assert [each.advice.layers for each in mended.refused] == [("a61",), ("a7",)]
     assert mended.text.count("bias=true") == 2
-    assert tries < 50
+    assert tries < 40
 
 
 def test_safe_edits_keep_numbers_and_outputs() -> None:
