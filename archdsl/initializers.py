@@ -7,7 +7,7 @@ rectifiers" (kaiming).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Scheme(NamedTuple):
@@ -66,3 +66,25 @@ SCHEMES: dict[str, Scheme] = {
         "xavier_uniform_", _GAIN, "uniform, variance 2 / (fan_in + fan_out)"
     ),
 }
+
+_MODES = ("fan_in", "fan_out")
+
+
+def refusal(scheme: str, arguments: Mapping[str, Any]) -> str:
+    """Return why torch could not draw by a scheme with such arguments, or nothing."""
+    if arguments.get("mode", _MODES[0]) not in _MODES:
+        return f'`mode` is "fan_in" or "fan_out", not "{arguments["mode"]}"'
+    if arguments.get("nonlinearity") in _MODES:
+        return f'`nonlinearity` cannot be "{arguments["nonlinearity"]}"'
+    for name in ("std", "gain"):
+        if arguments.get(name, 1.0) < 0:
+            return f"`{name}` cannot be below 0"
+    if scheme == "trunc_normal" and arguments.get("std") == 0:
+        return "`std` cannot be 0"
+    bounds = {"uniform": (0.0, 1.0), "trunc_normal": (-2.0, 2.0)}
+    if scheme in bounds:
+        low, high = bounds[scheme]
+        low, high = arguments.get("a", low), arguments.get("b", high)
+        if low > high:
+            return f"the lower bound {low:g} lies above the upper one, {high:g}"
+    return ""

@@ -1,7 +1,8 @@
 """Hunt for specs that break archdsl, for as long as one likes.
 
-`mutants` spoils shipped specs (tests/mutations.py). Every case is a number, so what a
-run found can be found again:
+`mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py);
+`specs` compares random ones with what torch makes of them (tests/generated.py). Every
+case is a number, so what a run found can be found again:
 
     python scripts/soak.py mutants --to 100000 --jobs 2
     python scripts/soak.py mutants --case 4711
@@ -21,7 +22,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
@@ -42,25 +43,43 @@ def _stop(_signal: int, _frame: Any) -> None:
 
 
 def text_of(kind: str, case: int) -> str:
-    from tests import mutations
+    """Return the spec of a case."""
+    from tests import generated, mutations
 
-    return {"mutants": mutations.mutant}[kind](case)
+    makers: dict[str, Callable[[int], str]] = {
+        "mutants": mutations.mutant,
+        "offspring": mutations.offspring,
+        "specs": generated.specimen,
+    }
+    return makers[kind](case)
+
+
+def examine(kind: str, text: str) -> tuple[str, float]:
+    """Return what became of a spec, and the seconds that it took."""
+    if kind != "specs":
+        from tests import mutations
+
+        return mutations.examine(text)
+    import archdsl
+    from archdsl.backends.torch.agree import agree
+
+    start = time.process_time()
+    found = agree(archdsl.loads(text, name="drawn.arch"))
+    assert not found.differences, "\n".join(map(str, found.differences))
+    return "agrees", time.process_time() - start
 
 
 def try_case(kind: str, case: int) -> dict[str, Any]:
     """Return what became of a case."""
-    from tests import mutations
-
-    text = text_of(kind, case)
     signal.signal(signal.SIGALRM, _stop)
     signal.alarm(PATIENCE)
     try:
-        outcome = mutations.examine(text)
+        fate, seconds = examine(kind, text_of(kind, case))
     except Exception:
         return {"case": case, "fate": "broke", "error": traceback.format_exc()}
     finally:
         signal.alarm(0)
-    return {"case": case, "fate": outcome.fate, "seconds": round(outcome.seconds, 3)}
+    return {"case": case, "fate": fate, "seconds": round(seconds, 3)}
 
 
 def try_batch(kind: str, first: int, end: int, folder: Path) -> dict[str, Any]:
@@ -153,7 +172,7 @@ def _quiet() -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=["mutants"])
+    parser.add_argument("kind", choices=["mutants", "offspring", "specs"])
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="CASE")
     parser.add_argument("--to", type=int, default=100_000, metavar="CASE")
     parser.add_argument("--case", type=int, help="try one, and print its spec")

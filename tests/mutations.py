@@ -24,10 +24,12 @@ from archdsl.backends.torch import foreign_names
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir import Network
 from archdsl.layer import all_kinds
+from archdsl.limits import MAX_PARTS
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
+from tests.generated import specimen
 
 SPECS = {
     path.relative_to(specs_dir()).as_posix(): path.read_text("utf-8")
@@ -223,8 +225,13 @@ def spoil(text: str, random: Random) -> str:
 
 
 def mutant(case: int) -> str:
-    """Return the spec of a case."""
+    """Return a shipped spec with mistakes, by its number."""
     return spoil(SPECS[NAMES[case % len(NAMES)]], Random(f"mutant {case}"))
+
+
+def offspring(case: int) -> str:
+    """Return a random spec with mistakes, by its number."""
+    return spoil(specimen(case), Random(f"offspring {case}"))
 
 
 # ---- what becomes of them -------------------------------------------------------
@@ -249,7 +256,7 @@ class Outcome(NamedTuple):
 def examine(text: str) -> Outcome:
     """Check that a spec is refused with reasons, or is a network that works."""
     start = time.process_time()
-    network = _load(text)
+    network, layers = _load(text)
     code = ""
     if network is not None:
         analysis = archdsl.analyze(network)
@@ -260,7 +267,6 @@ def examine(text: str) -> Outcome:
         source = Source("spoilt.arch", text)
         assert format_source(Source("again", format_source(source)))
     seconds = time.process_time() - start
-    layers = 0 if network is None else len(list(network.steps()))
     limit = SECONDS * max(1.0, layers / MANY)
     assert seconds < limit, f"took {seconds:.2f} s for {layers} layers"
     if network is None:
@@ -275,14 +281,16 @@ def examine(text: str) -> Outcome:
 _FATES: dict[Any, Fate] = {}
 
 
-def _load(text: str) -> Network | None:
+def _load(text: str) -> tuple[Network | None, int]:
+    """Return the network of a spec, and how many layers had to be made."""
     try:
-        return archdsl.loads(text, name="spoilt.arch")
+        network = archdsl.loads(text, name="spoilt.arch")
     except archdsl.SpecError as error:
         assert error.diagnostics
         for diagnostic in error.diagnostics:
             check_diagnostic(diagnostic, text)
-    return None
+        return None, MAX_PARTS if any(d.is_limit for d in error.diagnostics) else 0
+    return network, sum(1 for _ in network.steps())
 
 
 def check_module(network: Network) -> Fate:

@@ -1,27 +1,33 @@
-"""Shipped specs with random mistakes: refused in words, or networks that run.
+"""Valid specs with random mistakes: refused in words, or networks that run.
 
 The mistakes are drawn from numbers, so that every run tries the same. The longer
-hunt is `python scripts/soak.py mutants`.
+hunt is `python scripts/soak.py mutants` and `... offspring`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.mutations import NAMES, examine, mutant
+import archdsl
+from tests.mutations import NAMES, check_diagnostic, examine, mutant, offspring
 
-CASES = 2000
+CASES = 1000
 BATCH = 100
+
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
-def test_mutants(first: int) -> None:
+@pytest.mark.parametrize("make", [mutant, offspring])
+def test_mutations(make: Callable[[int], str], first: int) -> None:
     for case in range(first, first + BATCH):
-        text = mutant(case)
+        text = make(case)
         try:
             examine(text)
         except Exception as error:
-            error.add_note(f"in case {case}, of {NAMES[case % len(NAMES)]}:\n{text}")
+            error.add_note(f"in {make.__name__} {case}:\n{text}")
             raise
 
 
@@ -31,3 +37,44 @@ def test_mistakes_are_made_and_found() -> None:
     cases = [place + turn * len(NAMES) for turn in range(40)]
     fates = [examine(mutant(case)).fate for case in cases]
     assert 10 < fates.count("refused") < 38
+
+
+# ---- what was found -------------------------------------------------------------
+
+
+def refusal(text: str) -> str:
+    with pytest.raises(archdsl.SpecError) as caught:
+        archdsl.loads(text, name="spoilt.arch")
+    (diagnostic,) = caught.value.diagnostics
+    check_diagnostic(diagnostic, text)
+    return diagnostic.message
+
+
+def test_which_network_is_asked_at_a_place() -> None:
+    one = "network {} {{\n    input 3x8x8\n    conv 3x3\n}}\n"
+    text = "arch 1\n" + one.format("One") + one.format("Two")
+    assert refusal(text) == "the file defines several networks: One, Two"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "why"),
+    [
+        ("normal(std = -1)", "`std` cannot be below 0"),
+        ("xavier_uniform(gain = -0.5)", "`gain` cannot be below 0"),
+        ("trunc_normal(std = 0)", "`std` cannot be 0"),
+        ("uniform(a = 2)", "the lower bound 2 lies above the upper one, 1"),
+        ("trunc_normal(b = -3)", "the lower bound -2 lies above the upper one, -3"),
+        (
+            'kaiming_normal(mode = "relu")',
+            '`mode` is "fan_in" or "fan_out", not "relu"',
+        ),
+        (
+            'kaiming_uniform(nonlinearity = "fan_in")',
+            '`nonlinearity` cannot be "fan_in"',
+        ),
+    ],
+)
+def test_what_torch_cannot_draw_is_refused(scheme: str, why: str) -> None:
+    head = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3\n"
+    found = refusal(f"{head}    init conv weight={scheme}\n}}\n")
+    assert found == f"{scheme.partition('(')[0]}: {why}"

@@ -15,7 +15,7 @@ from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
-from archdsl.initializers import SCHEMES
+from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Expectation, Group, Initializer, Network, Port
 from archdsl.layer import kind
 from archdsl.source import Span
@@ -145,7 +145,7 @@ def _default(
         raise Fault(
             "A0601",
             f"the file defines several networks: {', '.join(networks)}",
-            None,
+            list(networks.values())[1].span,
             help="name one: SPEC:NAME, or mark a `default preset`",
         )
     return next(iter(networks.values())), None
@@ -429,6 +429,8 @@ def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
             )
         wanted, _ = scheme.arguments[arg.name]
         arguments[arg.name] = _scheme_argument(name, arg, wanted, context)
+    if why := refusal(name, arguments):
+        raise Fault("A0204", f"{name}: {why}", expr.span)
     return name, arguments
 
 
