@@ -46,7 +46,8 @@ class SavedTensor(NamedTuple):
 
     Attributes:
         what: ``input`` or ``output`` of its first holder, or what that made it for:
-            ``mask``, ``indices``, ``statistics`` and the like.
+            ``mask``, ``indices``, ``statistics`` and the like. Where a block is run
+            again, its first layer stands for it, and this says so.
         of: path of the layer in whose memory it stands, or the network's input.
         holders: paths of the layers that keep it, in the order in which they run.
         size: bytes; see `SAMPLE`.
@@ -167,13 +168,12 @@ def saved_tensors(
 
     inside = {at: part for part in again for at in part.places}
     for at, node in enumerate(graph.nodes):
-        keep, part = keeps.get(node.output), inside.get(at)
+        keep, part, path = keeps.get(node.output), inside.get(at), node.step.path
         if part is not None:
             if at == part.places.start and _keeps_any(graph, keeps, part):
                 for value in part.reads:
-                    hold(part.path, value, "input")
+                    hold(path, value, f"input of {part.path}")
         elif keep is not None:
-            path = node.step.path
             for value, what in keep.values:
                 hold(path, value, what)
             if keep.own:

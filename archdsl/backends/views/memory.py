@@ -1,0 +1,84 @@
+"""The view of memory: what each layer keeps, and the peaks with their lines."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from archdsl.backends.text import show_bytes
+
+from . import Facts, Total
+
+HEADER = ("saved", "what is kept")
+RIGHT = (0,)
+
+
+def cells(layer: Facts) -> tuple[str, ...]:
+    """Return the bytes that a layer is the first to keep, and what they are."""
+    saved = layer["saved"]
+    return _total(saved), ", ".join(_tensor(tensor, layer["name"]) for tensor in saved)
+
+
+def group(layers: Sequence[Facts]) -> tuple[str, ...]:
+    """Return the sum of the bytes."""
+    return _total([tensor for layer in layers for tensor in layer["saved"]]), ""
+
+
+def totals(facts: Facts) -> list[Total]:
+    """Return what there is in inference and in training, then the peaks."""
+    memory = facts["memory"]
+    rows = [
+        ("parameters", "param_bytes", "those of auxiliary heads, too"),
+        ("buffers", "buffer_bytes", ""),
+        ("gradients", "gradient_bytes", "of the parameters"),
+        ("optimizer", "optimizer_bytes", f"what {memory['optimizer']} keeps"),
+    ]
+    return [
+        (f"batch {memory['batch']}, {memory['dtype']}", "", ""),
+        *((f"  {name}", show_bytes(memory[key]), note) for name, key, note in rows),
+        ("  saved", show_bytes(memory["saved_bytes"]), _saved_note(memory)),
+        ("  inference peak", *_peak(memory["inference_peak"])),
+        ("  training peak", *_peak(memory["training_peak"])),
+    ]
+
+
+def _total(saved: Sequence[Facts]) -> str:
+    number = sum(tensor["bytes"] for tensor in saved)
+    return show_bytes(number) if number else "-"
+
+
+def _tensor(tensor: Facts, holder: str) -> str:
+    """Return what a tensor is, and whose where that is not the layer itself."""
+    what: str = tensor["what"]
+    return what if tensor["of"] == holder else f"{what}, of {tensor['of']}"
+
+
+def _saved_note(memory: Facts) -> str:
+    what = "distinct tensors that autograd keeps, each at its first holder"
+    if memory["recompute"]:
+        what += "; of blocks only their inputs, as they are run again"
+    return f"{what}; {_line(memory['saved_sample_bytes'], memory['saved_fixed_bytes'])}"
+
+
+def _peak(peak: Facts) -> tuple[str, str]:
+    """Return a peak, and when it is reached."""
+    when = f"in the {peak['phase']} pass of {peak['layer']}"
+    if peak["phase"] == "recompute":
+        when = f"as {peak['layer']} is run again"
+    elif peak["phase"] == "step":
+        when = "in the optimizer's step"
+    elif not peak["layer"]:
+        when = "before the first layer"
+    line = _line(peak["sample_bytes"], peak["fixed_bytes"])
+    return show_bytes(peak["bytes"]), f"{when}; {line}{_range(peak)}"
+
+
+def _line(sample: int, fixed: int) -> str:
+    return f"{sample:,} x batch + {fixed:,}" if fixed else f"{sample:,} x batch"
+
+
+def _range(peak: Facts) -> str:
+    """Say for which batches a line holds, if not for all."""
+    first, last = peak["from_batch"], peak["to_batch"]
+    if last is None:
+        return "" if first == 1 else f" from batch {first} on"
+    return f" at batch {first}" if first == last else f" for batches {first} to {last}"
