@@ -84,14 +84,23 @@ class Poly:
 
     def __init__(self, terms: tuple[tuple[Monomial, int], ...]) -> None:
         self.terms = terms
-        self.size: int = sum([1 + sum([a.size for a in m]) for m, _ in terms])
+        size = len(terms)
+        for monomial, _ in terms:
+            for atom in monomial:
+                size += atom.size
+        self.size: int = size
         if self.size > MAX_SIZE:
             raise TooLong
 
     @classmethod
     def constant(cls, value: int) -> Poly:
         """Return the polynomial of a plain number."""
-        return cls((((), int(value)),) if value else ())
+        known = _CONSTANTS.get(value)
+        if known is None:
+            known = cls((((), int(value)),) if value else ())
+            if len(_CONSTANTS) < _MOST_KEPT:
+                _CONSTANTS[int(value)] = known
+        return known
 
     @classmethod
     def atom(cls, atom: Atom) -> Poly:
@@ -101,7 +110,12 @@ class Poly:
     @classmethod
     def name(cls, name: str) -> Poly:
         """Return the polynomial of one name."""
-        return cls.atom(Atom(name))
+        known = _NAMES.get(name)
+        if known is None:
+            known = cls.atom(Atom(name))
+            if len(_NAMES) < _MOST_KEPT:
+                _NAMES[name] = known
+        return known
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Poly) and (
@@ -193,6 +207,10 @@ class Poly:
         return self.text()
 
 
+# Plain numbers and names are asked for more often than all else, and are few.
+_CONSTANTS: Final[dict[int, Poly]] = {}
+_NAMES: Final[dict[str, Poly]] = {}
+_MOST_KEPT: Final = 10_000
 # The terms of the number 1.
 _ONE: Final = (((), 1),)
 
