@@ -16,7 +16,7 @@ TOOLS: Final[Mapping[str, str]] = {
     "torchinfo": "torchinfo.summary, its mult-adds",
     "thop": "thop.profile",
     "ptflops": "ptflops.get_model_complexity_info with the backend aten",
-    "ptflops_module": "the same with the backend pytorch",
+    "ptflops_module": "ptflops.get_model_complexity_info with the backend pytorch",
     "calflops": "calflops.calculate_flops, its FLOPs",
 }
 
