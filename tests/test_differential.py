@@ -105,3 +105,16 @@ def test_a_branch_sees_no_further_than_its_own_last_unit() -> None:
 
 def test_a_window_in_the_padding_sees_nothing() -> None:
     assert not agree(net("conv 2x2 -> conv 3x3", "conv 2x2 pad=2x2")).differences
+
+
+def test_padding_at_the_end_shows_no_further() -> None:
+    # The pool's two units end at row 4, and the rows behind them are empty.
+    network = net(
+        "avgpool 3x3 pad=1x0",
+        "zeropad bottom=2",
+        "maxpool 3x1 ceil=true",
+        input="1x6x8",
+    )
+    field = archdsl.analyze(network).receptive_field
+    assert field is not None and field.visible[0] == 5
+    assert not agree(network).differences

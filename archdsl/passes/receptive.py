@@ -158,7 +158,7 @@ def fields(
             if value in known
         ]
         if seen:
-            known[node.output] = _through(window, seen, size)
+            known[node.output] = _through(window, seen, size, sizes(node.shape))
     return known
 
 
@@ -262,8 +262,17 @@ class _Seen(NamedTuple):
     units: tuple[int, ...]
 
 
-def _through(window: Window | None, seen: Sequence[_Seen], image: Shape) -> Field:
-    """Return the field behind a layer, from those of its inputs."""
+def _through(
+    window: Window | None, seen: Sequence[_Seen], image: Shape, output: Shape
+) -> Field:
+    """Return the field behind a layer, from those of its inputs.
+
+    Args:
+        window: of the layer.
+        seen: the fields of its inputs.
+        image: sizes of the network's input.
+        output: sizes of what it gives.
+    """
     field, units = seen[0]
     if len(seen) > 1:
         field = _union(seen, image)
@@ -271,7 +280,8 @@ def _through(window: Window | None, seen: Sequence[_Seen], image: Shape) -> Fiel
         if field.whole:
             return field._replace(spans=_all_of(image))
         return _whole([_Seen(field, units)], image)
-    if window == POINTWISE:
+    # Units may come on at the end or go, and then limit what the next layers see.
+    if window == POINTWISE and (len(seen) > 1 or output == units):
         return field
     alike = _is_square(window) and len(set(units)) == 1
     spans = _each(_widen, field.spans, window, (1,) * len(units), alike)
