@@ -12,6 +12,7 @@ import pytest
 from torch import nn
 
 import archdsl
+from archdsl.backends.table import report
 from archdsl.layer import kind
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.depth import depth
@@ -327,6 +328,35 @@ def test_json_holds_plain_numbers() -> None:
             assert type(value) in (int, float, str, bool, type(None))
 
     check(analyze(CASES["resnet50"].load()).as_dict())
+
+
+# ---- a layer that is there twice -------------------------------------------------
+
+TWICE = """arch 1
+
+network Twice {
+    input 3x8x8
+    a: conv 3x3 3 -> bn
+    same a -> bn
+}
+"""
+
+
+def test_the_second_use_of_a_layer_has_no_other_bias() -> None:
+    first, second = (x for x in analyze(archdsl.loads(TWICE)).layers if x.name == "a")
+    assert first.cost.bias == second.cost.bias == 0
+    assert (first.params, second.params) == (81, 0)
+
+
+def test_both_uses_of_a_layer_have_their_own_figures() -> None:
+    facts = analyze(archdsl.loads(TWICE))
+    macs = 81 * 64
+    # Only the second one has an input that depends on a parameter.
+    assert [x.work.backward_macs for x in facts.layers] == [macs, 0, 2 * macs, 0]
+    rows = report(facts.network, facts.as_dict(), views=["costs"]).splitlines()[3:7]
+    assert [row.split()[-1] for row in rows] == ["5,184", "-", "10,368", "-"]
+    kept = sum(tensor["bytes"] for x in facts.layers for tensor in x.saved)
+    assert kept == facts.memory.saved_bytes
 
 
 # ---- speed ---------------------------------------------------------------------

@@ -28,7 +28,7 @@ _FIGURES: Final = (
     ("layers", "layers"),
     ("receptive field", "receptive_field"),
     ("inference memory", "inference_bytes"),
-    ("training memory", "training_bytes"),
+    ("training memory", "training_peak_bytes"),
 )
 _NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
 
@@ -173,7 +173,7 @@ def _percent(value: float | None) -> str:
 def _notes(comparison: Comparison) -> list[str]:
     memory = comparison.analyses[0].memory
     return [
-        f"Memory for a batch of {memory.batch} in {memory.dtype}, "
+        f"Peaks of memory for a batch of {memory.batch} in {memory.dtype}, "
         f"trained with {memory.optimizer}; all else for one sample."
     ]
 

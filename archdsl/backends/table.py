@@ -38,7 +38,9 @@ def report(
 
 
 def _table(network: Network, facts: Facts, view: View, color: bool) -> list[str]:
-    layers = {layer["name"]: layer for layer in facts["layers"]}
+    # By value, as a layer that is there twice has one name.
+    steps = zip(network.steps(), facts["layers"], strict=True)
+    layers = {step.output: layer for step, layer in steps}
     rows = list(_rows(network.root, layers, view, 0))
     first = len(_HEADER)
     right = [first + at for at in view.RIGHT]
@@ -67,7 +69,7 @@ class _Row(NamedTuple):
 
 
 def _rows(
-    group: Group, layers: Mapping[str, Facts], view: View, level: int
+    group: Group, layers: Mapping[int, Facts], view: View, level: int
 ) -> Iterator[_Row]:
     for child in group.children:
         if isinstance(child, Step):
@@ -76,9 +78,9 @@ def _rows(
                 child.op.label(),
                 show_shape(child.shape),
             )
-            yield _Row((*head, *view.cells(layers[child.path])), is_group=False)
+            yield _Row((*head, *view.cells(layers[child.output])), is_group=False)
         elif child.role in ("block", "group"):
-            own = [layers[step.path] for step in child.steps()]
+            own = [layers[step.output] for step in child.steps()]
             kind = _kind(child, child.training > group.training)
             head = ("  " * level + child.name, kind, show_shape(child.shape))
             yield _Row((*head, *view.group(own)), is_group=True)

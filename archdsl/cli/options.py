@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -86,23 +85,14 @@ def network_options(command: Command) -> Command:
     return command
 
 
-_UNITS = {
-    "": 1,
-    **{f"{p}B": 1000**n for n, p in enumerate(("", "k", "M", "G", "T"))},
-    **{f"{p}iB": 1024**n for n, p in enumerate(("K", "M", "G", "T"), 1)},
-}
-_SIZE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,6})?) ?([A-Za-z]*)")
-
-
 def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
     """Return the bytes of a size such as 24GiB or 80 GB."""
-    if value is None:
-        return None
-    match = _SIZE.fullmatch(value.strip())
-    unit = match and {u.lower(): n for u, n in _UNITS.items()}.get(match[2].lower())
-    if not match or not unit:
-        raise click.BadParameter(f"`{value}` is not a size such as 24GiB or 80GB")
-    return int(float(match[1]) * unit)
+    from archdsl.cli.sizes import parse_bytes
+
+    try:
+        return None if value is None else parse_bytes(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 json_option = click.option(

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Final
 
 _SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,9})?) ?([A-Za-z]*)")
-_UNITS: Final = {
+_UNITS: Final[Mapping[str, int]] = {
     **{unit + "B": 1000**n for n, unit in enumerate(("", "k", "M", "G", "T"))},
     **{unit + "iB": 1024**n for n, unit in enumerate(("K", "M", "G", "T"), 1)},
 }
@@ -32,7 +33,5 @@ def parse_bytes(text: str) -> int:
         what = f"{unit} is no unit" if unit else "the unit is missing"
         raise ValueError(f"{text!r}: {what}; there are {units}")
     whole, _, part = number.partition(".")
-    scaled = int(whole + part) * factor
-    for _ in part:
-        scaled //= 10
-    return scaled
+    scale: int = 10 ** len(part)
+    return int(whole + part) * factor // scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
@@ -13,6 +13,9 @@ from archdsl.symbolic import Poly, Sym
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
+
+if TYPE_CHECKING:
+    from .calls import Following
 
 
 class Fault(Exception):
@@ -199,7 +202,7 @@ class Namespace:
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.lets: dict[str, int] = {}
-        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value, Following]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""

@@ -424,7 +424,7 @@ class Walker(Calls):
             result = self.call(step, label, value, context, parts, follows)
         if label is not None and step.label is not None:
             context.space.values[label] = result
-            context.space.steps[label] = step, context, value
+            context.space.steps[label] = step, context, value, follows
         return result
 
     def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
@@ -446,12 +446,11 @@ class Walker(Calls):
                 call.args[0].span,
                 help=did_you_mean(name, context.space.steps),
             )
-        step, where, original = found
+        step, where, original, follows = found
         self.check_alike(original, value, call.span)
         inner = where.replace(shared=True, training=context.training)
-        again = self._step(
-            step, value, inner, parts, None, Following(self, (), 0, NOTHING)
-        )
+        # Whether it has a bias was decided where it was labelled.
+        again = self._step(step, value, inner, parts, None, follows)
         context.space.values[name] = first
         return again
 

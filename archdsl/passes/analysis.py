@@ -336,7 +336,8 @@ class Analysis:
             misalignment=self.misalignments.get(value),
             paths=self.paths.of(value),
             time=time,
-            saved=self._saved.get(node.step.path, []),
+            # What a layer that is there twice holds stands where it is first.
+            saved=[] if node.step.shared else self._saved.get(node.step.path, []),
         )
 
     @property

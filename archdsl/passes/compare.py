@@ -20,6 +20,7 @@ MEMORY: Final = (
     "forward_peak_bytes",
     "inference_bytes",
     "training_bytes",
+    "training_peak_bytes",
 )
 FIGURES: Final = (
     *("params", "trainable", "buffers", "macs", "flops", "depth", "layers"),

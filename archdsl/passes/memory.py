@@ -144,6 +144,11 @@ class Memory:
         return self.inference_bytes - self._fixed
 
     @property
+    def training_peak_bytes(self) -> int:
+        """The most bytes in use at once in a training step, for this batch."""
+        return self.training_peak.at(self.batch)
+
+    @property
     def training_bytes(self) -> int:
         """All that is held at the end of a training step's forward pass."""
         return (

@@ -113,7 +113,8 @@ def _smallest(smallest: Facts) -> Iterator[Total]:
         yield _steps(smallest)
     if any(smallest["largest"]):
         largest = "x".join(str(n or "any") for n in smallest["largest"])
-        yield "largest input", largest, "the weights behind are for a map of one size"
+        notes = [_why(failure) for failure in smallest["above"] if failure]
+        yield "largest input", largest, notes[0]
 
 
 def _steps(smallest: Facts) -> Total:

@@ -99,12 +99,17 @@ def _memory(memory: Mapping[str, Any]) -> list[Total]:
     figures = (
         ("  parameters", "param_bytes", ""),
         ("  buffers", "buffer_bytes", ""),
-        ("  forward peak", "forward_peak_bytes", "activations alive at once"),
-        ("  inference", "inference_bytes", "the sum of these three"),
         ("  gradients", "gradient_bytes", ""),
         ("  optimizer", "optimizer_bytes", memory["optimizer"]),
         ("  saved", "saved_bytes", "activations kept for the backward pass"),
-        ("  training", "training_bytes", "all but the forward peak"),
     )
     rows = [(name, show_bytes(memory[key]), note) for name, key, note in figures]
+    rows += [
+        (
+            "  inference",
+            show_bytes(memory["inference_peak"]["bytes"]),
+            "peak of a pass",
+        ),
+        ("  training", show_bytes(memory["training_peak"]["bytes"]), "peak of a step"),
+    ]
     return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]

@@ -38,7 +38,18 @@ def totals(facts: Facts) -> list[Total]:
         ("  saved", show_bytes(memory["saved_bytes"]), _saved_note(memory)),
         ("  inference peak", *_peak(memory["inference_peak"])),
         ("  training peak", *_peak(memory["training_peak"])),
+        *_fits(facts.get("fits")),
     ]
+
+
+def _fits(fits: Facts | None) -> list[Total]:
+    if fits is None:
+        return []
+    rows = [
+        (f"  {what}", f"{fits[f'{what}_batch']:,}", "the largest batch")
+        for what in ("training", "inference")
+    ]
+    return [("", "", ""), (f"in {show_bytes(fits['budget_bytes'])}", "", ""), *rows]
 
 
 def _total(saved: Sequence[Facts]) -> str:
