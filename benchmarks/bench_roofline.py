@@ -352,9 +352,8 @@ def summary(rows: Sequence[Row]) -> list[str]:
         [value / row.macs for value, row in zip(values, rows, strict=True)]
         for values in (figures["the estimate with launches"], measured)
     ]
-    lines.append(
-        f"| estimated time for each MAC, with measured time for each MAC | {spearman(*each):.3f} |"
-    )
+    name = "estimated time for each MAC, with measured time for each MAC"
+    lines.append(f"| {name} | {spearman(*each):.3f} |")
     lines += [
         "",
         f"Measured times are {ratios[0]:.2f} to {ratios[-1]:.2f} times the estimate "
