@@ -94,6 +94,28 @@ def test_a_linear_layer_takes_one_size_of_map() -> None:
     )
 
 
+def test_a_gate_that_is_made_by_a_window_has_a_largest_input() -> None:
+    sketch = Sketch((1, 14, 20))
+    gate = sketch.add("avgpool", 0, kernel=(14, 20))
+    sketch.add("mul", gate, 0)
+    found = _of(sketch.network())
+    # From 28 rows on, and 40 columns, the gate has two.
+    assert (found.rows.first, found.rows.last) == (14, 27)
+    assert (found.columns.first, found.columns.last) == (20, 39)
+
+
+def test_only_one_axis_may_have_a_largest_size() -> None:
+    sketch = Sketch((2, 14, 20))
+    rows = sketch.add("avgpool", 0, kernel=(14, 1))
+    other = sketch.add("conv", 0, kernel=(14, 1), pad=(0, 0))
+    sketch.add("add", rows, other)
+    found = _of(sketch.network())
+    # Both have one row of 14, and of 15 the convolution has two.
+    assert (found.rows.first, found.rows.last) == (14, 14)
+    assert found.rows.above is not None and found.rows.above.layer == "add4"
+    assert (found.columns.first, found.columns.last) == (1, None)
+
+
 def test_published_sizes_of_koch_et_al() -> None:
     # 105 rows are 96, 48, 42, 21, 18, 9 and 6; 112 are the most that are 6 at the end.
     found = _of(archdsl.load("siamese"))
@@ -166,6 +188,7 @@ def test_figures_are_plain_data() -> None:
             },
         ],
         "between": [None, None],
+        "above": [None, None],
     }
 
 

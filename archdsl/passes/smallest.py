@@ -69,6 +69,7 @@ class Sizes(NamedTuple):
         last: the largest one, or None if there is none.
         below: what fails at one less than the first; None if the first is 1.
         between: what fails behind the first run, if the step is not 1.
+        above: what fails at one more than the largest, if there is one.
     """
 
     first: int
@@ -77,6 +78,7 @@ class Sizes(NamedTuple):
     last: int | None
     below: Failure | None
     between: Failure | None
+    above: Failure | None
 
 
 class Smallest(NamedTuple):
@@ -102,6 +104,7 @@ class Smallest(NamedTuple):
             "largest": [each.last for each in both],
             "below": [each.below and each.below.as_dict() for each in both],
             "between": [each.between and each.between.as_dict() for each in both],
+            "above": [each.above and each.above.as_dict() for each in both],
         }
 
 
@@ -141,8 +144,7 @@ def smallest(
     period = max(fit.period(0), fit.period(1))
     probes = [fit((top + more, left + more)) for more in _probes(period)]
     steady = all(f is None or f.side > 0 for f in probes)
-    larger = fit((2 * height, 2 * width)) if fit.weights else None
-    cut = larger is not None and larger.side > 0
+    cut = fit((2 * height, 2 * width)) is not None
     along = _sizes(rows, top, height, 0 if steady else period, cut)
     across = _sizes(columns, left, width, 0 if steady else period, cut, along)
     return Smallest((top, left if together else width), along, across)
@@ -164,20 +166,18 @@ class _Part(NamedTuple):
         inputs: the values that it reads, those of layers left out replaced.
         weights: what it has trained, if that depends on the size of its input.
         alike: a number that layers share which answer alike.
+        slides: whether it has a window that moves over positions.
     """
 
     node: Node
     inputs: tuple[int, ...]
     weights: tuple[Tensor, ...] | None
     alike: int
+    slides: bool
 
 
 class _Fit:
-    """Whether a network takes a size of its first input.
-
-    Attributes:
-        weights: whether it has any that an input of another size might not fit.
-    """
+    """Whether a network takes a size of its first input."""
 
     def __init__(
         self, graph: Graph, seen_by: Sequence[Window | None], training: bool
@@ -186,7 +186,6 @@ class _Fit:
         self._parts = _parts(graph.nodes, seen_by, training)
         self._answers: dict[tuple[int, tuple[_Extent, ...]], _Extent | _Refusal] = {}
         self._tried: dict[tuple[int, int], Failure | None] = {}
-        self.weights = any(part.weights is not None for part in self._parts)
 
     def __call__(self, size: tuple[int, int]) -> Failure | None:
         """Return what fails at that height and width, or None."""
@@ -215,8 +214,8 @@ class _Fit:
         That is the stride of the smallest map, and one more for what it rounds off.
         """
         given = self._inputs[0][1][axis]
-        maps = [sizes(part.node.shape) for part in self._parts]
-        smallest = min([m[axis] for m in maps if m and m[axis] > 1], default=given)
+        maps = [sizes(part.node.shape) for part in self._parts if part.slides]
+        smallest = min([units[axis] for units in maps], default=given)
         return min(-(-given // smallest) + 1, _MOST_TRIED // 4)
 
 
@@ -243,7 +242,8 @@ def _parts(
         if weights is None and keeps:
             same[node.output] = inputs[0]
         else:
-            parts.append(_Part(node, inputs, weights, alike))
+            slides = window is not None and window != POINTWISE
+            parts.append(_Part(node, inputs, weights, alike, slides))
     return parts
 
 
@@ -384,17 +384,21 @@ def _sizes(
         first: the smallest that does.
         given: the size that the network was made for.
         period: how many sizes tell in what steps those that fit recur; 0 if all fit.
-        cut: whether some are too large.
+        cut: whether twice the sizes given do not fit.
         guess: the sizes that fit along the other axis, which are tried first.
     """
     below = fails(first - 1) if first > 1 else None
-    last = _last(fails, given) if cut else None
+    last = _last(fails, given, period == 0) if cut else None
     if guess is not None and _recurs(fails, first, guess):
         step, run = guess.step, guess.run
     else:
-        step, run = _recurrence([fails(first + n) is None for n in range(2 * period)])
+        fits = [fails(first + n) is None for n in range(2 * period)]
+        step, run = _recurrence(fits)
+        if step is None and True not in fits[run:] and given < first + run:
+            step, run, last = 1, 1, first + run - 1  # the only ones
     between = fails(first + run) if step != 1 else None
-    return Sizes(first, step, run, last, below, between)
+    above = None if last is None else fails(last + 1)
+    return Sizes(first, step, run, last, below, between, above)
 
 
 def _recurs(fails: _Try, first: int, guess: Sizes) -> bool:
@@ -426,13 +430,25 @@ def _recurrence(fits: Sequence[bool]) -> tuple[int | None, int]:
     return step if steady else None, run
 
 
-def _last(fails: _Try, given: int) -> int:
-    """Return the largest size that fits, where twice the size given is too large."""
+def _last(fails: _Try, given: int, steady: bool) -> int | None:
+    """Return the largest size that fits, if twice the size given is too large.
+
+    Args:
+        fails: says why a size does not fit.
+        given: the size that the network was made for.
+        steady: whether nothing fits again behind the first size that does not.
+    """
+
+    def beyond(size: int) -> bool:
+        failure = fails(size)
+        return failure is not None and (steady or failure.side > 0)
+
     low, high = given, 2 * given
+    if not beyond(high):
+        return None
     while high - low > 1:
         middle = (low + high) // 2
-        failure = fails(middle)
-        if failure is not None and failure.side > 0:
+        if beyond(middle):
             high = middle
         else:
             low = middle
