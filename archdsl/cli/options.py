@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
+# Written out, as the passes that know them are imported only when they run.
+DTYPES = ("float32", "bfloat16", "float16", "float64")
+OPTIMIZERS = ("sgd", "momentum", "adam")
+
 
 def _shape(
     ctx: click.Context, param: click.Parameter, value: str | None
@@ -93,6 +97,35 @@ def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int |
         return None if value is None else parse_bytes(value)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
+
+
+def run_options(command: Command) -> Command:
+    """Add --batch, --dtype and --optimizer to a command."""
+    for option in (
+        click.option(
+            "--optimizer",
+            type=click.Choice(OPTIMIZERS),
+            default="sgd",
+            show_default=True,
+            help="Optimizer whose state the memory counts.",
+        ),
+        click.option(
+            "--dtype",
+            type=click.Choice(DTYPES),
+            default="float32",
+            show_default=True,
+            help="Type of weights and activations, for memory, bytes and time.",
+        ),
+        click.option(
+            "--batch",
+            type=click.IntRange(1, 1_000_000),
+            default=1,
+            show_default=True,
+            help="Samples at a time, for memory, bytes and time.",
+        ),
+    ):
+        command = option(command)
+    return command
 
 
 json_option = click.option(

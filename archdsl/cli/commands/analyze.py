@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
-from archdsl.cli.options import json_option, load_network, size, spec_options
+from archdsl.cli.options import (
+    json_option,
+    load_network,
+    run_options,
+    size,
+    spec_options,
+)
 from archdsl.cli.terminal import (
     fail,
     print_json,
@@ -26,33 +32,11 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 MODES = ("eval", "train")
-DTYPES = ("float32", "bfloat16", "float16", "float64")
-OPTIMIZERS = ("sgd", "momentum", "adam")
 
 
 @click.command()
 @spec_options
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Samples at a time, for the memory.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Type of weights and activations, for the memory.",
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(OPTIMIZERS),
-    default="sgd",
-    show_default=True,
-    help="Optimizer whose state the memory counts.",
-)
+@run_options
 @click.option(
     "--mode",
     type=click.Choice(MODES),

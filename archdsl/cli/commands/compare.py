@@ -7,11 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archdsl.cli.options import json_option
+from archdsl.cli.options import json_option, run_options
 from archdsl.cli.terminal import Progress, fail, print_json, wants_color
 from archdsl.diagnostics import SpecError
-
-from .analyze import DTYPES, OPTIMIZERS
 
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
@@ -20,27 +18,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("specs", nargs=-1, required=True, metavar="SPEC SPEC...")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Samples at a time, for the memory.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Type of weights and activations, for the memory.",
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(OPTIMIZERS),
-    default="sgd",
-    show_default=True,
-    help="Optimizer whose state the memory counts.",
-)
+@run_options
 @click.option("--markdown", is_flag=True, help="Print Markdown, as for a pull request.")
 @json_option
 def command(

@@ -11,11 +11,9 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes, writing
-from archdsl.cli.options import json_option, spec_options
+from archdsl.cli.options import json_option, run_options, spec_options
 from archdsl.cli.terminal import Meter, fail, print_json, say, say_error
 from archdsl.diagnostics import SpecError
-
-from .analyze import DTYPES, OPTIMIZERS
 
 if TYPE_CHECKING:
     from archdsl.sweep import Axis, Sweep
@@ -87,27 +85,7 @@ def _axes(
 )
 @click.option("--sample", type=click.IntRange(1), metavar="N", help="Take N at random.")
 @click.option("--seed", type=int, default=0, show_default=True, help="For --sample.")
-@click.option(
-    "--batch",
-    type=click.IntRange(1, 1_000_000),
-    default=1,
-    show_default=True,
-    help="Samples at a time, for the memory.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(DTYPES),
-    default="float32",
-    show_default=True,
-    help="Type of weights and activations, for the memory.",
-)
-@click.option(
-    "--optimizer",
-    type=click.Choice(OPTIMIZERS),
-    default="sgd",
-    show_default=True,
-    help="Optimizer whose state the memory counts.",
-)
+@run_options
 @click.option(
     "-j",
     "--jobs",
