@@ -763,7 +763,11 @@ def test_a_plot_shows_the_front(folder: Path, format: str, head: bytes) -> None:
     assert plot(found, format) == data
     if format == "svg":
         text = data.decode()
-        assert "width=4, count=3" in text and "all 12 that fit" in text
+        assert (
+            "width=4, count=3" in text
+            and "12 that fit" in text
+            and "not fit" not in text
+        )
         assert f"the front: {len(found.front)}" in text
         assert "depth (more is better)" in text
     found.plot(f"front.{format}")

@@ -155,12 +155,15 @@ def _draw(axes: Any, sweep: Sweep) -> None:
 
     across, up = sweep.objectives[:2]
     names = across.name, up.name
-    grey = [_pair(point.values, names) for point in sweep.fitting]
     marked = sorted((_pair(p.values, names), p) for p in sweep.front)
-    grey = [pair for pair in grey if None not in pair]
-    if grey:
-        label = f"all {len(grey):,} that fit"
-        axes.scatter(*zip(*grey, strict=True), s=14, color="0.75", label=label)
+    fitting = {point.number for point in sweep.fitting}
+    for fits, color, what in ((False, "0.88", "do not fit"), (True, "0.7", "fit")):
+        chosen = (p for p in sweep.points if (p.number in fitting) is fits)
+        pairs = [_pair(p.values, names) for p in chosen if not p.error]
+        pairs = [pair for pair in pairs if None not in pair]
+        if pairs:
+            label = f"{len(pairs):,} that {what}"
+            axes.scatter(*zip(*pairs, strict=True), s=14, color=color, label=label)
     if marked:
         xs, ys = zip(*[pair for pair, _ in marked], strict=True)
         label = f"the front: {len(marked):,}"
