@@ -74,7 +74,7 @@ $(BUILDER): constraints.txt $(ENV)
 
 $(DEV): pyproject.toml constraints.txt $(ENV)
 	$(INSTALL) -e ".[dev]"
-	$(INSTALL) --no-deps torchvision
+	$(INSTALL) --no-deps torchvision fvcore torchinfo thop ptflops calflops
 # As for an installed package; an editable one would be compiled at each start.
 	$(BIN)/python -m compileall -q archdsl
 	@touch $@
