@@ -343,7 +343,7 @@ def test_the_json_guide_has_every_key() -> None:
     documented = set(re.findall(r"^\| `([\w.\[\]]+(?:\.\*)?)` \|", page, re.M))
     # Networks that between them have all that can be null.
     keys = {"errors"}
-    for name in ("googlenet", "vgg19", "dla"):
+    for name in ("googlenet", "vgg19", "dla", "siamese"):
         facts = archdsl.analyze(
             archdsl.load(name), tool="fvcore", device="t4", budget=2**34
         )
