@@ -220,7 +220,6 @@ def _adaptive_pool2d(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
     from torch.nn import functional
 
     most = functional.adaptive_max_pool2d(_thin(x), output_size)
-    assert not isinstance(most, tuple)
     return _widened(most, x.shape[1])
 
 
@@ -357,7 +356,8 @@ def _grouped(x: Tensor, groups: int) -> Tensor:
     """Return what any channel of a group depends on."""
     if _is_alike(x):
         return _thin(x).expand(-1, groups, -1, -1)
-    return x.unflatten(1, (groups, -1)).amax(2)
+    batch, width, *rest = x.shape
+    return x.reshape(batch, groups, width // groups, *rest).amax(2)
 
 
 def _padded(x: Tensor, padding: Any, kernel: Sequence[int], dilation: Any) -> Tensor:
