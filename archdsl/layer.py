@@ -159,6 +159,11 @@ class Layer:
         sources: number of inputs whose values it reads, None for all; of the others
             it reads the shape alone.
         absorbs_bias: whether it cancels a bias added right before it.
+        autocast: what torch's autocast computes it in: ``lower``, the dtype that it is
+            given; ``wide``, that of the parameters; ``input``, the widest of its
+            inputs. As on a CPU, see `passes.autocast`.
+        spares_weight: whether autograd does not keep its weight where its input needs
+            no gradient.
         shifts_variance: whether its output varies more in training than in inference.
         idempotent: whether a second one right behind it changes nothing.
     """
@@ -169,6 +174,8 @@ class Layer:
     arity: ClassVar[int | None] = 1
     sources: ClassVar[int | None] = None
     absorbs_bias: ClassVar[bool] = False
+    autocast: ClassVar[str] = "input"
+    spares_weight: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
     idempotent: ClassVar[bool] = False
     fields: ClassVar[dict[str, Field]] = {}

@@ -40,6 +40,7 @@ class Conv(Layer):
 
     word = "conv"
     family = "conv"
+    autocast = "lower"
     weighted = True
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")

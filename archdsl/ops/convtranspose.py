@@ -24,6 +24,7 @@ class ConvTranspose(Layer):
 
     word = "convtranspose"
     family = "conv"
+    autocast = "lower"
     weighted = True
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")

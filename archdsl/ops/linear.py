@@ -28,6 +28,8 @@ class Linear(Layer):
 
     word = "linear"
     family = "linear"
+    autocast = "lower"
+    spares_weight = True
     weighted = True
 
     width: int = arg("int", at=0, minimum=1, help="output features")

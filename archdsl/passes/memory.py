@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from .autocast import autocast_saved
 from .costs import Cost
 from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Graph
@@ -101,6 +102,19 @@ class Memory:
             entry = tensor.as_dict(self.batch)
             found.setdefault(tensor.holders[0], []).append(entry)
         return found
+
+    @cached_property
+    def autocast_saved(self) -> tuple[SavedTensor, ...]:
+        """What is kept under autocast to bfloat16, with 32-bit parameters.
+
+        Dtype and recomputation do not matter to it.
+        """
+        return autocast_saved(self.graph)
+
+    @property
+    def autocast_saved_bytes(self) -> int:
+        """All of that, copies of the weights included."""
+        return bytes_of(sum([n.size for n in self.autocast_saved]), self.batch)
 
     # ---- peaks
 

@@ -63,7 +63,9 @@ class SavedTensor(NamedTuple):
         return {"what": self.what, "of": self.of, "bytes": bytes_of(self.size, batch)}
 
 
-def kept(graph: Graph, item: int) -> dict[int, Kept]:
+def kept(
+    graph: Graph, item: int, items: Mapping[int, int] | None = None
+) -> dict[int, Kept]:
     """Return what autograd keeps of each layer, by its output's number.
 
     Layers to which no gradient flows back are left out: nothing of them is kept.
@@ -71,6 +73,8 @@ def kept(graph: Graph, item: int) -> dict[int, Kept]:
     Args:
         graph: the network.
         item: bytes of an element.
+        items: bytes of an element of each value, if they are not all the same; what a
+            layer makes of its own has elements like its output's.
     """
     differentiated: set[int] = set()
     found = {}
@@ -82,6 +86,8 @@ def kept(graph: Graph, item: int) -> dict[int, Kept]:
         differentiated.add(node.output)
         saved = node.op.saved(node.input_shapes, node.shape)
         values, products = _values(node, saved, differentiated)
+        if items is not None:
+            item = items[node.output]
         own = own_size(saved, item) + products * item * SAMPLE
         what = "product" if products else saved.what
         found[node.output] = Kept(values, own, what, trained)
@@ -145,6 +151,7 @@ def saved_tensors(
     home: Mapping[int, int],
     item: int,
     again: Sequence[Part] = (),
+    items: Mapping[int, int] | None = None,
 ) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps, by their first holders.
 
@@ -154,6 +161,7 @@ def saved_tensors(
         home: for every value, the one in whose memory it stands.
         item: bytes of an element.
         again: parts that are run again in the backward pass.
+        items: bytes of an element of each value, if they are not all the same.
     """
     makers = {port.value: port.name for port in graph.network.inputs}
     makers.update((node.output, node.step.path) for node in graph.nodes)
@@ -162,7 +170,8 @@ def saved_tensors(
     def hold(path: str, value: int, what: str) -> None:
         place = home[value]
         if place not in found:
-            size = count(graph.shapes[place]) * item * SAMPLE
+            each = item if items is None else items[place]
+            size = count(graph.shapes[place]) * each * SAMPLE
             found[place] = what, makers[place], [], size
         found[place][2].append(path)
 

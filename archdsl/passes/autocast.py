@@ -1,0 +1,71 @@
+"""What autograd keeps under torch's autocast to bfloat16, with 32-bit parameters.
+
+The lists of `torch.autocast("cpu")` are modelled (aten/src/ATen/autocast_mode.cpp):
+convolutions, linear layers and `prelu` run in bfloat16, all else in the dtype of its
+inputs, and a merge in the widest of them. A GPU's lists differ in that they also run
+`softmax` and the norms of layers and groups in 32 bits. Three kinds that torch composes
+of other operations are near but not exact: `groupnorm` and `instancenorm`, whose
+statistics it keeps in another width, and `lrn`, part of which runs in 32 bits.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from archdsl.layer import count
+
+from .gradient import gradients
+from .graph import Graph, Node
+from .inplace import inplace
+from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
+
+_LOW: Final = 2
+_WIDE: Final = 4
+
+
+def autocast_saved(graph: Graph) -> tuple[SavedTensor, ...]:
+    """Return the distinct tensors that autograd keeps under autocast.
+
+    Those that stand in for parameters are among them: the weights in 16 bits, of which
+    autocast makes one copy for a step. An input that is not of 16 bits is kept as a
+    copy for each layer that needs it so.
+    """
+    items = element_bytes(graph)
+    keeps = kept(graph, _WIDE, items)
+    known = gradients(graph)
+    for node in graph.nodes:
+        keep = keeps.get(node.output)
+        if keep is not None and node.op.autocast == "lower":
+            is_spared = node.op.spares_weight and known.isdisjoint(node.inputs)
+            keeps[node.output] = _lowered(node, keep, items, is_spared)
+    home = homes(graph, graph.nodes, inplace(graph), training=True)
+    return saved_tensors(graph, keeps, home, _WIDE, items=items)
+
+
+def element_bytes(graph: Graph) -> dict[int, int]:
+    """Return the bytes of an element of each value under autocast."""
+    items = dict.fromkeys(graph.inputs, _WIDE)
+    for node in graph.nodes:
+        if node.op.autocast == "lower":
+            items[node.output] = _LOW
+        elif node.op.autocast == "wide":
+            items[node.output] = _WIDE
+        else:
+            sources = node.inputs[: node.op.sources]
+            items[node.output] = max([items[value] for value in sources])
+    return items
+
+
+def _lowered(node: Node, keep: Kept, items: dict[int, int], is_spared: bool) -> Kept:
+    """Return what is kept of a layer that runs in 16 bits, be it without its weight."""
+    is_copied = not is_spared and not node.step.shared
+    weights = node.op.tensors(*node.input_shapes) if is_copied else ()
+    own = keep.own + _LOW * sum([t.elements for t in weights if t.name == "weight"])
+    values = []
+    shapes = dict(zip(node.inputs, node.input_shapes, strict=True))
+    for value, what in keep.values:
+        if items[value] == _LOW:
+            values.append((value, what))
+        else:
+            own += count(shapes[value]) * _LOW * SAMPLE
+    return keep._replace(values=tuple(values), own=own, what="copies in bfloat16")
