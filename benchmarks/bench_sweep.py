@@ -133,6 +133,7 @@ def main() -> None:
 
     os.environ["ARCHDSL_CACHE"] = "off"
     text, missed = "", []
+    load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         spec = str(Path(folder, "resnet.arch"))
         Path(spec).write_text(WIDE, encoding="utf-8")
@@ -154,6 +155,7 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         about = (
             f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
+            f"On average, {load:.1f} other processes wanted to run when it began.\n"
             "Points are in CPU seconds of one process, commands in seconds by the "
             "clock.\nWritten by `python benchmarks/bench_sweep.py --write`."
         )
