@@ -158,15 +158,20 @@ def test_published_end_points(name: str) -> None:
     [("[3, 4, 6, 3]", 483), ("[3, 4, 23, 3]", 1027), ("[3, 8, 36, 3]", 1507)],
 )
 def test_published_sizes_with_the_papers_stride(layers: str, size: int) -> None:
+    assert _of(_paper(layers)).size == (size, size)
+
+
+def _paper(layers: str) -> Network:
     text = (specs_dir() / "resnet.arch").read_text(encoding="utf-8")
     text += f"preset paper = ResNet<bottleneck<first = true>, {layers}>\n"
-    assert _of(archdsl.loads(text, preset="paper")).size == (size, size)
+    return archdsl.loads(text, preset="paper")
 
 
 def test_every_preset_has_a_field_at_every_layer() -> None:
     for case in CASES.values():
-        for layer in analyze(case.load()).layers:
-            assert layer.receptive_field is not None, layer.name
+        graph = flatten(case.load())
+        known = fields(graph)
+        assert all(node.output in known for node in graph.nodes), case.id
 
 
 # ---- by hand -------------------------------------------------------------------
@@ -488,9 +493,10 @@ def _check(network: Network, *, exact: bool) -> None:
             _check_value(image, value, field, exact=exact and field.exact, holes=holes)
 
 
-def _check_published(name: str, last_map: Callable[[Tensor], Tensor]) -> None:
-    """Compare the units of a network's last map with its interval."""
-    size, first, last = LAST_MAPS[name]
+def _check_published(
+    size: int, first: int, last: int, last_map: Callable[[Tensor], Tensor]
+) -> None:
+    """Compare the units of a network's last map with the interval of the first one."""
     # The first unit whose field lies inside, and an input that goes on beyond it.
     inside = -(first // 32)
     image = torch.rand(1, 3, last + 32 * (inside + 2), 32, dtype=torch.float64)
@@ -504,17 +510,25 @@ def _check_published(name: str, last_map: Callable[[Tensor], Tensor]) -> None:
     assert last - first + 1 == size
 
 
-@pytest.mark.parametrize("name", LAST_MAPS)
-def test_published_sizes_by_gradient(name: str) -> None:
+def _last_map(network: Network) -> Callable[[Tensor], Tensor]:
+    """Return what makes a network's last map of an image, of few channels."""
     # The smallest Inception has 75 columns; the rows are those of the image.
-    network = thin(archdsl.load(name), 10_000, 96)
+    network = thin(network, 10_000, 96)
     module = seeing(network)
     graph = flatten(network)
     main = main_value(graph, fields(graph))
     assert main is not None
-    _check_published(
-        name, lambda image: module.values(image[:, :1].repeat(1, 1, 1, 3))[main]
-    )
+    return lambda image: module.values(image[:, :1].repeat(1, 1, 1, 3))[main]
+
+
+@pytest.mark.parametrize("name", LAST_MAPS)
+def test_published_sizes_by_gradient(name: str) -> None:
+    _check_published(*LAST_MAPS[name], _last_map(archdsl.load(name)))
+
+
+def test_the_papers_stride_by_gradient() -> None:
+    # All kernels are odd and padded evenly, so that the first unit looks at pixel 0.
+    _check_published(483, -241, 241, _last_map(_paper("[3, 4, 6, 3]")))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "googlenet", "resnet50", "densenet121"])
@@ -531,7 +545,7 @@ def test_torchvisions_networks_see_as_much(name: str) -> None:
         layers = nn.Sequential(*[m for n, m in parts.items() if n not in ends])
     brighten(layers)
     # AlexNet needs 63 columns.
-    _check_published(name, lambda image: layers(image.repeat(1, 1, 1, 2)))
+    _check_published(*LAST_MAPS[name], lambda image: layers(image.repeat(1, 1, 1, 2)))
 
 
 _PLAIN = tuple(
