@@ -76,7 +76,6 @@ def test_another_width_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert ("output shape (eval)", "head") in found
     assert ("tensor", "head.weight") in found
     assert ("MACs (train)", "head") in found
-    assert ("parameters", "") in found
 
 
 def test_a_wider_window_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

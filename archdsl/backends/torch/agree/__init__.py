@@ -159,6 +159,8 @@ class _Comparison:
                 self._tensor(node, tensor, theirs)
         for name, value in theirs.items():
             self.check("tensor", name, None, value)
+        if self.differences:
+            return  # the totals would only say so again
         parameters = list(self.module.parameters())
         trainable = [p for p in parameters if p.requires_grad]
         for name, ours, found in (
@@ -166,15 +168,18 @@ class _Comparison:
             ("trainable parameters", self.facts.trainable, trainable),
             ("buffers", self.facts.buffers, list(self.module.buffers())),
         ):
-            self.check(name, "", ours, sum(t.numel() for t in found))
+            if name not in self.skipped:
+                self.check(name, "", ours, sum(t.numel() for t in found))
 
     def _tensor(self, node: Node, tensor: Tensor, theirs: dict[str, Any]) -> None:
         path = node.step.path
         if tensor.name == "*":
             # Of a foreign layer only the number of elements is known.
             own = [name for name in theirs if name.startswith(f"{path}.")]
-            shapes = [theirs.pop(name)[0] for name in own]
-            found = sum(count(shape) for shape in shapes)
+            parts = [theirs.pop(name) for name in own]
+            found = sum(count(shape) for shape, trainable, _ in parts if trainable)
+            if not all(trainable for _, trainable, _ in parts):
+                self.skipped["buffers"] = "a spec says none of foreign layers"
             self.check("parameters", path, tensor.elements, found, node.step)
             return
         key = f"{path}.{tensor.name}" if tensor.name else path
@@ -198,11 +203,13 @@ class _Comparison:
         found = trace(self.module.train(training), inputs, self.paths)
         layers = match(self.graph, found, training=training)
         facts = analyze(self.network, batch=_BATCH, mode=mode)
+        before = len(self.differences)
         for matched in layers.layers:
             self._layer(matched, mode)
         for name in layers.rest:
             self.check(f"call ({mode})", name, "no layer", "a call")
-        self.check(f"MACs ({mode})", "", facts.macs, found.macs / _BATCH)
+        if len(self.differences) == before:
+            self.check(f"MACs ({mode})", "", facts.macs, found.macs / _BATCH)
         self._outputs(found, layers, training)
 
     def _layer(self, matched: Matched, mode: str) -> None:
