@@ -472,6 +472,68 @@ def test_analyze_passes_the_settings_of_memory_on(run: Run, folder: Path) -> Non
     assert memory["param_bytes"] == 2 * 5362
 
 
+def test_analyze_shows_the_tables_that_are_asked_for(run: Run, folder: Path) -> None:
+    write(folder / "net.arch")
+    columns = {
+        "layers": "receptive field",
+        "costs": "FLOPs/byte",
+        "memory": "what is kept",
+        "fields": "first unit",
+        "paths": "shortest",
+    }
+    for name, column in columns.items():
+        out = run("analyze", "net.arch", "--show", name).out
+        headers = [line for line in out.splitlines() if line.startswith("layer ")]
+        assert len(headers) == 1 and column in headers[0], name
+    out = run("analyze", "net.arch", "--show", "paths", "--show", "costs").out
+    assert 0 < out.index("shortest") < out.index("FLOPs/byte")
+    # Without a tool and a device there is nothing to show of theirs.
+    out = run("analyze", "net.arch", "--show", "all").out
+    assert sum(line.startswith("layer ") for line in out.splitlines()) == len(columns)
+
+
+def test_analyze_shows_what_its_options_ask_about(run: Run, folder: Path) -> None:
+    write(folder / "net.arch")
+    out = run("analyze", "net.arch", "--count", "fvcore", "--device", "t4").out
+    assert "fvcore, MACs" in out and "time at least" in out
+    assert "receptive field" not in out
+    # Each parameter and its gradient take four bytes, so not one sample fits.
+    out = run("analyze", "net.arch", "--fits", "40 kB").out
+    assert re.search(r"^  training +0  ", out, re.M)
+    fits = run("analyze", "net.arch", "--fits", "1GiB", "--json").json["fits"]
+    assert fits["budget_bytes"] == 2**30
+    assert fits["inference_batch"] > fits["training_batch"] > 1000
+
+
+def test_analyze_in_training_counts_more_and_claims_the_same(run: Run) -> None:
+    answer = run("analyze", "googlenet", "--mode", "train", "--json")
+    assert (answer.code, answer.json["errors"]) == (0, [])
+    assert answer.json["macs"] == 1_506_748_416
+    assert run("analyze", "googlenet", "--json").json["macs"] == 1_498_376_192
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--device", "h100"), "did you mean `h100-sxm` or `h100-pcie`?"),
+        (("--device", "t4", "--dtype", "bfloat16"), "t4 has no rate for bfloat16"),
+        (("--show", "time"), "--show time needs a --device"),
+        (("--show", "counts"), "--show counts needs a --count"),
+        (("--devices", "net.arch"), "--device takes one of them"),
+        (("--device", "t4", "--devices", "net.arch"), "net.arch"),
+        (("--fits", "much"), "no size of memory"),
+        (("--fits", "24"), "the unit is missing"),
+    ],
+)
+def test_analyze_refuses_wrong_options(
+    run: Run, folder: Path, options: tuple[str, ...], message: str
+) -> None:
+    write(folder / "net.arch")
+    code, out, err = run("analyze", "net.arch", *options)
+    assert (code, out) == (2, "")
+    assert message in err
+
+
 def test_json_of_analyze_has_these_keys(run: Run, folder: Path) -> None:
     write(folder / "net.arch")
     facts = run("analyze", "net.arch", "--json").json

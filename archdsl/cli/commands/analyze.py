@@ -121,6 +121,8 @@ def command(
     device = _device(device_name, devices_file, dtype)
     if "time" in shown and device is None:
         raise click.UsageError("--show time needs a --device")
+    if "counts" in shown and tool is None:
+        raise click.UsageError("--show counts needs a --count")
     try:
         network = load_network(spec, params, input_shape, symbolic=tool is not None)
     except SpecError as error:
@@ -146,8 +148,10 @@ def command(
 
 
 def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
-    if name is None:
+    if name is None and file is None:
         return None
+    if name is None:
+        raise click.UsageError("--devices has devices, and --device takes one of them")
     from archdsl.passes.devices import DeviceError, device, devices
 
     try:
