@@ -93,8 +93,8 @@ def test_saved_bytes_equal_torchvision_under_autocast(name: str) -> None:
     assert figures.autocast_saved_bytes == expected
 
 
-# Those that `passes.autocast` says are not exact, and what copies or not by the order of
-# the axes.
+# Those that `passes.autocast` says are not exact, and what copies or not by the order
+# of the axes.
 _INEXACT = {"groupnorm", "instancenorm", "lrn", "permute"}
 
 
