@@ -96,7 +96,9 @@ class Diagnostic:
 
 
 def _short(text: str) -> str:
-    """Cut what a spec with endless names would make too long to read."""
+    """Cut what endless names make too long to read, and leave out signs unseen."""
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
 
 

@@ -78,3 +78,9 @@ def test_what_torch_cannot_draw_is_refused(scheme: str, why: str) -> None:
     head = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3\n"
     found = refusal(f"{head}    init conv weight={scheme}\n}}\n")
     assert found == f"{scheme.partition('(')[0]}: {why}"
+
+
+def test_a_message_has_no_sign_that_steers_a_terminal() -> None:
+    head = "arch 1\nnetwork Net {\n    input 3x8x8\n    for i in range(2) { "
+    found = refusal(f"{head}a{{i \t 1}}: relu }}\n}}\n")
+    assert found == "`i   1` is not an expression"
