@@ -154,6 +154,13 @@ def test_inference_peak_equals_the_trackers(preset: str) -> None:
         assert ours == _infer(_emitted(preset), network, batch)
 
 
+def test_a_named_value_that_is_read_twice_lives_until_the_end() -> None:
+    # U-Net's shortcuts: their variables keep them while the decoder runs.
+    network = archdsl.load("unet")
+    ours = _memory(network).inference_peak.at(1)
+    assert ours == _infer(_emitted("unet"), network, 1)
+
+
 # GoogLeNet of torchvision runs its heads in the middle, and ours at the end.
 @pytest.mark.parametrize("name", ["alexnet", "vgg19", "resnet50"])
 def test_training_peak_equals_torchvisions(name: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
@@ -33,7 +34,8 @@ def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
     """Return how long the compiled program holds each value.
 
     A value that one statement hands to another lives until that other one ends; one
-    that a module is called with, until the call ends. A chain of the spec is one
+    that a module is called with, until the call ends; one that has a name in the spec
+    and is read twice, until the module's own call ends. A chain of the spec is one
     statement; within it, a value lives until it was last read.
     """
     walk = _Walk(nodes)
@@ -50,6 +52,7 @@ class _Item(NamedTuple):
         first: place of its first node.
         last: place of its last node.
         function: the value it makes if it is written as a function, or None.
+        named: the value it makes if the spec has a name for that, or None.
     """
 
     statement: int
@@ -57,6 +60,7 @@ class _Item(NamedTuple):
     first: int
     last: int
     function: int | None = None
+    named: int | None = None
 
 
 class _Walk:
@@ -75,10 +79,15 @@ class _Walk:
         for _, statement in groupby(items, attrgetter("statement")):
             reads |= self._statement(list(statement))
         outside = frozenset([v for v in reads if self.places.get(v, -1) < first])
+        counts = Counter([value for item in items for value in item.reads])
         for item in items:
+            if item.named is not None and counts[item.named] > 1:
+                # Its variable has its own name, and so never gets another value.
+                self._hold(item.named, last)
             if item.function is not None and not outside.isdisjoint(item.reads):
                 self.lent.add(item.function)
-        return _Item(group.statement, outside, first, last)
+        named = group.output if group.name.isidentifier() else None
+        return _Item(group.statement, outside, first, last, named=named)
 
     def _statement(self, items: list[_Item]) -> set[int]:
         """Hold what a statement reads; return it, what the statement makes apart."""
@@ -105,10 +114,15 @@ class _Walk:
                     is_module = child.labelled or child.name.isdigit()
                     function = None if is_module else child.output
                     reads = frozenset(child.inputs)
-                    yield _Item(child.statement, reads, at, at, function)
+                    named = child.output if _is_named(child) else None
+                    yield _Item(child.statement, reads, at, at, function, named)
             elif child.role in _CALLS:
                 call = self.frame(child)
                 if call is not None:
                     yield call
             else:
                 yield from self._items(child)
+
+
+def _is_named(step: Step) -> bool:
+    return step.labelled and step.name.isidentifier()
