@@ -136,7 +136,9 @@ def soak(options: argparse.Namespace) -> int:
     todo = list(batches(options.first, options.to, known))
     start, count = time.monotonic(), 0
     with (
-        ProcessPoolExecutor(options.jobs, initializer=_quiet) as pool,
+        ProcessPoolExecutor(
+            options.jobs, initializer=_begin, initargs=(options.kind,)
+        ) as pool,
         path.open("a", encoding="utf-8") as log,
     ):
         waiting = {
@@ -165,9 +167,15 @@ def say(fates: Counter[str], rate: float, total: int) -> None:
     print(f"{shown}; {rate:.0f} a second  ", end=end, file=sys.stderr, flush=True)
 
 
-def _quiet() -> None:
-    """Let an interrupt stop the pool and not fill the screen."""
+def _begin(kind: str) -> None:
+    """Leave interrupts to the pool, and import all that is needed.
+
+    An import that a case's alarm cuts off could not be made good.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    text = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3\n}\n"
+    examine(kind, text)
+    text_of(kind, 0)
 
 
 def main() -> int:

@@ -84,3 +84,10 @@ def test_a_message_has_no_sign_that_steers_a_terminal() -> None:
     head = "arch 1\nnetwork Net {\n    input 3x8x8\n    for i in range(2) { "
     found = refusal(f"{head}a{{i \t 1}}: relu }}\n}}\n")
     assert found == "`i   1` is not an expression"
+
+
+@pytest.mark.parametrize("init", ["bn weight", "conv bias", "@conv1 bias"])
+def test_a_tensor_of_one_axis_has_no_fan(init: str) -> None:
+    head = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3 bias=true\n    bn\n"
+    found = refusal(f"{head}    init {init}=xavier_normal\n}}\n")
+    assert found == f"xavier_normal: a {init.split()[1]} of a single axis has no fan"

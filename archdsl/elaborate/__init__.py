@@ -329,15 +329,23 @@ def initializers(walker: Walker) -> Iterable[Initializer]:
     for statement, context in walker.inits:
         try:
             if statement.path:
-                _check_layer(statement, context, steps)
+                found = [_check_layer(statement, context, steps)]
             else:
-                _check_kind(statement, steps.values())
-            yield from _initializer(statement, context)
+                found = _check_kind(statement, steps.values())
+            yield from _initializer(statement, context, _flat(found))
         except Fault as fault:
             walker.report(fault, context)
 
 
-def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
+def _flat(steps: Iterable[Producer]) -> set[str]:
+    """Return the names of tensors with no fan: they have a single axis or none."""
+    tensors = [tensor for s in steps for tensor in s.op.tensors(*s.input_shapes)]
+    return {"bias", *(tensor.name for tensor in tensors if len(tensor.shape) < 2)}
+
+
+def _initializer(
+    statement: t.Init, context: Context, flat: set[str]
+) -> Iterable[Initializer]:
     for setting in statement.settings:
         if setting.name not in ("weight", "bias"):
             raise Fault(
@@ -346,6 +354,13 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
                 setting.span,
             )
         scheme, arguments = _scheme(setting.value, context)
+        if setting.name in flat and scheme.startswith(("kaiming", "xavier")):
+            raise Fault(
+                "A0204",
+                f"{scheme}: a {setting.name} of a single axis has no fan",
+                setting.value.span,
+                help="give it a number, or draw it by `normal` or `uniform`",
+            )
         yield Initializer(
             kind=statement.kind,
             path=context.space.join(statement.path) if statement.path else "",
@@ -355,8 +370,12 @@ def _initializer(statement: t.Init, context: Context) -> Iterable[Initializer]:
         )
 
 
-def _check_kind(statement: t.Init, steps: Collection[Producer]) -> None:
-    """Refuse a kind that the network does not have, or without such a tensor."""
+def _check_kind(statement: t.Init, steps: Collection[Producer]) -> list[Producer]:
+    """Refuse a kind that the network does not have, or without such a tensor.
+
+    Returns:
+        The layers of the kind.
+    """
     if kind(statement.kind) is None:
         raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
     found = [step for step in steps if step.op.word == statement.kind]
@@ -377,12 +396,17 @@ def _check_kind(statement: t.Init, steps: Collection[Producer]) -> None:
                 setting.span,
                 help=f"it has {', '.join(sorted(names))}" if names else None,
             )
+    return found
 
 
 def _check_layer(
     statement: t.Init, context: Context, steps: Mapping[str, Producer]
-) -> None:
-    """Refuse the path of a layer that is not there, or has no such tensor."""
+) -> Producer:
+    """Refuse the path of a layer that is not there, or has no such tensor.
+
+    Returns:
+        The layer.
+    """
     path = context.space.join(statement.path)
     step = steps.get(path)
     if step is None:
@@ -402,6 +426,7 @@ def _check_layer(
                 setting.span,
                 help=f"it has {', '.join(names)}" if names else None,
             )
+    return step
 
 
 def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
