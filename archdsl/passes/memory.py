@@ -192,6 +192,7 @@ class Memory:
             "saved_bytes": self.saved_bytes,
             "saved_sample_bytes": size // SAMPLE,
             "saved_fixed_bytes": size % SAMPLE,
+            "autocast_saved_bytes": self.autocast_saved_bytes,
             "forward_peak_bytes": self.forward_peak_bytes,
             "inference_bytes": self.inference_bytes,
             "training_bytes": self.training_bytes,

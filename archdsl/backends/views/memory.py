@@ -36,6 +36,11 @@ def totals(facts: Facts) -> list[Total]:
         (f"batch {memory['batch']}, {memory['dtype']}", "", ""),
         *((f"  {name}", show_bytes(memory[key]), note) for name, key, note in rows),
         ("  saved", show_bytes(memory["saved_bytes"]), _saved_note(memory)),
+        (
+            "  autocast",
+            show_bytes(memory["autocast_saved_bytes"]),
+            "the same in float32 under autocast to bfloat16",
+        ),
         ("  inference peak", *_peak(memory["inference_peak"])),
         ("  training peak", *_peak(memory["training_peak"])),
         *_fits(facts.get("fits")),
