@@ -159,7 +159,7 @@ def positions(node: Node) -> int:
 
 
 def _trained(node: Node) -> Iterator[Tensor]:
-    return (t for t in node.op.tensors(*node.input_shapes) if t.trainable)
+    return (t for t in node.tensors if t.trainable)
 
 
 def percent(part: int, whole: int) -> str:

@@ -16,19 +16,24 @@ from archdsl.layer import count
 
 from .gradient import gradients
 from .graph import Graph, Node
-from .inplace import inplace
 from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
 
 _LOW: Final = 2
 _WIDE: Final = 4
 
 
-def autocast_saved(graph: Graph) -> tuple[SavedTensor, ...]:
+def autocast_saved(
+    graph: Graph, overwritten: frozenset[int]
+) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps under autocast.
 
     Those that stand in for parameters are among them: the weights in 16 bits, of which
     autocast makes one copy for a step. An input that is not of 16 bits is kept as a
     copy for each layer that needs it so.
+
+    Args:
+        graph: the network.
+        overwritten: what `inplace` gives.
     """
     items = element_bytes(graph)
     keeps = kept(graph, _WIDE, items)
@@ -38,7 +43,7 @@ def autocast_saved(graph: Graph) -> tuple[SavedTensor, ...]:
         if keep is not None and node.op.autocast == "lower":
             is_spared = node.op.spares_weight and known.isdisjoint(node.inputs)
             keeps[node.output] = _lowered(node, keep, items, is_spared)
-    home = homes(graph, graph.nodes, inplace(graph), training=True)
+    home = homes(graph, graph.nodes, overwritten, training=True)
     return saved_tensors(graph, keeps, home, _WIDE, items=items)
 
 
@@ -59,7 +64,7 @@ def element_bytes(graph: Graph) -> dict[int, int]:
 def _lowered(node: Node, keep: Kept, items: dict[int, int], is_spared: bool) -> Kept:
     """Return what is kept of a layer that runs in 16 bits, be it without its weight."""
     is_copied = not is_spared and not node.step.shared
-    weights = node.op.tensors(*node.input_shapes) if is_copied else ()
+    weights = node.tensors if is_copied else ()
     own = keep.own + _LOW * sum([t.elements for t in weights if t.name == "weight"])
     values = []
     shapes = dict(zip(node.inputs, node.input_shapes, strict=True))

@@ -85,7 +85,7 @@ def cost(node: Node, *, training: bool = False) -> Cost:
     op, inputs, output = node.op, node.input_shapes, node.shape
     trainable = buffers = counters = tensors = 0
     # Weights that an earlier layer has already are not there twice.
-    for tensor in () if node.step.shared else op.tensors(*inputs):
+    for tensor in () if node.step.shared else node.tensors:
         elements = tensor.elements
         if tensor.trainable:
             trainable += elements

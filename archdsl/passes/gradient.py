@@ -19,7 +19,7 @@ def gradients(graph: Graph) -> frozenset[int]:
     for node in graph.nodes:
         if node.output in used and (
             not found.isdisjoint(node.inputs[: node.op.sources])
-            or any([t.trainable for t in node.op.tensors(*node.input_shapes)])
+            or any([t.trainable for t in node.tensors])
         ):
             found.add(node.output)
     return frozenset(found)

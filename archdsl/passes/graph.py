@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import Layer
 from archdsl.symbolic import is_symbolic
-from archdsl.values import Last, Shape
+from archdsl.values import Last, Shape, Tensor
 
 
 class Node(NamedTuple):
@@ -23,6 +23,7 @@ class Node(NamedTuple):
         shape: that value's shape.
         training: whether it only serves outputs of the training mode.
         shortcut: whether it stands on the shortcut of a residual.
+        tensors: the layer's parameters and buffers.
     """
 
     step: Step
@@ -33,6 +34,7 @@ class Node(NamedTuple):
     shape: Shape
     training: bool
     shortcut: bool
+    tensors: tuple[Tensor, ...]
 
 
 class Graph(NamedTuple):
@@ -77,19 +79,28 @@ def flatten(network: Network) -> Graph:
     """Return the graph of a network."""
     shapes = {port.value: _plain_shape(port.shape) for port in network.inputs}
     nodes = []
+    # Copies of a block may share their layers; the network keeps these alive.
+    known: dict[tuple[int, tuple[Shape, ...]], tuple[Layer, tuple[Tensor, ...]]] = {}
     for step, shortcut in _steps(network.root):
         shapes[step.output] = shape = _plain_shape(step.shape)
         inputs = step.inputs
+        input_shapes = tuple([shapes[value] for value in inputs])
+        key = id(step.op), input_shapes
+        if key not in known:
+            op = plain(step.op)
+            known[key] = op, op.tensors(*input_shapes)
+        op, tensors = known[key]
         nodes.append(
             Node(
                 step,
-                plain(step.op),
+                op,
                 inputs,
-                tuple([shapes[value] for value in inputs]),
+                input_shapes,
                 step.output,
                 shape,
                 step.training,
                 shortcut,
+                tensors,
             )
         )
     return Graph(network, tuple(nodes), shapes)

@@ -109,7 +109,7 @@ class Memory:
 
         Dtype and recomputation do not matter to it.
         """
-        return autocast_saved(self.graph)
+        return autocast_saved(self.graph, self._overwritten)
 
     @property
     def autocast_saved_bytes(self) -> int:

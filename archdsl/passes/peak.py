@@ -141,7 +141,7 @@ def parameters(tape: Tape) -> list[int]:
         if entry.weights
         and entry.output in tape.differentiated
         and not node.step.shared
-        for tensor in node.op.tensors(*node.input_shapes)
+        for tensor in node.tensors
         if tensor.trainable
     ]
 

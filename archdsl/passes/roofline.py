@@ -265,7 +265,7 @@ class _Backward:
             return 0
         gradients = self._gradients(node)
         elements, fixed = count(output) + gradients, 0
-        for tensor in op.tensors(*shapes):
+        for tensor in node.tensors:
             if tensor.trainable:
                 fixed += tensor.elements * (2 if gradients else 1)
         saved = op.saved(shapes, output)

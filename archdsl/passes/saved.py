@@ -79,7 +79,7 @@ def kept(
     differentiated: set[int] = set()
     found = {}
     for node in graph.nodes:
-        tensors = node.op.tensors(*node.input_shapes)
+        tensors = node.tensors
         trained = any([tensor.trainable for tensor in tensors])
         if not trained and differentiated.isdisjoint(node.inputs[: node.op.sources]):
             continue

@@ -251,7 +251,7 @@ def _sized(node: Node) -> tuple[Tensor, ...] | None:
     """Return a layer's tensors if other sizes of its input would need others."""
     if type(node.op).tensors is Layer.tensors:
         return None
-    own = node.op.tensors(*node.input_shapes)
+    own = node.tensors
     larger = [_larger(shape) for shape in node.input_shapes]
     try:
         return None if node.op.tensors(*larger) == own else own

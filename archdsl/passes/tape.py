@@ -117,7 +117,7 @@ def _entry(
     # In inference, what training keeps of its own is gone at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own if scratch.inference is None else scratch.inference * sample
-    weights = sum([t.elements for t in op.tensors(*shapes) if t.trainable]) * item
+    weights = sum([t.elements for t in node.tensors if t.trainable]) * item
     return Entry(
         node.step.path,
         node.inputs,

@@ -59,7 +59,7 @@ def traffic(
     operands = dict(zip(node.inputs[: op.sources], shapes, strict=False))
     read = batch * item * sum([count(shape) for shape in operands.values()])
     written = batch * item * count(node.shape)
-    for tensor in op.tensors(*shapes):
+    for tensor in node.tensors:
         size = _bytes(tensor, item)
         if training and tensor.running:
             written += size

@@ -216,7 +216,7 @@ def written(node: Node, form: Form) -> Written:
         arguments = dict(torch.kwargs)
         functions = _calls(torch.function or "", arguments, inputs[0], output)
         return Written((), functions, macs=macs)
-    return _modules(torch, op.tensors(*inputs), inputs[0], output, macs)
+    return _modules(torch, node.tensors, inputs[0], output, macs)
 
 
 def _modules(

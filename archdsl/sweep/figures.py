@@ -215,6 +215,7 @@ def _node(use: Use) -> Node:
         shape=use.shape,
         training=use.training,
         shortcut=False,
+        tensors=use.op.tensors(*use.input_shapes),
     )
 
 

@@ -61,7 +61,7 @@ def _next_norm(net: Net) -> dict[int, Node]:
 
 
 def _has_statistics(node: Node) -> bool:
-    tensors = node.op.tensors(*node.input_shapes)
+    tensors = node.tensors
     return node.op.family == "norm" and any(not t.trainable for t in tensors)
 
 

@@ -69,7 +69,7 @@ def _what(node: Node, inputs: tuple[int, ...]) -> Hashable:
 def _is_function(node: Node) -> bool:
     """Whether a layer makes the same of the same input."""
     known = node.op.family not in ("dropout", "other")
-    return known and not node.op.tensors(*node.input_shapes)
+    return known and not node.tensors
 
 
 def _finding(node: Node, inputs: tuple[int, ...]) -> Finding:

@@ -153,9 +153,7 @@ class _Comparison:
         theirs = {name: _of(p) for name, p in self.module.named_parameters()}
         theirs |= {name: _of(b) for name, b in self.module.named_buffers()}
         for node in self.graph.nodes:
-            for tensor in (
-                () if node.step.shared else node.op.tensors(*node.input_shapes)
-            ):
+            for tensor in () if node.step.shared else node.tensors:
                 self._tensor(node, tensor, theirs)
         for name, value in theirs.items():
             self.check("tensor", name, None, value)

@@ -119,7 +119,7 @@ def _function(node: Node) -> _Steps:
     shapes = node.input_shapes
     inputs = [torch.empty(2, *shape, device="meta") for shape in shapes]
     scope: dict[str, Any] = {f"x{n}": tensor for n, tensor in enumerate(inputs)}
-    for tensor in node.op.tensors(*shapes):
+    for tensor in node.tensors:
         scope["own"] = torch.nn.Parameter(torch.empty(tensor.shape, device="meta"))
     text = form.function.replace("{self}", "own")
     names = [f"x{n}" for n in range(len(inputs))]
