@@ -27,7 +27,7 @@ def report(
 
     Args:
         network: what was analysed.
-        facts: what `Analysis.as_dict` gives.
+        facts: what `Analysis.facts` or `Analysis.as_dict` gives.
         views: which tables, names of `archdsl.backends.views.VIEWS`.
         color: whether to use a terminal's bold and dim letters.
     """

@@ -144,6 +144,8 @@ class Conv(Layer):
 
     def _padded(self, shape: Shape) -> int:
         """Return the elements of the input with its padding, if that is uneven."""
+        if not isinstance(self.pad, str):
+            return 0
         extra = [after - before for before, after in self.padding]
         if not any(extra):
             return 0

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
 from archdsl.ir import Network, Port, Step
 from archdsl.values import Shape, Window
 
-from .alignment import Misalignment, alignment
 from .conventions import TOOLS, Count, count
 from .costs import Cost, Costs, Work, costs
-from .coverage import Coverage, LayerCoverage, coverage
 from .depth import depth
-from .devices import Device
 from .dtypes import ITEM_BYTES
 from .graph import Graph, Node, flatten
 from .memory import OPTIMIZERS, Memory, memory
-from .paths import GradientPaths, paths
+from .plain import Groups, Plain, whole
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
-from .roofline import LayerTime, Roofline, roofline
-from .smallest import Smallest, smallest
+
+# The others are imported when they are asked for.
+if TYPE_CHECKING:
+    from .alignment import Misalignment
+    from .coverage import Coverage, LayerCoverage
+    from .devices import Device
+    from .paths import GradientPaths
+    from .roofline import LayerTime, Roofline
+    from .smallest import Smallest
 
 # Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
 SCHEMA: Final = 1
@@ -55,51 +59,54 @@ class Setting(NamedTuple):
     budget: int | None = None
 
 
-class LayerFacts(NamedTuple):
-    """The facts about one layer.
+@dataclass(frozen=True, slots=True)
+class LayerFacts:
+    """The facts about one layer, each looked up when it is asked for.
 
     Attributes:
-        step: the layer in its place.
-        inputs: shapes of what it reads.
-        output: shape of what it makes.
-        work: what it costs in the mode that is analysed.
-        counted: what the setting's tool counts, if there is one.
-        receptive_field: what its output's units see of the first input; None if
-            the output does not depend on that, or that is a vector.
-        coverage: what it reads of its input; None if that is a vector.
-        misalignment: how its inputs look at different places, if they do.
-        paths: figures of the gradient's paths from the loss, if it has any.
-        time: how long it takes at least on the setting's device, if there is one and
-            the layer runs.
-        saved: the tensors that autograd keeps and that it is the first to hold.
+        whole: the analysis that it is a part of.
+        node: the layer in the graph.
+        place: its place there.
     """
 
-    step: Step
-    inputs: tuple[Shape, ...]
-    output: Shape
-    work: Work
-    counted: int | None
-    receptive_field: ReceptiveField | None
-    coverage: LayerCoverage | None
-    misalignment: Misalignment | None
-    paths: dict[str, Any] | None
-    time: LayerTime | None
-    saved: list[dict[str, str | int]]
+    whole: Analysis
+    node: Node
+    place: int
+
+    @property
+    def step(self) -> Step:
+        """The layer in its place."""
+        return self.node.step
+
+    @property
+    def inputs(self) -> tuple[Shape, ...]:
+        """Shapes of what it reads."""
+        return self.node.input_shapes
+
+    @property
+    def output(self) -> Shape:
+        """Shape of what it makes."""
+        return self.node.shape
+
+    @property
+    def name(self) -> str:
+        """The layer's path."""
+        return self.node.step.path
+
+    @property
+    def kind(self) -> str:
+        """The word of its kind."""
+        return self.node.op.word
+
+    @property
+    def work(self) -> Work:
+        """What it costs in the mode that is analysed."""
+        return self.whole.costs.layers[self.place]
 
     @property
     def cost(self) -> Cost:
         """Parameters, buffers and operations."""
         return self.work.cost
-
-    @property
-    def name(self) -> str:
-        """The layer's path."""
-        return self.step.path
-
-    @property
-    def kind(self) -> str:
-        """The word of its kind."""
-        return self.step.op.word
 
     @property
     def params(self) -> int:
@@ -111,31 +118,78 @@ class LayerFacts(NamedTuple):
         """Its multiply-accumulates for one sample."""
         return self.cost.macs
 
+    @property
+    def counted(self) -> int | None:
+        """What the setting's tool counts, if there is one."""
+        counts = self.whole.counts
+        return None if counts is None else counts.layers[self.place]
+
+    @property
+    def receptive_field(self) -> ReceptiveField | None:
+        """What its output's units see of the first input.
+
+        It is None if the output does not depend on that, or that is a vector.
+        """
+        return self.whole.receptive_fields.get(self.node.output)
+
+    @property
+    def coverage(self) -> LayerCoverage | None:
+        """What it reads of its input; None if that is a vector."""
+        whole = self.whole.coverage
+        return whole.layers.get(self.node.output) if whole else None
+
+    @property
+    def misalignment(self) -> Misalignment | None:
+        """How its inputs look at different places, if they do."""
+        return self.whole.misalignments.get(self.node.output)
+
+    @property
+    def paths(self) -> dict[str, Any] | None:
+        """Figures of the gradient's paths from the loss, if it has any."""
+        return self.whole.paths.of(self.node.output)
+
+    @property
+    def time(self) -> LayerTime | None:
+        """How long it takes at least on the setting's device, if it runs there."""
+        time = self.whole.time
+        return None if time is None else time.layers[self.place]
+
+    @property
+    def saved(self) -> list[dict[str, str | int]]:
+        """The tensors that autograd keeps and that it is the first to hold."""
+        # What a layer that is there twice holds stands where it is first.
+        return [] if self.step.shared else self.whole.saved.get(self.name, [])
+
+    @property
+    def facts(self) -> Plain[LayerFacts]:
+        """What `as_dict` gives, made as far as it is read."""
+        return Plain(self, _OF_LAYER)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data."""
-        span, field = self.step.span, self.receptive_field
+        return whole(self, _OF_LAYER)
+
+    def _place(self) -> dict[str, Any]:
+        step = self.node.step
         return {
-            "name": self.step.path,
-            "kind": self.step.op.word,
-            "line": span.line,
-            "file": span.source.name,
-            "training": self.step.training,
+            "name": step.path,
+            "kind": step.op.word,
+            "line": step.span.line,
+            "file": step.span.source.name,
+            "training": step.training,
             "input": list(self.inputs[0]),
             "inputs": [list(shape) for shape in self.inputs],
             "output": list(self.output),
-            "params": self.cost.params,
-            "trainable": self.cost.trainable,
-            "buffers": self.cost.buffers,
-            "macs": self.cost.macs,
-            "flops": self.cost.flops,
-            **self.work.as_dict(),
-            "count": self.counted,
-            "receptive_field": field.as_dict() if field else None,
-            "coverage": self.coverage.as_dict() if self.coverage else None,
-            "alignment": self.misalignment.as_dict() if self.misalignment else None,
-            "gradient_paths": self.paths,
-            "saved": self.saved,
-            "time": self.time.as_dict() if self.time else None,
+        }
+
+    def _figures(self) -> dict[str, Any]:
+        cost = self.cost
+        return {
+            "params": cost.params,
+            "trainable": cost.trainable,
+            "buffers": cost.buffers,
+            "macs": cost.macs,
+            "flops": cost.flops,
         }
 
 
@@ -251,7 +305,8 @@ class Analysis:
         return None if tool is None else count(self.graph, tool, training)
 
     @cached_property
-    def _saved(self) -> dict[str, list[dict[str, str | int]]]:
+    def saved(self) -> dict[str, list[dict[str, str | int]]]:
+        """What each layer is the first to keep, by its path."""
         return self.memory.saved_by_layer()
 
     @cached_property
@@ -272,7 +327,8 @@ class Analysis:
         return fields(self.graph, self._windows)
 
     @cached_property
-    def _reports(self) -> dict[int, ReceptiveField]:
+    def receptive_fields(self) -> dict[int, ReceptiveField]:
+        """The field of every value that depends on the first input."""
         return reports(self.graph, self._fields)
 
     @cached_property
@@ -283,62 +339,53 @@ class Analysis:
         if the first input is a vector.
         """
         main = main_value(self.graph, self._fields)
-        return None if main is None else self._reports[main]
+        return None if main is None else self.receptive_fields[main]
 
     @cached_property
     def smallest_input(self) -> Smallest | None:
         """The smallest first input that fits; None if that is a vector."""
-        return smallest(self.graph, training=self.setting.mode == "train")
+        from .smallest import smallest
+
+        return smallest(
+            self.graph, self._windows, training=self.setting.mode == "train"
+        )
 
     @cached_property
     def coverage(self) -> Coverage | None:
         """What is read of the first input; None if that is a vector."""
+        from .coverage import coverage
+
         return coverage(self.graph, self._windows)
 
     @cached_property
     def misalignments(self) -> dict[int, Misalignment]:
         """The layers that join maps that look at different places, by value."""
+        from .alignment import alignment
+
         return alignment(self.graph, self._fields)
 
     @cached_property
     def paths(self) -> GradientPaths:
         """The paths of the gradient."""
+        from .paths import paths
+
         return paths(self.graph)
 
     @cached_property
     def time(self) -> Roofline | None:
         """How long a batch takes at least on the setting's device."""
         device = self.setting.device
-        return None if device is None else roofline(self.graph, self.costs, device)
+        if device is None:
+            return None
+        from .roofline import roofline
+
+        return roofline(self.graph, self.costs, device)
 
     @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
         """Facts about each layer, in the order in which they run."""
-        nodes = self.graph.nodes
-        nothing = (None,) * len(nodes)
-        counts = self.counts.layers if self.counts else nothing
-        times = self.time.layers if self.time else nothing
-        return tuple(map(self._layer, nodes, self.costs.layers, counts, times))
-
-    def _layer(
-        self, node: Node, work: Work, counted: int | None, time: LayerTime | None
-    ) -> LayerFacts:
-        value = node.output
-        read = self.coverage.layers.get(value) if self.coverage else None
-        return LayerFacts(
-            step=node.step,
-            inputs=node.input_shapes,
-            output=node.shape,
-            work=work,
-            counted=counted,
-            receptive_field=self._reports.get(value),
-            coverage=read,
-            misalignment=self.misalignments.get(value),
-            paths=self.paths.of(value),
-            time=time,
-            # What a layer that is there twice holds stands where it is first.
-            saved=[] if node.step.shared else self._saved.get(node.step.path, []),
-        )
+        nodes = enumerate(self.graph.nodes)
+        return tuple([LayerFacts(self, node, place) for place, node in nodes])
 
     @property
     def name(self) -> str:
@@ -380,9 +427,16 @@ class Analysis:
         """Operations for one sample: 2 x MACs and all others."""
         return self.cost.flops
 
+    @property
+    def facts(self) -> Plain[Analysis]:
+        """What `as_dict` gives, made as far as it is read; so are its parts."""
+        return Plain(self, {**_OF_NETWORK, **_LAZY})
+
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data, as `--json` prints them."""
-        field = self.receptive_field
+        return whole(self, _OF_NETWORK)
+
+    def _ports(self) -> dict[str, Any]:
         return {
             "schema": SCHEMA,
             "name": self.name,
@@ -390,29 +444,27 @@ class Analysis:
             "output": list(self.output),
             "inputs": [port.as_dict() for port in self.inputs],
             "outputs": [port.as_dict() for port in self.outputs],
+        }
+
+    def _sizes(self) -> dict[str, Any]:
+        return {
             "params": self.params,
             "trainable": self.trainable,
             "buffers": self.buffers,
-            "depth": self.depth,
+        }
+
+    def _operations(self) -> dict[str, Any]:
+        heads = self.auxiliary
+        return {
             "mode": self.setting.mode,
             "macs": self.macs,
             "flops": self.flops,
             "costs": self.costs.as_dict(),
             "auxiliary": {
-                "params": self.auxiliary.params,
-                "macs": self.auxiliary.macs,
-                "flops": self.auxiliary.flops,
+                "params": heads.params,
+                "macs": heads.macs,
+                "flops": heads.flops,
             },
-            "count": _data(self.counts),
-            "receptive_field": field.as_dict() if field else None,
-            "smallest_input": _data(self.smallest_input),
-            "coverage": _data(self.coverage),
-            "alignment": [found.as_dict() for found in self.misalignments.values()],
-            "gradient_paths": self.paths.as_dict(),
-            "time": _data(self.time),
-            "memory": self.memory.as_dict(),
-            "fits": _data(self.fits),
-            "layers": [layer.as_dict() for layer in self.layers],
         }
 
 
@@ -465,7 +517,55 @@ def _terminal(port: Port, graph: Graph) -> Terminal:
     return Terminal(port.name, graph.shapes[port.value], port.training)
 
 
-def _data(
-    facts: Smallest | Coverage | Count | Roofline | Fits | None,
-) -> dict[str, Any] | None:
+class _Facts(Protocol):
+    def as_dict(self) -> dict[str, Any]: ...
+
+
+def _data(facts: _Facts | None) -> dict[str, Any] | None:
     return None if facts is None else facts.as_dict()
+
+
+# What is made together, by its keys, in the order of the JSON.
+_OF_LAYER: Final[Groups[LayerFacts]] = {
+    (
+        *("name", "kind", "line", "file", "training", "input", "inputs", "output"),
+    ): LayerFacts._place,
+    ("params", "trainable", "buffers", "macs", "flops"): LayerFacts._figures,
+    (
+        *("ops", "ops_per_batch", "batch_flops", "backward_macs"),
+        *("bytes_read", "bytes_written", "intensity"),
+    ): lambda layer: layer.work.as_dict(),
+    ("count",): lambda layer: {"count": layer.counted},
+    ("receptive_field",): lambda layer: {
+        "receptive_field": _data(layer.receptive_field)
+    },
+    ("coverage",): lambda layer: {"coverage": _data(layer.coverage)},
+    ("alignment",): lambda layer: {"alignment": _data(layer.misalignment)},
+    ("gradient_paths",): lambda layer: {"gradient_paths": layer.paths},
+    ("saved",): lambda layer: {"saved": layer.saved},
+    ("time",): lambda layer: {"time": _data(layer.time)},
+}
+_OF_NETWORK: Final[Groups[Analysis]] = {
+    ("schema", "name", "input", "output", "inputs", "outputs"): Analysis._ports,
+    ("params", "trainable", "buffers"): Analysis._sizes,
+    ("depth",): lambda facts: {"depth": facts.depth},
+    ("mode", "macs", "flops", "costs", "auxiliary"): Analysis._operations,
+    ("count",): lambda facts: {"count": _data(facts.counts)},
+    ("receptive_field",): lambda facts: {
+        "receptive_field": _data(facts.receptive_field)
+    },
+    ("smallest_input",): lambda facts: {"smallest_input": _data(facts.smallest_input)},
+    ("coverage",): lambda facts: {"coverage": _data(facts.coverage)},
+    ("alignment",): lambda facts: {
+        "alignment": [one.as_dict() for one in facts.misalignments.values()]
+    },
+    ("gradient_paths",): lambda facts: {"gradient_paths": facts.paths.as_dict()},
+    ("time",): lambda facts: {"time": _data(facts.time)},
+    ("memory",): lambda facts: {"memory": facts.memory.as_dict()},
+    ("fits",): lambda facts: {"fits": _data(facts.fits)},
+    ("layers",): lambda facts: {"layers": [layer.as_dict() for layer in facts.layers]},
+}
+_LAZY: Final[Groups[Analysis]] = {
+    ("memory",): lambda facts: {"memory": facts.memory.facts},
+    ("layers",): lambda facts: {"layers": [layer.facts for layer in facts.layers]},
+}

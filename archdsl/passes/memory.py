@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
-from .autocast import autocast_saved
 from .costs import Cost
 from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Graph
 from .inplace import inplace
 from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
 from .peak import Peak, inference_peak, training_peak
+from .plain import Groups, Plain, whole
 from .recompute import parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
 from .tape import Tape, tape
@@ -109,6 +109,8 @@ class Memory:
 
         Dtype and recomputation do not matter to it.
         """
+        from .autocast import autocast_saved
+
         return autocast_saved(self.graph, self._overwritten)
 
     @property
@@ -177,14 +179,26 @@ class Memory:
         peak = self.training_peak if training else self.inference_peak
         return peak.fits(budget)
 
+    @property
+    def facts(self) -> Plain[Memory]:
+        """What `as_dict` gives, made as far as it is read."""
+        return Plain(self, _GROUPS)
+
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
-        size = self._saved_size
+        return whole(self, _GROUPS)
+
+    def _setting(self) -> dict[str, Any]:
         return {
             "batch": self.batch,
             "dtype": self.dtype,
             "optimizer": self.optimizer,
             "recompute": self.recompute,
+        }
+
+    def _held(self) -> dict[str, Any]:
+        size = self._saved_size
+        return {
             "param_bytes": self.param_bytes,
             "buffer_bytes": self.buffer_bytes,
             "gradient_bytes": self.gradient_bytes,
@@ -192,7 +206,10 @@ class Memory:
             "saved_bytes": self.saved_bytes,
             "saved_sample_bytes": size // SAMPLE,
             "saved_fixed_bytes": size % SAMPLE,
-            "autocast_saved_bytes": self.autocast_saved_bytes,
+        }
+
+    def _peaks(self) -> dict[str, Any]:
+        return {
             "forward_peak_bytes": self.forward_peak_bytes,
             "inference_bytes": self.inference_bytes,
             "training_bytes": self.training_bytes,
@@ -221,6 +238,23 @@ class Memory:
     @cached_property
     def _tape(self) -> Tape:
         return tape(self.graph, self._item, self._keeps, self._overwritten)
+
+
+# What is made together, by its keys, in the order of the JSON.
+_GROUPS: Final[Groups[Memory]] = {
+    ("batch", "dtype", "optimizer", "recompute"): Memory._setting,
+    (
+        *("param_bytes", "buffer_bytes", "gradient_bytes", "optimizer_bytes"),
+        *("saved_bytes", "saved_sample_bytes", "saved_fixed_bytes"),
+    ): Memory._held,
+    ("autocast_saved_bytes",): lambda memory: {
+        "autocast_saved_bytes": memory.autocast_saved_bytes
+    },
+    (
+        *("forward_peak_bytes", "inference_bytes", "training_bytes"),
+        *("inference_peak", "training_peak"),
+    ): Memory._peaks,
+}
 
 
 def memory(

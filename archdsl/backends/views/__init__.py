@@ -1,7 +1,8 @@
 """Tables of `archdsl analyze`, one file each.
 
 A view adds columns to the network's layers, and rows of totals below them. It reads
-the facts as plain data, as `Analysis.as_dict` gives them.
+the facts as plain data, as `Analysis.facts` gives them, of which those that it does
+not read are not computed.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ def _print_text(
     sys.stdout.write(
         report(
             analysis.network,
-            analysis.as_dict(),
+            analysis.facts,
             views=views,
             color=wants_color(sys.stdout),
         )
