@@ -119,7 +119,7 @@ def _assert_near(ours: int, theirs: int, outputs: int = 1) -> None:
     assert abs(ours - theirs) <= 4 * (2 * outputs + 2)
 
 
-# ---- the networks of the issue -------------------------------------------------
+# ---- the best-known networks ---------------------------------------------------
 
 
 # The deep ones, which take long to track, with one of the optimisers each.
