@@ -106,12 +106,16 @@ def replace(text: str, random: Random) -> str:
 def rename(text: str, random: Random) -> str:
     """Let a word stand where another one stood, which is often of its kind."""
     words = [m for m in re.finditer(r"[A-Za-z_]\w*", text)]
+    if not words:
+        return text
     place, other = random.choice(words), random.choice(words)
     return text[: place.start()] + other[0] + text[place.end() :]
 
 
 def misspell(text: str, random: Random) -> str:
     words = [m for m in re.finditer(r"[A-Za-z_]\w{2,}", text)]
+    if not words:
+        return text
     place = random.choice(words)
     at = random.randrange(place.start() + 1, place.end())
     return text[:at] + text[at + 1 :]
