@@ -139,7 +139,8 @@ def command(
         budget=budget,
     )
     # Claims are about inference, in archdsl's own figures.
-    refuted = check_expectations(network, analyze(network))
+    inference = analysis if mode == "eval" else analyze(network)
+    refuted = check_expectations(network, inference)
     if as_json:
         print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
     else:
