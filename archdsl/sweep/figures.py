@@ -225,10 +225,7 @@ def _analysed(analysis: Analysis, name: str) -> int | float | None:
         return min(field.size) if field else None
     if name == "depth":
         return analysis.depth
-    memory = analysis.memory
-    if name == "training_peak_bytes":
-        return memory.training_peak.at(memory.batch)
-    figure: int = getattr(memory, name)
+    figure: int = getattr(analysis.memory, name)
     return figure
 
 
