@@ -13,7 +13,6 @@ import argparse
 import compileall
 import datetime
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from page import machine
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "specs" / "googlenet.arch"
@@ -202,19 +203,6 @@ def guide(case: str, times: Mapping[str, Timed]) -> str:
 
 
 # ---- the page ------------------------------------------------------------------------
-
-
-def machine() -> str:
-    model = platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return (
-        f"{model}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def main() -> None:

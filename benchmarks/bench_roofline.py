@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
+from page import processor  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import archdsl  # noqa: E402
@@ -128,13 +129,7 @@ def find_device(where: str) -> Device:
 def machine(where: str) -> str:
     if where == "cuda":
         return torch.cuda.get_device_name()
-    model = platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return f"One core of {model}"
+    return f"One core of {processor()}"
 
 
 # ---- measuring ---------------------------------------------------------------------

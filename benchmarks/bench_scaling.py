@@ -18,7 +18,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench_startup import machine
+from page import machine, sections
 
 from archdsl.api import elaborate_module
 from archdsl.passes.analysis import analyze
@@ -227,13 +227,7 @@ def main() -> None:
         f"Dense blocks (the exponent's limit is {EDGES_LIMIT:g})": dense_blocks,
         f"All shipped networks (the limit is {LIST_LIMIT:g} CPU seconds)": listing,
     }
-    text, missed = "", []
-    for title, measure in parts.items():
-        lines, met = measure(arguments.runs)
-        missed += [] if met else [title]
-        part = "\n".join([f"## {title}", "", *lines, ""])
-        print(part, flush=True)
-        text += f"\n{part}"
+    text, missed = sections(parts, arguments.runs)
     if arguments.write:
         today = datetime.date.today().isoformat()
         about = (

@@ -8,7 +8,6 @@ import argparse
 import compileall
 import datetime
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+
+from page import machine
 
 ROOT = Path(__file__).parent.parent
 SPEC = ROOT / "specs" / "googlenet.arch"
@@ -73,19 +74,6 @@ def table(times: dict[str, list[float]]) -> list[str]:
         ]
         lines.append(f"| {' | '.join(cells)} |")
     return lines
-
-
-def machine() -> str:
-    model = platform.machine()
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                model = line.partition(":")[2].strip()
-                break
-    return (
-        f"{model}, {os.cpu_count()} cores, {platform.system()}, "
-        f"Python {platform.python_version()}"
-    )
 
 
 def main() -> None:

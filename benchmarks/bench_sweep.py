@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from bench_startup import machine
+from page import machine, sections
 
 from archdsl.sweep import FIGURES, sweep
 from archdsl.sweep.run import available_cores
@@ -132,7 +132,6 @@ def main() -> None:
     arguments = parser.parse_args()
 
     os.environ["ARCHDSL_CACHE"] = "off"
-    text, missed = "", []
     load = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder:
         spec = str(Path(folder, "resnet.arch"))
@@ -145,12 +144,7 @@ def main() -> None:
                 lambda runs: commands(spec, runs)
             ),
         }
-        for title, measure in parts.items():
-            lines, met = measure(arguments.runs)
-            missed += [] if met else [title]
-            part = "\n".join([f"## {title}", "", *lines, ""])
-            print(part, flush=True)
-            text += f"\n{part}"
+        text, missed = sections(parts, arguments.runs)
     if arguments.write:
         today = datetime.date.today().isoformat()
         about = (

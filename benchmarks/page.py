@@ -1,0 +1,47 @@
+"""What the pages of several benchmarks say alike."""
+
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+
+def processor() -> str:
+    """Return the model of the processor."""
+    if sys.platform == "linux":
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
+
+
+def machine() -> str:
+    """Return what the figures were measured on."""
+    return (
+        f"{processor()}, {os.cpu_count()} cores, {platform.system()}, "
+        f"Python {platform.python_version()}"
+    )
+
+
+def sections(
+    parts: Mapping[str, Callable[[int], tuple[list[str], bool]]], runs: int
+) -> tuple[str, list[str]]:
+    """Measure and print each part.
+
+    Args:
+        parts: by title, what gives the lines for a number of runs, and whether they
+            keep to their limit.
+        runs: how many.
+
+    Returns:
+        the text of all parts, and the titles of those that missed their limit.
+    """
+    text, missed = "", []
+    for title, measure in parts.items():
+        lines, met = measure(runs)
+        missed += [] if met else [title]
+        part = "\n".join([f"## {title}", "", *lines, ""])
+        print(part, flush=True)
+        text += f"\n{part}"
+    return text, missed
