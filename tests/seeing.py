@@ -12,6 +12,7 @@ from archdsl.ir import Network
 from archdsl.passes.graph import flatten
 from archdsl.values import POINTWISE
 from tests.handmade import Interpreted, Sketch
+from tests.strategies import KINDS
 
 # Kinds whose gradient is not nonzero wherever the output depends on the input: only
 # winners pass it, or terms of opposite sign may cancel.
@@ -26,6 +27,14 @@ BLIND = {
     "mul",
     "softmax",
 }
+# The others, those of one input, and of these the ones that slide a window.
+CLEAR = tuple(word for word in KINDS if word not in BLIND)
+ALONE = tuple(word for word in CLEAR if KINDS[word].arity == 1)
+WINDOWED = tuple(
+    word
+    for word in ALONE
+    if any(field.type == "window" for field in KINDS[word].fields.values())
+)
 
 
 def seeing(network: Network) -> Interpreted:

@@ -14,8 +14,8 @@ from archdsl.passes.coverage import Coverage, coverage
 from archdsl.passes.graph import flatten
 from archdsl.values import Last, sizes
 from tests.handmade import Sketch, chain
-from tests.seeing import BLIND, seeing
-from tests.strategies import KINDS, sketches
+from tests.seeing import ALONE, CLEAR, WINDOWED, seeing
+from tests.strategies import sketches
 
 
 def _of(network: Network) -> Coverage:
@@ -197,23 +197,14 @@ def _check(network: Network, *, exact: bool) -> None:
                 assert len(seen) == used
 
 
-_KINDS = tuple(w for w in KINDS if w not in BLIND)
-_PLAIN = tuple(word for word in _KINDS if KINDS[word].arity == 1)
-_WINDOWED = tuple(
-    word
-    for word in _PLAIN
-    if any(field.type == "window" for field in KINDS[word].fields.values())
-)
-
-
 @settings(max_examples=100, deadline=None)
-@given(sketches(_PLAIN + 3 * _WINDOWED, start=(2, 11, 12), most=6))
+@given(sketches(ALONE + 3 * WINDOWED, start=(2, 11, 12), most=6))
 def test_chains_agree_with_gradients(sketch: Sketch) -> None:
     _check(sketch.network(), exact=True)
 
 
 @settings(max_examples=100, deadline=None)
-@given(sketches((*_KINDS, *_WINDOWED, "add", "concat"), start=(2, 11, 12), most=8))
+@given(sketches((*CLEAR, *WINDOWED, "add", "concat"), start=(2, 11, 12), most=8))
 def test_gradients_stay_within_what_is_covered(sketch: Sketch) -> None:
     _check(sketch.network(), exact=False)
 

@@ -29,8 +29,8 @@ from archdsl.resources import specs_dir
 from archdsl.values import Last, sizes
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, torchvision
-from tests.seeing import BLIND, brighten, seeing, thin
-from tests.strategies import KINDS, sketches
+from tests.seeing import ALONE, WINDOWED, brighten, seeing, thin
+from tests.strategies import sketches
 
 
 def _reported(
@@ -548,24 +548,14 @@ def test_torchvisions_networks_see_as_much(name: str) -> None:
     _check_published(*LAST_MAPS[name], lambda image: layers(image.repeat(1, 1, 1, 2)))
 
 
-_PLAIN = tuple(
-    word for word, kind in KINDS.items() if word not in BLIND and kind.arity == 1
-)
-_WINDOWED = tuple(
-    word
-    for word in _PLAIN
-    if any(field.type == "window" for field in KINDS[word].fields.values())
-)
-
-
 @settings(max_examples=80, deadline=None)
-@given(sketches(_PLAIN + 3 * _WINDOWED, start=(2, 11, 12), most=6))
+@given(sketches(ALONE + 3 * WINDOWED, start=(2, 11, 12), most=6))
 def test_chains_agree_with_gradients(sketch: Sketch) -> None:
     _check(sketch.network(), exact=True)
 
 
 @settings(max_examples=80, deadline=None)
-@given(sketches((*_PLAIN, *_WINDOWED, "add", "concat"), start=(2, 11, 12), most=8))
+@given(sketches((*ALONE, *WINDOWED, "add", "concat"), start=(2, 11, 12), most=8))
 def test_gradients_stay_within_the_fields_of_any_network(sketch: Sketch) -> None:
     _check(sketch.network(), exact=False)
 
