@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from archdsl.symbolic import Poly, Sym, SymFloat
 from archdsl.values import MEASURES
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, Case
+from tests.timing import cpu_seconds
 
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
@@ -363,13 +363,7 @@ def test_both_uses_of_a_layer_have_their_own_figures() -> None:
 
 
 def _seconds(network: archdsl.Network) -> float:
-    """Return the least time of a few analyses."""
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        analyze(network)
-        times.append(time.perf_counter() - start)
-    return min(times)
+    return cpu_seconds(lambda: analyze(network))
 
 
 def test_googlenet_is_analysed_in_milliseconds() -> None:

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +13,7 @@ from archdsl.limits import MAX_FILE_BYTES
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
 from archdsl.syntax.parser import parse, parse_expression
+from tests.timing import at_most, cpu_seconds
 
 HEAD = "arch 1\nnetwork n {\n"
 MANY = 10_000
@@ -24,13 +22,6 @@ MANY = 10_000
 @pytest.fixture(autouse=True)
 def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ARCHDSL_CACHE", "off")
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    start = time.process_time()
-    yield
-    assert time.process_time() - start < seconds
 
 
 DEEP = {
@@ -131,9 +122,7 @@ def _spec(lines: int) -> str:
 
 
 def _seconds(text: str) -> float:
-    start = time.process_time()
-    parse(Source("", text))
-    return time.process_time() - start
+    return cpu_seconds(lambda: parse(Source("", text)), runs=1)
 
 
 @pytest.mark.slow
