@@ -148,6 +148,7 @@ class Saved(NamedTuple):
             the third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
         own_elements: further elements a sample, of the computing dtype.
+        own_params: further elements a sample, of the parameters' dtype.
         own_floats: further numbers a sample, of 32 bits or more.
         own_bytes: further bytes a sample, whatever the dtype, such as indices.
         batch_elements: further elements for the whole batch, of the computing dtype.
@@ -159,6 +160,7 @@ class Saved(NamedTuple):
     factors: bool = False
     output: bool = False
     own_elements: int = 0
+    own_params: int = 0
     own_floats: int = 0
     own_bytes: int = 0
     batch_elements: int = 0

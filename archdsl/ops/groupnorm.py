@@ -52,7 +52,7 @@ class GroupNorm(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each group."""
-        return Saved(input=True, own_elements=2 * self.groups, what="statistics")
+        return Saved(input=True, own_params=2 * self.groups, what="statistics")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.GroupNorm`."""

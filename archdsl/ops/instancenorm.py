@@ -55,8 +55,8 @@ class InstanceNorm(Layer):
         channels = inputs[0][0]
         return Saved(
             input=True,
+            own_params=channels if self.affine else 0,
             own_floats=2 * channels,
-            own_elements=channels if self.affine else 0,
             what="statistics",
         )
 

@@ -16,6 +16,7 @@ class LocalResponseNorm(Layer):
 
     word = "lrn"
     family = "norm"
+    autocast = "wide"
 
     size: int = arg("int", 5, at=0, minimum=1, help="channels in the window")
     alpha: float = arg("float", 1e-4, help="scale of the squares")

@@ -3,9 +3,9 @@
 The lists of `torch.autocast("cpu")` are modelled (aten/src/ATen/autocast_mode.cpp):
 convolutions, linear layers and `prelu` run in bfloat16, all else in the dtype of its
 inputs, and a merge in the widest of them. A GPU's lists differ in that they also run
-`softmax` and the norms of layers and groups in 32 bits. Three kinds that torch composes
-of other operations are near but not exact: `groupnorm` and `instancenorm`, whose
-statistics it keeps in another width, and `lrn`, part of which runs in 32 bits.
+`softmax` and the norms of layers and groups in 32 bits. The statistics of an
+`instancenorm` without parameters are taken to have 32 bits, as on a GPU, though on a
+CPU they have those of its input.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from typing import Final
 
 from archdsl.layer import count
 
-from .gradient import gradients
 from .graph import Graph, Node
 from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
 
@@ -37,11 +36,10 @@ def autocast_saved(
     """
     items = element_bytes(graph)
     keeps = kept(graph, _WIDE, items)
-    known = gradients(graph)
     for node in graph.nodes:
         keep = keeps.get(node.output)
         if keep is not None and node.op.autocast == "lower":
-            is_spared = node.op.spares_weight and known.isdisjoint(node.inputs)
+            is_spared = node.op.spares_weight and keeps.keys().isdisjoint(node.inputs)
             keeps[node.output] = _lowered(node, keep, items, is_spared)
     home = homes(graph, graph.nodes, overwritten, training=True)
     return saved_tensors(graph, keeps, home, _WIDE, items=items)

@@ -15,6 +15,7 @@ from .devices import Device
 from .dtypes import item_bytes
 from .gradient import gradients
 from .graph import Graph, Node
+from .saved import bytes_of, own_size
 
 Bound = Literal["compute", "memory", "launch"]
 BOUNDS: Final[tuple[Bound, ...]] = ("compute", "memory", "launch")
@@ -273,11 +274,8 @@ class _Backward:
             elements += sum([count(shape) for shape in shapes])
         if saved.output:
             elements += count(output)
-        elements += saved.own_elements
-        fixed += saved.batch_elements
-        own = saved.own_floats * max(self.item, 4) + saved.own_bytes
-        shared = saved.batch_floats * max(self.item, 4)
-        return batch * (elements * self.item + own) + fixed * self.item + shared
+        own = bytes_of(own_size(saved, self.item), batch)
+        return (batch * elements + fixed) * self.item + own
 
     def _gradients(self, node: Node) -> int:
         """Return the elements of the inputs' gradients for one sample."""

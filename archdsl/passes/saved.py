@@ -72,8 +72,8 @@ def kept(
 
     Args:
         graph: the network.
-        item: bytes of an element.
-        items: bytes of an element of each value, if they are not all the same; what a
+        item: bytes of an element of the parameters.
+        items: bytes of an element of each value, if they are not the same; what a
             layer makes of its own has elements like its output's.
     """
     differentiated: set[int] = set()
@@ -86,18 +86,25 @@ def kept(
         differentiated.add(node.output)
         saved = node.op.saved(node.input_shapes, node.shape)
         values, products = _values(node, saved, differentiated)
-        if items is not None:
-            item = items[node.output]
-        own = own_size(saved, item) + products * item * SAMPLE
+        each = item if items is None else items[node.output]
+        own = own_size(saved, each, item) + products * each * SAMPLE
         what = "product" if products else saved.what
         found[node.output] = Kept(values, own, what, trained)
     return found
 
 
-def own_size(saved: Saved, item: int) -> int:
-    """Return the size of what a layer makes only to keep it."""
+def own_size(saved: Saved, item: int, params: int | None = None) -> int:
+    """Return the size of what a layer makes only to keep it.
+
+    Args:
+        saved: what it keeps.
+        item: bytes of an element of its output.
+        params: bytes of an element of its parameters, if they are not the same.
+    """
+    params = item if params is None else params
     wide = max(item, 4)
-    each = saved.own_elements * item + saved.own_floats * wide + saved.own_bytes
+    each = saved.own_elements * item + saved.own_params * params + saved.own_bytes
+    each += saved.own_floats * wide
     return each * SAMPLE + saved.batch_elements * item + saved.batch_floats * wide
 
 
