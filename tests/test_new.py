@@ -33,9 +33,9 @@ def double(inputs: int, width: int) -> int:
 
 
 COUNTED = {
-    "classifier": 27 * 32
-    + 2 * 32
-    + sum(unit(a, b) for a, b in [(32, 32), (32, 64), (64, 128)])
+    "classifier": 27 * 16
+    + 2 * 16
+    + sum(unit(a, b) for a, b in [(16, 16), (16, 32), (32, 64), (64, 128)])
     + 129 * 10,
     "unet": sum(double(a, b) for a, b in [(3, 32), (32, 64), (64, 128), (128, 256)])
     + sum(4 * 2 * w * w + w + double(2 * w, w) for w in (128, 64, 32))

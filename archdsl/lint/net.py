@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import count
 from archdsl.passes.graph import Graph, Node, flatten
+from archdsl.passes.receptive import Field, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.values import Tensor, sizes
+from archdsl.values import Tensor, Window, sizes
 
 from .rule import Saving
 from .written import Written, written
@@ -46,6 +47,16 @@ class Net:
             for value in dict.fromkeys(node.inputs[: node.op.sources]):
                 found[value].append(node)
         return found
+
+    @cached_property
+    def windows(self) -> Sequence[Window | None]:
+        """The window of every node, None where a unit sees all of its input."""
+        return windows(self.graph)
+
+    @cached_property
+    def fields(self) -> Mapping[int, Field]:
+        """What every value's units see of the first input."""
+        return fields(self.graph, self.windows)
 
     @cached_property
     def outputs(self) -> frozenset[int]:

@@ -12,9 +12,9 @@ networks", Distill, section "Arbitrary computation graphs".
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from archdsl.values import sizes
+from archdsl.values import Window, sizes
 
 from .graph import Graph, Node
 from .receptive import Axis, Field, divide
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
     Number = int | Fraction
+
+
+# Moves of two branches since they parted, beyond which they are not told.
+_MOST_MOVES: Final = 64
 
 
 class Branch(NamedTuple):
@@ -126,13 +130,13 @@ def _compare(
 
 def _apart(branches: Sequence[Branch], n: int) -> Number:
     """Return how far the centres of branches are apart along axis number n."""
-    most: Number = 0
     # Jumps are constant, so at one of the ends it is furthest.
-    for ends in ([b.centre[n] for b in branches], [b.last[n] for b in branches]):
-        centres = [centre for centre in ends if centre is not None]
-        if centres:
-            most = max(most, max(centres) - min(centres))
-    return most
+    ends = [b.centre[n] for b in branches], [b.last[n] for b in branches]
+    return max(_spread([c for c in end if c is not None]) for end in ends)
+
+
+def _spread(centres: Sequence[Number]) -> Number:
+    return max(centres) - min(centres) if centres else 0
 
 
 def _ends(
@@ -162,3 +166,157 @@ def _plain(number: Number | None) -> float | None:
     if number is None or number.denominator > 1:
         return None if number is None else float(number)
     return int(number)
+
+
+# ---- where it comes from --------------------------------------------------------
+
+
+class Move(NamedTuple):
+    """A layer whose units do not look at the middle of what their windows start from.
+
+    Attributes:
+        node: the layer.
+        by: positions of the input by which it moves where unit 0 looks.
+        before: the move before it on the way from the input.
+        number: of the moves up to it, itself included.
+    """
+
+    node: Node
+    by: Number
+    before: Move | None
+    number: int
+
+
+class Origin(NamedTuple):
+    """What makes a join misaligned, if all joins before it were aligned.
+
+    Attributes:
+        offset: the most positions of the input that two units that meet would look
+            apart, along each axis.
+        axis: the number of the axis where that is most.
+        moves: of the two branches that are furthest apart there, the moves since they
+            parted, the last ones first; none if they are too many to tell.
+    """
+
+    offset: tuple[Number, ...]
+    axis: int
+    moves: tuple[tuple[Move, ...], tuple[Move, ...]]
+
+
+class _Look(NamedTuple):
+    """Where the units of a value look along an axis, were all joins aligned."""
+
+    centre: Number
+    jump: Number
+    moves: Move | None
+
+    def last(self, units: int) -> Number:
+        return self.centre + (units - 1) * self.jump
+
+
+def origins(
+    graph: Graph,
+    known: Mapping[int, Field],
+    seen_by: Sequence[Window | None],
+    found: Mapping[int, Misalignment],
+) -> dict[int, Origin]:
+    """Return the misaligned joins that are not so for the sake of earlier ones alone.
+
+    Behind a misaligned join units look at two places. It is taken as if it had been
+    mended, so that all its branches look where the one does that sees least and so
+    came by the shortest way, and only what is misaligned still has a cause of its own.
+
+    Args:
+        graph: the network.
+        known: what `archdsl.passes.receptive.fields` gives.
+        seen_by: what `archdsl.passes.receptive.windows` gives.
+        found: what `alignment` gives.
+    """
+    if not found:
+        return {}
+    image = graph.inputs[0]
+    start = _Look(0, 1, None)
+    looks = {image: (start,) * len(known[image].axes)}
+    causes = {}
+    for node, window in zip(graph.nodes, seen_by, strict=True):
+        values = [v for v in node.inputs[: node.op.sources] if v in looks]
+        if window is None or not values:
+            continue
+        here = looks[values[0]]
+        if len(values) > 1:
+            units = sizes(node.shape)
+            met = [_met(values, graph, known, n, most) for n, most in enumerate(units)]
+            along = [[looks[v][n] for v in own] for n, own in enumerate(met)]
+            if node.output in found:
+                origin = _origin(along, units)
+                if any(origin.offset):
+                    causes[node.output] = origin
+            here = tuple([each[0] for each in along])
+        looks[node.output] = tuple(
+            [_moved(look, node, window, n) for n, look in enumerate(here)]
+        )
+    return causes
+
+
+def _met(
+    values: Sequence[int], graph: Graph, known: Mapping[int, Field], n: int, units: int
+) -> list[int]:
+    """Return what meets along axis number n, the value that sees least first."""
+
+    def reach(value: int) -> Number:
+        axis = known[value].axes[n]
+        return axis.last - axis.first
+
+    # Any other has but one unit there, which is repeated.
+    own = [value for value in values if sizes(graph.shapes[value])[n] == units]
+    return sorted(own or values[:1], key=reach)
+
+
+def _moved(look: _Look, node: Node, window: Window, n: int) -> _Look:
+    """Return where the units of a layer look along axis number n."""
+    jump = divide(look.jump, window.up[n])
+    uneven = window.dilation[n] * (window.kernel[n] - 1) - 2 * window.pad[n]
+    centre, moves = look.centre, look.moves
+    if uneven:
+        by = divide(uneven * jump, 2)
+        centre += by
+        moves = Move(node, by, moves, moves.number + 1 if moves else 1)
+    return _Look(centre, window.stride[n] * jump, moves)
+
+
+def _origin(met: Sequence[Sequence[_Look]], units: Sequence[int]) -> Origin:
+    """Return how far branches are apart that meet along each axis, and why."""
+    ends = [
+        max(
+            ([look.centre for look in looks], [look.last(most) for look in looks]),
+            key=_spread,
+        )
+        for looks, most in zip(met, units, strict=True)
+    ]
+    # A single unit along an axis is not compared.
+    offset = tuple(
+        [_spread(at) if n > 1 else 0 for at, n in zip(ends, units, strict=True)]
+    )
+    axis = offset.index(max(offset))
+    at = ends[axis]
+    pair = [met[axis][at.index(end)].moves for end in (min(at), max(at))]
+    return Origin(offset, axis, _parted(*pair))
+
+
+def _parted(
+    one: Move | None, other: Move | None
+) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
+    """Return the moves of two branches up to what they have in common."""
+    here: list[Move] = []
+    there: list[Move] = []
+    while one is not other:
+        if len(here) + len(there) == _MOST_MOVES:
+            return (), ()
+        if other is None or (one is not None and one.number >= other.number):
+            assert one is not None
+            here.append(one)
+            one = one.before
+        else:
+            there.append(other)
+            other = other.before
+    return tuple(here), tuple(there)

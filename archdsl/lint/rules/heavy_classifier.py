@@ -33,14 +33,14 @@ class HeavyClassifier(Rule):
     name = "heavy-classifier"
     title = "a classifier with most of the weights, for want of a global pool"
     bad = net(
-        "conv 3x3 32 /2 -> bn -> relu",
+        "conv 5x5 32 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu -> conv 3x3 64 -> bn -> relu",
         "flatten",
         "linear 256 -> relu -> linear 10",
     )
     good = net(
-        "conv 3x3 32 /2 -> bn -> relu",
+        "conv 5x5 32 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu -> conv 3x3 64 -> bn -> relu",
         "globalavgpool",
