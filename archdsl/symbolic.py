@@ -199,8 +199,12 @@ class Poly:
             # A positive term first: "2 * a - b" reads better than "-b + 2 * a".
             order = sorted(range(len(parts)), key=lambda i: self.terms[i][1] < 0)
             for place, i in enumerate(order):
-                sign = "-" if self.terms[i][1] < 0 else ("+" if place else "")
-                text += f" {sign} {parts[i][0]}" if place else sign + parts[i][0]
+                monomial, factor = self.terms[i]
+                term = parts[i][0]
+                if place:
+                    text += f" {'-' if factor < 0 else '+'} {term}"
+                else:
+                    text = _negated(monomial, factor, term) if factor < 0 else term
         return f"({text})" if own < precedence else text
 
     def __repr__(self) -> str:
@@ -246,6 +250,13 @@ def _render_term(monomial: Monomial, factor: int) -> tuple[str, int]:
         # a // b * c needs no brackets, as Python reads from the left.
         texts[0] = parts[0][0]
     return " * ".join(texts), 2
+
+
+def _negated(monomial: Monomial, factor: int, term: str) -> str:
+    """Return a rendered term with a minus before it."""
+    # -a // b would be (-a) // b.
+    is_quotient = factor == -1 and monomial and monomial[0].op in ("//", "%")
+    return f"-({term})" if is_quotient else f"-{term}"
 
 
 def combine(op: str, args: tuple[Poly, ...]) -> Poly:

@@ -8,6 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples in every run, so that a change fails by its own fault alone.
+# `--hypothesis-profile search` draws others.
+settings.register_profile("same", derandomize=True)
+settings.register_profile("search", derandomize=False)
+settings.load_profile("same")
 
 # pytest-xdist keeps every core busy; threads of each worker would only get in the way.
 if "PYTEST_XDIST_WORKER" in os.environ:

@@ -56,6 +56,26 @@ def test_the_value_and_its_text_agree_with_plain_arithmetic(pair: Any) -> None:
     assert eval(f"-{poly_of(symbolic).text(3)}", {}, dict(NAMES)) == -plain
 
 
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("-(a // b)", "-(a // b)"),
+        ("-(c % a)", "-(c % a)"),
+        ("-(a // b) * c", "-(a // b * c)"),
+        ("-(a // b) - b", "-(a // b) - b"),
+        ("b - a // b", "b - a // b"),
+        ("-2 * (a // b)", "-2 * (a // b)"),
+        ("-a * (c // b)", "-a * (c // b)"),
+    ],
+)
+def test_a_leading_minus_does_not_reach_into_a_quotient(
+    expression: str, text: str
+) -> None:
+    number = eval(expression, {}, {name: _named(name) for name in NAMES})
+    assert poly_of(number).text() == text
+    assert eval(text, {}, dict(NAMES)) == number == eval(expression, {}, dict(NAMES))
+
+
 @given(_values(), _values())
 def test_equal_expressions_have_equal_values(one: Any, other: Any) -> None:
     if poly_of(one[0]) == poly_of(other[0]):
