@@ -533,7 +533,7 @@ def test_convolutions_that_are_lacking_are_those_of_each_axis() -> None:
 
 
 def test_the_published_networks_whose_units_see_less_than_the_image() -> None:
-    """By hand for SqueezeNet 1.1: 3, 7 and 207 of 224; the spec silences it."""
+    """By hand for SqueezeNet 1.1: the pools see 7, 31 and 79, the last fire 207."""
     seen = {}
     for spec in ("squeezenet", "nin", "alexnet", "resnet", "vgg"):
         module = load_file(shipped_specs()[spec])
@@ -569,6 +569,42 @@ def test_how_far_apart_units_look_along_each_axis() -> None:
     )
     alike = net("concat { conv 3x3 4 | zeropad left=1 right=1 -> conv 1x3 4 pad=0 }")
     assert advice(alike, "W0115") == ()
+
+
+def test_units_that_drift_apart_are_told_where_they_are_furthest() -> None:
+    # With the corners aligned, 16 units reach from 0 to 14, where 8 of them did.
+    enlarged = "upsample 2x2 mode=bilinear align=true"
+    text = net("a: conv 3x3 4", "conv 3x3 4 /2", f"add {{ {enlarged} | @a }}")
+    found = only(text, "W0115")
+    assert "units look 1 position of the input apart" in found.message
+    assert found.label == (
+        "the last unit of upsample1 looks at row 14, column 14, that of a at row 15, "
+        "column 15"
+    )
+    assert found.notes == ()
+    assert found.help == "halve and enlarge by the same steps in all branches"
+
+
+@pytest.mark.parametrize(
+    ("size", "down", "up", "help"),
+    [
+        # 19 leaves 16, the middle of which begins at 1.
+        (19, "maxpool 2x2 -> maxpool 2x2", "upsample 4x4", "an input size that all"),
+        (16, "conv 3x3 4 /2", "upsample 2x2", "upsample1 undoes 2x2 pools; "),
+        (16, "conv 3x3 4 pad=0 -> zeropad right=2 bottom=2", "relu", "a padding of 1"),
+        (16, "maxpool 2x2", "upsample 2x2", None),
+        (18, "conv 3x3 4 pad=2 -> conv 2x2 4 pad=0", "conv 2x2 4 pad=0", None),
+        (17, "conv 3x3 4 /2", "upsample size=17 mode=bilinear align=true", None),
+        (16, "conv 3x3 4 /2", "convtranspose 3x3 4 /2 pad=1 out_pad=1", None),
+    ],
+)
+def test_what_is_to_be_mended(size: int, down: str, up: str, help: str | None) -> None:
+    join = "concat { crop { @a | } | }"
+    text = net("a: conv 3x3 4", f"{down} -> {up}", join, size=f"3x{size}x{size}")
+    if help is None:
+        assert advice(text, "W0115") == ()
+    else:
+        assert (only(text, "W0115").help or "").startswith(help)
 
 
 def test_a_join_is_not_blamed_for_those_before_it() -> None:
@@ -858,6 +894,7 @@ def test_cancelled_biases_have_no_influence(sketch: Sketch, seed: int) -> None:
         net("conv 1x1 1 -> conv 1x1 1 /2", size="1x2000000000x1"),
         net("conv 1x1 8 -> conv 1x1 8 /3", size="3x9000x9000"),
         net("concat { relu | relu }  x12", "conv 1x1 8"),
+        net("conv 1x1 8", "add { zeropad left=2 -> conv 1x3 pad=0 | }  x1500"),
     ],
 )
 def test_large_networks_take_little_time(text: str) -> None:
