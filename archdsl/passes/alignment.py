@@ -20,10 +20,7 @@ from .graph import Graph, Node
 from .receptive import Axis, Field, divide
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    Number = int | Fraction
-
+    from .receptive import Number
 
 # Moves of two branches since they parted, beyond which they are not told.
 _MOST_MOVES: Final = 64

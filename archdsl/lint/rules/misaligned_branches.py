@@ -11,9 +11,7 @@ from archdsl.passes.alignment import Misalignment, Move, Origin, alignment, orig
 from archdsl.passes.graph import Node
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    Number = int | Fraction
+    from archdsl.passes.receptive import Number
 
 _AXES: Final = ("row", "column")
 _SHOWN: Final = 3

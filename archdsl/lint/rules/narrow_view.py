@@ -13,9 +13,7 @@ from archdsl.passes.receptive import describe, main_value
 from archdsl.values import show_shape, sizes
 
 if TYPE_CHECKING:
-    from fractions import Fraction
-
-    Number = int | Fraction
+    from archdsl.passes.receptive import Number
 
 
 class NarrowView(Rule):
