@@ -21,6 +21,7 @@ MEASURES: Final = (
     "layers",
     "output",
     "receptive_field",
+    "local_field",
 )
 
 

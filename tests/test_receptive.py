@@ -50,6 +50,7 @@ def _reported(
         share=share,
         smallest=(size, size),
         local=(size, size),
+        local_smallest=(size, size),
     )
 
 
@@ -286,6 +287,7 @@ def test_global_layers_see_the_whole_input() -> None:
         share=1.0,
         smallest=(12, 10),
         local=None,
+        local_smallest=None,
     )
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4

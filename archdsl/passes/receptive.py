@@ -140,6 +140,7 @@ class ReceptiveField(NamedTuple):
             see nothing.
         local: as `size`, along local paths alone, which leave out global pooling and
             the like; None if there are none, or it is not known.
+        local_smallest: as `smallest`, likewise.
         paths_exact: False if the narrowest path may be wider than `minimum`, and the
             widest one narrower than `maximum`.
     """
@@ -156,6 +157,7 @@ class ReceptiveField(NamedTuple):
     share: float
     smallest: tuple[int, ...]
     local: tuple[int, ...] | None
+    local_smallest: tuple[int, ...] | None
     paths_exact: bool = True
 
     @property
@@ -177,10 +179,15 @@ class ReceptiveField(NamedTuple):
             "maximum": list(self.maximum),
             "share": self.share,
             "smallest": list(self.smallest),
-            "local": None if self.local is None else list(self.local),
+            "local": _listed(self.local),
+            "local_smallest": _listed(self.local_smallest),
             "bound": None if self.exact else "at most",
             "paths_exact": self.paths_exact,
         }
+
+
+def _listed(values: tuple[int, ...] | None) -> list[int] | None:
+    return None if values is None else list(values)
 
 
 def windows(graph: Graph) -> list[Window | None]:
@@ -261,11 +268,12 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         units: how many it has along each axis.
         image: how many positions the first input has.
     """
-    local = None
+    local: tuple[Any, ...] = None, None
     if field.whole:
         if field.local is not None:
             pairs = zip(field.local, units, strict=True)
-            local = tuple([_sizes(axis, n)[1] for axis, n in pairs])
+            along_axes = [_sizes(axis, n) for axis, n in pairs]
+            local = tuple(zip(*along_axes, strict=True))
         units = (1,) * len(field.axes)
     along: list[tuple[Any, ...]] = []
     parts: tuple[Axis, Spans, int] | None = None
@@ -273,9 +281,12 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         # Most networks are alike along both axes.
         along.append(along[-1] if each == parts else _along(*each))
         parts = each
-    sizes_, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
+    largest, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
+    if not field.whole:
+        local = smallest, largest
+        most = tuple(map(min, most, largest))  # a bound may be more than all together
     return ReceptiveField(
-        size=sizes_,
+        size=largest,
         jump=jump,
         start=tuple([ends and ends[0] for ends in interval]),
         visible=visible,
@@ -286,7 +297,8 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         maximum=most,
         share=prod(visible) / prod(image),
         smallest=smallest,
-        local=local if field.whole else sizes_,
+        local=local[1],
+        local_smallest=local[0],
         paths_exact=field.told and field.exact,
     )
 
