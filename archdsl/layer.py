@@ -274,6 +274,10 @@ class Layer:
         """Return what an output unit sees, or None if it sees the whole input."""
         return POINTWISE
 
+    def opaque(self) -> bool:
+        """Return whether a unit may see less than all where `window` gives None."""
+        return False
+
     def aliases(self, training: bool) -> bool:
         """Return whether the output is the input's own memory in that mode."""
         return False
@@ -430,7 +434,6 @@ def adaptive(inputs: Shape, output: Shape) -> Window:
         stride=stride,
         pad=tuple(m - 1 for m in up),
         up=up,
-        exact=max(up) == 1,
     )
 
 
@@ -465,7 +468,7 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
             last = -(-(step + up) // 2) - 1
         parts.append((last - first + 1, step, -first, up))
     kernel, stride, pad, up_ = zip(*parts, strict=True)
-    return Window(kernel, stride, pad, up=up_, exact=max(up_) == 1)
+    return Window(kernel, stride, pad, up=up_)
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:
