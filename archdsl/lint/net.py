@@ -116,9 +116,12 @@ class Net:
 
     def places(self, node: Node) -> list[Span]:
         """Return the same for all that holds a layer, the innermost first."""
-        spans = [node.step.span]
-        spans += [group.span for group in reversed(self._around[id(node.step)])]
-        return [span for span in spans if span.source is self.source]
+        return [span for span in self.spans(node) if span.source is self.source]
+
+    def spans(self, node: Node) -> list[Span]:
+        """Return where a layer and all that holds it are written, in any file."""
+        around = reversed(self._around[id(node.step)])
+        return [node.step.span, *(group.span for group in around)]
 
     def is_written_here(self, node: Node) -> bool:
         """Whether the spec itself writes a layer."""
