@@ -419,6 +419,20 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
     )
 
 
+def same_pads(
+    size: int, kernel: int, stride: int, dilation: int = 1
+) -> tuple[int, int]:
+    """Return the padding before and after that gives size / stride units, rounded up.
+
+    The odd one goes to the end.
+
+    Source: TensorFlow's notes on convolution, for the padding "SAME"; the sum of both
+    is max((ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0).
+    """
+    total = max(dilation * (kernel - 1) - (size - 1) % stride, 0)
+    return total // 2, total - total // 2
+
+
 def adaptive(inputs: Shape, output: Shape) -> Window:
     """Return the hull of the windows of adaptive pooling.
 

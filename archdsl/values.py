@@ -213,6 +213,7 @@ class TorchForm(NamedTuple):
         inplace: whether `inplace=True` may be added.
         then: modules that the module form needs after `module`.
         helper: text of the class that `module` names, where torch has none.
+        padded: shape of what the helper's function reads, if the helper pads its input.
         origin: Python module to import what `module` names from, for a foreign one.
     """
 
@@ -222,4 +223,5 @@ class TorchForm(NamedTuple):
     inplace: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
+    padded: Shape | None = None
     origin: str = ""
