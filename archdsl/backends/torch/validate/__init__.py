@@ -30,34 +30,43 @@ class Miscompiled(Exception):
         super().__init__(self._message())
 
     def _message(self) -> str:
-        where = "" if self.line is None else f" (line {self.line} of the emitted code)"
         if self.step is None:
-            return f"the emitted code is not the network: {self.why}{where}"
+            where = f", line {self.line} of it" if self.line else ""
+            return f"the emitted code is not the network{where}: {self.why}"
         span = self.step.span
         place = f"{span.source.name}:{span.line}:{span.column}"
         name = f"`{self.step.path}` ({self.step.op.label()})"
-        return f"{place}: the emitted code is not the network at {name}: {self.why}{where}"
+        return f"{place}: the emitted code is not the network at {name}: {self.why}"
 
 
-def validate(text: str | ast.Module, network: Network) -> None:
+def parse(text: str) -> ast.Module:
+    """Return the syntax tree of emitted text.
+
+    Raises:
+        Miscompiled: if it is not Python.
+    """
+    try:
+        return ast.parse(text)
+    except SyntaxError as error:
+        raise Miscompiled(None, f"it is not Python: {error.msg}", error.lineno) from None
+
+
+def validate(tree: ast.Module, network: Network) -> None:
     """Demand that emitted text is a network, and nothing else.
 
     Args:
-        text: of a module, or its syntax tree.
+        tree: the syntax tree of the text.
         network: what it was emitted for.
 
     Raises:
         Miscompiled: naming the first step that differs.
     """
     try:
-        tree = ast.parse(text) if isinstance(text, str) else text
         Demands(network).check(tree)
     except Different as error:
         raise Miscompiled(error.step, error.why) from error
-    except SyntaxError as error:
-        raise Miscompiled(None, f"it is not Python: {error.msg}", error.lineno) from None
     except Refused as error:
         raise Miscompiled(None, str(error), error.line) from error
 
 
-__all__ = ["Miscompiled", "validate"]
+__all__ = ["Miscompiled", "parse", "validate"]

@@ -635,6 +635,8 @@ class Function:
             if late is not None:
                 self.defaults[arg.arg] = expression(late, outer)({})
         self.known = frozenset(self.names)
+        if len(self.known) < len(self.names):
+            raise refused(node, "an argument has the name of another one")
         variables = assigned(node.body)
         self.run = block(node.body, Scope({*self.names, *variables}, globals))
 

@@ -98,6 +98,7 @@ class Class:
         self.names = (name, base, "nn.Module")
         self.nodes: dict[str, ast.FunctionDef] = {}
         self.functions: dict[str, Function] = {}
+        self.used = False
 
     def function(self, name: str) -> Function | None:
         """Return a method that the text defines."""
@@ -114,6 +115,7 @@ class Class:
             if self is not program.root.kind or args or kwargs:
                 refuse("the example makes something else than the network")
             return program.root
+        self.used = True
         made = Instance(self)
         constructor = self.function("__init__")
         if constructor is not None:
@@ -194,6 +196,7 @@ class Program:
             refuse("the text defines no network")
         self.root = self._last()
         self._place()
+        self._demand_use()
 
     def container(self, name: str) -> Class:
         """Return one of torch's containers."""
@@ -290,6 +293,15 @@ class Program:
                 (f"{before}{name}", child)
                 for name, child in reversed(module.children.items())
             ]
+
+    def _demand_use(self) -> None:
+        """Refuse classes that nothing uses, and methods that cannot be followed."""
+        for found in self.globals.values():
+            if isinstance(found, Class) and found.nodes:
+                if not found.used:
+                    refuse(f"nothing uses the class {found.name}")
+                for name in found.nodes:
+                    found.function(name)
 
     def run(self, inputs: int, training: bool) -> tuple[Graph, Any]:
         """Run `forward` in a mode, and return what it does and what it returns."""
