@@ -16,6 +16,7 @@ from torch.nn import functional
 
 import archdsl
 from archdsl.api import elaborate_module
+from archdsl.backends.torch.agree import agree
 from archdsl.cli import main
 from archdsl.ir import Network
 from archdsl.lint.check import lint
@@ -307,6 +308,26 @@ def test_sizes_that_do_not_divide_are_exact_unit_by_unit() -> None:
     made = seeing(network).values(image)[value]
     for unit in range(59):
         assert _rows(image, made[0, :, unit, 30].sum()) == field.axes[0].visible(unit)
+
+
+@pytest.mark.parametrize(
+    "options", ["mode=nearest", "mode=bilinear", "mode=bilinear align=true"]
+)
+@pytest.mark.parametrize(("before", "after"), [(14, 46), (7, 13), (40, 26), (5, 64)])
+def test_resized_maps_agree_unit_by_unit(before: int, after: int, options: str) -> None:
+    # The first pair is one where torch takes another unit by rounding.
+    text = f"""arch 1
+
+network Net {{
+    input 1x{before}x{before}
+    conv 3x3 2
+    upsample size={after}x{after} {options}
+    conv 3x3 2
+}}
+"""
+    found = agree(archdsl.loads(text))
+    assert found.differences == ()
+    assert not found.skipped
 
 
 # ---- the network's own field ---------------------------------------------------
