@@ -233,7 +233,11 @@ def walk(
     env = as_names(definition, values, outside) if walker.symbolic else values
     context = outside.replace(env=env)
     walker.definition = definition
-    end = walker.body(definition.body, Value(0, ()), context, parts)
+
+    def build(value: Value, inner: Context, out: Parts) -> Value:
+        return walker.body(definition.body, value, inner, out)
+
+    end = walker.whole(build, Value(0, ()), context, parts)
     if not walker.met_input and not walker.faults:
         walker.report(
             Fault(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
@@ -13,9 +13,6 @@ from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
-
-if TYPE_CHECKING:
-    from .calls import Following
 
 
 class Fault(Exception):
@@ -222,7 +219,7 @@ class Namespace:
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.lets: dict[str, int] = {}
-        self.steps: dict[str, tuple[t.Step, Context, Value, Following]] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -286,19 +283,19 @@ class Context:
         depth: nesting of calls and bodies.
         level: nesting of owners inside one block, for the name of their input.
         training: whether only outputs of the training mode are served.
-        shared: whether what is read stands for an earlier part once more.
+        again: the `same` by which what is read stands for an earlier part once more.
         inside: the function whose body is read, if any.
         budget: what is left of the work that one network may ask for.
     """
 
     __slots__ = (
+        "again",
         "budget",
         "depth",
         "env",
         "inside",
         "level",
         "module",
-        "shared",
         "space",
         "trail",
         "training",
@@ -314,11 +311,11 @@ class Context:
         level: int = 0,
         training: bool = False,
         inside: t.FunctionDef | None = None,
-        shared: bool = False,
+        again: Span | None = None,
         budget: Budget | None = None,
     ) -> None:
         self.inside = inside
-        self.shared = shared
+        self.again = again
         self.budget = budget or Budget()
         self.module = module
         self.env = env
@@ -339,11 +336,16 @@ class Context:
         made.level = self.level
         made.training = self.training
         made.inside = self.inside
-        made.shared = self.shared
+        made.again = self.again
         made.budget = self.budget
         for name, value in changes.items():
             setattr(made, name, value)
         return made
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is read stands for an earlier part once more."""
+        return self.again is not None
 
     def bind(self, names: Mapping[str, Any]) -> Context:
         """Return a copy that knows further names."""

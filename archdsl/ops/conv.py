@@ -33,7 +33,7 @@ class Conv(Layer):
     Without a width it keeps the channels of its input. Without `pad`, an odd
     kernel is padded so that stride 1 keeps the size, and an even one is not
     padded; `pad=same` pads an even one, too, at the end one more than at the start.
-    Without `bias`, it has one unless a `bn` in the same body follows it directly.
+    Without `bias`, it has one unless a `bn` of the same block is all that reads it.
 
     MACs: output elements x kernel area x input channels / groups.
     """
