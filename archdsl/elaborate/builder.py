@@ -15,6 +15,7 @@ from archdsl.elaborate.scope import (
     Fault,
     Merge,
     Namespace,
+    Tapped,
     Value,
     input_name,
     named,
@@ -123,6 +124,7 @@ class Builder:
         self.faults = 0
         self.producers: dict[int, Producer] = {}
         self.read: set[int] = set()
+        self.tapped: list[Tapped] = []
         self.scope = Scope()
         self._undecided: dict[int, Undecided] = {}
         # What each layer was at its first use, by path.
@@ -207,7 +209,7 @@ class Builder:
         space = Namespace(context.space.join(name), indexed, outer)
         own = input_name(level)
         bindings: dict[str, Poly] = {}
-        entry = Value(value.number, value.shape)
+        entry = Value(value.number, value.shape, tapped=value.tapped)
         if value.shape is not None and self.symbolic:
             bindings = {
                 k: poly_of(v[0] if isinstance(v, Dims) else v)
@@ -216,7 +218,7 @@ class Builder:
             }
             bindings[own] = poly_of(channels(value.shape))
             shape = with_channels(value.shape, named(channels(value.shape), own))
-            entry = Value(value.number, shape)
+            entry = Value(value.number, shape, tapped=value.tapped)
         inner: Parts = []
         statement, before = self.statement, self._values
         inside = context.replace(space=space, level=level)
@@ -270,7 +272,7 @@ class Builder:
         return result
 
     def leave(self, value: Value) -> None:
-        """Note that a value is read outside of the block or network."""
+        """Note that a value may be read outside of the block or network."""
         if value.number in self._undecided:
             self._undecided[value.number].read_by(None, self.scope)
 
@@ -315,6 +317,7 @@ class Builder:
             value: its input.
             bindings: the names inside, in those of the place around it.
         """
+        made.tapped = result.tapped
         start, stride = result.back_to(before)
         if start.number == value.number and result.number > before:
             made.source, made.stride = value, rename(stride, bindings)
@@ -380,9 +383,10 @@ class Builder:
         shapes = tuple([v.shape for v in inputs if v.shape is not None])
         numbers = tuple([v.number for v in inputs])
         self.read.update(numbers)
-        for number in numbers:
-            if number in self._undecided:
-                self._undecided[number].read_by(layer, self.scope)
+        for value in inputs:
+            value.read()
+            if value.number in self._undecided:
+                self._undecided[value.number].read_by(layer, self.scope)
         if len(shapes) < len(inputs):
             return self.new_value(None)
         try:
@@ -449,7 +453,10 @@ class Builder:
         Raises:
             Fault: if it does, such as a batch norm on a vector that was one on a map.
         """
-        op, was_inputs, was_output = self._firsts[path]
+        first = self._firsts.get(path)
+        if first is None:
+            return  # it was faulty, or is counted with a block that was met before
+        op, was_inputs, was_output = first
         if op.torch(was_inputs, was_output) != layer.torch(inputs, output):
             raise Fault(
                 "A0302",

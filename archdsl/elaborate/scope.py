@@ -130,6 +130,23 @@ class Range(tuple[int, ...]):
     length: int
 
 
+class Tapped:
+    """One reading of a label by a tap.
+
+    Attributes:
+        span: the tap's place.
+        trail: the calls that led there.
+        is_read: whether anything reads what the tap stands for.
+    """
+
+    __slots__ = ("is_read", "span", "trail")
+
+    def __init__(self, span: Span, trail: tuple[Call, ...]) -> None:
+        self.span = span
+        self.trail = trail
+        self.is_read = False
+
+
 class Value:
     """One tensor of the network.
 
@@ -139,9 +156,10 @@ class Value:
         source: the value it was made of, along first inputs, as far as that is known
             in the group around.
         stride: from that value to this one.
+        tapped: the tap that it comes from, if no layer stands between.
     """
 
-    __slots__ = ("number", "shape", "source", "stride")
+    __slots__ = ("number", "shape", "source", "stride", "tapped")
 
     def __init__(
         self,
@@ -149,11 +167,18 @@ class Value:
         shape: Shape | None,
         source: Value | None = None,
         stride: int = 1,
+        tapped: Tapped | None = None,
     ) -> None:
         self.number = number
         self.shape = shape
         self.source = source
         self.stride = stride
+        self.tapped = tapped
+
+    def read(self) -> None:
+        """Note that something reads it."""
+        if self.tapped is not None:
+            self.tapped.is_read = True
 
     def back_to(self, number: int) -> tuple[Value, int]:
         """Return the last value on the way here that is not younger than a number.

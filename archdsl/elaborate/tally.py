@@ -292,7 +292,7 @@ class _Tally(Walker):
         def run() -> Value:
             self._add_part(span)
             inner = context.replace(space=space, level=level)
-            entry = Value(value.number, value.shape)
+            entry = Value(value.number, value.shape, tapped=value.tapped)
             if definition is None:
                 return build(entry, inner, [])
             return self.whole(build, entry, inner, [])
@@ -330,15 +330,18 @@ class _Tally(Walker):
         read = value.number in self.read
         self.read.discard(value.number)
         values, parts, inits = self._values, self._parts, len(self.inits)
+        taps = len(self.tapped)
         left = context.budget.left
         result = run()
         made = set(range(values + 1, self._values + 1)).intersection(self.producers)
         unread = made - self.read - {result.number}
+        idle = not all(tapped.is_read for tapped in self.tapped[taps:])
         path = main_path(self.producers, value, result)
         norm = next((step for step in path if step.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == value.number
-        if len(self.inits) == inits and not unread and (passes or last is not None):
+        known = not unread and not idle and (passes or last is not None)
+        if len(self.inits) == inits and known:
             assert result.shape is not None
             start, stride = result.back_to(values)
             block = _Block(
@@ -381,6 +384,7 @@ class _Tally(Walker):
         if known.reads:
             self.read.add(value.number)
             self.leave(value)
+            value.read()
         if known.last is None:
             return value
         made = self.new_value(known.shape)

@@ -26,6 +26,7 @@ from archdsl.elaborate.scope import (
     Fault,
     Namespace,
     Range,
+    Tapped,
     Unknown,
     Value,
 )
@@ -192,6 +193,7 @@ class Walker(Calls):
             )
         self.read.add(result.number)
         self.leave(result)
+        result.read()
         if result.shape is not None:
             self.outputs.append(
                 Port(
@@ -392,7 +394,7 @@ class Walker(Calls):
         if value.shape is None or end.shape != value.shape:
             return value
         shape = with_channels(value.shape, channels(end.shape))
-        return Value(value.number, shape, value.source, value.stride)
+        return Value(value.number, shape, value.source, value.stride, value.tapped)
 
     def _step(
         self,
@@ -466,10 +468,14 @@ class Walker(Calls):
                 or "a tap reads a label that stands before it, in its own block",
             )
         self.read.add(found.number)
+        found.read()
+        tapped = Tapped(step.span, context.trail)
+        self.tapped.append(tapped)
+        made = Value(found.number, found.shape, tapped=tapped)
         if label in context.space.values:
-            return found
-        # The way to it is told in the names of another place.
-        return Value(found.number, found.shape)
+            # Elsewhere, the way to it is told in other names.
+            made.source, made.stride = found.source, found.stride
+        return made
 
     def _braces(
         self,
