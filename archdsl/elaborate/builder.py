@@ -206,7 +206,7 @@ class Builder:
         self._add_part(span)
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
-        space = Namespace(context.space.join(name), indexed, outer)
+        space = Namespace(context.space.join(name), indexed, outer, context.space)
         own = input_name(level)
         bindings: dict[str, Poly] = {}
         entry = Value(value.number, value.shape, tapped=value.tapped)

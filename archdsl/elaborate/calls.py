@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
 
 from archdsl.diagnostics import did_you_mean
@@ -23,6 +24,9 @@ from archdsl.elaborate.scope import (
 from archdsl.layer import Layer, all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
+
+# Words around layers that are no layer kinds.
+STRUCTURES = ("seq", "residual", "same")
 
 
 class Calls(Builder):
@@ -252,18 +256,27 @@ def unknown_word(call: t.Call, known: set[str]) -> Fault:
         known: the blocks and parameters that could be meant instead.
     """
     word = call.word
-    bare = word.lower().removesuffix("2d").replace("_", "")
-    near = did_you_mean(word, {*known, *words(), "seq", "residual", "same"})
-    if near is None:
-        # What torch and others call it: `BatchNorm2d` is `bn`.
-        kinds = {k.__name__.lower(): k.word for k in all_kinds()}
-        near = f"did you mean `{kinds[bare]}`?" if bare in kinds else None
+    meant = _other_name(word)
+    near = f"did you mean `{meant}`?" if meant else None
+    near = near or did_you_mean(word, {*known, *words(), *STRUCTURES})
     return Fault(
         "A0106",
         f"`{word}` is not a layer kind or block",
         Span(call.span.source, call.span.start, call.span.start + len(word)),
         help=near or f"`block {word} {{ ... }}` defines one",
     )
+
+
+def _other_name(word: str) -> str | None:
+    """Return the word for what torch, Keras or papers call otherwise.
+
+    `BatchNorm2d` is `bn`, and `swish` is `silu`.
+    """
+    bare = re.sub(r"[12]d$", "", word.lower().replace("_", ""))
+    names = {"sequential": "seq", "shortcut": "residual", "skip": "residual"}
+    for each in all_kinds():
+        names |= dict.fromkeys((each.__name__.lower(), *each.also), each.word)
+    return names.get(word.lower().replace("_", ""), names.get(bare))
 
 
 def _read_in(ref: BodyRef, context: Context) -> Context:

@@ -218,12 +218,14 @@ class Namespace:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
         outer: namespace whose labels taps may read, too; None for a block.
+        caller: that of the place where a block is called.
         steps: the labelled parts as written, for `same`.
         lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
     """
 
     __slots__ = (
+        "caller",
         "counts",
         "current",
         "indexed",
@@ -235,7 +237,14 @@ class Namespace:
         "values",
     )
 
-    def __init__(self, path: str, indexed: bool, outer: Namespace | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        indexed: bool,
+        outer: Namespace | None,
+        caller: Namespace | None = None,
+    ) -> None:
+        self.caller = caller
         self.path = path
         self.indexed = indexed
         self.outer = outer
@@ -268,6 +277,13 @@ class Namespace:
                 return space.values[label]
             space = space.outer
         return None
+
+    def is_outside(self, label: str) -> bool:
+        """Return whether a label stands around the block's call, out of its reach."""
+        space: Namespace | None = self
+        while space is not None and label not in space.values:
+            space = space.outer or space.caller
+        return space is not None
 
     def labels(self) -> list[str]:
         """Return the labels that a tap may read."""

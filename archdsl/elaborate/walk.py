@@ -464,8 +464,7 @@ class Walker(Calls):
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
                 step.span,
-                help=did_you_mean(label, context.space.labels())
-                or "a tap reads a label that stands before it, in its own block",
+                help=_how_to_tap(label, context.space),
             )
         self.read.add(found.number)
         found.read()
@@ -499,6 +498,25 @@ class Walker(Calls):
             parts,
             lambda v, c, p: self.body(step.body, v, c, p),
         )
+
+
+def _how_to_tap(label: str, space: Namespace) -> str:
+    """Return what to do about a label that a tap does not find."""
+    owner, dot, _ = label.rpartition(".")
+    if dot and owner in space.labels():
+        return (
+            f"the parts of `{owner}` are its own: label them outside of it, as in "
+            f"`{owner.replace('.', '_')}{{i}}: ...`, to read each"
+        )
+    if space.is_outside(label):
+        return (
+            "a block reads one value, and the labels around its call are not its own: "
+            f"join what it needs before the call, as in `concat {{ | @{label} }}`"
+        )
+    return (
+        did_you_mean(label, space.labels())
+        or "a tap reads a label that stands before it, in its own block"
+    )
 
 
 def _one_name(call: t.Call) -> str | None:

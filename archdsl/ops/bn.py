@@ -24,6 +24,7 @@ class BatchNorm(Layer):
     """
 
     word = "bn"
+    also = ("batchnormalization",)
     family = "norm"
     absorbs_bias = True
 

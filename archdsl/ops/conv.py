@@ -39,6 +39,7 @@ class Conv(Layer):
     """
 
     word = "conv"
+    also = ("convolution", "convolve")
     family = "conv"
     autocast = "lower"
     weighted = True
