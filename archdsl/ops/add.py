@@ -12,6 +12,7 @@ class Add(Layer):
     word = "add"
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the branches' common shape."""

@@ -12,6 +12,7 @@ class Concat(Layer):
     word = "concat"
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (sum of channels, height, width)."""

@@ -11,6 +11,7 @@ class Flatten(Layer):
 
     word = "flatten"
     family = "reshape"
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x height x width,)."""

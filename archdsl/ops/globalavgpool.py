@@ -14,6 +14,7 @@ class GlobalAvgPool(Layer):
 
     word = "globalavgpool"
     family = "pool"
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels,)."""

@@ -14,6 +14,8 @@ class GlobalMaxPool(Layer):
 
     word = "globalmaxpool"
     family = "pool"
+    sign = "kept"
+    maximum = True
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels,)."""

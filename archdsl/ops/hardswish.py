@@ -14,6 +14,7 @@ class HardSwish(Layer):
 
     word = "hardswish"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of a hard sigmoid and a product each."""

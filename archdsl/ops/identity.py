@@ -10,6 +10,7 @@ class Identity(Layer):
     """The input, unchanged: `identity`."""
 
     word = "identity"
+    sign = "kept"
 
     def aliases(self, training: bool) -> bool:
         """Return True."""

@@ -19,6 +19,7 @@ class Mul(Layer):
     word = "mul"
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""

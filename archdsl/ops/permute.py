@@ -28,6 +28,7 @@ class Permute(Layer):
 
     word = "permute"
     family = "reshape"
+    sign = "kept"
 
     channels: str = arg(
         "choice", at=0, choices=("last", "first"), help="where the channels go"

@@ -16,6 +16,7 @@ class PixelShuffle(Layer):
 
     word = "pixelshuffle"
     family = "reshape"
+    sign = "kept"
 
     factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")
 

@@ -16,6 +16,7 @@ class PixelUnshuffle(Layer):
 
     word = "pixelunshuffle"
     family = "reshape"
+    sign = "kept"
 
     factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")
 

@@ -15,6 +15,7 @@ class ReLU(Layer):
     word = "relu"
     family = "activation"
     idempotent = True
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one comparison an element."""

@@ -16,6 +16,7 @@ class Shuffle(Layer):
 
     word = "shuffle"
     family = "reshape"
+    sign = "kept"
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups")
 

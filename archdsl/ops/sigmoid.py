@@ -11,6 +11,7 @@ class Sigmoid(Layer):
 
     word = "sigmoid"
     family = "activation"
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a negation, exponential, addition and division each."""

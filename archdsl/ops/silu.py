@@ -14,6 +14,7 @@ class SiLU(Layer):
 
     word = "silu"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of a sigmoid and a product each."""

@@ -36,6 +36,7 @@ class StochasticDepth(Layer):
 
     word = "stochasticdepth"
     family = "dropout"
+    sign = "kept"
 
     p: float = arg(
         "float", at=0, minimum=0, maximum=1, help="probability that a sample is dropped"

@@ -16,6 +16,7 @@ class Upsample(Layer):
 
     word = "upsample"
     family = "reshape"
+    sign = "kept"
 
     scale: tuple[int, int] | None = arg(
         "window",

@@ -14,6 +14,7 @@ class ZeroPad(Layer):
 
     word = "zeropad"
     family = "reshape"
+    sign = "kept"
 
     left: int = arg("int", 0, minimum=0, help="columns before the first")
     right: int = arg("int", 0, minimum=0, help="columns after the last")
