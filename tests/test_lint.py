@@ -112,7 +112,7 @@ def macs(text: str) -> int:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.register_forward_hook(count)
-    module(torch.zeros(1, *network.inputs[0].shape))
+    module(*(torch.zeros(1, *port.shape) for port in network.inputs))
     return total
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Final
 
+from archdsl.layer import count
 from archdsl.lint.net import Net, params
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
+from archdsl.passes.saved import bytes_of, own_size
+
+_FLOAT: Final = 4
 
 
 class NormOnNorm(Rule):
@@ -52,7 +57,7 @@ def undoes(after: Node, node: Node) -> bool:
 
 
 def _finding(net: Net, node: Node, after: Node) -> Finding:
-    before, own = node.step.path, params(node)
+    before, own, saved = node.step.path, params(node), _saved(node)
     # A convolution before it has no bias on its account.
     help = "leave it out"
     if node.op.absorbs_bias and not after.op.absorbs_bias:
@@ -60,11 +65,18 @@ def _finding(net: Net, node: Node, after: Node) -> Finding:
     return Finding(
         node,
         f"{after.step.path} undoes what {before} does right before it",
-        Saving(params=own),
+        saved,
         label=f"{own:,} weights without effect" if own else "without effect",
-        help=f"{help}; that saves {own:,} weights" if own else help,
+        help=f"{help}; that saves {saved}",
         fix=_fix(net, node) if after.op.absorbs_bias else None,
     )
+
+
+def _saved(node: Node) -> Saving:
+    """Return its weights, its output, and what it keeps beside its input."""
+    own = own_size(node.op.saved(node.input_shapes, node.shape), _FLOAT)
+    kept = count(node.shape) * _FLOAT + bytes_of(own, batch=1)
+    return Saving(params(node), bytes=kept)
 
 
 def _fix(net: Net, node: Node) -> Fix | None:
