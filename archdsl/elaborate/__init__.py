@@ -109,8 +109,7 @@ def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | N
     Raises:
         Fault: if there is none of that name, or no single one without a name.
     """
-    networks = {d.name: d for d in module.own.values() if d.is_network}
-    presets = {p.name: p for p in module.file.presets()}
+    networks, presets = module.networks, module.presets
     if not networks:
         raise Fault(
             "A0601",
