@@ -151,6 +151,7 @@ class Layer:
 
     Class attributes:
         word: the word in a spec, and the file's name.
+        also: what others call it, in small letters without `_`.
         family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``,
             ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams, and
             says what its operations besides MACs are for.
@@ -169,6 +170,7 @@ class Layer:
     """
 
     word: ClassVar[str] = ""
+    also: ClassVar[tuple[str, ...]] = ()
     family: ClassVar[str] = "other"
     weighted: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1

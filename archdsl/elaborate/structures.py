@@ -90,13 +90,14 @@ def residual(
     mode = options.mode
     assert call.body is not None
     branches = call.body.branches
-    if len(branches) > 2 or (len(branches) == 2 and mode != "auto"):
+    if len(branches) > 2:
         raise Fault(
             "A0210",
             "residual has a body and at most one shortcut",
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
+    _check_options(call, mode, branches)
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
@@ -142,9 +143,56 @@ class _Options(NamedTuple):
 
 def _options(call: t.Call, context: Context) -> _Options:
     found = _Options()
+    given: set[str] = set()
     for argument in [*(call.angle or []), *call.args]:
-        found = found._replace(**_option(argument, context))
+        option = _option(argument, context)
+        if not given.isdisjoint(option):
+            raise Fault(
+                "A0206",
+                f"residual: `{argument.name}` is given twice",
+                argument.span,
+                help="give it once",
+            )
+        given |= set(option)
+        found = found._replace(**option)
     return found
+
+
+def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
+    """Refuse what a residual is told of a shortcut that it does not have.
+
+    Raises:
+        Fault: naming the argument, and what it is in conflict with.
+    """
+    written = len(branches) == 2
+    projects = mode in ("auto", "projection") and not written
+    for argument in [*(call.angle or []), *call.args]:
+        name, value = argument.name, argument.value.span.text
+        said = f"{name} = {value}"
+        if name == "shortcut" and mode != "auto" and written:
+            raise Fault(
+                "A0210",
+                f"residual: `{said}` and a written shortcut are in conflict",
+                branches[1].span,
+                label="this is the shortcut",
+                help=f"drop `{said}`, or the branch behind `|`",
+            )
+        if name in ("projection", "before") and not projects:
+            why = "with a written shortcut" if written else f"with `shortcut = {mode}`"
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` is about a projection, and {why} there is none",
+                argument.span,
+                help=f"drop `{said}`",
+            )
+        if name == "drop" and mode != "optional":
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` needs `shortcut = optional`",
+                argument.span,
+                label="nothing is left out here",
+                help="put `stochasticdepth` at the end of the body",
+            )
 
 
 def _option(argument: t.Arg, context: Context) -> dict[str, Any]:

@@ -15,6 +15,7 @@ class AvgPool(Layer):
     """
 
     word = "avgpool"
+    also = ("averagepool", "averagepooling", "avgpooling", "meanpool")
     family = "pool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")

@@ -28,6 +28,7 @@ class Chunk(Layer):
     """
 
     word = "chunk"
+    also = ("split",)
     family = "reshape"
 
     place: int = arg("int", at=0, minimum=1, help="which part, from 1")

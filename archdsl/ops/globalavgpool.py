@@ -13,6 +13,7 @@ class GlobalAvgPool(Layer):
     """
 
     word = "globalavgpool"
+    also = ("gap", "globalaveragepool", "globalaveragepooling", "globalpool")
     family = "pool"
 
     def shape(self, *inputs: Shape) -> Shape:

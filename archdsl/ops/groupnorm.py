@@ -15,6 +15,7 @@ class GroupNorm(Layer):
     """
 
     word = "groupnorm"
+    also = ("gn", "groupnormalization")
     family = "norm"
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups of channels")

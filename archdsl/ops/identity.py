@@ -10,6 +10,7 @@ class Identity(Layer):
     """The input, unchanged: `identity`."""
 
     word = "identity"
+    also = ("noop", "passthrough")
 
     def aliases(self, training: bool) -> bool:
         """Return True."""

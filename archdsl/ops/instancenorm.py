@@ -15,6 +15,7 @@ class InstanceNorm(Layer):
     """
 
     word = "instancenorm"
+    also = ("instancenormalization",)
     family = "norm"
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")

@@ -13,6 +13,7 @@ class LeakyReLU(Layer):
     """
 
     word = "leakyrelu"
+    also = ("lrelu",)
     family = "activation"
 
     slope: float = arg("float", 0.01, at=0, minimum=0, help="slope below zero")

@@ -15,6 +15,7 @@ class LocalResponseNorm(Layer):
     """
 
     word = "lrn"
+    also = ("localresponsenorm", "localresponsenormalization")
     family = "norm"
     autocast = "wide"
 

@@ -64,6 +64,7 @@ class MaxPool(Layer):
     """
 
     word = "maxpool"
+    also = ("maxpooling",)
     family = "pool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")

@@ -15,6 +15,7 @@ class PixelShuffle(Layer):
     """
 
     word = "pixelshuffle"
+    also = ("depthtospace",)
     family = "reshape"
 
     factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")

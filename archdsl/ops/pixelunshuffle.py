@@ -15,6 +15,7 @@ class PixelUnshuffle(Layer):
     """
 
     word = "pixelunshuffle"
+    also = ("spacetodepth",)
     family = "reshape"
 
     factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")

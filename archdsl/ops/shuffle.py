@@ -15,6 +15,7 @@ class Shuffle(Layer):
     """
 
     word = "shuffle"
+    also = ("channelshuffle",)
     family = "reshape"
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups")

@@ -13,6 +13,7 @@ class SiLU(Layer):
     """
 
     word = "silu"
+    also = ("swish",)
     family = "activation"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:

@@ -35,6 +35,7 @@ class StochasticDepth(Layer):
     """
 
     word = "stochasticdepth"
+    also = ("droppath", "dropconnect")
     family = "dropout"
 
     p: float = arg(

@@ -13,6 +13,7 @@ class ZeroPad(Layer):
     """
 
     word = "zeropad"
+    also = ("pad", "padding", "zeropadding")
     family = "reshape"
 
     left: int = arg("int", 0, minimum=0, help="columns before the first")

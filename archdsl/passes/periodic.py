@@ -61,7 +61,7 @@ def slide(
     inverse = pow(step, -1, apart)
     # Units of as many phases as there are tell all, as each phase only moves on.
     most = period // gcd(period, step)
-    ends = []
+    ends: list[Ends] = []
     for unit in range(phases):
         start = unit * stride - pad
         tap = -(start // common) * inverse % apart

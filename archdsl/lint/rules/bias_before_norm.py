@@ -15,10 +15,10 @@ class BiasBeforeNorm(Rule):
     to a channel goes with that mean: it has no influence, its gradient is zero up to
     rounding, and the norm has an offset of its own.
 
-    The language leaves such a bias out by itself where the norm follows directly in
-    the same body. So this finds where the spec says `bias=true`, where the norm stands
-    outside of the braces or the block that end with the layer, and where it reads the
-    layer by a tap.
+    The language leaves such a bias out by itself where the norm stands in the same
+    block, and in the same copy of a repeat. So this finds where the spec says
+    `bias=true`, and where the norm stands outside of the block or the copy that ends
+    with the layer.
 
     The edit is safe in a network that is trained from now on: it computes the same. A
     checkpoint from before has the key of the bias still. Subtract the bias from the

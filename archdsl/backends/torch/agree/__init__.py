@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.torch import ForeignCode, build, foreign_names
