@@ -274,6 +274,10 @@ class Layer:
         """Return what an output unit sees, or None if it sees the whole input."""
         return POINTWISE
 
+    def opaque(self) -> bool:
+        """Return whether a unit may see less than all where `window` gives None."""
+        return False
+
     def aliases(self, training: bool) -> bool:
         """Return whether the output is the input's own memory in that mode."""
         return False
@@ -415,6 +419,20 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
     )
 
 
+def same_pads(
+    size: int, kernel: int, stride: int, dilation: int = 1
+) -> tuple[int, int]:
+    """Return the padding before and after that gives size / stride units, rounded up.
+
+    The odd one goes to the end.
+
+    Source: TensorFlow's notes on convolution, for the padding "SAME"; the sum of both
+    is max((ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0).
+    """
+    total = max(dilation * (kernel - 1) - (size - 1) % stride, 0)
+    return total // 2, total - total // 2
+
+
 def adaptive(inputs: Shape, output: Shape) -> Window:
     """Return the hull of the windows of adaptive pooling.
 
@@ -430,7 +448,6 @@ def adaptive(inputs: Shape, output: Shape) -> Window:
         stride=stride,
         pad=tuple(m - 1 for m in up),
         up=up,
-        exact=max(up) == 1,
     )
 
 
@@ -465,7 +482,7 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
             last = -(-(step + up) // 2) - 1
         parts.append((last - first + 1, step, -first, up))
     kernel, stride, pad, up_ = zip(*parts, strict=True)
-    return Window(kernel, stride, pad, up=up_, exact=max(up_) == 1)
+    return Window(kernel, stride, pad, up=up_)
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:

@@ -211,7 +211,7 @@ class Builder:
             shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape)
         inner: Parts = []
-        statement = self.statement
+        statement, before = self.statement, self._values
         result = build(entry, context.replace(space=space, level=level), inner)
         self.statement = statement
         if value.shape is None or result.shape is None:
@@ -243,8 +243,32 @@ class Builder:
                 span=span,
             )
         )
-        strides = tuple(rename(stride, bindings) for stride in result.strides)
-        return Value(result.number, out, value.strides + strides)
+        made = Value(result.number, out)
+        self.keep_way(made, result, before, value, bindings)
+        return made
+
+    def keep_way(
+        self,
+        made: Value,
+        result: Value,
+        before: int,
+        value: Value,
+        bindings: Mapping[str, Poly],
+    ) -> None:
+        """Note the stride of an owner as that of a single step.
+
+        Args:
+            made: its output for what stands around it.
+            result: the same inside.
+            before: number of the youngest value before it.
+            value: its input.
+            bindings: the names inside, in those of the place around it.
+        """
+        start, stride = result.back_to(before)
+        if start.number == value.number and result.number > before:
+            made.source, made.stride = value, rename(stride, bindings)
+        elif result.number == value.number:
+            made.source, made.stride = value.source, value.stride
 
     def transparent(
         self,
@@ -313,7 +337,7 @@ class Builder:
             raise self._mismatch(mismatch, inputs, span, merge) from None
         self._add_part(span)
         value = self.new_value(shape)
-        value.strides = _main_input(inputs, shape).strides + stride
+        value.source, value.stride = _main_input(inputs, shape), stride
         named = label is not None
         self.place(layer, name, named, numbers, shapes, value, context, span, parts)
         return value
@@ -386,20 +410,9 @@ class Builder:
                 span,
                 help="put it outside of the `seq`, where it can have a name",
             )
-        stride = self._stride(layer, inputs, shape)
+        window = layer.window(inputs, shape)
+        stride = window.stride[0] if window is not None and window.stride else 1
         return Made(with_channels(shape, channels(shape)), stride)
-
-    def _stride(
-        self, layer: Layer, inputs: tuple[Shape, ...], output: Shape
-    ) -> tuple[int, ...]:
-        """Return the stride of a layer, if it has one or a parameter decides it."""
-        if not self.symbolic and sizes(inputs[0]) == sizes(output):
-            return ()
-        window = layer.window(inputs, output)
-        if window is None or not window.stride:
-            return ()
-        stride = window.stride[0]
-        return () if poly_of(stride).number == 1 else (stride,)
 
     def _mismatch(
         self,

@@ -9,7 +9,7 @@ from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
 from archdsl.limits import MAX_STEPS
 from archdsl.source import Span
-from archdsl.symbolic import Poly, Sym
+from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
@@ -139,18 +139,38 @@ class Value:
     Attributes:
         number: identifies it in the graph.
         shape: None once an error was reported.
-        strides: of the layers since the input of the group around, along first
-            inputs, as far as they are not 1.
+        source: the value it was made of, along first inputs, as far as that is known
+            in the group around.
+        stride: from that value to this one.
     """
 
-    __slots__ = ("number", "shape", "strides")
+    __slots__ = ("number", "shape", "source", "stride")
 
     def __init__(
-        self, number: int, shape: Shape | None, strides: tuple[int, ...] = ()
+        self,
+        number: int,
+        shape: Shape | None,
+        source: Value | None = None,
+        stride: int = 1,
     ) -> None:
         self.number = number
         self.shape = shape
-        self.strides = strides
+        self.source = source
+        self.stride = stride
+
+    def back_to(self, number: int) -> tuple[Value, int]:
+        """Return the last value on the way here that is not younger than a number.
+
+        Where the way is lost before, it is the first value that is known.
+
+        Returns:
+            The value, and the stride from it to this one.
+        """
+        value, stride = self, 1
+        while value.number > number and value.source is not None:
+            stride = times(value.stride, stride)
+            value = value.source
+        return value, stride
 
 
 class Merge(NamedTuple):
@@ -370,6 +390,14 @@ def input_name(level: int) -> str:
     until code generation writes `in_channels`.
     """
     return f"in_channels:{level}" if level else "in_channels"
+
+
+def times(first: int, second: int) -> int:
+    """Return a product, without its expression if that would be too long."""
+    try:
+        return first * second
+    except TooLong:
+        return int(first) * int(second)
 
 
 def rename(value: int, bindings: Mapping[str, Poly]) -> int:

@@ -12,6 +12,7 @@ from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role
 from archdsl.layer import Layer, kind
+from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import poly_of
 from archdsl.syntax import tree as t
@@ -245,12 +246,13 @@ def _automatic(
     stride = _stride(entry, body)
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
-    fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
-    symbolic = walker.symbolic and not fixed
-    condition = " or ".join(_tests("!=", stride, entry, body)) if symbolic else ""
+    projects = mode == "projection" or entry.shape != body.shape
+    condition = ""
+    if walker.symbolic and mode != "projection":
+        condition = _condition("!=", projects, stride, entry, body)
     inner: Parts = []
     end = entry
-    if mode == "projection" or stride != 1 or entry.shape != body.shape:
+    if projects:
         end = _project(walker, call, name, (entry, body), stride, context, inner)
     return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
 
@@ -268,16 +270,34 @@ def _kind(word: str) -> type[Layer]:
     return found
 
 
-def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
-    """Return tests of whether a body keeps the shape, as Python text."""
+def _condition(
+    compare: str, holds: bool, stride: int, entry: Value, body: Value
+) -> str:
+    """Return the test of whether a body keeps the shape, as Python text.
+
+    Nothing if no parameter decides, or if the test does not say what holds: a map of
+    1x1 keeps its size under any stride.
+
+    Args:
+        compare: `!=` if it is to hold where the shape changes, else `==`.
+        holds: whether it holds here.
+        stride: that of the body.
+        entry: what flows into the body.
+        body: what flows out.
+    """
     assert entry.shape is not None and body.shape is not None
-    before, after = poly_of(channels(entry.shape)), poly_of(channels(body.shape))
+    before, after = channels(entry.shape), channels(body.shape)
+    if poly_of(stride).number not in (None, 1):
+        return ""
     tests = []
     if poly_of(stride).number is None:
         tests.append(f"{poly_of(stride).text()} {compare} 1")
-    if before != after:
-        tests.append(f"{before.text()} {compare} {after.text()}")
-    return tests
+    if poly_of(before) != poly_of(after):
+        tests.append(f"{poly_of(before).text()} {compare} {poly_of(after).text()}")
+    kept = stride == 1 and before == after
+    if kept != (holds == (compare == "==")):
+        return ""
+    return (" or " if compare == "!=" else " and ").join(tests)
 
 
 def _optional(
@@ -292,18 +312,18 @@ def _optional(
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
-    stride = _stride(entry, body)
     inner: Parts = []
     end = body
-    if stride == 1 and entry.shape == body.shape:
+    keeps = entry.shape == body.shape
+    if keeps:
         if drop > 0:
             path = _kind("stochasticdepth")(p=drop)
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = ""
-    if walker.symbolic and poly_of(stride).number in (None, 1):
-        condition = " and ".join(_tests("==", stride, entry, body))
+    if walker.symbolic:
+        condition = _condition("==", keeps, _stride(entry, body), entry, body)
     parts.append(
         walker.transparent(
             "structure",
@@ -403,15 +423,17 @@ def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
 
 
 def _stride(entry: Value, body: Value) -> int:
-    """Return the stride of a 1x1 convolution that reaches the body's size, or 0."""
+    """Return the stride of a 1x1 convolution that reaches the body's size, or 0.
+
+    It is the product of the strides in the body if that fits, else the least that does.
+    """
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:
         return 1
-    stride: int = 1
-    for factor in body.strides[len(entry.strides) :]:
-        stride = stride * factor
+    start, stride = body.back_to(entry.number)
     sizes = list(zip(entry.shape[1:], body.shape[1:], strict=True))
-    if all((n - 1) // stride + 1 == m for n, m in sizes):
+    known = start.number == entry.number and stride <= MAX_INTEGER
+    if known and all((n - 1) // stride + 1 == m for n, m in sizes):
         return stride
     for guess in range(1, 65):
         if all((n - 1) // guess + 1 == m for n, m in sizes):

@@ -77,7 +77,7 @@ class _Block(NamedTuple):
         held: what must not be freed as long as the entry's key stands for it.
         uses: its layers.
         shape: of its output.
-        strides: of its layers, as for a value.
+        stride: from its input to its output; None if the way between is not known.
         last: the last norm on its main path, or else its last layer; None if what
             flows in flows out.
         reads: whether it reads what flows in.
@@ -90,7 +90,7 @@ class _Block(NamedTuple):
     held: tuple[Any, ...]
     uses: Uses
     shape: Shape
-    strides: tuple[int, ...]
+    stride: int | None
     last: _Light | None
     reads: bool
     parts: int
@@ -267,21 +267,23 @@ class _Tally(Walker):
             inner = context.replace(space=space, level=level)
             return build(Value(value.number, value.shape), inner, [])
 
-        known = None
+        before = self._values
         if definition is None or value.shape is None:
             result = run()
         else:
             key = _key(definition, values or {}, value.shape, context)
             known = None if key is None else self.tallies.block(key)
             if known is not None and _fits(known, context):
-                result = self._again(known, definition, value, context, span)
+                return self._again(known, definition, value, context, span)
             elif key is None:
                 self.definitions.add(definition)
                 result = run()
             else:
                 held = definition, values
                 result = self._first(key, held, definition, value, context, run)
-        return Value(result.number, result.shape, value.strides + result.strides)
+        made = Value(result.number, result.shape)
+        self.keep_way(made, result, before, value, {})
+        return made
 
     def _first(
         self,
@@ -308,11 +310,12 @@ class _Tally(Walker):
         passes = result.number == value.number
         if len(self.inits) == inits and not unread and (passes or last is not None):
             assert result.shape is not None
+            start, stride = result.back_to(values)
             block = _Block(
                 held=held,
                 uses=self.uses,
                 shape=result.shape,
-                strides=result.strides,
+                stride=stride if start.number == value.number else None,
                 last=None if last is None else _light(last),
                 reads=value.number in self.read,
                 parts=self._parts - parts,
@@ -348,9 +351,10 @@ class _Tally(Walker):
         if known.reads:
             self.read.add(value.number)
         if known.last is None:
-            return Value(value.number, value.shape, known.strides)
+            return value
         made = self.new_value(known.shape)
-        made.strides = known.strides
+        if known.stride is not None:
+            made.source, made.stride = value, known.stride
         self.producers[made.number] = known.last._replace(inputs=(value.number,))
         return made
 

@@ -392,7 +392,7 @@ class Walker(Calls):
         if value.shape is None or end.shape != value.shape:
             return value
         shape = with_channels(value.shape, channels(end.shape))
-        return Value(value.number, shape, value.strides)
+        return Value(value.number, shape, value.source, value.stride)
 
     def _step(
         self,
@@ -469,7 +469,10 @@ class Walker(Calls):
                 or "a tap reads a label that stands before it, in its own block",
             )
         self.read.add(found.number)
-        return found
+        if label in context.space.values:
+            return found
+        # The way to it is told in the names of another place.
+        return Value(found.number, found.shape)
 
     def _braces(
         self,
