@@ -351,11 +351,12 @@ def _torch_call(
     node: ast.Call, name: str, args: Several, keywords: Keywords, scope: Scope
 ) -> Closure:
     given = (*node.args, *(keyword.value for keyword in node.keywords))
-    if name.startswith("nn.") and all(isinstance(one, ast.Constant) for one in given):
-        if not name.startswith(("nn.init.", "nn.Parameter", *_CONTAINERS)):
-            # Its arguments are the same each time.
-            found, inplace = bound(name, args({}), {n: part({}) for n, part in keywords})
-            return lambda _: Leaf(name, found, inplace)
+    plain = name.startswith("nn.") and not name.startswith(_NO_LAYERS)
+    if plain and all(isinstance(one, ast.Constant) for one in given):
+        # Its arguments are the same each time.
+        named = {keyword: part({}) for keyword, part in keywords}
+        found, inplace = bound(name, args({}), named)
+        return lambda _: Leaf(name, found, inplace)
     if name in _CONTAINERS:
         if keywords:
             raise refused(node)
@@ -370,6 +371,7 @@ def _torch_call(
 
 
 _CONTAINERS: Final = ("nn.Sequential", "nn.ModuleList", "nn.ModuleDict")
+_NO_LAYERS: Final = ("nn.init.", "nn.Parameter", *_CONTAINERS)
 
 
 def _method_call(

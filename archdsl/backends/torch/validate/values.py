@@ -73,12 +73,15 @@ class Graph:
         demanding: whether the spec now asks for operations, in place of the code
             that does them.
         calls: of modules that draw random numbers, by module and inputs: how often.
+        passed: calls of identities, by module and input: how many more the code does
+            than the spec asks for.
     """
 
     def __init__(self) -> None:
         self.demanding = False
         self.values: dict[tuple[Any, ...], Value] = {}
         self.calls: dict[tuple[Any, ...], int] = {}
+        self.passed: dict[tuple[Leaf, Value], int] = {}
 
     def input(self, place: int) -> Value:
         """Return an argument of the network's `forward`."""
@@ -136,7 +139,10 @@ class Leaf:
         """Return what the module makes of its inputs."""
         graph = graph_of(args)
         if self.name == "nn.Identity":
-            value: Value = args[0]
+            value: Value
+            (value,) = args
+            passed = graph.passed.get((self, value), 0)
+            graph.passed[self, value] = passed + (-1 if graph.demanding else 1)
             return value
         key = (self, *args)
         if self.is_random:
