@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archdsl.conditions import Comparison, Test, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
@@ -13,7 +14,7 @@ from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.source import Span
-from archdsl.symbolic import poly_of
+from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels
 
@@ -247,7 +248,7 @@ def _automatic(
         return _shortcut(walker, call, entry, entry, [], context, parts)
     fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
     symbolic = walker.symbolic and not fixed
-    condition = " or ".join(_tests("!=", stride, entry, body)) if symbolic else ""
+    condition = joined("or", _tests("!=", stride, entry, body)) if symbolic else None
     inner: Parts = []
     end = entry
     if mode == "projection" or stride != 1 or entry.shape != body.shape:
@@ -268,15 +269,15 @@ def _kind(word: str) -> type[Layer]:
     return found
 
 
-def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[str]:
-    """Return tests of whether a body keeps the shape, as Python text."""
+def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[Test]:
+    """Return tests of whether a body keeps the shape."""
     assert entry.shape is not None and body.shape is not None
     before, after = poly_of(channels(entry.shape)), poly_of(channels(body.shape))
-    tests = []
+    tests: list[Test] = []
     if poly_of(stride).number is None:
-        tests.append(f"{poly_of(stride).text()} {compare} 1")
+        tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
     if before != after:
-        tests.append(f"{before.text()} {compare} {after.text()}")
+        tests.append(Comparison(before, compare, after))
     return tests
 
 
@@ -301,9 +302,9 @@ def _optional(
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
-    condition = ""
+    condition = None
     if walker.symbolic and poly_of(stride).number in (None, 1):
-        condition = " and ".join(_tests("==", stride, entry, body))
+        condition = joined("and", _tests("==", stride, entry, body))
     parts.append(
         walker.transparent(
             "structure",
@@ -327,7 +328,7 @@ def _shortcut(
     inner: Parts,
     context: Context,
     parts: Parts,
-    condition: str = "",
+    condition: Test | None = None,
     name: str = "",
 ) -> Value:
     parts.append(
