@@ -76,11 +76,9 @@ class Diagnostic:
         """Return the diagnostic as plain data, as `--json` prints it."""
         span = self.span
         return {
-            "code": self.code,
+            "code": self.code or None,
             "message": self.message,
-            "file": span.source.name if span else None,
-            "line": span.line if span else None,
-            "column": span.column if span else None,
+            **place(span),
             "label": self.label or None,
             "notes": list(self.notes),
             "help": self.help,
@@ -131,6 +129,24 @@ def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:
         at -= begin
     width = max(1, min(span.end - span.start, len(text) - at))
     return "".join(c if c.isprintable() else " " for c in text), at, width
+
+
+def place(span: Span | None) -> dict[str, object]:
+    """Return a place as plain data: its file, first character, and end.
+
+    The end is the position behind the last character, so that an empty place ends where
+    it starts. Without a place, all are None.
+    """
+    if span is None:
+        return dict.fromkeys(("file", "line", "column", "end_line", "end_column"))
+    end_line, end_column = span.source.position(min(span.end, len(span.source.text)))
+    return {
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
 
 
 class SpecError(Exception):

@@ -9,11 +9,11 @@ import click
 from archdsl.cli import status
 from archdsl.cli.options import json_option
 from archdsl.cli.terminal import (
+    Failure,
     Progress,
     count,
     print_json,
     say_diagnostics,
-    say_error,
     status_of,
 )
 from archdsl.diagnostics import Diagnostic, SpecError
@@ -76,8 +76,7 @@ def command(
     try:
         checked = _check_all(specs, foreign)
     except ImportError as error:
-        say_error(_missing(error))
-        return status.MISSING_EXTRA
+        raise Failure(_missing(error), status.MISSING_EXTRA) from None
     errors = [error for one in checked for error in one.errors]
     if as_json:
         files = [_as_dict(one, with_torch) for one in checked]
