@@ -48,7 +48,9 @@ def parse(text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError as error:
-        raise Miscompiled(None, f"it is not Python: {error.msg}", error.lineno) from None
+        raise Miscompiled(
+            None, f"it is not Python: {error.msg}", error.lineno
+        ) from None
 
 
 def validate(tree: ast.Module, network: Network) -> None:

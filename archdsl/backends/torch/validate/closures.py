@@ -354,7 +354,9 @@ def _torch_call(
     if name.startswith("nn.") and all(isinstance(one, ast.Constant) for one in given):
         if not name.startswith(("nn.init.", "nn.Parameter", *_CONTAINERS)):
             # Its arguments are the same each time.
-            found, inplace = bound(name, args({}), {n: part({}) for n, part in keywords})
+            found, inplace = bound(
+                name, args({}), {n: part({}) for n, part in keywords}
+            )
             return lambda _: Leaf(name, found, inplace)
     if name in _CONTAINERS:
         if keywords:

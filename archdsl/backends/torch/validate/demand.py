@@ -62,11 +62,14 @@ class Demands:
             Different: if a step is not there as it should be.
             Refused: if the text cannot be followed, or is wrong elsewhere.
         """
-        program = Program(tree, {
-            form.module.name: helper(form.module.name, form.helper)
-            for form in self.forms
-            if form.helper and form.module is not None
-        })
+        program = Program(
+            tree,
+            {
+                form.module.name: helper(form.module.name, form.helper)
+                for form in self.forms
+                if form.helper and form.module is not None
+            },
+        )
         self.program = program
         self._modules()
         self._initialisers()
@@ -181,7 +184,10 @@ class Demands:
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
             start = _plain_start((function, *args[1:]))
             for step in self.steps:
-                if way.path not in ("", step.path) or way.kind not in ("", step.op.word):
+                if way.path not in ("", step.path) or way.kind not in (
+                    "",
+                    step.op.word,
+                ):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
                 if start and any(tensor.name == way.tensor for tensor in tensors):
@@ -267,9 +273,7 @@ class Demands:
         for part in value.key:
             if isinstance(part, Leaf):
                 return self._step(part.path)
-        return next(
-            (part.step for part in value.key if isinstance(part, Value)), None
-        )
+        return next((part.step for part in value.key if isinstance(part, Value)), None)
 
     # ---- outputs
 
