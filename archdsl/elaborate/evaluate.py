@@ -374,7 +374,7 @@ def _too_large(expr: t.Expr) -> Fault:
 # ---- functions --------------------------------------------------------------
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -383,7 +383,7 @@ def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(*values: Any) -> Any:
         listed = len(values) == 1 and isinstance(values[0], tuple)
-        if not all(map(_number, values[0] if listed else values)):
+        if not all(map(_is_number, values[0] if listed else values)):
             raise TypeError
         return function(*values)
 
