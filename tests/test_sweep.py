@@ -862,7 +862,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
 def test_an_axis_of_several_kinds_may_fail_late(folder: Path, run: Run) -> None:
     (folder / "net.arch").write_text(
-        "arch 1\nnetwork n<a = 1> {\n    input 3x8x8\n    conv 3x3 8 if a != 2\n}\n",
+        "arch 1\nnetwork n<a> {\n    input 3x8x8\n    conv 3x3 8 if a != 2\n}\n",
         "utf-8",
     )
     code, out, err = run("a=1,relu", "--where", "a > 0")
