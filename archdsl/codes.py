@@ -337,6 +337,11 @@ _SHAPES: Final = {
     ),
 }
 
+_CLIP: Final = """op clip {
+    torch = "torch.nn.Hardtanh"
+    pointwise = true
+}"""
+
 _CLAIMS: Final = {
     "A0401": Entry(
         "a claim does not hold",
@@ -352,6 +357,22 @@ _CLAIMS: Final = {
         "`params == 1_000`, or names sizes behind it, such as `output 16x32x32`.",
         _net("conv 3x3 16", "expect weights == 448"),
         _net("conv 3x3 16", "expect params == 448"),
+    ),
+    "A0403": Entry(
+        "a claim can be neither proven nor refuted",
+        "A foreign op may read any of its input, unless the spec says that it is "
+        "pointwise. So of the receptive fields behind it only an upper bound is known: "
+        "no unit sees more. Only a claim that they are no larger can be proven.",
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP.replace("    pointwise = true\n", ""),
+        ),
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP,
+        ),
     ),
 }
 

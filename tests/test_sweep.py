@@ -94,6 +94,9 @@ def figure(analysis: archdsl.Analysis, name: str) -> int | None:
     facts = analysis.as_dict()
     if name == "layers":
         return len(facts["layers"])
+    if name == "local_field":
+        field = facts["receptive_field"]
+        return min(field["local"]) if field and field["local"] else None
     if name == "receptive_field":
         field = facts["receptive_field"]
         return min(field["size"]) if field else None

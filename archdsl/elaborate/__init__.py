@@ -109,8 +109,7 @@ def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | N
     Raises:
         Fault: if there is none of that name, or no single one without a name.
     """
-    networks = {d.name: d for d in module.own.values() if d.is_network}
-    presets = {p.name: p for p in module.file.presets()}
+    networks, presets = module.networks, module.presets
     if not networks:
         raise Fault(
             "A0601",
@@ -233,7 +232,12 @@ def walk(
     env = as_names(definition, values, outside) if walker.symbolic else values
     context = outside.replace(env=env)
     walker.definition = definition
-    end = walker.body(definition.body, Value(0, ()), context, parts)
+
+    def build(value: Value, inner: Context, out: Parts) -> Value:
+        return walker.body(definition.body, value, inner, out)
+
+    end = walker.whole(build, Value(0, ()), context, parts)
+    end.read()
     if not walker.met_input and not walker.faults:
         walker.report(
             Fault(
@@ -316,6 +320,20 @@ def check_read(walker: Walker) -> None:
                     label="nothing reads it",
                     help="a tap such as `@label` starts from another value; "
                     "drop the layer, or join both by `concat` or `add`",
+                )
+            )
+    for tapped in walker.tapped:
+        # A loop can make one mistake ten thousand times.
+        if not tapped.is_read and not walker.errors.knows("A0305", tapped.span):
+            walker.errors.add(
+                Diagnostic(
+                    "A0305",
+                    f"what `{tapped.span.text}` stands for is not used here",
+                    tapped.span,
+                    label="nothing reads it before the next tap",
+                    notes=tuple(call.note() for call in tapped.trail),
+                    help="a loop makes no branches, but can join one value in each "
+                    "round: `concat { | @label{i} }`",
                 )
             )
 

@@ -228,7 +228,19 @@ def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
         "A0103",
         f"`{name[:100]}` cannot name a {what}: it {reason}",
         span,
-        help=f"choose another name, such as `{name.strip('_')[:40] or what}_`"
-        if _IDENTIFIER.match(name.strip("_") or "a")
-        else "choose another name",
+        help=_advice(name, what),
     )
+
+
+def _advice(name: str, what: str) -> str:
+    if what == "label" and name.isdigit():
+        return "the parts of `seq { ... }` are named by number, from 0"
+    plain = name.replace(".", "")
+    if what == "label" and "." in name and _IDENTIFIER.match(plain):
+        return (
+            f"no submodule has a dot in its name: write `{plain}`, and rename the "
+            "keys of the checkpoint"
+        )
+    if not _IDENTIFIER.match(name.strip("_") or "a"):
+        return "choose another name"
+    return f"choose another name, such as `{name.strip('_')[:40] or what}_`"

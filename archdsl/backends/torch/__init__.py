@@ -6,6 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from archdsl.backends.torch.check import check
+from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
 
@@ -47,9 +48,14 @@ def emit(network: Network) -> str:
     """Return the text of a Python module that defines the network.
 
     Its only imports are torch and the standard library.
+
+    Raises:
+        Miscompiled: if the text is not the network. That is a bug of ours.
     """
     text = write(network)
-    check(text, frozenset(foreign_names(network)))
+    tree = parse(text)
+    check(tree, frozenset(foreign_names(network)))
+    validate(tree, network)
     return text
 
 

@@ -223,8 +223,13 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
         networks = _networks(module, names, options)
     except SpecError as error:
         return Linted(spec, None, [], [], 0, error.diagnostics)
-    complete = bool(names) and not (preset or options.params or options.input)
-    found = lint(module.file, networks, codes=options.codes, complete=complete)
+    found = lint(
+        module.file,
+        networks,
+        imported=module.files(),
+        codes=options.codes,
+        complete=not (preset or options.params or options.input),
+    )
     return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 

@@ -136,7 +136,7 @@ def command(
     \b
     Figures:
       params, trainable, buffers, macs, flops, layers, depth, receptive_field,
-      saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
+      local_field, saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
       training_peak_bytes, param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
 
     \b
