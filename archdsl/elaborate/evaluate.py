@@ -374,7 +374,8 @@ def _too_large(expr: t.Expr) -> Fault:
 # ---- functions --------------------------------------------------------------
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number; truth values are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -383,7 +384,7 @@ def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(*values: Any) -> Any:
         listed = len(values) == 1 and isinstance(values[0], tuple)
-        if not all(map(_is_number, values[0] if listed else values)):
+        if not all(map(is_number, values[0] if listed else values)):
             raise TypeError
         return function(*values)
 
