@@ -282,7 +282,7 @@ _ARGUMENTS: Final = {
     "A0211": Entry(
         "a statement belongs to the network itself",
         "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block or in labelled braces.",
+        "stand in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
