@@ -165,6 +165,8 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight where its input needs
             no gradient.
+        gathers: whether it works on a copy of an input whose memory has gaps.
+        read_only: whether its output is a view that torch lets no step write over.
         shifts_variance: whether its output varies more in training than in inference.
         idempotent: whether a second one right behind it changes nothing.
         sign: ``positive`` if no output is below zero, ``kept`` if none is where no
@@ -187,6 +189,8 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
+    read_only: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""

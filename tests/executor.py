@@ -26,7 +26,7 @@ class Own(NamedTuple):
     Attributes:
         name: the last part of its key; empty if the layer is the weight itself.
         sizes: its sizes.
-        role: ``weight``, or ``mean``, ``variance`` or ``counter`` of running statistics.
+        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``.
     """
 
     name: str

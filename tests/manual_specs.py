@@ -214,12 +214,14 @@ class _Writer:
             lines = [f"input one {shape}", f"input two {shape}", "add { | @two }"]
         self.grow(lines, self.random.randint(2, 6), self.network)
         for _ in range(3):
-            ends = _VECTOR_CHANGES if self.scope.vector else _ENDS
-            if self.attempt(lines, lambda: self.layer(ends), self.network):
+            if self.attempt(lines, self.end, self.network):
                 break
         if len(lines) == 1:
             lines.append("identity")
         return self.variant(self.network(lines))
+
+    def end(self) -> str:
+        return self.layer(_VECTOR_CHANGES if self.scope.vector else _ENDS)
 
     def variant(self, text: str) -> str:
         """Return a spec with a preset, with a comment of values, or as it is."""

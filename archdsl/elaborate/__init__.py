@@ -11,7 +11,7 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.builder import Parts, Producer, parameters_of
-from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.evaluate import evaluate, is_number, show
 from archdsl.elaborate.fitting import MOST_STEPS, fitting_sizes
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
@@ -138,8 +138,7 @@ def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | N
     Raises:
         Fault: if there is none of that name, or no single one without a name.
     """
-    networks = {d.name: d for d in module.own.values() if d.is_network}
-    presets = {p.name: p for p in module.file.presets()}
+    networks, presets = module.networks, module.presets
     if not networks:
         raise Fault(
             "A0601",
@@ -574,6 +573,13 @@ def _expectation(item: t.Expectation, context: Context) -> Expectation:
         )
     _check_measure(test.left.id, test.left.span)
     value = evaluate(test.right, context)
+    parts = value if isinstance(value, tuple) else (value,)
+    if not all(map(is_number, parts)):
+        raise Fault(
+            "A0207",
+            f"a claim compares with a number or sizes, not {show(value)}",
+            test.right.span,
+        )
     return Expectation(measure=test.left.id, op=test.op, value=value, span=item.span)
 
 

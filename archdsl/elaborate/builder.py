@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
+from archdsl import conditions
+from archdsl.conditions import Label, Test
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.biases import Scope, Undecided, decided
 from archdsl.elaborate.evaluate import counted, integer
@@ -48,12 +50,12 @@ Build = Callable[[Value, Context, Parts], Value]
 
 
 class Name(str):
-    """A part's name, with its label as Python text over the block's parameters."""
+    """A part's name, with its label over the block's parameters."""
 
     __slots__ = ("pattern",)
-    pattern: str
+    pattern: Label
 
-    def __new__(cls, text: str, pattern: str = "") -> Name:
+    def __new__(cls, text: str, pattern: Label = ()) -> Name:
         """Make the name `text`, whose label is `pattern` if it reads parameters."""
         self = super().__new__(cls, text)
         self.pattern = pattern
@@ -243,7 +245,7 @@ class Builder:
                 role="block" if definition else "group",
                 name=str(name),
                 path=space.path,
-                pattern=getattr(name, "pattern", ""),
+                pattern=getattr(name, "pattern", ()),
                 word=word,
                 origin=_origin(definition),
                 doc=definition.doc if definition else "",
@@ -339,7 +341,7 @@ class Builder:
         context: Context,
         span: Span,
         count: int = 1,
-        condition: str = "",
+        condition: Test | None = None,
         name: str = "",
     ) -> Group:
         """Return a group whose parts bear names of the namespace around it."""
@@ -430,7 +432,7 @@ class Builder:
         step = _new_step(
             name=str(name),
             path=context.space.join(name),
-            pattern=getattr(name, "pattern", ""),
+            pattern=getattr(name, "pattern", ()),
             labelled=labelled,
             op=layer,
             inputs=inputs,
@@ -569,15 +571,17 @@ class Builder:
             copy: number of the copy in a repeat, from 1; written where `{}` stands,
                 or at the end.
         """
-        text, pattern, marked = "", "", False
+        text, marked = "", False
+        pattern: list[str | Poly] = []
         for part in label.parts:
             if isinstance(part, str):
-                text, pattern = text + part, pattern + part
+                text += part
+                pattern.append(part)
             elif part is not None:
                 value = integer(part, context, "a part of a label")
                 poly = poly_of(value)
                 text += str(int(value))
-                pattern += str(poly) if poly.number is not None else f"{{{poly}}}"
+                pattern.append(poly)
             elif copy is None:
                 raise Fault(
                     "A0209",
@@ -586,10 +590,13 @@ class Builder:
                     help="add a repeat such as `x3`, or write `{i}` in a `for`",
                 )
             else:
-                text, pattern, marked = f"{text}{copy}", f"{pattern}{copy}", True
+                text, marked = f"{text}{copy}", True
+                pattern.append(str(copy))
         if copy is not None and not marked:
-            text, pattern = f"{text}{copy}", f"{pattern}{copy}"
-        return Name(text, pattern if "{" in pattern else "")
+            text = f"{text}{copy}"
+            pattern.append(str(copy))
+        written = conditions.label(pattern)
+        return Name(text, written if conditions.reads(written) else ())
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
         """Refuse another number of channels than shared weights have."""

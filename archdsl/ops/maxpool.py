@@ -138,7 +138,7 @@ class MaxPool(Layer):
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
         """Return the gradient of the copy that pads the input, beyond the input's."""
-        if not self._pads_itself(inputs[0]) or not gradients[0]:
+        if self._pads_itself(inputs[0]) or not gradients[0]:
             return Scratch()
         return Scratch(backward=count(self._padded(inputs[0])) - count(inputs[0]))
 
