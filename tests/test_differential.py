@@ -79,7 +79,7 @@ def test_inference_leaves_out_training_outputs_among_others() -> None:
     x = torch.rand(2, 2, 8, 8)
     output, edges, aux = module.eval()(x)
     assert (output.shape[1], edges.shape[1], aux) == (4, 3, None)
-    assert module.train()(x).aux.shape[1] == 2
+    assert module.train()(x)["aux"].shape[1] == 2
     assert not agree(network).differences
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn, Protocol
 
+from archdsl import conditions
+from archdsl.conditions import Label, Test
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
 from archdsl.elaborate.biases import Scope, Undecided, decided
 from archdsl.elaborate.evaluate import counted, integer
 from archdsl.elaborate.memo import Made, Memo
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
+    Budget,
     Context,
     Fault,
     Merge,
@@ -47,12 +50,12 @@ Build = Callable[[Value, Context, Parts], Value]
 
 
 class Name(str):
-    """A part's name, with its label as Python text over the block's parameters."""
+    """A part's name, with its label over the block's parameters."""
 
     __slots__ = ("pattern",)
-    pattern: str
+    pattern: Label
 
-    def __new__(cls, text: str, pattern: str = "") -> Name:
+    def __new__(cls, text: str, pattern: Label = ()) -> Name:
         """Make the name `text`, whose label is `pattern` if it reads parameters."""
         self = super().__new__(cls, text)
         self.pattern = pattern
@@ -95,9 +98,11 @@ class Builder:
         inits: `init` statements met, with their place.
         expects: `expect` statements met, with their place.
         definition: the network's, once it is known.
+        budget: what is left of the work that the network may ask for.
         input_spans: where the inputs are said, by the number of their value.
         met_input: whether an `input` statement was met, right or wrong.
         scope: the block or network that is being read, for its biases.
+        sizes_differ: where branches differ in size, which another input may mend.
         faults: number of mistakes met; what follows from one is not reported.
         memo: layers met before, where numbers remember no expressions.
     """
@@ -119,12 +124,14 @@ class Builder:
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None
         self.definition: t.Definition | None = None
+        self.budget = Budget()
         self.met_input = False
         self.input_spans: dict[int, Span] = {}
         self.faults = 0
         self.producers: dict[int, Producer] = {}
         self.read: set[int] = set()
         self.tapped: list[Tapped] = []
+        self.sizes_differ: list[Span] = []
         self.scope = Scope()
         self._undecided: dict[int, Undecided] = {}
         # What each layer was at its first use, by path.
@@ -238,7 +245,7 @@ class Builder:
                 role="block" if definition else "group",
                 name=str(name),
                 path=space.path,
-                pattern=getattr(name, "pattern", ""),
+                pattern=getattr(name, "pattern", ()),
                 word=word,
                 origin=_origin(definition),
                 doc=definition.doc if definition else "",
@@ -334,7 +341,7 @@ class Builder:
         context: Context,
         span: Span,
         count: int = 1,
-        condition: str = "",
+        condition: Test | None = None,
         name: str = "",
     ) -> Group:
         """Return a group whose parts bear names of the namespace around it."""
@@ -425,7 +432,7 @@ class Builder:
         step = _new_step(
             name=str(name),
             path=context.space.join(name),
-            pattern=getattr(name, "pattern", ""),
+            pattern=getattr(name, "pattern", ()),
             labelled=labelled,
             op=layer,
             inputs=inputs,
@@ -516,6 +523,8 @@ class Builder:
         merge: Merge | None,
     ) -> Fault:
         message, label, help = mismatch.message, mismatch.label, mismatch.help
+        if isinstance(mismatch, Differ) and mismatch.aspect.startswith("size"):
+            self.sizes_differ.append(span)
         if isinstance(mismatch, Differ) and merge is not None:
             if merge.word:
                 sides = " and ".join(merge.sides)
@@ -562,15 +571,17 @@ class Builder:
             copy: number of the copy in a repeat, from 1; written where `{}` stands,
                 or at the end.
         """
-        text, pattern, marked = "", "", False
+        text, marked = "", False
+        pattern: list[str | Poly] = []
         for part in label.parts:
             if isinstance(part, str):
-                text, pattern = text + part, pattern + part
+                text += part
+                pattern.append(part)
             elif part is not None:
                 value = integer(part, context, "a part of a label")
                 poly = poly_of(value)
                 text += str(int(value))
-                pattern += str(poly) if poly.number is not None else f"{{{poly}}}"
+                pattern.append(poly)
             elif copy is None:
                 raise Fault(
                     "A0209",
@@ -579,10 +590,13 @@ class Builder:
                     help="add a repeat such as `x3`, or write `{i}` in a `for`",
                 )
             else:
-                text, pattern, marked = f"{text}{copy}", f"{pattern}{copy}", True
+                text, marked = f"{text}{copy}", True
+                pattern.append(str(copy))
         if copy is not None and not marked:
-            text, pattern = f"{text}{copy}", f"{pattern}{copy}"
-        return Name(text, pattern if "{" in pattern else "")
+            text = f"{text}{copy}"
+            pattern.append(str(copy))
+        written = conditions.label(pattern)
+        return Name(text, written if conditions.reads(written) else ())
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
         """Refuse another number of channels than shared weights have."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archdsl.conditions import Comparison, Test, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
@@ -14,7 +15,7 @@ from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
-from archdsl.symbolic import poly_of
+from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels
 
@@ -295,7 +296,7 @@ def _automatic(
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
     projects = mode == "projection" or entry.shape != body.shape
-    condition = ""
+    condition = None
     if walker.symbolic and mode != "projection":
         condition = _condition("!=", projects, stride, entry, body)
     inner: Parts = []
@@ -320,10 +321,10 @@ def _kind(word: str) -> type[Layer]:
 
 def _condition(
     compare: str, holds: bool, stride: int, entry: Value, body: Value
-) -> str:
-    """Return the test of whether a body keeps the shape, as Python text.
+) -> Test | None:
+    """Return the test of whether a body keeps the shape.
 
-    Nothing if no parameter decides, or if the test does not say what holds: a map of
+    None if no parameter decides, or if the test does not say what holds: a map of
     1x1 keeps its size under any stride.
 
     Args:
@@ -336,16 +337,16 @@ def _condition(
     assert entry.shape is not None and body.shape is not None
     before, after = channels(entry.shape), channels(body.shape)
     if poly_of(stride).number not in (None, 1):
-        return ""
-    tests = []
+        return None
+    tests: list[Test] = []
     if poly_of(stride).number is None:
-        tests.append(f"{poly_of(stride).text()} {compare} 1")
+        tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
     if poly_of(before) != poly_of(after):
-        tests.append(f"{poly_of(before).text()} {compare} {poly_of(after).text()}")
+        tests.append(Comparison(poly_of(before), compare, poly_of(after)))
     kept = stride == 1 and before == after
     if kept != (holds == (compare == "==")):
-        return ""
-    return (" or " if compare == "!=" else " and ").join(tests)
+        return None
+    return joined("or" if compare == "!=" else "and", tests)
 
 
 def _optional(
@@ -369,7 +370,7 @@ def _optional(
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
-    condition = ""
+    condition = None
     if walker.symbolic:
         condition = _condition("==", keeps, _stride(entry, body), entry, body)
     parts.append(
@@ -395,7 +396,7 @@ def _shortcut(
     inner: Parts,
     context: Context,
     parts: Parts,
-    condition: str = "",
+    condition: Test | None = None,
     name: str = "",
 ) -> Value:
     parts.append(

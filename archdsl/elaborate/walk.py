@@ -15,7 +15,7 @@ from archdsl.elaborate.evaluate import (
     evaluate,
     integer,
     show,
-    test_text,
+    test_of,
     too_long,
     truth,
 )
@@ -363,7 +363,7 @@ class Walker(Calls):
             return self._step(step, value, context, parts, copy)
         holds = truth(step.guard, context)
         kept = self.symbolic and context.space.indexed and bool(context.trail)
-        test = test_text(step.guard, context) if kept else ""
+        test = test_of(step.guard, context) if kept else None
         inner: Parts = [] if test else parts
         result = value
         if holds:

@@ -13,6 +13,7 @@ class Add(Layer):
     also = ("sum", "plus")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the branches' common shape."""

@@ -11,6 +11,7 @@ from archdsl.values import (
     Tensor,
     TorchCall,
     TorchForm,
+    sizes,
 )
 
 
@@ -27,6 +28,8 @@ class BatchNorm(Layer):
     also = ("batchnormalization",)
     family = "norm"
     absorbs_bias = True
+    channelwise = True
+    pools_batch = True
 
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
     momentum: float = arg(
@@ -53,6 +56,10 @@ class BatchNorm(Layer):
                 "num_batches_tracked", (), trainable=False, integer=True, running=True
             ),
         )
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the positions of a channel."""
+        return count(sizes(inputs[0]))
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product and a sum each, the statistics folded into both."""

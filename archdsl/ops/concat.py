@@ -13,6 +13,7 @@ class Concat(Layer):
     also = ("cat", "concatenate")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (sum of channels, height, width)."""

@@ -30,6 +30,7 @@ class Crop(Layer):
     family = "reshape"
     arity = None
     sources = 1
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels of the first, height and width of the second)."""

@@ -12,6 +12,7 @@ class Flatten(Layer):
     word = "flatten"
     also = ("view", "reshape")
     family = "reshape"
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x height x width,)."""

@@ -15,6 +15,7 @@ class HardSwish(Layer):
     word = "hardswish"
     also = ("hswish",)
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of a hard sigmoid and a product each."""

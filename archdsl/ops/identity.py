@@ -11,6 +11,7 @@ class Identity(Layer):
 
     word = "identity"
     also = ("noop", "passthrough")
+    sign = "kept"
 
     def aliases(self, training: bool) -> bool:
         """Return True."""

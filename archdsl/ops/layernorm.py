@@ -42,6 +42,10 @@ class LayerNorm(Layer):
         shape = (channels(inputs[0]),)
         return Tensor("weight", shape), Tensor("bias", shape)
 
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the channels."""
+        return channels(inputs[0])
+
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula.
 

@@ -20,6 +20,7 @@ class Mul(Layer):
     also = ("multiply", "times")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""

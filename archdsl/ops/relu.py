@@ -16,6 +16,7 @@ class ReLU(Layer):
     also = ("rectifier",)
     family = "activation"
     idempotent = True
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one comparison an element."""

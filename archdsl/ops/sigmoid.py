@@ -12,6 +12,7 @@ class Sigmoid(Layer):
     word = "sigmoid"
     also = ("logistic",)
     family = "activation"
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a negation, exponential, addition and division each."""

@@ -17,6 +17,7 @@ class Upsample(Layer):
     word = "upsample"
     also = ("upsampling", "interpolate", "unpool")
     family = "reshape"
+    sign = "kept"
 
     scale: tuple[int, int] | None = arg(
         "window",

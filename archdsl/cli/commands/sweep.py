@@ -12,7 +12,7 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes, writing
-from archdsl.cli.options import json_option, run_options, spec_options
+from archdsl.cli.options import OUTPUT_FILE, json_option, run_options, spec_options
 from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
 
@@ -97,7 +97,7 @@ def _axes(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the points there, as .csv, .json, .jsonl or .parquet. A run that was "
     "stopped goes on from FILE.journal.",
@@ -111,7 +111,7 @@ def _axes(
 @click.option(
     "--plot",
     "plot_",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Draw all points and the front, as .svg, .png or .pdf.",
 )

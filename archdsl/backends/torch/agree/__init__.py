@@ -86,7 +86,8 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
             imported and run.
 
     Raises:
-        ImportError: if torch, or a module of an `op`, is not installed.
+        ImportError: if torch is not installed.
+        ForeignImport: if the class of an `op` cannot be imported.
         ForeignCode: if the spec names modules, and they were not allowed.
     """
     import torch

@@ -20,18 +20,18 @@ class Miscompiled(Exception):
     Attributes:
         step: the step that it is about, if there is one.
         why: what is wrong, in words.
-        line: of the text, if it is known.
+        code: the statement that it is about, if it is known.
     """
 
-    def __init__(self, step: Step | None, why: str, line: int | None = None) -> None:
+    def __init__(self, step: Step | None, why: str, code: str = "") -> None:
         self.step = step
         self.why = why
-        self.line = line
+        self.code = code
         super().__init__(self._message())
 
     def _message(self) -> str:
         if self.step is None:
-            where = f", line {self.line} of it" if self.line else ""
+            where = f" at `{self.code}`" if self.code else ""
             return f"the emitted code is not the network{where}: {self.why}"
         span = self.step.span
         place = f"{span.source.name}:{span.line}:{span.column}"
@@ -48,7 +48,8 @@ def parse(text: str) -> ast.Module:
     try:
         return ast.parse(text)
     except SyntaxError as error:
-        raise Miscompiled(None, f"it is not Python: {error.msg}", error.lineno) from None
+        line = (error.text or "").strip()
+        raise Miscompiled(None, f"it is not Python: {error.msg}", line) from None
 
 
 def validate(tree: ast.Module, network: Network) -> None:
@@ -61,12 +62,30 @@ def validate(tree: ast.Module, network: Network) -> None:
     Raises:
         Miscompiled: naming the first step that differs.
     """
+    compare(tree, Demands(network))
+
+
+def compare(tree: ast.Module, demands: Demands) -> None:
+    """Do as `validate` does, with a network that several texts are compared with."""
     try:
-        Demands(network).check(tree)
+        demands.check(tree)
     except Different as error:
         raise Miscompiled(error.step, error.why) from error
     except Refused as error:
-        raise Miscompiled(None, str(error), error.line) from error
+        raise Miscompiled(None, str(error), _statement(tree, error.line)) from error
+    except RecursionError as error:
+        raise Miscompiled(None, "its calls have no end") from error
 
 
-__all__ = ["Miscompiled", "parse", "validate"]
+def _statement(tree: ast.Module, line: int | None) -> str:
+    """Return the first line of the innermost statement at a line."""
+    at = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.stmt)
+        and node.lineno <= (line or 0) <= (node.end_lineno or 0)
+    ]
+    return ast.unparse(at[-1]).partition("\n")[0] if at else ""
+
+
+__all__ = ["Demands", "Miscompiled", "compare", "parse", "validate"]

@@ -351,11 +351,12 @@ def _torch_call(
     node: ast.Call, name: str, args: Several, keywords: Keywords, scope: Scope
 ) -> Closure:
     given = (*node.args, *(keyword.value for keyword in node.keywords))
-    if name.startswith("nn.") and all(isinstance(one, ast.Constant) for one in given):
-        if not name.startswith(("nn.init.", "nn.Parameter", *_CONTAINERS)):
-            # Its arguments are the same each time.
-            found, inplace = bound(name, args({}), {n: part({}) for n, part in keywords})
-            return lambda _: Leaf(name, found, inplace)
+    plain = name.startswith("nn.") and not name.startswith(_NO_LAYERS)
+    if plain and all(isinstance(one, ast.Constant) for one in given):
+        # Its arguments are the same each time.
+        named = {keyword: part({}) for keyword, part in keywords}
+        found, inplace = bound(name, args({}), named)
+        return lambda _: Leaf(name, found, inplace)
     if name in _CONTAINERS:
         if keywords:
             raise refused(node)
@@ -370,6 +371,7 @@ def _torch_call(
 
 
 _CONTAINERS: Final = ("nn.Sequential", "nn.ModuleList", "nn.ModuleDict")
+_NO_LAYERS: Final = ("nn.init.", "nn.Parameter", *_CONTAINERS)
 
 
 def _method_call(
@@ -613,6 +615,23 @@ _STATEMENTS: Final[dict[type, Callable[[Any, Scope], Statement]]] = {
 # ---- functions --------------------------------------------------------------------
 
 
+def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
+    """Refuse a type that Python could not read: it does so where code is defined."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        annotation(node.left, globals)
+        annotation(node.right, globals)
+    elif isinstance(node, ast.Subscript):
+        annotation(node.value, globals)
+        annotation(node.slice, globals)
+    elif isinstance(node, ast.Tuple):
+        for part in node.elts:
+            annotation(part, globals)
+    elif isinstance(node, ast.Name | ast.Attribute):
+        expression(node, Scope(set(), globals))
+    elif node is not None and not isinstance(node, ast.Constant):
+        raise refused(node)
+
+
 class Function:
     """A method, compiled once; calling it runs it."""
 
@@ -621,6 +640,9 @@ class Function:
         if given.vararg or given.kwarg or given.posonlyargs or node.decorator_list:
             raise refused(node)
         outer = Scope(set(), globals)
+        annotation(node.returns, globals)
+        for arg in (*given.args, *given.kwonlyargs):
+            annotation(arg.annotation, globals)
         self.name = node.name
         self.names = [arg.arg for arg in (*given.args, *given.kwonlyargs)]
         self.positional = len(given.args)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from archdsl.backends.torch.validate.closures import Scope, expression
@@ -55,6 +56,11 @@ class Demands:
         self.forms = [s.op.torch(s.input_shapes, s.shape) for s in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
 
+    @cached_property
+    def inplace(self) -> frozenset[int]:
+        """Outputs that may be written over the input they are made of."""
+        return inplace(flatten(self.network))
+
     def check(self, tree: ast.Module) -> None:
         """Demand all of a text.
 
@@ -62,11 +68,14 @@ class Demands:
             Different: if a step is not there as it should be.
             Refused: if the text cannot be followed, or is wrong elsewhere.
         """
-        program = Program(tree, {
-            form.module.name: helper(form.module.name, form.helper)
-            for form in self.forms
-            if form.helper and form.module is not None
-        })
+        program = Program(
+            tree,
+            {
+                form.module.name: helper(form.module.name, form.helper)
+                for form in self.forms
+                if form.helper and form.module is not None
+            },
+        )
         self.program = program
         self._modules()
         self._initialisers()
@@ -86,13 +95,13 @@ class Demands:
         for step, form in zip(self.steps, self.forms, strict=True):
             made = self._made(step.path)
             if made is None:
-                if form.function is None or "{self}" in form.function:
+                if _needs_module(step, form):
                     raise Different(step, "there is no such module")
                 continue
             self._module(step, form, made)
             if isinstance(made, Parameter):
                 bare[step.path] = None
-            elif form.then:
+            elif isinstance(made, Instance):
                 wanted.update((f"{step.path}.{n}", None) for n in made.children)
             elif made.name != "nn.Identity":
                 wanted[step.path] = None
@@ -113,7 +122,6 @@ class Demands:
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
             if one != other:
-                what = f"`{other}` is registered where `{one}` is due"
                 what = f"`{one}` is registered where `{other}` is due"
                 raise Different(self._step(other), what)
         if len(found) > len(wanted):
@@ -123,7 +131,14 @@ class Demands:
             raise Different(self._step(wanted[len(found)]), "it is not registered")
 
     def _step(self, path: str) -> Step | None:
-        return next((s for s in self.steps if path.startswith(s.path)), None)
+        """Return the step that a module belongs to."""
+        whole = path
+        while path:
+            for step in self.steps:
+                if step.path == path:
+                    return step
+            path = path.rpartition(".")[0]
+        return next((s for s in self.steps if s.path.startswith(f"{whole}.")), None)
 
     def _made(self, path: str) -> Leaf | Instance | Parameter | None:
         program = self.program
@@ -181,7 +196,10 @@ class Demands:
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
             start = _plain_start((function, *args[1:]))
             for step in self.steps:
-                if way.path not in ("", step.path) or way.kind not in ("", step.op.word):
+                if way.path not in ("", step.path) or way.kind not in (
+                    "",
+                    step.op.word,
+                ):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
                 if start and any(tensor.name == way.tensor for tensor in tensors):
@@ -198,7 +216,6 @@ class Demands:
         values = {
             port.value: graph.input(place) for place, port in enumerate(network.inputs)
         }
-        over: list[Step] = []
         for step, form in zip(self.steps, self.forms, strict=True):
             if step.training and not training:
                 continue
@@ -212,16 +229,11 @@ class Demands:
             values[step.output] = value
             if value not in inputs:  # an identity is its input
                 value.steps += 1
-                if self._is_over(step, value):
-                    over.append(step)
+                if self._is_over(step, value) and step.output not in self.inplace:
+                    raise Different(step, "it writes over a value that is still needed")
         self._counts(graph)
         graph.demanding = False
         self._outputs(result, values, training)
-        if over:
-            allowed = inplace(flatten(network))
-            for step in over:
-                if step.output not in allowed:
-                    raise Different(step, "it writes over a value that is still needed")
         return result
 
     def _is_over(self, step: Step, value: Value) -> bool:
@@ -251,6 +263,12 @@ class Demands:
 
     def _counts(self, graph: Graph) -> None:
         """Demand that nothing is computed more or less often than it should be."""
+        paths = {step.path for step in self.steps}
+        for (leaf, _), extra in graph.passed.items():
+            # Others stand where another call of the class has a projection.
+            if extra and leaf.path in paths:
+                how = "more" if extra > 0 else "less"
+                raise Different(self._step(leaf.path), f"it is called {how} often")
         for value in graph.values.values():
             if value.key[0] == "input":
                 continue
@@ -267,9 +285,7 @@ class Demands:
         for part in value.key:
             if isinstance(part, Leaf):
                 return self._step(part.path)
-        return next(
-            (part.step for part in value.key if isinstance(part, Value)), None
-        )
+        return next((part.step for part in value.key if isinstance(part, Value)), None)
 
     # ---- outputs
 
@@ -295,6 +311,13 @@ class Demands:
         for value, (name, due) in zip(found, wanted.items(), strict=True):
             if value is not due:
                 raise Different(due.step, f"`{name}` is {show(value)}, not its output")
+
+
+def _needs_module(step: Step, form: TorchForm) -> bool:
+    """Return whether a step has to be a module: for its weights, or by its name."""
+    if form.function is None or "{self}" in form.function:
+        return True
+    return form.module is not None and (step.labelled or step.name.isdigit())
 
 
 def _arguments(call: TorchCall) -> list[Any]:

@@ -9,13 +9,14 @@ from typing import Any, Final, NamedTuple
 from archdsl.backends.torch.validate.closures import (
     Function,
     Scope,
+    annotation,
     assigned,
     block,
     expression,
     refused,
     short,
 )
-from archdsl.backends.torch.validate.runtime import CONTAINERS, begin
+from archdsl.backends.torch.validate.runtime import CONTAINERS, apply, begin
 from archdsl.backends.torch.validate.signatures import (
     Signature,
     bound,
@@ -132,12 +133,13 @@ class Class:
 class _Outputs:
     """A named tuple of the text."""
 
-    def __init__(self, node: ast.ClassDef) -> None:
+    def __init__(self, node: ast.ClassDef, globals: Mapping[str, Any]) -> None:
         self.name = node.name
         self.defaults: dict[str, Any] = {}
         self.names: list[str] = []
         for part in node.body:
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                annotation(part.annotation, globals)
                 self.names.append(part.target.id)
                 if part.value is not None:
                     self.defaults[part.target.id] = ast.literal_eval(part.value)
@@ -190,11 +192,11 @@ class Program:
         self.parameters: dict[str, Parameter] = {}
         self.containers: dict[str, Instance] = {}
         self._example: list[ast.stmt] = []
-        self._last: Class | None = None
         self._read(tree, helpers)
-        if self._last is None:
+        classes = [c for c in self.globals.values() if isinstance(c, Class) and c.nodes]
+        if not classes:
             refuse("the text defines no network")
-        self.root = self._last()
+        self.root = classes[-1]()
         self._place()
         self._demand_use()
 
@@ -227,7 +229,7 @@ class Program:
                     used.append(kind)
                 else:
                     self._define(node)
-            elif _is_example(node):
+            elif _is_example(node) and not self._example:
                 assert isinstance(node, ast.If)
                 self._example = node.body
             elif not _is_text(node):
@@ -254,7 +256,7 @@ class Program:
         base = expression(node.bases[0], Scope(set(), self.globals))({})
         name = getattr(base, "name", "")
         if name == "typing.NamedTuple":
-            self.globals[node.name] = _Outputs(node)
+            self.globals[node.name] = _Outputs(node, self.globals)
             return
         if not isinstance(base, Ref) or name not in CONTAINERS:
             raise refused(node, f"the base {ast.unparse(node.bases[0])}")
@@ -264,7 +266,7 @@ class Program:
                 made.nodes[part.name] = part
             elif not _is_text(part):
                 raise refused(part)
-        self.globals[node.name] = self._last = made
+        self.globals[node.name] = made
 
     # ---- the network
 
@@ -310,8 +312,6 @@ class Program:
         forward = self.root.kind.function("forward")
         args = [graph.input(place) for place in range(inputs)]
         if forward is None:
-            from archdsl.backends.torch.validate.runtime import apply
-
             return graph, apply(self.root, args, {})
         if len(forward.names) != inputs + 1:
             refuse(f"`forward` takes {len(forward.names) - 1} inputs, not {inputs}")
@@ -327,6 +327,7 @@ class Program:
             result: what the network returns in inference.
         """
         self.answered = self.root
+        self.training = True
         self._asked_for = [("torch.randn", *shape) for shape in shapes]
         self._result = result
         scope = Scope(assigned(self._example), self.globals)
@@ -334,8 +335,8 @@ class Program:
 
     def answer(self, args: list[Any]) -> Any:
         """Return what the network makes of the example's inputs."""
-        if args != self._asked_for:
-            refuse("the example runs the network on other inputs")
+        if args != self._asked_for or self.training:
+            refuse("the example runs the network on other inputs, or in training")
         return self._result
 
 

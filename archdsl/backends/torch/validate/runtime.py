@@ -265,9 +265,8 @@ def owns(leaf: Leaf, tensor: str) -> bool:
     if known is None:
         return True
     given = dict(zip(known.names, leaf.args, strict=False))
-    if tensor == "bias" and not given.get("bias", True):
-        return False
-    return bool(given.get("affine", True))
+    no = normal(False)
+    return given.get("affine") != no and (tensor != "bias" or given.get("bias") != no)
 
 
 def below(instance: Module) -> list[Module]:
@@ -292,6 +291,7 @@ def _find(instance: Instance, path: str) -> Any:
 def _evaluated(instance: Instance) -> Instance:
     if instance is not instance.kind.program.answered:
         refuse("a module sets its own mode")
+    instance.kind.program.training = False
     return instance
 
 
@@ -324,8 +324,10 @@ _PLAIN: Final[dict[tuple[type, str], Callable[..., Any]]] = {
 
 
 def _isinstance(value: Any, kinds: Any) -> bool:
-    names = value.kind.names if isinstance(value, Instance) else ()
-    if isinstance(value, Leaf):
+    names: tuple[str, ...] = ()
+    if isinstance(value, Instance):
+        names = value.kind.names
+    elif isinstance(value, Leaf):
         names = (value.name, "nn.Module")
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     return any(one.name in names for one in wanted)

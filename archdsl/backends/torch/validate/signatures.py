@@ -197,7 +197,7 @@ def bound(
     values = known.bind(args, kwargs)
     if known.inplace < 0:
         return tuple(values), False
-    inplace = bool(values.pop(known.inplace))
+    inplace = values.pop(known.inplace) == normal(True)
     return tuple(values), inplace
 
 
@@ -205,8 +205,10 @@ def normal(value: Any) -> Any:
     """Return a value in a form in which equal arguments are equal.
 
     Two or four equal numbers, for the axes or the sides, are that number; a list is a
-    tuple.
+    tuple; a truth value is no number.
     """
+    if isinstance(value, bool):
+        return str(value)
     if isinstance(value, tuple | list):
         parts = tuple([normal(part) for part in value])
         if len(parts) in (2, 4) and parts.count(parts[0]) == len(parts):
