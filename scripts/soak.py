@@ -2,8 +2,8 @@
 
 `mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py).
 `specs` (tests/generated.py) and `manual` (tests/manual_specs.py) are random ones whose
-modules are held against the analysis and against an executor (tests/comparing.py). Every
-case is a number, so what a run found can be found again:
+modules are held against the analysis and an executor (tests/comparing.py). Each case is
+a number, so what a run found can be found again:
 
     python scripts/soak.py mutants --to 100000 --jobs 2
     python scripts/soak.py mutants --case 4711
