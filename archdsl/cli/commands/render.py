@@ -60,7 +60,8 @@ def command(
     network = load_network(spec, params, input_shape, symbolic=False)
     try:
         if output is None or str(output) == "-":
-            _print(render(network, fold=fold), format_ or "dot")
+            format_ = format_ or "dot"
+            _print(render(network, format=format_, fold=fold), format_)
         else:
             with writing(output):
                 render(network, output, format=format_, fold=fold)
