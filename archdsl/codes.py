@@ -9,7 +9,9 @@ import textwrap
 from typing import Final, NamedTuple
 
 from archdsl.limits import (
+    MAX_CHECKED,
     MAX_DEPTH,
+    MAX_DRAWN,
     MAX_FILE_BYTES,
     MAX_IMPORTS,
     MAX_NAMES,
@@ -17,6 +19,7 @@ from archdsl.limits import (
     MAX_REPEAT,
     MAX_STEPS,
     MAX_TOKENS,
+    NETWORK_PARTS,
 )
 
 
@@ -539,6 +542,23 @@ _LIMITS: Final = {
         "a block has too many names",
         "Parameters, values with a name and loop variables of one block are at most "
         f"{MAX_NAMES}. Lists hold many values under one name.",
+        "",
+        "",
+    ),
+    "A0909": Entry(
+        "the file has too many networks to check at once",
+        "All presets and networks of a file that are checked at once have at most "
+        f"{MAX_CHECKED:,} layers together, where each of them counts as "
+        f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
+        "their own.",
+        "",
+        "",
+    ),
+    "A0910": Entry(
+        "the picture is too large",
+        f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
+        "time of a layout engine grows faster than these. Folded repeats count once. "
+        "The dot text, which needs no engine, has no such limit.",
         "",
         "",
     ),
