@@ -61,9 +61,23 @@ def bias_before_distant_norm(network: Network) -> None:
     assert params(network) == 8 * (18 + 1) + 2 * 8
 
 
+def braces_in_seq(network: Network) -> None:
+    # Each part of a Sequential is one module, so the braces own its number.
+    assert [step.path for step in network.steps()] == [
+        "features.0",
+        "features.1",
+        *(f"features.{n}.{name}" for n in (2, 3) for name in ("conv1", "maxpool1")),
+    ]
+
+
 RIGHT: dict[str, Callable[[Network], None]] = {
     check.__name__: check
-    for check in (two_elaborations, guard_channels, bias_before_distant_norm)
+    for check in (
+        two_elaborations,
+        guard_channels,
+        bias_before_distant_norm,
+        braces_in_seq,
+    )
 }
 
 

@@ -457,12 +457,16 @@ def _in_own_names(
     param: t.Param, value: BlockRef, names: Mapping[str, Any], defaults: Context
 ) -> BlockRef:
     """Return a block whose given arguments are read inside the block it went to."""
-    if isinstance(param.default, t.Partial):
-        default = evaluate(param.default, defaults.bind(names))
-        if isinstance(default, BlockRef) and default == value:
-            return default
     result = plain(value)
     assert isinstance(result, BlockRef)
+    if isinstance(param.default, t.Partial):
+        try:
+            default = evaluate(param.default, defaults.bind(names))
+        except Fault:
+            return result  # it was not asked for
+        # By their text, as 1, 1.0 and true are equal.
+        same = default == value and str(plain(default).bound) == str(result.bound)
+        return default if same else result
     return result
 
 
