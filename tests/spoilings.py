@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import copy
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import pairwise
 from random import Random
 from typing import Any, NamedTuple
@@ -38,15 +39,21 @@ Edit = Callable[[], None]
 def spoil(text: str, seed: str) -> Spoiling:
     """Return a text with one mistake."""
     random = Random(seed)
-    before = ast.parse(text)
     while True:
         kind = random.choice(list(KINDS))
-        tree = copy.deepcopy(before)
+        tree = ast.parse(text)
         edits = list(KINDS[kind](tree, random))
         if edits:
             random.choice(edits)()
-            if ast.dump(tree) != ast.dump(before):
-                return Spoiling(kind, ast.unparse(tree))
+            spoilt = ast.unparse(tree)
+            if spoilt != _plain(text):
+                return Spoiling(kind, spoilt)
+
+
+@cache
+def _plain(text: str) -> str:
+    """Return a text laid out as the spoilt ones are."""
+    return ast.unparse(ast.parse(text))
 
 
 # ---- places -----------------------------------------------------------------------
@@ -138,17 +145,21 @@ def left_out_call(tree: ast.Module, _: Random) -> Iterator[Edit]:
 def call_made_twice(tree: ast.Module, _: Random) -> Iterator[Edit]:
     for call in _forward_calls(tree):
         if not isinstance(call.args[0], ast.List):
-            outer = copy.deepcopy(call)
-            outer.args[0] = copy.deepcopy(call)
-            yield _become(call, outer)
+            yield _twice(call)
+
+
+def _twice(call: ast.Call) -> Edit:
+    def edit() -> None:
+        call.args[0] = copy.deepcopy(call)
+
+    return edit
 
 
 def other_number(tree: ast.Module, random: Random) -> Iterator[Edit]:
-    for call in _calls(tree):
-        for node in ast.walk(call):
-            if isinstance(node, ast.Constant) and type(node.value) in (int, float):
-                other = random.choice((1, 2, 3, 2 * node.value, node.value + 1))
-                yield _set(node, "value", other)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+            other = random.choice((1, 2, 3, 2 * node.value, node.value + 1))
+            yield _set(node, "value", other)
 
 
 def other_flag(tree: ast.Module, _: Random) -> Iterator[Edit]:
@@ -200,7 +211,7 @@ def all_children(tree: ast.Module, _: Random) -> Iterator[Edit]:
     for forward in _functions(tree, "forward"):
         for n, node in enumerate(forward.body):
             if isinstance(node, ast.Assign):
-                yield _put(forward.body, n, copy.deepcopy(loop))
+                yield _put(forward.body, n, loop)
 
 
 def reordered_outputs(tree: ast.Module, _: Random) -> Iterator[Edit]:
@@ -221,13 +232,18 @@ def swapped_operands(tree: ast.Module, _: Random) -> Iterator[Edit]:
     for forward in _functions(tree, "forward"):
         for node in ast.walk(forward):
             if isinstance(node, ast.BinOp) and not _same(node.left, node.right):
-                new = copy.deepcopy(node)
-                new.left, new.right = new.right, new.left
-                yield _become(node, new)
+                yield _swap_sides(node)
             elif isinstance(node, ast.List):
                 for n, (one, other) in enumerate(pairwise(node.elts)):
                     if not _same(one, other):
                         yield _swap(node.elts, n, n + 1)
+
+
+def _swap_sides(node: ast.BinOp) -> Edit:
+    def edit() -> None:
+        node.left, node.right = node.right, node.left
+
+    return edit
 
 
 def other_operator(tree: ast.Module, random: Random) -> Iterator[Edit]:
@@ -361,7 +377,7 @@ def other_variable(tree: ast.Module, random: Random) -> Iterator[Edit]:
 
 def other_condition(tree: ast.Module, _: Random) -> Iterator[Edit]:
     for node in ast.walk(tree):
-        if isinstance(node, ast.If | ast.IfExp) and "__main__" not in ast.dump(node):
+        if isinstance(node, ast.If | ast.IfExp) and node not in tree.body:
             yield _set(node, "test", ast.UnaryOp(ast.Not(), node.test))
         elif isinstance(node, ast.BoolOp):
             op = ast.And() if isinstance(node.op, ast.Or) else ast.Or()
@@ -370,7 +386,7 @@ def other_condition(tree: ast.Module, _: Random) -> Iterator[Edit]:
 
 def other_start(tree: ast.Module, random: Random) -> Iterator[Edit]:
     for call in _calls(tree):
-        if "nn.init." in ast.unparse(call.func):
+        if "init" in getattr(getattr(call.func, "value", None), "attr", ""):
             name = random.choice(("ones_", "zeros_"))
             yield _become(
                 call,

@@ -14,11 +14,17 @@ import pytest
 
 import archdsl
 from archdsl.backends.torch.agree import agree
+from archdsl.elaborate.calls import STRUCTURES
+from archdsl.elaborate.fitting import REACH, fitting_sizes
 from archdsl.ir import Group, Network, Step
+from archdsl.layer import all_kinds
+from archdsl.layer import words as kind_words
+from archdsl.values import Shape
 from tests.conftest import ROOT
 from tests.generated import specimen
 
 CASES = ROOT / "tests" / "cases"
+KIND_WORDS = kind_words()
 SPECIMENS = 300
 BATCH = 50
 
@@ -294,3 +300,102 @@ def test_a_shared_layer_takes_a_vector_where_torch_does(layer: str) -> None:
             net(*lines, size="4x9x5")
         return
     assert not agree(net(*lines, size="4x9x5")).differences
+
+
+# ---- what others call a kind -----------------------------------------------------
+
+
+def test_other_names_mean_one_kind_each() -> None:
+    names = [name for each in all_kinds() for name in each.also]
+    assert len(names) == len(set(names))
+    assert not set(names) & {*KIND_WORDS, *STRUCTURES}
+    assert all(name == name.lower() and "_" not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    # `dense` is a block of the library.
+    [(n, each.word) for each in all_kinds() for n in each.also if n != "dense"],
+)
+def test_other_names_are_told_the_word(word: str, kind: str) -> None:
+    with pytest.raises(archdsl.SpecError) as refused:
+        net(word)
+    assert [d.help for d in refused.value.diagnostics] == [f"did you mean `{kind}`?"]
+
+
+# ---- sizes of the input that fit -------------------------------------------------
+
+
+def unet(levels: int, size: str) -> str:
+    return f"""arch 1
+network n {{
+    input {size}
+    for i in range({levels}) {{
+        skip{{i}}: conv 3x3 4
+        maxpool 2x2
+    }}
+    for i in range({levels}) {{
+        upsample 2x2
+        concat {{ | @skip{{{levels} - 1 - i}} }}
+    }}
+}}
+"""
+
+
+def notes(text: str) -> list[str]:
+    with pytest.raises(archdsl.SpecError) as refused:
+        archdsl.loads(text)
+    return [note for d in refused.value.diagnostics for note in d.notes]
+
+
+@pytest.mark.parametrize("levels", range(1, 6))
+def test_sizes_that_fit_a_merge_are_multiples(levels: int) -> None:
+    step = 2**levels
+    low, high = 3 * step, 4 * step
+    found = notes(unet(levels, f"1x{low + 1}x{high + 1}"))
+    assert found == [
+        f"heights and widths that are multiples of {step} fit, such as "
+        f"1x{low}x{high} and 1x{high}x{high + step}"
+    ]
+    for size in (low, high):
+        archdsl.loads(unet(levels, f"1x{size}x{size}"))
+
+
+NEVER = "block never { concat { conv 3x3 | conv 3x3 pad=0 } }"
+
+
+def test_no_size_is_named_where_none_fits() -> None:
+    text = f"arch 1\n{NEVER}\nnetwork n {{\n    input 1x9x9\n    never\n}}\n"
+    assert notes(text) == ["in never1: never, line 5"]
+
+
+@pytest.mark.parametrize(
+    ("given", "rest", "said"),
+    [
+        # The original U-Net takes 16 n + 12.
+        ((1, 570, 570), 12, "inputs of 1x556x556 and 1x572x572 fit"),
+        ((1, 5, 5), 12, "an input of 1x12x12 fits"),
+        (
+            (3, 33, 50),
+            0,
+            "heights and widths that are multiples of 16 fit, such as "
+            "3x32x48 and 3x48x64",
+        ),
+    ],
+)
+def test_sizes_are_found(given: Shape, rest: int, said: str) -> None:
+    def fits(shape: Shape) -> bool:
+        return all(n % 16 == rest for n in shape[1:])
+
+    assert fitting_sizes(given, fits) == said
+
+
+def test_few_sizes_are_tried() -> None:
+    tried: list[Shape] = []
+
+    def fits(shape: Shape) -> bool:
+        tried.append(shape)
+        return False
+
+    assert not fitting_sizes((3, 500, 600), fits)
+    assert len(tried) <= 4 * REACH

@@ -13,6 +13,7 @@ from archdsl.elaborate.evaluate import counted, integer
 from archdsl.elaborate.memo import Made, Memo
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
+    Budget,
     Context,
     Fault,
     Merge,
@@ -97,9 +98,11 @@ class Builder:
         inits: `init` statements met, with their place.
         expects: `expect` statements met, with their place.
         definition: the network's, once it is known.
+        budget: what is left of the work that the network may ask for.
         input_spans: where the inputs are said, by the number of their value.
         met_input: whether an `input` statement was met, right or wrong.
         scope: the block or network that is being read, for its biases.
+        sizes_differ: where branches differ in size, which another input may mend.
         faults: number of mistakes met; what follows from one is not reported.
         memo: layers met before, where numbers remember no expressions.
     """
@@ -121,12 +124,14 @@ class Builder:
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None
         self.definition: t.Definition | None = None
+        self.budget = Budget()
         self.met_input = False
         self.input_spans: dict[int, Span] = {}
         self.faults = 0
         self.producers: dict[int, Producer] = {}
         self.read: set[int] = set()
         self.tapped: list[Tapped] = []
+        self.sizes_differ: list[Span] = []
         self.scope = Scope()
         self._undecided: dict[int, Undecided] = {}
         # What each layer was at its first use, by path.
@@ -518,6 +523,8 @@ class Builder:
         merge: Merge | None,
     ) -> Fault:
         message, label, help = mismatch.message, mismatch.label, mismatch.help
+        if isinstance(mismatch, Differ) and mismatch.aspect.startswith("size"):
+            self.sizes_differ.append(span)
         if isinstance(mismatch, Differ) and merge is not None:
             if merge.word:
                 sides = " and ".join(merge.sides)

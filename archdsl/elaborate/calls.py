@@ -177,7 +177,7 @@ class Calls(Builder):
                 "A0201",
                 f"`{call.word}` is a block, and takes its arguments in < >",
                 call.args[0].span,
-                help=f"write `{call.word}<...>`",
+                help=_in_angles(call.word),
             )
         if any(outer.definition is definition for outer in context.trail):
             known = definition.name in words() or any(
@@ -265,6 +265,12 @@ def unknown_word(call: t.Call, known: set[str]) -> Fault:
         Span(call.span.source, call.span.start, call.span.start + len(word)),
         help=near or f"`block {word} {{ ... }}` defines one",
     )
+
+
+def _in_angles(word: str) -> str:
+    """Say how a block gets arguments, or which kind was meant, as by `dense 10`."""
+    meant = _other_name(word)
+    return f"write `{word}<...>`" + (f", or `{meant}` for the layer" if meant else "")
 
 
 def _other_name(word: str) -> str | None:

@@ -115,7 +115,7 @@ EMITTED_NAMES = frozenset(
     ]
 )
 
-_SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
+SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
 
 LANGUAGE_WORDS = frozenset(
     [
@@ -206,7 +206,7 @@ def check_function(name: str, span: Span, functions: frozenset[str]) -> None:
 
 
 def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
-    if keyword.iskeyword(name) or (what != "label" and name in _SOFT_KEYWORDS):
+    if keyword.iskeyword(name) or (what != "label" and name in SOFT_KEYWORDS):
         reason = "is a word of Python's, and the name becomes Python code"
     elif name.startswith("_"):
         reason = "starts with an underscore, which Python treats as private"

@@ -298,8 +298,8 @@ class Namespace:
 class Budget:
     """Counts steps of work, so that small text cannot ask for endless work."""
 
-    def __init__(self) -> None:
-        self.left = MAX_STEPS
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
 
     def spend(self, span: Span, steps: int = 1) -> None:
         """Count some work.

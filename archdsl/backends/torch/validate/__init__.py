@@ -62,8 +62,13 @@ def validate(tree: ast.Module, network: Network) -> None:
     Raises:
         Miscompiled: naming the first step that differs.
     """
+    compare(tree, Demands(network))
+
+
+def compare(tree: ast.Module, demands: Demands) -> None:
+    """Do as `validate` does, with a network that several texts are compared with."""
     try:
-        Demands(network).check(tree)
+        demands.check(tree)
     except Different as error:
         raise Miscompiled(error.step, error.why) from error
     except Refused as error:
@@ -83,4 +88,4 @@ def _statement(tree: ast.Module, line: int | None) -> str:
     return ast.unparse(at[-1]).partition("\n")[0] if at else ""
 
 
-__all__ = ["Miscompiled", "parse", "validate"]
+__all__ = ["Demands", "Miscompiled", "compare", "parse", "validate"]

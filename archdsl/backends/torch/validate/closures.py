@@ -615,6 +615,23 @@ _STATEMENTS: Final[dict[type, Callable[[Any, Scope], Statement]]] = {
 # ---- functions --------------------------------------------------------------------
 
 
+def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
+    """Refuse a type that Python could not read: it does so where code is defined."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        annotation(node.left, globals)
+        annotation(node.right, globals)
+    elif isinstance(node, ast.Subscript):
+        annotation(node.value, globals)
+        annotation(node.slice, globals)
+    elif isinstance(node, ast.Tuple):
+        for part in node.elts:
+            annotation(part, globals)
+    elif isinstance(node, ast.Name | ast.Attribute):
+        expression(node, Scope(set(), globals))
+    elif node is not None and not isinstance(node, ast.Constant):
+        raise refused(node)
+
+
 class Function:
     """A method, compiled once; calling it runs it."""
 
@@ -623,6 +640,9 @@ class Function:
         if given.vararg or given.kwarg or given.posonlyargs or node.decorator_list:
             raise refused(node)
         outer = Scope(set(), globals)
+        annotation(node.returns, globals)
+        for arg in (*given.args, *given.kwonlyargs):
+            annotation(arg.annotation, globals)
         self.name = node.name
         self.names = [arg.arg for arg in (*given.args, *given.kwonlyargs)]
         self.positional = len(given.args)

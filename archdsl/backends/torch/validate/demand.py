@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
 from typing import Any, Final
 
 from archdsl.backends.torch.validate.closures import Scope, expression
@@ -54,6 +55,11 @@ class Demands:
         self.steps = list(network.steps())
         self.forms = [s.op.torch(s.input_shapes, s.shape) for s in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
+
+    @cached_property
+    def inplace(self) -> frozenset[int]:
+        """Outputs that may be written over the input they are made of."""
+        return inplace(flatten(self.network))
 
     def check(self, tree: ast.Module) -> None:
         """Demand all of a text.
@@ -210,7 +216,6 @@ class Demands:
         values = {
             port.value: graph.input(place) for place, port in enumerate(network.inputs)
         }
-        over: list[Step] = []
         for step, form in zip(self.steps, self.forms, strict=True):
             if step.training and not training:
                 continue
@@ -224,16 +229,11 @@ class Demands:
             values[step.output] = value
             if value not in inputs:  # an identity is its input
                 value.steps += 1
-                if self._is_over(step, value):
-                    over.append(step)
+                if self._is_over(step, value) and step.output not in self.inplace:
+                    raise Different(step, "it writes over a value that is still needed")
         self._counts(graph)
         graph.demanding = False
         self._outputs(result, values, training)
-        if over:
-            allowed = inplace(flatten(network))
-            for step in over:
-                if step.output not in allowed:
-                    raise Different(step, "it writes over a value that is still needed")
         return result
 
     def _is_over(self, step: Step, value: Value) -> bool:

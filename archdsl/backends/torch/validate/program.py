@@ -9,6 +9,7 @@ from typing import Any, Final, NamedTuple
 from archdsl.backends.torch.validate.closures import (
     Function,
     Scope,
+    annotation,
     assigned,
     block,
     expression,
@@ -132,12 +133,13 @@ class Class:
 class _Outputs:
     """A named tuple of the text."""
 
-    def __init__(self, node: ast.ClassDef) -> None:
+    def __init__(self, node: ast.ClassDef, globals: Mapping[str, Any]) -> None:
         self.name = node.name
         self.defaults: dict[str, Any] = {}
         self.names: list[str] = []
         for part in node.body:
             if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name):
+                annotation(part.annotation, globals)
                 self.names.append(part.target.id)
                 if part.value is not None:
                     self.defaults[part.target.id] = ast.literal_eval(part.value)
@@ -254,7 +256,7 @@ class Program:
         base = expression(node.bases[0], Scope(set(), self.globals))({})
         name = getattr(base, "name", "")
         if name == "typing.NamedTuple":
-            self.globals[node.name] = _Outputs(node)
+            self.globals[node.name] = _Outputs(node, self.globals)
             return
         if not isinstance(base, Ref) or name not in CONTAINERS:
             raise refused(node, f"the base {ast.unparse(node.bases[0])}")

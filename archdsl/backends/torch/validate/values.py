@@ -225,20 +225,15 @@ def graph_of(args: tuple[Any, ...]) -> Graph:
 
 
 def show(key: Any) -> str:
-    """Return an operation as a person would write it, its inputs by what made them."""
+    """Return an operation as a person would write it, its inputs by their steps."""
     if isinstance(key, Value):
-        head = key.key[0]
-        if head == "input":
-            return f"input {key.key[1] + 1}"
-        return f"the output of {_name(head)}"
-    if isinstance(key, tuple) and key and isinstance(key[0], Leaf | str):
-        return f"{_name(key[0])}({', '.join(show(part) for part in key[1:])})"
+        if key.step is not None:
+            return f"the output of `{key.step.path}`"
+        return f"the input {key.key[1] + 1}" if key.key[0] == "input" else show(key.key)
     if isinstance(key, tuple):
-        return f"({', '.join(show(part) for part in key)})"
-    return _name(key)
-
-
-def _name(head: Any) -> str:
-    if isinstance(head, Leaf | Parameter):
-        return f"`{head.path or 'a module that is not registered'}`"
-    return head if isinstance(head, str) else repr(head)
+        named = bool(key) and isinstance(key[0], Leaf | str)
+        head = show(key[0]) if named else ""
+        return f"{head}({', '.join([show(part) for part in key[named:]])})"
+    if isinstance(key, Leaf | Parameter):
+        return f"`{key.path}`" if key.path else "a module that is not registered"
+    return key if isinstance(key, str) else repr(key)
