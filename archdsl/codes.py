@@ -443,7 +443,7 @@ _PRELU = """arch 1
 
 # nn.PReLU has one parameter, unless it is told of more.
 op prelu_ {{
-    torch = "torch.nn.PReLU"
+    torch = "{name}"
     params = {params}
     pointwise = true
 }}
@@ -459,9 +459,21 @@ _AGREEMENT: Final = {
         "the analysis and torch differ",
         "`archdsl check --torch` builds the module and compares every figure. What a "
         "spec declares of a foreign layer may be wrong; otherwise archdsl is.",
-        _PRELU.format(params=8),
-        _PRELU.format(params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=8),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
         ("check --torch net.arch", "check --torch net.arch"),
+    ),
+    "A0702": Entry(
+        "the class of an op cannot be imported",
+        "`archdsl check --torch --allow-foreign` imports what the spec's `op`s name. "
+        "The module is not where Python looks, lacks the class, or fails when it is "
+        "imported. Nothing is known then about the layer.",
+        _PRELU.format(name="no_such_module.PReLU", params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
+        (
+            "check --torch --allow-foreign net.arch",
+            "check --torch --allow-foreign net.arch",
+        ),
     ),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,13 +16,17 @@ def write(path: Path, data: bytes) -> None:
     Raises:
         OSError: if it cannot be written; it is then as it was before.
     """
-    if path.exists() and not path.is_file():  # a device or a pipe
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):  # a device or a pipe
         path.write_bytes(data)
         return
     path = path.resolve()  # a link stays one
     with _beside(path, data) as new:
-        if path.exists():
-            new.chmod(path.stat().st_mode & 0o7777)
+        if mode is not None:
+            new.chmod(stat.S_IMODE(mode))
         new.replace(path)
         _sync_folder(path.parent)
 

@@ -26,7 +26,7 @@ class Own(NamedTuple):
     Attributes:
         name: the last part of its key; empty if the layer is the weight itself.
         sizes: its sizes.
-        role: ``weight``, or ``mean``, ``variance`` or ``counter`` of running statistics.
+        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``.
     """
 
     name: str
@@ -107,9 +107,7 @@ def _padded(
 
 def _conv(c: Call) -> Tensor:
     x, pad = _padded(c, c.op.stride)
-    return F.conv2d(
-        x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups
-    )
+    return F.conv2d(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
 
 
 def _conv_transposed(c: Call) -> Tensor:
@@ -315,9 +313,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
     "lrn": Kind(
-        lambda c: F.local_response_norm(
-            c.x, c.op.size, c.op.alpha, c.op.beta, c.op.k
-        )
+        lambda c: F.local_response_norm(c.x, c.op.size, c.op.alpha, c.op.beta, c.op.k)
     ),
     "maxpool": Kind(_max_pool),
     "mish": Kind(lambda c: F.mish(c.x)),

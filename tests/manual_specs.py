@@ -145,7 +145,16 @@ _TESTS: Final = (
     "channels < {p} or {f}",
     "{n} in [1, 3]",
 )
-_INPUTS: Final = ("3x8x8", "4x7x6", "2x9x5", "1x6x6", "2x1x1", "1x1x1", "3x1x5", "4x4x1")
+_INPUTS: Final = (
+    "3x8x8",
+    "4x7x6",
+    "2x9x5",
+    "1x6x6",
+    "2x1x1",
+    "1x1x1",
+    "3x1x5",
+    "4x4x1",
+)
 
 
 class _Scope:
@@ -205,12 +214,14 @@ class _Writer:
             lines = [f"input one {shape}", f"input two {shape}", "add { | @two }"]
         self.grow(lines, self.random.randint(2, 6), self.network)
         for _ in range(3):
-            ends = _VECTOR_CHANGES if self.scope.vector else _ENDS
-            if self.attempt(lines, lambda: self.layer(ends), self.network):
+            if self.attempt(lines, self.end, self.network):
                 break
         if len(lines) == 1:
             lines.append("identity")
         return self.variant(self.network(lines))
+
+    def end(self) -> str:
+        return self.layer(_VECTOR_CHANGES if self.scope.vector else _ENDS)
 
     def variant(self, text: str) -> str:
         """Return a spec with a preset, with a comment of values, or as it is."""
@@ -290,7 +301,13 @@ class _Writer:
     # ---- statements
 
     def statement(self, depth: int) -> str:
-        forms = [self.chain] * 4 + [self.tap, self.tap, self.again, self.call, self.call]
+        forms = [self.chain] * 4 + [
+            self.tap,
+            self.tap,
+            self.again,
+            self.call,
+            self.call,
+        ]
         forms += [self.let]
         if depth:
             forms += [self.braces, self.loop, self.condition, self.merge, self.residual]
@@ -400,7 +417,10 @@ class _Writer:
     def loop(self, depth: int) -> str:
         before = list(self.scope.labels)
         if self.chance(2):
-            head, item = f"i in range({self.number()})", self.some("", "k{i}: ", "k{i}_b: ")
+            head, item = (
+                f"i in range({self.number()})",
+                self.some("", "k{i}: ", "k{i}_b: "),
+            )
             inner = item + self.layer().split(" -> ")[0]
         else:
             head, inner = f"i, w in {self.value('r')}", "conv 1x1 w"
@@ -441,7 +461,11 @@ class _Writer:
     def residual(self, depth: int) -> str:
         mode = self.some("", "", "identity", "projection", "optional", "optional")
         more = self.some("", "", "own")
-        arguments = {"identity": "", "": ", projection = proj", "projection": ", before = true"}
+        arguments = {
+            "identity": "",
+            "": ", projection = proj",
+            "projection": ", before = true",
+        }
         words = f"<shortcut = {mode or 'auto'}" if mode or self.chance(3) else ""
         if words:
             extra = arguments.get(mode, ", drop = 0.4") if self.chance(3) else ""

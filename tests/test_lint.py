@@ -112,7 +112,7 @@ def macs(text: str) -> int:
     for part in module.modules():
         if isinstance(part, nn.Conv2d | nn.Linear):
             part.register_forward_hook(count)
-    module(torch.zeros(1, *network.inputs[0].shape))
+    module(*(torch.zeros(1, *port.shape) for port in network.inputs))
     return total
 
 
@@ -914,12 +914,12 @@ BIASED = "conv 3x3 8 bias=true -> bn"
         net(f"{BIASED}  # lint: allow W0103 why"),
         net("# lint: allow W0103 why", BIASED),
         net("# lint: allow W0103 why", "", "# Another comment.", BIASED),
-        net("# lint: allow W0103 why", f"{{ {BIASED} }}  x2"),
+        net("# lint: allow W0103 why", f"{{ {BIASED} -> relu }}  x2"),
         net("conv 3x3 8 bias=true", "-> bn  # lint: allow W0103 why"),
         net("conv 3x3 8 bias=true  # lint: allow W0103 why", "-> bn"),
         net("a: {  # lint: allow W0103 why", BIASED, "}"),
         net("a: {", BIASED, "}  # lint: allow W0103 why"),
-        net("# lint: allow W0103 why", "for i in range(2) {", BIASED, "}"),
+        net("# lint: allow W0103 why", "for i in range(2) {", BIASED, "relu", "}"),
         net("# lint: allow W0103 why", "if true {", "relu", BIASED, "}"),
         net("if false { relu } else {  # lint: allow W0103 why", BIASED, "}"),
         net("# lint: allow W0103 why", f"output {BIASED}", "relu"),
@@ -927,7 +927,8 @@ BIASED = "conv 3x3 8 bias=true -> bn"
         net(BIASED).replace("network", "# Words.\n# lint: allow W0103 why\nnetwork"),
         net(BIASED).replace("Net {", "Net {  # lint: allow W0103 why"),
         "# lint: allow W0103 why\n" + net(BIASED),
-        "# A file.\n# lint: allow W0103, W0101 why\n\n" + net(BIASED, "conv 7x7 8"),
+        "# A file.\n# lint: allow W0103, W0101 why\n\n"
+        + net(BIASED, "relu", "conv 7x7 8"),
         net("unit").replace(
             "network", f"# lint: allow W0103 why\nblock unit {{ {BIASED} }}\n\nnetwork"
         ),
@@ -1030,7 +1031,7 @@ def test_a_comment_in_a_block_that_nothing_calls_is_left() -> None:
     ):
         assert codes(spec) == []
         assert fixed(spec).text == spec
-    called = text + net("conv 1x1 8", "big<8>")[8:]
+    called = text + net("conv 1x1 8 -> relu", "big<8>")[8:]
     assert codes(called) == []
     assert report(called).silenced == 1
     # Where a network calls it, it can be told that it silences nothing.
@@ -1046,7 +1047,7 @@ def test_a_comment_in_an_imported_block_silences_there(tmp_path: Path) -> None:
         "    conv 7x7 w -> relu  # lint: allow W0101 as published\n"
         "    deep<w>\n}\n"
     )
-    text = net("conv 1x1 8", "unit<8>", "conv 7x7 8 -> relu").replace(
+    text = net("conv 1x1 8 -> relu", "unit<8>", "relu", "conv 7x7 8").replace(
         "network", 'import unit from "unit.arch"\n\nnetwork'
     )
     (tmp_path / "deep.arch").write_text(f"arch 1\n\n{inner}", encoding="utf-8")

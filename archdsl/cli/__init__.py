@@ -30,14 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _do_without_plugins()
         _end_in_order()
     code = _guarded(arguments)
+    if _TERMINATED and code == status.INTERRUPTED:
+        code = status.TERMINATED
     if arguments is None:
         # Collecting what the end of the process frees anyway takes a fifth of it.
         gc.freeze()
     return code
 
 
-class _Terminated(KeyboardInterrupt):
-    """The system, or a user, asks the process to end."""
+# Filled when the system, or a user, asks the process to end.
+_TERMINATED: list[int] = []
 
 
 def _end_in_order() -> None:
@@ -46,9 +48,10 @@ def _end_in_order() -> None:
 
     def end(number: int, frame: object) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        raise _Terminated
+        _TERMINATED.append(number)
+        raise KeyboardInterrupt
 
-    # `nohup`-like parents may have had their reasons to ignore it.
+    # Whoever started us may have had reasons to ignore it.
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, end)
 
@@ -59,8 +62,6 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     try:
         code = _run(arguments)
         sys.stdout.flush()
-    except _Terminated:
-        return status.TERMINATED
     except KeyboardInterrupt:
         return status.INTERRUPTED
     except BrokenPipeError:

@@ -21,8 +21,8 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except BrokenPipeError:
         raise
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+    except (OSError, ValueError) as error:  # a name with a null byte is no OSError
+        reason = (getattr(error, "strerror", None) or str(error)).lower()
         raise Failure(f"cannot write {path}: {reason}", status.USAGE) from None
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+from archdsl.conditions import Comparison, Not, Number, Test, Truth, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Unknown
@@ -15,6 +16,7 @@ from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import (
     MAX_SIZE,
+    Poly,
     Sym,
     SymFloat,
     TooLong,
@@ -136,53 +138,54 @@ def truth(expr: t.Expr, context: Context) -> bool:
     return value
 
 
-def test_text(expr: t.Expr, context: Context) -> str:
-    """Return a test as Python text over a block's parameters.
+def test_of(expr: t.Expr, context: Context) -> Test | None:
+    """Return a test over a block's parameters.
 
-    Empty if it reads none of them, or if it cannot be written over them alone.
+    None if it reads none of them, or if it cannot be said over them alone.
     """
     found = _test(expr, context)
-    return found if isinstance(found, str) else ""
+    return None if isinstance(found, bool) else found
 
 
-def _test(expr: t.Expr, context: Context) -> str | bool:
-    """Return a test's text, or its value if that is all that can be said."""
+def _test(expr: t.Expr, context: Context) -> Test | bool:
+    """Return a test, or its value if that is all that can be said."""
     if isinstance(expr, t.Name) and context.is_parameter(expr.id):
-        return expr.id
+        return Truth(expr.id)
     if isinstance(expr, t.Unary) and expr.op == "not":
         inner = _test(expr.operand, context)
         if isinstance(inner, bool):
             return not inner
-        return f"not {inner}" if inner.isidentifier() else f"not ({inner})"
+        return Not(inner)
     if isinstance(expr, t.Binary) and expr.op in ("and", "or"):
-        return _joined(expr.op, [_test(e, context) for e in (expr.left, expr.right)])
+        op: Literal["and", "or"] = "and" if expr.op == "and" else "or"
+        return _joined(op, [_test(e, context) for e in (expr.left, expr.right)])
     if isinstance(expr, t.Binary) and expr.op in (*_ORDER, "==", "!="):
         sides = (expr.left, expr.right)
-        texts = [_number_text(side, context) for side in sides]
-        if all(texts) and not all(isinstance(side, t.Literal) for side in sides):
-            return f"{texts[0]} {expr.op} {texts[1]}"
+        left, right = [_number(side, context) for side in sides]
+        literals = all(isinstance(side, t.Literal) for side in sides)
+        if left is not None and right is not None and not literals:
+            return Comparison(left, expr.op, right)
     return truth(expr, context)
 
 
-def _joined(op: str, sides: list[str | bool]) -> str | bool:
+def _joined(op: Literal["and", "or"], sides: Sequence[Test | bool]) -> Test | bool:
     decided = op == "or"
     if decided in sides:
         return decided
-    texts = [side for side in sides if isinstance(side, str)]
-    if op == "and":
-        texts = [f"({text})" if " or " in text else text for text in texts]
-    return f" {op} ".join(texts) if texts else not decided
+    tests = [side for side in sides if not isinstance(side, bool)]
+    return joined(op, tests) or (not decided)
 
 
-def _number_text(expr: t.Expr, context: Context) -> str:
-    """Return a number's text, if it is written out or computed from parameters."""
+def _number(expr: t.Expr, context: Context) -> Number | None:
+    """Return a number, if it is written out or computed from parameters."""
     value = evaluate(expr, context)
     if isinstance(value, SymFloat):
-        return value.name
+        return Poly.name(value.name)
     if isinstance(value, Sym):
-        return value.poly.text()
-    literal = isinstance(expr, t.Literal) and not isinstance(value, bool | str)
-    return show(value) if literal else ""
+        return value.poly
+    if not isinstance(expr, t.Literal) or isinstance(value, bool | str):
+        return None
+    return Poly.constant(value) if isinstance(value, int) else float(value)
 
 
 # ---- one rule per kind of expression ----------------------------------------
@@ -371,7 +374,8 @@ def _too_large(expr: t.Expr) -> Fault:
 # ---- functions --------------------------------------------------------------
 
 
-def _number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number; truth values are none."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
@@ -380,7 +384,7 @@ def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
 
     def checked(*values: Any) -> Any:
         listed = len(values) == 1 and isinstance(values[0], tuple)
-        if not all(map(_number, values[0] if listed else values)):
+        if not all(map(is_number, values[0] if listed else values)):
             raise TypeError
         return function(*values)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
@@ -13,9 +13,6 @@ from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
-
-if TYPE_CHECKING:
-    from .calls import Following
 
 
 class Fault(Exception):
@@ -133,6 +130,23 @@ class Range(tuple[int, ...]):
     length: int
 
 
+class Tapped:
+    """One reading of a label by a tap.
+
+    Attributes:
+        span: the tap's place.
+        trail: the calls that led there.
+        is_read: whether anything reads what the tap stands for.
+    """
+
+    __slots__ = ("is_read", "span", "trail")
+
+    def __init__(self, span: Span, trail: tuple[Call, ...]) -> None:
+        self.span = span
+        self.trail = trail
+        self.is_read = False
+
+
 class Value:
     """One tensor of the network.
 
@@ -142,9 +156,10 @@ class Value:
         source: the value it was made of, along first inputs, as far as that is known
             in the group around.
         stride: from that value to this one.
+        tapped: the tap that it comes from, if no layer stands between.
     """
 
-    __slots__ = ("number", "shape", "source", "stride")
+    __slots__ = ("number", "shape", "source", "stride", "tapped")
 
     def __init__(
         self,
@@ -152,11 +167,18 @@ class Value:
         shape: Shape | None,
         source: Value | None = None,
         stride: int = 1,
+        tapped: Tapped | None = None,
     ) -> None:
         self.number = number
         self.shape = shape
         self.source = source
         self.stride = stride
+        self.tapped = tapped
+
+    def read(self) -> None:
+        """Note that something reads it."""
+        if self.tapped is not None:
+            self.tapped.is_read = True
 
     def back_to(self, number: int) -> tuple[Value, int]:
         """Return the last value on the way here that is not younger than a number.
@@ -196,12 +218,14 @@ class Namespace:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
         outer: namespace whose labels taps may read, too; None for a block.
+        caller: that of the place where a block is called.
         steps: the labelled parts as written, for `same`.
         lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
     """
 
     __slots__ = (
+        "caller",
         "counts",
         "current",
         "indexed",
@@ -213,7 +237,14 @@ class Namespace:
         "values",
     )
 
-    def __init__(self, path: str, indexed: bool, outer: Namespace | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        indexed: bool,
+        outer: Namespace | None,
+        caller: Namespace | None = None,
+    ) -> None:
+        self.caller = caller
         self.path = path
         self.indexed = indexed
         self.outer = outer
@@ -222,7 +253,7 @@ class Namespace:
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.lets: dict[str, int] = {}
-        self.steps: dict[str, tuple[t.Step, Context, Value, Following]] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -247,6 +278,13 @@ class Namespace:
             space = space.outer
         return None
 
+    def is_outside(self, label: str) -> bool:
+        """Return whether a label stands around the block's call, out of its reach."""
+        space: Namespace | None = self
+        while space is not None and label not in space.values:
+            space = space.outer or space.caller
+        return space is not None
+
     def labels(self) -> list[str]:
         """Return the labels that a tap may read."""
         found: list[str] = []
@@ -260,8 +298,8 @@ class Namespace:
 class Budget:
     """Counts steps of work, so that small text cannot ask for endless work."""
 
-    def __init__(self) -> None:
-        self.left = MAX_STEPS
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
 
     def spend(self, span: Span, steps: int = 1) -> None:
         """Count some work.
@@ -286,19 +324,19 @@ class Context:
         depth: nesting of calls and bodies.
         level: nesting of owners inside one block, for the name of their input.
         training: whether only outputs of the training mode are served.
-        shared: whether what is read stands for an earlier part once more.
+        again: the `same` by which what is read stands for an earlier part once more.
         inside: the function whose body is read, if any.
         budget: what is left of the work that one network may ask for.
     """
 
     __slots__ = (
+        "again",
         "budget",
         "depth",
         "env",
         "inside",
         "level",
         "module",
-        "shared",
         "space",
         "trail",
         "training",
@@ -314,11 +352,11 @@ class Context:
         level: int = 0,
         training: bool = False,
         inside: t.FunctionDef | None = None,
-        shared: bool = False,
+        again: Span | None = None,
         budget: Budget | None = None,
     ) -> None:
         self.inside = inside
-        self.shared = shared
+        self.again = again
         self.budget = budget or Budget()
         self.module = module
         self.env = env
@@ -339,11 +377,16 @@ class Context:
         made.level = self.level
         made.training = self.training
         made.inside = self.inside
-        made.shared = self.shared
+        made.again = self.again
         made.budget = self.budget
         for name, value in changes.items():
             setattr(made, name, value)
         return made
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is read stands for an earlier part once more."""
+        return self.again is not None
 
     def bind(self, names: Mapping[str, Any]) -> Context:
         """Return a copy that knows further names."""

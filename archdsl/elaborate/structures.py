@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archdsl.conditions import Comparison, Test, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.evaluate import evaluate
@@ -14,7 +15,7 @@ from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
-from archdsl.symbolic import poly_of
+from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels
 
@@ -90,13 +91,14 @@ def residual(
     mode = options.mode
     assert call.body is not None
     branches = call.body.branches
-    if len(branches) > 2 or (len(branches) == 2 and mode != "auto"):
+    if len(branches) > 2:
         raise Fault(
             "A0210",
             "residual has a body and at most one shortcut",
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
+    _check_options(call, mode, branches)
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
@@ -142,9 +144,56 @@ class _Options(NamedTuple):
 
 def _options(call: t.Call, context: Context) -> _Options:
     found = _Options()
+    given: set[str] = set()
     for argument in [*(call.angle or []), *call.args]:
-        found = found._replace(**_option(argument, context))
+        option = _option(argument, context)
+        if not given.isdisjoint(option):
+            raise Fault(
+                "A0206",
+                f"residual: `{argument.name}` is given twice",
+                argument.span,
+                help="give it once",
+            )
+        given |= set(option)
+        found = found._replace(**option)
     return found
+
+
+def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
+    """Refuse what a residual is told of a shortcut that it does not have.
+
+    Raises:
+        Fault: naming the argument, and what it is in conflict with.
+    """
+    written = len(branches) == 2
+    projects = mode in ("auto", "projection") and not written
+    for argument in [*(call.angle or []), *call.args]:
+        name, value = argument.name, argument.value.span.text
+        said = f"{name} = {value}"
+        if name == "shortcut" and mode != "auto" and written:
+            raise Fault(
+                "A0210",
+                f"residual: `{said}` and a written shortcut are in conflict",
+                branches[1].span,
+                label="this is the shortcut",
+                help=f"drop `{said}`, or the branch behind `|`",
+            )
+        if name in ("projection", "before") and not projects:
+            why = "with a written shortcut" if written else f"with `shortcut = {mode}`"
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` is about a projection, and {why} there is none",
+                argument.span,
+                help=f"drop `{said}`",
+            )
+        if name == "drop" and mode != "optional":
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` needs `shortcut = optional`",
+                argument.span,
+                label="nothing is left out here",
+                help="put `stochasticdepth` at the end of the body",
+            )
 
 
 def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
@@ -247,7 +296,7 @@ def _automatic(
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
     projects = mode == "projection" or entry.shape != body.shape
-    condition = ""
+    condition = None
     if walker.symbolic and mode != "projection":
         condition = _condition("!=", projects, stride, entry, body)
     inner: Parts = []
@@ -272,10 +321,10 @@ def _kind(word: str) -> type[Layer]:
 
 def _condition(
     compare: str, holds: bool, stride: int, entry: Value, body: Value
-) -> str:
-    """Return the test of whether a body keeps the shape, as Python text.
+) -> Test | None:
+    """Return the test of whether a body keeps the shape.
 
-    Nothing if no parameter decides, or if the test does not say what holds: a map of
+    None if no parameter decides, or if the test does not say what holds: a map of
     1x1 keeps its size under any stride.
 
     Args:
@@ -288,16 +337,16 @@ def _condition(
     assert entry.shape is not None and body.shape is not None
     before, after = channels(entry.shape), channels(body.shape)
     if poly_of(stride).number not in (None, 1):
-        return ""
-    tests = []
+        return None
+    tests: list[Test] = []
     if poly_of(stride).number is None:
-        tests.append(f"{poly_of(stride).text()} {compare} 1")
+        tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
     if poly_of(before) != poly_of(after):
-        tests.append(f"{poly_of(before).text()} {compare} {poly_of(after).text()}")
+        tests.append(Comparison(poly_of(before), compare, poly_of(after)))
     kept = stride == 1 and before == after
     if kept != (holds == (compare == "==")):
-        return ""
-    return (" or " if compare == "!=" else " and ").join(tests)
+        return None
+    return joined("or" if compare == "!=" else "and", tests)
 
 
 def _optional(
@@ -321,7 +370,7 @@ def _optional(
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
-    condition = ""
+    condition = None
     if walker.symbolic:
         condition = _condition("==", keeps, _stride(entry, body), entry, body)
     parts.append(
@@ -347,7 +396,7 @@ def _shortcut(
     inner: Parts,
     context: Context,
     parts: Parts,
-    condition: str = "",
+    condition: Test | None = None,
     name: str = "",
 ) -> Value:
     parts.append(

@@ -208,6 +208,8 @@ class _Tally(Walker):
         self.uses: Uses = {}
         self.deepest = 0
         self.definitions: set[t.Definition] = set()
+        # Shape, mode and whether it is shared, for layers still without a decision.
+        self._late: dict[int, tuple[Shape, bool, bool]] = {}
 
     def report(self, fault: Fault, context: Context) -> NoReturn:
         """Give up."""
@@ -218,6 +220,12 @@ class _Tally(Walker):
         inner = super().deeper(context, span)
         self.deepest = max(self.deepest, inner.depth)
         return inner
+
+    def check_alike(self, first: Value, second: Value, span: Span) -> None:
+        """Give up where shared layers meet another shape, which only they can judge."""
+        super().check_alike(first, second, span)
+        if first.shape != second.shape or type(first.shape) is not type(second.shape):
+            raise _NoTally
 
     def transparent(self, *_: Any, **__: Any) -> Group:
         """Return nothing of interest."""
@@ -237,12 +245,31 @@ class _Tally(Walker):
     ) -> None:
         """Count a layer."""
         assert value.shape is not None
-        use = self.tallies.use(
-            layer, input_shapes, value.shape, context.training, context.shared
-        )
-        self.uses[use] = self.uses.get(use, 0) + 1
         path = context.space.join(name)
         self.producers[value.number] = _Light(path, layer, inputs, input_shapes, span)
+        about = value.shape, context.training, context.shared
+        if vars(layer).get("bias", False) is None:
+            self._late[value.number] = about
+        else:
+            self._add(layer, input_shapes, *about)
+
+    def _add(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> None:
+        use = self.tallies.use(op, input_shapes, shape, training, shared)
+        self.uses[use] = self.uses.get(use, 0) + 1
+
+    def settle(self, output: int, op: Layer) -> None:
+        """Count a layer of which it was not known whether it has a bias."""
+        step = self.producers[output]
+        assert isinstance(step, _Light)
+        self.producers[output] = step._replace(op=op)
+        self._add(op, step.input_shapes, *self._late.pop(output))
 
     def owned(
         self,
@@ -265,7 +292,10 @@ class _Tally(Walker):
         def run() -> Value:
             self._add_part(span)
             inner = context.replace(space=space, level=level)
-            return build(Value(value.number, value.shape), inner, [])
+            entry = Value(value.number, value.shape, tapped=value.tapped)
+            if definition is None:
+                return build(entry, inner, [])
+            return self.whole(build, entry, inner, [])
 
         before = self._values
         if definition is None or value.shape is None:
@@ -300,15 +330,18 @@ class _Tally(Walker):
         read = value.number in self.read
         self.read.discard(value.number)
         values, parts, inits = self._values, self._parts, len(self.inits)
+        taps = len(self.tapped)
         left = context.budget.left
         result = run()
         made = set(range(values + 1, self._values + 1)).intersection(self.producers)
         unread = made - self.read - {result.number}
+        idle = not all(tapped.is_read for tapped in self.tapped[taps:])
         path = main_path(self.producers, value, result)
         norm = next((step for step in path if step.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == value.number
-        if len(self.inits) == inits and not unread and (passes or last is not None):
+        known = not unread and not idle and (passes or last is not None)
+        if len(self.inits) == inits and known:
             assert result.shape is not None
             start, stride = result.back_to(values)
             block = _Block(
@@ -350,6 +383,8 @@ class _Tally(Walker):
         self.deepest = max(self.deepest, context.depth + known.depth)
         if known.reads:
             self.read.add(value.number)
+            self.leave(value)
+            value.read()
         if known.last is None:
             return value
         made = self.new_value(known.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import count
@@ -11,7 +11,7 @@ from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import Field, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.values import Tensor, Window, channels, sizes
+from archdsl.values import POINTWISE, Tensor, Window, channels, sizes
 
 from .rule import Saving
 from .written import Written, written
@@ -57,6 +57,16 @@ class Net:
     def fields(self) -> Mapping[int, Field]:
         """What every value's units see of the first input."""
         return fields(self.graph, self.windows)
+
+    @cached_property
+    def positive(self) -> frozenset[int]:
+        """The values that are never below zero, as far as that is known."""
+        found: set[int] = set()
+        for node in self.graph.nodes:
+            read = node.inputs[: node.op.sources]
+            if node.op.is_positive([value in found for value in read]):
+                found.add(node.output)
+        return frozenset(found)
 
     @cached_property
     def outputs(self) -> frozenset[int]:
@@ -162,17 +172,19 @@ class Net:
         """Whether the spec itself writes a layer."""
         return node.step.span.source is self.source
 
-    @cached_property
-    def _written(self) -> Mapping[tuple[int, int], Written]:
-        return {(w.call.span.start, w.call.span.end): w for w in written(self._file)}
-
     def written(self, node: Node) -> Written | None:
         """Return the words that stand for a layer, if they stand for nothing else."""
         if not self.is_written_here(node):
             return None
         span = node.step.span
-        found = self._written.get((span.start, span.end))
+        found = _all_written(self._file).get((span.start, span.end))
         return found if found is not None and found.call.word == node.op.word else None
+
+
+@lru_cache(maxsize=1)
+def _all_written(file: t.File) -> Mapping[tuple[int, int], Written]:
+    """Return the calls of a file by their places, once for all its networks."""
+    return {(w.call.span.start, w.call.span.end): w for w in written(file)}
 
 
 def params(node: Node) -> int:
@@ -203,6 +215,22 @@ def bias(node: Node) -> Tensor | None:
     if weight(node) is None:
         return None
     return next((t for t in _trained(node) if t.name == "bias"), None)
+
+
+def rim(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many rows and columns of zeros a layer adds at each end of a map."""
+    window = node.op.window(node.input_shapes, node.shape)
+    before, after = sizes(node.input_shapes[0]), sizes(node.shape)
+    if node.op.family != "reshape" or window is None or len(before) != len(after):
+        return (0, 0), (0, 0)
+    added = [
+        (pad, large - small - pad)
+        for small, large, pad in zip(before, after, window.pad, strict=True)
+    ]
+    plain = window._replace(pad=POINTWISE.pad) == POINTWISE
+    if not plain or len(added) != 2 or min(map(min, added)) < 0:
+        return (0, 0), (0, 0)
+    return added[0], added[1]
 
 
 def positions(node: Node) -> int:

@@ -31,7 +31,8 @@ class Saving(NamedTuple):
     Attributes:
         params: elements of parameters.
         macs: multiply-accumulates of inference for one sample.
-        bytes: of activations in training, float32, one sample.
+        bytes: that autograd keeps in training, float32, one sample; 0 where the rule
+            says nothing of them.
     """
 
     params: int = 0

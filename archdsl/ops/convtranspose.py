@@ -23,6 +23,7 @@ class ConvTranspose(Layer):
     """
 
     word = "convtranspose"
+    also = ("deconv", "deconvolution", "upconv", "transposedconv", "convtransposed")
     family = "conv"
     autocast = "lower"
     weighted = True

@@ -64,7 +64,11 @@ class MaxPool(Layer):
     """
 
     word = "maxpool"
+    also = ("maxpooling",)
     family = "pool"
+    sign = "kept"
+    maximum = True
+    of_any_size = "adaptivemaxpool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
     stride: tuple[int, int] | None = arg(
@@ -134,7 +138,7 @@ class MaxPool(Layer):
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
         """Return the gradient of the copy that pads the input, beyond the input's."""
-        if not self._pads_itself(inputs[0]) or not gradients[0]:
+        if self._pads_itself(inputs[0]) or not gradients[0]:
             return Scratch()
         return Scratch(backward=count(self._padded(inputs[0])) - count(inputs[0]))
 

@@ -15,7 +15,9 @@ class PixelShuffle(Layer):
     """
 
     word = "pixelshuffle"
+    also = ("depthtospace",)
     family = "reshape"
+    sign = "kept"
 
     factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")
 

@@ -25,7 +25,7 @@ _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
 
 def check_expectations(network: Network, analysis: Analysis) -> list[Diagnostic]:
     """Return a diagnostic for every claim of the spec that is not proven."""
-    found = []
+    found: list[Diagnostic] = []
     for claim in network.expectations:
         if claim.measure in _FIELDS:
             found += _check_field(claim, analysis.receptive_field)

@@ -9,6 +9,7 @@ recurs with a period: unit ``q * period + r`` sees what unit r does, moved by
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from math import gcd, lcm
 from typing import Final, NamedTuple
 
@@ -61,7 +62,8 @@ def slide(
     inverse = pow(step, -1, apart)
     # Units of as many phases as there are tell all, as each phase only moves on.
     most = period // gcd(period, step)
-    ends = []
+    rising = _rises(seen)
+    ends: list[Ends] = []
     for unit in range(phases):
         start = unit * stride - pad
         tap = -(start // common) * inverse % apart
@@ -71,7 +73,7 @@ def slide(
         met = (kernel - 1 - tap) // apart + 1
         first = (start + dilation * tap) // up
         last = first + (met - 1) * step
-        if period == 1:
+        if rising:
             low, high = seen.unit(first), seen.unit(last)
             ends.append(low and high and (low[0], high[1]))
         else:
@@ -80,6 +82,16 @@ def slide(
             read += [last - n * step for n in range(some)]
             ends.append(hull(map(seen.unit, read)))
     return shortest(Periodic(tuple(ends), phases * stride // up * seen.jump // period))
+
+
+def _rises(seen: Periodic) -> bool:
+    """Return whether no unit sees what lies before what an earlier one sees."""
+    row = [*seen.ends, seen.unit(len(seen.ends))]
+    if len(row) == 2:
+        return True
+    return None not in row and all(
+        [one[0] <= other[0] and one[1] <= other[1] for one, other in pairwise(row)]  # type: ignore[index]
+    )
 
 
 def hull(parts: Iterable[Ends]) -> Ends:

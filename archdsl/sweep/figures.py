@@ -32,8 +32,8 @@ SUMS: Final[Mapping[str, str]] = {
 # Attributes of an analysis, or of its memory.
 ANALYSED: Final[Mapping[str, str]] = {
     "depth": "weighted layers on the longest path to an output",
-    "receptive_field": "positions that a unit of the last map sees, along the axis with "
-    "fewer of them; of an input that it sees as a whole, all",
+    "receptive_field": "positions that a unit of the last map sees, all of the input's "
+    "if it sees the whole, along the axis with fewer of them",
     "local_field": "the same along local paths alone",
     "param_bytes": "bytes of all parameters",
     "buffer_bytes": "bytes of all buffers",

@@ -114,6 +114,10 @@ def _smallest(smallest: Facts) -> Iterator[Total]:
     notes = [_why(failure) for failure in smallest["below"] if failure]
     note = notes[0] if notes else "nothing refuses it"
     yield "smallest input", f"{height}x{width}", note
+    if smallest["built"] != smallest["size"]:
+        height, width = smallest["built"]
+        note = "the smallest that `--input` takes, auxiliary heads included"
+        yield "  built anew", f"{height}x{width}", note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
     if any(smallest["largest"]):

@@ -102,7 +102,9 @@ def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
     else:
         jump = per_axis(field["jump"])
         start = ", ".join("nowhere" if n is None else str(n) for n in field["start"])
-        note = f"of the last feature map's units, {jump} apart, the first from ({start})"
+        note = (
+            f"of the last feature map's units, {jump} apart, the first from ({start})"
+        )
         yield "receptive field", show_field(field), note
 
 

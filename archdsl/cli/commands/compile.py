@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from archdsl.cli.files import write_bytes
-from archdsl.cli.options import json_option, load_network, spec_options
+from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
 from archdsl.cli.terminal import print_json, say
 from archdsl.diagnostics import SpecError
 
@@ -17,7 +17,7 @@ from archdsl.diagnostics import SpecError
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE.py",
     help="Write the module there, as a whole or not at all, instead of printing it.",
 )

@@ -9,7 +9,7 @@ from shlex import quote
 import click
 
 from archdsl.cli.files import create_bytes
-from archdsl.cli.options import json_option
+from archdsl.cli.options import OUTPUT, json_option
 from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import SpecError
 from archdsl.resources import templates
@@ -31,7 +31,7 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write the spec there instead of to NAME.arch; - is standard output.",
 )

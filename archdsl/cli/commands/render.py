@@ -9,7 +9,7 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import writing
-from archdsl.cli.options import json_option, load_network, spec_options
+from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
 from archdsl.cli.terminal import Failure, print_json
 
 
@@ -18,7 +18,7 @@ from archdsl.cli.terminal import Failure, print_json
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the drawing there; its suffix tells the format. Without it, the dot "
     "source is printed.",

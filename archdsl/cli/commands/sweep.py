@@ -12,7 +12,7 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes, writing
-from archdsl.cli.options import json_option, run_options, spec_options
+from archdsl.cli.options import OUTPUT_FILE, json_option, run_options, spec_options
 from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
 
@@ -97,7 +97,7 @@ def _axes(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the points there, as .csv, .json, .jsonl or .parquet. A run that was "
     "stopped goes on from FILE.journal.",
@@ -111,7 +111,7 @@ def _axes(
 @click.option(
     "--plot",
     "plot_",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Draw all points and the front, as .svg, .png or .pdf.",
 )
@@ -136,7 +136,7 @@ def command(
     \b
     Figures:
       params, trainable, buffers, macs, flops, layers, depth, receptive_field,
-      saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
+      local_field, saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
       training_peak_bytes, param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
 
     \b

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.torch import ForeignCode, build, foreign_names
@@ -87,7 +86,8 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
             imported and run.
 
     Raises:
-        ImportError: if torch, or a module of an `op`, is not installed.
+        ImportError: if torch is not installed.
+        ForeignImport: if the class of an `op` cannot be imported.
         ForeignCode: if the spec names modules, and they were not allowed.
     """
     import torch
