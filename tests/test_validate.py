@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from tests.conftest import ROOT
 from tests.generated import specimen
 from tests.oracle import EMITTED, Emitted
 from tests.spoilings import KINDS, alike, spoil
+from tests.timing import cpu_seconds
 
 MODELS = ROOT / "tests" / "golden" / "models"
 CASES = 2000
@@ -179,6 +180,16 @@ def test_deep_networks_are_followed() -> None:
     archdsl.emit(net("b39", before="\n".join(blocks)))
     wide = " | ".join(["tanh"] * 1500)
     archdsl.emit(net(f"add {{ {wide} }}"))
+
+
+def test_time_grows_linearly() -> None:
+    def proof(layers: int) -> Callable[[], None]:
+        network = net(*["conv 3x3 16"] * layers)
+        tree = parse(archdsl.emit(network))
+        return lambda: validate(tree, network)
+
+    small, large = proof(300), proof(3000)
+    assert cpu_seconds(large) < 30 * cpu_seconds(small)  # its square would take 100
 
 
 # ---- what is wrong ------------------------------------------------------------------
