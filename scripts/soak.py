@@ -1,7 +1,8 @@
 """Hunt for specs that break archdsl, for as long as one likes.
 
-`mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py);
-`specs` compares random ones with what torch makes of them (tests/generated.py). Every
+`mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py).
+`specs` (tests/generated.py) and `manual` (tests/manual_specs.py) are random ones whose
+modules are held against the analysis and against an executor (tests/comparing.py). Every
 case is a number, so what a run found can be found again:
 
     python scripts/soak.py mutants --to 100000 --jobs 2
@@ -44,28 +45,28 @@ def _stop(_signal: int, _frame: Any) -> None:
 
 def text_of(kind: str, case: int) -> str:
     """Return the spec of a case."""
-    from tests import generated, mutations
+    from tests import generated, manual_specs, mutations
 
     makers: dict[str, Callable[[int], str]] = {
         "mutants": mutations.mutant,
         "offspring": mutations.offspring,
         "specs": generated.specimen,
+        "manual": manual_specs.specimen,
     }
     return makers[kind](case)
 
 
 def examine(kind: str, text: str) -> tuple[str, float]:
     """Return what became of a spec, and the seconds that it took."""
-    if kind != "specs":
+    if kind not in ("specs", "manual"):
         from tests import mutations
 
         return mutations.examine(text)
-    import archdsl
-    from archdsl.backends.torch.agree import agree
+    from tests.comparing import faults
 
     start = time.process_time()
-    found = agree(archdsl.loads(text, name="drawn.arch"))
-    assert not found.differences, "\n".join(map(str, found.differences))
+    found = faults(text)
+    assert not found, "\n".join(found)
     return "agrees", time.process_time() - start
 
 
@@ -180,7 +181,7 @@ def _begin(kind: str) -> None:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=["mutants", "offspring", "specs"])
+    parser.add_argument("kind", choices=["mutants", "offspring", "specs", "manual"])
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="CASE")
     parser.add_argument("--to", type=int, default=100_000, metavar="CASE")
     parser.add_argument("--case", type=int, help="try one, and print its spec")
@@ -189,6 +190,8 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=ROOT / ".soak")
     options = parser.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Each case is a text that nobody reads again.
+    os.environ["ARCHDSL_CACHE"] = "off"
     if options.case is None:
         return soak(options)
     print(text_of(options.kind, options.case))

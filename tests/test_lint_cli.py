@@ -134,6 +134,8 @@ def test_json_has_these_keys(run: Run, folder: Path) -> None:
             "file": "a.arch",
             "line": 5,
             "column": 5,
+            "end_line": 5,
+            "end_column": 5 + len("conv 3x3 8 bias=true"),
             "label": "a bias of 8 channels",
             "notes": [],
             "help": "leave it out: `bias=false` saves 8 weights",
@@ -283,8 +285,13 @@ def test_wrong_usage(
 ) -> None:
     write("a.arch", SEVERAL)
     code, out, err = run("lint", *arguments)
-    assert (code, out) == (2, "")
+    assert code == 2
     assert message in " ".join(err.split())
+    if "--json" in arguments:
+        (error,) = json.loads(out)["errors"]
+        assert message in error["message"]
+    else:
+        assert out == ""
 
 
 def test_list_and_explain_know_every_rule(run: Run) -> None:

@@ -28,7 +28,7 @@ from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import SymFloat
 from archdsl.syntax import tree as t
-from archdsl.values import Dims
+from archdsl.values import Dims, sizes
 
 
 def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
@@ -149,7 +149,7 @@ def _field_value(
         return _choice(kind, field, expr, context)
     value: Any = evaluate(expr, context)
     if field.type == "window":
-        return _window(kind, field, argument, value)
+        return _window(kind, field, argument, value, context)
     if not has_type(value, field.type):
         raise _wrong_type(kind, field, expr, value)
     if field.type != "bool":
@@ -179,15 +179,17 @@ def _choice(kind: type[Layer], field: Field, expr: t.Expr, context: Context) -> 
     )
 
 
-def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any:
+def _window(
+    kind: type[Layer], field: Field, argument: t.Arg, value: Any, context: Context
+) -> Any:
     expr = argument.value
     if argument.name is None and isinstance(expr, t.Literal) and _plain_int(expr.value):
-        n = expr.value
+        n = int(expr.value)
         raise Fault(
             "A0204",
             f"{kind.word}: `{field.name}` is written as sizes, not as {n}",
             expr.span,
-            help=f"write `{n}x{n}`",
+            help=_as_sizes(n, context),
         )
     if _plain_int(value):
         value = (value, value)
@@ -203,6 +205,19 @@ def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any
     for part in value:
         _check_range(kind, field, part, expr)
     return tuple(value)
+
+
+def _as_sizes(n: int, context: Context) -> str:
+    """Say how a number is written as sizes, on the map that flows in."""
+    current = context.space.current
+    found = sizes(current.shape) if current and current.shape else ()
+    if len(found) == 2 and found[0] == 1 < found[1]:
+        return f"the map is one row: write `1x{n}`"
+    if len(found) == 2 and found[1] == 1 < found[0]:
+        return f"the map is one column: write `{n}x1`"
+    if len(found) == 2 and n > max(found):
+        return "sizes are height x width, such as `3x3`"
+    return f"write `{n}x{n}`"
 
 
 def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fault:

@@ -18,6 +18,7 @@ from archdsl.syntax import tree as t
 from .allow import Allow, Mistake, allows, definitions
 from .net import Net
 from .rule import (
+    ABOUT_ALLOWS,
     BAD_ALLOW,
     NOTHING,
     STALE_ALLOW,
@@ -284,7 +285,7 @@ def _shown(name: str) -> str:
 def _of_mistake(mistake: Mistake) -> Advice:
     return Advice(
         BAD_ALLOW,
-        "bad-allow",
+        ABOUT_ALLOWS[BAD_ALLOW],
         mistake.message,
         mistake.span,
         label="this silences nothing",
@@ -320,7 +321,7 @@ def _of_stale(allow: Allow) -> Iterator[Advice]:
     whole = len(stale) == len(allow.codes)
     yield Advice(
         STALE_ALLOW,
-        "stale-allow",
+        ABOUT_ALLOWS[STALE_ALLOW],
         f"nothing is found here for {words} to silence",
         allow.span,
         help="drop the comment" if whole else f"drop {words} from it",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import count
@@ -172,17 +172,19 @@ class Net:
         """Whether the spec itself writes a layer."""
         return node.step.span.source is self.source
 
-    @cached_property
-    def _written(self) -> Mapping[tuple[int, int], Written]:
-        return {(w.call.span.start, w.call.span.end): w for w in written(self._file)}
-
     def written(self, node: Node) -> Written | None:
         """Return the words that stand for a layer, if they stand for nothing else."""
         if not self.is_written_here(node):
             return None
         span = node.step.span
-        found = self._written.get((span.start, span.end))
+        found = _all_written(self._file).get((span.start, span.end))
         return found if found is not None and found.call.word == node.op.word else None
+
+
+@lru_cache(maxsize=1)
+def _all_written(file: t.File) -> Mapping[tuple[int, int], Written]:
+    """Return the calls of a file by their places, once for all its networks."""
+    return {(w.call.span.start, w.call.span.end): w for w in written(file)}
 
 
 def params(node: Node) -> int:

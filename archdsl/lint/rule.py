@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What is wrong with the comments that silence rules.
 BAD_ALLOW = "W0001"
 STALE_ALLOW = "W0002"
-ABOUT_ALLOWS = (BAD_ALLOW, STALE_ALLOW)
+ABOUT_ALLOWS = {BAD_ALLOW: "bad-allow", STALE_ALLOW: "stale-allow"}
 
 
 class Saving(NamedTuple):

@@ -10,6 +10,7 @@ class Add(Layer):
     """Sum of branches of equal shape: `add { a | b }`."""
 
     word = "add"
+    also = ("sum", "plus")
     family = "merge"
     arity = None
     sign = "kept"

@@ -15,6 +15,7 @@ class AvgPool(Layer):
     """
 
     word = "avgpool"
+    also = ("averagepool", "averagepooling", "avgpooling", "meanpool")
     family = "pool"
     sign = "kept"
     of_any_size = "adaptiveavgpool"

@@ -18,13 +18,14 @@ from archdsl.values import (
 class BatchNorm(Layer):
     """Batch normalisation over each channel: `bn`.
 
-    A convolution right before it in the same body loses its bias, which the
-    norm would cancel, unless it says `bias=true`.
+    A convolution or `linear` that nothing else reads has no bias, which the norm
+    would cancel, unless it says `bias=true`.
 
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """
 
     word = "bn"
+    also = ("batchnormalization",)
     family = "norm"
     absorbs_bias = True
     channelwise = True

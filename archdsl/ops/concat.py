@@ -10,6 +10,7 @@ class Concat(Layer):
     """Concatenation of branches along the channels: `concat { a | b }`."""
 
     word = "concat"
+    also = ("cat", "concatenate")
     family = "merge"
     arity = None
     sign = "kept"

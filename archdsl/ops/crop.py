@@ -26,6 +26,7 @@ class Crop(Layer):
     """
 
     word = "crop"
+    also = ("centercrop",)
     family = "reshape"
     arity = None
     sources = 1

@@ -13,6 +13,7 @@ class Dropout2d(Layer):
     """
 
     word = "dropout2d"
+    also = ("spatialdropout", "dropout1d", "featuredropout")
     family = "dropout"
     shifts_variance = True
     sign = "kept"

@@ -10,6 +10,7 @@ class Flatten(Layer):
     """Feature map to vector, channel by channel: `flatten`."""
 
     word = "flatten"
+    also = ("view", "reshape")
     family = "reshape"
     sign = "kept"
 

@@ -13,6 +13,7 @@ class GlobalAvgPool(Layer):
     """
 
     word = "globalavgpool"
+    also = ("gap", "globalaveragepool", "globalaveragepooling", "globalpool")
     family = "pool"
     sign = "kept"
 

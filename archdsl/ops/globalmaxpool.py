@@ -13,6 +13,7 @@ class GlobalMaxPool(Layer):
     """
 
     word = "globalmaxpool"
+    also = ("gmp", "globalmaxpooling")
     family = "pool"
     sign = "kept"
     maximum = True

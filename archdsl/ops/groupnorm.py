@@ -15,7 +15,9 @@ class GroupNorm(Layer):
     """
 
     word = "groupnorm"
+    also = ("gn", "groupnormalization")
     family = "norm"
+    gathers = True
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups of channels")
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")

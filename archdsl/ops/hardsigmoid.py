@@ -13,6 +13,7 @@ class HardSigmoid(Layer):
     """
 
     word = "hardsigmoid"
+    also = ("hsigmoid",)
     family = "activation"
     sign = "positive"
 

@@ -13,6 +13,7 @@ class HardSwish(Layer):
     """
 
     word = "hardswish"
+    also = ("hswish",)
     family = "activation"
     sign = "kept"
 

@@ -24,7 +24,9 @@ class InstanceNorm(Layer):
     """
 
     word = "instancenorm"
+    also = ("instancenormalization",)
     family = "norm"
+    gathers = True
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")

@@ -32,6 +32,7 @@ class LayerNorm(Layer):
     """
 
     word = "layernorm"
+    also = ("ln", "layernormalization")
     family = "norm"
 
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")

@@ -13,6 +13,7 @@ class LeakyReLU(Layer):
     """
 
     word = "leakyrelu"
+    also = ("lrelu",)
     family = "activation"
     sign = "kept"
 

@@ -17,6 +17,7 @@ class LocalResponseNorm(Layer):
     """
 
     word = "lrn"
+    also = ("localresponsenorm", "localresponsenormalization")
     family = "norm"
     autocast = "wide"
 

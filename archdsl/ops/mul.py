@@ -17,6 +17,7 @@ class Mul(Layer):
     """
 
     word = "mul"
+    also = ("multiply", "times")
     family = "merge"
     arity = None
     sign = "kept"

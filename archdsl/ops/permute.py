@@ -27,6 +27,7 @@ class Permute(Layer):
     """
 
     word = "permute"
+    also = ("transpose",)
     family = "reshape"
     sign = "kept"
 

@@ -15,6 +15,7 @@ class PixelUnshuffle(Layer):
     """
 
     word = "pixelunshuffle"
+    also = ("spacetodepth",)
     family = "reshape"
     sign = "kept"
 

@@ -13,6 +13,7 @@ class ReLU(Layer):
     """
 
     word = "relu"
+    also = ("rectifier",)
     family = "activation"
     idempotent = True
     sign = "positive"

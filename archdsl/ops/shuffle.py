@@ -15,6 +15,7 @@ class Shuffle(Layer):
     """
 
     word = "shuffle"
+    also = ("channelshuffle",)
     family = "reshape"
     sign = "kept"
 

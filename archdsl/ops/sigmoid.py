@@ -10,6 +10,7 @@ class Sigmoid(Layer):
     """Logistic sigmoid, 1 / (1 + exp(-x)): `sigmoid`."""
 
     word = "sigmoid"
+    also = ("logistic",)
     family = "activation"
     sign = "positive"
 

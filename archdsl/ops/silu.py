@@ -13,6 +13,7 @@ class SiLU(Layer):
     """
 
     word = "silu"
+    also = ("swish",)
     family = "activation"
     sign = "kept"
 

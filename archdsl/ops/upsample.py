@@ -15,6 +15,7 @@ class Upsample(Layer):
     """
 
     word = "upsample"
+    also = ("upsampling", "interpolate", "unpool")
     family = "reshape"
     sign = "kept"
 

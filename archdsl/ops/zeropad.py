@@ -13,6 +13,7 @@ class ZeroPad(Layer):
     """
 
     word = "zeropad"
+    also = ("pad", "padding", "zeropadding")
     family = "reshape"
     sign = "kept"
 

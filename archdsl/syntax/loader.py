@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -38,6 +39,16 @@ class Module:
         self.imported: dict[str, tuple[t.Definition, Module]] = {}
         self.functions: dict[str, tuple[t.FunctionDef, Module]] = {}
         self.ops: dict[str, tuple[t.OpDef, Module]] = {}
+
+    @cached_property
+    def networks(self) -> dict[str, t.Definition]:
+        """The networks that it defines, by name."""
+        return {name: each for name, each in self.own.items() if each.is_network}
+
+    @cached_property
+    def presets(self) -> dict[str, t.Preset]:
+        """Its presets, by name."""
+        return {preset.name: preset for preset in self.file.presets()}
 
     def find(self, name: str) -> tuple[t.Definition, Module] | None:
         """Return the block or network of a name, with the file it stands in."""

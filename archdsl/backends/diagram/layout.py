@@ -6,7 +6,6 @@ import io
 import os
 import re
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -15,6 +14,7 @@ from shutil import which
 from typing import Final
 
 from archdsl.diagnostics import did_you_mean
+from archdsl.files import write
 from archdsl.ir import Network
 
 from .dot import dot_source
@@ -66,7 +66,7 @@ def render(
         raise UnknownFormat(format)
     source = dot_source(network, fold=fold)
     if path is not None and format is not None:
-        _write(Path(path), image(source, format.lower()))
+        write(Path(path), image(source, format.lower()))
     return source
 
 
@@ -131,17 +131,3 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _write(path: Path, data: bytes) -> None:
-    if path.exists() and not path.is_file():  # a device or a pipe
-        path.write_bytes(data)
-        return
-    path = path.resolve()  # a link stays one
-    with tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent) as folder:
-        # A file made in the ordinary way has the ordinary permissions.
-        new = Path(folder, path.name)
-        new.write_bytes(data)
-        if path.exists():
-            new.chmod(path.stat().st_mode & 0o7777)
-        new.replace(path)

@@ -17,10 +17,10 @@ class BiasBeforeNorm(Rule):
     of each channel, too, and so does a `groupnorm` with one channel a group; those with
     more, and `layernorm`, do not.
 
-    The language leaves such a bias out by itself where a `bn` follows directly in the
-    same body. So this finds where the spec says `bias=true`, where the norm stands
-    outside of the braces or the block that end with the layer, where it reads the layer
-    by a tap, and where it is one of the other two.
+    The language leaves such a bias out by itself where a `bn` stands in the same block,
+    and in the same copy of a repeat. So this finds where the spec says `bias=true`,
+    where the norm stands outside of the block or the copy that ends with the layer, and
+    where it is one of the other two.
 
     The edit is safe in a network that is trained from now on: it computes the same. A
     checkpoint from before has the key of the bias still. Subtract the bias from the
