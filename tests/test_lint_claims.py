@@ -368,8 +368,6 @@ def _joined(first: nn.Conv2d, last: nn.Conv2d) -> Tensor:
         ("a: conv 2x2 8 /2 -> b: conv 1x1 8 /2", 0),
         ("a: conv 2x1 16 /2x1 -> b: conv 1x2 16 pad=0", 0),
         ("a: conv 3x3 64 -> b: conv 3x3 4", 1),
-        ("a: conv 1x1 8 -> b: conv 2x2 8 pad=same", 1),
-        ("a: conv 1x1 8 bias=false -> b: conv 2x2 8 pad=same", 0),
         ("a: conv 1x1 8 -> bn -> b: conv 3x3 8", 1),
         ("a: conv 3x3 8 -> bn -> scale 0.5 -> b: conv 1x1 8", 0),
     ],
@@ -414,6 +412,28 @@ def test_one_layer_computes_what_two_do(statement: str, inner: int) -> None:
             each[..., inner:-inner, inner:-inner] for each in (out, expected)
         )
     torch.testing.assert_close(out, expected)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "conv 3x3 8 -> relu -> conv 1x1 8",
+        "conv 3x3 8 groups=8 -> conv 1x1 8",
+        "conv 1x1 8 -> conv 3x3 8 groups=2",
+        "conv 3x3 8 dilation=2 -> conv 1x1 8",
+        "conv 1x7 8 -> conv 7x1 8",
+        "conv 1x1 2 -> conv 1x1 8",
+        "conv 1x1 8 -> dropout 0.5 -> conv 1x1 8",
+        "conv 1x1 8 -> avgpool 2x2 -> conv 1x1 8",
+        "conv 1x1 8 -> layernorm -> conv 1x1 8",
+        "conv 1x1 8 -> conv 2x2 8 pad=same",  # no single padding does what this does
+        "a: conv 1x1 8 -> add { conv 1x1 8 | }",
+        "a: conv 1x1 8 -> same a",
+        "conv 1x1 8 -> convtranspose 2x2 8 /2",
+    ],
+)
+def test_layers_in_a_row_that_one_does_not_replace(statement: str) -> None:
+    assert advice(net(statement, size="8x9x9"), "W0118") == ()
 
 
 def _folded(owner: nn.Module, first: nn.Conv2d, factor: float) -> tuple[Tensor, Tensor]:

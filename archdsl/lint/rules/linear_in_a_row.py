@@ -121,28 +121,15 @@ def _joined(chain: list[Node]) -> One | None:
     weights = into * out * count(kernel)
     point = weight(first)
     assert point is not None
-    exact = not _pads(last) or (count(point.shape[2:]) == 1 and not shifted)
+    window = last.op.window(last.input_shapes, last.shape)
+    padded = window is not None and max(window.pad) > 0
+    exact = not padded or (count(point.shape[2:]) == 1 and not shifted)
     return One(
         f"{text} pad={_short(pad)}{flag}",
         weights + extra,
         weights * count(sizes(last.shape)),
         exact,
     )
-
-
-def _pads(node: Node) -> bool:
-    """Whether some windows of a convolution reach over its input."""
-    window = node.op.window(node.input_shapes, node.shape)
-    assert window is not None
-    ends = zip(
-        sizes(node.input_shapes[0]),
-        sizes(node.shape),
-        window.kernel,
-        window.stride,
-        window.pad,
-        strict=True,
-    )
-    return any(p > 0 or (units - 1) * s - p + k > n for n, units, k, s, p in ends)
 
 
 def _short(numbers: tuple[int, ...]) -> str:
