@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Any, Final
 
 import torch
@@ -134,7 +134,7 @@ def _by_module(network: Network, module: nn.Module) -> dict[str, Tensor | None]:
 
 
 def named_outputs(network: Network, result: Any) -> dict[str, Tensor]:
-    """Return what a module returned, by name, without what is not there."""
+    """Return a module's results by name, in its order, without what is not there."""
     if isinstance(result, Tensor):
         return {network.outputs[0].name: result}
     pairs = result if isinstance(result, dict) else result._asdict()
@@ -181,10 +181,10 @@ class _SameChance(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _chance(network: Network, training: bool) -> AbstractContextManager[Any]:
+def _chance(network: Network, training: bool) -> contextlib.AbstractContextManager[Any]:
     """Return a context for a pass, which costs time only if something is dropped."""
     drops = training and any(step.op.family == "dropout" for step in network.steps())
-    return _SameChance() if drops else nullcontext()
+    return _SameChance() if drops else contextlib.nullcontext()
 
 
 def _inputs(network: Network, batch: int) -> list[Tensor]:
@@ -217,7 +217,7 @@ def running(network: Network) -> list[str]:
     scope: dict[str, Any] = {"__name__": "__main__"}
     text, printed = archdsl.emit(network), io.StringIO()
     try:
-        with redirect_stdout(printed):
+        with contextlib.redirect_stdout(printed):
             exec(compile(text, "<emitted>", "exec"), scope)
     except Exception as error:
         fails = isinstance(error, ValueError) and _refuses(network)
