@@ -445,7 +445,20 @@ _AGREEMENT: Final = {
         _PRELU.format(params=1),
         ("check --torch net.arch", "check --torch net.arch"),
     ),
+    "A0702": Entry(
+        "it is not known how another tool counts something",
+        "`--count` gives the figure of another tool to the unit. Where its rules for a "
+        "function are not known, there is no figure, rather than a wrong one.",
+        "",
+        "",
+    ),
 }
+
+_LARGE: Final = "arch 1\n\n" + "\n".join(
+    f"network {name} {{{{\n    input 3x8x8\n    relu  x{{count}}\n"
+    "    relu  x{count}\n}}\n"
+    for name in ("one", "two", "three")
+)
 
 _LIMITS: Final = {
     "A0901": Entry(
@@ -518,16 +531,17 @@ _LIMITS: Final = {
         f"{MAX_CHECKED:,} layers together, where each of them counts as "
         f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
         "their own.",
-        "",
-        "",
+        _LARGE.format(count=7000),
+        _LARGE.format(count=70),
     ),
     "A0910": Entry(
         "the picture is too large",
         f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
         "time of a layout engine grows faster than these. Folded repeats count once. "
         "The dot text, which needs no engine, has no such limit.",
-        "",
-        "",
+        _net("conv 3x3 3  x3000"),
+        _net("conv 3x3 3  x30"),
+        ("render --unfold net.arch -o net.svg", "check net.arch"),
     ),
 }
 
