@@ -533,6 +533,7 @@ _LIMITS: Final = {
         "their own.",
         _LARGE.format(count=7000),
         _LARGE.format(count=70),
+        ("check net.arch", "check net.arch"),
     ),
     "A0910": Entry(
         "the picture is too large",
