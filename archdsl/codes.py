@@ -285,7 +285,7 @@ _ARGUMENTS: Final = {
     "A0211": Entry(
         "a statement belongs to the network itself",
         "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block or in labelled braces.",
+        "stand in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
@@ -340,6 +340,11 @@ _SHAPES: Final = {
     ),
 }
 
+_CLIP: Final = """op clip {
+    torch = "torch.nn.Hardtanh"
+    pointwise = true
+}"""
+
 _CLAIMS: Final = {
     "A0401": Entry(
         "a claim does not hold",
@@ -355,6 +360,22 @@ _CLAIMS: Final = {
         "`params == 1_000`, or names sizes behind it, such as `output 16x32x32`.",
         _net("conv 3x3 16", "expect weights == 448"),
         _net("conv 3x3 16", "expect params == 448"),
+    ),
+    "A0403": Entry(
+        "a claim can be neither proven nor refuted",
+        "A foreign op may read any of its input, unless the spec says that it is "
+        "pointwise. So of the receptive fields behind it only an upper bound is known: "
+        "no unit sees more. Only a claim that they are no larger can be proven.",
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP.replace("    pointwise = true\n", ""),
+        ),
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP,
+        ),
     ),
 }
 
@@ -425,7 +446,7 @@ _PRELU = """arch 1
 
 # nn.PReLU has one parameter, unless it is told of more.
 op prelu_ {{
-    torch = "torch.nn.PReLU"
+    torch = "{name}"
     params = {params}
     pointwise = true
 }}
@@ -441,11 +462,23 @@ _AGREEMENT: Final = {
         "the analysis and torch differ",
         "`archdsl check --torch` builds the module and compares every figure. What a "
         "spec declares of a foreign layer may be wrong; otherwise archdsl is.",
-        _PRELU.format(params=8),
-        _PRELU.format(params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=8),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
         ("check --torch net.arch", "check --torch net.arch"),
     ),
     "A0702": Entry(
+        "the class of an op cannot be imported",
+        "`archdsl check --torch --allow-foreign` imports what the spec's `op`s name. "
+        "The module is not where Python looks, lacks the class, or fails when it is "
+        "imported. Nothing is known then about the layer.",
+        _PRELU.format(name="no_such_module.PReLU", params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
+        (
+            "check --torch --allow-foreign net.arch",
+            "check --torch --allow-foreign net.arch",
+        ),
+    ),
+    "A0703": Entry(
         "it is not known how another tool counts something",
         "`--count` gives the figure of another tool to the unit. Where its rules for a "
         "function are not known, there is no figure, rather than a wrong one.",

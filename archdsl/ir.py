@@ -14,6 +14,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
+from .conditions import Label, Test
 from .layer import Layer
 from .source import Span
 from .values import Shape
@@ -37,7 +38,9 @@ Role = Literal[
 class Model(BaseModel):
     """Base of IR nodes: immutable, closed to unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
+    )
 
 
 def unchecked(model: Callable[P, M]) -> Callable[P, M]:
@@ -70,7 +73,7 @@ class Step(Model):
     Attributes:
         name: last part of the path.
         path: full dotted name.
-        pattern: the label as Python text over the block's parameters, if it reads any.
+        pattern: the label over the block's parameters, if it reads any.
         labelled: whether the spec names it (a functional layer then becomes a module).
         op: the layer kind with its arguments.
         inputs: numbers of the values it reads.
@@ -86,7 +89,7 @@ class Step(Model):
     name: str
     path: str
     labelled: bool
-    pattern: str = ""
+    pattern: SkipValidation[Label] = ()
     op: InstanceOf[Layer]
     inputs: tuple[int, ...]
     input_shapes: SkipValidation[tuple[Shape, ...]]
@@ -136,9 +139,9 @@ class Group(Model):
         output: number of the value that flows out.
         shape: its shape.
         count: number of copies, for a repeat.
-        condition: for a shortcut that was not spelled out, the test, as Python
-            text over the enclosing block's parameters, under which it projects;
-            for an optional shortcut's sum (word ``optional``), under which it is.
+        condition: for a shortcut that was not spelled out, the test of the enclosing
+            block's parameters under which it projects; for an optional shortcut's
+            sum (word ``optional``) or a guard, under which it is there.
         shared: whether it is an earlier group once more, with the same weights.
         training: whether it only serves outputs of the training mode.
         statement: as for a step.
@@ -148,7 +151,7 @@ class Group(Model):
     role: Role
     name: str
     path: str
-    pattern: str = ""
+    pattern: SkipValidation[Label] = ()
     word: str = ""
     origin: str = ""
     doc: str = ""
@@ -161,7 +164,7 @@ class Group(Model):
     output: int
     shape: SkipValidation[Shape]
     count: SkipValidation[int] = 1
-    condition: str = ""
+    condition: SkipValidation[Test | None] = None
     shared: bool = False
     training: bool = False
     statement: int = 0

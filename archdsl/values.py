@@ -21,6 +21,7 @@ MEASURES: Final = (
     "layers",
     "output",
     "receptive_field",
+    "local_field",
 )
 
 
@@ -123,7 +124,6 @@ class Window(NamedTuple):
         pad: positions before the first input unit.
         dilation: positions between taps.
         up: positions per input step; more than 1 for layers that enlarge.
-        exact: False where not every unit sees a window of the same size.
     """
 
     kernel: tuple[int, ...] = (1, 1)
@@ -131,7 +131,6 @@ class Window(NamedTuple):
     pad: tuple[int, ...] = (0, 0)
     dilation: tuple[int, ...] = (1, 1)
     up: tuple[int, ...] = (1, 1)
-    exact: bool = True
 
 
 POINTWISE = Window()

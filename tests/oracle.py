@@ -372,7 +372,7 @@ def tensors(output: Any) -> dict[str, Tensor]:
         "aux_logits1": "aux1",
         "aux_logits2": "aux2",
     }
-    named = output._asdict()
+    named = output if isinstance(output, dict) else output._asdict()
     return {renamed.get(name, name): value for name, value in named.items()}
 
 

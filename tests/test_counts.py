@@ -333,7 +333,7 @@ def test_what_a_convention_does_not_know_has_no_count(tool: str, name: str) -> N
         count(graph, tool, forms=lambda _: form)
     (error,) = caught.value.diagnostics
     # The first that it calls, of several.
-    assert error.code == "A0702" and VERSIONS[tool] in error.message
+    assert error.code == "A0703" and VERSIONS[tool] in error.message
     assert f"`{name}`" in error.message or "`Tensor.relu`" in error.message
 
 

@@ -10,9 +10,19 @@ import torch
 from torch import nn
 
 import archdsl
-from archdsl.backends.torch.scope import _condition
-from archdsl.backends.torch.write import _joined
-from archdsl.symbolic import Poly
+from archdsl.backends.torch.classes import passed_on
+from archdsl.backends.torch.layout import condition_text, lay_out_statements
+from archdsl.backends.torch.nodes import (
+    Argument,
+    Assign,
+    Binary,
+    Invoke,
+    Own,
+    Return,
+    Var,
+)
+from archdsl.conditions import Comparison, Joined, Not, Truth, substitute
+from archdsl.symbolic import Poly, combine
 from tests.oracle import fill
 
 SPEC = """arch 1
@@ -132,20 +142,49 @@ def test_a_part_of_a_block_tests_its_own_channels() -> None:
     assert isinstance(module.get_submodule("b.wide.downsample"), nn.Identity)
 
 
+def number(name: str) -> Poly:
+    return Poly.name(name)
+
+
 def test_names_of_a_test_are_replaced_all_at_once() -> None:
-    swapped = {"left": Poly.name("right"), "right": Poly.name("left")}
-    assert _condition("left > 2 * right", swapped) == "right > 2 * left"
-    assert _condition("left2 > left:1", swapped) == "left2 > left:1"
+    swapped = {"left": number("right"), "right": number("left")}
+    test = Comparison(number("left"), ">", Poly.constant(2) * number("right"))
+    assert condition_text(substitute(test, swapped)) == "right > 2 * left"
+    other = Comparison(number("left2"), ">", number("left:1"))
+    assert condition_text(substitute(other, swapped)) == "left2 > left:1"
 
 
 def test_a_sum_in_place_of_a_name_is_bracketed_in_a_product() -> None:
-    entry = Poly.name("width") + Poly.constant(1)
-    assert _condition("10 % n == 0", {"n": entry}) == "10 % (width + 1) == 0"
-    assert _condition("n != 3", {"n": entry}) == "width + 1 != 3"
+    entry = {"n": number("width") + Poly.constant(1)}
+    rest = combine("%", (Poly.constant(10), number("n")))
+    test = Comparison(rest, "==", Poly.constant(0))
+    assert condition_text(substitute(test, entry)) == "10 % (width + 1) == 0"
+    test = Comparison(number("n"), "!=", Poly.constant(3))
+    assert condition_text(substitute(test, entry)) == "width + 1 != 3"
+
+
+def test_tests_are_bracketed_where_python_would_read_them_otherwise() -> None:
+    a, b, c = Truth("a"), Truth("b"), Truth("c")
+    assert condition_text(Joined("and", (Joined("or", (a, b)), c))) == "(a or b) and c"
+    assert condition_text(Joined("or", (Joined("and", (a, b)), c))) == "(a and b) or c"
+    assert condition_text(Not(Joined("or", (a, b)))) == "not (a or b)"
+    assert condition_text(Joined("and", (a, Not(b)))) == "a and not b"
+
+
+def calls(name: str, argument: str) -> Invoke:
+    return Invoke(Own(name), (Argument("", Var(argument)),))
 
 
 def test_a_variable_that_is_read_later_keeps_its_value() -> None:
-    kept = ["a = self.a(x)", "x = a", "x = self.b(x) + a", "return x"]
-    assert _joined(kept) == kept
-    passed_on = ["out = self.a(x)", "x = out", "x = self.b(x)", "return x"]
-    assert _joined(passed_on) == ["x = self.a(x)", *passed_on[2:]]
+    again = Assign("x", Binary("+", (calls("b", "x"), Var("a"))))
+    kept = [Assign("a", calls("a", "x")), Assign("x", Var("a")), again]
+    kept_lines = ["a = self.a(x)", "x = a", "x = self.b(x) + a", "return x"]
+    written = passed_on([*kept, Return(Var("x"))])
+    assert lay_out_statements(written, 0) == kept_lines
+    rest = [Assign("x", calls("b", "x")), Return(Var("x"))]
+    given = [Assign("out", calls("a", "x")), Assign("x", Var("out")), *rest]
+    assert lay_out_statements(passed_on(given), 0) == [
+        "x = self.a(x)",
+        "x = self.b(x)",
+        "return x",
+    ]

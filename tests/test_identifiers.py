@@ -227,7 +227,7 @@ def check_runs(text: str) -> nn.Module:
     inputs = [torch.rand(2, *port.shape) for port in network.inputs]
     module.eval()
     result = module(*inputs)
-    results = [result] if isinstance(result, Tensor) else [*result]
+    results = [result] if isinstance(result, Tensor) else [*result.values()]
     always = [port for port in network.outputs if not port.training]
     assert [(2, *p.shape) for p in always] == [tuple(r.shape) for r in results]
     keys = {key.rpartition(".")[0] for key in module.state_dict()}

@@ -81,7 +81,7 @@ def inputs_of(network: Network, batch: int = 2) -> list[Tensor]:
 
 def shapes_of(module: nn.Module, network: Network) -> dict[str, tuple[int, ...]]:
     result = module(*inputs_of(network))
-    named = {"output": result} if isinstance(result, Tensor) else result._asdict()
+    named = {"output": result} if isinstance(result, Tensor) else result
     return {name: tuple(value.shape[1:]) for name, value in named.items()}
 
 

@@ -56,12 +56,13 @@ class Conv(Layer):
     kernel is padded so that stride 1 keeps the size, and an even one is not
     padded. `pad=same` pads as TensorFlow does: just so much that there are size /
     stride outputs, rounded up, at the end one more than at the start if it is odd.
-    Without `bias`, it has one unless a `bn` in the same body follows it directly.
+    Without `bias`, it has one unless a `bn` of the same block is all that reads it.
 
     MACs: output elements x kernel area x input channels / groups.
     """
 
     word = "conv"
+    also = ("convolution", "convolve")
     family = "conv"
     autocast = "lower"
     weighted = True

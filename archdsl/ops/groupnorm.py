@@ -15,6 +15,7 @@ class GroupNorm(Layer):
     """
 
     word = "groupnorm"
+    also = ("gn", "groupnormalization")
     family = "norm"
     gathers = True
 
@@ -39,6 +40,14 @@ class GroupNorm(Layer):
         """Return weight and bias, of C each."""
         shape = (inputs[0][0],)
         return Tensor("weight", shape), Tensor("bias", shape)
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the elements of a group."""
+        return count(inputs[0]) // self.groups
+
+    def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return whether each channel is a group of its own."""
+        return self.groups == inputs[0][0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula, as for `layernorm`.

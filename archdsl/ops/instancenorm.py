@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, count, given, need_map
-from archdsl.values import Saved, Scratch, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.values import (
+    Saved,
+    Scratch,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    sizes,
+)
 
 
 class InstanceNorm(Layer):
@@ -15,6 +24,7 @@ class InstanceNorm(Layer):
     """
 
     word = "instancenorm"
+    also = ("instancenormalization",)
     family = "norm"
     gathers = True
 
@@ -37,6 +47,14 @@ class InstanceNorm(Layer):
             return ()
         shape = (inputs[0][0],)
         return Tensor("weight", shape), Tensor("bias", shape)
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the positions of a channel."""
+        return count(sizes(inputs[0]))
+
+    def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return that it does: each channel is normalised on its own."""
+        return True
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula.

@@ -64,7 +64,11 @@ class MaxPool(Layer):
     """
 
     word = "maxpool"
+    also = ("maxpooling",)
     family = "pool"
+    sign = "kept"
+    maximum = True
+    of_any_size = "adaptivemaxpool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
     stride: tuple[int, int] | None = arg(

@@ -17,10 +17,11 @@ class StochasticDepth(nn.Module):
         if not self.training or self.p == 0:
             return x
         survival = 1 - self.p
-        noise = x.new_empty(x.shape[0], *[1] * (x.dim() - 1)).bernoulli_(survival)
+        noise = x.new_empty(x.shape[:1]).bernoulli_(survival)
         if survival > 0:
             noise.div_(survival)
-        return x * noise
+        # One number a sample: the samples come last while they meet the noise.
+        return (x.transpose(0, -1) * noise).transpose(0, -1)
 '''
 
 
@@ -35,7 +36,9 @@ class StochasticDepth(Layer):
     """
 
     word = "stochasticdepth"
+    also = ("droppath", "dropconnect")
     family = "dropout"
+    sign = "kept"
 
     p: float = arg(
         "float", at=0, minimum=0, maximum=1, help="probability that a sample is dropped"

@@ -29,6 +29,7 @@ class Op(NamedTuple):
         training: whether it only serves outputs of the training mode.
         optional: whether it is the sum of an optional shortcut, there or not.
         before: what happens to the body before that sum, if it is there.
+        again: whether an earlier operation of the class has the same weights.
     """
 
     node: Step | Group
@@ -41,6 +42,7 @@ class Op(NamedTuple):
     training: bool = False
     optional: bool = False
     before: tuple[Op, ...] = ()
+    again: bool = False
 
     @property
     def is_loop(self) -> bool:
@@ -74,28 +76,87 @@ class Flow(NamedTuple):
         return self.renamed.get(number, number)
 
 
-def flow_of(owner: Group) -> Flow:
-    """Return the operations of a class, for the group that owns its names.
+class Flows:
+    """What is found about the groups that own names, once for each.
 
-    Guards stay where the class is a sequence of modules; elsewhere, calls with and
-    without the guarded part have classes of their own.
+    The network that they belong to must outlive it.
     """
-    for guards in (True, False) if owner.indexed else (False,):
-        flattener = _Flattener(guards)
+
+    def __init__(self) -> None:
+        self._flows: dict[int, Flow] = {}
+        self._external: dict[int, tuple[int, ...]] = {}
+
+    def of(self, owner: Group) -> Flow:
+        """Return the operations of a class, for the group that owns its names.
+
+        Guards, and repeats that make no copy, stay where the class is a sequence of
+        modules; elsewhere, calls with and without that part have classes of their own.
+        """
+        known = self._flows.get(id(owner))
+        if known is None:
+            known = self._flows[id(owner)] = self._flow(owner)
+        return known
+
+    def _flow(self, owner: Group) -> Flow:
+        flattener = _Flattener(self, sequence=True, guards=owner.indexed)
         ops = tuple(flattener.children(owner.children, owner.input))
-        if not guards or is_chain(ops, owner):
-            break
-    return Flow(ops, flattener.renamed)
+        if flattener.optional and not is_chain(ops, owner):
+            flattener = _Flattener(self, sequence=False, guards=False)
+            ops = tuple(flattener.children(owner.children, owner.input))
+        return Flow(ops, flattener.renamed)
+
+    def external(self, group: Group) -> tuple[int, ...]:
+        """Return the values that a group reads from outside: its input first."""
+        known = self._external.get(id(group))
+        if known is None:
+            known = self._external[id(group)] = self._external_values(group)
+        return known
+
+    def _external_values(self, group: Group) -> tuple[int, ...]:
+        made: set[int] = set()
+        found: dict[int, None] = {}
+        stack: list[Step | Group] = [*reversed(group.children)]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Group) and node.role not in OWNERS:
+                stack.extend(reversed(node.children))
+                continue
+            reads = node.inputs if isinstance(node, Step) else self.external(node)
+            for value in reads:
+                if value not in made:
+                    found[value] = None
+            made.add(node.output)
+        if group.output not in made:
+            found[group.output] = None
+        rest = [value for value in found if value != group.input]
+        return (group.input, *rest) if group.input in found else tuple(rest)
+
+    def is_sequence(self, group: Group) -> bool:
+        """Return whether a group becomes an `nn.Sequential`, with modules alone."""
+        if group.role != "group" or self.external(group) != (group.input,):
+            return False
+        ops = self.of(group).ops
+        return is_chain(ops, group) and all(
+            one.node.name.isidentifier() or group.indexed for one in unrolled(ops)
+        )
 
 
 class _Flattener:
-    """Turns groups into operations; numbers the values that only code has."""
+    """Turns groups into operations; numbers the values that only code has.
 
-    def __init__(self, guards: bool) -> None:
+    Attributes:
+        optional: whether it met guards, or repeats that make no copy.
+    """
+
+    def __init__(self, flows: Flows, sequence: bool, guards: bool) -> None:
+        self.flows = flows
+        self.sequence = sequence
         self.guards = guards
+        self.optional = False
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
         self.fresh = 0
+        self._met: set[str] = set()
 
     def children(self, children: Iterable[Step | Group], entry: int) -> Iterator[Op]:
         """Yield the operations of some parts, in order.
@@ -128,11 +189,23 @@ class _Flattener:
         )
         label = step.name if step.labelled else ""
         return Op(
-            step, reads, step.output, step.statement, label, training=step.training
+            step,
+            reads,
+            step.output,
+            step.statement,
+            label,
+            training=step.training,
+            again=self._is_again(step),
         )
 
+    def _is_again(self, node: Step | Group) -> bool:
+        """Return whether a step or group of this path was met before."""
+        met = node.path in self._met
+        self._met.add(node.path)
+        return met
+
     def _module(self, group: Group) -> Op:
-        reads = tuple(self._read(value) for value in external_values(group))
+        reads = tuple(self._read(value) for value in self.flows.external(group))
         return Op(
             group,
             reads,
@@ -140,10 +213,11 @@ class _Flattener:
             group.statement,
             group.name,
             training=group.training,
+            again=self._is_again(group),
         )
 
     def _structure(self, group: Group, entry: int) -> Iterator[Op]:
-        if group.word == "optional" and group.condition:
+        if group.word == "optional" and group.condition is not None:
             yield self._optional(group, entry)
             return
         outer = entry if group.word == "optional" else group.input
@@ -151,7 +225,7 @@ class _Flattener:
             if (
                 isinstance(child, Group)
                 and child.role == "shortcut"
-                and child.condition
+                and child.condition is not None
             ):
                 yield self._shortcut(child, group)
                 continue
@@ -195,6 +269,7 @@ class _Flattener:
 
     def _guard(self, guard: Group) -> Op:
         """Return a guarded part, there or not, as one operation."""
+        self.optional = True
         entry, output = self._read(guard.input), guard.output
         inner = tuple(self.children(guard.children, guard.input))
         if not inner:
@@ -205,6 +280,10 @@ class _Flattener:
         return Op(guard, (entry,), output, guard.statement, copies=copies)
 
     def _repeat(self, group: Group) -> Iterator[Op]:
+        if not group.children:
+            self.optional = True
+            if not self.sequence:
+                return
         copies = []
         for copy in group.children:
             assert isinstance(copy, Group)
@@ -241,27 +320,14 @@ def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
     return bool(ops) and ops[-1].output != ops[0].reads[0]
 
 
-def external_values(group: Group) -> tuple[int, ...]:
-    """Return the values that a group reads from outside: its input first."""
-    made: set[int] = set()
-    found: dict[int, None] = {}
-    for step in group.steps():
-        for value in step.inputs:
-            if value not in made:
-                found[value] = None
-        made.add(step.output)
-    if group.output not in made:
-        found[group.output] = None
-    rest = [value for value in found if value != group.input]
-    return (group.input, *rest) if group.input in found else tuple(rest)
-
-
 def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     """Return whether every operation reads just what the one before it made."""
     value = group.input
     for op in ops:
         if op.reads != (value,) or op.hole or op.is_merge or op.optional or is_bare(op):
             return False
+        if op.again:
+            return False  # a Sequential would have its weights twice
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):
@@ -273,16 +339,6 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
         value = op.output
     # A guarded part at the end that is not there leaves the value before it.
     return bool(ops) and (value == group.output or ops[-1].is_guard)
-
-
-def is_sequence(group: Group) -> bool:
-    """Return whether a group becomes an `nn.Sequential`, with modules alone."""
-    if group.role != "group" or external_values(group) != (group.input,):
-        return False
-    ops = flow_of(group).ops
-    return is_chain(ops, group) and all(
-        one.node.name.isidentifier() or group.indexed for one in unrolled(ops)
-    )
 
 
 def is_bare(op: Op) -> bool:

@@ -14,7 +14,7 @@ from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
 from archdsl.values import Last, Shape, Tensor, TorchCall, TorchForm, channels, sizes
 
-from .flow import OWNERS, is_sequence
+from .flow import OWNERS, Flows
 from .graph import Graph, Node
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,
@@ -156,7 +156,7 @@ def functions(network: Network) -> frozenset[int]:
     In an `nn.Sequential`, and as a projection that not every call has, all that can be
     a module is one.
     """
-    found = set()
+    found, flows = set(), Flows()
     stack: list[tuple[Step | Group, bool]] = [(network.root, False)]
     while stack:
         node, modules = stack.pop()
@@ -165,8 +165,8 @@ def functions(network: Network) -> frozenset[int]:
                 found.add(node.output)
             continue
         if node.role in OWNERS:
-            modules = is_sequence(node)
-        elif node.role == "shortcut" and node.condition:
+            modules = flows.is_sequence(node)
+        elif node.role == "shortcut" and node.condition is not None:
             modules = True
         stack += [(child, modules) for child in node.children]
     return frozenset(found)

@@ -64,6 +64,17 @@ class Module:
         """Return what may come from other files, each with its file."""
         return self.imported, self.functions, self.ops
 
+    def files(self) -> list[t.File]:
+        """Return the trees of this file and of all that it imports, each once."""
+        found: dict[int, Module] = {}
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if id(module) not in found:
+                found[id(module)] = module
+                stack += [m for part in module.shared() for _, m in part.values()]
+        return [module.file for module in found.values()]
+
     def defines(self, name: str) -> bool:
         """Return whether a name is taken in this file."""
         return (

@@ -6,7 +6,6 @@ import io
 import os
 import re
 import subprocess
-import tempfile
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
@@ -15,6 +14,7 @@ from shutil import which
 from typing import Final
 
 from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from archdsl.files import write
 from archdsl.ir import Network
 from archdsl.limits import MAX_DRAWN
 
@@ -74,7 +74,7 @@ def render(
             raise SpecError([_too_large(network, rows, fold)])
     source = dot_of(network, drawn)
     if path is not None and format is not None:
-        _write(Path(path), image(source, format.lower()))
+        write(Path(path), image(source, format.lower()))
     return source
 
 
@@ -151,17 +151,3 @@ def _silence() -> Iterator[None]:
         finally:
             os.dup2(kept, 2)
             os.close(kept)
-
-
-def _write(path: Path, data: bytes) -> None:
-    if path.exists() and not path.is_file():  # a device or a pipe
-        path.write_bytes(data)
-        return
-    path = path.resolve()  # a link stays one
-    with tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent) as folder:
-        # A file made in the ordinary way has the ordinary permissions.
-        new = Path(folder, path.name)
-        new.write_bytes(data)
-        if path.exists():
-            new.chmod(path.stat().st_mode & 0o7777)
-        new.replace(path)

@@ -13,14 +13,15 @@ _NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef,
     ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign,
     ast.Return, ast.For, ast.If, ast.Call, ast.keyword, ast.Attribute, ast.Name,
-    ast.Constant, ast.Tuple, ast.List, ast.Starred, ast.GeneratorExp,
+    ast.Constant, ast.Tuple, ast.List, ast.Dict, ast.Starred, ast.GeneratorExp,
     ast.comprehension, ast.Subscript, ast.JoinedStr, ast.FormattedValue, ast.IfExp,
     ast.Slice, ast.BinOp, ast.UnaryOp, ast.BoolOp, ast.Compare,
     ast.Load, ast.Store, ast.operator, ast.unaryop, ast.cmpop, ast.boolop,
 )  # fmt: skip
-_IMPORTS = frozenset(
-    ("torch", "torch.nn.functional", "collections.OrderedDict", "typing.NamedTuple")
-) | {"torch.Tensor", "torch.nn"}
+_IMPORTS = frozenset(("torch", "torch.nn.functional", "collections.OrderedDict")) | {
+    "torch.Tensor",
+    "torch.nn",
+}
 _BUILTINS = frozenset(
     [
         "super",
@@ -36,27 +37,28 @@ _BUILTINS = frozenset(
         "max",
         "len",
         "list",
+        "dict",
     ]
 )
 _DUNDERS = frozenset(("__init__", "__name__"))
-_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "NamedTuple"))
+_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict"))
 
 
 class UnsafeCode(Exception):
     """Emitted text holds what it must not: a bug of ours, not of the spec."""
 
 
-def check(text: str, foreign: frozenset[str] = frozenset()) -> None:
+def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None:
     """Refuse text that could do more than define and run a network.
 
     Args:
-        text: of a module.
+        text: of a module, or its syntax tree.
         foreign: dotted names that a spec's `op`s import.
 
     Raises:
         UnsafeCode: naming the first offence.
     """
-    tree = ast.parse(text)
+    tree = ast.parse(text) if isinstance(text, str) else text
     defined = _defined(tree) | {name.rpartition(".")[2] for name in foreign}
     allowed = _IMPORTS | foreign
     for node in ast.walk(tree):
@@ -106,7 +108,7 @@ def _check_name(name: str, defined: set[str]) -> None:
 
 
 def _check_identifier(name: str) -> None:
-    if name.startswith("_") and name not in _DUNDERS and name not in ("_", "_asdict"):
+    if name.startswith("_") and name not in _DUNDERS and name != "_":
         raise UnsafeCode(f"the private name {name}")
     if not name.isascii() or keyword.iskeyword(name):
         raise UnsafeCode(f"the name {name!r}")

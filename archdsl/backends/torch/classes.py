@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from archdsl import conditions
+from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
     INDEX,
-    KEPT,
     Argument,
+    Assign,
+    Each,
+    For,
+    Invoke,
     Leaf,
     Make,
     Node,
-    flat,
+    Own,
+    Projection,
+    Setting,
+    Shortcut,
+    Statement,
+    Var,
+    expressions_in,
+    mapped_statements,
     names_in,
-    names_of_test,
     parts_of,
     polys_in,
 )
+from archdsl.conditions import Label, Test
 from archdsl.symbolic import Poly
 
 
@@ -34,14 +45,19 @@ class Member(NamedTuple):
     """A submodule; `node` is None for a projection that no instance needs.
 
     Attributes:
-        attr: its name; empty in a Sequential without names.
+        label: its name; empty in a Sequential without names.
         node: how it is made.
         condition: the test under which it is made, else it is an identity.
     """
 
-    attr: str
+    label: Label
     node: Node | None
-    condition: str = ""
+    condition: Test | None = None
+
+    @property
+    def attr(self) -> str:
+        """Its name, if it reads no parameters."""
+        return "".join(part for part in self.label if isinstance(part, str))
 
 
 class Loop(NamedTuple):
@@ -49,18 +65,25 @@ class Loop(NamedTuple):
 
     Attributes:
         times: how many.
-        attrs: names of the first three, as far as there are so many.
+        counts: how many the calls seen make.
+        labels: names of the first three, as far as there are so many.
         nodes: how these are made.
-        attr: name of each, over the index; None while only one is known. Empty in
+        label: name of each, over the index; None while only one is known. Empty in
             a Sequential without names.
         node: how each is made, over the index; None while only one is known.
     """
 
     times: Poly
-    attrs: tuple[str, ...]
+    counts: frozenset[int]
+    labels: tuple[Label, ...]
     nodes: tuple[Node, ...]
-    attr: str | None
+    label: Label | None
     node: Node | None
+
+    @property
+    def is_single(self) -> bool:
+        """Whether it is written as the one submodule that every call makes."""
+        return self.label is None and bool(self.nodes)
 
 
 class Flag(NamedTuple):
@@ -74,12 +97,23 @@ class Flag(NamedTuple):
     """
 
     attr: str
-    condition: str
+    condition: Test
     states: frozenset[bool]
     extra: tuple[Member, ...]
 
 
 Item = Member | Loop | Flag
+
+
+class Revision:
+    """Counts the changes to the classes of one module, so that findings can be kept.
+
+    Attributes:
+        number: of changes so far.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
 
 
 class ClassPlan:
@@ -88,7 +122,7 @@ class ClassPlan:
     Attributes:
         role: ``network``, ``block`` or ``part``.
         word: the block's or group's name in the spec.
-        base: ``nn.Module`` or ``nn.Sequential``.
+        sequential: whether it is an `nn.Sequential`.
         doc: the spec's comment.
         shape: the shapes of input and output, for the docstring.
         fields: the arguments that the constructor might take, in order.
@@ -104,22 +138,24 @@ class ClassPlan:
 
     def __init__(
         self,
+        revision: Revision,
         role: str,
         word: str,
-        base: str,
+        sequential: bool,
         doc: str,
         shape: str,
         fields: list[Field],
         items: list[Item],
         inputs: list[str],
-        forward: list[str],
+        forward: tuple[Statement, ...],
         out_channels: Poly | None,
         lets: Mapping[str, Poly],
         kinds: tuple[str, ...] = (),
     ) -> None:
+        self.revision = revision
         self.role = role
         self.word = word
-        self.base = base
+        self.sequential = sequential
         self.doc = doc
         self.shape = shape
         self.fields = fields
@@ -132,10 +168,20 @@ class ClassPlan:
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
+        self._signature: list[Field] = []
+        self._signed = -1
 
     def title(self) -> str:
         """Return the class's name."""
         return self.name
+
+    @property
+    def base(self) -> str:
+        """The class of torch that it is one of."""
+        if self.sequential:
+            return "nn.Sequential"
+        loops = any(isinstance(one, For) for one in self.statements())
+        return "nn.ModuleDict" if loops else "nn.Module"
 
     def targets(self) -> list[ClassPlan]:
         """Return the classes whose instances it makes."""
@@ -148,34 +194,26 @@ class ClassPlan:
 
     def used(self) -> set[str]:
         """Return the names that the constructor reads."""
-        found = set(self.kept())
-        for item in self.items:
-            if isinstance(item, Flag):
-                if len(item.states) > 1:
-                    found |= names_of_test(item.condition)
-                for member in item.extra:
-                    found |= names_in(member.node) if member.node else set()
-                continue
-            node = shown(item)
-            if node is not None:
-                found |= names_in(node) - ({INDEX} if isinstance(item, Loop) else set())
-            if isinstance(item, Loop):
-                found |= item.times.names() | _names_of_pattern(item.attr or "")
-            elif item.node is not None:
-                found |= names_of_test(item.condition) | _names_of_pattern(item.attr)
-        return found
+        return set(self.settings()).union(*map(_names_of, self.items))
 
-    def kept(self) -> dict[str, str]:
+    def settings(self) -> dict[str, str]:
         """Return the arguments that `forward` reads, with their attributes."""
-        names = dict.fromkeys(KEPT.findall("\n".join(self.forward)))
+        names: dict[str, None] = {}
+        for node in expressions_in(self.forward):
+            if isinstance(node, Setting):
+                # In the order in which they stand, whatever the hashes.
+                names |= dict.fromkeys(sorted(node.number.names()))
         taken = {item.attr for item in self.items if not isinstance(item, Loop)}
         return {n: f"{n}_" if n in taken else n for n in names}
 
     def signature(self) -> list[Field]:
         """Return the constructor's arguments: those it reads, defaults last."""
-        used = self.used()
-        kept = [field for field in self.fields if field.name in used]
-        return sorted(kept, key=lambda field: bool(field.default))
+        if self._signed != self.revision.number:
+            used = self.used()
+            kept = [field for field in self.fields if field.name in used]
+            self._signature = sorted(kept, key=lambda field: bool(field.default))
+            self._signed = self.revision.number
+        return self._signature
 
     def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
         """Return the arguments of a call that the constructor takes."""
@@ -215,19 +253,99 @@ class ClassPlan:
             names[poly] = name
         return names
 
-    def holes(self) -> set[str]:
+    def statements(self) -> tuple[Statement, ...]:
+        """Return `forward` as it is written, now that all calls are known."""
+        settings = self.settings()
+        named = {n: Poly.name(f"self.{attr}") for n, attr in settings.items()}
+        missing, flags = self._holes(), self._flags()
+
+        def change(node: Node) -> Node:
+            match node:
+                case Setting():
+                    return Leaf(node.number.substitute(named))
+                case Projection():
+                    if node.name in missing:
+                        return node.value
+                    return Invoke(Own(node.name), (Argument("", node.value),))
+                case Shortcut() if len(flags[node.flag]) < 2:
+                    value = node.there if True in flags[node.flag] else node.otherwise
+                    assert value is not None
+                    return value
+            return node
+
+        written = mapped_statements(self.forward, change)
+        return passed_on(self._singled(written))
+
+    def _singled(self, statements: Sequence[Statement]) -> Iterator[Statement]:
+        """Yield statements, those of a loop over a single submodule as they are."""
+        loops = [item for item in self.items if isinstance(item, Loop)]
+        for one in statements:
+            name = loops[0].labels[0] if loops and loops[0].is_single else ()
+            if not isinstance(one, For) or not name or conditions.reads(name):
+                yield one
+                continue
+            own = Own("".join(map(str, name)))
+            yield from mapped_statements(one.body, _in_place_of(Each(one.layer), own))
+
+    def _holes(self) -> set[str]:
         """Return the names of projections that no instance needs."""
         return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
 
-    def flags(self) -> dict[str, frozenset[bool]]:
+    def _flags(self) -> dict[str, frozenset[bool]]:
         """Return what holds for optional shortcuts, by the name of their flag."""
         return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
 
 
-def _names_of_pattern(pattern: str) -> set[str]:
-    """Return the names in the braces of a label's pattern."""
-    inside = " ".join(re.findall(r"\{([^}]*)\}", pattern))
-    return set(re.findall(r"[a-z_A-Z]\w*", inside)) - {INDEX}
+def _in_place_of(old: Node, new: Node) -> Callable[[Node], Node]:
+    return lambda node: new if node == old else node
+
+
+def _names_of(item: Item) -> set[str]:
+    """Return the names that the constructor reads to make an item."""
+    if isinstance(item, Flag):
+        tested = conditions.names(item.condition) if len(item.states) > 1 else set()
+        return tested.union(*map(_names_of, item.extra))
+    node = shown(item)
+    if node is None:
+        return set()
+    if isinstance(item, Member):
+        tested = conditions.names(item.condition) if item.condition else set()
+        return names_in(node) | tested | conditions.reads(item.label)
+    if item.is_single:
+        return names_in(node) | conditions.reads(item.labels[0])
+    rounds = names_in(node) | conditions.reads(item.label or ())
+    return (rounds - {INDEX}) | item.times.names()
+
+
+def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
+    """Write a value that is only passed on into the variable it is passed on to."""
+    written = list(statements)
+    last = _last_reads(written)
+    found: list[Statement] = []
+    for place, one in enumerate(written):
+        if isinstance(one, Assign) and isinstance(one.value, Var) and not one.typed:
+            before = found[-1] if found else None
+            name = one.value.name
+            if (
+                isinstance(before, Assign)
+                and before.target == name
+                and not before.typed
+                and last[name] <= place
+            ):
+                found[-1] = Assign(one.target, before.value)
+                continue
+        found.append(one)
+    return tuple(found)
+
+
+def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
+    """Return the place of the last statement that reads each variable."""
+    found = {}
+    for place, one in enumerate(statements):
+        for node in expressions_in([one]):
+            if isinstance(node, Var):
+                found[node.name] = place
+    return found
 
 
 def shown(item: Item) -> Node | None:
@@ -239,6 +357,35 @@ def shown(item: Item) -> Node | None:
     if item.node is None and item.nodes:
         return item.nodes[0]
     return item.node
+
+
+def general_label(labels: Sequence[Label]) -> Label | None:
+    """Return the names of a loop's submodules as one name over the index, if one is.
+
+    They end in numbers that go up by one, and are alike before those.
+    """
+    ends = [_number_at_end(label) for label in labels]
+    known = [end for end in ends if end is not None]
+    if not known or len(known) < len(ends):
+        return None
+    head, start = known[0]
+    if any(h != head or n != start + k for k, (h, n) in enumerate(known)):
+        return None
+    index = Poly.name(INDEX) + Poly.constant(start)
+    return conditions.label((*head, index))
+
+
+def _number_at_end(label: Label) -> tuple[Label, int] | None:
+    """Return a name without the number at its end, and the number."""
+    last = label[-1]
+    if not isinstance(last, str):
+        return None
+    text = last.rstrip("0123456789")
+    digits = last[len(text) :]
+    # A number with zeros before it would lose them.
+    if not digits or str(int(digits)) != digits:
+        return None
+    return (*label[:-1], *([text] if text else [])), int(digits)
 
 
 def _targets(node: Node) -> list[ClassPlan]:
@@ -262,11 +409,6 @@ def in_order(last: ClassPlan) -> list[ClassPlan]:
     return list(found)
 
 
-def quoted(name: str) -> str:
-    """Return a submodule's name as a string of Python."""
-    return f'f"{name}"' if "{" in name else f'"{name}"'
-
-
 def camel(word: str) -> str:
     """Return a class name: ``basic_block`` becomes ``BasicBlock``."""
     if "_" not in word:
@@ -274,9 +416,7 @@ def camel(word: str) -> str:
     return "".join(part[:1].upper() + part[1:] for part in word.split("_"))
 
 
-_TAKEN = frozenset(
-    ("F", "NamedTuple", "OrderedDict", "Tensor", "False", "None", "True")
-)
+_TAKEN = frozenset(("F", "OrderedDict", "Tensor", "False", "None", "True"))
 
 
 def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
@@ -286,26 +426,27 @@ def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
     network.name = camel(network.word)
     while network.name in taken:
         network.name += "Net"
-    taken |= {network.name, f"{camel(network.word)}Output"}
+    taken.add(network.name)
     variants: dict[str, list[ClassPlan]] = {}
     for plan in classes[:-1]:
         variants.setdefault(camel(plan.word), []).append(plan)
+    differ = {base: _differing(alike) for base, alike in variants.items()}
+    numbers: dict[str, int] = {}
     for plan in classes[:-1]:
         base = camel(plan.word)
-        base += _suffix(plan, variants[base])
-        name, number = base, 1
+        base += "".join([plan.kinds[column] for column in differ[base]])
+        name, number = base, numbers.get(base, 1)
         while name in taken:
             number += 1
             name = f"{base}{number}"
+        numbers[base] = number
         taken.add(name)
         plan.name = name
 
 
-def _suffix(plan: ClassPlan, variants: Sequence[ClassPlan]) -> str:
-    """Return the layer kinds that tell a class from others of the same block."""
-    lengths = {len(variant.kinds) for variant in variants}
-    if len(lengths) > 1:
-        return ""
+def _differing(variants: Sequence[ClassPlan]) -> list[int]:
+    """Return which of the layer kinds tell classes of the same block apart."""
+    if len({len(variant.kinds) for variant in variants}) > 1:
+        return []
     columns = zip(*(variant.kinds for variant in variants), strict=True)
-    differ = [len(set(column)) > 1 for column in columns]
-    return "".join(k for k, d in zip(plan.kinds, differ, strict=True) if d)
+    return [n for n, column in enumerate(columns) if len(set(column)) > 1]

@@ -1,21 +1,21 @@
-"""Python expressions of emitted code, and their layout on lines.
+"""Python of emitted code as trees: expressions, and the statements of a `forward`.
 
-Layout follows the formatter's rule for calls and lists: on one line if that fits;
-else all items on a line of their own; else one item a line, with a trailing comma.
+The first part serves constructors, whose numbers are polynomials over the arguments;
+the second serves `forward`. Trees are compared and merged as they are; text is made
+of them last.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, Protocol
 
+from archdsl import conditions
+from archdsl.conditions import Label, Test
 from archdsl.symbolic import Poly, SymFloat, poly_of
 
-WIDTH = 88
 INDEX = "i"
-# An argument of the constructor that `forward` reads, and so has to be kept.
-KEPT = re.compile(r"\x07(\w+)\x07")
 
 Bindings = Mapping[str, Poly]
 
@@ -38,10 +38,19 @@ class Target(Protocol):
         ...
 
 
+# ---- expressions of a constructor ---------------------------------------------
+
+
 class Leaf(NamedTuple):
     """A number with its expression, or text that is written as it is."""
 
     value: Poly | str
+
+
+class Text(NamedTuple):
+    """A name as a string, which may read parameters."""
+
+    label: Label
 
 
 class Argument(NamedTuple):
@@ -117,16 +126,191 @@ class Maybe(NamedTuple):
 
     Attributes:
         node: the argument; None while no call with it is known.
-        test: as Python text.
+        test: of the constructor's arguments.
         states: what holds for the calls known.
     """
 
     node: Node | None
-    test: str
+    test: Test
     states: frozenset[bool]
 
 
-Node = Leaf | Call | Make | Items | Star | First | Maybe
+# ---- expressions of `forward` --------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    """A local variable."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A number over arguments of the constructor, which the class then keeps."""
+
+    number: Poly
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What the class has under a name: a submodule, a parameter or a setting.
+
+    Attributes:
+        name: of the attribute.
+        indexed: whether it is a number, by which a Sequential finds it.
+    """
+
+    name: str
+    indexed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """The submodule of a round of the loop around it, in a variable of that name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """A call of a submodule, or of a method."""
+
+    callee: Node
+    args: tuple[Argument, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """``value.name``."""
+
+    value: Node
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscript:
+    """``value[items]``."""
+
+    value: Node
+    items: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """``low:high`` of a subscript."""
+
+    low: Node | None
+    high: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    """Operands joined by one operator, from the left."""
+
+    op: str
+    operands: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Projection:
+    """A shortcut's value: what is projected, if any instance projects it."""
+
+    name: str
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class Shortcut:
+    """The sum of an optional shortcut, there or not.
+
+    Attributes:
+        flag: name of the attribute that says so.
+        there: the value with the sum; None where that is left open.
+        otherwise: the value without it.
+    """
+
+    flag: str
+    there: Node | None
+    otherwise: Node | None
+
+
+@dataclass(frozen=True, slots=True)
+class Entries:
+    """A dictionary by names."""
+
+    items: tuple[Argument, ...]
+
+
+Node = (
+    Leaf
+    | Text
+    | Call
+    | Make
+    | Items
+    | Star
+    | First
+    | Maybe
+    | Var
+    | Setting
+    | Own
+    | Each
+    | Invoke
+    | Attribute
+    | Subscript
+    | Range
+    | Binary
+    | Projection
+    | Shortcut
+    | Entries
+)
+
+
+# ---- statements of `forward` ---------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """``target = value``; `typed` declares a tensor, which a module's call is not."""
+
+    target: str
+    value: Node
+    typed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Return:
+    """``return value``."""
+
+    value: Node
+
+
+@dataclass(frozen=True, slots=True)
+class For:
+    """A loop over the submodules of a class that holds nothing else.
+
+    Attributes:
+        over: how the class, a container, gives them.
+        layer: the variable that holds each.
+        body: what happens in each round.
+    """
+
+    over: str
+    layer: str
+    body: tuple[Statement, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class InTraining:
+    """What happens in training mode alone."""
+
+    body: tuple[Statement, ...]
+
+
+Statement = Assign | Return | For | InTraining
+
+
+# ---- making and generalising ---------------------------------------------------
 
 
 def node_of(value: Any, bindings: Bindings) -> Node:
@@ -249,99 +433,171 @@ def has_first(node: Node) -> bool:
     return False
 
 
-def kept(node: Node) -> Node:
-    """Return a number as `forward` reads it, its names marked."""
-    if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
-        return node
-    marks = {name: Poly.name(f"\x07{name}\x07") for name in node.value.names()}
-    return Leaf(node.value.substitute(marks))
+# ---- walking -------------------------------------------------------------------
 
 
 def names_in(node: Node) -> set[str]:
-    """Return the names that an expression reads."""
+    """Return the names of the constructor that an expression reads."""
     if isinstance(node, Maybe):
         found = names_in(node.node) if node.node is not None else set()
-        return found | (names_of_test(node.test) if len(node.states) > 1 else set())
+        return found | (conditions.names(node.test) if len(node.states) > 1 else set())
     if isinstance(node, First):
         return names_in(node.first) | names_in(node.rest) | {INDEX}
     if isinstance(node, Leaf):
         return node.value.names() if isinstance(node.value, Poly) else set()
-    if isinstance(node, Items):
-        return set().union(*(names_in(item) for item in node.items))
+    if isinstance(node, Text):
+        return conditions.reads(node.label)
     if isinstance(node, Star):
         return (names_in(node.item) - {INDEX}) | node.times.names()
-    args = _head(node)[1]
-    return set().union(*(names_in(a.value) for a in args))
+    return set().union(*map(names_in, parts_of(node)))
 
 
-def names_of_test(test: str) -> set[str]:
-    """Return the names that a test reads."""
-    return set(re.findall(r"[a-z_A-Z]\w*", test)) - {"or", "and", "not"}
+def parts_of(node: Node) -> Sequence[Node]:
+    """Return the expressions that one is made of, one level down.
+
+    Of a class's instance, those are the arguments that its constructor takes.
+    """
+    match node:
+        case Leaf() | Text() | Var() | Setting() | Own() | Each():
+            return ()
+        case Call() | Entries():
+            args = node.args if isinstance(node, Call) else node.items
+            return [argument.value for argument in args]
+        case Make():
+            return [argument.value for argument in arguments_of(node)]
+        case Items():
+            return node.items
+        case Star():
+            return (node.item,)
+        case First():
+            return node.first, node.rest
+        case Maybe():
+            return () if node.node is None else (node.node,)
+        case Invoke():
+            return [node.callee, *(argument.value for argument in node.args)]
+        case Attribute() | Projection():
+            return (node.value,)
+        case Subscript():
+            return node.value, *node.items
+        case Range():
+            return [end for end in (node.low, node.high) if end is not None]
+        case Binary():
+            return node.operands
+        case Shortcut():
+            return [one for one in (node.there, node.otherwise) if one is not None]
 
 
-def parts_of(node: Node) -> list[Node]:
-    """Return the expressions that one is made of, one level down."""
-    if isinstance(node, Leaf):
-        return []
-    if isinstance(node, Items):
-        return [*node.items]
-    if isinstance(node, Star):
-        return [node.item]
-    if isinstance(node, First):
-        return [node.first, node.rest]
-    if isinstance(node, Maybe):
-        return [node.node] if node.node is not None else []
-    return [argument.value for argument in node.args]
+def arguments_of(node: Call | Make) -> Sequence[Argument]:
+    """Return the arguments of a call as they are written."""
+    if isinstance(node, Make):
+        return node.target.select(dict(node.args))
+    return settled(node.args)
 
 
 def polys_in(node: Node) -> Iterator[Poly]:
     """Yield the numbers in an expression, in the order in which they are written."""
-    if isinstance(node, Leaf):
-        if isinstance(node.value, Poly):
-            yield node.value
-    elif isinstance(node, Maybe):
-        yield from polys_in(node.node) if node.node is not None else ()
-    elif isinstance(node, First):
-        yield from polys_in(node.first)
-        yield from polys_in(node.rest)
-    elif isinstance(node, Items):
-        for item in node.items:
-            yield from polys_in(item)
-    elif isinstance(node, Star):
-        yield from polys_in(node.item)
-        yield node.times
-    else:
-        args = _head(node)[1]
-        for argument in args:
-            yield from polys_in(argument.value)
-
-
-def replaced(node: Node, names: Mapping[Poly, str]) -> Node:
-    """Return an expression with some numbers in variables."""
-    if isinstance(node, Leaf):
-        if isinstance(node.value, Poly) and node.value in names:
-            return Leaf(Poly.name(names[node.value]))
-        return node
-    if isinstance(node, Items):
-        items = tuple(replaced(item, names) for item in node.items)
-        return node._replace(items=items)
+    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+        yield node.value
+    for part in parts_of(node):
+        yield from polys_in(part)
     if isinstance(node, Star):
-        return node._replace(item=replaced(node.item, names))
-    if isinstance(node, First):
-        return First(replaced(node.first, names), replaced(node.rest, names))
-    if isinstance(node, Maybe):
-        inner = replaced(node.node, names) if node.node is not None else None
-        return Maybe(inner, in_variables(node.test, names), node.states)
-    args = tuple(Argument(a.name, replaced(a.value, names)) for a in node.args)
-    return node.with_args(args) if isinstance(node, Make) else node._replace(args=args)
+        yield node.times
 
 
-def in_variables(test: str, variables: Mapping[Poly, str]) -> str:
-    """Return a test with some numbers in variables."""
-    for poly, name in variables.items():
-        text = re.escape(poly.text())
-        test = re.sub(rf"(?<![\w*/+-] ){text}(?! [*/+-])", name, test)
-    return test
+def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
+    """Return an expression with every part changed, the innermost first."""
+    match node:
+        case Call():
+            made: Node = node._replace(args=_mapped_arguments(node.args, change))
+        case Make():
+            made = node.with_args(_mapped_arguments(node.args, change))
+        case Entries():
+            made = Entries(_mapped_arguments(node.items, change))
+        case Items():
+            made = node._replace(items=_each_mapped(node.items, change))
+        case Star():
+            made = node._replace(item=mapped(node.item, change))
+        case First():
+            made = First(mapped(node.first, change), mapped(node.rest, change))
+        case Maybe():
+            made = node._replace(node=_maybe_mapped(node.node, change))
+        case Invoke():
+            args = _mapped_arguments(node.args, change)
+            made = Invoke(mapped(node.callee, change), args)
+        case Attribute() | Projection():
+            made = replace(node, value=mapped(node.value, change))
+        case Subscript():
+            items = _each_mapped(node.items, change)
+            made = Subscript(mapped(node.value, change), items)
+        case Range():
+            low = _maybe_mapped(node.low, change)
+            made = Range(low, _maybe_mapped(node.high, change))
+        case Binary():
+            made = Binary(node.op, _each_mapped(node.operands, change))
+        case Shortcut():
+            there = _maybe_mapped(node.there, change)
+            made = Shortcut(node.flag, there, _maybe_mapped(node.otherwise, change))
+        case _:
+            made = node
+    return change(made)
+
+
+def _mapped_arguments(
+    args: Sequence[Argument], change: Callable[[Node], Node]
+) -> tuple[Argument, ...]:
+    return tuple([Argument(a.name, mapped(a.value, change)) for a in args])
+
+
+def _each_mapped(
+    nodes: Sequence[Node], change: Callable[[Node], Node]
+) -> tuple[Node, ...]:
+    return tuple([mapped(node, change) for node in nodes])
+
+
+def _maybe_mapped(node: Node | None, change: Callable[[Node], Node]) -> Node | None:
+    return None if node is None else mapped(node, change)
+
+
+def mapped_statements(
+    statements: Sequence[Statement], change: Callable[[Node], Node]
+) -> tuple[Statement, ...]:
+    """Return statements with every expression changed."""
+    found: list[Statement] = []
+    for statement in statements:
+        if isinstance(statement, For | InTraining):
+            body = mapped_statements(statement.body, change)
+            found.append(replace(statement, body=body))
+        else:
+            value = mapped(statement.value, change)
+            found.append(replace(statement, value=value))
+    return tuple(found)
+
+
+def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
+    """Yield the expressions of statements, each with all its parts."""
+    stack: list[Node | Statement] = [*reversed(statements)]
+    while stack:
+        one = stack.pop()
+        if isinstance(one, For | InTraining):
+            stack.extend(reversed(one.body))
+        elif isinstance(one, Assign | Return):
+            stack.append(one.value)
+        else:
+            yield one
+            stack.extend(reversed(parts_of(one)))
+
+
+def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:
+    """Return an expression with some numbers in variables."""
+
+    def change(one: Node) -> Node:
+        if isinstance(one, Leaf) and isinstance(one.value, Poly):
+            return Leaf(Poly.name(names[one.value])) if one.value in names else one
+        if isinstance(one, Maybe):
+            return one._replace(test=conditions.with_names(one.test, names))
+        return one
+
+    return mapped(node, change) if names else node
 
 
 def settled(args: Sequence[Argument]) -> list[Argument]:
@@ -355,109 +611,3 @@ def settled(args: Sequence[Argument]) -> list[Argument]:
         else:
             found.append(argument)
     return found
-
-
-# ---- layout -----------------------------------------------------------------
-
-
-def flat(node: Node) -> str:
-    """Return an expression on one line."""
-    if isinstance(node, First):
-        return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
-    if isinstance(node, Leaf):
-        return node.value if isinstance(node.value, str) else node.value.text()
-    if isinstance(node, Items):
-        begin, end = node.brackets
-        return f"{begin}{', '.join(flat(item) for item in node.items)}{end}"
-    if isinstance(node, Star):
-        return _star_text(node, flat(node.item))
-    if isinstance(node, Maybe):
-        inner = flat(node.node) if node.node is not None else ""
-        return f"*([{inner}] if {node.test} else [])"
-    head, args = _head(node)
-    return f"{head}({', '.join(_argument(a) for a in args)})"
-
-
-def _head(node: Call | Make) -> tuple[str, Sequence[Argument]]:
-    if isinstance(node, Make):
-        return node.target.title(), node.target.select(dict(node.args))
-    return node.function, settled(node.args)
-
-
-def _argument(argument: Argument) -> str:
-    text = flat(argument.value)
-    return f"{argument.name}={text}" if argument.name else text
-
-
-def _star_text(node: Star, item: str) -> str:
-    index = INDEX if node.indexed else "_"
-    return f"*({item} for {index} in range({node.times.text()}))"
-
-
-def spread(node: Node) -> bool:
-    """Return whether an expression may not stand on one line."""
-    if isinstance(node, Call):
-        args = settled(node.args)
-        # One that is left alone goes without a comma, and so may share the line.
-        own = node.spread and (len(args) > 1 or len(node.args) == 1)
-        return own or any(spread(a.value) for a in args)
-    return False
-
-
-def lay_out(node: Node, indent: int, before: str = "", after: str = "") -> list[str]:
-    """Return the lines of ``before node after``, indented by so many spaces."""
-    pad = " " * indent
-    line = f"{pad}{before}{flat(node)}{after}"
-    if not spread(node) and len(line) <= WIDTH:
-        return [line]
-    if isinstance(node, Star):
-        return _lay_out_star(node, indent, before, after)
-    if isinstance(node, Leaf | First):
-        return [line]
-    if isinstance(node, Maybe):
-        return _lay_out_maybe(node, indent, before, after)
-    begin, end = node.brackets if isinstance(node, Items) else ("(", ")")
-    if isinstance(node, Items):
-        head, args = "", [Argument("", item) for item in node.items]
-    else:
-        head, args = _head(node)[0], list(_head(node)[1])
-    if not args:
-        return [line]
-    opened = f"{pad}{before}{head}{begin}"
-    closed = f"{pad}{end}{after}"
-    inner = f"{pad}    {', '.join(_argument(a) for a in args)}"
-    if not spread(node) and len(inner) <= WIDTH:
-        return [opened, inner, closed]
-    lines = [opened]
-    # A single argument that is itself spread out gets no comma.
-    comma = "" if len(args) == 1 and isinstance(args[0].value, Call | Make) else ","
-    for arg in args:
-        name = f"{arg.name}=" if arg.name else ""
-        lines += lay_out(arg.value, indent + 4, name, comma)
-    return [*lines, closed]
-
-
-def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
-    """Return a guarded argument on a line each for the list, the test and the rest."""
-    assert node.node is not None
-    pad = " " * indent
-    return [
-        f"{pad}{before}*(",
-        *lay_out(node.node, indent + 4, "[", "]"),
-        f"{pad}    if {node.test}",
-        f"{pad}    else []",
-        f"{pad}){after}",
-    ]
-
-
-def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]:
-    """Return a comprehension on two lines: the item, and the loop."""
-    pad = " " * (indent + 4)
-    index = INDEX if node.indexed else "_"
-    loop = f"for {index} in range({node.times.text()})"
-    return [
-        f"{' ' * indent}{before}*(",
-        *lay_out(node.item, indent + 4),
-        f"{pad}{loop}",
-        f"{' ' * indent}){after}",
-    ]

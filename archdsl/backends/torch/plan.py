@@ -13,6 +13,8 @@ from typing import Any
 from archdsl.backends.torch.classes import (
     ClassPlan,
     Field,
+    Loop,
+    Revision,
     in_order,
     name_classes,
     shown,
@@ -29,11 +31,11 @@ from archdsl.backends.torch.nodes import (
     polys_in,
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules
-from archdsl.backends.torch.sharing import share
+from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef, input_name
 from archdsl.ir import Group, Network, Step
-from archdsl.passes.flow import Op, external_values, flow_of, is_chain
+from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
 from archdsl.symbolic import Poly, poly_of
@@ -54,7 +56,11 @@ class Planner:
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)
         self.classes: list[ClassPlan] = []
-        self._known: dict[tuple[str, str], list[ClassPlan]] = {}
+        self.flows = Flows()
+        self._revision = Revision()
+        self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
+        # Blocks need no second plan where the network's numbers become plain.
+        self._made: dict[int, Make] = {}
 
     def run(self) -> ClassPlan:
         """Return the class of the network itself, the last one."""
@@ -85,20 +91,14 @@ class Planner:
         bindings: dict[str, Poly] = {**fixed, own: Poly.name("in_channels")}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
-        fields = (
-            _fields(group)
-            if group.role != "group"
-            else [
-                Field("in_channels", "int", ""),
-                *(Field(f"outer{n}_channels", "int", "") for n in range(level)),
-                *(f for f in fields if f.name != "in_channels"),
-            ]
-        )
-        flow = flow_of(group)
+        fields = _fields(group) if group.role != "group" else fields
+        taken = [Field("in_channels", "int", "")] if group.role != "network" else []
+        taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
+        flow = self.flows.of(group)
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
-        values = external_values(group)
+        values = self.flows.external(group)
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
         if group.role == "network":
             names = (
@@ -106,18 +106,18 @@ class Planner:
                 if len(self.network.inputs) == 1
                 else [port.name for port in self.network.inputs]
             )
-        base = "nn.Sequential" if group.indexed or sequential else "nn.Module"
         items = scope.items(ops)
         return ClassPlan(
+            self._revision,
             "part" if group.role == "group" else group.role,
             _title(group),
-            base,
+            group.indexed or sequential,
             group.doc,
             _shape_text(group, ops, bindings) if group.role != "network" else "",
-            fields,
+            [*taken, *fields],
             items,
             names,
-            [] if sequential else scope.forward(flow, values, names),
+            () if sequential else scope.forward(flow, values, names),
             _out_channels(group, ops, bindings),
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
             _kinds(group),
@@ -125,11 +125,9 @@ class Planner:
 
     def make(self, group: Group, scope: Scope) -> Make:
         """Return how a class's instance is made, making the class if need be."""
-        level, bindings, fields = scope.level, scope.bindings, scope.fields
+        level, bindings = scope.level, scope.bindings
         own = group.role == "block"
         inner = 0 if own else level + 1
-        plan = self._class(group, inner, fields, {} if own else scope.fixed)
-        plan, given = self._intern(group, plan)
         args = [
             Argument(p.name, _passed(p.value, bindings))
             for p in group.parameters
@@ -141,8 +139,17 @@ class Planner:
                 for n in range(inner)
                 if input_name(n) in bindings
             ]
+        known = self._made.get(id(group)) if own else None
+        if known is not None:
+            return known.with_args((*args, *known.args[len(args) :]))
+        fixed = {} if own else scope.fixed
+        plan = self._class(group, inner, scope.fields, fixed)
+        plan, given = self._intern(group, plan)
         args += [Argument(name, node) for name, node in given.items()]
-        return Make(plan, tuple(args))
+        made = Make(plan, tuple(args))
+        if own:
+            self._made[id(group)] = made
+        return made
 
     def class_of(self, step: Step) -> str:
         """Return what a step's class is called, and keep what it needs beside torch."""
@@ -160,7 +167,7 @@ class Planner:
 
         What comes with it are the constants that a shared class must be told.
         """
-        key = (group.origin or group.word, plan.word)
+        key = (group.origin or group.word, plan.word, *_outline(plan))
         for known in self._known.setdefault(key, []):
             given = share(known, plan)
             if given is not None:
@@ -168,6 +175,14 @@ class Planner:
         self._known[key].append(plan)
         self.classes.append(plan)
         return plan, {}
+
+
+def _outline(plan: ClassPlan) -> tuple[Any, ...]:
+    """Return what classes must have in common for one to serve as the other."""
+    items = [
+        (type(item), () if isinstance(item, Loop) else item[0]) for item in plan.items
+    ]
+    return plan.sequential, *plan.inputs, *items, without_sums(plan.forward)
 
 
 def _imported_names(network: Network) -> dict[tuple[str, str], str]:
@@ -221,7 +236,7 @@ def _kinds(group: Group) -> tuple[str, ...]:
 
 
 def _fields(group: Group) -> list[Field]:
-    fields = [Field("in_channels", "int", "")] if group.role != "network" else []
+    fields = []
     for parameter in group.parameters:
         value, default = parameter.value, parameter.default
         if parameter.name == "in_channels":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -13,35 +12,39 @@ from archdsl.backends.torch.classes import (
     Item,
     Loop,
     Member,
-    camel,
-    quoted,
+    general_label,
 )
-from archdsl.backends.torch.forward import (
-    Forward,
-    group_of,
-)
+from archdsl.backends.torch.forward import Forward, group_of
 from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
+    Assign,
     Bindings,
     Call,
+    Each,
+    Entries,
+    For,
+    InTraining,
     Leaf,
     Maybe,
     Node,
+    Own,
+    Return,
     Star,
+    Statement,
+    Var,
     generalise,
     has_first,
     names_in,
     node_of,
 )
+from archdsl.conditions import Label, label, substitute
 from archdsl.elaborate.scope import input_name
 from archdsl.ir import Group, Step
 from archdsl.passes.flow import (
     Flow,
     Op,
-    flow_of,
     is_bare,
-    is_sequence,
     unrolled,
 )
 from archdsl.passes.written import is_function
@@ -68,6 +71,7 @@ class Scope:
         self.fixed = fixed
         self.sequential = sequential
         self.planner = planner
+        self.flows = planner.flows
         self.group = group
         self.level = level
         self.bindings = bindings
@@ -75,6 +79,8 @@ class Scope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
+        # What the arguments of `forward` are called.
+        self.inputs: Sequence[str] = ("x",)
 
     # ---- submodules
 
@@ -85,30 +91,36 @@ class Scope:
             if op.is_loop:
                 found += self._loop_items(op)
             elif self.group.indexed:
-                found += [Member("", self.node(op))]
+                found += [Member((), self.node(op))]
             elif op.hole:
                 found.append(self._hole(op))
             elif op.optional:
                 found += self._optional(op)
-            elif op.node.shared:
+            elif op.again:
                 continue
             elif not self._is_function(op) or is_bare(op):
-                found.append(Member(self.name(op), self.node(op)))
+                found.append(Member(self.label(op), self.node(op)))
         return found
 
-    def name(self, op: Op, looped: bool = False) -> str:
-        """Return a submodule's name, as Python text if it reads parameters.
+    def label(self, op: Op, looped: bool = False) -> Label:
+        """Return a submodule's name, with the parameters that it reads.
 
         Only a constructor knows them, so `forward` must not need the name.
         """
         pattern = op.node.pattern
         known = self.group.role != "network" and (looped or self.sequential)
-        return pattern if pattern and known and not self.fixed else op.node.name
+        if not pattern or not known or self.fixed:
+            return (op.node.name,)
+        return label(
+            [p if isinstance(p, str) else p.substitute(self.bindings) for p in pattern]
+        )
 
     def _optional(self, op: Op) -> list[Item]:
-        condition = _condition(group_of(op).condition, self.bindings)
+        test = group_of(op).condition
+        assert test is not None
         there = bool(group_of(op).children)
-        extra = tuple(Member(one.node.name, self.node(one)) for one in op.before)
+        extra = tuple(Member((one.node.name,), self.node(one)) for one in op.before)
+        condition = substitute(test, self.bindings)
         return [Flag(self._flag_name(op), condition, frozenset((there,)), extra)]
 
     def _flag_name(self, op: Op) -> str:
@@ -120,11 +132,12 @@ class Scope:
 
     def _hole(self, op: Op) -> Member:
         shortcut = group_of(op)
-        condition = _condition(shortcut.condition, self.bindings)
+        assert shortcut.condition is not None
+        condition = substitute(shortcut.condition, self.bindings)
         if not shortcut.children:
-            return Member(op.hole, None, condition)
-        inner = flow_of(shortcut).ops
-        return Member(op.hole, self.node(inner[0]), condition)
+            return Member((op.hole,), None, condition)
+        inner = self.flows.of(shortcut).ops
+        return Member((op.hole,), self.node(inner[0]), condition)
 
     def node(self, op: Op) -> Node:
         """Return how the submodule of an operation is made."""
@@ -135,10 +148,12 @@ class Scope:
         group = op.node
         if op.is_guard:
             inner = self.node(op.copies[0][0]) if op.copies else None
-            test = _condition(group.condition, bindings)
+            assert group.condition is not None
+            test = substitute(group.condition, bindings)
             return Maybe(inner, test, frozenset((inner is not None,)))
-        if is_sequence(group):
-            return self._sequential(group, flow_of(group).ops, level + 1, bindings)
+        if self.flows.is_sequence(group):
+            ops = self.flows.of(group).ops
+            return self._sequential(group, ops, level + 1, bindings)
         return self.planner.make(group, self)
 
     def _in_place(self, step: Step) -> bool:
@@ -167,8 +182,9 @@ class Scope:
         if not op.is_loop:
             return [Argument(name, self.node(op))]
         assert isinstance(op.node, Group)
-        if self.group.indexed and all(len(copy) == 1 for copy in op.copies):
-            nodes = [self.node(copy[0]) for copy in op.copies]
+        alone = [[*unrolled(copy)] for copy in op.copies]
+        if self.group.indexed and all(len(copy) == 1 for copy in alone):
+            nodes = [self.node(copy[0]) for copy in alone]
             count = poly_of(op.node.count).substitute(self.bindings)
             # A single copy is written as a loop, too, if other calls may make more.
             least = 1 if count.number is None else 2
@@ -185,25 +201,49 @@ class Scope:
         return self.items([one for copy in op.copies for one in copy])
 
     def loop(self, op: Op) -> Loop | None:
-        """Return the loop that makes alike submodules, or None if they differ."""
-        assert isinstance(op.node, Group)
-        modules = [
-            [one for one in unrolled(copy) if not self._is_function(one)]
-            for copy in op.copies
-        ]
-        if any(len(copy) != 1 for copy in modules):
-            return None
-        times = poly_of(op.node.count).substitute(self.bindings)
-        if (times.number is not None and len(modules) < 2) or self._is_tapped(op):
-            return None
+        """Return the loop that makes alike submodules, or None if they differ.
+
+        A Sequential runs what it holds; elsewhere `forward` runs over all submodules,
+        so the class must have no others.
+        """
         if op.output not in self.loops:
-            self.loops[op.output] = self._new_loop(op, times, [m[0] for m in modules])
+            self.loops[op.output] = self._new_loop(op)
         return self.loops[op.output]
+
+    def _new_loop(self, op: Op) -> Loop | None:
+        times = poly_of(group_of(op).count).substitute(self.bindings)
+        if times.number is not None and len(op.copies) < 2:
+            return None
+        copies = [[*unrolled(copy)] for copy in op.copies]
+        if any(one.again or is_bare(one) for copy in copies for one in copy):
+            return None
+        modules = [[o for o in copy if not self._is_function(o)] for copy in copies]
+        if any(len(copy) != 1 for copy in modules) or self._is_tapped(op):
+            return None
+        if not self.sequential and not self._is_alone(op):
+            return None
+        return self._loop_of(times, [copy[0] for copy in modules])
+
+    def _loop_of(self, times: Poly, modules: Sequence[Op]) -> Loop | None:
+        nodes = tuple(self.node(module) for module in modules)
+        counts = frozenset((len(nodes),))
+        if self.group.indexed:
+            general = generalise(nodes) if len(nodes) > 1 else None
+            if general is None and len(nodes) > 1:
+                return None
+            return Loop(times, counts, (), nodes[:3], (), general)
+        labels = [self.label(module, looped=True) for module in modules]
+        if len(nodes) < 2:
+            return Loop(times, counts, tuple(labels), nodes, None, None)
+        general, name = generalise(nodes), general_label(labels)
+        if general is None or name is None:
+            return None
+        return Loop(times, counts, tuple(labels[:3]), nodes[:3], name, general)
 
     def _is_tapped(self, loop: Op) -> bool:
         """Return whether something else reads what only a copy's inside makes."""
         if self.reads is None:
-            flow = flow_of(self.group)
+            flow = self.flows.of(self.group)
             self.reads = Counter(v for op in unrolled(flow.ops) for v in op.reads)
             if self.group.role == "network":
                 ports = self.planner.network.outputs
@@ -216,36 +256,26 @@ class Scope:
     def _is_function(self, op: Op) -> bool:
         return isinstance(op.node, Step) and is_function(op.node)
 
-    def _new_loop(self, op: Op, times: Poly, modules: Sequence[Op]) -> Loop | None:
-        nodes = tuple(self.node(module) for module in modules)
-        names = [self.name(module, looped=True) for module in modules]
-        attr = "" if self.group.indexed else _general_name(names)
-        attrs = () if self.group.indexed else tuple(names[:3])
-        if len(nodes) < 2:
-            return Loop(times, attrs, nodes, None, None)
-        general = generalise(nodes)
-        if general is None or attr is None:
-            return None
-        if not self.sequential and not (self._alone(op) and self._loop_text(op, "x")):
-            return None
-        return Loop(times, attrs, nodes[:3], attr, general)
-
-    def _alone(self, op: Op) -> bool:
-        """Return whether the loop's are the only submodules of the class."""
-        return all(
-            other is op or self._is_function(other)
-            for other in flow_of(self.group).ops
+    def _is_alone(self, op: Op) -> bool:
+        """Return whether a loop's are the only submodules, each run alike."""
+        if any(inner.is_loop for copy in op.copies for inner in copy):
+            return False
+        others = all(
+            self._is_function(other)
+            for other in self.flows.of(self.group).ops
             if other.output != op.output
         )
+        return others and bool(op.copies) and self._written(op, "x") is not None
 
     # ---- forward
 
     def forward(
         self, flow: Flow, values: Sequence[int], names: Sequence[str]
-    ) -> list[str]:
+    ) -> tuple[Statement, ...]:
         """Return the statements of `forward`."""
         network = self.planner.network
         is_network = self.group.role == "network"
+        self.inputs = names
         inputs = dict(zip(values, names, strict=False))
         if is_network:
             inputs = {p.value: n for p, n in zip(network.inputs, names, strict=True)}
@@ -261,10 +291,9 @@ class Scope:
             self._caller,
             self.planner.inplace,
             self.bindings,
-            self._loop_text,
+            self._written,
         )
         always = [p for p in ports if not p.training]
-        writer.reserved = frozenset((f"{camel(self.group.word)}Output",))
         if len(always) > 1:
             writer.named = frozenset(flow.value(p.value) for p in always)
         writer.run([op for op in ops if not (is_network and op.training)])
@@ -272,10 +301,10 @@ class Scope:
             self._outputs(writer, [op for op in ops if op.training], outputs)
         else:
             writer.finish(outputs[0])
-        return writer.lines
+        return tuple(writer.statements)
 
     def _loops_or_copies(self, op: Op) -> Iterator[Op]:
-        if op.is_loop and (not op.copies or self.loop(op) is None):
+        if op.is_loop and self.loop(op) is None:
             for copy in op.copies:
                 for one in copy:
                     yield from self._loops_or_copies(one)
@@ -288,61 +317,54 @@ class Scope:
         """Return several outputs by name; those of training only in training."""
         ports = list(zip(self.planner.network.outputs, values, strict=True))
         always = [(p.name, v) for p, v in ports if not p.training]
-        main = {name: writer.settle(value) for name, value in always}
-        name = f"{camel(self.group.word)}Output"
+        main: dict[str, Node] = {n: Var(writer.settle(v)) for n, v in always}
         if len(always) < len(ports):
-            begin = len(writer.lines)
+            begin = len(writer.statements)
             writer.run(training)
-            texts = [main.get(p.name) or writer.result(v) for p, v in ports]
-            inner = [*writer.lines[begin:], f"return {name}({', '.join(texts)})"]
-            writer.lines[begin:] = [
-                "if self.training:",
-                *("    " + line for line in inner),
+            every = [
+                Argument(f'"{p.name}": ', main.get(p.name) or writer.result(v))
+                for p, v in ports
             ]
-        if len(always) == 1:
-            writer.lines.append(f"return {main[always[0][0]]}")
-        else:
-            writer.lines.append(f"return {name}({', '.join(main.values())})")
+            inner = *writer.statements[begin:], Return(Entries(tuple(every)))
+            writer.statements[begin:] = [InTraining(inner)]
+        result: Node = main[always[0][0]]
+        if len(always) > 1:
+            entries = [Argument(f'"{name}": ', node) for name, node in main.items()]
+            result = Entries(tuple(entries))
+        writer.statements.append(Return(result))
 
-    def _caller(self, op: Op) -> str:
+    def _caller(self, op: Op) -> Own:
         if op.optional:
-            return self._flag_name(op)
-        if self.group.indexed:
-            return f"self[{op.node.name}]"
-        name = self.name(op)
-        return (
-            f"self.{name}"
-            if name.isidentifier()
-            else f"self.get_submodule({quoted(name)})"
-        )
+            return Own(self._flag_name(op))
+        return Own(op.node.name, indexed=self.group.indexed)
 
-    def _loop_text(self, op: Op, name: str) -> list[str] | None:
-        """Return the statements of a loop, if those of all copies are the same."""
-        texts = []
+    def _written(self, op: Op, name: str) -> For | None:
+        """Return a loop over all submodules, if each round does the same."""
+        layer = "layer"
+        while layer in self.inputs:
+            layer += "_"
+        found: tuple[Statement, ...] | None = None
         for copy in op.copies:
-            entry = copy[0].reads[0] if op.copies else 0
             output = copy[-1].output
             writer = Forward(
                 copy,
-                {entry: name},
+                {copy[0].reads[0]: name},
                 [output],
-                lambda _: "layer",
+                lambda _: Each(layer),
                 frozenset(),
                 self.bindings,
-                self._loop_text,
+                lambda inner, value: None,
             )
             writer.run(copy)
             result = writer.result(output)
-            lines = (
-                writer.lines
-                if result == name
-                else [*writer.lines, f"{name} = {result}"]
-            )
-            if lines not in texts:
-                texts.append(lines)
-        if len(texts) != 1:
-            return None
-        return ["for layer in self.children():", *("    " + line for line in texts[0])]
+            if result != Var(name):
+                writer.statements.append(Assign(name, result))
+            body = tuple(writer.statements)
+            if found not in (None, body):
+                return None
+            found = body
+        over = "self" if self.group.indexed else "self.values()"
+        return None if found is None else For(over, layer, found)
 
 
 # ---- details ----------------------------------------------------------------
@@ -379,30 +401,3 @@ def _call(call: TorchCall, bindings: Bindings) -> Call:
     ]
     args += [Argument(name, node_of(value, bindings)) for name, value in call.kwargs]
     return Call(call.name, tuple(args))
-
-
-def _condition(text: str, bindings: Bindings) -> str:
-    """Return a test in the names of a class, all of them replaced at once."""
-    names = "|".join(re.escape(name) for name in sorted(bindings, reverse=True))
-    if not names:
-        return text
-
-    def replacement(match: re.Match[str]) -> str:
-        around = text[: match.start()].rstrip()[-1:] + text[match.end() :].lstrip()[:1]
-        return bindings[match[0]].text(3 if set(around) & set("+-*/%") else 0)
-
-    return re.sub(rf"(?<!\w)(?:{names})(?![\w:])", replacement, text)
-
-
-def _general_name(names: list[str]) -> str | None:
-    """Return the names of a loop's submodules as one f-string over the index."""
-    found = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
-    matches = [m for m in found if m is not None]
-    if not names or len(matches) < len(names) or len({m[1] for m in matches}) > 1:
-        return None
-    numbers = [int(m[2]) for m in matches]
-    start = numbers[0]
-    if numbers != list(range(start, start + len(numbers))):
-        return None
-    offset = f" + {start}" if start else ""
-    return f"{matches[0][1]}{{{INDEX}{offset}}}"

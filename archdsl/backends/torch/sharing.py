@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from archdsl.backends.torch.classes import ClassPlan, Field, Flag, Item, Loop, Member
-from archdsl.backends.torch.forward import OPTIONAL
+from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
     Argument,
     Call,
@@ -21,9 +21,11 @@ from archdsl.backends.torch.nodes import (
     Make,
     Maybe,
     Node,
+    Shortcut,
     Star,
-    flat,
+    Statement,
     generalise,
+    mapped_statements,
     names_in,
 )
 from archdsl.symbolic import Poly
@@ -52,8 +54,10 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
         What the new call must pass for constants that became arguments, or None if
         the new call needs a class of its own.
     """
+    if (known.sequential, known.inputs) != (new.sequential, new.inputs):
+        return None
     forward = _shared_forward(known, new)
-    if forward is None or (known.base, known.inputs) != (new.base, new.inputs):
+    if forward is None:
         return None
     sharing = Sharing(
         {field.name for field in known.fields}, known.promoted, _names(known, new)
@@ -62,8 +66,9 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     # A constant that a new call leaves out would have no value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
-    known.items = items
-    known.forward = forward
+    if (known.items, known.forward) != (items, forward):
+        known.items, known.forward = items, forward
+        known.revision.number += 1
     for name, old, given in sharing.added:
         known.fields.append(Field(name, type_of(old, given), ""))
         known.promoted.add(name)
@@ -75,17 +80,18 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     return sharing.given
 
 
-def _shared_forward(known: ClassPlan, new: ClassPlan) -> list[str] | None:
+def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
     """Return statements that serve both, or None.
 
     A class that never takes an optional shortcut says nothing about its sum.
     """
     if known.forward == new.forward:
         return known.forward
-    if _without_sums(known.forward) != _without_sums(new.forward):
+    if without_sums(known.forward) != without_sums(new.forward):
         return None
     for one, other in ((known, new), (new, known)):
-        if not any(True in states for states in one.flags().values()):
+        flags = [item for item in one.items if isinstance(item, Flag)]
+        if not any(True in flag.states for flag in flags):
             return other.forward
     return None
 
@@ -99,8 +105,13 @@ def _names(known: ClassPlan, new: ClassPlan) -> dict[tuple[str, str], str]:
     }
 
 
-def _without_sums(lines: Sequence[str]) -> list[str]:
-    return [OPTIONAL.sub(lambda m: m[1], line) for line in lines]
+def without_sums(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+    """Return statements that leave open what the sums of optional shortcuts are."""
+
+    def change(node: Node) -> Node:
+        return Shortcut(node.flag, None, None) if isinstance(node, Shortcut) else node
+
+    return mapped_statements(statements, change)
 
 
 class Sharing:
@@ -151,10 +162,10 @@ class Sharing:
         return mine._replace(states=mine.states | theirs.states, extra=members)
 
     def _members(self, mine: Member, theirs: Member) -> Member | None:
-        if (mine.attr, mine.condition) != (theirs.attr, theirs.condition):
+        if (mine.label, mine.condition) != (theirs.label, theirs.condition):
             return None
         if mine.node is None or theirs.node is None:
-            if not mine.condition:
+            if mine.condition is None:
                 return None
             return theirs if mine.node is None else mine
         node = self.node(mine.node, theirs.node, mine.attr)
@@ -167,9 +178,13 @@ class Sharing:
             (mine, theirs) if len(mine.nodes) >= len(theirs.nodes) else (theirs, mine)
         )
         known = len(less.nodes)
-        if more.attrs[: len(less.attrs)] != less.attrs:
+        if more.labels[: len(less.labels)] != less.labels:
             return None
-        if known > 2 and more.attr != less.attr:
+        if known > 2 and more.label != less.label:
+            return None
+        counts = mine.counts | theirs.counts
+        if more.is_single and counts != {1}:
+            # Nothing says what those of further rounds are called.
             return None
         pairs = zip(mine.nodes, theirs.nodes, strict=False)
         nodes = [self.node(a, b, "size") for a, b in pairs]
@@ -180,7 +195,7 @@ class Sharing:
         node = generalise(whole) if len(whole) > 1 else None
         if more.node is not None and node is None:
             return None
-        return more._replace(nodes=whole, node=node)
+        return more._replace(nodes=whole, node=node, counts=counts)
 
     # ---- expressions
 

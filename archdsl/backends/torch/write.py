@@ -13,28 +13,31 @@ from archdsl.backends.torch.classes import (
     Flag,
     Item,
     Loop,
-    camel,
-    quoted,
     shown,
 )
-from archdsl.backends.torch.forward import HOLE, OPTIONAL, wrap
+from archdsl.backends.torch.layout import (
+    WIDTH,
+    lay_out,
+    lay_out_statements,
+    lay_out_test,
+)
 from archdsl.backends.torch.nodes import (
     INDEX,
-    KEPT,
-    WIDTH,
     Argument,
+    Attribute,
     Call,
+    Invoke,
     Leaf,
     Maybe,
     Node,
     Star,
+    Text,
     in_variables,
-    lay_out,
     names_in,
-    replaced,
     settled,
 )
 from archdsl.backends.torch.plan import Planner
+from archdsl.conditions import Label, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.symbolic import Poly
@@ -53,7 +56,6 @@ def write(network: Network) -> str:
         body += ["", "", *helper.strip().splitlines()]
     for one in planner.classes[:-1]:
         body += ["", "", *_class(one, _block_doc(one))]
-    body += _outputs_class(network)
     body += ["", "", *_class(plan, _network_doc(network, plan), network)]
     body += _main(network, plan)
     lines = [*_header(network), *_imports(body, planner.imported), *body]
@@ -73,8 +75,6 @@ def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> li
     standard = []
     if "OrderedDict(" in text:
         standard.append("from collections import OrderedDict")
-    if "NamedTuple" in text:
-        standard.append("from typing import NamedTuple")
     lines = [*standard, ""] if standard else []
     lines.append("import torch")
     if "F." in text:
@@ -106,12 +106,9 @@ def _import_from(origin: str, names: list[str]) -> list[str]:
 
 
 def _main(network: Network, plan: ClassPlan) -> list[str]:
-    inputs = [
-        f"torch.randn(1, {', '.join(str(int(n)) for n in port.shape)})"
-        for port in network.inputs
-    ]
+    inputs = [Call("torch.randn", tuple(_sizes(port.shape))) for port in network.inputs]
     always = [port for port in network.outputs if not port.training]
-    run = f"network({', '.join(inputs)})"
+    run = Call("network", tuple([Argument("", made) for made in inputs]))
     lines = [
         "",
         "",
@@ -119,29 +116,23 @@ def _main(network: Network, plan: ClassPlan) -> list[str]:
         f"    network = {plan.name}().eval()",
     ]
     if len(always) == 1:
-        return [*lines, *wrap(f"print(tuple({run}.shape))", 4)]
+        return [*lines, *lay_out(_printed(Attribute(run, "shape")), 4)]
+    items = Invoke(Attribute(run, "items"), ())
     return [
         *lines,
-        f"    for name, output in {run}._asdict().items():",
-        "        print(name, tuple(output.shape))",
+        *lay_out(items, 4, "for name, output in ", ":"),
+        *lay_out(_printed(Leaf("output.shape"), Leaf("name")), 8),
     ]
 
 
-def _outputs_class(network: Network) -> list[str]:
-    if len(network.outputs) < 2:
-        return []
-    training = any(port.training for port in network.outputs)
-    when = " in training" if training else ""
-    lines = ["", "", f"class {camel(network.root.word)}Output(NamedTuple):"]
-    lines += [f'    """What the network returns{when}."""', ""]
-    always = [port for port in network.outputs if not port.training]
-    # With several outputs left, inference returns the tuple, too.
-    optional = ": Tensor | None = None" if len(always) > 1 else ": Tensor"
-    lines += [f"    {port.name}: Tensor" for port in always]
-    return lines + [f"    {p.name}{optional}" for p in network.outputs if p.training]
+def _sizes(shape: Shape) -> list[Argument]:
+    return [Argument("", Leaf(str(int(n)))) for n in (1, *shape)]
 
 
-# ---- one class --------------------------------------------------------------
+def _printed(shape: Node, *before: Node) -> Call:
+    """Return a call that prints a shape as a tuple."""
+    shown = Call("tuple", (Argument("", shape),))
+    return Call("print", tuple([Argument("", node) for node in (*before, shown)]))
 
 
 def _class(
@@ -206,39 +197,40 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
         f"{f.name}: {f.type}{f' = {f.default}' if f.default else ''}"
         for f in plan.signature()
     ]
-    lines = wrap(f"def __init__({', '.join(['self', *args])}) -> None:", 4)
-    if len(lines) > 1:
-        lines = _signature_lines(args)
+    lines = _signature_lines("__init__", args, "None")
     variables = plan.locals()
     assigned = [f"        {name} = {poly.text()}" for poly, name in variables.items()]
-    if plan.base == "nn.Sequential" and not any(_has_name(i) for i in plan.items):
+    if plan.sequential and not any(_has_name(item) for item in plan.items):
         entries = [e for item in plan.items if (e := _entry(item, variables))]
         shown_args = tuple(settled([Argument("", entry) for entry in entries]))
         call = Call("super().__init__", shown_args, spread=len(shown_args) > 1)
-        return [*lines, *assigned, *_with_list(call, "", plan)]
+        return [*lines, *assigned, *_with_list(call, "", plan, declared=False)]
     lines += ["        super().__init__()", *assigned]
-    lines += [f"        self.{attr} = {n}" for n, attr in plan.kept().items()]
+    lines += [f"        self.{attr} = {n}" for n, attr in plan.settings().items()]
+    declared = False
     for item in plan.items:
-        lines += _item(item, variables, plan)
-    return [*_declared_once(lines), *_initialisation(network)]
+        lines += _item(item, variables, plan, declared)
+        declared = declared or _needs_list(shown(item))
+    return [*lines, *_initialisation(network)]
 
 
-def _declared_once(lines: list[str]) -> list[str]:
-    """Give the type of a variable only where it first gets a value."""
-    found: list[str] = []
-    for line in lines:
-        plain = line.replace(": list[nn.Module] =", " =")
-        head = line.partition(" =")[0]
-        seen = plain != line and any(other.startswith(head) for other in found)
-        found.append(plain if seen else line)
-    return found
+def _needs_list(node: Node | None) -> bool:
+    """Return whether some arguments of a call are there under a test."""
+    if not isinstance(node, Call):
+        return False
+    return any(isinstance(argument.value, Maybe) for argument in settled(node.args))
 
 
-def _with_list(call: Call, before: str, plan: ClassPlan) -> list[str]:
-    """Return a call whose arguments are first put into a list, if some need a test."""
+def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list[str]:
+    """Return a call whose arguments are first put into a list, if some need a test.
+
+    The list's type stands only where it first gets a value: `declared` says that it
+    has one.
+    """
     args = settled(call.args)
-    if not any(isinstance(a.value, Maybe) for a in args):
+    if not _needs_list(call):
         return lay_out(call, 8, before)
+    typed = "" if declared else ": list[nn.Module]"
     name = "layers"
     while any(field.name == name for field in plan.fields):
         name += "_"
@@ -246,13 +238,13 @@ def _with_list(call: Call, before: str, plan: ClassPlan) -> list[str]:
     for tested, group in groupby(args, lambda a: isinstance(a.value, Maybe)):
         nodes = [argument.value for argument in group]
         if tested:
-            lines += [] if lines else [f"        {name}: list[nn.Module] = []"]
+            lines += [] if lines else [f"        {name}{typed} = []"]
             for node in nodes:
                 lines += _appended(node, name)
         elif lines and len(nodes) == 1:
             lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), 8)
         else:
-            opening = f"{name} +=" if lines else f"{name}: list[nn.Module] ="
+            opening = f"{name} +=" if lines else f"{name}{typed} ="
             lines.append(f"        {opening} [")
             for node in nodes:
                 lines += lay_out(node, 12, "", ",")
@@ -263,13 +255,15 @@ def _with_list(call: Call, before: str, plan: ClassPlan) -> list[str]:
 def _appended(node: Node, name: str) -> list[str]:
     assert isinstance(node, Maybe) and node.node is not None
     return [
-        f"        if {node.test}:",
+        *lay_out_test(node.test, 8, "if ", ":"),
         *lay_out(Call(f"{name}.append", (Argument("", node.node),)), 12),
     ]
 
 
 def _has_name(item: Item) -> bool:
-    return bool(item.attrs) if isinstance(item, Loop) else bool(item.attr)
+    if isinstance(item, Loop):
+        return bool(item.labels or item.label)
+    return isinstance(item, Flag) or bool(item.label)
 
 
 def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
@@ -282,62 +276,77 @@ def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
     # Of one copy alone nothing says that others would differ.
     if isinstance(item, Loop):
         node = Star(node, item.times, INDEX in names_in(node))
-    return replaced(node, variables)
+    return in_variables(node, variables)
 
 
-def _signature_lines(args: list[str]) -> list[str]:
+def _signature_lines(name: str, args: Sequence[str], returned: str) -> list[str]:
+    """Return the head of a method."""
+    head, tail = f"    def {name}(", f") -> {returned}:"
     inner = ", ".join(["self", *args])
+    if len(f"{head}{inner}{tail}") <= WIDTH:
+        return [f"{head}{inner}{tail}"]
     if 8 + len(inner) <= WIDTH:
-        return ["    def __init__(", f"        {inner}", "    ) -> None:"]
-    return [
-        "    def __init__(",
-        "        self,",
-        *(f"        {a}," for a in args),
-        "    ) -> None:",
-    ]
+        return [head, f"        {inner}", f"    {tail}"]
+    return [head, "        self,", *(f"        {a}," for a in args), f"    {tail}"]
 
 
-def _item(item: Item, variables: Mapping[Poly, str], plan: ClassPlan) -> list[str]:
+def _item(
+    item: Item, variables: Mapping[Poly, str], plan: ClassPlan, declared: bool
+) -> list[str]:
+    """Return the lines that make a submodule, or several alike.
+
+    Args:
+        item: what is made.
+        variables: numbers that are in variables.
+        plan: of the class.
+        declared: whether the list of what needs a test has its type.
+    """
     if isinstance(item, Flag):
-        lines = [text for one in item.extra for text in _item(one, variables, plan)]
+        lines: list[str] = []
+        for one in item.extra:
+            lines += _item(one, variables, plan, declared)
         if len(item.states) > 1:
-            test = in_variables(item.condition, variables)
-            lines += wrap(f"self.{item.attr} = {test}", 8)
+            test = with_names(item.condition, variables)
+            lines += lay_out_test(test, 8, f"self.{item.attr} = ")
         return lines
     if isinstance(item, Loop):
         return _loop(item)
     if item.node is None:
         return []
-    node = replaced(item.node, variables)
-    if not item.condition:
+    node = in_variables(item.node, variables)
+    if item.condition is None:
         if isinstance(node, Call) and item.attr.isidentifier():
-            return _with_list(node, f"self.{item.attr} = ", plan)
-        return _submodule(item.attr, node)
+            return _with_list(node, f"self.{item.attr} = ", plan, declared)
+        return _submodule(item.label, node)
+    test = with_names(item.condition, variables)
     return [
         f"        self.{item.attr}: nn.Module = nn.Identity()",
-        f"        if {in_variables(item.condition, variables)}:",
+        *lay_out_test(test, 8, "if ", ":"),
         *lay_out(node, 12, f"self.{item.attr} = "),
     ]
 
 
-def _submodule(attr: str, node: Node) -> list[str]:
-    if attr.isidentifier():
+def _submodule(label: Label, node: Node) -> list[str]:
+    if not reads(label) and (attr := "".join(map(str, label))).isidentifier():
         return lay_out(node, 8, f"self.{attr} = ")
-    args = (Argument("", Leaf(quoted(attr))), Argument("", node))
-    return lay_out(Call("self.add_module", args), 8)
+    return lay_out(_added(label, node), 8)
+
+
+def _added(label: Label, node: Node) -> Call:
+    args = (Argument("", Text(label)), Argument("", node))
+    return Call("self.add_module", args)
 
 
 def _loop(item: Loop) -> list[str]:
     node = shown(item)
     if node is None:
         return []
-    if item.node is None or item.attr is None:
-        # Only one is known: the loop runs once.
-        return _submodule(item.attrs[0], node)
-    args = (Argument("", Leaf(quoted(item.attr))), Argument("", node))
+    if item.is_single:
+        return _submodule(item.labels[0], node)
+    assert item.label is not None
     return [
         f"        for {INDEX} in range({item.times.text()}):",
-        *lay_out(Call("self.add_module", args), 12),
+        *lay_out(_added(item.label, node), 12),
     ]
 
 
@@ -346,53 +355,12 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
         return []
     returned = "Tensor"
     if network is not None and len(network.outputs) > 1:
-        returned = f"{camel(network.root.word)}Output"
+        returned = "dict[str, Tensor]"
         if sum(not port.training for port in network.outputs) == 1:
             returned = f"Tensor | {returned}"
-    inputs = ", ".join(["self", *(f"{name}: Tensor" for name in plan.inputs)])
-    lines = ["", *wrap(f"def forward({inputs}) -> {returned}:", 4)]
-    for text in _joined(_filled(plan)):
-        indent = len(text) - len(text.lstrip())
-        lines += wrap(text.lstrip(), 8 + indent)
-    return lines
-
-
-def _joined(lines: list[str]) -> list[str]:
-    """Write a value that is only passed on into the variable it is passed on to."""
-    found: list[str] = []
-    for place, line in enumerate(lines):
-        name = line.removeprefix("x = ")
-        read_later = re.compile(rf"\b{re.escape(name)}\b").search
-        only = name != line and not any(map(read_later, lines[place + 1 :]))
-        if only and name.isidentifier() and found:
-            before = found[-1].removeprefix(f"{name} = ")
-            if before != found[-1]:
-                found[-1] = f"x = {before}"
-                continue
-        found.append(line)
-    return found
-
-
-def _filled(plan: ClassPlan) -> list[str]:
-    """Decide about projections and optional shortcuts, now that all calls are known."""
-    missing, flags, kept = plan.holes(), plan.flags(), plan.kept()
-
-    def own(match: re.Match[str]) -> str:
-        return f"self.{kept[match[1]]}"
-
-    def hole(match: re.Match[str]) -> str:
-        return match[2] if match[1] in missing else f"self.{match[1]}({match[2]})"
-
-    def optional(match: re.Match[str]) -> str:
-        states = flags[match[1]]
-        if len(states) > 1:
-            return f"{match[2]} if self.{match[1]} else {match[3]}"
-        return match[2] if True in states else match[3]
-
-    return [
-        OPTIONAL.sub(optional, HOLE.sub(hole, KEPT.sub(own, line)))
-        for line in plan.forward
-    ]
+    inputs = [f"{name}: Tensor" for name in plan.inputs]
+    head = _signature_lines("forward", inputs, returned)
+    return ["", *head, *lay_out_statements(plan.statements(), 8)]
 
 
 # ---- how parameters start ---------------------------------------------------

@@ -111,7 +111,7 @@ def count(
 
 def _not_known(version: str, unknown: Exception, node: Node) -> Diagnostic:
     return Diagnostic(
-        "A0702",
+        "A0703",
         f"it is not known how {version} counts `{unknown}`",
         node.step.span,
         label=f"{node.step.path} calls it",

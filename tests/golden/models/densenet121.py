@@ -29,7 +29,7 @@ class DenseLayer(nn.Module):
         return x
 
 
-class Dense(nn.Module):
+class Dense(nn.ModuleDict):
     """A dense block: every layer reads all that came before it (Huang et al. 2016,
     equation 2).
 
@@ -49,7 +49,7 @@ class Dense(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        for layer in self.children():
+        for layer in self.values():
             x = torch.cat([x, layer(x)], 1)
         return x
 

@@ -1,7 +1,5 @@
 """GoogLeNet, as the spec of googlenet describes it."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -91,14 +89,6 @@ class Auxiliary(nn.Module):
         return x
 
 
-class GoogLeNetOutput(NamedTuple):
-    """What the network returns in training."""
-
-    output: Tensor
-    aux1: Tensor
-    aux2: Tensor
-
-
 class GoogLeNet(nn.Module):
     """GoogLeNet (Szegedy et al. 2014, table 1).
 
@@ -135,7 +125,7 @@ class GoogLeNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.trunc_normal_(module.weight, std=0.01)
 
-    def forward(self, x: Tensor) -> Tensor | GoogLeNetOutput:
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         x = self.conv1(x)
         x = F.max_pool2d(x, kernel_size=3, stride=2, ceil_mode=True)
         x = self.conv2(x)
@@ -155,7 +145,11 @@ class GoogLeNet(nn.Module):
         x = self.dropout1(F.adaptive_avg_pool2d(x, 1).flatten(1))
         x = self.fc(x)
         if self.training:
-            return GoogLeNetOutput(x, self.aux1(inception4a), self.aux2(inception4d))
+            return {
+                "output": x,
+                "aux1": self.aux1(inception4a),
+                "aux2": self.aux2(inception4d),
+            }
         return x
 
 

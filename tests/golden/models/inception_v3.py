@@ -1,7 +1,5 @@
 """Inception3, as the spec of inception_v3 describes it."""
 
-from typing import NamedTuple
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -232,13 +230,6 @@ class InceptionE(nn.Module):
         return torch.cat([self.branch1x1(x), out, y, z], 1)
 
 
-class Inception3Output(NamedTuple):
-    """What the network returns in training."""
-
-    output: Tensor
-    AuxLogits: Tensor
-
-
 class Inception3(nn.Module):
     """Inception-v3 (Szegedy et al. 2015, table 1).
 
@@ -273,7 +264,7 @@ class Inception3(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.1)
         nn.init.trunc_normal_(self.get_parameter("AuxLogits.fc.weight"), std=0.001)
 
-    def forward(self, x: Tensor) -> Tensor | Inception3Output:
+    def forward(self, x: Tensor) -> Tensor | dict[str, Tensor]:
         x = self.Conv2d_1a_3x3(x)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(x))
         x = F.max_pool2d(x, kernel_size=3, stride=2)
@@ -286,7 +277,7 @@ class Inception3(nn.Module):
         x = self.dropout1(F.adaptive_avg_pool2d(x, 1).flatten(1))
         x = self.fc(x)
         if self.training:
-            return Inception3Output(x, self.AuxLogits(Mixed_6e))
+            return {"output": x, "AuxLogits": self.AuxLogits(Mixed_6e)}
         return x
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from archdsl.backends.torch.forward import function_text
+from archdsl.backends.torch.layout import flat
+from archdsl.backends.torch.nodes import Leaf, Var
+from archdsl.backends.torch.templates import fill
 from archdsl.passes.graph import Graph, Node
 
 from .trace import Event, Numbering, Trace, intercept
@@ -121,9 +123,9 @@ def _function(node: Node) -> _Steps:
     scope: dict[str, Any] = {f"x{n}": tensor for n, tensor in enumerate(inputs)}
     for tensor in node.tensors:
         scope["own"] = torch.nn.Parameter(torch.empty(tensor.shape, device="meta"))
-    text = form.function.replace("{self}", "own")
-    names = [f"x{n}" for n in range(len(inputs))]
-    code = function_text(text, names, [(n, repr(v)) for n, v in form.kwargs], False)
+    names = [Var(f"x{n}") for n in range(len(inputs))]
+    settings = [(name, Leaf(repr(value))) for name, value in form.kwargs]
+    code = flat(fill(form.function, names, settings, Var("own"), False))
     numbering, calls = Numbering(inputs), []
 
     def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

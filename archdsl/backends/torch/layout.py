@@ -1,0 +1,384 @@
+"""Trees of Python as lines of text.
+
+Layout follows the formatter's rule for calls and lists: on one line if that fits;
+else all items on a line of their own; else one item a line, with a trailing comma.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import assert_never
+
+from archdsl.backends.torch.nodes import (
+    INDEX,
+    Argument,
+    Assign,
+    Attribute,
+    Binary,
+    Call,
+    Each,
+    Entries,
+    First,
+    For,
+    InTraining,
+    Invoke,
+    Items,
+    Leaf,
+    Make,
+    Maybe,
+    Node,
+    Own,
+    Projection,
+    Range,
+    Return,
+    Setting,
+    Shortcut,
+    Star,
+    Statement,
+    Subscript,
+    Text,
+    Var,
+    arguments_of,
+    settled,
+)
+from archdsl.conditions import Comparison, Joined, Label, Not, Number, Test, Truth
+from archdsl.symbolic import Poly
+
+WIDTH = 88
+# How tightly an expression binds: what stands alone, products, sums, conditions.
+_ALONE, _PRODUCT, _SUM, _CONDITION = 3, 2, 1, 0
+
+
+# ---- on one line ---------------------------------------------------------------
+
+
+def condition_text(test: Test) -> str:
+    """Return a test of the constructor's arguments."""
+    match test:
+        case Comparison():
+            return f"{_number_text(test.left)} {test.op} {_number_text(test.right)}"
+        case Truth():
+            return test.name
+        case Not():
+            inner = condition_text(test.test)
+            return f"not {inner}" if isinstance(test.test, Truth) else f"not ({inner})"
+        case Joined():
+            return f" {test.op} ".join(_parts(test))
+
+
+def _parts(test: Joined) -> list[str]:
+    """Return joined tests, each in brackets that is joined otherwise itself."""
+    return [
+        f"({condition_text(one)})"
+        if isinstance(one, Joined) and one.op != test.op
+        else condition_text(one)
+        for one in test.tests
+    ]
+
+
+def _number_text(number: Number) -> str:
+    return number.text() if isinstance(number, Poly) else repr(number)
+
+
+def quoted(label: Label) -> str:
+    """Return a submodule's name as a string of Python."""
+    parts = [p if isinstance(p, str) else f"{{{p.text()}}}" for p in label]
+    text = "".join(parts)
+    return f'"{text}"' if all(isinstance(p, str) for p in label) else f'f"{text}"'
+
+
+def flat(node: Node) -> str:
+    """Return an expression on one line."""
+    match node:
+        case Leaf():
+            return node.value if isinstance(node.value, str) else node.value.text()
+        case Text():
+            return quoted(node.label)
+        case First():
+            return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
+        case Star():
+            return f"*({flat(node.item)} {_rounds(node)})"
+        case Maybe():
+            inner = flat(node.node) if node.node is not None else ""
+            return f"*([{inner}] if {condition_text(node.test)} else [])"
+        case Var() | Each():
+            return node.name
+        case Setting():
+            return _operand(node, 0)
+        case Own():
+            return _own_text(node)
+        case Attribute():
+            return f"{_operand(node.value, _ALONE)}.{node.name}"
+        case Range():
+            return _range_text(node)
+        case Binary():
+            return _binary_text(node)
+        case Projection():
+            return f"{_own_text(Own(node.name))}({flat(node.value)})"
+        case Shortcut():
+            return _shortcut_text(node)
+        case Call() | Make() | Items() | Invoke() | Subscript() | Entries():
+            head, begin, args, end = _bracket(node)
+            return f"{head}{begin}{', '.join([_argument(a) for a in args])}{end}"
+    assert_never(node)
+
+
+Bracketed = Call | Make | Items | Invoke | Subscript | Entries
+
+
+def _bracket(node: Bracketed) -> tuple[str, str, Sequence[Argument], str]:
+    """Return what stands before brackets, in them, and the brackets."""
+    match node:
+        case Make():
+            return node.target.title(), "(", arguments_of(node), ")"
+        case Call():
+            return node.function, "(", arguments_of(node), ")"
+        case Items():
+            begin, end = node.brackets
+            return "", begin, [Argument("", item) for item in node.items], end
+        case Invoke():
+            return _operand(node.callee, _ALONE), "(", node.args, ")"
+        case Subscript():
+            items = [Argument("", item) for item in node.items]
+            return _operand(node.value, _ALONE), "[", items, "]"
+        case Entries():
+            return "", "{", node.items, "}"
+
+
+def _argument(argument: Argument) -> str:
+    return f"{_name_of(argument)}{flat(argument.value)}"
+
+
+def _name_of(argument: Argument) -> str:
+    """Return what stands before an argument's value."""
+    if not argument.name or argument.name.endswith(": "):
+        return argument.name
+    return f"{argument.name}="
+
+
+def _own_text(own: Own) -> str:
+    if own.indexed:
+        return f"self[{own.name}]"
+    if own.name.isidentifier():
+        return f"self.{own.name}"
+    return f'self.get_submodule("{own.name}")'
+
+
+def _rounds(star: Star) -> str:
+    index = INDEX if star.indexed else "_"
+    return f"for {index} in range({star.times.text()})"
+
+
+def _range_text(node: Range) -> str:
+    """Return both ends, set apart from the colon if one is more than a number."""
+    low, high = ["" if e is None else flat(e) for e in (node.low, node.high)]
+    if all(not end or end.isdigit() for end in (low, high)):
+        return f"{low}:{high}"
+    return f"{low + ' ' if low else ''}:{' ' + high if high else ''}"
+
+
+def _binary_text(node: Binary) -> str:
+    own = _PRODUCT if node.op in ("*", "/") else _SUM
+    first, *rest = node.operands
+    # Operators join from the left, and sums of floats depend on the order.
+    parts = [_operand(first, own), *(_operand(one, own + 1) for one in rest)]
+    return f" {node.op} ".join(parts)
+
+
+def _shortcut_text(node: Shortcut) -> str:
+    there = "" if node.there is None else flat(node.there)
+    otherwise = "" if node.otherwise is None else flat(node.otherwise)
+    return f"{there} if self.{node.flag} else {otherwise}"
+
+
+def _operand(node: Node, least: int) -> str:
+    """Return an operand, in brackets if it binds looser than its place asks for."""
+    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+        return node.value.text(least)
+    if isinstance(node, Setting):
+        kept = {name: Poly.name(f"self.{name}") for name in node.number.names()}
+        return node.number.substitute(kept).text(least)
+    if isinstance(node, Binary):
+        own = _PRODUCT if node.op in ("*", "/") else _SUM
+    else:
+        own = _CONDITION if isinstance(node, Shortcut | First) else _ALONE
+    return f"({flat(node)})" if own < least else flat(node)
+
+
+# ---- on many lines -------------------------------------------------------------
+
+
+def spread(node: Node) -> bool:
+    """Return whether an expression may not stand on one line."""
+    if isinstance(node, Call):
+        args = settled(node.args)
+        # One that is left alone goes without a comma, and so may share the line.
+        own = node.spread and (len(args) > 1 or len(node.args) == 1)
+        return own or any([spread(a.value) for a in args])
+    return False
+
+
+def lay_out(
+    node: Node, indent: int, before: str = "", after: str = "", enclosed: bool = False
+) -> list[str]:
+    """Return the lines of ``before node after``, indented by so many spaces.
+
+    Args:
+        node: an expression.
+        indent: of the first line.
+        before: what stands before it, on its first line.
+        after: what stands behind it, on its last line.
+        enclosed: whether it stands in brackets, in which lines may end anywhere.
+    """
+    pad = " " * indent
+    line = f"{pad}{before}{flat(node)}{after}"
+    forced = spread(node)
+    if not forced and len(line) <= WIDTH:
+        return [line]
+    match node:
+        case Star():
+            return _lay_out_star(node, indent, before, after)
+        case Maybe():
+            return _lay_out_maybe(node, indent, before, after)
+        case Binary():
+            return _lay_out_binary(node, indent, before, after, enclosed)
+        case Shortcut():
+            return _lay_out_shortcut(node, indent, before, after, enclosed)
+        case Attribute():
+            return lay_out(node.value, indent, before, f".{node.name}{after}")
+        case Call() | Make() | Items() | Invoke() | Subscript() | Entries():
+            if method := _method_of_call(node):
+                value, call = method
+                return lay_out(value, indent, before, f"{call}{after}")
+            head, begin, args, end = _bracket(node)
+            return _lay_out_items(
+                args, forced, indent, f"{before}{head}{begin}", f"{end}{after}"
+            )
+        case _:
+            return [line]
+
+
+def _method_of_call(node: Node) -> tuple[Node, str] | None:
+    """Return a call, and the text of the method of its result that is called."""
+    if not isinstance(node, Invoke) or not isinstance(node.callee, Attribute):
+        return None
+    value = node.callee.value
+    if not isinstance(value, Bracketed):
+        return None
+    args = ", ".join([_argument(a) for a in node.args])
+    return value, f".{node.callee.name}({args})"
+
+
+def _lay_out_items(
+    args: Sequence[Argument], forced: bool, indent: int, opening: str, closing: str
+) -> list[str]:
+    """Return what stands in brackets on one line within them, or one item a line."""
+    pad = " " * indent
+    if not args:
+        return [f"{pad}{opening}{closing}"]
+    inner = f"{pad}    {', '.join([_argument(a) for a in args])}"
+    if not forced and len(inner) <= WIDTH:
+        return [f"{pad}{opening}", inner, f"{pad}{closing}"]
+    lines = [f"{pad}{opening}"]
+    comma = "" if len(args) == 1 else ","
+    for arg in args:
+        lines += lay_out(arg.value, indent + 4, _name_of(arg), comma, enclosed=True)
+    return [*lines, f"{pad}{closing}"]
+
+
+def _lay_out_binary(
+    node: Binary, indent: int, before: str, after: str, enclosed: bool
+) -> list[str]:
+    """Return operands on a line each; one of two may break in its brackets instead."""
+    pad, own = " " * indent, _PRODUCT if node.op in ("*", "/") else _SUM
+    texts = [_operand(o, own + (k > 0)) for k, o in enumerate(node.operands)]
+    first, *rest = node.operands
+    if len(rest) == 1 and not enclosed and isinstance(rest[0], Bracketed):
+        head = f"{before}{texts[0]} {node.op} "
+        last, begin, _, _ = _bracket(rest[0])
+        if len(f"{pad}{head}{last}{begin}") <= WIDTH:
+            return lay_out(rest[0], indent, head, after)
+        if isinstance(first, Bracketed):
+            return lay_out(first, indent, before, f" {node.op} {texts[1]}{after}")
+    if enclosed:
+        lines = [f"{pad}{before}{texts[0]}"]
+        lines += [f"{pad}{node.op} {text}" for text in texts[1:]]
+        return [*lines[:-1], f"{lines[-1]}{after}"]
+    whole = f"{pad}    {f' {node.op} '.join(texts)}"
+    inner = [whole]
+    if len(whole) > WIDTH:
+        inner = lay_out(node, indent + 4, enclosed=True)
+    return [f"{pad}{before}(", *inner, f"{pad}){after}"]
+
+
+def _lay_out_shortcut(
+    node: Shortcut, indent: int, before: str, after: str, enclosed: bool
+) -> list[str]:
+    assert node.there is not None and node.otherwise is not None
+    pad = " " * indent
+    if enclosed:
+        return [
+            *lay_out(node.there, indent, before, enclosed=True),
+            f"{pad}if self.{node.flag}",
+            *lay_out(node.otherwise, indent, "else ", after, enclosed=True),
+        ]
+    inner = lay_out(node, indent + 4, enclosed=True)
+    return [f"{pad}{before}(", *inner, f"{pad}){after}"]
+
+
+def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
+    """Return a guarded argument on a line each for the list, the test and the rest."""
+    assert node.node is not None
+    pad = " " * indent
+    return [
+        f"{pad}{before}*(",
+        *lay_out(node.node, indent + 4, "[", "]"),
+        f"{pad}    if {condition_text(node.test)}",
+        f"{pad}    else []",
+        f"{pad}){after}",
+    ]
+
+
+def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]:
+    """Return a comprehension on two lines: the item, and the loop."""
+    pad = " " * indent
+    return [
+        f"{pad}{before}*(",
+        *lay_out(node.item, indent + 4),
+        f"{pad}    {_rounds(node)}",
+        f"{pad}){after}",
+    ]
+
+
+def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str]:
+    """Return the lines of statements, indented by so many spaces."""
+    lines: list[str] = []
+    for statement in statements:
+        match statement:
+            case Assign():
+                typed = ": Tensor" if statement.typed else ""
+                before = f"{statement.target}{typed} = "
+                lines += lay_out(statement.value, indent, before)
+            case Return():
+                lines += lay_out(statement.value, indent, "return ")
+            case For():
+                head = f"for {statement.layer} in {statement.over}:"
+                lines.append(f"{' ' * indent}{head}")
+                lines += lay_out_statements(statement.body, indent + 4)
+            case InTraining():
+                lines.append(f"{' ' * indent}if self.training:")
+                lines += lay_out_statements(statement.body, indent + 4)
+    return lines
+
+
+def lay_out_test(test: Test, indent: int, before: str, after: str = "") -> list[str]:
+    """Return the lines of ``before test after``; too long a test is put in brackets."""
+    pad = " " * indent
+    line = f"{pad}{before}{condition_text(test)}{after}"
+    if len(line) <= WIDTH:
+        return [line]
+    inner = [f"{pad}    {condition_text(test)}"]
+    if len(inner[0]) > WIDTH and isinstance(test, Joined):
+        first, *rest = _parts(test)
+        inner = [f"{pad}    {first}", *(f"{pad}    {test.op} {one}" for one in rest)]
+    return [f"{pad}{before}(", *inner, f"{pad}){after}"]

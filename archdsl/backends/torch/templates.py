@@ -1,0 +1,184 @@
+"""The functions of layer kinds as expressions.
+
+A kind declares its function as Python with places in braces; see `TorchForm`. Each
+such text is read once, whatever the number of layers.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, Final
+
+from archdsl.backends.torch.nodes import (
+    Argument,
+    Attribute,
+    Binary,
+    Call,
+    Invoke,
+    Items,
+    Leaf,
+    Node,
+    Range,
+    Subscript,
+    Var,
+    mapped,
+)
+
+# What stands for the places while a text is read; no kind's own names look like it.
+_PLACE: Final = "place_of_"
+_ALL: Final = {"*,": "all", "*+": "sum", "**": "product"}
+_OPERATORS: Final[Mapping[type[ast.operator], str]] = {
+    ast.Add: "+",
+    ast.Sub: "-",
+    ast.Mult: "*",
+    ast.Div: "/",
+}
+
+
+def fill(
+    template: str,
+    inputs: Sequence[Node],
+    settings: Sequence[tuple[str, Node]],
+    own: Node | None,
+    inplace: bool,
+) -> Node:
+    """Return a function of a layer kind, applied to its inputs.
+
+    Args:
+        template: of the kind; see `TorchForm.function`.
+        inputs: what it is applied to.
+        settings: arguments by name; those without a place of their own follow the
+            first input.
+        own: what `{self}` stands for.
+        inplace: whether it may write over its first input.
+    """
+    given: dict[str, Node] = {str(n): one for n, one in enumerate(inputs)}
+    given["sum"], given["product"] = _joined("+", inputs), _joined("*", inputs)
+    given |= settings
+    if own is not None:
+        given["self"] = own
+    tree, places = _read(template)
+    extra = [Argument(name, v) for name, v in settings if name not in places]
+    if inplace:
+        extra.append(Argument("inplace", Leaf("True")))
+    further = tuple(extra)
+
+    def change(node: Node) -> Node:
+        if isinstance(node, Var):
+            return given[node.name.removeprefix(_PLACE)] if _is_place(node) else node
+        if isinstance(node, Items):
+            return node._replace(items=_expanded(node.items, inputs))
+        if isinstance(node, Call) and any(a.value == _EVERY for a in node.args):
+            values = _expanded([argument.value for argument in node.args], inputs)
+            return node._replace(args=tuple([Argument("", one) for one in values]))
+        return node
+
+    return mapped(_with_settings(tree, further), change)
+
+
+def _joined(op: str, inputs: Sequence[Node]) -> Node:
+    return Binary(op, tuple(inputs)) if len(inputs) > 1 else inputs[0]
+
+
+def _is_place(node: Node) -> bool:
+    return isinstance(node, Var) and node.name.startswith(_PLACE)
+
+
+def _expanded(items: Sequence[Node], inputs: Sequence[Node]) -> tuple[Node, ...]:
+    """Return the items of a list, with all inputs where their place is."""
+    found: list[Node] = []
+    for item in items:
+        found += inputs if item == _EVERY else [item]
+    return tuple(found)
+
+
+_EVERY: Final = Leaf("*")
+
+
+def _with_settings(tree: Node, further: tuple[Argument, ...]) -> Node:
+    """Return a call with arguments behind the first input."""
+    if not further:
+        return tree
+    first = Var(f"{_PLACE}0")
+
+    def change(node: Node) -> Node:
+        if isinstance(node, Call):
+            places = [n for n, a in enumerate(node.args) if a.value == first]
+            if places:
+                at = places[0] + 1
+                return node._replace(args=(*node.args[:at], *further, *node.args[at:]))
+        return node
+
+    return mapped(tree, change)
+
+
+@cache
+def _read(template: str) -> tuple[Node, frozenset[str]]:
+    """Return a template as a tree, and the names of its places."""
+    text, places = "", set()
+    for piece in template.split("{"):
+        name, closed, rest = piece.partition("}")
+        if not closed:
+            text += piece
+            continue
+        place = _ALL.get(name, name)
+        places.add(place)
+        text += f"{_PLACE}{place}{rest}"
+    return _node(ast.parse(text, mode="eval").body), frozenset(places)
+
+
+def _node(tree: ast.expr) -> Node:
+    """Return Python's tree as one of ours.
+
+    Raises:
+        TypeError: if a kind's function uses Python that no tree here stands for.
+    """
+    match tree:
+        case ast.Name(id=name):
+            return _EVERY if name == f"{_PLACE}all" else Var(name)
+        case ast.Constant(value=value):
+            return _literal(value)
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=value)):
+            return _literal(-value)  # type: ignore[operator]
+        case ast.Tuple(elts=items):
+            return Items(tuple([_node(item) for item in items]))
+        case ast.List(elts=items):
+            return Items(tuple([_node(item) for item in items]), ("[", "]"))
+        case ast.Attribute(value=value, attr=name):
+            return Attribute(_node(value), name)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return Binary(_OPERATORS[type(op)], (_node(left), _node(right)))
+        case ast.Subscript(value=value, slice=ast.Tuple(elts=items)):
+            return Subscript(_node(value), tuple([_node(item) for item in items]))
+        case ast.Subscript(value=value, slice=item):
+            return Subscript(_node(value), (_node(item),))
+        case ast.Slice(lower=low, upper=high, step=None):
+            ends = [None if end is None else _node(end) for end in (low, high)]
+            return Range(ends[0], ends[1])
+        case ast.Call(func=function):
+            return _call(tree, function)
+        case _:
+            raise TypeError(f"a layer's function uses {type(tree).__name__}")
+
+
+def _call(tree: ast.Call, function: ast.expr) -> Node:
+    args = [Argument("", _node(arg)) for arg in tree.args]
+    args += [Argument(k.arg or "", _node(k.value)) for k in tree.keywords]
+    name = _dotted(function)
+    if name.partition(".")[0] in ("F", "torch", "nn"):
+        return Call(name, tuple(args))
+    return Invoke(_node(function), tuple(args))
+
+
+def _dotted(tree: ast.expr) -> str:
+    """Return a dotted name, or nothing for what is none."""
+    if isinstance(tree, ast.Attribute):
+        before = _dotted(tree.value)
+        return f"{before}.{tree.attr}" if before else ""
+    return tree.id if isinstance(tree, ast.Name) else ""
+
+
+def _literal(value: Any) -> Leaf:
+    return Leaf(f'"{value}"' if isinstance(value, str) else repr(value))

@@ -1,0 +1,131 @@
+"""Tests of a block's parameters, and labels computed from them, as data.
+
+Numbers in them are polynomials over the block's names, so that a backend can write
+them in the names of whatever it makes of the block.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple
+
+from .symbolic import Poly
+
+# An integer with its expression, or a plain float.
+Number = Poly | float
+Bindings = Mapping[str, Poly]
+
+
+class Comparison(NamedTuple):
+    """Two numbers, and how they compare, such as ``==`` or ``<=``."""
+
+    left: Number
+    op: str
+    right: Number
+
+
+class Truth(NamedTuple):
+    """A parameter that is true or false."""
+
+    name: str
+
+
+class Not(NamedTuple):
+    """The opposite of a test."""
+
+    test: Test
+
+
+class Joined(NamedTuple):
+    """Tests of which all must hold, or one."""
+
+    op: Literal["and", "or"]
+    tests: tuple[Test, ...]
+
+
+Test = Comparison | Truth | Not | Joined
+
+# A name in parts: text, and numbers that are read from parameters.
+Label = tuple[str | Poly, ...]
+
+
+def joined(op: Literal["and", "or"], tests: Sequence[Test]) -> Test | None:
+    """Return one test for several, or None for none."""
+    if len(tests) < 2:
+        return tests[0] if tests else None
+    return Joined(op, tuple(tests))
+
+
+def substitute(test: Test, bindings: Bindings) -> Test:
+    """Return a test with names replaced, all of them at once."""
+    if isinstance(test, Comparison):
+        left, right = (_number(side, bindings) for side in (test.left, test.right))
+        return Comparison(left, test.op, right)
+    if isinstance(test, Not):
+        return Not(substitute(test.test, bindings))
+    if isinstance(test, Joined):
+        return Joined(test.op, tuple(substitute(one, bindings) for one in test.tests))
+    return test
+
+
+def _number(number: Number, bindings: Bindings) -> Number:
+    return number.substitute(bindings) if isinstance(number, Poly) else number
+
+
+def names(test: Test) -> set[str]:
+    """Return the parameters that a test reads."""
+    if isinstance(test, Comparison):
+        sides = [side for side in (test.left, test.right) if isinstance(side, Poly)]
+        return set().union(*(side.names() for side in sides))
+    if isinstance(test, Not):
+        return names(test.test)
+    if isinstance(test, Joined):
+        return set().union(*map(names, test.tests))
+    return {test.name}
+
+
+def numbers(test: Test) -> list[Poly]:
+    """Return the integers that a test compares, in the order in which they stand."""
+    if isinstance(test, Comparison):
+        return [side for side in (test.left, test.right) if isinstance(side, Poly)]
+    if isinstance(test, Not):
+        return numbers(test.test)
+    if isinstance(test, Joined):
+        return [number for one in test.tests for number in numbers(one)]
+    return []
+
+
+def with_names(test: Test, variables: Mapping[Poly, str]) -> Test:
+    """Return a test in which some numbers are read from variables."""
+    if isinstance(test, Comparison):
+        sides = [
+            Poly.name(variables[side])
+            if isinstance(side, Poly) and side in variables
+            else side
+            for side in (test.left, test.right)
+        ]
+        return Comparison(sides[0], test.op, sides[1])
+    if isinstance(test, Not):
+        return Not(with_names(test.test, variables))
+    if isinstance(test, Joined):
+        inner = tuple(with_names(one, variables) for one in test.tests)
+        return Joined(test.op, inner)
+    return test
+
+
+def label(parts: Sequence[str | Poly]) -> Label:
+    """Return a label, its neighbouring texts and plain numbers joined into one."""
+    found: list[str | Poly] = []
+    for part in parts:
+        plain = isinstance(part, Poly) and part.number is not None
+        one = str(part) if plain else part
+        if found and isinstance(one, str) and isinstance(found[-1], str):
+            found[-1] += one
+        elif one != "":
+            found.append(one)
+    return tuple(found)
+
+
+def reads(written: Label) -> set[str]:
+    """Return the parameters that a label reads."""
+    return set().union(*(part.names() for part in written if isinstance(part, Poly)))
