@@ -137,8 +137,8 @@ def named_outputs(network: Network, result: Any) -> dict[str, Tensor]:
     """Return a module's results by name, in its order, without what is not there."""
     if isinstance(result, Tensor):
         return {network.outputs[0].name: result}
-    pairs = result if isinstance(result, dict) else result._asdict()
-    return {name: value for name, value in pairs.items() if value is not None}
+    outputs: dict[str, Tensor] = result
+    return outputs
 
 
 def _results(

@@ -23,7 +23,7 @@ from tests.manual_specs import specimen
 CASES = 1000
 BATCH = 50
 # Every so manieth is compared with its analysis, too, which takes as long again.
-FIGURES = 10
+FIGURES = 20
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
@@ -137,7 +137,7 @@ def test_a_right_module_has_no_differences() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("2, kernel_size=3, padding=1)", "2, kernel_size=1)", "state_dict"),
+        ("self.edges = nn.Conv2d(2, 3", "self.edges = nn.Conv2d(2, 4", "state_dict"),
         ("nn.Dropout(0.5)", "nn.Dropout(0.25)", "training: output output"),
         ("self.edges(a)", "self.edges(x)", "inference: output edges"),
         ("self.aux(a)", "self.aux(x)", "training: output aux"),
@@ -155,9 +155,7 @@ def test_a_spoilt_module_has(old: str, new: str, what: str) -> None:
 
 
 def test_an_output_in_another_place_is_seen() -> None:
-    module = spoil(
-        "    output: Tensor\n    edges: Tensor", "    edges: Tensor\n    output: Tensor"
-    )
+    module = spoil('{"output": x, "edges": edges}', '{"edges": edges, "output": x}')
     assert any("['output" in found for found in differences(SPOILT, module))
 
 

@@ -118,7 +118,7 @@ class Demands:
             if path in wanted or leaf.name not in empty
         ]
         self._order(own, list(wanted))
-        self._order(list(program.parameters), list(bare))
+        self._order(list(program.parameters), _own_first(list(bare)))
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
@@ -315,6 +315,16 @@ class Demands:
         for value, (name, due) in zip(found, wanted.items(), strict=True):
             if value is not due:
                 raise Different(due.step, f"`{name}` is {show(value)}, not its output")
+
+
+def _own_first(paths: Sequence[str], depth: int = 0) -> list[str]:
+    """Return paths as torch lists them: a module's own before those of its parts."""
+    own = [path for path in paths if path.count(".") == depth]
+    parts: dict[str, list[str]] = {}
+    for path in paths:
+        if path.count(".") > depth:
+            parts.setdefault(path.split(".")[depth], []).append(path)
+    return [*own, *(p for part in parts.values() for p in _own_first(part, depth + 1))]
 
 
 def _needs_module(step: Step, form: TorchForm) -> bool:
