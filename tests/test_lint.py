@@ -893,6 +893,10 @@ def test_cancelled_biases_have_no_influence(sketch: Sketch, seed: int) -> None:
         net("conv 1x1 1 -> conv 1x1 1 /2", size="1x2000000000x1"),
         net("conv 1x1 8 -> conv 1x1 8 /3", size="3x9000x9000"),
         net("concat { relu | relu }  x12", "conv 1x1 8"),
+        net("conv 1x1 8", "identity  x4000", "scale 0.5  x500", "conv 1x1 8"),
+        net("conv 1x1 8", "conv 3x3 8 dilation=40 -> bn -> bn  x1000"),
+        net("conv 1x1 8 -> convtranspose 7x7 8 /1000000 pad=3", size="3x9x9"),
+        net("conv 900x900 1 pad=700 -> conv 900x900 1 pad=900", size="1x999x999"),
         net("conv 1x1 8", "add { zeropad left=2 -> conv 1x3 pad=0 | }  x1500"),
     ],
 )

@@ -22,7 +22,7 @@ network clean {
 }
 """
 BIASED = CLEAN.replace("conv 3x3 8", "conv 3x3 8 bias=true").replace("clean", "biased")
-WIDE = CLEAN.replace("conv 3x3 8", "conv 1x1 8 -> conv 7x7 8")
+WIDE = CLEAN.replace("conv 3x3 8", "conv 1x1 8 -> relu -> conv 7x7 8")
 SEVERAL = """arch 1
 
 network net<width> {
@@ -104,7 +104,8 @@ def test_blocks_alone(run: Run, folder: Path) -> None:
 def test_rules_can_be_chosen(
     run: Run, folder: Path, options: tuple[str, ...], found: list[str]
 ) -> None:
-    write("a.arch", BIASED.replace("conv", "conv 1x1 8 -> conv").replace("3x3", "7x7"))
+    wide = BIASED.replace("conv", "conv 1x1 8 -> relu -> conv").replace("3x3", "7x7")
+    write("a.arch", wide)
     code, out, _err = run("lint", "--json", *options, "a.arch")
     findings = json.loads(out)["findings"]
     assert (code, [each["code"] for each in findings]) == (int(bool(found)), found)

@@ -8,7 +8,7 @@ from archdsl.lint.net import Net
 from archdsl.lint.rule import Finding, Fix, Rule, net
 from archdsl.lint.written import is_fixed
 from archdsl.passes.graph import Node
-from archdsl.values import show_shape, sizes
+from archdsl.values import Window, show_shape, sizes
 
 
 class FixedGlobalPool(Rule):
@@ -38,9 +38,10 @@ class FixedGlobalPool(Rule):
                 continue
             window = node.op.window(node.input_shapes, node.shape)
             size = sizes(node.input_shapes[0])
-            if window is None or window.kernel != size or max(size) == 1:
-                continue
-            if max(window.pad) == 0 and max(window.dilation) == 1:
+            whole = window is not None and window._replace(stride=size) == Window(
+                kernel=size, stride=size
+            )
+            if whole and max(size) > 1 == max(sizes(node.shape)):
                 pool = f"{node.op.of_any_size} 1x1"
                 yield _finding(node, pool, Fix((written.replaced(pool),), safe=True))
 

@@ -62,7 +62,7 @@ class LinearInARow(Rule):
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the second layers of such pairs."""
         for node in net.owners:
-            chain = _chain(net, node)
+            chain = _chain(net, node) if weight(node) is not None else []
             one = _joined(chain) if chain else None
             if one is None:
                 continue
@@ -79,17 +79,17 @@ def _chain(net: Net, node: Node) -> list[Node]:
     Nothing is returned unless each is all that reads the one before it.
     """
     chain = [node]
-    while len(chain) == 1 or weight(chain[0]) is None:
-        maker = net.makers.get(chain[0].inputs[0])
-        if maker is None or net.next(maker) is not chain[0]:
+    while len(chain) == 1 or weight(chain[-1]) is None:
+        maker = net.makers.get(chain[-1].inputs[0])
+        if maker is None or net.next(maker) is not chain[-1]:
             return []
-        between = maker.op.channelwise and len(maker.inputs) == 1
-        if weight(maker) is None and not between and not _passes(maker):
+        between = maker.op.channelwise or _passes(maker)
+        if weight(maker) is None and not between:
             return []
-        chain.insert(0, maker)
+        chain.append(maker)
     alone = all(len(net.uses(each)) == 1 for each in chain)
-    known = all(each.op.family in ("conv", "linear") for each in (chain[0], node))
-    return chain if alone and known and weight(node) is not None else []
+    known = all(each.op.family in ("conv", "linear") for each in (chain[-1], node))
+    return chain[::-1] if alone and known else []
 
 
 def _passes(node: Node) -> bool:

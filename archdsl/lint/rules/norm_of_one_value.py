@@ -15,14 +15,15 @@ class NormOfOneValue(Rule):
     leaves of it is 0, and behind weight and bias the bias. The network computes the
     same for all inputs from there on.
 
-    `groupnorm` with one channel a group and `layernorm` of one channel do so in any
-    mode, on a map of 1x1 or a vector. `bn` takes the values of the whole batch in
-    training. On a map of 1x1 that is one value a sample for each channel. With a batch
-    of 1 there is one value, and torch refuses it: "Expected more than 1 value per
-    channel when training". The last batch of an epoch is often that small, and so is
-    the share of one device; `drop_last=True` in the data loader leaves it out. With a
-    batch of 2, each value is mapped to 1 or -1. In inference, `bn` uses its running
-    statistics, and nothing is wrong.
+    `groupnorm` with one channel a group does so in any mode, on a map of 1x1 or a
+    vector, and so does `layernorm` of one channel. `bn` takes the values of the whole
+    batch in training. On a map of 1x1 that is one value a sample for each channel. With
+    a batch of 1 there is one value, and torch refuses it: "Expected more than 1 value
+    per channel when training". The last batch of an epoch is often that small, and so
+    is the share of one device; `drop_last=True` in the data loader leaves it out. With
+    a batch of 2, each value is mapped to 1 or -1. In inference, `bn` uses its running
+    statistics, and nothing is wrong. A `groupnorm` of one value is refused for a batch
+    of 1 in any mode.
 
     Of a `bn` it is said on maps of 1x1, as behind a global pool, and on vectors, where
     nothing but the batch gives it values. A `bn` on vectors is common in the heads of
@@ -61,9 +62,16 @@ def _always(node: Node) -> Finding:
         node,
         f"{node.step.path} takes mean and deviation of one value: its output is the "
         "same for all inputs",
-        label=f"its input is {_what(node)}, in groups of one",
+        label=f"its input is {_what(node)}",
+        notes=tuple(_notes(node)),
         help="leave it out, or norm over more values",
     )
+
+
+def _notes(node: Node) -> Iterator[str]:
+    """Yield what torch says of a channel of one value; a `layernorm` it takes."""
+    if node.op.cancels_bias(node.input_shapes):
+        yield "with a batch of 1, torch refuses it, in inference, too"
 
 
 def _what(node: Node) -> str:

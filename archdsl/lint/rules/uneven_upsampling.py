@@ -25,9 +25,9 @@ class UnevenUpsampling(Rule):
     `upsample 2x2` with a convolution behind it. The outputs at the rim always have
     fewer taps; they are no pattern, and do not count.
 
-    `convtranspose 3x3 /2 pad=1 out_pad=1` keeps the places that [odd
-    kernels](#w0115-misaligned-branches) leave, and overlaps unevenly. Where it stands
-    for that reason, a comment says so.
+    `convtranspose 3x3 /2 pad=1 out_pad=1` keeps the places that odd kernels leave, as
+    W0115 has it, and overlaps unevenly. Where it stands for that reason, a comment says
+    so.
 
     Source: Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts",
     Distill, section "Deconvolution & overlap".

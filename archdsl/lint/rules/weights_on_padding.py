@@ -18,10 +18,10 @@ MOST: Final = 1 << 20  # taps, beyond which nothing is said
 class WeightsOnPadding(Rule):
     """On a map that is small for its kernel, some taps of the kernel lie on the padding
     at every place of the window. They are multiplied by zero and by nothing else: their
-    gradient is exactly zero, and they stay what they were drawn as. A 3x3 kernel with a
-    padding of 1 on a map of 1x1 computes what a 1x1 kernel does, and eight ninths of
-    its weights idle. Large dilations do the same: where a kernel reaches over the whole
-    map at each end, its middle tap alone is left.
+    gradient is exactly zero, and but for weight decay they stay what they were drawn
+    as. A 3x3 kernel with a padding of 1 on a map of 1x1 computes what a 1x1 kernel
+    does, and eight ninths of its weights idle. Large dilations do the same: where a
+    kernel reaches over the whole map at each end, its middle tap alone is left.
 
     It is found from the windows: a tap lives if it meets a position of the map for some
     unit, along both axes. The zeros of a `zeropad` right before the layer are no
