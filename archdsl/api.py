@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 import os
 import re
 import sys
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
     from .passes.devices import Device
-    from .source import Span
     from .syntax.loader import Module
 
 Spec = str | os.PathLike[str]
@@ -46,14 +46,18 @@ def load(
             (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
         preset: which of the spec's presets; its default one when left out.
         params: values of the network's parameters, by name: numbers, truth values,
-            lists, strings, sizes as ``"3x3"``, names of blocks and layer kinds.
+            lists, and text, which is read as ``-D`` reads it: ``"32"`` is a number,
+            ``"3x3"`` are sizes, ``"[2, 2]"`` is a list, a word is a block, a layer kind
+            or else a string, and so is what stands in further quotes.
         input: shape of the input without the batch: ``"3x224x224"`` or its sizes.
         symbolic: whether numbers keep the expressions that code generation writes.
 
     Raises:
         SpecError: with all that is wrong with the spec.
+        TypeError: if an argument is nothing of its kind.
         ValueError: if `input` is no shape, or two different presets are asked for.
     """
+    _check(preset=preset, params=params, symbolic=symbolic)
     module, named = open_spec(spec)
     if preset and named and preset != named:
         raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
@@ -83,9 +87,12 @@ def loads(
 
     Raises:
         SpecError: with all that is wrong with the spec.
+        TypeError: if an argument is nothing of its kind.
         ValueError: if `input` is no shape.
     """
     from .syntax.loader import load_text
+
+    _check(text=text, name=name, preset=preset, params=params, symbolic=symbolic)
 
     return elaborate_module(
         load_text(text, name),
@@ -97,7 +104,7 @@ def loads(
 
 
 def analyze(
-    network: Network,
+    network: Network | Spec,
     *,
     batch: int = 1,
     dtype: str = "float32",
@@ -111,7 +118,7 @@ def analyze(
     """Return the network's parameters, MACs, receptive fields, memory and the rest.
 
     Args:
-        network: what `load` returned.
+        network: what `load` returned, or what it takes: ``"resnet50"``.
         batch: samples at a time, for memory and bytes moved.
         dtype: of parameters and activations, for memory and bytes moved.
         optimizer: whose state the memory counts.
@@ -123,29 +130,29 @@ def analyze(
         budget: bytes of memory, for which to look for the largest batch.
 
     Raises:
+        SpecError: if `network` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
         ValueError: if one of these is none, or the device has no rate for the dtype.
     """
     from .passes.analysis import analyze as run
 
-    if isinstance(device, str):
-        from .passes.devices import device as find
-
-        device = find(device)
+    _check(batch=batch, dtype=dtype, optimizer=optimizer, mode=mode)
+    _check(recompute=recompute, tool=tool, budget=budget)
     return run(
-        network,
+        as_network(network),
         batch=batch,
         dtype=dtype,
         optimizer=optimizer,
         mode=mode,
         recompute=recompute,
         tool=tool,
-        device=device,
+        device=None if device is None else _as_device(device),
         budget=budget,
     )
 
 
 def compare(
-    networks: Sequence[Network],
+    networks: Sequence[Network | Spec],
     *,
     names: Sequence[str] | None = None,
     batch: int = 1,
@@ -155,47 +162,67 @@ def compare(
     """Return networks side by side, and what differs in structure from the first.
 
     Args:
-        networks: two or more, the one to compare with first.
+        networks: two or more, as for `analyze`, the one to compare with first.
         names: what to call each; the networks' own names when left out.
         batch: samples at a time, for the memory.
         dtype: of parameters and activations, for the memory.
         optimizer: whose state the memory counts.
 
     Raises:
+        SpecError: if one of `networks` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
         ValueError: if there are less than two networks, or not a name for each.
     """
     from .passes.compare import compare as run
 
-    return run(networks, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
+    _check(batch=batch, dtype=dtype, optimizer=optimizer)
+    if isinstance(networks, str | bytes) or not isinstance(networks, Sequence):
+        raise _wrong("networks", "a list of networks", networks)
+    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
+        raise _wrong("names", "a list of texts", names)
+    given = [as_network(network) for network in networks]
+    return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network) -> str:
-    """Return the text of a Python module that defines the network in PyTorch."""
+def emit(network: Network | Spec) -> str:
+    """Return the text of a Python module that defines the network in PyTorch.
+
+    Args:
+        network: as for `analyze`.
+
+    Raises:
+        SpecError: if `network` names a spec that is wrong.
+        TypeError: if it is no network.
+    """
     from .backends.torch import emit as run
 
-    return run(network)
+    return run(as_network(network))
 
 
-def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
+def build(network: Network | Spec, *, allow_foreign: bool = False) -> nn.Module:
     """Return the network as a PyTorch module, freshly initialised.
 
     Args:
-        network: what `load` returned.
+        network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
             imported, and so run.
 
     Raises:
-        ImportError: if torch, or a module of an `op`, is not installed.
+        ImportError: if torch, or a class that an `op` names, cannot be imported.
         archdsl.backends.torch.ForeignCode: if an `op` names a module, and none is
             allowed.
+        SpecError: if `network` names a spec that is wrong.
+        TypeError: if it is no network.
     """
     from .backends.torch import build as run
 
-    return run(network, allow_foreign=allow_foreign)
+    _check(allow_foreign=allow_foreign)
+    return run(as_network(network), allow_foreign=allow_foreign)
 
 
 def render(
-    network: Network,
+    network: Network | Spec,
     path: Spec | None = None,
     *,
     format: str | None = None,
@@ -204,7 +231,7 @@ def render(
     """Draw the network, and return the drawing's dot source.
 
     Args:
-        network: what `load` returned.
+        network: as for `analyze`.
         path: the file to write, if any.
         format: ``svg``, ``png``, ``pdf`` or ``dot``; the suffix of `path` tells it
             when left out.
@@ -213,10 +240,15 @@ def render(
     Raises:
         archdsl.backends.diagram.MissingExtra: if no layout engine is installed.
         archdsl.backends.diagram.UnknownFormat: if there is no such format.
+        OSError: if the file cannot be written.
+        SpecError: if `network` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
     """
     from .backends.diagram import render as run
 
-    return run(network, None if path is None else Path(path), format=format, fold=fold)
+    _check(format=format, fold=fold)
+    file = None if path is None else Path(_as_path("path", path))
+    return run(as_network(network), file, format=format, fold=fold)
 
 
 def format(text: str, *, name: str = "<text>") -> str:
@@ -228,11 +260,83 @@ def format(text: str, *, name: str = "<text>") -> str:
 
     Raises:
         SpecError: if it does not parse.
+        TypeError: if an argument is no text.
     """
+    _check(text=text, name=name)
     from .source import Source
     from .syntax.format import format_source
 
     return format_source(Source(name, text))
+
+
+# ---- what arguments are -----------------------------------------------------
+
+_WANTED: dict[str, tuple[type, str]] = {
+    **dict.fromkeys(("text", "name", "preset", "dtype", "optimizer"), (str, "a text")),
+    **dict.fromkeys(("mode", "tool", "format"), (str, "a text")),
+    **dict.fromkeys(("batch", "budget"), (int, "an integer")),
+    **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
+    "allow_foreign": (bool, "true or false"),
+    "params": (Mapping, "values by the names of parameters"),
+}
+_OPTIONAL = frozenset({"preset", "params", "tool", "budget", "format"})
+
+
+def _check(**given: object) -> None:
+    """Refuse arguments that are nothing of their kind, before they fail somewhere.
+
+    Raises:
+        TypeError: saying what the argument must be.
+    """
+    for name, value in given.items():
+        if value is None and name in _OPTIONAL:
+            continue
+        wanted, words = _WANTED[name]
+        right = isinstance(value, wanted)
+        if not right or (wanted is int and isinstance(value, bool)):
+            raise _wrong(name, words, value)
+
+
+def _wrong(name: str, words: str, value: object) -> TypeError:
+    return TypeError(f"`{name}` must be {words}, not {type(value).__name__}")
+
+
+def _as_path(name: str, value: object) -> str:
+    """Return a path as text.
+
+    Raises:
+        TypeError: if it is none, or one of bytes.
+    """
+    text = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(text, str):
+        raise _wrong(name, "a text or a path", value)
+    return text
+
+
+def _as_device(given: str | Device) -> Device:
+    from .passes.devices import Device, device
+
+    if isinstance(given, str):
+        return device(given)
+    if not isinstance(given, Device):
+        raise _wrong("device", "the name of a device, or a Device", given)
+    return given
+
+
+def as_network(given: Network | Spec) -> Network:
+    """Return a network, loaded if it is only named.
+
+    Raises:
+        SpecError: if the spec is wrong.
+        TypeError: if it is no network.
+    """
+    from .ir import Network
+
+    if isinstance(given, Network):
+        return given
+    if not isinstance(given, str | os.PathLike):
+        raise _wrong("network", "what `load` returns, or what it takes", given)
+    return load(given)
 
 
 # ---- what a SPEC names ------------------------------------------------------
@@ -258,7 +362,7 @@ def find_spec(spec: Spec) -> tuple[Path | None, str | None]:
     Raises:
         SpecError: if there is no such file or name.
     """
-    text = os.fspath(spec)
+    text = _as_path("spec", spec)
     if not isinstance(spec, str):
         return Path(text), None
     found = _find_file(text)
@@ -331,7 +435,11 @@ def elaborate_module(
     """Return a network of a loaded file; the arguments are those of `load`."""
     from .elaborate import elaborate
 
-    given = {name: as_value(module, v) for name, v in (params or {}).items()}
+    given = {}
+    for name, value in (params or {}).items():
+        if not isinstance(name, str):
+            raise _wrong("params", "values by the names of parameters", name)
+        given[name] = as_value(module, value)
     return elaborate(
         module,
         preset=preset,
@@ -345,12 +453,21 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
     """Return an input's sizes, as numbers or written ``3x224x224``.
 
     Raises:
+        TypeError: if they are neither.
         ValueError: if they are no shape of an input.
     """
     if isinstance(given, str) and not _SHAPE.fullmatch(given):
-        raise ValueError(f"`{given}` is not a shape such as 3x224x224")
-    sizes = given.split("x") if isinstance(given, str) else given
-    shape = tuple(int(size) for size in sizes)
+        raise ValueError(f"`{_short(given)}` is not a shape such as 3x224x224")
+    if isinstance(given, str):
+        shape = tuple(map(int, given.split("x")))
+    else:
+        try:
+            if isinstance(given, bytes | Mapping):
+                raise TypeError
+            shape = tuple(operator.index(size) for size in given)
+        except TypeError:
+            words = "a shape such as 3x224x224, or its sizes"
+            raise TypeError(f"`input` must be {words}, not {given!r}") from None
     shown = "x".join(map(str, shape))
     if len(shape) not in (1, 3):
         raise ValueError(
@@ -363,26 +480,52 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def as_value(module: Module, value: object) -> object:
-    """Return a parameter's value so that text can stand for more than a string."""
-    from .layer import kind
+    """Return a parameter's value so that text can stand for more than a string.
+
+    Raises:
+        TypeError: if no parameter can have such a value.
+        ValueError: if it is no finite number.
+    """
     from .syntax import tree
 
     if isinstance(value, str):
-        span = _whole(value)
-        if _DIMS.fullmatch(value):
-            return tree.DimsLiteral(span, tuple(map(int, value.split("x"))))
-        if value in module.names() or kind(value):
-            return tree.Name(span, value)
-    elif isinstance(value, list | tuple):
+        return _read_value(module, value)
+    if isinstance(value, list | tuple):
         return tuple(as_value(module, item) for item in value)
-    elif isinstance(value, float) and not math.isfinite(value):
+    if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"a parameter of a network cannot be {value}")
-    elif not isinstance(value, int | float | tree.Expr):
-        raise TypeError(f"a parameter of a network cannot be {value!r}")
-    return value
+    if isinstance(value, int | float | tree.Expr):
+        return value
+    try:
+        return operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        shown = _short(repr(value))
+        raise TypeError(f"a parameter of a network cannot be {shown}") from None
 
 
-def _whole(text: str) -> Span:
+def _read_value(module: Module, text: str) -> object:
+    """Return the value that a text stands for: an expression, or else a string."""
+    from .layer import kind
     from .source import Source, Span
+    from .syntax import tree
 
-    return Span(Source("<params>", text), 0, len(text))
+    source = Source("<params>", text)
+    span = Span(source, 0, len(text))
+    if _DIMS.fullmatch(text):
+        return tree.DimsLiteral(span, tuple(map(int, text.split("x"))))
+    if text in module.names() or kind(text):
+        return tree.Name(span, text)
+    if _IDENTIFIER.fullmatch(text) and text not in ("true", "false"):
+        return text
+    from .syntax.parser import check_characters, check_nesting, parse_expression
+
+    try:
+        check_characters(source)
+        check_nesting(source)
+        return parse_expression(source, text, 0, argument=True)
+    except SpecError:
+        return text
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 80 else f"{text[:76]} ..."

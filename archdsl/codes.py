@@ -9,7 +9,9 @@ import textwrap
 from typing import Final, NamedTuple
 
 from archdsl.limits import (
+    MAX_CHECKED,
     MAX_DEPTH,
+    MAX_DRAWN,
     MAX_FILE_BYTES,
     MAX_IMPORTS,
     MAX_NAMES,
@@ -17,6 +19,7 @@ from archdsl.limits import (
     MAX_REPEAT,
     MAX_STEPS,
     MAX_TOKENS,
+    NETWORK_PARTS,
 )
 
 
@@ -282,7 +285,7 @@ _ARGUMENTS: Final = {
     "A0211": Entry(
         "a statement belongs to the network itself",
         "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block or in labelled braces.",
+        "stand in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
@@ -337,6 +340,11 @@ _SHAPES: Final = {
     ),
 }
 
+_CLIP: Final = """op clip {
+    torch = "torch.nn.Hardtanh"
+    pointwise = true
+}"""
+
 _CLAIMS: Final = {
     "A0401": Entry(
         "a claim does not hold",
@@ -352,6 +360,22 @@ _CLAIMS: Final = {
         "`params == 1_000`, or names sizes behind it, such as `output 16x32x32`.",
         _net("conv 3x3 16", "expect weights == 448"),
         _net("conv 3x3 16", "expect params == 448"),
+    ),
+    "A0403": Entry(
+        "a claim can be neither proven nor refuted",
+        "A foreign op may read any of its input, unless the spec says that it is "
+        "pointwise. So of the receptive fields behind it only an upper bound is known: "
+        "no unit sees more. Only a claim that they are no larger can be proven.",
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP.replace("    pointwise = true\n", ""),
+        ),
+        _net(
+            "conv 3x3 16 -> clip",
+            "expect receptive_field == 3x3",
+            before=_CLIP,
+        ),
     ),
 }
 
@@ -422,7 +446,7 @@ _PRELU = """arch 1
 
 # nn.PReLU has one parameter, unless it is told of more.
 op prelu_ {{
-    torch = "torch.nn.PReLU"
+    torch = "{name}"
     params = {params}
     pointwise = true
 }}
@@ -438,9 +462,21 @@ _AGREEMENT: Final = {
         "the analysis and torch differ",
         "`archdsl check --torch` builds the module and compares every figure. What a "
         "spec declares of a foreign layer may be wrong; otherwise archdsl is.",
-        _PRELU.format(params=8),
-        _PRELU.format(params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=8),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
         ("check --torch net.arch", "check --torch net.arch"),
+    ),
+    "A0702": Entry(
+        "the class of an op cannot be imported",
+        "`archdsl check --torch --allow-foreign` imports what the spec's `op`s name. "
+        "The module is not where Python looks, lacks the class, or fails when it is "
+        "imported. Nothing is known then about the layer.",
+        _PRELU.format(name="no_such_module.PReLU", params=1),
+        _PRELU.format(name="torch.nn.PReLU", params=1),
+        (
+            "check --torch --allow-foreign net.arch",
+            "check --torch --allow-foreign net.arch",
+        ),
     ),
 }
 
@@ -506,6 +542,23 @@ _LIMITS: Final = {
         "a block has too many names",
         "Parameters, values with a name and loop variables of one block are at most "
         f"{MAX_NAMES}. Lists hold many values under one name.",
+        "",
+        "",
+    ),
+    "A0909": Entry(
+        "the file has too many networks to check at once",
+        "All presets and networks of a file that are checked at once have at most "
+        f"{MAX_CHECKED:,} layers together, where each of them counts as "
+        f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
+        "their own.",
+        "",
+        "",
+    ),
+    "A0910": Entry(
+        "the picture is too large",
+        f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
+        "time of a layout engine grows faster than these. Folded repeats count once. "
+        "The dot text, which needs no engine, has no such limit.",
         "",
         "",
     ),

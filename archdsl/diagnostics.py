@@ -6,7 +6,7 @@ and raised once as `SpecError`. A mistake of ours stays an ordinary exception.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from .source import Span
 
@@ -23,11 +23,21 @@ class Diagnostic:
         span: the place in the source, or None where there is none.
         label: what is found at that place, printed beside the caret.
         notes: further facts, such as the blocks the step was reached through.
+        later: finds one more note, if that takes time; asked once, when all are shown.
         help: what to do about it, or None.
         severity: ``error``, or ``warning`` for advice.
     """
 
-    __slots__ = ("code", "help", "label", "message", "notes", "severity", "span")
+    __slots__ = (
+        "_notes",
+        "code",
+        "help",
+        "label",
+        "later",
+        "message",
+        "severity",
+        "span",
+    )
 
     def __init__(
         self,
@@ -45,8 +55,17 @@ class Diagnostic:
         self.message = _short(message)
         self.span = span
         self.label = _short(label)
-        self.notes = tuple(_short(note) for note in notes)
+        self._notes = tuple(_short(note) for note in notes)
+        self.later: Callable[[], str] | None = None
         self.help = None if help is None else _short(help)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The further facts."""
+        find, self.later = self.later, None
+        if find is not None and (note := find()):
+            self._notes = (*self._notes, _short(note))
+        return self._notes
 
     @property
     def is_limit(self) -> bool:
@@ -57,11 +76,9 @@ class Diagnostic:
         """Return the diagnostic as plain data, as `--json` prints it."""
         span = self.span
         return {
-            "code": self.code,
+            "code": self.code or None,
             "message": self.message,
-            "file": span.source.name if span else None,
-            "line": span.line if span else None,
-            "column": span.column if span else None,
+            **place(span),
             "label": self.label or None,
             "notes": list(self.notes),
             "help": self.help,
@@ -114,6 +131,24 @@ def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:
     return "".join(c if c.isprintable() else " " for c in text), at, width
 
 
+def place(span: Span | None) -> dict[str, object]:
+    """Return a place as plain data: its file, first character, and end.
+
+    The end is the position behind the last character, so that an empty place ends where
+    it starts. Without a place, all are None.
+    """
+    if span is None:
+        return dict.fromkeys(("file", "line", "column", "end_line", "end_column"))
+    end_line, end_column = span.source.position(min(span.end, len(span.source.text)))
+    return {
+        "file": span.source.name,
+        "line": span.line,
+        "column": span.column,
+        "end_line": end_line,
+        "end_column": end_column,
+    }
+
+
 class SpecError(Exception):
     """A spec that is refused, with every diagnostic that was found.
 
@@ -123,7 +158,10 @@ class SpecError(Exception):
 
     def __init__(self, diagnostics: Iterable[Diagnostic]) -> None:
         self.diagnostics = sorted(diagnostics, key=_in_order)
-        super().__init__("\n\n".join(d.render() for d in self.diagnostics))
+        super().__init__(self.diagnostics)
+
+    def __str__(self) -> str:
+        return "\n\n".join(d.render() for d in self.diagnostics)
 
     @property
     def is_limit(self) -> bool:

@@ -9,7 +9,7 @@ package reads these declarations; nothing else names a kind.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from math import gcd
 from typing import Any, ClassVar, Final
@@ -151,6 +151,7 @@ class Layer:
 
     Class attributes:
         word: the word in a spec, and the file's name.
+        also: what others call it, in small letters without `_`.
         family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``,
             ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams, and
             says what its operations besides MACs are for.
@@ -164,11 +165,23 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight where its input needs
             no gradient.
+        gathers: whether it works on a copy of an input whose memory has gaps.
+        read_only: whether its output is a view that torch lets no step write over.
         shifts_variance: whether its output varies more in training than in inference.
         idempotent: whether a second one right behind it changes nothing.
+        sign: ``positive`` if no output is below zero, ``kept`` if none is where no
+            input is; empty if one may be.
+        channelwise: whether in inference it multiplies each channel by a number and
+            adds another, and nothing else.
+        pools_batch: whether in training its statistics are those of all samples.
+        sums_to_one: whether its outputs are shares of one, over the channels.
+        maximum: whether each output is the largest input of its window.
+        of_any_size: for a pool with a window, the word of the kind that pools a map of
+            any size to a given one in the same way.
     """
 
     word: ClassVar[str] = ""
+    also: ClassVar[tuple[str, ...]] = ()
     family: ClassVar[str] = "other"
     weighted: ClassVar[bool] = False
     arity: ClassVar[int | None] = 1
@@ -176,8 +189,16 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
+    gathers: ClassVar[bool] = False
+    read_only: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
     idempotent: ClassVar[bool] = False
+    sign: ClassVar[str] = ""
+    channelwise: ClassVar[bool] = False
+    pools_batch: ClassVar[bool] = False
+    sums_to_one: ClassVar[bool] = False
+    maximum: ClassVar[bool] = False
+    of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
 
     def __init_subclass__(cls) -> None:
@@ -274,6 +295,10 @@ class Layer:
         """Return what an output unit sees, or None if it sees the whole input."""
         return POINTWISE
 
+    def opaque(self) -> bool:
+        """Return whether a unit may see less than all where `window` gives None."""
+        return False
+
     def aliases(self, training: bool) -> bool:
         """Return whether the output is the input's own memory in that mode."""
         return False
@@ -281,6 +306,24 @@ class Layer:
     def erases(self, training: bool) -> bool:
         """Return whether the output is zero in that mode, whatever the input is."""
         return False
+
+    def is_positive(self, inputs: Sequence[bool]) -> bool:
+        """Return whether no output is below zero, told which inputs are known so."""
+        return self.sign == "positive" or (self.sign == "kept" and all(inputs))
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return of how many values of a sample it takes each mean, 0 if it takes none.
+
+        The deviation is that of the same values.
+        """
+        return 0
+
+    def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return whether what is added to a whole channel before it changes nothing.
+
+        Where its statistics are those of the batch, that is in training.
+        """
+        return self.absorbs_bias
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether the output is the input, with these arguments, in any mode."""
@@ -415,6 +458,20 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
     )
 
 
+def same_pads(
+    size: int, kernel: int, stride: int, dilation: int = 1
+) -> tuple[int, int]:
+    """Return the padding before and after that gives size / stride units, rounded up.
+
+    The odd one goes to the end.
+
+    Source: TensorFlow's notes on convolution, for the padding "SAME"; the sum of both
+    is max((ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0).
+    """
+    total = max(dilation * (kernel - 1) - (size - 1) % stride, 0)
+    return total // 2, total - total // 2
+
+
 def adaptive(inputs: Shape, output: Shape) -> Window:
     """Return the hull of the windows of adaptive pooling.
 
@@ -430,7 +487,6 @@ def adaptive(inputs: Shape, output: Shape) -> Window:
         stride=stride,
         pad=tuple(m - 1 for m in up),
         up=up,
-        exact=max(up) == 1,
     )
 
 
@@ -465,7 +521,7 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
             last = -(-(step + up) // 2) - 1
         parts.append((last - first + 1, step, -first, up))
     kernel, stride, pad, up_ = zip(*parts, strict=True)
-    return Window(kernel, stride, pad, up=up_, exact=max(up_) == 1)
+    return Window(kernel, stride, pad, up=up_)
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:

@@ -21,6 +21,7 @@ MEASURES: Final = (
     "layers",
     "output",
     "receptive_field",
+    "local_field",
 )
 
 
@@ -123,7 +124,6 @@ class Window(NamedTuple):
         pad: positions before the first input unit.
         dilation: positions between taps.
         up: positions per input step; more than 1 for layers that enlarge.
-        exact: False where not every unit sees a window of the same size.
     """
 
     kernel: tuple[int, ...] = (1, 1)
@@ -131,7 +131,6 @@ class Window(NamedTuple):
     pad: tuple[int, ...] = (0, 0)
     dilation: tuple[int, ...] = (1, 1)
     up: tuple[int, ...] = (1, 1)
-    exact: bool = True
 
 
 POINTWISE = Window()
@@ -214,6 +213,7 @@ class TorchForm(NamedTuple):
         inplace: whether `inplace=True` may be added.
         then: modules that the module form needs after `module`.
         helper: text of the class that `module` names, where torch has none.
+        padded: shape of what the helper's function reads, if the helper pads its input.
         origin: Python module to import what `module` names from, for a foreign one.
     """
 
@@ -223,4 +223,5 @@ class TorchForm(NamedTuple):
     inplace: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
+    padded: Shape | None = None
     origin: str = ""

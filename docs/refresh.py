@@ -22,6 +22,7 @@ Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes.
 
 from __future__ import annotations
 
+import keyword
 import os
 import re
 import shutil
@@ -37,6 +38,12 @@ import archdsl
 from archdsl.api import open_spec
 from archdsl.cli.variants import variants
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.names import (
+    EMITTED_NAMES,
+    LANGUAGE_WORDS,
+    MODULE_ATTRIBUTES,
+    SOFT_KEYWORDS,
+)
 from archdsl.initializers import SCHEMES
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds
 from archdsl.lint.rule import all_rules
@@ -484,6 +491,32 @@ def limits_table() -> str:
     )
 
 
+def reserved_table() -> str:
+    """Return the names that cannot be used, by what they cannot name."""
+    rows = [
+        ("a label", "attributes of torch's modules", MODULE_ATTRIBUTES),
+        (
+            "a label, parameter, value, loop variable or preset",
+            "used by compiled code",
+            EMITTED_NAMES,
+        ),
+        (
+            "anything but a label",
+            "words of the language",
+            LANGUAGE_WORDS - set(keyword.kwlist),
+        ),
+        ("anything", "Python's keywords", frozenset(keyword.kwlist)),
+        ("anything but a label", "Python's soft keywords", SOFT_KEYWORDS - {"_"}),
+    ]
+    return _rows(
+        "what cannot be named | why | names",
+        [
+            (what, why, " ".join(f"`{name}`" for name in sorted(names)))
+            for what, why, names in rows
+        ],
+    )
+
+
 def figures_table() -> str:
     """Return the exact figures of the networks that the page explains."""
     presets = (
@@ -528,6 +561,7 @@ TABLES = {
     "measures": measures_text,
     "library": library_table,
     "limits": limits_table,
+    "reserved": reserved_table,
     "rules": rules_text,
     "figures": figures_table,
     "figures of a sweep": sweep_table,

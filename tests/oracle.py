@@ -143,6 +143,15 @@ def _cases() -> Iterator[Case]:
         aux_logits=False,
         init_weights=True,
     )
+    yield _case(
+        "googlenet",
+        22,
+        id="googlenet_transform",
+        params={"transform_input": True},
+        transform_input=True,
+        aux_logits=True,
+        init_weights=True,
+    )
     for depth in (18, 34, 50, 101, 152):
         yield _case(f"resnet{depth}", depth)
     yield _case("resnext50_32x4d", 50)
@@ -190,7 +199,7 @@ def _light_cases() -> Iterator[Case]:
             "inception_v3",
             depth,
             id="inception_v3_" + ("transform" if transform else "no_aux"),
-            params={"aux": False, "transform": transform},
+            params={"aux": False, "transform_input": transform},
             size=299,
             batch=(2, 3, 139, 139),
             gradients=False,

@@ -270,6 +270,11 @@ def test_json_has_the_promised_keys() -> None:
         "minimum": [59, 59],
         "maximum": [379, 379],
         "share": 1.0,
+        "smallest": [379, 379],
+        "local": [379, 379],
+        "local_smallest": [379, 379],
+        "bound": None,
+        "paths_exact": True,
     }
     memory = facts["memory"]
     assert (memory["batch"], memory["dtype"]) == (1, "float32")

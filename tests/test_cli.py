@@ -337,7 +337,8 @@ def test_json_errors_have_these_keys(run: Run, folder: Path) -> None:
     assert list(answer) == ["schema", "errors"]
     assert answer["schema"] == 1
     assert list(answer["errors"][0]) == [
-        *("code", "message", "file", "line", "column", "label", "notes", "help")
+        *("code", "message", "file", "line", "column", "end_line", "end_column"),
+        *("label", "notes", "help"),
     ]
 
 

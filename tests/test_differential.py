@@ -1,8 +1,9 @@
 """Random valid specs: what the analysis says, and what the built module does.
 
 `agree` compares shapes, wiring, parameters, multiply-accumulates, saved bytes and
-receptive fields; see tests/test_agree.py for what it would notice. The longer hunt is
-`python scripts/soak.py specs`.
+receptive fields; see tests/test_agree.py for what it would notice. `faults` also holds
+the module against an executor of the network's steps; see tests/test_executor.py. The
+longer hunt is `python scripts/soak.py specs`.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 
 import archdsl
 from archdsl.backends.torch.agree import agree
+from tests.comparing import faults
 from tests.generated import specimen, specs
 
 CASES = 500
@@ -21,9 +23,15 @@ BATCH = 50
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
 
 
+@pytest.fixture(autouse=True)
+def _no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep thousands of small specs out of the cache of syntax trees."""
+    monkeypatch.setenv("ARCHDSL_CACHE", "off")
+
+
 def check(text: str) -> None:
-    found = agree(archdsl.loads(text, name="drawn.arch"))
-    assert not found.differences, [str(each) for each in found.differences]
+    found = faults(text)
+    assert not found, found
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))

@@ -22,7 +22,7 @@ network clean {
 }
 """
 BIASED = CLEAN.replace("conv 3x3 8", "conv 3x3 8 bias=true").replace("clean", "biased")
-WIDE = CLEAN.replace("conv 3x3 8", "conv 1x1 8 -> conv 7x7 8")
+WIDE = CLEAN.replace("conv 3x3 8", "conv 1x1 8 -> relu -> conv 7x7 8")
 SEVERAL = """arch 1
 
 network net<width> {
@@ -104,7 +104,8 @@ def test_blocks_alone(run: Run, folder: Path) -> None:
 def test_rules_can_be_chosen(
     run: Run, folder: Path, options: tuple[str, ...], found: list[str]
 ) -> None:
-    write("a.arch", BIASED.replace("conv", "conv 1x1 8 -> conv").replace("3x3", "7x7"))
+    wide = BIASED.replace("conv", "conv 1x1 8 -> relu -> conv").replace("3x3", "7x7")
+    write("a.arch", wide)
     code, out, _err = run("lint", "--json", *options, "a.arch")
     findings = json.loads(out)["findings"]
     assert (code, [each["code"] for each in findings]) == (int(bool(found)), found)
@@ -134,6 +135,8 @@ def test_json_has_these_keys(run: Run, folder: Path) -> None:
             "file": "a.arch",
             "line": 5,
             "column": 5,
+            "end_line": 5,
+            "end_column": 5 + len("conv 3x3 8 bias=true"),
             "label": "a bias of 8 channels",
             "notes": [],
             "help": "leave it out: `bias=false` saves 8 weights",
@@ -283,8 +286,13 @@ def test_wrong_usage(
 ) -> None:
     write("a.arch", SEVERAL)
     code, out, err = run("lint", *arguments)
-    assert (code, out) == (2, "")
+    assert code == 2
     assert message in " ".join(err.split())
+    if "--json" in arguments:
+        (error,) = json.loads(out)["errors"]
+        assert message in error["message"]
+    else:
+        assert out == ""
 
 
 def test_list_and_explain_know_every_rule(run: Run) -> None:

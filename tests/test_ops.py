@@ -421,12 +421,6 @@ def test_squeeze_and_excitation_is_torchvisions() -> None:
             "factors and a size",
             "leave one",
         ),
-        (
-            _layer("conv", kernel=(2, 2), pad="same", stride=(2, 2)),
-            [(1, 5, 5)],
-            "keeps the size",
-            "leave the stride out",
-        ),
     ],
     ids=lambda value: value.word if isinstance(value, Layer) else "",
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from fractions import Fraction
-from math import ceil, floor
 from typing import Any
 
 import pytest
@@ -48,6 +47,9 @@ def _reported(
         minimum=(size, size),
         maximum=(size, size),
         share=share,
+        smallest=(size, size),
+        local=(size, size),
+        local_smallest=(size, size),
     )
 
 
@@ -223,16 +225,17 @@ def test_branches_that_lean_apart_are_united_to_their_hull() -> None:
     assert _of(sketch.network()).start == (-2, -2)
 
 
-def test_branches_of_different_jump_give_a_bound() -> None:
+def test_branches_of_different_jump_are_united_unit_by_unit() -> None:
     sketch = Sketch((1, 3, 3))
     strided = sketch.add("maxpool", 0, kernel=(1, 1), stride=(2, 2))
     dense = sketch.add("maxpool", 0, kernel=(2, 2), stride=(1, 1))
     assert sketch.shape(strided) == sketch.shape(dense)
     sketch.add("add", strided, dense)
     field = _of(sketch.network())
-    # Unit 0 sees 0 to 1 and unit 1 sees 1 to 2: within 2 steps of 2, from -1 on.
-    assert not field.exact
-    assert (field.size, field.start, field.jump) == ((3, 3), (-1, -1), (2, 2))
+    # Unit 0 sees 0 and 0 to 1, unit 1 sees 2 and 1 to 2.
+    assert field.exact
+    assert field.size == field.smallest == (2, 2)
+    assert field.interval == ((0, 1), (0, 1))
 
 
 def test_enlarging_divides_the_jump() -> None:
@@ -240,7 +243,9 @@ def test_enlarging_divides_the_jump() -> None:
         (1, 16, 16), ("maxpool", {"kernel": (2, 2)}), ("upsample", {"scale": (4, 2)})
     )
     field = _of(network)
-    assert field.jump == (Fraction(1, 2), 1) and not field.exact
+    assert field.jump == (Fraction(1, 2), 1) and field.exact
+    # Each unit repeats one of the pool, which sees two positions.
+    assert field.size == field.smallest == (2, 2)
     assert field.as_dict()["jump"] == [0.5, 1]
 
 
@@ -279,6 +284,9 @@ def test_global_layers_see_the_whole_input() -> None:
         minimum=(12, 10),
         maximum=(12, 10),
         share=1.0,
+        smallest=(12, 10),
+        local=None,
+        local_smallest=None,
     )
     reports = [layer.receptive_field for layer in analyze(network).layers]
     assert reports[1:] == [whole] * 4
@@ -338,21 +346,28 @@ def _paths(graph: Graph, value: int) -> Iterator[list[tuple[Node, int]]]:
                     yield [*path, (node, read)]
 
 
-def _along(graph: Graph, path: list[tuple[Node, int]], axis: int) -> int:
-    """Return the size of a field along one path."""
-    size, jump = Fraction(1), Fraction(1)
-    for node, read in path:
+def _along(
+    graph: Graph, path: list[tuple[Node, int]], axis: int, unit: int
+) -> set[int]:
+    """Return the positions that a unit sees along one path."""
+    seen = {unit}
+    for node, read in reversed(path):
+        if not seen:
+            return seen
         window = node.op.window(node.input_shapes, node.shape)
         if window is None:
-            size, jump = Fraction(sizes(graph.shapes[graph.inputs[0]])[axis]), 0 * jump
-            continue
+            return {0, sizes(graph.shapes[graph.inputs[0]])[axis] - 1}
+        kernel, stride, pad, dilation, up = (part[axis] for part in window)
+        places = {
+            unit * stride - pad + dilation * tap
+            for unit in seen
+            for tap in range(kernel)
+        }
+        seen = {place // up for place in places if place % up == 0}
         others = [sizes(shape)[axis] for shape in node.input_shapes[: node.op.sources]]
-        if sizes(graph.shapes[read])[axis] < max(others):
-            jump *= 0  # its only unit is repeated
-        jump /= window.up[axis]
-        size += (window.kernel[axis] - 1) * window.dilation[axis] * jump
-        jump *= window.stride[axis]
-    return floor(size)
+        if seen and sizes(graph.shapes[read])[axis] < max(others):
+            seen = {0}  # its only unit is repeated
+    return seen
 
 
 @settings(max_examples=150, deadline=None)
@@ -365,7 +380,12 @@ def test_minimum_and_maximum_are_those_of_single_paths(sketch: Sketch) -> None:
             continue
         found = list(_paths(graph, value))
         for axis in (0, 1):
-            along = [_along(graph, path, axis) for path in found]
+            along = [
+                max(seen) - min(seen) + 1 if seen else 0
+                for path in found
+                for unit in range(sizes(graph.shapes[value])[axis])
+                for seen in [_along(graph, path, axis, unit)]
+            ]
             assert report.minimum[axis] == min(along)
             assert report.maximum[axis] == max(along)
             assert report.whole or report.maximum[axis] <= report.size[axis]
@@ -422,13 +442,11 @@ def _extent(image: Tensor, unit: Tensor) -> list[tuple[int, int] | None]:
 
 
 def _expected(axis: Axis, unit: int) -> tuple[int, int]:
-    first = max(ceil(axis.first + unit * axis.jump), axis.low)
-    return first, min(floor(axis.last + unit * axis.jump), axis.high)
+    return axis.visible(unit) or (1, 0)
 
 
 def _is_cut(axis: Axis, unit: int) -> bool:
-    first, last = axis.first + unit * axis.jump, axis.last + unit * axis.jump
-    return first < axis.low or last > axis.high
+    return axis.unit(unit) != axis.visible(unit)
 
 
 def _check_value(
@@ -619,9 +637,10 @@ def test_a_gate_is_seen_by_every_position() -> None:
     assert sketch.shape(gate) == (1, 1, 1)
     scaled = sketch.add("mul", gate, body)
     field = fields(flatten(sketch.network()))[scaled]
-    # Unit o sees o - 1 to o + 1 and, by the gate, 0 to 4: within -4 + o to 4 + o.
-    assert [(a.first, a.last, a.jump) for a in field.axes] == [(-4, 4, 1)] * 2
-    assert not field.exact
+    # Unit o sees o - 1 to o + 1 and, by the gate, 0 to 4.
+    seen = [(-1, 4), (0, 4), (0, 4), (0, 4), (0, 5)]
+    assert [[a.unit(o) for o in range(5)] for a in field.axes] == [seen] * 2
+    assert field.exact
 
 
 def test_squeeze_and_excitation_sees_the_whole_input() -> None:

@@ -94,6 +94,9 @@ def figure(analysis: archdsl.Analysis, name: str) -> int | None:
     facts = analysis.as_dict()
     if name == "layers":
         return len(facts["layers"])
+    if name == "local_field":
+        field = facts["receptive_field"]
+        return min(field["local"]) if field and field["local"] else None
     if name == "receptive_field":
         field = facts["receptive_field"]
         return min(field["size"]) if field else None
@@ -338,6 +341,12 @@ VALUES = {
         ("receptive_field > 1", False),
         ("not receptive_field > 1", False),
         ("macs / (depth - 18) > 1", False),
+        ("len(layers) == 2 and sum(layers) == 4 and max(layers) == 2", True),
+        ("2 in layers and not 3 in layers and count(layers, 2) == 2", True),
+        ("len([1, width]) == 2", True),
+        ("log(8, 1) > 0", False),
+        ("sqrt(-1) > 0 or true", False),
+        ("5M ** 5M > 1", False),
     ],
 )
 def test_conditions_are_expressions_of_the_language(text: str, holds: bool) -> None:
@@ -368,6 +377,37 @@ def test_what_is_no_condition_is_refused(text: str, message: str) -> None:
         condition.check(VALUES)
         condition.holds(VALUES)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("params", "`params` is a number, and must be true or false, at column 1"),
+        ("1", "`1` is a number, and must be true or false, at column 1"),
+        ('"a" < params', '`"a"` is a text, and must be a number, at column 1'),
+        ("params < 5M and not macs", "`macs` is a number, and .* at column 21"),
+        (
+            "5_000k < params + (1.5G < macs)",
+            "`\\(1.5G < macs\\)` is true or false, and",
+        ),
+        ("params < " + "9" * 5000, "a number of 5,000 digits .* at column 10"),
+        ("params < " + "9" * 5000 + ".5M", "a number of 5,002 digits .* at column 10"),
+        ("width", "`width` is a number, and must be true or false"),
+        ("unit > 3", "`unit` is a text, and must be a number"),
+        ("3 in width", "`width` is a number, and must be a list, at column 6"),
+        ("len(width) == 1", "`width` is a number, and must be a list, at column 5"),
+        ("sqrt(widths) == 1", "`widths` is a list, and must be a number"),
+        ("log(1, 2, 3) > 1", "`log.*` has other arguments than 1 to 2 arguments"),
+        ("log(8, base = 2) == 3", "has other arguments than"),
+        ("true if params else false", "`params` is a number, .* at column 9"),
+        ("(params < 3", "is not a condition, at column 1"),
+    ],
+)
+def test_a_condition_has_the_kinds_that_it_needs(where: str, message: str) -> None:
+    """It is refused before anything is computed, with its place."""
+    known = {"params": (0,), "macs": (0,), "width": (4, 8), "widths": ("[1]", "[2,3]")}
+    with pytest.raises(ConditionError, match=message):
+        Condition(where).check_kinds({**known, "unit": ("plain", "short")})
 
 
 coordinates = st.integers(0, 6)
@@ -446,6 +486,37 @@ def test_a_run_goes_on_wherever_it_was_cut_off(folder: Path) -> None:
         kept = sum(len(json.loads(x)["rows"]) for x in lines if x.endswith(b"\n"))
         assert told[0] == kept and told[-1] == 108
         assert len(told) == 1 + -(-(108 - kept) // running.CHUNK)
+
+
+@pytest.mark.parametrize(
+    "text", ["my notes\n", "my notes", "{}\n", "[]\n", "\0\0", '{"fort', "\n"]
+)
+def test_a_file_that_is_no_journal_is_left_alone(folder: Path, text: str) -> None:
+    """It may be anybody's, and to begin anew would empty it."""
+    book = folder / "book"
+    book.write_text(text, encoding="utf-8")
+    with pytest.raises(JournalError, match="cannot go on from"):
+        sweep("net.arch", AXES, journal=book)
+    assert book.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("{}", '{"at": 0}', '{"at": "0", "rows": []}', '{"at": 0, "rows": 3}'),
+        *('{"at": 0, "rows": [[1]]}', '{"at": 0, "rows": [["a", "b"]]}'),
+        *('{"at": 0, "rows": [null]}', '{"at": 0, "rows": [{}]}'),
+    ],
+)
+def test_a_journal_with_rows_of_another_form_is_refused(
+    folder: Path, entry: str
+) -> None:
+    book = folder / "book"
+    sweep("net.arch", AXES, journal=book)
+    header = book.read_text("utf-8").splitlines()[0]
+    book.write_text(f"{header}\n{entry}\n", encoding="utf-8")
+    with pytest.raises(JournalError, match="no sweep has written it so"):
+        sweep("net.arch", AXES, journal=book)
 
 
 def test_gaps_in_a_journal_are_filled(folder: Path) -> None:
@@ -821,6 +892,22 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return Result(main(["sweep", "net.arch", *arguments]), *capsys.readouterr())
 
     return invoke
+
+
+def test_an_axis_of_several_kinds_may_fail_late(folder: Path, run: Run) -> None:
+    (folder / "net.arch").write_text(
+        "arch 1\nnetwork n<a> {\n    input 3x8x8\n    conv 3x3 8 if a != 2\n}\n",
+        "utf-8",
+    )
+    code, out, err = run("a=1,relu", "--where", "a > 0")
+    assert (code, out) == (2, "")
+    assert '`a` is "relu", and must be a number, at column 1' in err
+
+
+def test_a_condition_of_other_kinds_ends_the_command_at_once(run: Run) -> None:
+    code, out, err = run("width=4", "--where", "params < 5M and not macs")
+    assert (code, out) == (2, "")
+    assert "`macs` is a number, and must be true or false, at column 21" in err
 
 
 def test_the_command_prints_a_table(run: Run) -> None:

@@ -11,7 +11,7 @@ from archdsl.passes.compare import Comparison, Delta
 from archdsl.passes.diff import Change, Diff, Difference, Run, fold, runs, tensors
 from archdsl.values import Last, Shape, show_shape
 
-from .text import align, show_bytes
+from .text import align, show_bytes, show_field, show_local
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
 _DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"
@@ -27,9 +27,12 @@ _FIGURES: Final = (
     ("depth", "depth"),
     ("layers", "layers"),
     ("receptive field", "receptive_field"),
+    ("by local paths", "local_field"),
     ("inference memory", "inference_bytes"),
     ("training memory", "training_peak_bytes"),
 )
+# Rows that are left out if they are as another one.
+_LEFT_OUT: Final = {"trainable": "params", "local_field": "receptive_field"}
 _NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
 
 
@@ -125,7 +128,8 @@ def _figure_row(comparison: Comparison, title: str, key: str) -> list[str]:
     row = [title, _figure(comparison, 0, key)]
     for at in range(1, len(comparison.names)):
         row += [_figure(comparison, at, key), *_delta(comparison.delta(at, key), key)]
-    if key == "trainable" and row[1:] == _figure_row(comparison, title, "params")[1:]:
+    other = _LEFT_OUT.get(key)
+    if other and row[1:] == _figure_row(comparison, title, other)[1:]:
         return []
     return row
 
@@ -137,8 +141,9 @@ def _figure(comparison: Comparison, at: int, key: str) -> str:
     if isinstance(value, int):
         return show_bytes(value) if key.endswith("_bytes") else f"{value:,}"
     field = comparison.analyses[at].receptive_field
-    bound = "" if field is None or field.exact else "<= "
-    return bound + show_shape(value)
+    assert field is not None
+    shown = show_field if key == "receptive_field" else show_local
+    return shown(field.as_dict())
 
 
 def _delta(delta: Delta | None, key: str) -> tuple[str, str]:

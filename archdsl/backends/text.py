@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from archdsl.values import show_shape
 
 
 def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
@@ -39,3 +42,30 @@ def per_axis(values: Sequence[float]) -> str:
     """Return ``2``, or ``2x1`` where the axes differ."""
     kept = values if len(set(values)) > 1 else values[:1]
     return "x".join(f"{value:g}" for value in kept)
+
+
+def show_field(field: Mapping[str, Any]) -> str:
+    """Return ``3x3``, ``2x2 to 3x3``, ``whole input`` or a bound of it.
+
+    Args:
+        field: a receptive field as plain data.
+    """
+    bound = "" if field["exact"] else "<= "
+    if field["whole"]:
+        return f"{bound}whole input"
+    least, most = show_shape(field["smallest"]), show_shape(field["size"])
+    return bound + (most if least == most or bound else f"{least} to {most}")
+
+
+def show_local(field: Mapping[str, Any]) -> str:
+    """Return the same along local paths alone, a dash if there are none."""
+    if field["local"] is None:
+        return "-"
+    return show_field(
+        {
+            "exact": True,
+            "whole": False,
+            "smallest": field["local_smallest"],
+            "size": field["local"],
+        }
+    )

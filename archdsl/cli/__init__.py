@@ -1,16 +1,19 @@
 """The `archdsl` command.
 
 Exit status: 0 ok, 1 errors in a spec, 2 wrong usage, 3 a missing extra, 4 a limit
-was hit, 70 a bug of ours, 130 interrupted. Results go to stdout, all else to stderr.
+was hit, 70 a bug of ours, 130 interrupted, 143 terminated. An output that cannot be
+written counts as wrong usage. Results go to stdout, all else to stderr.
 """
 
 from __future__ import annotations
 
 import errno
 import gc
+import io
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from . import status
 
@@ -25,16 +28,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _start_quickly()
     if arguments is None:
         _do_without_plugins()
+        _end_in_order()
     code = _guarded(arguments)
+    if _TERMINATED and code == status.INTERRUPTED:
+        code = status.TERMINATED
     if arguments is None:
         # Collecting what the end of the process frees anyway takes a fifth of it.
         gc.freeze()
     return code
 
 
+# Filled when the system, or a user, asks the process to end.
+_TERMINATED: list[int] = []
+
+
+def _end_in_order() -> None:
+    """Let SIGTERM undo what is half done, as an interrupt does; a second one kills."""
+    import signal
+
+    def end(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        _TERMINATED.append(number)
+        raise KeyboardInterrupt
+
+    # Whoever started us may have had reasons to ignore it.
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
+
+
 def _guarded(arguments: Sequence[str] | None) -> int:
     """Run the command line so that no exception leaves it."""
-    _mend_streams()
+    _mend_streams(own=arguments is None)
     try:
         code = _run(arguments)
         sys.stdout.flush()
@@ -43,15 +67,33 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     except BrokenPipeError:
         _drop_stdout()
         return status.BROKEN_PIPE
+    except MemoryError:
+        _complain("archdsl: there is not enough memory for this")
+        return status.LIMIT
     except OSError as error:
-        if error.errno != errno.ENOSPC:
+        if error.errno not in _OF_THE_SYSTEM:
             return _bug(error)
         _drop_stdout()
-        print(f"archdsl: {error.strerror}", file=sys.stderr)
+        _complain(f"archdsl: {error.strerror}")
         return status.USAGE
     except Exception as error:
         return _bug(error)
     return code
+
+
+# What the system says of an output that cannot take more, or of its own limits.
+_OF_THE_SYSTEM = frozenset(
+    {
+        errno.EAGAIN,
+        errno.EBADF,
+        errno.EDQUOT,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EMFILE,
+        errno.ENFILE,
+        errno.ENOSPC,
+    }
+)
 
 
 def _run(arguments: Sequence[str] | None) -> int:
@@ -60,24 +102,18 @@ def _run(arguments: Sequence[str] | None) -> int:
     from archdsl.diagnostics import SpecError
 
     from .app import app
-    from .terminal import fail, say_error
+    from .terminal import fail, fail_without_place
 
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    as_json = "--json" in given
     try:
-        code = app.main(
-            None if arguments is None else list(arguments),
-            prog_name="archdsl",
-            standalone_mode=False,
-        )
+        code = app.main(given, prog_name="archdsl", standalone_mode=False)
     except SpecError as error:
-        return fail(error.diagnostics)
+        return fail(error.diagnostics, as_json=as_json)
     except click.Abort:
         return status.INTERRUPTED
-    except click.UsageError as error:
-        error.show()
-        return status.USAGE
     except click.ClickException as error:
-        say_error(error.format_message())
-        return error.exit_code
+        return fail_without_place(error, as_json=as_json)
     return code if isinstance(code, int) else status.OK
 
 
@@ -113,8 +149,12 @@ def _do_without_plugins() -> None:
     sys.modules.setdefault(name, loader)
 
 
-def _mend_streams() -> None:
-    """Keep closed streams and old terminals' encodings from ending in a traceback."""
+def _mend_streams(*, own: bool) -> None:
+    """Keep closed streams and old terminals' encodings from ending in a traceback.
+
+    Args:
+        own: whether the process is ours, and its streams are ours to replace.
+    """
     for name in ("stdin", "stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
@@ -123,11 +163,29 @@ def _mend_streams() -> None:
             setattr(sys, name, nothing)
         elif name != "stdin" and hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    if own and isinstance(getattr(sys.stdout, "buffer", None), io.RawIOBase):
+        # Without a buffer (PYTHONUNBUFFERED), Python takes a write for done that a
+        # full disk cut short.
+        sys.stdout = open(  # noqa: SIM115
+            sys.stdout.fileno(),
+            "w",
+            buffering=1,
+            encoding=sys.stdout.encoding,
+            errors="backslashreplace",
+            closefd=False,
+        )
 
 
 def _drop_stdout() -> None:
     """Keep the interpreter from flushing once more what cannot be written."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with suppress(OSError):  # a host's own stream without a descriptor
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _complain(text: str) -> None:
+    """Print to stderr, if that takes anything."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def _bug(error: Exception) -> int:
@@ -136,10 +194,9 @@ def _bug(error: Exception) -> int:
 
         traceback.print_exc()
     else:
-        print(
+        _complain(
             f"archdsl: internal error: {type(error).__name__}: {error}\n"
             "This is a bug in archdsl: please report it with the spec and the command\n"
-            "line. With ARCHDSL_DEBUG=1 in the environment, a traceback is shown.",
-            file=sys.stderr,
+            "line. With ARCHDSL_DEBUG=1 in the environment, a traceback is shown."
         )
     return status.BUG

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +16,24 @@ Command = Callable[..., Any]
 # Written out, as the passes that know them are imported only when they run.
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("sgd", "momentum", "adam")
+
+
+class _File(click.Path):
+    """The path of a file, of any name that a system can have."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any:
+        """Return the path."""
+        try:
+            return super().convert(value, param, ctx)
+        except ValueError:  # a null byte
+            self.fail(f"no file is called {value!r}", param, ctx)
+
+
+OUTPUT = _File(path_type=Path)
+OUTPUT_FILE = _File(dir_okay=False, path_type=Path)
+INPUT_FILE = _File(exists=True, dir_okay=False)
 
 
 def _shape(

@@ -10,3 +10,4 @@ LIMIT: Final = 4
 BUG: Final = 70
 INTERRUPTED: Final = 130
 BROKEN_PIPE: Final = 141
+TERMINATED: Final = 143

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
+from click import ClickException, UsageError
+
 from . import status
 
 if TYPE_CHECKING:
@@ -18,6 +20,18 @@ _WIDTH = 78
 _BAR = 24
 # Seconds between two lines of a meter: more often is only work.
 _PAUSE = 0.1
+
+
+class Failure(ClickException):
+    """Something that ends a command; it belongs to no place in a spec.
+
+    Attributes:
+        status: what to end with.
+    """
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def wants_color(stream: TextIO) -> bool:
@@ -32,11 +46,6 @@ def wants_color(stream: TextIO) -> bool:
 def say(text: str) -> None:
     """Print a line to stderr."""
     print(text, file=sys.stderr)
-
-
-def say_error(message: str) -> None:
-    """Print an error that belongs to no place in a spec."""
-    say(f"archdsl: {message}")
 
 
 def print_json(value: dict[str, object]) -> None:
@@ -68,6 +77,24 @@ def fail(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> int:
     else:
         say_diagnostics(diagnostics)
     return status_of(diagnostics)
+
+
+def fail_without_place(error: ClickException, *, as_json: bool = False) -> int:
+    """Print what is wrong with a command line or its surroundings.
+
+    Args:
+        error: what ends the command; it is always said on stderr.
+        as_json: print it to stdout as JSON, too.
+    """
+    from archdsl.diagnostics import Diagnostic
+
+    if isinstance(error, UsageError):
+        error.show()
+    else:
+        say(f"archdsl: {error.format_message()}")
+    if as_json:
+        print_json({"errors": [Diagnostic("", error.format_message()).as_dict()]})
+    return error.status if isinstance(error, Failure) else error.exit_code
 
 
 def say_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from typing import Any
 from weakref import WeakSet
 
@@ -10,10 +11,11 @@ from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.builder import Parts, Producer, parameters_of
-from archdsl.elaborate.evaluate import evaluate, show
+from archdsl.elaborate.evaluate import evaluate, is_number, show
+from archdsl.elaborate.fitting import MOST_STEPS, fitting_sizes
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
-from archdsl.elaborate.scope import Context, Fault, Namespace, Value
+from archdsl.elaborate.scope import Budget, Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Expectation, Group, Initializer, Network, Port
@@ -66,9 +68,36 @@ def elaborate(
         if fault.code:
             errors.add(fault.diagnostic())
         network = None
+    if errors.found and all(e.span in walker.sizes_differ for e in errors.found):
+        chose = module, definition, chosen, params or {}
+        errors.found[0].later = partial(_other_sizes, walker, *chose)
     errors.raise_if_any()
     assert network is not None
     return network
+
+
+def _other_sizes(
+    walker: Walker,
+    module: Module,
+    definition: t.Definition,
+    preset: t.Preset | None,
+    params: Mapping[str, Any],
+) -> str:
+    """Say which sizes of the first input fit, where this one does not."""
+    budget = Budget(MOST_STEPS)
+
+    def fits(shape: Shape) -> bool:
+        trial = Walker(Diagnostics(), False, walker.prelude)
+        trial.input_override, trial.budget = shape, budget
+        try:
+            _, _, end = walk(trial, module, definition, preset, params, [])
+        except (Fault, SpecError):
+            return False
+        return not trial.errors.found and end.shape is not None
+
+    found = fitting_sizes(walker.inputs[0].shape, fits)
+    # Without steps left, a size may only seem not to fit.
+    return found if budget.left > 0 else ""
 
 
 def check_names(module: Module, walker: Walker) -> None:
@@ -109,8 +138,7 @@ def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | N
     Raises:
         Fault: if there is none of that name, or no single one without a name.
     """
-    networks = {d.name: d for d in module.own.values() if d.is_network}
-    presets = {p.name: p for p in module.file.presets()}
+    networks, presets = module.networks, module.presets
     if not networks:
         raise Fault(
             "A0601",
@@ -221,7 +249,7 @@ def walk(
     parts: Parts,
 ) -> tuple[dict[str, Any], Context, Value]:
     """Read a network's statements, and return its parameters and what they make."""
-    outside = Context(module, {}, Namespace("", False, None))
+    outside = Context(module, {}, Namespace("", False, None), budget=walker.budget)
     angle = list(preset.angle) if preset else []
     values = bind_block(
         definition,
@@ -233,7 +261,12 @@ def walk(
     env = as_names(definition, values, outside) if walker.symbolic else values
     context = outside.replace(env=env)
     walker.definition = definition
-    end = walker.body(definition.body, Value(0, ()), context, parts)
+
+    def build(value: Value, inner: Context, out: Parts) -> Value:
+        return walker.body(definition.body, value, inner, out)
+
+    end = walker.whole(build, Value(0, ()), context, parts)
+    end.read()
     if not walker.met_input and not walker.faults:
         walker.report(
             Fault(
@@ -316,6 +349,20 @@ def check_read(walker: Walker) -> None:
                     label="nothing reads it",
                     help="a tap such as `@label` starts from another value; "
                     "drop the layer, or join both by `concat` or `add`",
+                )
+            )
+    for tapped in walker.tapped:
+        # A loop can make one mistake ten thousand times.
+        if not tapped.is_read and not walker.errors.knows("A0305", tapped.span):
+            walker.errors.add(
+                Diagnostic(
+                    "A0305",
+                    f"what `{tapped.span.text}` stands for is not used here",
+                    tapped.span,
+                    label="nothing reads it before the next tap",
+                    notes=tuple(call.note() for call in tapped.trail),
+                    help="a loop makes no branches, but can join one value in each "
+                    "round: `concat { | @label{i} }`",
                 )
             )
 
@@ -526,6 +573,13 @@ def _expectation(item: t.Expectation, context: Context) -> Expectation:
         )
     _check_measure(test.left.id, test.left.span)
     value = evaluate(test.right, context)
+    parts = value if isinstance(value, tuple) else (value,)
+    if not all(map(is_number, parts)):
+        raise Fault(
+            "A0207",
+            f"a claim compares with a number or sizes, not {show(value)}",
+            test.right.span,
+        )
     return Expectation(measure=test.left.id, op=test.op, value=value, span=item.span)
 
 

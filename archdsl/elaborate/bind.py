@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
@@ -14,6 +15,7 @@ from archdsl.elaborate.evaluate import (
     show,
     type_name,
 )
+from archdsl.elaborate.labels import names_read
 from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
@@ -28,7 +30,7 @@ from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import SymFloat
 from archdsl.syntax import tree as t
-from archdsl.values import Dims
+from archdsl.values import Dims, sizes
 
 
 def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
@@ -149,7 +151,7 @@ def _field_value(
         return _choice(kind, field, expr, context)
     value: Any = evaluate(expr, context)
     if field.type == "window":
-        return _window(kind, field, argument, value)
+        return _window(kind, field, argument, value, context)
     if not has_type(value, field.type):
         raise _wrong_type(kind, field, expr, value)
     if field.type != "bool":
@@ -179,15 +181,17 @@ def _choice(kind: type[Layer], field: Field, expr: t.Expr, context: Context) -> 
     )
 
 
-def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any:
+def _window(
+    kind: type[Layer], field: Field, argument: t.Arg, value: Any, context: Context
+) -> Any:
     expr = argument.value
     if argument.name is None and isinstance(expr, t.Literal) and _plain_int(expr.value):
-        n = expr.value
+        n = int(expr.value)
         raise Fault(
             "A0204",
             f"{kind.word}: `{field.name}` is written as sizes, not as {n}",
             expr.span,
-            help=f"write `{n}x{n}`",
+            help=_as_sizes(n, context),
         )
     if _plain_int(value):
         value = (value, value)
@@ -203,6 +207,19 @@ def _window(kind: type[Layer], field: Field, argument: t.Arg, value: Any) -> Any
     for part in value:
         _check_range(kind, field, part, expr)
     return tuple(value)
+
+
+def _as_sizes(n: int, context: Context) -> str:
+    """Say how a number is written as sizes, on the map that flows in."""
+    current = context.space.current
+    found = sizes(current.shape) if current and current.shape else ()
+    if len(found) == 2 and found[0] == 1 < found[1]:
+        return f"the map is one row: write `1x{n}`"
+    if len(found) == 2 and found[1] == 1 < found[0]:
+        return f"the map is one column: write `{n}x1`"
+    if len(found) == 2 and n > max(found):
+        return "sizes are height x width, such as `3x3`"
+    return f"write `{n}x{n}`"
 
 
 def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fault:
@@ -306,7 +323,55 @@ def bind_block(
                 help="give it a parameter `body: block` to pass layers in",
             )
         given["body"] = BodyRef(body, context)
-    return _complete(definition, {**(bound or {}), **given}, places, span, defaults)
+    given = {**(bound or {}), **given}
+    _check_all_count(definition, given, places)
+    return _complete(definition, given, places, span, defaults)
+
+
+def _check_all_count(
+    definition: t.Definition, given: Mapping[str, Any], places: Mapping[str, Span]
+) -> None:
+    """Refuse an argument that serves only the default of one that is given, too.
+
+    Raises:
+        Fault: naming both.
+    """
+    readers = _readers(definition)
+    for name in readers.keys() & places.keys():
+        served = [name]
+        for known in served:
+            served += [r for r in readers.get(known, ()) if r not in given]
+        if not any(each in _body_reads(definition) for each in served):
+            rivals = (r for each in served for r in readers.get(each, ()))
+            instead = next(rival for rival in rivals if rival in given)
+            raise Fault(
+                "A0105",
+                f"`{definition.name}`: `{name}` changes nothing where `{instead}` is "
+                "given",
+                places[name],
+                label=f"only the default of `{instead}` reads it",
+                help="drop one of the two",
+            )
+
+
+@lru_cache(maxsize=256)
+def _readers(definition: t.Definition) -> dict[str, tuple[str, ...]]:
+    """Return the parameters whose defaults read a parameter, by its name.
+
+    One without a default cannot be left out, and so is not among them.
+    """
+    reads = [(p.name, names_read(p.default)) for p in definition.params if p.default]
+    return {
+        param.name: readers
+        for param in definition.params
+        if param.default
+        and (readers := tuple(name for name, read in reads if param.name in read))
+    }
+
+
+@lru_cache(maxsize=256)
+def _body_reads(definition: t.Definition) -> frozenset[str]:
+    return frozenset(names_read(definition.body))
 
 
 def _complete(
@@ -392,12 +457,16 @@ def _in_own_names(
     param: t.Param, value: BlockRef, names: Mapping[str, Any], defaults: Context
 ) -> BlockRef:
     """Return a block whose given arguments are read inside the block it went to."""
-    if isinstance(param.default, t.Partial):
-        default = evaluate(param.default, defaults.bind(names))
-        if isinstance(default, BlockRef) and default == value:
-            return default
     result = plain(value)
     assert isinstance(result, BlockRef)
+    if isinstance(param.default, t.Partial):
+        try:
+            default = evaluate(param.default, defaults.bind(names))
+        except Fault:
+            return result  # it was not asked for
+        # By their text, as 1, 1.0 and true are equal.
+        same = default == value and str(plain(default).bound) == str(result.bound)
+        return default if same else result
     return result
 
 

@@ -8,14 +8,17 @@ from typing import Any, NoReturn, Protocol
 from archdsl import conditions
 from archdsl.conditions import Label, Test
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
+from archdsl.elaborate.biases import Scope, Undecided, decided
 from archdsl.elaborate.evaluate import counted, integer
 from archdsl.elaborate.memo import Made, Memo
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
+    Budget,
     Context,
     Fault,
     Merge,
     Namespace,
+    Tapped,
     Value,
     input_name,
     named,
@@ -30,6 +33,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import (
     Dims,
+    Last,
     Shape,
     channels,
     show_shape,
@@ -94,8 +98,11 @@ class Builder:
         inits: `init` statements met, with their place.
         expects: `expect` statements met, with their place.
         definition: the network's, once it is known.
+        budget: what is left of the work that the network may ask for.
         input_spans: where the inputs are said, by the number of their value.
         met_input: whether an `input` statement was met, right or wrong.
+        scope: the block or network that is being read, for its biases.
+        sizes_differ: where branches differ in size, which another input may mend.
         faults: number of mistakes met; what follows from one is not reported.
         memo: layers met before, where numbers remember no expressions.
     """
@@ -117,11 +124,18 @@ class Builder:
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None
         self.definition: t.Definition | None = None
+        self.budget = Budget()
         self.met_input = False
         self.input_spans: dict[int, Span] = {}
         self.faults = 0
         self.producers: dict[int, Producer] = {}
         self.read: set[int] = set()
+        self.tapped: list[Tapped] = []
+        self.sizes_differ: list[Span] = []
+        self.scope = Scope()
+        self._undecided: dict[int, Undecided] = {}
+        # What each layer was at its first use, by path.
+        self._firsts: dict[str, tuple[Layer, tuple[Shape, ...], Shape]] = {}
         self._values = 0
         self._parts = 0
         self.statements_so_far = 0
@@ -199,10 +213,10 @@ class Builder:
         self._add_part(span)
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
-        space = Namespace(context.space.join(name), indexed, outer)
+        space = Namespace(context.space.join(name), indexed, outer, context.space)
         own = input_name(level)
         bindings: dict[str, Poly] = {}
-        entry = Value(value.number, value.shape)
+        entry = Value(value.number, value.shape, tapped=value.tapped)
         if value.shape is not None and self.symbolic:
             bindings = {
                 k: poly_of(v[0] if isinstance(v, Dims) else v)
@@ -211,10 +225,14 @@ class Builder:
             }
             bindings[own] = poly_of(channels(value.shape))
             shape = with_channels(value.shape, named(channels(value.shape), own))
-            entry = Value(value.number, shape)
+            entry = Value(value.number, shape, tapped=value.tapped)
         inner: Parts = []
-        statement = self.statement
-        result = build(entry, context.replace(space=space, level=level), inner)
+        statement, before = self.statement, self._values
+        inside = context.replace(space=space, level=level)
+        if definition:
+            result = self.whole(build, entry, inside, inner)
+        else:
+            result = build(entry, inside, inner)
         self.statement = statement
         if value.shape is None or result.shape is None:
             return Value(result.number, None)
@@ -245,8 +263,73 @@ class Builder:
                 span=span,
             )
         )
-        strides = tuple(rename(stride, bindings) for stride in result.strides)
-        return Value(result.number, out, value.strides + strides)
+        made = Value(result.number, out)
+        self.keep_way(made, result, before, value, bindings)
+        return made
+
+    def whole(
+        self, build: Build, value: Value, context: Context, parts: Parts
+    ) -> Value:
+        """Build all of a block or network, and decide about its biases."""
+        around, self.scope = self.scope, Scope()
+        result = build(value, context, parts)
+        self.leave(result)
+        self.decide(parts)
+        self.scope = around
+        return result
+
+    def leave(self, value: Value) -> None:
+        """Note that a value may be read outside of the block or network."""
+        if value.number in self._undecided:
+            self._undecided[value.number].read_by(None, self.scope)
+
+    def decide(self, parts: Parts) -> None:
+        """Say in the parts of a block which of its layers have a bias."""
+        ops = decided(self.scope.undecided)
+        for output, op in ops.items():
+            del self._undecided[output]
+            self.settle(output, op if self.memo is None else self.memo.one(op))
+        if ops:
+            parts[:] = [self._renewed(part) for part in parts]
+
+    def settle(self, output: int, op: Layer) -> None:
+        """Put a layer in the place of one that did not know whether it has a bias."""
+        step = self.producers[output]
+        self.producers[output] = _new_step(**{**vars(step), "op": op})
+
+    def _renewed(self, part: Step | Group) -> Step | Group:
+        if isinstance(part, Step):
+            step = self.producers[part.output]
+            assert isinstance(step, Step)
+            return step
+        if part.role == "block":
+            return part  # its own are decided
+        children = tuple([self._renewed(child) for child in part.children])
+        return _new_group(**{**vars(part), "children": children})
+
+    def keep_way(
+        self,
+        made: Value,
+        result: Value,
+        before: int,
+        value: Value,
+        bindings: Mapping[str, Poly],
+    ) -> None:
+        """Note the stride of an owner as that of a single step.
+
+        Args:
+            made: its output for what stands around it.
+            result: the same inside.
+            before: number of the youngest value before it.
+            value: its input.
+            bindings: the names inside, in those of the place around it.
+        """
+        made.tapped = result.tapped
+        start, stride = result.back_to(before)
+        if start.number == value.number and result.number > before:
+            made.source, made.stride = value, rename(stride, bindings)
+        elif result.number == value.number:
+            made.source, made.stride = value.source, value.stride
 
     def transparent(
         self,
@@ -307,17 +390,30 @@ class Builder:
         shapes = tuple([v.shape for v in inputs if v.shape is not None])
         numbers = tuple([v.number for v in inputs])
         self.read.update(numbers)
+        for value in inputs:
+            value.read()
+            if value.number in self._undecided:
+                self._undecided[value.number].read_by(layer, self.scope)
         if len(shapes) < len(inputs):
             return self.new_value(None)
         try:
             shape, stride = self._made(layer, shapes, context.space.indexed, span)
         except Mismatch as mismatch:
-            raise self._mismatch(mismatch, inputs, span, merge) from None
+            place = context.again or span
+            raise self._mismatch(mismatch, inputs, place, merge) from None
         self._add_part(span)
         value = self.new_value(shape)
-        value.strides = _main_input(inputs, shape).strides + stride
+        value.source, value.stride = _main_input(inputs, shape), stride
+        if context.again is not None:
+            self._check_again(layer, context.space.join(name), shapes, shape, context)
         named = label is not None
         self.place(layer, name, named, numbers, shapes, value, context, span, parts)
+        path = self.producers[value.number].path
+        self._firsts.setdefault(path, (layer, shapes, shape))
+        if vars(layer).get("bias", False) is None:
+            late = Undecided(value.number, path, layer, self.scope)
+            self._undecided[value.number] = late
+            self.scope.undecided.append(late)
         return value
 
     def place(
@@ -350,6 +446,33 @@ class Builder:
         )
         self.producers[value.number] = step
         parts.append(step)
+
+    def _check_again(
+        self,
+        layer: Layer,
+        path: str,
+        inputs: tuple[Shape, ...],
+        output: Shape,
+        context: Context,
+    ) -> None:
+        """Refuse a layer once more where torch needs another module for it.
+
+        Raises:
+            Fault: if it does, such as a batch norm on a vector that was one on a map.
+        """
+        first = self._firsts.get(path)
+        if first is None:
+            return  # it was faulty, or is counted with a block that was met before
+        op, was_inputs, was_output = first
+        if op.torch(was_inputs, was_output) != layer.torch(inputs, output):
+            raise Fault(
+                "A0302",
+                f"the layer {path} was made for {_named_shape(was_inputs[0])}, "
+                f"and its input here is {_named_shape(inputs[0])}",
+                context.again,
+                help=f"torch has another {layer.word} for that: write a layer of its "
+                "own",
+            )
 
     def _made(
         self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
@@ -388,20 +511,9 @@ class Builder:
                 span,
                 help="put it outside of the `seq`, where it can have a name",
             )
-        stride = self._stride(layer, inputs, shape)
+        window = layer.window(inputs, shape)
+        stride = window.stride[0] if window is not None and window.stride else 1
         return Made(with_channels(shape, channels(shape)), stride)
-
-    def _stride(
-        self, layer: Layer, inputs: tuple[Shape, ...], output: Shape
-    ) -> tuple[int, ...]:
-        """Return the stride of a layer, if it has one or a parameter decides it."""
-        if not self.symbolic and sizes(inputs[0]) == sizes(output):
-            return ()
-        window = layer.window(inputs, output)
-        if window is None or not window.stride:
-            return ()
-        stride = window.stride[0]
-        return () if poly_of(stride).number == 1 else (stride,)
 
     def _mismatch(
         self,
@@ -411,6 +523,8 @@ class Builder:
         merge: Merge | None,
     ) -> Fault:
         message, label, help = mismatch.message, mismatch.label, mismatch.help
+        if isinstance(mismatch, Differ) and mismatch.aspect.startswith("size"):
+            self.sizes_differ.append(span)
         if isinstance(mismatch, Differ) and merge is not None:
             if merge.word:
                 sides = " and ".join(merge.sides)
@@ -538,6 +652,13 @@ class Builder:
         if not context.space.indexed:
             self.claim(name, span, context)
         return name
+
+
+def _named_shape(shape: Shape) -> str:
+    if len(shape) == 1:
+        return f"a vector of {show_shape(shape)}"
+    last = ", its channels last" if isinstance(shape, Last) else ""
+    return f"a map of {show_shape(shape)}{last}"
 
 
 def _main_input(inputs: Sequence[Value], output: Shape) -> Value:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from abc import abstractmethod
-from collections.abc import Sequence
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate import foreign, structures
 from archdsl.elaborate.bind import as_names, bind_block, bind_layer
 from archdsl.elaborate.builder import Builder, Parts
-from archdsl.elaborate.evaluate import show, truth
+from archdsl.elaborate.evaluate import show
 from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
@@ -24,6 +24,9 @@ from archdsl.elaborate.scope import (
 from archdsl.layer import Layer, all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
+
+# Words around layers that are no layer kinds.
+STRUCTURES = ("seq", "residual", "same")
 
 
 class Calls(Builder):
@@ -43,10 +46,6 @@ class Calls(Builder):
     def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
         """Elaborate an earlier part once more, with its weights."""
 
-    @abstractmethod
-    def taken(self, statement: t.If, context: Context) -> t.Body | None:
-        """Return the body that an `if` chooses."""
-
     def call(
         self,
         call: t.Call,
@@ -54,7 +53,6 @@ class Calls(Builder):
         value: Value,
         context: Context,
         parts: Parts,
-        follows: Following,
     ) -> Value:
         word = call.word
         if word == "same" and word not in context.env:
@@ -69,7 +67,7 @@ class Calls(Builder):
             if target.kind.arity is None:
                 inner = self.deeper(context, call.span)
                 return structures.merge(self, call, target, label, value, inner, parts)
-            return self._layer(call, target, label, value, context, parts, follows)
+            return self._layer(call, target, label, value, context, parts)
         if isinstance(target, BodyRef):
             return self._passed_body(call, target, label, value, context, parts)
         return self._block(call, target, label, value, context, parts)
@@ -179,7 +177,7 @@ class Calls(Builder):
                 "A0201",
                 f"`{call.word}` is a block, and takes its arguments in < >",
                 call.args[0].span,
-                help=f"write `{call.word}<...>`",
+                help=_in_angles(call.word),
             )
         if any(outer.definition is definition for outer in context.trail):
             known = definition.name in words() or any(
@@ -235,13 +233,8 @@ class Calls(Builder):
         value: Value,
         context: Context,
         parts: Parts,
-        follows: Following,
     ) -> Value:
         layer = self._bound(call, ref, context)
-        if "bias" in layer.fields and layer.bias is None:  # type: ignore[attr-defined]
-            layer = layer.replace(bias=not follows.absorbs_bias(context))
-            if self.memo is not None:
-                layer = self.memo.one(layer)
         return self.layer(layer, label, (value,), context, call.span, parts)
 
     def _bound(self, call: t.Call, ref: KindRef, context: Context) -> Layer:
@@ -255,69 +248,6 @@ class Calls(Builder):
         return known
 
 
-# The statements of a body, and the place of those that are still to come.
-Rest = tuple[Sequence[t.Statement], int]
-NOTHING: Rest = ((), 0)
-
-
-class Following:
-    """The steps after one, as far as they decide about its bias.
-
-    Attributes:
-        walker: who knows what their words mean.
-        steps: of the chain.
-        start: the place of the next one.
-        rest: the statements behind the chain.
-    """
-
-    __slots__ = ("rest", "start", "steps", "walker")
-
-    def __init__(
-        self, walker: Calls, steps: Sequence[t.Step], start: int, rest: Rest
-    ) -> None:
-        self.walker = walker
-        self.steps = steps
-        self.start = start
-        self.rest = rest
-
-    def absorbs_bias(self, context: Context) -> bool:
-        """Return whether the next layer in the same body cancels a bias."""
-        call = self._next(self.steps, self.start, context)
-        call = call or self._first(*self.rest, context)
-        if not isinstance(call, t.Call) or call.word in ("seq", "residual", "same"):
-            return False
-        target = self.walker.resolve(call, context)
-        return isinstance(target, KindRef) and target.kind.absorbs_bias
-
-    def _next(
-        self, steps: Sequence[t.Step], start: int, context: Context
-    ) -> t.Step | None:
-        for at in range(start, len(steps)):
-            step = steps[at]
-            if step.guard is None or truth(step.guard, context):
-                return step
-        return None
-
-    def _first(
-        self, statements: Sequence[t.Statement], start: int, context: Context
-    ) -> t.Step | None:
-        """Return the first step of some statements."""
-        for at in range(start, len(statements)):
-            statement = statements[at]
-            found = None
-            if isinstance(statement, t.Chain):
-                found = self._next(statement.steps, 0, context)
-            elif isinstance(statement, t.If):
-                taken = self.walker.taken(statement, context)
-                if taken is not None:
-                    found = self._first(taken.branches[0].statements, 0, context)
-            elif not isinstance(statement, t.Expect | t.Init | t.Output):
-                return None
-            if found is not None:
-                return found
-        return None
-
-
 def unknown_word(call: t.Call, known: set[str]) -> Fault:
     """Return what is said of a word that stands for no layers.
 
@@ -326,18 +256,33 @@ def unknown_word(call: t.Call, known: set[str]) -> Fault:
         known: the blocks and parameters that could be meant instead.
     """
     word = call.word
-    bare = word.lower().removesuffix("2d").replace("_", "")
-    near = did_you_mean(word, {*known, *words(), "seq", "residual", "same"})
-    if near is None:
-        # What torch and others call it: `BatchNorm2d` is `bn`.
-        kinds = {k.__name__.lower(): k.word for k in all_kinds()}
-        near = f"did you mean `{kinds[bare]}`?" if bare in kinds else None
+    meant = _other_name(word)
+    near = f"did you mean `{meant}`?" if meant else None
+    near = near or did_you_mean(word, {*known, *words(), *STRUCTURES})
     return Fault(
         "A0106",
         f"`{word}` is not a layer kind or block",
         Span(call.span.source, call.span.start, call.span.start + len(word)),
         help=near or f"`block {word} {{ ... }}` defines one",
     )
+
+
+def _in_angles(word: str) -> str:
+    """Say how a block gets arguments, or which kind was meant, as by `dense 10`."""
+    meant = _other_name(word)
+    return f"write `{word}<...>`" + (f", or `{meant}` for the layer" if meant else "")
+
+
+def _other_name(word: str) -> str | None:
+    """Return the word for what torch, Keras or papers call otherwise.
+
+    `BatchNorm2d` is `bn`, and `swish` is `silu`.
+    """
+    bare = re.sub(r"[12]d$", "", word.lower().replace("_", ""))
+    names = {"sequential": "seq", "shortcut": "residual", "skip": "residual"}
+    for each in all_kinds():
+        names |= dict.fromkeys((each.__name__.lower(), *each.also), each.word)
+    return names.get(word.lower().replace("_", ""), names.get(bare))
 
 
 def _read_in(ref: BodyRef, context: Context) -> Context:

@@ -348,8 +348,6 @@ def _same(left: Any, right: Any) -> bool:
 def _arithmetic(expr: t.Binary, left: Any, right: Any) -> Any:
     try:
         value = _ARITHMETIC[expr.op](left, right)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise OverflowError
     except ZeroDivisionError:
         raise Fault("A0207", "division by zero", expr.right.span) from None
     except OverflowError:
@@ -361,6 +359,8 @@ def _bounded(value: Any, expr: t.Expr) -> Any:
     if isinstance(value, complex):
         raise Fault("A0207", "a root of a negative number", expr.span)
     if isinstance(value, int) and abs(value) > MAX_INTEGER:
+        raise _too_large(expr)
+    if isinstance(value, float) and not math.isfinite(value):
         raise _too_large(expr)
     return value
 
@@ -374,6 +374,34 @@ def _too_large(expr: t.Expr) -> Fault:
 # ---- functions --------------------------------------------------------------
 
 
+def is_number(value: Any) -> bool:
+    """Return whether a value is a number; truth values are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that takes numbers, or one list of them, and nothing else."""
+
+    def checked(*values: Any) -> Any:
+        listed = len(values) == 1 and isinstance(values[0], tuple)
+        if not all(map(is_number, values[0] if listed else values)):
+            raise TypeError
+        return function(*values)
+
+    return checked
+
+
+def _of_list(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose first argument is a list."""
+
+    def checked(items: Any, *values: Any) -> Any:
+        if not isinstance(items, tuple):
+            raise TypeError
+        return function(items, *values)
+
+    return checked
+
+
 def _extreme(name: str, choose: Callable[..., Any]) -> Callable[..., Any]:
     def extreme(*values: Any) -> Any:
         items = values[0] if len(values) == 1 else values
@@ -384,7 +412,7 @@ def _extreme(name: str, choose: Callable[..., Any]) -> Callable[..., Any]:
             return simplify(int(result), poly)
         return result
 
-    return extreme
+    return _of_numbers(extreme)
 
 
 def _range(*bounds: Any) -> Range:
@@ -398,33 +426,33 @@ def _rounded(how: Callable[[Any], int]) -> Callable[[Any], int]:
     def rounded(value: Any) -> int:
         return value if isinstance(value, int) else how(float(value))
 
-    return rounded
+    return _of_numbers(rounded)
 
 
 def _unique(items: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(dict.fromkeys(items))
 
 
-def _root(value: Any) -> float:
-    return math.sqrt(value)
+def _count(items: tuple[Any, ...], value: Any) -> int:
+    return items.count(value)
 
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
-    "abs": (abs, 1, 1, "absolute value"),
+    "abs": (_of_numbers(abs), 1, 1, "absolute value"),
     "ceil": (_rounded(math.ceil), 1, 1, "next integer upwards"),
-    "count": (lambda items, x: items.count(x), 2, 2, "how often a list holds a value"),
-    "exp": (math.exp, 1, 1, "e to a power"),
+    "count": (_of_list(_count), 2, 2, "how often a list holds a value"),
+    "exp": (_of_numbers(math.exp), 1, 1, "e to a power"),
     "floor": (_rounded(math.floor), 1, 1, "next integer downwards"),
     "int": (_rounded(int), 1, 1, "integer part"),
-    "len": (len, 1, 1, "number of items of a list"),
-    "log": (math.log, 1, 2, "natural logarithm, or that to a base"),
+    "len": (_of_list(len), 1, 1, "number of items of a list"),
+    "log": (_of_numbers(math.log), 1, 2, "natural logarithm, or that to a base"),
     "max": (_extreme("max", max), 1, 99, "largest of its arguments, or of a list"),
     "min": (_extreme("min", min), 1, 99, "smallest of its arguments, or of a list"),
     "range": (_range, 1, 3, "list of integers, as in Python"),
     "round": (_rounded(round), 1, 1, "nearest integer, halves to even"),
-    "sqrt": (_root, 1, 1, "square root"),
-    "sum": (sum, 1, 1, "sum of a list"),
-    "unique": (_unique, 1, 1, "the values of a list, each once, in order"),
+    "sqrt": (_of_numbers(math.sqrt), 1, 1, "square root"),
+    "sum": (_of_list(_of_numbers(sum)), 1, 1, "sum of a list"),
+    "unique": (_of_list(_unique), 1, 1, "the values of a list, each once, in order"),
 }
 
 
@@ -460,7 +488,7 @@ def _function(expr: t.Function, context: Context) -> Any:
         _check_range(expr, values)
     try:
         return _bounded(function(*values), expr)
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, ZeroDivisionError):
         shown = ", ".join(show(v) for v in values)
         raise Fault(
             "A0207", f"{expr.name}({shown}) is not defined", expr.span

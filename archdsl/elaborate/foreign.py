@@ -202,6 +202,10 @@ class Foreign(Layer):
             )
         return Window() if value else None
 
+    def opaque(self) -> bool:
+        """Return True: nobody here knows what it reads of its input."""
+        return True
+
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return both ends: nobody here knows what its backward pass reads."""
         return Saved(input=True, output=True)

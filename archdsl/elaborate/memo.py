@@ -18,11 +18,11 @@ class Made(NamedTuple):
 
     Attributes:
         shape: the output's, its sizes in plain numbers.
-        stride: that of the layer, if it is not 1.
+        stride: that of the layer; 1 if it has none.
     """
 
     shape: Shape
-    stride: tuple[int, ...]
+    stride: int
 
 
 class Memo:

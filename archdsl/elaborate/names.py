@@ -115,7 +115,7 @@ EMITTED_NAMES = frozenset(
     ]
 )
 
-_SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
+SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
 
 LANGUAGE_WORDS = frozenset(
     [
@@ -206,7 +206,7 @@ def check_function(name: str, span: Span, functions: frozenset[str]) -> None:
 
 
 def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
-    if keyword.iskeyword(name) or (what != "label" and name in _SOFT_KEYWORDS):
+    if keyword.iskeyword(name) or (what != "label" and name in SOFT_KEYWORDS):
         reason = "is a word of Python's, and the name becomes Python code"
     elif name.startswith("_"):
         reason = "starts with an underscore, which Python treats as private"
@@ -228,7 +228,19 @@ def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
         "A0103",
         f"`{name[:100]}` cannot name a {what}: it {reason}",
         span,
-        help=f"choose another name, such as `{name.strip('_')[:40] or what}_`"
-        if _IDENTIFIER.match(name.strip("_") or "a")
-        else "choose another name",
+        help=_advice(name, what),
     )
+
+
+def _advice(name: str, what: str) -> str:
+    if what == "label" and name.isdigit():
+        return "the parts of `seq { ... }` are named by number, from 0"
+    plain = name.replace(".", "")
+    if what == "label" and "." in name and _IDENTIFIER.match(plain):
+        return (
+            f"no submodule has a dot in its name: write `{plain}`, and rename the "
+            "keys of the checkpoint"
+        )
+    if not _IDENTIFIER.match(name.strip("_") or "a"):
+        return "choose another name"
+    return f"choose another name, such as `{name.strip('_')[:40] or what}_`"

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
 from archdsl.limits import MAX_STEPS
 from archdsl.source import Span
-from archdsl.symbolic import Poly, Sym
+from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
-
-if TYPE_CHECKING:
-    from .calls import Following
 
 
 class Fault(Exception):
@@ -133,24 +130,69 @@ class Range(tuple[int, ...]):
     length: int
 
 
+class Tapped:
+    """One reading of a label by a tap.
+
+    Attributes:
+        span: the tap's place.
+        trail: the calls that led there.
+        is_read: whether anything reads what the tap stands for.
+    """
+
+    __slots__ = ("is_read", "span", "trail")
+
+    def __init__(self, span: Span, trail: tuple[Call, ...]) -> None:
+        self.span = span
+        self.trail = trail
+        self.is_read = False
+
+
 class Value:
     """One tensor of the network.
 
     Attributes:
         number: identifies it in the graph.
         shape: None once an error was reported.
-        strides: of the layers since the input of the group around, along first
-            inputs, as far as they are not 1.
+        source: the value it was made of, along first inputs, as far as that is known
+            in the group around.
+        stride: from that value to this one.
+        tapped: the tap that it comes from, if no layer stands between.
     """
 
-    __slots__ = ("number", "shape", "strides")
+    __slots__ = ("number", "shape", "source", "stride", "tapped")
 
     def __init__(
-        self, number: int, shape: Shape | None, strides: tuple[int, ...] = ()
+        self,
+        number: int,
+        shape: Shape | None,
+        source: Value | None = None,
+        stride: int = 1,
+        tapped: Tapped | None = None,
     ) -> None:
         self.number = number
         self.shape = shape
-        self.strides = strides
+        self.source = source
+        self.stride = stride
+        self.tapped = tapped
+
+    def read(self) -> None:
+        """Note that something reads it."""
+        if self.tapped is not None:
+            self.tapped.is_read = True
+
+    def back_to(self, number: int) -> tuple[Value, int]:
+        """Return the last value on the way here that is not younger than a number.
+
+        Where the way is lost before, it is the first value that is known.
+
+        Returns:
+            The value, and the stride from it to this one.
+        """
+        value, stride = self, 1
+        while value.number > number and value.source is not None:
+            stride = times(value.stride, stride)
+            value = value.source
+        return value, stride
 
 
 class Merge(NamedTuple):
@@ -176,12 +218,14 @@ class Namespace:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
         outer: namespace whose labels taps may read, too; None for a block.
+        caller: that of the place where a block is called.
         steps: the labelled parts as written, for `same`.
         lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
     """
 
     __slots__ = (
+        "caller",
         "counts",
         "current",
         "indexed",
@@ -193,7 +237,14 @@ class Namespace:
         "values",
     )
 
-    def __init__(self, path: str, indexed: bool, outer: Namespace | None) -> None:
+    def __init__(
+        self,
+        path: str,
+        indexed: bool,
+        outer: Namespace | None,
+        caller: Namespace | None = None,
+    ) -> None:
+        self.caller = caller
         self.path = path
         self.indexed = indexed
         self.outer = outer
@@ -202,7 +253,7 @@ class Namespace:
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.lets: dict[str, int] = {}
-        self.steps: dict[str, tuple[t.Step, Context, Value, Following]] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
@@ -227,6 +278,20 @@ class Namespace:
             space = space.outer
         return None
 
+    def in_block(self) -> bool:
+        """Return whether it is that of a block, or of braces in one."""
+        space = self
+        while space.outer is not None:
+            space = space.outer
+        return bool(space.path)
+
+    def is_outside(self, label: str) -> bool:
+        """Return whether a label stands around the block's call, out of its reach."""
+        space: Namespace | None = self
+        while space is not None and label not in space.values:
+            space = space.outer or space.caller
+        return space is not None
+
     def labels(self) -> list[str]:
         """Return the labels that a tap may read."""
         found: list[str] = []
@@ -240,8 +305,8 @@ class Namespace:
 class Budget:
     """Counts steps of work, so that small text cannot ask for endless work."""
 
-    def __init__(self) -> None:
-        self.left = MAX_STEPS
+    def __init__(self, steps: int = MAX_STEPS) -> None:
+        self.left = steps
 
     def spend(self, span: Span, steps: int = 1) -> None:
         """Count some work.
@@ -266,22 +331,24 @@ class Context:
         depth: nesting of calls and bodies.
         level: nesting of owners inside one block, for the name of their input.
         training: whether only outputs of the training mode are served.
-        shared: whether what is read stands for an earlier part once more.
+        again: the `same` by which what is read stands for an earlier part once more.
         inside: the function whose body is read, if any.
+        within: what is not the network itself, though its names are: `a branch`.
         budget: what is left of the work that one network may ask for.
     """
 
     __slots__ = (
+        "again",
         "budget",
         "depth",
         "env",
         "inside",
         "level",
         "module",
-        "shared",
         "space",
         "trail",
         "training",
+        "within",
     )
 
     def __init__(
@@ -294,11 +361,13 @@ class Context:
         level: int = 0,
         training: bool = False,
         inside: t.FunctionDef | None = None,
-        shared: bool = False,
+        again: Span | None = None,
         budget: Budget | None = None,
+        within: str = "",
     ) -> None:
         self.inside = inside
-        self.shared = shared
+        self.within = within
+        self.again = again
         self.budget = budget or Budget()
         self.module = module
         self.env = env
@@ -319,11 +388,17 @@ class Context:
         made.level = self.level
         made.training = self.training
         made.inside = self.inside
-        made.shared = self.shared
+        made.within = self.within
+        made.again = self.again
         made.budget = self.budget
         for name, value in changes.items():
             setattr(made, name, value)
         return made
+
+    @property
+    def shared(self) -> bool:
+        """Whether what is read stands for an earlier part once more."""
+        return self.again is not None
 
     def bind(self, names: Mapping[str, Any]) -> Context:
         """Return a copy that knows further names."""
@@ -370,6 +445,14 @@ def input_name(level: int) -> str:
     until code generation writes `in_channels`.
     """
     return f"in_channels:{level}" if level else "in_channels"
+
+
+def times(first: int, second: int) -> int:
+    """Return a product, without its expression if that would be too long."""
+    try:
+        return first * second
+    except TooLong:
+        return int(first) * int(second)
 
 
 def rename(value: int, bindings: Mapping[str, Poly]) -> int:

@@ -10,7 +10,7 @@ from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign
-from archdsl.elaborate.calls import unknown_word
+from archdsl.elaborate.calls import STRUCTURES, unknown_word
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import (
@@ -25,9 +25,6 @@ from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
-
-STRUCTURES = ("seq", "residual", "same")
-
 
 # Words that begin a definition, which has no place among layers.
 DEFINING = ("arch", "import", "block", "network", "preset", "default", "fn", "op")

@@ -13,6 +13,7 @@ from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role
 from archdsl.layer import Layer, kind
+from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -90,13 +91,14 @@ def residual(
     mode = options.mode
     assert call.body is not None
     branches = call.body.branches
-    if len(branches) > 2 or (len(branches) == 2 and mode != "auto"):
+    if len(branches) > 2:
         raise Fault(
             "A0210",
             "residual has a body and at most one shortcut",
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
+    _check_options(call, mode, branches)
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
@@ -142,9 +144,56 @@ class _Options(NamedTuple):
 
 def _options(call: t.Call, context: Context) -> _Options:
     found = _Options()
+    given: set[str] = set()
     for argument in [*(call.angle or []), *call.args]:
-        found = found._replace(**_option(argument, context))
+        option = _option(argument, context)
+        if not given.isdisjoint(option):
+            raise Fault(
+                "A0206",
+                f"residual: `{argument.name}` is given twice",
+                argument.span,
+                help="give it once",
+            )
+        given |= set(option)
+        found = found._replace(**option)
     return found
+
+
+def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
+    """Refuse what a residual is told of a shortcut that it does not have.
+
+    Raises:
+        Fault: naming the argument, and what it is in conflict with.
+    """
+    written = len(branches) == 2
+    projects = mode in ("auto", "projection") and not written
+    for argument in [*(call.angle or []), *call.args]:
+        name, value = argument.name, argument.value.span.text
+        said = f"{name} = {value}"
+        if name == "shortcut" and mode != "auto" and written:
+            raise Fault(
+                "A0210",
+                f"residual: `{said}` and a written shortcut are in conflict",
+                branches[1].span,
+                label="this is the shortcut",
+                help=f"drop `{said}`, or the branch behind `|`",
+            )
+        if name in ("projection", "before") and not projects:
+            why = "with a written shortcut" if written else f"with `shortcut = {mode}`"
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` is about a projection, and {why} there is none",
+                argument.span,
+                help=f"drop `{said}`",
+            )
+        if name == "drop" and mode != "optional":
+            raise Fault(
+                "A0201",
+                f"residual: `{said}` needs `shortcut = optional`",
+                argument.span,
+                label="nothing is left out here",
+                help="put `stochasticdepth` at the end of the body",
+            )
 
 
 def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
@@ -215,7 +264,8 @@ def _branch(
     role: Role = "branch",
 ) -> Value:
     inner: Parts = []
-    result = walker.branch(branch, value, context, inner)
+    within = context.replace(within="a branch")
+    result = walker.branch(branch, value, within, inner)
     group = walker.transparent(
         role,
         "",
@@ -246,12 +296,13 @@ def _automatic(
     stride = _stride(entry, body)
     if mode == "identity" or not _can_project(stride, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
-    fixed = poly_of(stride).number not in (None, 1) or mode == "projection"
-    symbolic = walker.symbolic and not fixed
-    condition = joined("or", _tests("!=", stride, entry, body)) if symbolic else None
+    projects = mode == "projection" or entry.shape != body.shape
+    condition = None
+    if walker.symbolic and mode != "projection":
+        condition = _condition("!=", projects, stride, entry, body)
     inner: Parts = []
     end = entry
-    if mode == "projection" or stride != 1 or entry.shape != body.shape:
+    if projects:
         end = _project(walker, call, name, (entry, body), stride, context, inner)
     return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
 
@@ -269,16 +320,34 @@ def _kind(word: str) -> type[Layer]:
     return found
 
 
-def _tests(compare: str, stride: int, entry: Value, body: Value) -> list[Test]:
-    """Return tests of whether a body keeps the shape."""
+def _condition(
+    compare: str, holds: bool, stride: int, entry: Value, body: Value
+) -> Test | None:
+    """Return the test of whether a body keeps the shape.
+
+    None if no parameter decides, or if the test does not say what holds: a map of
+    1x1 keeps its size under any stride.
+
+    Args:
+        compare: `!=` if it is to hold where the shape changes, else `==`.
+        holds: whether it holds here.
+        stride: that of the body.
+        entry: what flows into the body.
+        body: what flows out.
+    """
     assert entry.shape is not None and body.shape is not None
-    before, after = poly_of(channels(entry.shape)), poly_of(channels(body.shape))
+    before, after = channels(entry.shape), channels(body.shape)
+    if poly_of(stride).number not in (None, 1):
+        return None
     tests: list[Test] = []
     if poly_of(stride).number is None:
         tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
-    if before != after:
-        tests.append(Comparison(before, compare, after))
-    return tests
+    if poly_of(before) != poly_of(after):
+        tests.append(Comparison(poly_of(before), compare, poly_of(after)))
+    kept = stride == 1 and before == after
+    if kept != (holds == (compare == "==")):
+        return None
+    return joined("or" if compare == "!=" else "and", tests)
 
 
 def _optional(
@@ -293,18 +362,18 @@ def _optional(
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
-    stride = _stride(entry, body)
     inner: Parts = []
     end = body
-    if stride == 1 and entry.shape == body.shape:
+    keeps = entry.shape == body.shape
+    if keeps:
         if drop > 0:
             path = _kind("stochasticdepth")(p=drop)
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = None
-    if walker.symbolic and poly_of(stride).number in (None, 1):
-        condition = joined("and", _tests("==", stride, entry, body))
+    if walker.symbolic:
+        condition = _condition("==", keeps, _stride(entry, body), entry, body)
     parts.append(
         walker.transparent(
             "structure",
@@ -404,15 +473,17 @@ def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
 
 
 def _stride(entry: Value, body: Value) -> int:
-    """Return the stride of a 1x1 convolution that reaches the body's size, or 0."""
+    """Return the stride of a 1x1 convolution that reaches the body's size, or 0.
+
+    It is the product of the strides in the body if that fits, else the least that does.
+    """
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:
         return 1
-    stride: int = 1
-    for factor in body.strides[len(entry.strides) :]:
-        stride = stride * factor
+    start, stride = body.back_to(entry.number)
     sizes = list(zip(entry.shape[1:], body.shape[1:], strict=True))
-    if all((n - 1) // stride + 1 == m for n, m in sizes):
+    known = start.number == entry.number and stride <= MAX_INTEGER
+    if known and all((n - 1) // stride + 1 == m for n, m in sizes):
         return stride
     for guess in range(1, 65):
         if all((n - 1) // guess + 1 == m for n, m in sizes):

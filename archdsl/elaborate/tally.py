@@ -77,7 +77,7 @@ class _Block(NamedTuple):
         held: what must not be freed as long as the entry's key stands for it.
         uses: its layers.
         shape: of its output.
-        strides: of its layers, as for a value.
+        stride: from its input to its output; None if the way between is not known.
         last: the last norm on its main path, or else its last layer; None if what
             flows in flows out.
         reads: whether it reads what flows in.
@@ -90,7 +90,7 @@ class _Block(NamedTuple):
     held: tuple[Any, ...]
     uses: Uses
     shape: Shape
-    strides: tuple[int, ...]
+    stride: int | None
     last: _Light | None
     reads: bool
     parts: int
@@ -208,6 +208,8 @@ class _Tally(Walker):
         self.uses: Uses = {}
         self.deepest = 0
         self.definitions: set[t.Definition] = set()
+        # Shape, mode and whether it is shared, for layers still without a decision.
+        self._late: dict[int, tuple[Shape, bool, bool]] = {}
 
     def report(self, fault: Fault, context: Context) -> NoReturn:
         """Give up."""
@@ -218,6 +220,12 @@ class _Tally(Walker):
         inner = super().deeper(context, span)
         self.deepest = max(self.deepest, inner.depth)
         return inner
+
+    def check_alike(self, first: Value, second: Value, span: Span) -> None:
+        """Give up where shared layers meet another shape, which only they can judge."""
+        super().check_alike(first, second, span)
+        if first.shape != second.shape or type(first.shape) is not type(second.shape):
+            raise _NoTally
 
     def transparent(self, *_: Any, **__: Any) -> Group:
         """Return nothing of interest."""
@@ -237,12 +245,31 @@ class _Tally(Walker):
     ) -> None:
         """Count a layer."""
         assert value.shape is not None
-        use = self.tallies.use(
-            layer, input_shapes, value.shape, context.training, context.shared
-        )
-        self.uses[use] = self.uses.get(use, 0) + 1
         path = context.space.join(name)
         self.producers[value.number] = _Light(path, layer, inputs, input_shapes, span)
+        about = value.shape, context.training, context.shared
+        if vars(layer).get("bias", False) is None:
+            self._late[value.number] = about
+        else:
+            self._add(layer, input_shapes, *about)
+
+    def _add(
+        self,
+        op: Layer,
+        input_shapes: tuple[Shape, ...],
+        shape: Shape,
+        training: bool,
+        shared: bool,
+    ) -> None:
+        use = self.tallies.use(op, input_shapes, shape, training, shared)
+        self.uses[use] = self.uses.get(use, 0) + 1
+
+    def settle(self, output: int, op: Layer) -> None:
+        """Count a layer of which it was not known whether it has a bias."""
+        step = self.producers[output]
+        assert isinstance(step, _Light)
+        self.producers[output] = step._replace(op=op)
+        self._add(op, step.input_shapes, *self._late.pop(output))
 
     def owned(
         self,
@@ -265,23 +292,28 @@ class _Tally(Walker):
         def run() -> Value:
             self._add_part(span)
             inner = context.replace(space=space, level=level)
-            return build(Value(value.number, value.shape), inner, [])
+            entry = Value(value.number, value.shape, tapped=value.tapped)
+            if definition is None:
+                return build(entry, inner, [])
+            return self.whole(build, entry, inner, [])
 
-        known = None
+        before = self._values
         if definition is None or value.shape is None:
             result = run()
         else:
             key = _key(definition, values or {}, value.shape, context)
             known = None if key is None else self.tallies.block(key)
             if known is not None and _fits(known, context):
-                result = self._again(known, definition, value, context, span)
+                return self._again(known, definition, value, context, span)
             elif key is None:
                 self.definitions.add(definition)
                 result = run()
             else:
                 held = definition, values
                 result = self._first(key, held, definition, value, context, run)
-        return Value(result.number, result.shape, value.strides + result.strides)
+        made = Value(result.number, result.shape)
+        self.keep_way(made, result, before, value, {})
+        return made
 
     def _first(
         self,
@@ -298,21 +330,25 @@ class _Tally(Walker):
         read = value.number in self.read
         self.read.discard(value.number)
         values, parts, inits = self._values, self._parts, len(self.inits)
+        taps = len(self.tapped)
         left = context.budget.left
         result = run()
         made = set(range(values + 1, self._values + 1)).intersection(self.producers)
         unread = made - self.read - {result.number}
+        idle = not all(tapped.is_read for tapped in self.tapped[taps:])
         path = main_path(self.producers, value, result)
         norm = next((step for step in path if step.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == value.number
-        if len(self.inits) == inits and not unread and (passes or last is not None):
+        known = not unread and not idle and (passes or last is not None)
+        if len(self.inits) == inits and known:
             assert result.shape is not None
+            start, stride = result.back_to(values)
             block = _Block(
                 held=held,
                 uses=self.uses,
                 shape=result.shape,
-                strides=result.strides,
+                stride=stride if start.number == value.number else None,
                 last=None if last is None else _light(last),
                 reads=value.number in self.read,
                 parts=self._parts - parts,
@@ -347,10 +383,13 @@ class _Tally(Walker):
         self.deepest = max(self.deepest, context.depth + known.depth)
         if known.reads:
             self.read.add(value.number)
+            self.leave(value)
+            value.read()
         if known.last is None:
-            return Value(value.number, value.shape, known.strides)
+            return value
         made = self.new_value(known.shape)
-        made.strides = known.strides
+        if known.stride is not None:
+            made.source, made.stride = value, known.stride
         self.producers[made.number] = known.last._replace(inputs=(value.number,))
         return made
 

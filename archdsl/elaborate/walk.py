@@ -7,8 +7,9 @@ from functools import partial
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
+from archdsl.elaborate.biases import Round
 from archdsl.elaborate.builder import Build, Parts
-from archdsl.elaborate.calls import NOTHING, Calls, Following, Rest
+from archdsl.elaborate.calls import Calls
 from archdsl.elaborate.evaluate import (
     bind_targets,
     evaluate,
@@ -25,6 +26,7 @@ from archdsl.elaborate.scope import (
     Fault,
     Namespace,
     Range,
+    Tapped,
     Unknown,
     Value,
 )
@@ -70,15 +72,14 @@ class Walker(Calls):
         parts: Parts,
     ) -> Value:
         """Elaborate statements in order."""
-        for at, statement in enumerate(statements):
+        for statement in statements:
             context.space.current = value
             context.budget.spend(statement.span)
             try:
                 if isinstance(statement, t.Let):
                     context = self._let(statement, context)
                 elif isinstance(statement, t.Chain):
-                    rest = statements, at + 1
-                    value = self.chain(statement, value, context, parts, rest)
+                    value = self.chain(statement, value, context, parts)
                 else:
                     value = self._other(statement, value, context, parts)
             except Fault as fault:
@@ -125,8 +126,9 @@ class Walker(Calls):
         return value
 
     def _at_network(self, span: Span, context: Context, word: str) -> None:
-        if context.trail or context.space.path:
-            where = "a block" if context.trail else "labelled braces"
+        where = "labelled braces" if context.space.path else context.within
+        where = "a block" if context.trail or context.space.in_block() else where
+        if where:
             raise Fault(
                 "A0211",
                 f"`{word}` stands in the network itself, not in {where}",
@@ -167,8 +169,10 @@ class Walker(Calls):
     def _output(
         self, statement: t.Output, value: Value, context: Context, parts: Parts
     ) -> None:
-        inner = context.replace(training=True) if statement.training else context
-        result = self.chain(statement.chain, value, inner, parts, NOTHING)
+        inner = context.replace(
+            training=statement.training or context.training, within="another output"
+        )
+        result = self.chain(statement.chain, value, inner, parts)
         last = statement.chain.steps[-1].label
         name: str | None = self.label_text(last, context, None) if last else None
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
@@ -191,6 +195,8 @@ class Walker(Calls):
                 help="label the last layer of the output's chain",
             )
         self.read.add(result.number)
+        self.leave(result)
+        result.read()
         if result.shape is not None:
             self.outputs.append(
                 Port(
@@ -259,18 +265,21 @@ class Walker(Calls):
     ) -> Value:
         """Build the copies of a repeat, refusing too many before they are made."""
         context = self.deeper(context, span)
-        start, before = value, self.made
+        start, before, around = value, self.made, self.scope.round
         copies: list[Group] = []
         for number, build in enumerate(builds):
             entry = value
             inner: Parts = []
             context.budget.spend(span, ROUND)
+            self.scope.round = Round()
             value = build(value, context, inner)
+            self.scope.round.is_open = False
             copies.append(
                 self.transparent("copy", "", entry, value, inner, context, span)
             )
             if number == 0:
                 self.foresee((int(count) - 1) * (self.made - before), span)
+        self.scope.round = around
         group = self.transparent(
             "repeat", "", start, value, copies, context, span, count
         )
@@ -285,7 +294,6 @@ class Walker(Calls):
         value: Value,
         context: Context,
         parts: Parts,
-        rest: Rest,
     ) -> Value:
         """Elaborate steps joined by arrows, as often as the last of them says."""
         for step in chain.steps[:-1]:
@@ -298,10 +306,10 @@ class Walker(Calls):
                 )
         repeat = chain.steps[-1].repeat
         if repeat is None:
-            return self._chain_once(chain, value, context, parts, rest, None)
+            return self._chain_once(chain, value, context, parts, None)
         count = self._count(repeat, context)
         builds = (
-            lambda v, c, p, n=number: self._chain_once(chain, v, c, p, NOTHING, n)
+            lambda v, c, p, n=number: self._chain_once(chain, v, c, p, n)
             for number in range(1, int(count) + 1)
         )
         return self._copies(count, builds, value, context, parts, repeat.span)
@@ -326,16 +334,15 @@ class Walker(Calls):
         value: Value,
         context: Context,
         parts: Parts,
-        rest: Rest,
         copy: int | None,
     ) -> Value:
         self.statements_so_far += 1
         own = self.statements_so_far
-        for at, step in enumerate(chain.steps):
+        for step in chain.steps:
             self.statement = own
+            context.space.current = value
             try:
-                follows = Following(self, chain.steps, at + 1, rest)
-                value = self._guarded(step, value, context, parts, copy, follows)
+                value = self._guarded(step, value, context, parts, copy)
             except Fault as fault:
                 value = self.report(fault, context)
             except TooLong:
@@ -349,7 +356,6 @@ class Walker(Calls):
         context: Context,
         parts: Parts,
         copy: int | None,
-        follows: Following,
     ) -> Value:
         """Elaborate a step if its guard holds.
 
@@ -357,14 +363,14 @@ class Walker(Calls):
         class can serve calls for which it holds and calls for which it does not.
         """
         if step.guard is None:
-            return self._step(step, value, context, parts, copy, follows)
+            return self._step(step, value, context, parts, copy)
         holds = truth(step.guard, context)
         kept = self.symbolic and context.space.indexed and bool(context.trail)
         test = test_of(step.guard, context) if kept else None
         inner: Parts = [] if test else parts
         result = value
         if holds:
-            result = self._step(step, value, context, inner, copy, follows)
+            result = self._step(step, value, context, inner, copy)
         elif test:
             result = self._as_if(step, value, context)
         if test:
@@ -382,17 +388,16 @@ class Walker(Calls):
         """
         scratch = Walker(Diagnostics(), self.symbolic, self.prelude)
         space = Namespace(context.space.path, context.space.indexed, None)
+        space.current = value
         inner = context.replace(space=space)
         try:
-            end = scratch._step(
-                step, value, inner, [], 1, Following(scratch, (), 0, NOTHING)
-            )
+            end = scratch._step(step, value, inner, [], 1)
         except (Fault, SpecError):
             return value
         if value.shape is None or end.shape != value.shape:
             return value
         shape = with_channels(value.shape, channels(end.shape))
-        return Value(value.number, shape, value.strides)
+        return Value(value.number, shape, value.source, value.stride, value.tapped)
 
     def _step(
         self,
@@ -401,9 +406,7 @@ class Walker(Calls):
         context: Context,
         parts: Parts,
         copy: int | None,
-        follows: Following,
     ) -> Value:
-        context.space.current = value
         label = self.label_text(step.label, context, copy) if step.label else None
         if label is not None and not context.shared:
             assert step.label is not None
@@ -421,10 +424,10 @@ class Walker(Calls):
             result = self._braces(step, label, value, context, parts)
         else:
             assert isinstance(step, t.Call)
-            result = self.call(step, label, value, context, parts, follows)
+            result = self.call(step, label, value, context, parts)
         if label is not None and step.label is not None:
             context.space.values[label] = result
-            context.space.steps[label] = step, context, value, follows
+            context.space.steps[label] = step, context, value
         return result
 
     def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
@@ -444,13 +447,13 @@ class Walker(Calls):
                 "A0107",
                 f"no earlier layer is labelled `{name}` in this body",
                 call.args[0].span,
-                help=did_you_mean(name, context.space.steps),
+                help=did_you_mean(name, context.space.steps)
+                or "`same` reads a label that stands before it, in the same body",
             )
-        step, where, original, follows = found
+        step, where, original = found
         self.check_alike(original, value, call.span)
-        inner = where.replace(shared=True, training=context.training)
-        # Whether it has a bias was decided where it was labelled.
-        again = self._step(step, value, inner, parts, None, follows)
+        inner = where.replace(again=call.span, training=context.training)
+        again = self._step(step, value, inner, parts, None)
         context.space.values[name] = first
         return again
 
@@ -465,11 +468,17 @@ class Walker(Calls):
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
                 step.span,
-                help=did_you_mean(label, context.space.labels())
-                or "a tap reads a label that stands before it, in its own block",
+                help=_how_to_tap(label, context.space),
             )
         self.read.add(found.number)
-        return found
+        found.read()
+        tapped = Tapped(step.span, context.trail)
+        self.tapped.append(tapped)
+        made = Value(found.number, found.shape, tapped=tapped)
+        if label in context.space.values:
+            # Elsewhere, the way to it is told in other names.
+            made.source, made.stride = found.source, found.stride
+        return made
 
     def _braces(
         self,
@@ -493,6 +502,25 @@ class Walker(Calls):
             parts,
             lambda v, c, p: self.body(step.body, v, c, p),
         )
+
+
+def _how_to_tap(label: str, space: Namespace) -> str:
+    """Return what to do about a label that a tap does not find."""
+    owner, dot, _ = label.rpartition(".")
+    if dot and owner in space.labels():
+        return (
+            f"the parts of `{owner}` are its own: label them outside of it, as in "
+            f"`{owner.replace('.', '_')}{{i}}: ...`, to read each"
+        )
+    if space.is_outside(label):
+        return (
+            "a block reads one value, and the labels around its call are not its own: "
+            f"join what it needs before the call, as in `concat {{ | @{label} }}`"
+        )
+    return (
+        did_you_mean(label, space.labels())
+        or "a tap reads a label that stands before it, in its own block"
+    )
 
 
 def _one_name(call: t.Call) -> str | None:

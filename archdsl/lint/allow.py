@@ -3,7 +3,8 @@
 `# lint: allow W0101 the paper's stem` at the end of a line is about the statements
 that begin or end on that line. On a line of its own it is about the statement or
 definition that comes next, and above `arch 1` about the whole file. What is about a
-call of a block is about the block's layers, where they come from that call.
+call of a block is about the block's layers, where they come from that call. In an
+imported file it is about that file's blocks, wherever they are called.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ PAGES: Final = {
     "The rule finds nothing any more where the comment allows it, in no network of the "
     "file. Then the comment tells of something that is not there, and would hide what "
     "is written there later. It is only said if all networks of a file were looked at, "
-    "as the file describes them. `--fix` drops the comment.",
+    "as the file describes them, and not of a comment in a block that none of them "
+    "calls. `--fix` drops the comment.",
 }
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
@@ -60,8 +62,10 @@ class Allow:
 
     def covers(self, code: str, place: Span) -> bool:
         """Whether it silences a rule at a place."""
-        return code in self.codes and any(
-            start <= place.start < end for start, end in self.ranges
+        return (
+            code in self.codes
+            and place.source is self.span.source
+            and any(start <= place.start < end for start, end in self.ranges)
         )
 
     @property
@@ -155,8 +159,9 @@ def _extents(file: t.File) -> Iterator[tuple[int, int]]:
     for item in file.items:
         start, end = item.span.start, item.span.end
         if isinstance(item, t.Definition):
-            end = item.body.span.end
+            yield _of_definition(item)
             yield from _of_body(item.body)
+            continue
         elif isinstance(item, t.Preset) and item.expect is not None:
             end = item.expect.span.end
         elif isinstance(item, t.OpDef) and item.settings:
@@ -165,6 +170,16 @@ def _extents(file: t.File) -> Iterator[tuple[int, int]]:
             end = item.value.span.end
         # An item's place is that of its name, behind its first words.
         yield text.rfind("\n", 0, start) + 1, end
+
+
+def definitions(file: t.File) -> Iterator[tuple[int, int]]:
+    """Yield where each block and network of a file starts and ends."""
+    return (_of_definition(each) for each in file.definitions())
+
+
+def _of_definition(item: t.Definition) -> tuple[int, int]:
+    text = item.span.source.text
+    return text.rfind("\n", 0, item.span.start) + 1, item.body.span.end
 
 
 def _of_body(body: t.Body) -> Iterator[tuple[int, int]]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -14,9 +15,10 @@ from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-from .allow import Allow, Mistake, allows
+from .allow import Allow, Mistake, allows, definitions
 from .net import Net
 from .rule import (
+    ABOUT_ALLOWS,
     BAD_ALLOW,
     NOTHING,
     STALE_ALLOW,
@@ -106,6 +108,7 @@ def lint(
     file: t.File,
     networks: Sequence[Network],
     *,
+    imported: Iterable[t.File] = (),
     codes: Collection[str] | None = None,
     complete: bool = True,
 ) -> Report:
@@ -114,6 +117,7 @@ def lint(
     Args:
         file: the spec's tree.
         networks: of the spec.
+        imported: trees of other files, whose comments silence what stands there.
         codes: of the rules to apply; all when left out.
         complete: whether the networks are all those that the spec describes, as it
             describes them, so that a comment that silences nothing is a mistake.
@@ -124,17 +128,21 @@ def lint(
 
     stale = complete and wanted(STALE_ALLOW)
     nets = [Net(network, file) for network in networks]
-    silencing, mistakes = allows(file)
+    own, mistakes = allows(file)
+    others = [
+        each for other in imported if other is not file for each in allows(other)[0]
+    ]
+    silencing = [*own, *others]
     kept = []
     for code, rule in all_rules().items():
         # What a comment silences, all rules together know.
-        if wanted(code) or (stale and silencing):
+        if wanted(code) or (stale and own):
             found = list(_of_rule(rule(), nets, silencing))
             kept += found if wanted(code) else []
     if wanted(BAD_ALLOW):
         kept += [_of_mistake(mistake) for mistake in mistakes]
     if stale:
-        kept += [advice for each in silencing for advice in _of_stale(each)]
+        kept += [a for each in _looked_at(own, file, nets) for a in _of_stale(each)]
     kept.sort(key=lambda advice: (advice.span.start, advice.code))
     return Report(tuple(kept), sum(bool(each.used) for each in silencing))
 
@@ -190,7 +198,7 @@ def _is_silenced(
     rule: Rule, net: Net, finding: Finding, silencing: Sequence[Allow]
 ) -> bool:
     """Whether a comment is about the layer, or about a call that it belongs to."""
-    places = net.places(finding.node)
+    places = net.spans(finding.node)
     by = [each for each in silencing if any(each.covers(rule.code, p) for p in places)]
     for each in by:
         each.used.add(rule.code)
@@ -277,12 +285,32 @@ def _shown(name: str) -> str:
 def _of_mistake(mistake: Mistake) -> Advice:
     return Advice(
         BAD_ALLOW,
-        "bad-allow",
+        ABOUT_ALLOWS[BAD_ALLOW],
         mistake.message,
         mistake.span,
         label="this silences nothing",
         help=mistake.help,
     )
+
+
+def _looked_at(
+    silencing: Sequence[Allow], file: t.File, nets: Sequence[Net]
+) -> Iterator[Allow]:
+    """Yield the comments but for those about blocks that no network calls."""
+    unused = [allow for allow in silencing if allow.stale]
+    if not unused:
+        return
+    steps = (net.places(node) for net in nets for node in net.graph.nodes)
+    starts = sorted({span.start for places in steps for span in places})
+    uncalled = []
+    for start, end in definitions(file):
+        at = bisect_left(starts, start)
+        if at == len(starts) or starts[at] >= end:
+            uncalled.append((start, end))
+    for allow in unused:
+        about = allow.ranges or ((allow.span.start, allow.span.end),)
+        if not any(a < end and start < b for a, b in about for start, end in uncalled):
+            yield allow
 
 
 def _of_stale(allow: Allow) -> Iterator[Advice]:
@@ -293,7 +321,7 @@ def _of_stale(allow: Allow) -> Iterator[Advice]:
     whole = len(stale) == len(allow.codes)
     yield Advice(
         STALE_ALLOW,
-        "stale-allow",
+        ABOUT_ALLOWS[STALE_ALLOW],
         f"nothing is found here for {words} to silence",
         allow.span,
         help="drop the comment" if whole else f"drop {words} from it",

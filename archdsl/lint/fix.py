@@ -76,7 +76,12 @@ def mend(
     """
     mender = _Mender(module, networks(module), load, networks)
     for _ in range(MAX_ROUNDS):
-        found = lint(mender.module.file, mender.nets, codes=codes).advice
+        found = lint(
+            mender.module.file,
+            mender.nets,
+            imported=mender.module.files(),
+            codes=codes,
+        ).advice
         wanted = [a for a in found if a.fix and (a.fix.safe or unsafe)]
         wanted = [a for a in wanted if _key(a) not in mender.refused]
         if not wanted:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cached_property, lru_cache
 
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import count
@@ -11,7 +11,7 @@ from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import Field, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.values import Tensor, Window, sizes
+from archdsl.values import POINTWISE, Tensor, Window, channels, sizes
 
 from .rule import Saving
 from .written import Written, written
@@ -59,6 +59,16 @@ class Net:
         return fields(self.graph, self.windows)
 
     @cached_property
+    def positive(self) -> frozenset[int]:
+        """The values that are never below zero, as far as that is known."""
+        found: set[int] = set()
+        for node in self.graph.nodes:
+            read = node.inputs[: node.op.sources]
+            if node.op.is_positive([value in found for value in read]):
+                found.add(node.output)
+        return frozenset(found)
+
+    @cached_property
     def outputs(self) -> frozenset[int]:
         """The values that the network returns in training."""
         return frozenset(self.graph.outputs(training=True))
@@ -68,6 +78,41 @@ class Net:
         readers = self.readers[node.output]
         alone = len(readers) == 1 and node.output not in self.outputs
         return readers[0] if alone else None
+
+    @cached_property
+    def _uses(self) -> Mapping[str, list[Node]]:
+        found: dict[str, list[Node]] = {}
+        for node in self.graph.nodes:
+            found.setdefault(node.step.path, []).append(node)
+        return found
+
+    def uses(self, node: Node) -> list[Node]:
+        """Return a layer and every other use of its weights, in order."""
+        return self._uses[node.step.path]
+
+    @cached_property
+    def owners(self) -> list[Node]:
+        """The nodes but for those with the weights of an earlier one."""
+        return [node for node in self.graph.nodes if not node.step.shared]
+
+    def norm_behind(self, node: Node) -> Node | None:
+        """Return the norm that a convolution right before it needs no bias for."""
+        after = self.next(node)
+        return after if after is not None and after.op.absorbs_bias else None
+
+    def per_channel(self, node: Node) -> int:
+        """Return what a further layer like a convolution has for each channel.
+
+        That is a bias, and what the norm behind it has, which is repeated, too.
+        """
+        norm = self.norm_behind(node)
+        if norm is None:
+            return int(bias(node) is not None)
+        # Right before the norm it has none, unless the spec says so.
+        written = self.written(node)
+        said = written is None or written.argument("bias") is not None
+        own = bias(node) is not None and said
+        return int(own) + params(norm) // channels(norm.shape)
 
     @cached_property
     def classifies(self) -> bool:
@@ -116,25 +161,30 @@ class Net:
 
     def places(self, node: Node) -> list[Span]:
         """Return the same for all that holds a layer, the innermost first."""
-        spans = [node.step.span]
-        spans += [group.span for group in reversed(self._around[id(node.step)])]
-        return [span for span in spans if span.source is self.source]
+        return [span for span in self.spans(node) if span.source is self.source]
+
+    def spans(self, node: Node) -> list[Span]:
+        """Return where a layer and all that holds it are written, in any file."""
+        around = reversed(self._around[id(node.step)])
+        return [node.step.span, *(group.span for group in around)]
 
     def is_written_here(self, node: Node) -> bool:
         """Whether the spec itself writes a layer."""
         return node.step.span.source is self.source
-
-    @cached_property
-    def _written(self) -> Mapping[tuple[int, int], Written]:
-        return {(w.call.span.start, w.call.span.end): w for w in written(self._file)}
 
     def written(self, node: Node) -> Written | None:
         """Return the words that stand for a layer, if they stand for nothing else."""
         if not self.is_written_here(node):
             return None
         span = node.step.span
-        found = self._written.get((span.start, span.end))
+        found = _all_written(self._file).get((span.start, span.end))
         return found if found is not None and found.call.word == node.op.word else None
+
+
+@lru_cache(maxsize=1)
+def _all_written(file: t.File) -> Mapping[tuple[int, int], Written]:
+    """Return the calls of a file by their places, once for all its networks."""
+    return {(w.call.span.start, w.call.span.end): w for w in written(file)}
 
 
 def params(node: Node) -> int:
@@ -147,9 +197,12 @@ def macs(node: Node) -> int:
     return node.op.macs(node.input_shapes, node.shape)
 
 
-def once(node: Node, saving: Saving) -> Saving:
-    """Return a saving without the weights that an earlier layer has already."""
-    return saving._replace(params=0) if node.step.shared else saving
+def saving(uses: Sequence[Node], params: int, macs: Callable[[Node], int]) -> Saving:
+    """Return what is saved of a layer's weights, and of its work in each use.
+
+    What runs in training alone costs nothing in inference.
+    """
+    return Saving(params, sum(macs(node) for node in uses if not node.training))
 
 
 def weight(node: Node) -> Tensor | None:
@@ -162,6 +215,22 @@ def bias(node: Node) -> Tensor | None:
     if weight(node) is None:
         return None
     return next((t for t in _trained(node) if t.name == "bias"), None)
+
+
+def rim(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Return how many rows and columns of zeros a layer adds at each end of a map."""
+    window = node.op.window(node.input_shapes, node.shape)
+    before, after = sizes(node.input_shapes[0]), sizes(node.shape)
+    if node.op.family != "reshape" or window is None or len(before) != len(after):
+        return (0, 0), (0, 0)
+    added = [
+        (pad, large - small - pad)
+        for small, large, pad in zip(before, after, window.pad, strict=True)
+    ]
+    plain = window._replace(pad=POINTWISE.pad) == POINTWISE
+    if not plain or len(added) != 2 or min(map(min, added)) < 0:
+        return (0, 0), (0, 0)
+    return added[0], added[1]
 
 
 def positions(node: Node) -> int:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 # What is wrong with the comments that silence rules.
 BAD_ALLOW = "W0001"
 STALE_ALLOW = "W0002"
-ABOUT_ALLOWS = (BAD_ALLOW, STALE_ALLOW)
+ABOUT_ALLOWS = {BAD_ALLOW: "bad-allow", STALE_ALLOW: "stale-allow"}
 
 
 class Saving(NamedTuple):
@@ -31,7 +31,8 @@ class Saving(NamedTuple):
     Attributes:
         params: elements of parameters.
         macs: multiply-accumulates of inference for one sample.
-        bytes: of activations in training, float32, one sample.
+        bytes: that autograd keeps in training, float32, one sample; 0 where the rule
+            says nothing of them.
     """
 
     params: int = 0

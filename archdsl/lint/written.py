@@ -90,6 +90,12 @@ class Written(NamedTuple):
         return None if "#" in text[edit.start : edit.end] else edit
 
 
+def is_fixed(written: Written) -> bool:
+    """Return whether a call's arguments are numbers and words, and no parameters."""
+    values = [arg.value for arg in written.call.args]
+    return all(isinstance(value, t.Literal | t.DimsLiteral) for value in values)
+
+
 def _without_statement(written: Written) -> Edit | None:
     """Return the edit that takes out a statement of one call, with its line."""
     text, span = written.source.text, written.call.span

@@ -15,6 +15,7 @@ class AdaptiveAvgPool(Layer):
 
     word = "adaptiveavgpool"
     family = "pool"
+    sign = "kept"
 
     size: tuple[int, int] = arg("window", at=0, minimum=1, help="output size, as 7x7")
 

@@ -14,6 +14,8 @@ class AdaptiveMaxPool(Layer):
 
     word = "adaptivemaxpool"
     family = "pool"
+    sign = "kept"
+    maximum = True
 
     size: tuple[int, int] = arg("window", at=0, minimum=1, help="output size, as 7x7")
 

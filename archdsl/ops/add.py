@@ -10,8 +10,10 @@ class Add(Layer):
     """Sum of branches of equal shape: `add { a | b }`."""
 
     word = "add"
+    also = ("sum", "plus")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the branches' common shape."""

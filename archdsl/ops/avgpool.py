@@ -15,7 +15,10 @@ class AvgPool(Layer):
     """
 
     word = "avgpool"
+    also = ("averagepool", "averagepooling", "avgpooling", "meanpool")
     family = "pool"
+    sign = "kept"
+    of_any_size = "adaptiveavgpool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
     stride: tuple[int, int] | None = arg(

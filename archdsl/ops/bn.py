@@ -11,21 +11,25 @@ from archdsl.values import (
     Tensor,
     TorchCall,
     TorchForm,
+    sizes,
 )
 
 
 class BatchNorm(Layer):
     """Batch normalisation over each channel: `bn`.
 
-    A convolution right before it in the same body loses its bias, which the
-    norm would cancel, unless it says `bias=true`.
+    A convolution or `linear` that nothing else reads has no bias, which the norm
+    would cancel, unless it says `bias=true`.
 
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """
 
     word = "bn"
+    also = ("batchnormalization",)
     family = "norm"
     absorbs_bias = True
+    channelwise = True
+    pools_batch = True
 
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
     momentum: float = arg(
@@ -52,6 +56,10 @@ class BatchNorm(Layer):
                 "num_batches_tracked", (), trainable=False, integer=True, running=True
             ),
         )
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the positions of a channel."""
+        return count(sizes(inputs[0]))
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product and a sum each, the statistics folded into both."""

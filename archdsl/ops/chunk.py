@@ -28,7 +28,10 @@ class Chunk(Layer):
     """
 
     word = "chunk"
+    also = ("split",)
     family = "reshape"
+    sign = "kept"
+    read_only = True  # torch makes all parts at once
 
     place: int = arg("int", at=0, minimum=1, help="which part, from 1")
     of: int = arg("int", 2, minimum=1, help="number of parts")

@@ -10,8 +10,10 @@ class Concat(Layer):
     """Concatenation of branches along the channels: `concat { a | b }`."""
 
     word = "concat"
+    also = ("cat", "concatenate")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (sum of channels, height, width)."""

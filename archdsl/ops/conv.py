@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from archdsl.layer import (
@@ -13,6 +14,7 @@ from archdsl.layer import (
     given,
     need_map,
     same_pad,
+    same_pads,
     slide,
 )
 from archdsl.values import (
@@ -26,19 +28,41 @@ from archdsl.values import (
     show_shape,
 )
 
+_HELPER = '''
+class SameConv2d(nn.Conv2d):
+    """A convolution with size / stride outputs, rounded up: it pads just so much."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        k, s, d = self.kernel_size, self.stride, self.dilation
+        rows = self.missing(height, k[0], s[0], d[0])
+        columns = self.missing(width, k[1], s[1], d[1])
+        top, left = rows // 2, columns // 2
+        x = F.pad(x, (left, columns - left, top, rows - top))
+        return F.conv2d(x, self.weight, self.bias, s, 0, d, self.groups)
+
+    def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
+        reach = dilation * (kernel - 1)
+        missing = reach - (size - 1) % stride
+        # Windows that stand apart leave out what lies between them.
+        return missing if reach + 1 >= stride else max(missing, 0)
+'''
+
 
 class Conv(Layer):
     """2-d convolution: `conv 3x3 64 /2`.
 
     Without a width it keeps the channels of its input. Without `pad`, an odd
     kernel is padded so that stride 1 keeps the size, and an even one is not
-    padded; `pad=same` pads an even one, too, at the end one more than at the start.
-    Without `bias`, it has one unless a `bn` in the same body follows it directly.
+    padded. `pad=same` pads as TensorFlow does: just so much that there are size /
+    stride outputs, rounded up, at the end one more than at the start if it is odd.
+    Without `bias`, it has one unless a `bn` of the same block is all that reads it.
 
     MACs: output elements x kernel area x input channels / groups.
     """
 
     word = "conv"
+    also = ("convolution", "convolve")
     family = "conv"
     autocast = "lower"
     weighted = True
@@ -55,7 +79,7 @@ class Conv(Layer):
         None,
         minimum=0,
         choices=("same",),
-        help="zeros on each side, or `same` to keep the size",
+        help="zeros on each side, or `same` for size / stride outputs",
     )
     dilation: tuple[int, int] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
@@ -63,17 +87,13 @@ class Conv(Layer):
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
-    @property
-    def padding(self) -> tuple[tuple[int, int], tuple[int, int]]:
-        """The padding in force before and after, per axis."""
+    def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the padding before and after the map, for each of its axes."""
+        axes = list(zip(sizes, self.kernel, self.stride, self.dilation, strict=True))
         if isinstance(self.pad, str):
-            total = [
-                d * (k - 1) for k, d in zip(self.kernel, self.dilation, strict=True)
-            ]
-            first, second = ((t // 2, t - t // 2) for t in total)
-            return first, second
+            return [same_pads(*axis) for axis in axes]
         pads = same_pad(self.kernel, self.dilation) if self.pad is None else self.pad
-        return (pads[0], pads[0]), (pads[1], pads[1])
+        return [(pad, pad) for pad in pads]
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (width, height', width')."""
@@ -87,19 +107,13 @@ class Conv(Layer):
                     help="groups must divide both the input and the output channels",
                     code="A0304",
                 )
-        if isinstance(self.pad, str) and self.stride != (1, 1):
-            raise Mismatch(
-                "conv: `pad=same` keeps the size, and its stride is "
-                f"{show_shape(self.stride)}",
-                help="write the padding as a number, or leave the stride out",
-            )
         spatial = (
             slide("conv", n, k, s, p, d)
             for n, k, s, p, d in zip(
                 sizes,
                 self.kernel,
                 self.stride,
-                self.padding,
+                self.pads(sizes),
                 self.dilation,
                 strict=True,
             )
@@ -123,11 +137,11 @@ class Conv(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window."""
-        before = tuple(pads[0] for pads in self.padding)
+        before = tuple(first for first, _ in self.pads(inputs[0][1:]))
         return Window(self.kernel, self.stride, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input, for the weight's gradient; a copy if unevenly padded."""
+        """Return the input for the weight's gradient, or the copy that pads it."""
         padded = self._padded(inputs[0])
         if not padded:
             return Saved(input=True)
@@ -136,27 +150,43 @@ class Conv(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the gradient of an unevenly padded input, beyond the input's."""
+        """Return the gradient of the copy that pads the input, beyond the input's."""
         padded = self._padded(inputs[0])
         return Scratch(
             backward=padded - count(inputs[0]) if padded and gradients[0] else 0
         )
 
     def _padded(self, shape: Shape) -> int:
-        """Return the elements of the input with its padding, if that is uneven."""
+        """Return the elements of the copy in which torch pads the input, if any."""
         if not isinstance(self.pad, str):
             return 0
-        extra = [after - before for before, after in self.padding]
-        if not any(extra):
-            return 0
-        channels, height, width = shape
-        return channels * (height + extra[0]) * (width + extra[1])
+        if self._is_apart:
+            return count(self._with_pads(shape))
+        # torch's own `same` pads both ends evenly, and copies for the odd one alone.
+        channels, *sizes = shape
+        odd = [n + last - first for n, (first, last) in self._each(sizes)]
+        return channels * count(tuple(odd)) if odd != sizes else 0
+
+    @property
+    def _is_apart(self) -> bool:
+        """Whether a function of its own pads, as torch's `same` takes no stride."""
+        is_single = self.kernel == (1, 1)
+        return isinstance(self.pad, str) and self.stride != (1, 1) and not is_single
+
+    def _each(self, sizes: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
+        return zip(sizes, self.pads(sizes), strict=True)
+
+    def _with_pads(self, shape: Shape) -> Shape:
+        channels, *sizes = shape
+        return (channels, *(n + sum(pads) for n, pads in self._each(sizes)))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.Conv2d`."""
+        """Return `nn.Conv2d`, or a class of its own for `same` at a stride."""
         pad: Any = self.pad
         if not isinstance(pad, str):
-            pad = tuple(before for before, _ in self.padding)
+            pad = tuple(before for before, _ in self.pads(inputs[0][1:]))
+        elif self.stride != (1, 1):
+            pad = (0, 0)
         kwargs = given(
             ("kernel_size", self.kernel, None),
             ("stride", self.stride, (1, 1)),
@@ -165,7 +195,14 @@ class Conv(Layer):
             ("groups", self.groups, 1),
             ("bias", self.bias is not False, True),
         )
-        return TorchForm(TorchCall("nn.Conv2d", (inputs[0][0], output[0]), kwargs))
+        args = (inputs[0][0], output[0])
+        if not self._is_apart:
+            return TorchForm(TorchCall("nn.Conv2d", args, kwargs))
+        return TorchForm(
+            TorchCall("SameConv2d", args, kwargs),
+            helper=_HELPER,
+            padded=self._with_pads(inputs[0]),
+        )
 
     def label(self) -> str:
         """Return `conv 3x3, 64 /2`."""

@@ -23,6 +23,7 @@ class ConvTranspose(Layer):
     """
 
     word = "convtranspose"
+    also = ("deconv", "deconvolution", "upconv", "transposedconv", "convtransposed")
     family = "conv"
     autocast = "lower"
     weighted = True
@@ -102,10 +103,7 @@ class ConvTranspose(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window over the input, its units spread by the stride."""
         pad = tuple(r - 1 - p for r, p in zip(self._reach(), self.pad, strict=True))
-        exact = max(self.stride) == 1
-        return Window(
-            self.kernel, pad=pad, dilation=self.dilation, up=self.stride, exact=exact
-        )
+        return Window(self.kernel, pad=pad, dilation=self.dilation, up=self.stride)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""

@@ -26,9 +26,11 @@ class Crop(Layer):
     """
 
     word = "crop"
+    also = ("centercrop",)
     family = "reshape"
     arity = None
     sources = 1
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels of the first, height and width of the second)."""

@@ -13,6 +13,7 @@ class Difference(Layer):
     """
 
     word = "difference"
+    also = ("subtract",)
     family = "merge"
     arity = None
 

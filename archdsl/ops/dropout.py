@@ -15,6 +15,7 @@ class Dropout(Layer):
     word = "dropout"
     family = "dropout"
     shifts_variance = True
+    sign = "kept"
 
     p: float = arg(
         "float", 0.5, at=0, minimum=0, maximum=1, help="probability of a zero"

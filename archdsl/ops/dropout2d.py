@@ -13,8 +13,10 @@ class Dropout2d(Layer):
     """
 
     word = "dropout2d"
+    also = ("spatialdropout", "dropout1d", "featuredropout")
     family = "dropout"
     shifts_variance = True
+    sign = "kept"
 
     p: float = arg(
         "float", 0.5, at=0, minimum=0, maximum=1, help="probability of a zero"

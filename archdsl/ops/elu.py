@@ -14,6 +14,7 @@ class ELU(Layer):
 
     word = "elu"
     family = "activation"
+    sign = "kept"
 
     alpha: float = arg("float", 1.0, at=0, minimum=0, help="limit far below zero")
 

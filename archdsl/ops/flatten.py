@@ -10,7 +10,9 @@ class Flatten(Layer):
     """Feature map to vector, channel by channel: `flatten`."""
 
     word = "flatten"
+    also = ("view", "reshape")
     family = "reshape"
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x height x width,)."""

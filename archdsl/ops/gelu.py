@@ -14,6 +14,7 @@ class GELU(Layer):
 
     word = "gelu"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a division, error function, addition and two products each."""

@@ -13,7 +13,9 @@ class GlobalAvgPool(Layer):
     """
 
     word = "globalavgpool"
+    also = ("gap", "globalaveragepool", "globalaveragepooling", "globalpool")
     family = "pool"
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels,)."""

@@ -13,7 +13,10 @@ class GlobalMaxPool(Layer):
     """
 
     word = "globalmaxpool"
+    also = ("gmp", "globalmaxpooling")
     family = "pool"
+    sign = "kept"
+    maximum = True
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels,)."""

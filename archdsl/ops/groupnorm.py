@@ -15,7 +15,9 @@ class GroupNorm(Layer):
     """
 
     word = "groupnorm"
+    also = ("gn", "groupnormalization")
     family = "norm"
+    gathers = True
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups of channels")
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
@@ -38,6 +40,14 @@ class GroupNorm(Layer):
         """Return weight and bias, of C each."""
         shape = (inputs[0][0],)
         return Tensor("weight", shape), Tensor("bias", shape)
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the elements of a group."""
+        return count(inputs[0]) // self.groups
+
+    def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return whether each channel is a group of its own."""
+        return self.groups == inputs[0][0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula, as for `layernorm`.

@@ -13,7 +13,9 @@ class HardSigmoid(Layer):
     """
 
     word = "hardsigmoid"
+    also = ("hsigmoid",)
     family = "activation"
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return an addition, two comparisons and a division each."""

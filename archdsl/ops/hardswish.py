@@ -13,7 +13,9 @@ class HardSwish(Layer):
     """
 
     word = "hardswish"
+    also = ("hswish",)
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of a hard sigmoid and a product each."""

@@ -10,6 +10,8 @@ class Identity(Layer):
     """The input, unchanged: `identity`."""
 
     word = "identity"
+    also = ("noop", "passthrough")
+    sign = "kept"
 
     def aliases(self, training: bool) -> bool:
         """Return True."""

@@ -27,6 +27,7 @@ class InputScale(Layer):
     """
 
     word = "inputscale"
+    channelwise = True
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, count, given, need_map
-from archdsl.values import Saved, Scratch, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.values import (
+    Saved,
+    Scratch,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    Window,
+    sizes,
+)
 
 
 class InstanceNorm(Layer):
@@ -15,7 +24,9 @@ class InstanceNorm(Layer):
     """
 
     word = "instancenorm"
+    also = ("instancenormalization",)
     family = "norm"
+    gathers = True
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
@@ -36,6 +47,14 @@ class InstanceNorm(Layer):
             return ()
         shape = (inputs[0][0],)
         return Tensor("weight", shape), Tensor("bias", shape)
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the positions of a channel."""
+        return count(sizes(inputs[0]))
+
+    def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
+        """Return that it does: each channel is normalised on its own."""
+        return True
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula.

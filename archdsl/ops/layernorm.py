@@ -32,6 +32,7 @@ class LayerNorm(Layer):
     """
 
     word = "layernorm"
+    also = ("ln", "layernormalization")
     family = "norm"
 
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
@@ -40,6 +41,10 @@ class LayerNorm(Layer):
         """Return weight and bias, of C each."""
         shape = (channels(inputs[0]),)
         return Tensor("weight", shape), Tensor("bias", shape)
+
+    def normed(self, inputs: tuple[Shape, ...]) -> int:
+        """Return the channels."""
+        return channels(inputs[0])
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the operations of the formula.

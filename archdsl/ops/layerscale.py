@@ -27,6 +27,7 @@ class LayerScale(Layer):
     word = "layerscale"
     family = "norm"
     autocast = "wide"
+    channelwise = True
 
     init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
 

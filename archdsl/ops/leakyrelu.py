@@ -13,7 +13,9 @@ class LeakyReLU(Layer):
     """
 
     word = "leakyrelu"
+    also = ("lrelu",)
     family = "activation"
+    sign = "kept"
 
     slope: float = arg("float", 0.01, at=0, minimum=0, help="slope below zero")
 

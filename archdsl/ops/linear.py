@@ -27,6 +27,7 @@ class Linear(Layer):
     """
 
     word = "linear"
+    also = ("dense", "fc", "fullyconnected")
     family = "linear"
     autocast = "lower"
     spares_weight = True

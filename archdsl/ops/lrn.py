@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, arg, count, given, need_map
 from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
 
@@ -15,6 +17,7 @@ class LocalResponseNorm(Layer):
     """
 
     word = "lrn"
+    also = ("localresponsenorm", "localresponsenormalization")
     family = "norm"
     autocast = "wide"
 
@@ -26,6 +29,10 @@ class LocalResponseNorm(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         return need_map(inputs[0], self.word)
+
+    def is_positive(self, inputs: Sequence[bool]) -> bool:
+        """Return whether the input is divided by the power of what is not negative."""
+        return inputs[0] and min(self.alpha, self.k) >= 0
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return square, window sum, scale, sum, power and division of each."""

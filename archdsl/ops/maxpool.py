@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, need_map, slide
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from collections.abc import Sequence
+
+from archdsl.layer import (
+    Layer,
+    Mismatch,
+    arg,
+    count,
+    given,
+    need_map,
+    same_pads,
+    slide,
+)
+from archdsl.values import (
+    Saved,
+    Scratch,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    show_shape,
+)
+
+_HELPER = '''
+class SameMaxPool2d(nn.Module):
+    """Max pooling with size / stride outputs, rounded up: what it pads never wins."""
+
+    def __init__(
+        self, kernel: list[int], stride: list[int], dilation: list[int]
+    ) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.stride = stride
+        self.dilation = dilation
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        k, s, d = self.kernel, self.stride, self.dilation
+        rows = self.missing(height, k[0], s[0], d[0])
+        columns = self.missing(width, k[1], s[1], d[1])
+        top, left = rows // 2, columns // 2
+        sides = (left, columns - left, top, rows - top)
+        x = F.pad(x, sides, value=-float("inf"))
+        return F.max_pool2d(x, k, s, 0, d)
+
+    def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
+        reach = dilation * (kernel - 1)
+        missing = reach - (size - 1) % stride
+        # Windows that stand apart leave out what lies between them.
+        return missing if reach + 1 >= stride else max(missing, 0)
+'''
 
 
 class MaxPool(Layer):
     """Max pooling over a sliding window: `maxpool 3x3 /2 pad=1`.
 
     Without a stride, windows do not overlap. With `ceil`, a last window that
-    reaches beyond the padded input still counts.
+    reaches beyond the padded input still counts. Padding never wins: it is minus
+    infinity. `pad=same` pads as TensorFlow does: just so much that there are size /
+    stride outputs, rounded up, at the end one more than at the start if it is odd.
     """
 
     word = "maxpool"
+    also = ("maxpooling",)
     family = "pool"
+    sign = "kept"
+    maximum = True
+    of_any_size = "adaptivemaxpool"
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
     stride: tuple[int, int] | None = arg(
@@ -24,7 +78,13 @@ class MaxPool(Layer):
         minimum=1,
         help="stride; the window's size when left out",
     )
-    pad: tuple[int, int] = arg("window", (0, 0), minimum=0, help="padding on each side")
+    pad: tuple[int, int] | str = arg(
+        "window",
+        (0, 0),
+        minimum=0,
+        choices=("same",),
+        help="padding on each side, or `same` for size / stride outputs",
+    )
     dilation: tuple[int, int] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
     )
@@ -35,20 +95,24 @@ class MaxPool(Layer):
         """The stride in force, per axis."""
         return self.kernel if self.stride is None else self.stride
 
+    def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
+        """Return the padding before and after the map, for each of its axes."""
+        if not isinstance(self.pad, str):
+            return [(pad, pad) for pad in self.pad]
+        axes = zip(sizes, self.kernel, self.steps, self.dilation, strict=True)
+        return [same_pads(*axis) for axis in axes]
+
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels, height', width')."""
         channels, *sizes = need_map(inputs[0], self.word)
         taps = list(zip(self.kernel, self.dilation, strict=True))
-        for pad, kernel in zip(self.pad, self.kernel, strict=True):
-            if 2 * pad > kernel:
-                raise Mismatch(
-                    f"maxpool: padding {pad} is more than half the window of {kernel}",
-                    label="torch refuses such padding",
-                    help=f"use pad={kernel // 2} or less",
-                )
+        pads = self.pads(sizes)
+        if not isinstance(self.pad, str):
+            for (pad, _), kernel in zip(pads, self.kernel, strict=True):
+                _need_half(pad, kernel)
         spatial = (
-            slide("maxpool", n, k, s, (p, p), d, self.ceil)
-            for n, (k, d), s, p in zip(sizes, taps, self.steps, self.pad, strict=True)
+            slide("maxpool", n, k, s, p, d, self.ceil)
+            for n, (k, d), s, p in zip(sizes, taps, self.steps, pads, strict=True)
         )
         return (channels, *spatial)
 
@@ -58,22 +122,65 @@ class MaxPool(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""
-        return Window(self.kernel, self.steps, self.pad, self.dilation)
+        before = tuple(first for first, _ in self.pads(inputs[0][1:]))
+        return Window(self.kernel, self.steps, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
-        return Saved(input=True, own_bytes=8 * count(output), what="indices")
+        winners = 8 * count(output)
+        if not self._pads_itself(inputs[0]):
+            padded = count(self._padded(inputs[0]))
+            what = "padded input, indices"
+            return Saved(own_elements=padded, own_bytes=winners, what=what)
+        return Saved(input=True, own_bytes=winners, what="indices")
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient of the copy that pads the input, beyond the input's."""
+        if self._pads_itself(inputs[0]) or not gradients[0]:
+            return Scratch()
+        return Scratch(backward=count(self._padded(inputs[0])) - count(inputs[0]))
+
+    def _pads_itself(self, shape: Shape) -> bool:
+        """Return whether torch's pooling pads: evenly, and no more than half a window.
+
+        At a stride, it would for some sizes and not for others.
+        """
+        if not isinstance(self.pad, str) or max(self.kernel) == 1:
+            return True
+        pads = zip(self.pads(shape[1:]), self.kernel, strict=True)
+        even = all(first == last and 2 * first <= k for (first, last), k in pads)
+        return even and self.steps == (1, 1)
+
+    def _padded(self, shape: Shape) -> Shape:
+        channels, *sizes = shape
+        pads = zip(sizes, self.pads(shape[1:]), strict=True)
+        return (channels, *(n + sum(both) for n, both in pads))
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether every window is a single position."""
-        return self.kernel == self.steps == (1, 1) and self.pad == (0, 0)
+        single = self.kernel == self.steps == (1, 1)
+        return single and self.pad in ((0, 0), "same")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.MaxPool2d`."""
+        """Return `nn.MaxPool2d`, or a class of its own where that cannot pad so."""
+        if not self._pads_itself(inputs[0]):
+            arguments = (list(a) for a in (self.kernel, self.steps, self.dilation))
+            return TorchForm(
+                TorchCall("SameMaxPool2d", tuple(arguments)),
+                helper=_HELPER,
+                padded=self._padded(inputs[0]),
+            )
+        pad = self.pad
+        if isinstance(pad, str):  # at a stride of 1, or of a single position
+            taps = zip(self.kernel, self.dilation, strict=True)
+            vertical, horizontal = (d * (k - 1) // 2 for k, d in taps)
+            pad = vertical, horizontal
         kwargs = given(
             ("kernel_size", self.kernel, None),
             ("stride", self.steps, self.kernel),
-            ("padding", self.pad, (0, 0)),
+            ("padding", pad, (0, 0)),
             ("dilation", self.dilation, (1, 1)),
             ("ceil_mode", self.ceil, False),
         )
@@ -85,3 +192,12 @@ class MaxPool(Layer):
         """Return `maxpool 3x3 /2`."""
         stride = self.steps[0] if len(set(self.steps)) == 1 else show_shape(self.steps)
         return f"maxpool {show_shape(self.kernel)} /{stride}"
+
+
+def _need_half(pad: int, kernel: int) -> None:
+    if 2 * pad > kernel:
+        raise Mismatch(
+            f"maxpool: padding {pad} is more than half the window of {kernel}",
+            label="torch refuses such padding",
+            help=f"use pad={kernel // 2} or less",
+        )

@@ -14,6 +14,7 @@ class Mish(Layer):
 
     word = "mish"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return an exponential, sum, logarithm, tangent and product each."""

@@ -17,8 +17,10 @@ class Mul(Layer):
     """
 
     word = "mul"
+    also = ("multiply", "times")
     family = "merge"
     arity = None
+    sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""

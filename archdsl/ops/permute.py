@@ -27,7 +27,9 @@ class Permute(Layer):
     """
 
     word = "permute"
+    also = ("transpose",)
     family = "reshape"
+    sign = "kept"
 
     channels: str = arg(
         "choice", at=0, choices=("last", "first"), help="where the channels go"

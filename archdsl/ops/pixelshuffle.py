@@ -15,7 +15,9 @@ class PixelShuffle(Layer):
     """
 
     word = "pixelshuffle"
+    also = ("depthtospace",)
     family = "reshape"
+    sign = "kept"
 
     factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")
 
@@ -36,7 +38,7 @@ class PixelShuffle(Layer):
         """Return the window of the one unit that a position comes from."""
         both = (self.factor, self.factor)
         back = (self.factor - 1, self.factor - 1)
-        return Window(both, pad=back, up=both, exact=self.factor == 1)
+        return Window(both, pad=back, up=both)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PixelShuffle`."""

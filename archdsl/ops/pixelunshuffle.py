@@ -15,7 +15,9 @@ class PixelUnshuffle(Layer):
     """
 
     word = "pixelunshuffle"
+    also = ("spacetodepth",)
     family = "reshape"
+    sign = "kept"
 
     factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")
 

@@ -17,6 +17,7 @@ class PReLU(Layer):
     word = "prelu"
     family = "activation"
     autocast = "lower"
+    sign = "kept"
 
     init: float = arg("float", 0.25, at=0, help="slope at the start")
     per_channel: bool = arg("bool", False, help="whether each channel has its own")

@@ -13,8 +13,10 @@ class ReLU(Layer):
     """
 
     word = "relu"
+    also = ("rectifier",)
     family = "activation"
     idempotent = True
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one comparison an element."""

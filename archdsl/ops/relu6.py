@@ -15,6 +15,7 @@ class ReLU6(Layer):
     word = "relu6"
     family = "activation"
     idempotent = True
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return two comparisons each."""

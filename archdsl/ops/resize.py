@@ -19,6 +19,7 @@ class Resize(Layer):
     family = "reshape"
     arity = None
     sources = 1
+    sign = "kept"
 
     mode: str = arg(
         "choice", "bilinear", choices=("nearest", "bilinear"), help="interpolation"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, arg, count
 from archdsl.values import Shape, TorchCall, TorchForm
 
@@ -28,8 +30,13 @@ class Scale(Layer):
     """
 
     word = "scale"
+    channelwise = True
 
     factor: float = arg("float", at=0, help="what each value is multiplied by")
+
+    def is_positive(self, inputs: Sequence[bool]) -> bool:
+        """Return whether neither the input nor the factor is below zero."""
+        return inputs[0] and self.factor >= 0
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a product each."""

@@ -14,6 +14,7 @@ class SELU(Layer):
 
     word = "selu"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of an exponential linear unit and a product each."""

@@ -15,7 +15,9 @@ class Shuffle(Layer):
     """
 
     word = "shuffle"
+    also = ("channelshuffle",)
     family = "reshape"
+    sign = "kept"
 
     groups: int = arg("int", at=0, minimum=1, help="number of groups")
 

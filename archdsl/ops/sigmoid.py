@@ -10,7 +10,9 @@ class Sigmoid(Layer):
     """Logistic sigmoid, 1 / (1 + exp(-x)): `sigmoid`."""
 
     word = "sigmoid"
+    also = ("logistic",)
     family = "activation"
+    sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a negation, exponential, addition and division each."""

@@ -13,7 +13,9 @@ class SiLU(Layer):
     """
 
     word = "silu"
+    also = ("swish",)
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return those of a sigmoid and a product each."""

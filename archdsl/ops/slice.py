@@ -29,6 +29,7 @@ class Slice(Layer):
 
     word = "slice"
     family = "reshape"
+    sign = "kept"
 
     start: int = arg("int", at=0, minimum=0, help="first channel, from 0")
     stop: int | None = arg(

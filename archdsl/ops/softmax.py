@@ -11,6 +11,8 @@ class Softmax(Layer):
 
     word = "softmax"
     family = "activation"
+    sign = "positive"
+    sums_to_one = True
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return a comparison, difference, exponential, sum and division each."""

@@ -36,7 +36,9 @@ class StochasticDepth(Layer):
     """
 
     word = "stochasticdepth"
+    also = ("droppath", "dropconnect")
     family = "dropout"
+    sign = "kept"
 
     p: float = arg(
         "float", at=0, minimum=0, maximum=1, help="probability that a sample is dropped"

@@ -11,6 +11,7 @@ class Tanh(Layer):
 
     word = "tanh"
     family = "activation"
+    sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one elementary function an element."""

@@ -15,7 +15,9 @@ class Upsample(Layer):
     """
 
     word = "upsample"
+    also = ("upsampling", "interpolate", "unpool")
     family = "reshape"
+    sign = "kept"
 
     scale: tuple[int, int] | None = arg(
         "window",

@@ -13,7 +13,9 @@ class ZeroPad(Layer):
     """
 
     word = "zeropad"
+    also = ("pad", "padding", "zeropadding")
     family = "reshape"
+    sign = "kept"
 
     left: int = arg("int", 0, minimum=0, help="columns before the first")
     right: int = arg("int", 0, minimum=0, help="columns after the last")

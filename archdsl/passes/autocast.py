@@ -16,13 +16,14 @@ from archdsl.layer import count
 
 from .graph import Graph, Node
 from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
+from .strides import Gaps
 
 _LOW: Final = 2
 _WIDE: Final = 4
 
 
 def autocast_saved(
-    graph: Graph, overwritten: frozenset[int]
+    graph: Graph, overwritten: frozenset[int], gaps: Gaps
 ) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps under autocast.
 
@@ -33,15 +34,16 @@ def autocast_saved(
     Args:
         graph: the network.
         overwritten: what `inplace` gives.
+        gaps: what `strides.gaps` gives.
     """
     items = element_bytes(graph)
-    keeps = kept(graph, _WIDE, items)
+    keeps = kept(graph, _WIDE, items, gaps.inside)
     for node in graph.nodes:
         keep = keeps.get(node.output)
         if keep is not None and node.op.autocast == "lower":
             is_spared = node.op.spares_weight and keeps.keys().isdisjoint(node.inputs)
             keeps[node.output] = _lowered(node, keep, items, is_spared)
-    home = homes(graph, graph.nodes, overwritten, training=True)
+    home = homes(graph, graph.nodes, overwritten, training=True, copied=gaps.copied)
     return saved_tensors(graph, keeps, home, _WIDE, items=items)
 
 

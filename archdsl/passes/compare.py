@@ -22,12 +22,14 @@ MEMORY: Final = (
     "training_bytes",
     "training_peak_bytes",
 )
+FIELDS: Final = ("receptive_field", "local_field")
 FIGURES: Final = (
     *("params", "trainable", "buffers", "macs", "flops", "depth", "layers"),
-    *("receptive_field", *MEMORY),
+    *(*FIELDS, *MEMORY),
 )
 
-# Along each axis for a receptive field; None if there is none.
+# Along each axis for a receptive field, that of the units that see most; None if there
+# is none.
 Figure = int | tuple[int, ...] | None
 
 
@@ -67,16 +69,22 @@ class Comparison:
         facts = self.analyses[at]
         if name == "layers":
             return len(facts.layers)
-        if name == "receptive_field":
-            return facts.receptive_field.size if facts.receptive_field else None
+        if name in FIELDS:
+            field = facts.receptive_field
+            size = field and (field.size if name == FIELDS[0] else field.local)
+            return size
         value: int = getattr(facts.memory if name in MEMORY else facts, name)
         return value
 
     def delta(self, at: int, name: str) -> Delta | None:
         """Return how far a figure is from the first network's.
 
-        It is None where a network has no receptive field.
+        It is None where a network has no receptive field, where the field is only
+        known to be at most so large, and where one of them sees its whole input, which
+        is no number of positions beyond the borders.
         """
+        if name in FIELDS and not self._comparable(at, name):
+            return None
         old, new = self.figure(0, name), self.figure(at, name)
         if isinstance(old, int) and isinstance(new, int):
             return Delta(new - old, _percent(old, new))
@@ -86,6 +94,13 @@ class Comparison:
                 tuple(b - a for a, b in pairs), tuple(_percent(a, b) for a, b in pairs)
             )
         return None
+
+    def _comparable(self, at: int, name: str) -> bool:
+        """Return whether the sizes of two fields are numbers of one kind."""
+        both = [self.analyses[0].receptive_field, self.analyses[at].receptive_field]
+        fields = [field for field in both if field is not None and field.exact]
+        whole = {field.whole for field in fields} if name == FIELDS[0] else {False}
+        return len(fields) == 2 and len(whole) == 1
 
     def as_dict(self) -> dict[str, Any]:
         """Return the comparison as plain data, as `--json` prints it."""
@@ -99,12 +114,14 @@ class Comparison:
 
     def _network(self, at: int) -> dict[str, Any]:
         facts = self.analyses[at]
+        field = facts.receptive_field
         deltas = {name: self.delta(at, name) for name in FIGURES}
         return {
             "name": self.names[at],
             "network": facts.name,
             "inputs": [port.as_dict() for port in facts.inputs],
             "outputs": [port.as_dict() for port in facts.outputs],
+            "receptive_field": field and field.as_dict(),
             "figures": {name: _data(self.figure(at, name)) for name in FIGURES},
             "difference": {
                 name: None if delta is None else delta.as_dict()

@@ -185,7 +185,7 @@ def _is_plain(window: Window) -> bool:
 
 def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
     """Return kernel, stride, pad, dilation and up along axis number n."""
-    kernel, stride, pad, dilation, up, _ = window
+    kernel, stride, pad, dilation, up = window
     return kernel[n], stride[n], pad[n], dilation[n], up[n]
 
 

@@ -32,7 +32,7 @@ def inplace(graph: Graph) -> frozenset[int]:
                 taken.add(node.output)  # it is kept in the input's stead
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
-        if saved.output:
+        if saved.output or node.op.read_only:
             taken.add(node.output)
     # One module serves all uses of a shared layer, so it must be fine for each.
     refused = {n.step.path for n in graph.nodes if n.output not in found}

@@ -15,6 +15,7 @@ from .peak import Peak, inference_peak, training_peak
 from .plain import Groups, Plain, whole
 from .recompute import parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
+from .strides import Gaps, gaps
 from .tape import Tape, tape
 
 __all__ = ["OPTIMIZERS", "Memory", "Optimizer", "memory"]
@@ -79,7 +80,13 @@ class Memory:
         where `permute` or a norm over channels is followed by a flatten, is left out.
         """
         graph = self.graph
-        home = homes(graph, graph.nodes, self._overwritten, training=True)
+        home = homes(
+            graph,
+            graph.nodes,
+            self._overwritten,
+            training=True,
+            copied=self._gaps.copied,
+        )
         again = parts(graph) if self.recompute else ()
         return saved_tensors(graph, self._keeps, home, self._item, again)
 
@@ -111,7 +118,7 @@ class Memory:
         """
         from .autocast import autocast_saved
 
-        return autocast_saved(self.graph, self._overwritten)
+        return autocast_saved(self.graph, self._overwritten, self._gaps)
 
     @property
     def autocast_saved_bytes(self) -> int:
@@ -229,7 +236,11 @@ class Memory:
 
     @cached_property
     def _keeps(self) -> dict[int, Kept]:
-        return kept(self.graph, self._item)
+        return kept(self.graph, self._item, gaps=self._gaps.inside)
+
+    @cached_property
+    def _gaps(self) -> Gaps:
+        return gaps(self.graph, self._overwritten, self.batch)
 
     @cached_property
     def _overwritten(self) -> frozenset[int]:
@@ -237,7 +248,8 @@ class Memory:
 
     @cached_property
     def _tape(self) -> Tape:
-        return tape(self.graph, self._item, self._keeps, self._overwritten)
+        copied = self._gaps.copied
+        return tape(self.graph, self._item, self._keeps, self._overwritten, copied)
 
 
 # What is made together, by its keys, in the order of the JSON.

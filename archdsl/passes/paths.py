@@ -196,7 +196,7 @@ def _lengths(
         return None
     found = {output: 1}
     for node in reversed(graph.nodes):
-        behind = found.get(node.output)
+        behind = found.pop(node.output, None)  # each is as large as the result
         if behind is not None:
             if node.op.weighted:
                 behind <<= width

@@ -1,9 +1,11 @@
 """What every unit sees of the network's input.
 
 Along each axis, unit i of a value sees the input from ``start + i * jump`` to
-``start + i * jump + size - 1``, cut off at the input's ends. Where paths meet, a
-unit sees the hull of what it sees along each of them. What it sees along a single
-path, the narrowest and the widest one, is followed beside that.
+``start + i * jump + size - 1``, cut off at the input's ends. Behind layers that enlarge
+it depends on the unit's phase, and is followed by periods. Where paths meet, a unit
+sees the hull of what it sees along each of them. What it sees along a single path, the
+narrowest and the widest one, is followed beside that, and so is what it sees along
+local paths alone, which leave out those by which it sees all.
 
 Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
 neural networks", Distill.
@@ -11,13 +13,14 @@ neural networks", Distill.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from archdsl.values import POINTWISE, Shape, Window, sizes
 
-from .graph import Graph
+from .graph import Graph, Node
+from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -32,12 +35,17 @@ _MOST_JUMPS: Final = 16
 class Axis(NamedTuple):
     """What a value's units see along one axis of the input.
 
+    What each one sees lies within an outline that moves on evenly. It is the outline,
+    unless `ways` says otherwise.
+
     Attributes:
         first: the first position that its unit 0 sees, padding included.
         last: the last.
         jump: positions from one unit's field to the next one's.
         low: the first position that any unit sees, layers' own padding aside.
         high: the last.
+        ways: what the units see in turn, if not all see as much: a unit sees what it
+            does along any of these.
     """
 
     first: Number
@@ -45,20 +53,41 @@ class Axis(NamedTuple):
     jump: Number
     low: int
     high: int
+    ways: tuple[Periodic, ...] | None = None
+
+    def unit(self, number: int) -> Ends:
+        """Return the first and last position that a unit sees, padding included."""
+        if self.ways is None:
+            move = number * self.jump
+            return int(self.first + move), int(self.last + move)
+        if len(self.ways) == 1:
+            return self.ways[0].unit(number)
+        return hull([way.unit(number) for way in self.ways])
+
+    def visible(self, number: int) -> Ends:
+        """Return the same, cut off where no unit sees any further."""
+        ends = self.unit(number)
+        if ends is None:
+            return None
+        first, last = max(ends[0], self.low), min(ends[1], self.high)
+        return (first, last) if first <= last else None
 
 
 class Span(NamedTuple):
-    """What a unit sees along one axis by single paths, of those that jump alike.
+    """What a unit sees along one axis by single paths, of those that go on alike.
 
     Attributes:
         jump: positions from one unit's field to the next one's.
         least: from the first to the last position seen by the narrowest path.
         most: by the widest one.
+        turns: how units by turns differ from that, if they do: what they see if
+            unit 0 were to see a single position; it has the jumps, too.
     """
 
     jump: Number
     least: Number
     most: Number
+    turns: Periodic | None = None
 
 
 Spans = tuple[Span, ...]
@@ -71,45 +100,70 @@ class Field(NamedTuple):
     Attributes:
         axes: along each axis, all paths together.
         spans: along each axis, path by path.
-        exact: False if some units see less than these figures say.
+        exact: False if units may see less, as it is not known what a layer reads.
         whole: whether every unit sees the whole input.
+        local: along each axis, without the paths by which units see all; None if the
+            field is not whole, or nothing is left.
+        told: False if there are too many paths to tell, so that `spans` only bound
+            the narrowest from below and the widest from above.
     """
 
     axes: tuple[Axis, ...]
     spans: tuple[Spans, ...]
     exact: bool = True
     whole: bool = False
+    local: tuple[Axis, ...] | None = None
+    told: bool = True
 
 
 class ReceptiveField(NamedTuple):
     """A receptive field as it is reported, each figure along each axis.
 
     Attributes:
-        size: positions that a unit sees, beyond the input's ends too.
+        size: positions that a unit sees, beyond the input's ends too, of those units
+            that see most.
         jump: positions from one unit's field to the next one's, a fraction where
             layers enlarge; 0 if every unit sees the whole input.
-        start: where unit 0's field starts, negative if in the padding.
+        start: where unit 0's field starts, negative if in the padding; None if unit 0
+            sees nothing.
         visible: most positions of the input itself that any unit sees.
-        exact: False if some units see less than these figures say.
+        exact: False if units may see less than these figures say, which then are upper
+            bounds.
         whole: whether every unit sees the whole input.
-        interval: first and last position that unit 0 sees.
+        interval: first and last position that unit 0 sees; None if it sees nothing.
         minimum: positions that a unit sees by the narrowest single path. Where every
             unit sees the whole input by global pooling beside other paths, as in
             squeeze and excitation, these go on.
         maximum: by the widest one; less than `size` where paths lean apart.
         share: share of the input's positions that a unit sees, of those that see most.
+        smallest: positions that a unit sees, of those units that see least; 0 if some
+            see nothing.
+        local: as `size`, along local paths alone, which leave out global pooling and
+            the like; None if there are none, or it is not known.
+        local_smallest: as `smallest`, likewise.
+        paths_exact: False if the narrowest path may be wider than `minimum`, and the
+            widest one narrower than `maximum`.
     """
 
     size: tuple[int, ...]
     jump: tuple[Number, ...]
-    start: tuple[int, ...]
+    start: tuple[int | None, ...]
     visible: tuple[int, ...]
     exact: bool
     whole: bool
-    interval: tuple[tuple[int, int], ...]
+    interval: tuple[Ends, ...]
     minimum: tuple[int, ...]
     maximum: tuple[int, ...]
     share: float
+    smallest: tuple[int, ...]
+    local: tuple[int, ...] | None
+    local_smallest: tuple[int, ...] | None
+    paths_exact: bool = True
+
+    @property
+    def even(self) -> bool:
+        """Whether all units see as much."""
+        return self.size == self.smallest
 
     def as_dict(self) -> dict[str, Any]:
         """Return the figures as plain data."""
@@ -120,11 +174,20 @@ class ReceptiveField(NamedTuple):
             "visible": list(self.visible),
             "exact": self.exact,
             "whole": self.whole,
-            "interval": [list(ends) for ends in self.interval],
+            "interval": [ends and list(ends) for ends in self.interval],
             "minimum": list(self.minimum),
             "maximum": list(self.maximum),
             "share": self.share,
+            "smallest": list(self.smallest),
+            "local": _listed(self.local),
+            "local_smallest": _listed(self.local_smallest),
+            "bound": None if self.exact else "at most",
+            "paths_exact": self.paths_exact,
         }
+
+
+def _listed(values: tuple[int, ...] | None) -> list[int] | None:
+    return None if values is None else list(values)
 
 
 def windows(graph: Graph) -> list[Window | None]:
@@ -158,7 +221,7 @@ def fields(
             if value in known
         ]
         if seen:
-            known[node.output] = _through(window, seen, size, sizes(node.shape))
+            known[node.output] = _through(node, window, seen, size)
     return known
 
 
@@ -176,19 +239,25 @@ def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveFiel
     return found
 
 
-def main_value(graph: Graph, known: Mapping[int, Field | ReceptiveField]) -> int | None:
-    """Return the value whose field is the network's.
+def main_value(graph: Graph, known: Mapping[int, Field]) -> int | None:
+    """Return the value whose field is the network's; None if there is no field at all.
 
-    It is the last one on the way to the main output that does not see the whole
-    input by its nature, as global pooling and linear layers do; None if there is
-    no field at all.
+    It is the last map on the way to the main output. Vectors and what is made of them
+    are none, nor is what a global pool leaves.
     """
     needed = graph.behind(graph.outputs(training=False)[:1])
     for node in reversed(graph.nodes):
         value = node.output
-        if value in needed and value in known and not known[value].whole:
+        if value in needed and value in known and _is_map(known[value], node.shape):
             return value
     return graph.inputs[0] if graph.inputs[0] in known else None
+
+
+def _is_map(field: Field, shape: Shape) -> bool:
+    """Return whether a value has units that stand for places of the input."""
+    if not field.whole:
+        return True
+    return len(shape) > 1 and (field.local is not None or not field.exact)
 
 
 def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
@@ -199,7 +268,12 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         units: how many it has along each axis.
         image: how many positions the first input has.
     """
+    local: tuple[Any, ...] = None, None
     if field.whole:
+        if field.local is not None:
+            pairs = zip(field.local, units, strict=True)
+            along_axes = [_sizes(axis, n) for axis, n in pairs]
+            local = tuple(zip(*along_axes, strict=True))
         units = (1,) * len(field.axes)
     along: list[tuple[Any, ...]] = []
     parts: tuple[Axis, Spans, int] | None = None
@@ -207,11 +281,14 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         # Most networks are alike along both axes.
         along.append(along[-1] if each == parts else _along(*each))
         parts = each
-    size, jump, start, visible, interval, least, most = zip(*along, strict=True)
+    largest, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
+    if not field.whole:
+        local = smallest, largest
+        most = tuple(map(min, most, largest))  # a bound may be more than all together
     return ReceptiveField(
-        size=size,
+        size=largest,
         jump=jump,
-        start=start,
+        start=tuple([ends and ends[0] for ends in interval]),
         visible=visible,
         exact=field.exact,
         whole=field.whole,
@@ -219,37 +296,63 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
         minimum=least,
         maximum=most,
         share=prod(visible) / prod(image),
+        smallest=smallest,
+        local=local[1],
+        local_smallest=local[0],
+        paths_exact=field.told and field.exact,
     )
 
 
 def _along(axis: Axis, spans: Spans, units: int) -> tuple[Any, ...]:
-    """Return the figures of a report along one axis, in its order."""
-    start, end = ceil(axis.first), floor(axis.last)
+    """Return the figures of a report along one axis."""
+    smallest, largest = _sizes(axis, units)
     return (
-        floor(axis.last - axis.first) + 1,
+        largest,
+        smallest,
         axis.jump,
-        start,
+        axis.unit(0),
         _visible(axis, units),
-        (start, end),
-        floor(min([span.least for span in spans])) + 1,
-        floor(max([span.most for span in spans])) + 1,
+        ceil(min([_extent(span, units, min) for span in spans])) + 1,
+        floor(max([_extent(span, units, max) for span in spans])) + 1,
     )
+
+
+def _sizes(axis: Axis, units: int) -> tuple[int, int]:
+    """Return how many positions those units see that see least and most."""
+    if axis.ways is None:
+        size = int(axis.last - axis.first) + 1
+        return size, size
+    if len(axis.ways) == 1:
+        units = min(units, len(axis.ways[0].ends))
+    found = [_size(axis.unit(n)) for n in range(units)]
+    return min(found), max(found)
+
+
+def _size(ends: Ends) -> int:
+    return 0 if ends is None else ends[1] - ends[0] + 1
+
+
+def _extent(
+    span: Span, units: int, choose: Callable[[Iterable[Number]], Number]
+) -> Number:
+    """Return the extent of the narrowest or widest path, over units by turns."""
+    own = span.least if choose is min else span.most
+    if span.turns is None:
+        return own
+    turns = span.turns.ends[:units]
+    return choose([-1 if e is None else own + e[1] - e[0] for e in turns])
 
 
 def _visible(axis: Axis, units: int) -> int:
     """Return the most positions between `low` and `high` that one unit sees."""
+    if axis.ways is not None:
+        return max([_size(axis.visible(n)) for n in range(units)])
     tried = {0, units - 1}
     if axis.jump:
         # Where an end of the field meets one of the limits, the cut-off changes.
         for way in (axis.low - axis.first, axis.high - axis.last):
-            tried |= {way // axis.jump, -(-way // axis.jump)}
-    best = 0
-    for unit in tried:
-        if 0 <= unit < units:
-            first = max(ceil(axis.first + unit * axis.jump), axis.low)
-            last = min(floor(axis.last + unit * axis.jump), axis.high)
-            best = max(best, last - first + 1)
-    return best
+            tried |= {int(way // axis.jump), -int(-way // axis.jump)}
+    return max([_size(axis.visible(n)) for n in tried if 0 <= n < units])
 
 
 # ---- one layer ------------------------------------------------------------------
@@ -263,44 +366,61 @@ class _Seen(NamedTuple):
 
 
 def _through(
-    window: Window | None, seen: Sequence[_Seen], image: Shape, output: Shape
+    node: Node, window: Window | None, seen: Sequence[_Seen], image: Shape
 ) -> Field:
     """Return the field behind a layer, from those of its inputs.
 
     Args:
-        window: of the layer.
+        node: the layer.
+        window: its window.
         seen: the fields of its inputs.
         image: sizes of the network's input.
-        output: sizes of what it gives.
     """
-    field, units = seen[0]
+    (field, units), output = seen[0], sizes(node.shape)
     if len(seen) > 1:
         field = _union(seen, image)
     if window is None:
-        if field.whole:
-            return field._replace(spans=_all_of(image))
-        return _whole([_Seen(field, units)], image)
+        return _global(field, units, node, image)
     # Units may come on at the end or go, and then limit what the next layers see.
     if window == POINTWISE and (len(seen) > 1 or output == units):
         return field
-    alike = _is_square(window) and len(set(units)) == 1
-    spans = _each(_widen, field.spans, window, (1,) * len(units), alike)
-    if field.whole:
-        return field._replace(spans=spans)
-    axes = _each(_slide, field.axes, window, units, alike)
-    return Field(axes, spans, field.exact and window.exact)
+    alike = _is_square(window) and len({*units}) == len({*output}) == 1
+    both = tuple(zip(units, output, strict=True))
+    spans = _each(_widen, field.spans, window, both, alike)
+    if not field.whole:
+        axes = _each(_slide, field.axes, window, both, alike)
+        return field._replace(axes=axes, spans=spans)
+    local = field.local and _each(_slide, field.local, window, both, alike)
+    return field._replace(spans=spans, local=local)
+
+
+def _global(field: Field, units: Shape, node: Node, image: Shape) -> Field:
+    """Return the field behind a layer each of whose units sees all of its input.
+
+    As many units as before, as behind a norm, stand each for its place still.
+    """
+    exact = field.exact and not node.op.opaque()
+    local = field.local if field.whole else field.axes
+    if not exact or sizes(node.shape) != units:
+        local = None
+    if not field.whole:
+        field = _whole([_Seen(field, units)], image)
+    return field._replace(spans=_all_of(image), exact=exact, local=local, told=True)
 
 
 def _is_square(window: Window) -> bool:
     """Return whether a window is alike along both axes."""
-    return all([parts[0] == parts[1] for parts in window[:5]])
+    return all([parts[0] == parts[1] for parts in window])
+
+
+_Units = tuple[int, int]  # along an axis, before a layer and behind it
 
 
 def _each(
-    move: Callable[[_T, Window, int, int], _T],
+    move: Callable[[_T, Window, int, _Units], _T],
     values: tuple[_T, ...],
     window: Window,
-    units: Sequence[int],
+    units: Sequence[_Units],
     alike: bool,
 ) -> tuple[_T, ...]:
     """Return what a window makes of a value of each axis, once if all is alike."""
@@ -310,54 +430,70 @@ def _each(
     return first, move(values[1], window, 1, units[1])
 
 
-def _widen(spans: Spans, window: Window, n: int, _units: int) -> Spans:
-    """Return what a window sees, path by path, that slides along axis number n."""
-    reach, stride = window.dilation[n] * (window.kernel[n] - 1), window.stride[n]
-    found = []
-    for jump, least, most in spans:
-        jump = divide(jump, window.up[n])
-        more = reach * jump
-        found.append(Span(_tidy(stride * jump), least + more, most + more))
-    return tuple(found)
+def _parts(window: Window, n: int) -> tuple[int, int, int, int, int]:
+    """Return a window's parts along axis number n, as `periodic.slide` takes them."""
+    kernel, stride, pad, dilation, up = window
+    return kernel[n], stride[n], pad[n], dilation[n], up[n]
 
 
-def _all_of(image: Shape) -> tuple[Spans, ...]:
-    """Return the spans of a unit that sees all positions."""
-    return tuple([(Span(0, n - 1, n - 1),) for n in image])
-
-
-def _slide(axis: Axis, window: Window, n: int, units: int) -> Axis:
+def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     """Return what a window sees that slides along axis number n of some units."""
     jump = divide(axis.jump, window.up[n])
     before, reach = window.pad[n], window.dilation[n] * (window.kernel[n] - 1)
-    return Axis(
+    outline = Axis(
         axis.first - before * jump,
         axis.last + (reach - before) * jump,
         _tidy(window.stride[n] * jump),
-        *_limits(axis, units),
+        *_limits(axis, units[0]),
     )
+    if window.up[n] == 1 and axis.ways is None:
+        return outline
+    parts = _parts(window, n)
+    ways = [slide(way, *parts) for way in _ways(axis)]
+    return _told_apart(outline, together(ways, units[1]))
+
+
+def _ways(axis: Axis) -> tuple[Periodic, ...]:
+    """Return what the units along an axis see by turns, if only one kind of turn."""
+    if axis.ways is not None:
+        return axis.ways
+    return (Periodic(((int(axis.first), int(axis.last)),), int(axis.jump)),)
+
+
+def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
+    """Return an axis with what its units see, if that is not its outline."""
+    plain = Periodic(((outline.first, outline.last),), outline.jump)  # type: ignore[arg-type]
+    return outline if ways == (plain,) else outline._replace(ways=ways)
 
 
 def _limits(axis: Axis, units: int) -> tuple[int, int]:
     """Return the first and last position of the input that some units see."""
-    end = floor(axis.last + (units - 1) * axis.jump)
-    return max(axis.low, ceil(axis.first)), min(axis.high, end)
+    if axis.ways is None:
+        first, last = axis.first, axis.last + (units - 1) * axis.jump
+        return max(axis.low, int(first)), min(axis.high, int(last))
+    ends = limits(axis.ways, units)
+    if ends is None:
+        return axis.high + 1, axis.high  # nothing
+    return max(axis.low, ends[0]), min(axis.high, ends[1])
 
 
 def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
     """Return the field of a unit that sees all units of some values."""
-    limits = [
+    ends = [
         [_limits(axis, n) for axis, n in zip(field.axes, units, strict=True)]
         if not field.whole
         else [(axis.low, axis.high) for axis in field.axes]
         for field, units in seen
     ]
     axes = []
-    for size, *along in zip(image, *limits, strict=True):
+    for size, *along in zip(image, *ends, strict=True):
         low = min(first for first, _ in along)
         axes.append(Axis(0, size - 1, 0, low, max(last for _, last in along)))
     exact = all(each.field.exact for each in seen)
     return Field(tuple(axes), _all_of(image), exact, whole=True)
+
+
+# ---- where paths meet -----------------------------------------------------------
 
 
 def _union(seen: Sequence[_Seen], image: Shape) -> Field:
@@ -367,32 +503,33 @@ def _union(seen: Sequence[_Seen], image: Shape) -> Field:
         return fields[0]
     units = [max(counts) for counts in zip(*(each.units for each in seen), strict=True)]
     # A vector has no units along the axes, and sees all.
-    joined = tuple([_together(seen, n, most) for n, most in enumerate(units)])
-    spans = joined or _all_of(image)
-    if any(field.whole for field in fields):
-        return _whole(seen, image)._replace(spans=spans)
+    joined = [_together(seen, n, most) for n, most in enumerate(units)]
+    spans = tuple([each for each, _ in joined]) or _all_of(image)
+    told = all(field.told for field in fields) and all(told for _, told in joined)
+    if not any(field.whole for field in fields):
+        exact = all(field.exact for field in fields)
+        return Field(_hulls(seen, units), spans, exact, told=told)
+    local = [
+        each._replace(field=each.field._replace(axes=axes))
+        for each in seen
+        if (axes := each.field.local if each.field.whole else each.field.axes)
+    ]
+    whole = _whole(seen, image)
+    return whole._replace(
+        spans=spans,
+        local=_hulls(local, units) if local and whole.exact else None,
+        told=told,
+    )
+
+
+def _hulls(seen: Sequence[_Seen], units: Sequence[int]) -> tuple[Axis, ...]:
+    """Return what a unit sees along several paths, along each axis."""
     along = list(zip(*(_repeated(each, units) for each in seen), strict=True))
-    axes = [_hull(each, n) for each, n in zip(along, units, strict=True)]
-    alike = all(len({axis.jump for axis in each}) == 1 for each in along)
-    return Field(tuple(axes), spans, alike and all(field.exact for field in fields))
-
-
-def _together(seen: Sequence[_Seen], n: int, units: int) -> Spans:
-    """Return the spans of several values along axis number n, joined by their jump."""
-    found: dict[Number, Span] = {}
-    for field, own in seen:
-        for jump, least, most in field.spans[n]:
-            # The only unit along an axis is repeated for all.
-            jump = jump if own[n] == units else 0
-            if jump in found:
-                _, low, high = found[jump]
-                least, most = min(least, low), max(most, high)
-            found[jump] = Span(jump, least, most)
-    if len(found) <= _MOST_JUMPS:
-        return tuple(found.values())
-    least = min(span.least for span in found.values())
-    most = max(span.most for span in found.values())
-    return Span(min(found), least, least), Span(max(found), most, most)
+    axes: list[Axis] = []
+    for place, (each, n) in enumerate(zip(along, units, strict=True)):
+        again = place and each == along[0] and n == units[0]
+        axes.append(axes[0] if again else _hull(each, n))
+    return tuple(axes)
 
 
 def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
@@ -403,24 +540,117 @@ def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
     found = []
     for axis, own, most in zip(seen.field.axes, seen.units, units, strict=True):
         low, high = _limits(axis, own)
-        jump = axis.jump if own == most else 0
-        found.append(axis._replace(jump=jump, low=low, high=high))
+        axis = axis._replace(low=low, high=high)
+        if own != most:
+            ways = axis.ways and (Periodic((axis.unit(0),), 0),)
+            axis = axis._replace(jump=0, ways=ways)
+        found.append(axis)
     return found
 
 
 def _hull(axes: Sequence[Axis], units: int) -> Axis:
-    """Return what a unit sees along several paths, bounded if they jump apart."""
+    """Return what a unit sees along several paths, along one axis."""
     jump = next((axis.jump for axis in axes if axis.jump), axes[0].jump)
     drift = [(units - 1) * (axis.jump - jump) for axis in axes]
     firsts = [axis.first + min(0, d) for axis, d in zip(axes, drift, strict=True)]
     lasts = [axis.last + max(0, d) for axis, d in zip(axes, drift, strict=True)]
-    return Axis(
+    outline = Axis(
         min(firsts),
         max(lasts),
         jump,
         min(axis.low for axis in axes),
         max(axis.high for axis in axes),
     )
+    if all([axis.ways is None and axis.jump == jump for axis in axes]):
+        return outline
+    # Many branches may be one.
+    ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
+    return _told_apart(outline, together(list(ways), units))
+
+
+# ---- path by path ---------------------------------------------------------------
+
+
+def _widen(spans: Spans, window: Window, n: int, _units: _Units) -> Spans:
+    """Return what a window sees, path by path, that slides along axis number n."""
+    parts = kernel, stride, _, dilation, up = _parts(window, n)
+    reach = dilation * (kernel - 1)
+    found = []
+    for jump, least, most, turns in spans:
+        if up == 1 and turns is None:
+            more = reach * jump
+            found.append(Span(stride * jump, least + more, most + more))
+        elif isinstance(jump, int):
+            start = Periodic(((0, 0),), jump) if turns is None else turns
+            found.append(_by_turns(slide(start, *parts), least, most))
+        else:  # a bound, of paths that are too many to tell
+            pace, low, high = _bounds(slide(STEADY, *parts))
+            found.append(Span(jump * pace, least + jump * low, most + jump * high))
+    return tuple(found)
+
+
+def _by_turns(seen: Periodic, least: Number, most: Number) -> Span:
+    """Return the span of units of which one that saw a position now sees that.
+
+    Args:
+        seen: what they would see then.
+        least: what the narrowest path adds.
+        most: what the widest one adds.
+    """
+    ends = next((ends for ends in seen.ends if ends is not None), None)
+    if ends is None:
+        return Span(0, -1, -1)
+    more = ends[1] - ends[0]
+    turns = seen.moved(-ends[0], -ends[1]) if len(seen.ends) > 1 else None
+    return Span(seen.jump, least + more, most + more, turns)
+
+
+def _bounds(turns: Periodic) -> tuple[Number, Number, Number]:
+    """Return the pace of some units, and how much less and more some see by turns."""
+    pace = divide(turns.jump, len(turns.ends))
+    ends = [(e[0] - n * pace, e[1] - n * pace) for n, e in enumerate(turns.ends) if e]
+    firsts, lasts = zip(*ends, strict=True) if ends else ((0,), (0,))
+    return pace, min(lasts) - max(firsts), max(lasts) - min(firsts)
+
+
+def _all_of(image: Shape) -> tuple[Spans, ...]:
+    """Return the spans of a unit that sees all positions."""
+    return tuple([(Span(0, n - 1, n - 1),) for n in image])
+
+
+def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
+    """Return the spans of several values along axis number n, joined where alike.
+
+    Returns:
+        The spans, and whether they are not bounds of too many.
+    """
+    found: dict[tuple[Number, Periodic | None], Span] = {}
+    for field, own in seen:
+        for span in field.spans[n]:
+            if own[n] != units:
+                # The only unit along an axis is repeated for all.
+                span = Span(0, _extent(span, 1, min), _extent(span, 1, max))
+            key = span.jump, span.turns
+            if key in found:
+                _, low, high, _ = found[key]
+                least, most = min(span.least, low), max(span.most, high)
+                span = span._replace(least=least, most=most)
+            found[key] = span
+    if len(found) <= _MOST_JUMPS:
+        return tuple(found.values()), True
+    even = [_evened(span) for span in found.values()]
+    least = min(span.least for span in even)
+    most = max(span.most for span in even)
+    paces = [span.jump for span in even]
+    return (Span(min(paces), least, least), Span(max(paces), most, most)), False
+
+
+def _evened(span: Span) -> Span:
+    """Return a span that bounds one of units that differ by turns."""
+    if span.turns is None:
+        return span
+    pace, low, high = _bounds(span.turns)
+    return Span(pace, span.least + low, span.most + high)
 
 
 def divide(number: Number, parts: int) -> Number:

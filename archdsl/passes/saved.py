@@ -64,7 +64,10 @@ class SavedTensor(NamedTuple):
 
 
 def kept(
-    graph: Graph, item: int, items: Mapping[int, int] | None = None
+    graph: Graph,
+    item: int,
+    items: Mapping[int, int] | None = None,
+    gaps: frozenset[int] = frozenset(),
 ) -> dict[int, Kept]:
     """Return what autograd keeps of each layer, by its output's number.
 
@@ -75,6 +78,7 @@ def kept(
         item: bytes of an element of the parameters.
         items: bytes of an element of each value, if they are not the same; what a
             layer makes of its own has elements like its output's.
+        gaps: values whose memory has gaps; see `strides`.
     """
     differentiated: set[int] = set()
     found = {}
@@ -85,6 +89,9 @@ def kept(
             continue
         differentiated.add(node.output)
         saved = node.op.saved(node.input_shapes, node.shape)
+        if node.op.gathers and node.inputs[0] in gaps:
+            copied = saved.own_elements + count(node.input_shapes[0])
+            saved = saved._replace(input=False, own_elements=copied, what="copy")
         values, products = _values(node, saved, differentiated)
         each = item if items is None else items[node.output]
         own = own_size(saved, each, item) + products * each * SAMPLE
@@ -141,13 +148,27 @@ def _factors(node: Node, differentiated: set[int]) -> tuple[list[int], int]:
 
 
 def homes(
-    graph: Graph, nodes: Iterable[Node], overwritten: frozenset[int], *, training: bool
+    graph: Graph,
+    nodes: Iterable[Node],
+    overwritten: frozenset[int],
+    *,
+    training: bool,
+    copied: frozenset[int] = frozenset(),
 ) -> dict[int, int]:
-    """Return, for every value, the value in whose memory it stands."""
+    """Return, for every value, the value in whose memory it stands.
+
+    Args:
+        graph: the network.
+        nodes: the steps that run.
+        overwritten: outputs of those that run in place; see `inplace`.
+        training: in which mode.
+        copied: values that are views in general, and here are not; see `strides`.
+    """
     home = {value: value for value in graph.inputs}
     for node in nodes:
         made = node.output
         shared = made in overwritten or node.op.aliases(training)
+        shared = shared and made not in copied
         home[made] = home[node.inputs[0]] if shared else made
     return home
 

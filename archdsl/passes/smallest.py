@@ -88,17 +88,21 @@ class Smallest(NamedTuple):
         size: height and width of the first input.
         rows: the heights that fit.
         columns: the widths that fit.
+        built: the smallest input that it can be built for, which trains other weights
+            where these depend on the size, and has its auxiliary heads, too.
     """
 
     size: tuple[int, int]
     rows: Sizes
     columns: Sizes
+    built: tuple[int, int]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the sizes as plain data, each along height and width."""
         both = self.rows, self.columns
         return {
             "size": list(self.size),
+            "built": list(self.built),
             "step": [each.step for each in both],
             "run": [each.run for each in both],
             "largest": [each.last for each in both],
@@ -116,6 +120,10 @@ def smallest(
 ) -> Smallest | None:
     """Return the smallest input that a network takes; None if its first is a vector.
 
+    What is taken is asked of the network as it was built. What it could be built for
+    is another question: heads that only training runs must fit then, too, but layers
+    whose weights depend on the input's size have those of another size.
+
     Other inputs are scaled in proportion, rounded up; vectors stay as they are.
     Whether batch norm can train on what is left is no matter of shapes. That all
     sizes fit from the first on is concluded from a few that are tried.
@@ -128,7 +136,8 @@ def smallest(
     given = sizes(graph.shapes[graph.inputs[0]])
     if not given:
         return None
-    fit = _Fit(graph, windows(graph) if seen_by is None else seen_by, training)
+    seen_by = windows(graph) if seen_by is None else seen_by
+    fit = _Fit(graph, seen_by, training)
     height, width = given
 
     def rows(n: int) -> Failure | None:
@@ -137,17 +146,27 @@ def smallest(
     def columns(n: int) -> Failure | None:
         return fit((height, n))
 
-    top = _first(rows, height)
-    left = _first(columns, width, guess=top)
-    # Layers that come with archdsl work along each axis alone; a spec's own need not.
-    together = fit((top, left)) is None
+    top, left, least = _both(fit, given)
     period = max(fit.period(0), fit.period(1))
     probes = [fit((top + more, left + more)) for more in _probes(period)]
     steady = all(f is None or f.side > 0 for f in probes)
     cut = fit((2 * height, 2 * width)) is not None
     along = _sizes(rows, top, height, 0 if steady else period, cut)
     across = _sizes(columns, left, width, 0 if steady else period, cut, along)
-    return Smallest((top, left if together else width), along, across)
+    built = least
+    if fit.bound or any(node.training for node in graph.nodes):
+        *_, built = _both(_Fit(graph, seen_by, training=True, built=True), given)
+    return Smallest(least, along, across, built)
+
+
+def _both(fit: _Fit, given: Shape) -> tuple[int, int, tuple[int, int]]:
+    """Return the least height and width that fit, alone and together."""
+    height, width = given
+    top = _first(lambda n: fit((n, width)), height)
+    left = _first(lambda n: fit((height, n)), width, guess=top)
+    # Layers that come with archdsl work along each axis alone; a spec's own need not.
+    together = fit((top, left)) is None
+    return top, left, (top, left if together else width)
 
 
 # ---- one size -------------------------------------------------------------------
@@ -180,12 +199,24 @@ class _Fit:
     """Whether a network takes a size of its first input."""
 
     def __init__(
-        self, graph: Graph, seen_by: Sequence[Window | None], training: bool
+        self,
+        graph: Graph,
+        seen_by: Sequence[Window | None],
+        training: bool,
+        *,
+        built: bool = False,
     ) -> None:
         self._inputs = [(value, _extent(graph.shapes[value])) for value in graph.inputs]
         self._parts = _parts(graph.nodes, seen_by, training)
+        if built:  # with weights that fit
+            self._parts = [part._replace(weights=None) for part in self._parts]
         self._answers: dict[tuple[int, tuple[_Extent, ...]], _Extent | _Refusal] = {}
         self._tried: dict[tuple[int, int], Failure | None] = {}
+
+    @property
+    def bound(self) -> bool:
+        """Whether what is trained depends on the size of the input."""
+        return any(part.weights is not None for part in self._parts)
 
     def __call__(self, size: tuple[int, int]) -> Failure | None:
         """Return what fails at that height and width, or None."""

@@ -76,6 +76,7 @@ def tape(
     item: int,
     keeps: Mapping[int, Kept],
     overwritten: frozenset[int],
+    copied: frozenset[int] = frozenset(),
 ) -> Tape:
     """Return the tape of a network.
 
@@ -84,6 +85,7 @@ def tape(
         item: bytes of an element.
         keeps: what autograd keeps of each layer; see `saved.kept`.
         overwritten: outputs of the steps that can run in place; see `inplace`.
+        copied: values that are views in general, and here are not; see `strides`.
     """
     differentiated = gradients(graph)
     held = frames(graph, graph.nodes)
@@ -93,7 +95,10 @@ def tape(
     for node in graph.nodes:
         # Where no gradient comes back, what is kept goes with the output.
         keep = keeps.get(node.output) if node.output in differentiated else None
-        entries.append(_entry(node, keep, differentiated, item))
+        entry = _entry(node, keep, differentiated, item)
+        if node.output in copied:
+            entry = entry._replace(views=(False, False))
+        entries.append(entry)
     return Tape(
         graph,
         item,

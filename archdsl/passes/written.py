@@ -235,7 +235,8 @@ def _modules(
     rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
     functions: tuple[Call, ...] = ()
     if torch.helper:
-        functions = _calls(torch.helper, call.arguments, input, output)
+        read = torch.padded or input
+        functions = _calls(torch.helper, call.arguments, read, output)
     elif known:
         function = _MODULES[first].function
         functions = _calls(f"{function}(", call.arguments, input, between)

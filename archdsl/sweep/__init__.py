@@ -164,7 +164,7 @@ def sweep(
     check_names(varied, {**(params or {}), **({} if input is None else {INPUT: 0})})
     module, preset = open_spec(spec)
     _check(module, preset, varied, params or {})
-    known = (*FIGURES, *(axis.name for axis in varied))
+    known = tuple(dict.fromkeys((*FIGURES, *(axis.name for axis in varied))))
     options = _options(varied, known, where, pareto, sort, top, columns, everything)
     task = Task(
         module=module,
@@ -188,7 +188,7 @@ def sweep(
             path = Path(journal)
             if restart:
                 path.unlink(missing_ok=True)
-            with Journal(path, _header(task, numbers)) as book:
+            with Journal(path, _header(task, numbers), len(task.figures)) as book:
                 _run(runner, size, task, numbers, rows, book, tell)
     except KeyboardInterrupt:
         raise Interrupted(Sweep(shown, task, numbers, rows, options)) from None
@@ -284,6 +284,9 @@ def _options(
     if where is not None:
         condition = Condition(where)
         condition.check(known)
+        condition.check_kinds(
+            {**dict.fromkeys(FIGURES, (0,)), **{a.name: a.shown for a in axes}}
+        )
     objectives = parse_objectives(pareto, known) if pareto else ()
     order = parse_objectives(sort, known) if sort else ()
     asked = [o.name for o in (*objectives, *order)]

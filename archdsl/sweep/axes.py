@@ -175,6 +175,8 @@ def _value(name: str, item: str) -> tuple[Any, Any]:
         expr = parse_expression(source, item, 0, argument=True)
     except SpecError as error:
         raise AxisError(f"{name}: {error.diagnostics[0].message}") from None
+    if isinstance(expr, t.Literal) and isinstance(expr.value, str):
+        return expr, expr.value  # as text, it might be read as a number
     value = _constant(expr)
     return value, _plain(value, item)
 

@@ -32,7 +32,9 @@ SUMS: Final[Mapping[str, str]] = {
 # Attributes of an analysis, or of its memory.
 ANALYSED: Final[Mapping[str, str]] = {
     "depth": "weighted layers on the longest path to an output",
-    "receptive_field": "units that an output sees, along the axis with fewer of them",
+    "receptive_field": "positions that a unit of the last map sees, all of the input's "
+    "if it sees the whole, along the axis with fewer of them",
+    "local_field": "the same along local paths alone",
     "param_bytes": "bytes of all parameters",
     "buffer_bytes": "bytes of all buffers",
     "gradient_bytes": "bytes of gradients",
@@ -220,9 +222,10 @@ def _node(use: Use) -> Node:
 
 
 def _analysed(analysis: Analysis, name: str) -> int | float | None:
-    if name == "receptive_field":
+    if name in ("receptive_field", "local_field"):
         field = analysis.receptive_field
-        return min(field.size) if field else None
+        size = field and (field.local if name == "local_field" else field.size)
+        return min(size) if size else None
     if name == "depth":
         return analysis.depth
     figure: int = getattr(analysis.memory, name)

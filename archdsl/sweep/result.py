@@ -8,6 +8,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from archdsl.files import write
+
 from . import axes as ax
 from . import output
 from .figures import Evaluator, Row, Task
@@ -250,15 +252,15 @@ class Sweep:
 
     def to_csv(self, path: str | Path) -> None:
         """Write the records as comma-separated values."""
-        Path(path).write_bytes(output.encode(self, "csv"))
+        write(Path(path), output.encode(self, "csv"))
 
     def to_json(self, path: str | Path) -> None:
         """Write what `as_dict` returns."""
-        Path(path).write_bytes(output.encode(self, "json"))
+        write(Path(path), output.encode(self, "json"))
 
     def to_jsonl(self, path: str | Path) -> None:
         """Write each record as a line of JSON."""
-        Path(path).write_bytes(output.encode(self, "jsonl"))
+        write(Path(path), output.encode(self, "jsonl"))
 
     def to_parquet(self, path: str | Path) -> None:
         """Write the records as Parquet.
@@ -266,7 +268,7 @@ class Sweep:
         Raises:
             MissingExtra: if pyarrow is not installed.
         """
-        Path(path).write_bytes(output.encode(self, "parquet"))
+        write(Path(path), output.encode(self, "parquet"))
 
     def plot(self, path: str | Path) -> None:
         """Draw the points and the front, in the format that the suffix tells.
@@ -277,7 +279,7 @@ class Sweep:
             ValueError: if there are less than two objectives.
         """
         format = Path(path).suffix.removeprefix(".")
-        Path(path).write_bytes(output.plot(self, format))
+        write(Path(path), output.plot(self, format))
 
 
 def show(value: Any) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import operator
 import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from archdsl.diagnostics import SpecError, did_you_mean
-from archdsl.source import Source
+from archdsl.elaborate.evaluate import FUNCTIONS, counted
+from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
 from archdsl.values import show_shape
@@ -18,6 +18,10 @@ _SUFFIXES: Final = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "G": 10**9, "T": 
 # Not a part of a name, of sizes such as 3x3, or of another number.
 _NUMBER = re.compile(r'"[^"]*"|(?<![\w.])(\d[\d_]*(?:\.\d+)?)([kKMGT]?)(?![\w.])')
 _HIDDEN: Final = "number_of_the_condition_"
+# More digits than any figure has, and fewer than Python refuses to read.
+_MAX_DIGITS: Final = 100
+# Beyond it, numbers would only cost time.
+_MAX_NUMBER: Final = 10**300
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
     "<": operator.lt,
@@ -33,21 +37,21 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "//": operator.floordiv,
     "%": operator.mod,
 }
-_FUNCTIONS: Final[Mapping[str, Callable[..., Any]]] = {
-    "abs": abs,
-    "ceil": math.ceil,
-    "floor": math.floor,
-    "int": int,
-    "log": math.log,
-    "max": max,
-    "min": min,
-    "round": round,
-    "sqrt": math.sqrt,
+# Those of the language that give a number.
+_FUNCTIONS: Final = {
+    name: entry for name, entry in FUNCTIONS.items() if name not in ("range", "unique")
 }
+_OF_LISTS: Final = frozenset({"count", "len", "sum"})
+_EXTREMES: Final = frozenset({"max", "min"})
+# Kinds of values, as messages call them.
+_TRUTH: Final = "true or false"
+_COUNT: Final = "a number"
+_LIST: Final = "a list"
+_TEXT: Final = "a text"
 
 
 class ConditionError(ValueError):
-    """A condition that says nothing; the message says why."""
+    """A condition that says nothing; the message says why, and where in it."""
 
 
 class _NoValue(Exception):
@@ -66,8 +70,10 @@ class Condition:
     def __init__(self, text: str) -> None:
         self.text = text
         self._numbers: dict[str, int | float] = {}
+        # By how much the text behind a place of the parsed one is longer as written.
+        self._shifts: list[tuple[int, int]] = []
         self._expr = self._parse(text)
-        names, words = _names(self._expr, self._numbers)
+        names, words = self._names()
         self.names = tuple(dict.fromkeys(names))
         self.words = tuple(dict.fromkeys(words))
 
@@ -78,19 +84,44 @@ class Condition:
             check_characters(source)
             check_nesting(source)
             return parse_expression(source, hidden, 0)
-        except SpecError:
-            raise ConditionError(f"`{text.strip()}` is not a condition") from None
+        except SpecError as error:
+            span = error.diagnostics[0].span
+            raise self._error("is not a condition", None, span) from None
 
     def _hide(self, found: re.Match[str]) -> str:
         """Keep a number, which may be larger than those of a spec, behind a name."""
         if found[1] is None:
             return found[0]
         digits = found[1].replace("_", "")
+        if len(digits) > _MAX_DIGITS:
+            raise ConditionError(
+                f"a number of {len(digits):,} digits is longer than any figure, at "
+                f"column {found.start() + 1}"
+            )
         factor = _SUFFIXES[found[2]]
         number = float(digits) * factor if "." in digits else int(digits) * factor
         name = f"{_HIDDEN}{len(self._numbers)}"
         self._numbers[name] = int(number) if number == int(number) else number
+        before = sum(by for _, by in self._shifts)
+        end = found.start() - before + len(name)
+        self._shifts.append((end, len(found[0]) - len(name)))
         return name
+
+    def _written(self, place: int) -> int:
+        """Return the place in the text as written of one in the parsed text."""
+        return place + sum(by for end, by in self._shifts if end <= place)
+
+    def _error(
+        self, what: str, expr: t.Expr | None, span: Span | None = None
+    ) -> ConditionError:
+        """Return what is wrong with a part, or with the whole, and its place."""
+        span = expr.span if expr is not None else span
+        start = 0 if span is None else min(self._written(span.start), len(self.text))
+        text = self.text.strip()
+        if expr is not None and span is not None:
+            text = self.text[start : self._written(span.end)]
+        shown = text if len(text) < 100 else f"{text[:96]} ..."
+        return ConditionError(f"`{shown}` {what}, at column {start + 1}")
 
     def check(self, known: Collection[str]) -> None:
         """Refuse names that are neither figures nor axes.
@@ -103,6 +134,19 @@ class Condition:
                 hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
                 raise ConditionError(f"`{name}` is no figure and no axis; {hint}")
 
+    def check_kinds(self, values: Mapping[str, Collection[Any]]) -> None:
+        """Refuse what no point can make a condition of.
+
+        Args:
+            values: some that each figure and axis has, by its name.
+
+        Raises:
+            ConditionError: if a part is of no kind that its place can take.
+        """
+        known = {name: frozenset(map(_kind, found)) for name, found in values.items()}
+        known |= {name: frozenset([_COUNT]) for name in self._numbers}
+        self._demand(_TRUTH, self._expr, known)
+
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Return whether a point fits; not if it lacks a figure that decides.
 
@@ -114,8 +158,10 @@ class Condition:
         except (_NoValue, ZeroDivisionError, OverflowError):
             return False
         if not isinstance(found, bool):
-            raise ConditionError(f"`{self.text.strip()}` is not true or false")
+            raise self._error("is not true or false", None)
         return found
+
+    # ---- values
 
     def _value(self, expr: t.Expr, values: Mapping[str, Any]) -> Any:
         if isinstance(expr, t.Literal):
@@ -129,7 +175,7 @@ class Condition:
                 raise _NoValue
             return found
         if isinstance(expr, t.ListExpr):
-            return [self._value(item, values) for item in expr.items]
+            return tuple(self._value(item, values) for item in expr.items)
         if isinstance(expr, t.Conditional):
             chosen = expr.then if self._truth(expr.test, values) else expr.otherwise
             return self._value(chosen, values)
@@ -138,11 +184,17 @@ class Condition:
         if isinstance(expr, t.Binary):
             return self._binary(expr, values)
         assert isinstance(expr, t.Function)
-        arguments = [self._number(arg.value, values) for arg in expr.args]
+        return self._call(expr, values)
+
+    def _call(self, expr: t.Function, values: Mapping[str, Any]) -> Any:
+        arguments = [_as_list(self._value(arg.value, values)) for arg in expr.args]
         try:
-            return _FUNCTIONS[expr.name](*arguments)
-        except (TypeError, ValueError):
+            return _FUNCTIONS[expr.name][0](*arguments)
+        except ValueError:
             raise _NoValue from None
+        except TypeError:
+            shown = ", ".join(map(_show, arguments))
+            raise self._error(f"is {expr.name} of {shown}", expr) from None
 
     def _unary(self, expr: t.Unary, values: Mapping[str, Any]) -> Any:
         if expr.op == "not":
@@ -157,7 +209,10 @@ class Condition:
         if op in ("==", "!=", "in"):
             a, b = self._value(expr.left, values), self._value(expr.right, values)
             if op == "in":
-                return isinstance(b, list) and any(_same(a, item) for item in b)
+                b = _as_list(b)
+                if not isinstance(b, tuple):
+                    raise self._error(f"is {_show(b)}, and must be {_LIST}", expr.right)
+                return any(_same(a, item) for item in b)
             return _same(a, b) == (op == "==")
         left, right = self._number(expr.left, values), self._number(expr.right, values)
         if op in _COMPARE:
@@ -167,79 +222,182 @@ class Condition:
             if isinstance(power, complex):
                 raise _NoValue
             return power
-        return _ARITHMETIC[op](left, right)
+        found = _ARITHMETIC[op](left, right)
+        if not abs(found) < _MAX_NUMBER:
+            raise _NoValue
+        return found
 
     def _number(self, expr: t.Expr, values: Mapping[str, Any]) -> Any:
         value = self._value(expr, values)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            said = self._text(expr)
-            raise ConditionError(f"`{said}` is {_show(value)}, and must be a number")
+            raise self._error(f"is {_show(value)}, and must be {_COUNT}", expr)
         return value
 
     def _truth(self, expr: t.Expr, values: Mapping[str, Any]) -> bool:
         value = self._value(expr, values)
         if not isinstance(value, bool):
-            said = self._text(expr)
-            raise ConditionError(
-                f"`{said}` is {_show(value)}, and must be true or false"
-            )
+            raise self._error(f"is {_show(value)}, and must be {_TRUTH}", expr)
         return value
 
-    def _text(self, expr: t.Expr) -> str:
-        text = expr.span.text
-        for name, number in reversed(self._numbers.items()):
-            text = text.replace(name, f"{number:_}")
-        return text
+    # ---- kinds of values
+
+    def _demand(
+        self, kind: str, expr: t.Expr, known: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Refuse a part that is never of a kind."""
+        found = self._kinds(expr, known)
+        if found and kind not in found:
+            is_ = " or ".join(sorted(found))
+            raise self._error(f"is {is_}, and must be {kind}", expr)
+
+    def _kinds(
+        self, expr: t.Expr, known: Mapping[str, frozenset[str]]
+    ) -> frozenset[str]:
+        """Return the kinds of values that a part may have; none if all."""
+        if isinstance(expr, t.Literal):
+            return frozenset([_kind(expr.value)])
+        if isinstance(expr, t.DimsLiteral):
+            return frozenset([_TEXT])
+        if isinstance(expr, t.Name):
+            return known.get(expr.id, frozenset())
+        if isinstance(expr, t.ListExpr):
+            for item in expr.items:
+                self._kinds(item, known)
+            return frozenset([_LIST])
+        if isinstance(expr, t.Conditional):
+            self._demand(_TRUTH, expr.test, known)
+            sides = [self._kinds(side, known) for side in (expr.then, expr.otherwise)]
+            return sides[0] | sides[1] if all(sides) else frozenset()
+        if isinstance(expr, t.Function):
+            self._demand_arguments(expr, known)
+            return frozenset([_COUNT])
+        assert isinstance(expr, t.Unary | t.Binary)
+        return self._kinds_of_operator(expr, known)
+
+    def _demand_arguments(
+        self, expr: t.Function, known: Mapping[str, frozenset[str]]
+    ) -> None:
+        """Refuse arguments that a function cannot take."""
+        first, *others = [arg.value for arg in expr.args]
+        of_list = expr.name in _OF_LISTS or (expr.name in _EXTREMES and not others)
+        self._demand(_LIST if of_list else _COUNT, first, known)
+        for other in others:
+            if expr.name in _OF_LISTS:
+                self._kinds(other, known)
+            else:
+                self._demand(_COUNT, other, known)
+
+    def _kinds_of_operator(
+        self, expr: t.Unary | t.Binary, known: Mapping[str, frozenset[str]]
+    ) -> frozenset[str]:
+        compares = expr.op in ("==", "!=", "in")
+        logical = expr.op in ("and", "or", "not")
+        for part in _parts(expr):
+            if compares:
+                self._kinds(part, known)
+            else:
+                self._demand(_TRUTH if logical else _COUNT, part, known)
+        if isinstance(expr, t.Binary) and expr.op == "in":
+            self._demand(_LIST, expr.right, known)
+        truth = compares or logical or expr.op in _COMPARE
+        return frozenset([_TRUTH if truth else _COUNT])
+
+    # ---- names
+
+    def _names(self) -> tuple[list[str], list[str]]:
+        """Return the names that must be known, and those that may be mere words.
+
+        Raises:
+            ConditionError: if the expression has parts that no condition has.
+        """
+        found: list[str] = []
+        words: list[str] = []
+        stack: list[t.Expr] = [self._expr]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, t.Name):
+                found += [] if node.id in self._numbers else [node.id]
+            elif isinstance(node, t.Binary) and node.op in ("==", "!=", "in"):
+                # `unit == bottleneck`: the name of a block.
+                right = node.right.items if isinstance(node.right, t.ListExpr) else None
+                for side in reversed([node.right] if right is None else right):
+                    if isinstance(side, t.Name) and side.id not in self._numbers:
+                        words.append(side.id)
+                    else:
+                        stack.append(side)
+                stack.append(node.left)
+            else:
+                self._check_part(node)
+                stack += reversed(_parts(node))
+        return found, words
+
+    def _check_part(self, node: t.Expr) -> None:
+        if isinstance(node, t.Index | t.Partial | t.Comprehension):
+            raise self._error("has no place in a condition", node)
+        if not isinstance(node, t.Function):
+            return
+        if node.name not in _FUNCTIONS:
+            hint = did_you_mean(node.name, _FUNCTIONS)
+            hint = hint or f"there are {', '.join(_FUNCTIONS)}"
+            raise ConditionError(f"there is no function `{node.name}`; {hint}")
+        _, least, most, _ = _FUNCTIONS[node.name]
+        if any(arg.name for arg in node.args) or not least <= len(node.args) <= most:
+            takes = counted(most, "argument")
+            takes = takes if least == most else f"{least} to {takes}"
+            raise self._error(f"has other arguments than {takes}", node)
+
+
+def _as_list(value: Any) -> Any:
+    """Return the items of a list, which an axis has as a text."""
+    if not isinstance(value, str) or not value.startswith("["):
+        return value
+    try:
+        expr = parse_expression(Source("--where", value), value, 0)
+    except SpecError:  # a string that looks like one
+        return value
+    return _constant(expr)
+
+
+def _constant(expr: t.Expr) -> Any:
+    if isinstance(expr, t.ListExpr):
+        return tuple(map(_constant, expr.items))
+    if isinstance(expr, t.Literal):
+        return expr.value
+    if isinstance(expr, t.Unary) and isinstance(expr.operand, t.Literal):
+        value = expr.operand.value
+        return -value if isinstance(value, int | float) else expr.span.text
+    return expr.span.text
+
+
+def _kind(value: Any) -> str:
+    """Return what messages call a value."""
+    if isinstance(value, bool):
+        return _TRUTH
+    if isinstance(value, int | float):
+        return _COUNT
+    return _LIST if isinstance(_as_list(value), tuple) else _TEXT
 
 
 def _show(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
-    return "a list" if isinstance(value, list) else str(value).lower()
+    return _LIST if isinstance(value, tuple) else str(value).lower()
 
 
 def _same(left: Any, right: Any) -> bool:
     """Return whether values are equal; a list is written as on an axis."""
-    sides = [
-        f"[{','.join(map(str, side))}]" if isinstance(side, list) else side
-        for side in (left, right)
-    ]
-    return bool(sides[0] == sides[1])
+    return bool(_written(left) == _written(right))
 
 
-def _names(
-    expr: t.Expr, numbers: Mapping[str, int | float]
-) -> tuple[list[str], list[str]]:
-    """Return the names that must be known, and those that may be mere words.
-
-    Raises:
-        ConditionError: if the expression has parts that no condition has.
-    """
-    found: list[str] = []
-    words: list[str] = []
-    stack: list[t.Expr] = [expr]
-    while stack:
-        node = stack.pop()
-        if isinstance(node, t.Name):
-            found += [] if node.id in numbers else [node.id]
-        elif isinstance(node, t.Binary) and node.op in ("==", "!=", "in"):
-            # `unit == bottleneck`: the name of a block.
-            right = node.right.items if isinstance(node.right, t.ListExpr) else None
-            for side in reversed([node.right] if right is None else right):
-                if isinstance(side, t.Name) and side.id not in numbers:
-                    words.append(side.id)
-                else:
-                    stack.append(side)
-            stack.append(node.left)
-        else:
-            stack += reversed(_parts(node))
-    return found, words
+def _written(value: Any) -> Any:
+    if not isinstance(value, tuple):
+        return value
+    items = (str(i).lower() if isinstance(i, bool) else _written(i) for i in value)
+    return f"[{','.join(map(str, items))}]"
 
 
 def _parts(node: t.Expr) -> list[t.Expr]:
     """Return the expressions that one is made of."""
-    if isinstance(node, t.Literal | t.DimsLiteral):
-        return []
     if isinstance(node, t.Unary):
         return [node.operand]
     if isinstance(node, t.Binary):
@@ -248,10 +406,4 @@ def _parts(node: t.Expr) -> list[t.Expr]:
         return [node.test, node.then, node.otherwise]
     if isinstance(node, t.ListExpr):
         return node.items
-    if not isinstance(node, t.Function):
-        raise ConditionError(f"`{node.span.text}` has no place in a condition")
-    if node.name not in _FUNCTIONS:
-        hint = did_you_mean(node.name, _FUNCTIONS)
-        hint = hint or f"there are {', '.join(_FUNCTIONS)}"
-        raise ConditionError(f"there is no function `{node.name}`; {hint}")
-    return [arg.value for arg in node.args]
+    return [arg.value for arg in node.args] if isinstance(node, t.Function) else []

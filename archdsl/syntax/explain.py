@@ -163,6 +163,21 @@ def _comment(place: Place) -> Diagnostic | None:
     return None
 
 
+def _closed_early(place: Place) -> Diagnostic | None:
+    """A `>` too many on the next line, since one before it was meant to compare."""
+    too_many = re.compile(r"\s*\n\s*>(?!=)").match(place.text, place.at)
+    if too_many is None or place.after("MORETHAN"):
+        return None
+    start = place.first.start_pos or 0 if place.first else 0
+    compared = [*re.finditer(r"\s(>)\s", place.text[start : place.at])]
+    if not compared:
+        return None
+    at = start + compared[-1].start(1)
+    help = "inside < >, comparisons with < and > stand in parentheses"
+    span = Span(place.source, at, at + 1)
+    return place.error("this `>` ends the arguments", help, span)
+
+
 def _line_end(place: Place) -> Diagnostic | None:
     last = place.last
     broken = place.lines.breaks(place.at) and place.kind not in ("ARROW", "ELSE")
@@ -312,6 +327,13 @@ _OPERATORS = frozenset({"PLUS", "MINUS", "STAR", "PERCENT", "__ANON_2", "__ANON_
 
 
 def _repeat(place: Place) -> Diagnostic | None:
+    repeat = re.compile(r"x(\d+\b|\()").match(place.text, place.at)
+    start = place.first.start_pos or 0 if place.first else place.at
+    guard = re.search(r"\s(if\s[^;{}]*?)\s*$", place.text[start : place.at])
+    if repeat is not None and guard is not None:
+        repeated = f"{repeat[0]}...)" if repeat[1] == "(" else repeat[0]
+        help = f"a repeat stands before the guard: `{repeated} {guard[1]}`"
+        return place.refused(help)
     if place.kind in ("REPEAT", "XPAREN"):
         return place.refused("a repeat stands once, at the end of a chain")
     return None
@@ -348,6 +370,7 @@ def _statement(place: Place) -> Diagnostic | None:
 _RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
     _bad_word,
     _comment,
+    _closed_early,
     _line_end,
     _unclosed,
     _quote,

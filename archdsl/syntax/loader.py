@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -39,6 +40,16 @@ class Module:
         self.functions: dict[str, tuple[t.FunctionDef, Module]] = {}
         self.ops: dict[str, tuple[t.OpDef, Module]] = {}
 
+    @cached_property
+    def networks(self) -> dict[str, t.Definition]:
+        """The networks that it defines, by name."""
+        return {name: each for name, each in self.own.items() if each.is_network}
+
+    @cached_property
+    def presets(self) -> dict[str, t.Preset]:
+        """Its presets, by name."""
+        return {preset.name: preset for preset in self.file.presets()}
+
     def find(self, name: str) -> tuple[t.Definition, Module] | None:
         """Return the block or network of a name, with the file it stands in."""
         if name in self.own:
@@ -52,6 +63,17 @@ class Module:
     def shared(self) -> tuple[Mapping[str, tuple[Shared, Module]], ...]:
         """Return what may come from other files, each with its file."""
         return self.imported, self.functions, self.ops
+
+    def files(self) -> list[t.File]:
+        """Return the trees of this file and of all that it imports, each once."""
+        found: dict[int, Module] = {}
+        stack: list[Module] = [self]
+        while stack:
+            module = stack.pop()
+            if id(module) not in found:
+                found[id(module)] = module
+                stack += [m for part in module.shared() for _, m in part.values()]
+        return [module.file for module in found.values()]
 
     def defines(self, name: str) -> bool:
         """Return whether a name is taken in this file."""

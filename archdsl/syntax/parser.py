@@ -25,18 +25,28 @@ def parse(source: Source) -> t.File:
     Raises:
         SpecError: with every syntax error that stands on its own.
     """
-    if len(source.text) > MAX_FILE_BYTES:
-        message = f"{source.name} is larger than {MAX_FILE_BYTES:,} bytes"
-        raise SpecError([Diagnostic("A0901", message)])
+    _check_size(source)
     cached = load_tree(source)
     if cached is not None:
         return cached
+    with _LOCK:
+        file = _checked_file(source)
+    store_tree(file)
+    return file
+
+
+def _check_size(source: Source) -> None:
+    if len(source.text) > MAX_FILE_BYTES:
+        message = f"{source.name} is larger than {MAX_FILE_BYTES:,} bytes"
+        raise SpecError([Diagnostic("A0901", message)])
+
+
+def _checked_file(source: Source) -> t.File:
+    """Parse a file that passes the checks without which the parser is not sound."""
     check_characters(source)
     check_nesting(source)
-    with _LOCK:
-        file = _parser().file(source)
+    file = _parser().file(source)
     _check_depth(file)
-    store_tree(file)
     return file
 
 
@@ -88,15 +98,16 @@ def tokenize(source: Source, start: str = "start") -> list[Token]:
     """Return the tokens of a text that parses, without what it skips.
 
     Raises:
-        SpecError: with every syntax error that stands on its own.
+        SpecError: with every syntax error that stands on its own, as `parse` has it.
     """
+    _check_size(source)
     with _LOCK:
         parser = _parser()
         kept: list[Token] = []
         parser.lines.kept = kept
         try:
             if start == "start":
-                parser.file(source)
+                _checked_file(source)
             else:
                 parser.expression(source, source.text, 0)
         finally:

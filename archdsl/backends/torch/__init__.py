@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from archdsl.backends.torch.check import check
 from archdsl.backends.torch.modules import module_of, network_class
+from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
-from archdsl.ir import Network
+from archdsl.ir import Network, Step
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,24 +30,65 @@ class ForeignCode(Exception):
         )
 
 
+class ForeignImport(ImportError):
+    """A class that a spec's `op` names, and that Python cannot import.
+
+    Attributes:
+        step: the first layer of that class.
+    """
+
+    def __init__(self, name: str, step: Step, error: BaseException) -> None:
+        why = str(error) or type(error).__name__
+        if not isinstance(error, ImportError | AttributeError):
+            why = f"{type(error).__name__}: {error}"
+        super().__init__(f"`{name}` cannot be imported: {why}")
+        self.step = step
+
+
 def emit(network: Network) -> str:
     """Return the text of a Python module that defines the network.
 
     Its only imports are torch and the standard library.
+
+    Raises:
+        Miscompiled: if the text is not the network. That is a bug of ours.
     """
     text = write(network)
-    check(text, frozenset(foreign_names(network)))
+    tree = parse(text)
+    check(tree, frozenset(foreign_names(network)))
+    validate(tree, network)
     return text
 
 
 def foreign_names(network: Network) -> list[str]:
     """Return the dotted names that the module imports for the spec's own `op`s."""
-    names = set()
+    return sorted(n for n in _classes(network) if not n.startswith("torch.nn."))
+
+
+def _classes(network: Network) -> dict[str, Step]:
+    """Return the first layer of each class that is imported, by its dotted name."""
+    found: dict[str, Step] = {}
     for step in network.steps():
         form = step.op.torch(step.input_shapes, step.shape)
-        if form.origin and form.module is not None:
-            names.add(f"{form.origin}.{form.module.name}")
-    return sorted(names)
+        call = form.module
+        # Another class stands in the module's own text.
+        if call is not None and (form.origin or call.name.startswith("nn.")):
+            found.setdefault(f"{form.origin or 'torch'}.{call.name}", step)
+    return found
+
+
+def _import_classes(network: Network) -> None:
+    """Import what layers are made of, so that each failure has its place.
+
+    Raises:
+        ForeignImport: naming the class and its layer.
+    """
+    for name, step in _classes(network).items():
+        origin, _, attribute = name.rpartition(".")
+        try:
+            getattr(import_module(origin), attribute)
+        except (Exception, SystemExit) as error:  # it is anybody's code
+            raise ForeignImport(name, step, error) from error
 
 
 def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
@@ -57,12 +100,16 @@ def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
             imported and run.
 
     Raises:
-        ImportError: if torch, or a module of an `op`, is not installed.
+        ImportError: if torch is not installed.
+        ForeignImport: if the class of an `op` cannot be imported.
         ForeignCode: if the spec names modules, and they were not allowed.
     """
     names = foreign_names(network)
     if names and not allow_foreign:
         raise ForeignCode(names)
+    import torch  # noqa: F401 (without it, no foreign class could be imported either)
+
+    _import_classes(network)
     module = module_of(emit(network), network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

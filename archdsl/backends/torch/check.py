@@ -48,17 +48,17 @@ class UnsafeCode(Exception):
     """Emitted text holds what it must not: a bug of ours, not of the spec."""
 
 
-def check(text: str, foreign: frozenset[str] = frozenset()) -> None:
+def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None:
     """Refuse text that could do more than define and run a network.
 
     Args:
-        text: of a module.
+        text: of a module, or its syntax tree.
         foreign: dotted names that a spec's `op`s import.
 
     Raises:
         UnsafeCode: naming the first offence.
     """
-    tree = ast.parse(text)
+    tree = ast.parse(text) if isinstance(text, str) else text
     defined = _defined(tree) | {name.rpartition(".")[2] for name in foreign}
     allowed = _IMPORTS | foreign
     for node in ast.walk(tree):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from archdsl.backends.text import per_axis
+from archdsl.backends.text import per_axis, show_field, show_local
 from archdsl.values import show_shape
 
 from . import Facts, Total
@@ -46,22 +46,29 @@ _NO_MAP: Final = "there is no feature map"
 
 
 def _field(field: Facts) -> tuple[str, ...]:
-    size = show_shape(field["size"])
-    jump, paths = per_axis(field["jump"]), _range(field["minimum"], field["maximum"])
+    size, paths = show_field(field), _paths(field)
+    share = f"{_bound(field)}{_percent(field['share'])}"
     if field["whole"]:
-        return "whole input", "", paths, "100 %"
-    bound = "" if field["exact"] else "<= "
-    interval = _interval(field["interval"])
-    return f"{bound}{size} /{jump}", interval, paths, _percent(field["share"])
+        return size, "", paths, share
+    jump, interval = per_axis(field["jump"]), _interval(field["interval"])
+    return f"{size} /{jump}", interval, paths, share
 
 
-def _interval(interval: Sequence[Sequence[int]]) -> str:
-    texts = [f"[{first}, {last}]" for first, last in interval]
+def _bound(field: Facts) -> str:
+    return "" if field["exact"] else "<= "
+
+
+def _interval(interval: Sequence[Sequence[int] | None]) -> str:
+    texts = [f"[{ends[0]}, {ends[1]}]" if ends else "nothing" for ends in interval]
     return " x ".join(texts if len(set(texts)) > 1 else texts[:1])
 
 
-def _range(low: Sequence[float], high: Sequence[float]) -> str:
-    return per_axis(low) if low == high else f"{per_axis(low)} to {per_axis(high)}"
+def _paths(field: Facts) -> str:
+    """Return the sizes by the narrowest and the widest path, bounds as such."""
+    low, high = per_axis(field["minimum"]), per_axis(field["maximum"])
+    if not field["paths_exact"]:
+        return f">= {low} to <= {high}" if field["exact"] else f"<= {high}"
+    return low if low == high else f"{low} to {high}"
 
 
 def _remark(layer: Facts) -> str:
@@ -85,21 +92,19 @@ def _percent(share: float) -> str:
 
 
 def _main(field: Facts) -> Iterator[Total]:
-    bound = "" if field["exact"] else "<= "
-    yield (
-        "receptive field",
-        bound + show_shape(field["size"]),
-        f"of the last feature map's units, {per_axis(field['jump'])} apart; the first "
-        f"sees {_interval(field['interval'])}",
-    )
-    yield (
-        "by paths",
-        _range(field["minimum"], field["maximum"]),
-        "of the narrowest path and of the widest one",
-    )
+    note = "of each of the last feature map's units"
+    if not field["whole"]:
+        note = (
+            f"of the last feature map's units, {per_axis(field['jump'])} apart; the "
+            f"first sees {_interval(field['interval'])}"
+        )
+    yield "receptive field", show_field(field), note
+    if field["whole"] and field["local"] is not None:
+        yield "  local paths", show_local(field), "without global pooling and the like"
+    yield "by paths", _paths(field), "of the narrowest path and of the widest one"
     yield (
         "of input",
-        _percent(field["share"]),
+        f"{_bound(field)}{_percent(field['share'])}",
         "of its positions within one such field",
     )
 
@@ -109,6 +114,10 @@ def _smallest(smallest: Facts) -> Iterator[Total]:
     notes = [_why(failure) for failure in smallest["below"] if failure]
     note = notes[0] if notes else "nothing refuses it"
     yield "smallest input", f"{height}x{width}", note
+    if smallest["built"] != smallest["size"]:
+        height, width = smallest["built"]
+        note = "the smallest that `--input` takes, auxiliary heads included"
+        yield "  built anew", f"{height}x{width}", note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
     if any(smallest["largest"]):

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from archdsl.backends.text import per_axis, show_bytes, show_count
-from archdsl.values import show_shape
+from archdsl.backends.text import (
+    per_axis,
+    show_bytes,
+    show_count,
+    show_field,
+    show_local,
+)
 
 from . import Facts, Total
 
@@ -41,9 +46,8 @@ def _field(field: Facts | None) -> str:
     if field is None:
         return "-"
     if field["whole"]:
-        return "whole input"
-    bound = "" if field["exact"] else "<= "
-    return f"{bound}{show_shape(field['size'])} /{per_axis(field['jump'])}"
+        return show_field(field)
+    return f"{show_field(field)} /{per_axis(field['jump'])}"
 
 
 def _sizes(facts: Facts) -> list[Total]:
@@ -74,7 +78,7 @@ def _sizes(facts: Facts) -> list[Total]:
             f"{facts['flops']:,}",
             f"2 x MACs and all other operations{_heads(facts, 'flops')}",
         ),
-        ("receptive field", *_total_field(facts["receptive_field"])),
+        *_fields(facts["receptive_field"]),
     ]
 
 
@@ -86,13 +90,22 @@ def _heads(facts: Facts, figure: str) -> str:
     return f"; {share:,} more in training" if share else ""
 
 
-def _total_field(field: Mapping[str, Any] | None) -> tuple[str, str]:
+def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
+    """Yield the network's field, and below what local paths see, if that differs."""
     if field is None:
-        return "-", "there is no feature map"
-    bound = "" if field["exact"] else "<= "
-    jump, start = per_axis(field["jump"]), ", ".join(map(str, field["start"]))
-    note = f"of the last feature map's units, {jump} apart, the first from ({start})"
-    return bound + show_shape(field["size"]), note
+        yield "receptive field", "-", "there is no feature map"
+    elif field["whole"]:
+        yield "receptive field", show_field(field), "of each of the last map's units"
+        if field["local"] is not None:
+            note = "without global pooling and the like"
+            yield "  local paths", show_local(field), note
+    else:
+        jump = per_axis(field["jump"])
+        start = ", ".join("nowhere" if n is None else str(n) for n in field["start"])
+        note = (
+            f"of the last feature map's units, {jump} apart, the first from ({start})"
+        )
+        yield "receptive field", show_field(field), note
 
 
 def _memory(memory: Mapping[str, Any]) -> list[Total]:

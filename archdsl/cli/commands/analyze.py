@@ -10,6 +10,7 @@ import click
 
 from archdsl.backends.views import VIEWS
 from archdsl.cli.options import (
+    INPUT_FILE,
     json_option,
     load_network,
     run_options,
@@ -72,7 +73,7 @@ MODES = ("eval", "train")
 @click.option(
     "--devices",
     "devices_file",
-    type=click.Path(exists=True, dir_okay=False),
+    type=INPUT_FILE,
     help="A TOML file with further devices.",
 )
 @click.option(

@@ -9,16 +9,17 @@ import click
 from archdsl.cli import status
 from archdsl.cli.options import json_option
 from archdsl.cli.terminal import (
+    Failure,
     Progress,
     count,
     print_json,
     say_diagnostics,
-    say_error,
     status_of,
 )
 from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
+    from archdsl.backends.torch import ForeignImport
     from archdsl.backends.torch.agree import Agreement, Difference
     from archdsl.ir import Network
     from archdsl.syntax.loader import Module
@@ -76,8 +77,10 @@ def command(
     try:
         checked = _check_all(specs, foreign)
     except ImportError as error:
-        say_error(_missing(error))
-        return status.MISSING_EXTRA
+        if error.name != "torch":
+            raise
+        message = "--torch needs PyTorch: pip install archdsl[torch]"
+        raise Failure(message, status.MISSING_EXTRA) from None
     errors = [error for one in checked for error in one.errors]
     if as_json:
         files = [_as_dict(one, with_torch) for one in checked]
@@ -91,13 +94,6 @@ def command(
     if errors:
         say_diagnostics(errors)
     return status_of(errors)
-
-
-def _missing(error: ImportError) -> str:
-    """Say what to install."""
-    if error.name == "torch":
-        return "--torch needs PyTorch: pip install archdsl[torch]"
-    return f"what an `op` names cannot be imported: {error}"
 
 
 def _check_all(specs: tuple[str, ...], foreign: bool | None) -> list[Checked]:
@@ -116,18 +112,35 @@ def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
 
     try:
         module, preset = open_spec(spec)
+        names = [preset] if preset else variants(module)
+        return _check_networks(spec, module, names, foreign, progress)
     except SpecError as error:
         return Checked(spec, [], error.diagnostics, {})
-    networks = [preset] if preset else variants(module)
+
+
+def _check_networks(
+    spec: str,
+    module: Module,
+    networks: list[str],
+    foreign: bool | None,
+    progress: Progress,
+) -> Checked:
+    from archdsl.cli.variants import Allowance
+
     errors: list[Diagnostic] = []
     agreements: dict[str, Agreement] = {}
+    allowance = Allowance(spec, networks)
     for name in networks:
         progress.note(f"{spec}: {name}")
         network, wrong = _check_network(module, name)
         errors += wrong
+        if network is not None:
+            allowance.take(network)
         if network is not None and foreign is not None:
-            agreements[name] = found = _agree(network, foreign)
-            errors += [_differing(each, name, network) for each in found.differences]
+            found, wrong = _agree(network, name, foreign)
+            errors += wrong
+            if found is not None:
+                agreements[name] = found
     if not networks:
         # That a library has no network is no fault of it; its blocks may have some.
         _, wrong = _check_network(module, None)
@@ -152,17 +165,34 @@ def _check_network(
 # ---- with torch -----------------------------------------------------------------
 
 
-def _agree(network: Network, allow_foreign: bool) -> Agreement:
-    from archdsl.backends.torch import ForeignCode
+def _agree(
+    network: Network, name: str, allow_foreign: bool
+) -> tuple[Agreement | None, list[Diagnostic]]:
+    """Return what came of comparing a network with torch, and what is wrong."""
+    from archdsl.backends.torch import ForeignCode, ForeignImport
     from archdsl.backends.torch.agree import agree
 
     try:
-        return agree(network, allow_foreign=allow_foreign)
+        found = agree(network, allow_foreign=allow_foreign)
+    except ForeignImport as error:
+        return None, [_not_imported(error)]
     except ForeignCode as error:
         raise click.UsageError(
             f"{network.name} imports {', '.join(error.names)}: "
             "pass --allow-foreign if you trust that code"
         ) from None
+    return found, [_differing(each, name, network) for each in found.differences]
+
+
+def _not_imported(error: ForeignImport) -> Diagnostic:
+    step = error.step
+    return Diagnostic(
+        "A0702",
+        str(error),
+        step.span,
+        label=f"the class of {step.path}",
+        help="install it, or say in PYTHONPATH where its module lies",
+    )
 
 
 def _differing(difference: Difference, name: str, network: Network) -> Diagnostic:

@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from archdsl.cli.files import write_bytes
-from archdsl.cli.options import load_network, spec_options
-from archdsl.cli.terminal import say
+from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
+from archdsl.cli.terminal import print_json, say
 from archdsl.diagnostics import SpecError
 
 
@@ -17,15 +17,17 @@ from archdsl.diagnostics import SpecError
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE.py",
     help="Write the module there, as a whole or not at all, instead of printing it.",
 )
+@json_option
 def command(
     spec: str,
     params: dict[str, object],
     input_shape: tuple[int, ...] | None,
     output: Path | None,
+    as_json: bool,
 ) -> None:
     """Write a network as a Python module that needs torch only.
 
@@ -48,9 +50,14 @@ def command(
         if refuted:
             raise SpecError(refuted)
     text = emit(network)
-    if output is None or str(output) == "-":
-        click.echo(text, nl=False)
-    else:
+    printed = output is None or str(output) == "-"
+    if output is not None and not printed:
         write_bytes(output, text.encode())
-    if names := foreign_names(network):
+    names = foreign_names(network)
+    if as_json:
+        facts = {"name": network.name, "file": None if printed else str(output)}
+        print_json({**facts, "module": text, "imports": list(names), "errors": []})
+    elif printed:
+        click.echo(text, nl=False)
+    if names:
         say(f"the module imports {', '.join(names)}, which must be found where it runs")

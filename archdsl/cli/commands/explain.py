@@ -7,31 +7,39 @@ from textwrap import fill
 
 import click
 
+from archdsl.cli.options import json_option
+from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import did_you_mean
 
 
 @click.command()
 @click.argument("code")
-def command(code: str) -> None:
+@json_option
+def command(code: str, as_json: bool) -> None:
     """Explain an error's code, a rule of lint, or a topic such as counts.
+
+    CODE is the code of an error or rule, the name of a rule, or a topic.
 
     \b
     Examples:
       archdsl explain A0301
       archdsl explain W0101
+      archdsl explain missing-bottleneck
       archdsl explain counts
     """
-    is_code = any(map(str.isdigit, code))
-    name = code.upper() if is_code else code.lower()
+    name = code.upper() if any(map(str.isdigit, code)) else code.lower()
     pages = _pages(name)
     if name not in pages:
         hint = did_you_mean(name, pages)
-        what = "error code" if is_code else "topic"
+        what = "error code" if any(map(str.isdigit, code)) else "rule or topic"
         raise click.UsageError(
             f"there is no {what} `{code}`" + (f"; {hint}" if hint else "")
         )
-    paragraphs = pages[name]().split("\n\n")
-    click.echo("\n\n".join(map(_wrapped, paragraphs)))
+    text = pages[name]()
+    if as_json:
+        print_json({"name": name, "text": text, "errors": []})
+    else:
+        click.echo("\n\n".join(map(_wrapped, text.split("\n\n"))))
 
 
 def _pages(name: str) -> dict[str, Callable[[], str]]:
@@ -46,10 +54,12 @@ def _pages(name: str) -> dict[str, Callable[[], str]]:
     pages |= {name: lambda name=name: page(name) for name in TOPICS}  # type: ignore[misc]
     if name not in pages:  # the rules take longer to import
         from archdsl.lint.allow import PAGES
-        from archdsl.lint.rule import all_rules
+        from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
 
         pages |= {name: lambda name=name: PAGES[name] for name in PAGES}  # type: ignore[misc]
-        pages |= {name: rule.page for name, rule in all_rules().items()}
+        pages |= {name: pages[code] for code, name in ABOUT_ALLOWS.items()}
+        for code, rule in all_rules().items():
+            pages |= {code: rule.page, rule.name: rule.page}
     return pages
 
 

@@ -10,7 +10,15 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes
-from archdsl.cli.terminal import count, print_diff, say, say_diagnostics, status_of
+from archdsl.cli.options import json_option
+from archdsl.cli.terminal import (
+    count,
+    print_diff,
+    print_json,
+    say,
+    say_diagnostics,
+    status_of,
+)
 from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
@@ -23,7 +31,8 @@ if TYPE_CHECKING:
     "--check", is_flag=True, help="Write nothing; exit with 1 if some would change."
 )
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
-def command(specs: tuple[str, ...], check: bool, diff: bool) -> int:
+@json_option
+def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> int:
     """Rewrite specs in the canonical layout; comments stay.
 
     Each SPEC is a file, or - for standard input, whose layout goes to stdout. A file
@@ -35,20 +44,26 @@ def command(specs: tuple[str, ...], check: bool, diff: bool) -> int:
       archdsl fmt --check --diff specs/*.arch
       archdsl fmt - < net.arch
     """
+    if as_json and (diff or ("-" in specs and not check)):
+        raise click.UsageError("--json and a text would both go to stdout")
     errors: list[Diagnostic] = []
-    changed = 0
+    changed: dict[str, bool] = {}
     for spec in specs:
         try:
-            changed += _format(spec, write=not (check or diff), diff=diff)
+            changed[spec] = _format(spec, write=not (check or diff), diff=diff)
         except SpecError as error:
             errors.extend(error.diagnostics)
-    if errors:
+    if as_json:
+        files = [{"file": spec, "changed": done} for spec, done in changed.items()]
+        print_json({"files": files, "errors": [e.as_dict() for e in errors]})
+    elif errors:
         say_diagnostics(errors)
+    if errors:
         return status_of(errors)
-    if check and changed:
-        say(f"{count(changed, 'file')} would be reformatted")
-        return status.SPEC_ERRORS
-    return status.OK
+    number = sum(changed.values())
+    if check and number:
+        say(f"{count(number, 'file')} would be reformatted")
+    return status.SPEC_ERRORS if check and number else status.OK
 
 
 def _format(spec: str, *, write: bool, diff: bool) -> bool:

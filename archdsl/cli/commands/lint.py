@@ -81,24 +81,12 @@ def _codes(
     return frozenset(found)
 
 
-def _list(ctx: click.Context, param: click.Parameter, value: bool) -> None:
-    from archdsl.backends.text import align
-    from archdsl.lint.rule import all_rules
-
-    if value:
-        rows = [(r.code, r.name, r.title) for r in all_rules().values()]
-        click.echo("\n".join(align(rows)))
-        ctx.exit()
-
-
 def _rule_options(command: Command) -> Command:
     for option in (
         click.option(
             "--list",
+            "lists_rules",
             is_flag=True,
-            is_eager=True,
-            expose_value=False,
-            callback=_list,
             help="Print all rules, and exit.",
         ),
         click.option(
@@ -119,7 +107,7 @@ def _rule_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument("specs", nargs=-1, metavar="SPEC...")
 @_rule_options
 @network_options
 @click.option("--fix", is_flag=True, help="Follow the advice where that is safe.")
@@ -137,6 +125,7 @@ def command(
     unsafe: bool,
     diff: bool,
     exit_zero: bool,
+    lists_rules: bool,
     as_json: bool,
 ) -> int:
     """Advise on the networks of specs, with figures.
@@ -151,6 +140,8 @@ def command(
       archdsl lint --select W0101,W0102 resnet:resnet50 --input 3x64x64
       archdsl lint --fix --diff specs/*.arch
     """
+    if lists_rules:
+        return _list_rules(as_json)
     mends = fix or diff
     _check_usage(specs, bool(params or input_shape), mends, unsafe, as_json)
     options = Options(params, input_shape, _chosen(select, ignore))
@@ -180,7 +171,8 @@ def _check_usage(
     specs: tuple[str, ...], changed: bool, fix: bool, unsafe: bool, as_json: bool
 ) -> None:
     """Refuse options that do not go together."""
-
+    if not specs:
+        raise click.MissingParameter(param_type="argument", param_hint="'SPEC...'")
     if unsafe and not fix:
         raise click.UsageError("--unsafe says how far --fix or --diff may go")
     if not fix:
@@ -228,23 +220,32 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
         names = [preset] if preset else variants(module)
         mended = _mended(module, options, unsafe) if fix else None
         module = mended.module if mended else module
-        networks = _networks(module, names, options)
+        networks = _networks(module, names, options, spec)
     except SpecError as error:
         return Linted(spec, None, [], [], 0, error.diagnostics)
-    complete = bool(names) and not (preset or options.params or options.input)
-    found = lint(module.file, networks, codes=options.codes, complete=complete)
+    found = lint(
+        module.file,
+        networks,
+        imported=module.files(),
+        codes=options.codes,
+        complete=not (preset or options.params or options.input),
+    )
     return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 
-def _networks(module: Module, names: list[str], options: Options) -> list[Network]:
-    """Return networks of a spec.
+def _networks(
+    module: Module, names: list[str], options: Options, spec: str = ""
+) -> list[Network]:
+    """Return networks of a spec, which messages call so.
 
     Raises:
         SpecError: with what is wrong with all of them.
     """
     from archdsl.api import elaborate_module
+    from archdsl.cli.variants import Allowance
 
     networks = []
+    allowance = Allowance(spec or module.file.source.name, names)
     errors: dict[object, Diagnostic] = {}
     for name in names:
         try:
@@ -260,6 +261,8 @@ def _networks(module: Module, names: list[str], options: Options) -> list[Networ
         except SpecError as error:
             for each in error.diagnostics:
                 errors.setdefault((each.code, each.message, each.span), each)
+            continue
+        allowance.take(networks[-1])
     if errors:
         raise SpecError(errors.values())
     return networks
@@ -283,6 +286,20 @@ def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
 
 
 # ---- what is printed ------------------------------------------------------------
+
+
+def _list_rules(as_json: bool) -> int:
+    from archdsl.backends.text import align
+    from archdsl.lint.rule import all_rules
+
+    rules = all_rules().values()
+    if as_json:
+        fields = ("code", "name", "title")
+        listed = [{name: getattr(rule, name) for name in fields} for rule in rules]
+        print_json({"rules": listed, "errors": []})
+    else:
+        click.echo("\n".join(align([(r.code, r.name, r.title) for r in rules])))
+    return status.OK
 
 
 def _changed(linted: list[Linted]) -> Iterator[tuple[Linted, Mended]]:

@@ -9,6 +9,8 @@ from shlex import quote
 import click
 
 from archdsl.cli.files import create_bytes
+from archdsl.cli.options import OUTPUT, json_option
+from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import SpecError
 from archdsl.resources import templates
 
@@ -29,11 +31,12 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=OUTPUT,
     metavar="FILE",
     help="Write the spec there instead of to NAME.arch; - is standard output.",
 )
-def command(name: str, template: str, output: Path | None) -> None:
+@json_option
+def command(name: str, template: str, output: Path | None, as_json: bool) -> None:
     """Start a spec with a network called NAME.
 
     The spec is a small network that works, with comments, to be changed into your
@@ -53,11 +56,16 @@ def command(name: str, template: str, output: Path | None) -> None:
     """
     text = _filled(template, name)
     path = Path(f"{name}.arch") if output is None else output
-    if str(path) == "-":
+    printed = str(path) == "-"
+    if not printed:
+        create_bytes(path, text.encode())
+    if as_json:
+        facts = {"name": name, "file": None if printed else str(path)}
+        print_json({**facts, "text": text, "errors": []})
+    elif printed:
         click.echo(text, nl=False)
-        return
-    create_bytes(path, text.encode())
-    click.echo(f"wrote {path}\n\nNext:\n{_next_commands(path)}")
+    else:
+        click.echo(f"wrote {path}\n\nNext:\n{_next_commands(path)}")
 
 
 def _filled(template: str, name: str) -> str:

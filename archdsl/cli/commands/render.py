@@ -9,8 +9,8 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import writing
-from archdsl.cli.options import load_network, spec_options
-from archdsl.cli.terminal import say_error
+from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
+from archdsl.cli.terminal import Failure, print_json
 
 
 @click.command()
@@ -18,7 +18,7 @@ from archdsl.cli.terminal import say_error
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the drawing there; its suffix tells the format. Without it, the dot "
     "source is printed.",
@@ -35,6 +35,7 @@ from archdsl.cli.terminal import say_error
     show_default=True,
     help="Draw a repeat once with its number, or every copy of it.",
 )
+@json_option
 def command(
     spec: str,
     params: dict[str, object],
@@ -42,7 +43,8 @@ def command(
     output: Path | None,
     format_: str | None,
     fold: bool,
-) -> int:
+    as_json: bool,
+) -> None:
     """Draw a network as a graph.
 
     Blocks are boxes around their layers, repeats are folded, and edges carry the
@@ -58,18 +60,24 @@ def command(
     from archdsl.backends.diagram import MissingExtra, UnknownFormat, render
 
     network = load_network(spec, params, input_shape, symbolic=False)
+    printed = output is None or str(output) == "-"
+    if as_json and printed and format_ not in (None, "dot", "gv"):
+        raise click.UsageError("--json holds dot text alone: use -o FILE, too")
     try:
-        if output is None or str(output) == "-":
-            _print(render(network, fold=fold), format_ or "dot")
+        if output is None or printed:
+            source = render(network, format=format_ or "dot", fold=fold)
+            if not as_json:
+                _print(source, format_ or "dot")
         else:
             with writing(output):
-                render(network, output, format=format_, fold=fold)
+                source = render(network, output, format=format_, fold=fold)
     except UnknownFormat as error:
         raise click.UsageError(str(error)) from None
     except MissingExtra as error:
-        say_error(str(error))
-        return status.MISSING_EXTRA
-    return status.OK
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    if as_json:
+        facts = {"name": network.name, "file": None if printed else str(output)}
+        print_json({**facts, "dot": source, "errors": []})
 
 
 def _print(source: str, format: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,8 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes, writing
-from archdsl.cli.options import json_option, run_options, spec_options
-from archdsl.cli.terminal import Meter, fail, print_json, say, say_error
+from archdsl.cli.options import OUTPUT_FILE, json_option, run_options, spec_options
+from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
 
 if TYPE_CHECKING:
@@ -20,12 +21,6 @@ if TYPE_CHECKING:
 
 # Rows of the table where `--top` does not say.
 _ROWS = 50
-
-
-class _Limit(click.ClickException):
-    """More values than an axis may have."""
-
-    exit_code = status.LIMIT
 
 
 class _Command(click.Command):
@@ -51,7 +46,7 @@ def _axes(
     try:
         return tuple(parse_axis(text) for text in texts)
     except TooMany as error:
-        raise _Limit(str(error)) from None
+        raise Failure(str(error), status.LIMIT) from None
     except AxisError as error:
         raise click.BadParameter(str(error)) from None
 
@@ -102,7 +97,7 @@ def _axes(
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Write the points there, as .csv, .json, .jsonl or .parquet. A run that was "
     "stopped goes on from FILE.journal.",
@@ -116,7 +111,7 @@ def _axes(
 @click.option(
     "--plot",
     "plot_",
-    type=click.Path(dir_okay=False, path_type=Path),
+    type=OUTPUT_FILE,
     metavar="FILE",
     help="Draw all points and the front, as .svg, .png or .pdf.",
 )
@@ -141,7 +136,7 @@ def command(
     \b
     Figures:
       params, trainable, buffers, macs, flops, layers, depth, receptive_field,
-      saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
+      local_field, saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
       training_peak_bytes, param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
 
     \b
@@ -159,24 +154,26 @@ def command(
     try:
         found = _run(spec, axes, params, input_shape, output, resume, options)
         if output is not None or plot_ is not None:
-            _write(found, output, plot_)
+            with _usage_errors():
+                _write(found, output, plot_)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
     except (MissingExtra, ClusterError) as error:
-        say_error(str(error))
-        return status.MISSING_EXTRA if isinstance(error, MissingExtra) else status.USAGE
+        missing = isinstance(error, MissingExtra)
+        code = status.MISSING_EXTRA if missing else status.USAGE
+        raise Failure(str(error), code) from None
     except TooMany as error:
-        say_error(str(error))
-        return status.LIMIT
+        raise Failure(str(error), status.LIMIT) from None
     except Interrupted as error:
         found, stopped = error.sweep, True
         say(_interrupted(found, output))
         if output is not None:
             return status.INTERRUPTED
-    if as_json:
-        print_json({**found.as_dict(), "errors": []})
-    else:
-        sys.stdout.write(_text(found, options["top"] or _ROWS, output))
+    with _usage_errors():
+        if as_json:
+            print_json({**found.as_dict(), "errors": []})
+        else:
+            sys.stdout.write(_text(found, options["top"] or _ROWS, output))
     return status.INTERRUPTED if stopped else status.OK
 
 
@@ -190,7 +187,7 @@ def _run(
     options: dict[str, Any],
 ) -> Sweep:
     """Run the sweep, showing how far it is."""
-    from archdsl.sweep import AxisError, ConditionError, JournalError, ObjectiveError
+    from archdsl.sweep import JournalError
     from archdsl.sweep import sweep as run
 
     names = {n: _names(options[n]) for n in ("pareto", "sort", "columns")}
@@ -204,7 +201,7 @@ def _run(
         return meter[0]
 
     try:
-        with _writing(journal):
+        with _usage_errors(), _writing(journal):
             return run(
                 spec,
                 axes,
@@ -215,14 +212,27 @@ def _run(
                 progress=begin,
                 **settings,
             )
-    except (AxisError, ConditionError, ObjectiveError) as error:
-        raise click.UsageError(str(error)) from None
     except JournalError as error:
         help = "remove it, or begin anew with --restart"
         raise click.UsageError(f"{error}: {help}") from None
     finally:
         for shown in meter:
             shown.end()
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    """Turn what is wrong with an axis, an objective or the condition into messages.
+
+    Where an axis has values of several kinds, a condition may fail only when its points
+    are looked at.
+    """
+    from archdsl.sweep import AxisError, ConditionError, ObjectiveError
+
+    try:
+        yield
+    except (AxisError, ConditionError, ObjectiveError) as error:
+        raise click.UsageError(str(error)) from None
 
 
 def _names(text: str | None) -> list[str] | None:

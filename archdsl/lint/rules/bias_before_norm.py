@@ -13,19 +13,22 @@ from archdsl.syntax import tree as t
 class BiasBeforeNorm(Rule):
     """Batch norm subtracts the mean of each channel. What a layer right before it adds
     to a channel goes with that mean: it has no influence, its gradient is zero up to
-    rounding, and the norm has an offset of its own.
+    rounding, and the norm has an offset of its own. `instancenorm` subtracts the mean
+    of each channel, too, and so does a `groupnorm` with one channel a group; those with
+    more, and `layernorm`, do not.
 
-    The language leaves such a bias out by itself where the norm follows directly in
-    the same body. So this finds where the spec says `bias=true`, where the norm stands
-    outside of the braces or the block that end with the layer, and where it reads the
-    layer by a tap.
+    The language leaves such a bias out by itself where a `bn` stands in the same block,
+    and in the same copy of a repeat. So this finds where the spec says `bias=true`,
+    where the norm stands outside of the block or the copy that ends with the layer, and
+    where it is one of the other two.
 
     The edit is safe in a network that is trained from now on: it computes the same. A
     checkpoint from before has the key of the bias still. Subtract the bias from the
-    norm's `running_mean`, and drop it; `load_state_dict` refuses it otherwise.
+    `running_mean` of a `bn`, and drop it; `load_state_dict` refuses it otherwise.
 
     Source: Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network
-    training by reducing internal covariate shift", section 3.2.
+    training by reducing internal covariate shift", section 3.2; Ulyanov et al. 2016,
+    "Instance normalization", equation 2.
     """
 
     code = "W0103"
@@ -49,7 +52,7 @@ class BiasBeforeNorm(Rule):
 def _norm_behind(net: Net, node: Node) -> Node | None:
     """Return a norm that reads a layer, if nothing but norms does."""
     readers = net.readers[node.output]
-    absorbed = all(reader.op.absorbs_bias for reader in readers)
+    absorbed = all(reader.op.cancels_bias(reader.input_shapes) for reader in readers)
     return (
         readers[0] if readers and absorbed and node.output not in net.outputs else None
     )
@@ -76,7 +79,7 @@ def _fix(net: Net, node: Node, norm: Node) -> Fix | None:
         edit = written.with_argument("bias=false")
     elif not isinstance(said.value, t.Literal) or said.value.value is not True:
         return None  # an expression decides it
-    elif written.is_before(norm.op.word):
+    elif norm.op.absorbs_bias and written.is_before(norm.op.word):
         edit = written.without_argument(said)
     else:
         edit = written.with_value(said, "false")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 from typing import Final
 
-from archdsl.lint.net import Net, macs, params
-from archdsl.lint.rule import Finding, Rule, Saving, net
+from archdsl.lint.net import Net, macs, params, saving
+from archdsl.lint.rule import Finding, Rule, net
 from archdsl.passes.graph import Node
 
 MOST: Final = 100
@@ -52,7 +52,7 @@ class DeadBranch(Rule):
                 for each in net.graph.nodes
                 if each.output in reached and each.output not in alive
             ]
-            yield _finding(node, dead, always=modes[0] is False)
+            yield _finding(net, node, dead, always=modes[0] is False)
 
 
 def _erasers(net: Net) -> list[Node]:
@@ -74,10 +74,18 @@ def _alive(net: Net, nodes: tuple[Node, ...], erasing: Set[int]) -> set[int]:
     return found | (set(erasing) if erasing & found else set())
 
 
-def _finding(node: Node, dead: list[Node], always: bool) -> Finding:
+def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
     before = [each for each in dead if each.output != node.output]
-    weights = sum(params(each) for each in before if not each.step.shared)
-    products = sum(macs(each) for each in before)
+    values = {each.output for each in dead}
+    # Weights that another use of them keeps alive are not among those.
+    owned = [
+        each
+        for each in before
+        if not each.step.shared
+        and values.issuperset(use.output for use in net.uses(each))
+    ]
+    saved = saving(before, sum(params(each) for each in owned), macs)
+    weights, products, _ = saved
     word = node.op.label()
     layers = "1 layer" if len(before) == 1 else f"{len(before)} layers"
     if not before:
@@ -90,6 +98,5 @@ def _finding(node: Node, dead: list[Node], always: bool) -> Finding:
     else:
         message = f"`{word}` leaves {layers} before it without a gradient"
         label = f"{weights:,} weights without a gradient"
-        help = "give a probability below 1"
-    saving = Saving(weights, products)
-    return Finding(node, message, saving, label=label, help=help)
+        help = "drop the branch, or give a probability below 1"
+    return Finding(node, message, saved, label=label, help=help)

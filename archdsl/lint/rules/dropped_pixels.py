@@ -148,7 +148,9 @@ def unread(masks: Sequence[Masks]) -> int:
 def _finding(net: Net, value: int, node: Node, masks: Masks, lost: int) -> Finding:
     shape = sizes(node.input_shapes[0])
     maker = net.makers.get(value)
-    wasted = macs(maker) * lost // count(shape) if maker else 0
+    wasted = 0
+    if maker is not None and not maker.training:
+        wasted = macs(maker) * lost // count(shape)
     steps = any(_has_gaps(mask) for mask in masks)
     what = "its windows step over them" if steps else "its last window ends before them"
     help = (

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Sequence
+from typing import Final, NamedTuple
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, once, params, percent, positions, weight
-from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
+from archdsl.lint.net import Net, params, percent, saving, weight
+from archdsl.lint.rule import Finding, Fix, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.values import sizes
 
 SHARE: Final = 0.5
+
+
+class Flattened(NamedTuple):
+    """A layer that flattens a map for a linear layer.
+
+    Attributes:
+        node: the layer.
+        behind: what follows it, the linear layer last.
+    """
+
+    node: Node
+    behind: list[Node]
 
 
 class HeavyClassifier(Rule):
@@ -49,15 +61,17 @@ class HeavyClassifier(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers that flatten a map for linear layers with most weights."""
+        found: dict[str, list[Flattened]] = {}
         for node in net.graph.nodes:
-            if not _flattens(node):
-                continue
-            reader = _linear_behind(net, node)
-            if reader is None:
-                continue
-            heavy = sum(params(each) for each in _linears(net, node))
+            behind = _linear_behind(net, node) if _flattens(node) else []
+            if behind:
+                # Linear layers with the same weights are one, whatever they read.
+                uses = found.setdefault(behind[-1].step.path, [])
+                uses.append(Flattened(node, behind))
+        for uses in found.values():
+            heavy = sum(params(each) for each in _linears(net, uses))
             if heavy > SHARE * net.params:
-                yield _finding(net, node, reader, heavy)
+                yield _finding(net, uses, heavy)
 
 
 def _flattens(node: Node) -> bool:
@@ -66,40 +80,54 @@ def _flattens(node: Node) -> bool:
     return flat and count(sizes(before)) > 1 and node.shape[0] == count(before)
 
 
-def _linear_behind(net: Net, node: Node) -> Node | None:
-    """Return the first layer with weights behind a flattened map."""
+def _linear_behind(net: Net, node: Node) -> list[Node]:
+    """Return what stands behind a flattened map, up to its linear layer, if it has."""
+    passed = []
     after = net.next(node)
-    while after is not None and weight(after) is None:
+    while after is not None:
+        passed.append(after)
+        if weight(after) is not None:
+            return passed if after.op.family == "linear" else []
         if after.shape != node.shape:
-            return None
+            break
         after = net.next(after)
-    return after if after is not None and after.op.family == "linear" else None
+    return []
 
 
-def _linears(net: Net, node: Node) -> Iterator[Node]:
-    """Yield the linear layers that compute with what a layer makes."""
-    behind = {node.output}
+def _linears(net: Net, uses: Sequence[Flattened]) -> Iterator[Node]:
+    """Yield the linear layers that compute with flattened maps, each once."""
+    behind = {use.node.output for use in uses}
+    paths = set()
     for each in net.graph.nodes:
         if not behind.isdisjoint(each.inputs):
             behind.add(each.output)
-            if each.op.family == "linear" and not each.step.shared:
+            path = each.step.path
+            if each.op.family == "linear" and path not in paths:
+                paths.add(path)
                 yield each
 
 
-def _finding(net: Net, node: Node, reader: Node, heavy: int) -> Finding:
+def _finding(net: Net, uses: Sequence[Flattened], heavy: int) -> Finding:
+    node, behind = uses[0]
     before = node.input_shapes[0]
     inputs, kept = count(before), before[0]
-    saved = reader.shape[0] * (inputs - kept)
-    written = net.written(node)
+    fewer = behind[-1].shape[0] * (inputs - kept)
+    # A norm between them has fewer features, too.
+    weights = fewer + sum(
+        (inputs - kept) * params(each) // inputs for each in behind[:-1]
+    )
+    saved = saving([use.behind[-1] for use in uses], weights, lambda _: fewer)
+    alone = len({use.node.step.span for use in uses}) == 1
+    written = net.written(node) if alone else None
     return Finding(
         node,
         f"the linear layers behind {node.step.path} have "
         f"{percent(heavy, net.params)} of the network's weights",
-        once(node, Saving(params=saved, macs=saved * positions(reader))),
+        saved,
         label=f"{inputs:,} features of {count(sizes(before))} positions",
         notes=(
-            f"a global pool would leave {kept:,} features, and save {saved:,} weights, "
-            f"{percent(saved, net.params)} of the network's",
+            f"a global pool would leave {kept:,} features, and save {saved}, "
+            f"{percent(weights, net.params)} of the network's weights",
         ),
         help="write `globalavgpool` in its place",
         fix=Fix((written.replaced("globalavgpool"),)) if written else None,

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, bias, macs, once, params, percent, weight
-from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
+from archdsl.lint.net import Net, macs, params, percent, saving, weight
+from archdsl.lint.rule import Finding, Fix, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.values import Shape, sizes
 
@@ -62,30 +62,28 @@ class LargeKernel(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the convolutions that a stack would make cheaper."""
-        for node in net.graph.nodes:
+        for node in net.owners:
             stack = stack_for(node)
             if stack is None:
                 continue
-            norm = _norm_behind(net, node)
-            saving = _saving(node, stack, norm)
-            if saving.params > 0 and saving.macs > 0:
-                yield self._finding(net, node, stack, norm, saving)
+            saved = params(node) - _weights(net, node, stack)
+            if saved > 0 and macs(node) > _macs(node, stack):
+                yield self._finding(net, node, stack, saved)
 
-    def _finding(
-        self, net: Net, node: Node, stack: Stack, norm: Node | None, saving: Saving
-    ) -> Finding:
+    def _finding(self, net: Net, node: Node, stack: Stack, saved: int) -> Finding:
         k = _kernel(node)[-1]
         word = {2: "two", 3: "three", 4: "four", 5: "five"}.get(stack.layers)
         many = word or str(stack.layers)
+        whole = saving(net.uses(node), saved, lambda n: macs(n) - _macs(n, stack))
         return Finding(
             node,
             f"{many} 3x3 convolutions see the {k}x{k} positions of this one with "
-            f"{percent(saving.params, params(node))} fewer weights",
-            once(node, saving),
+            f"{percent(saved, params(node))} fewer weights",
+            whole,
             label=f"{params(node):,} weights, {macs(node):,} MACs",
-            notes=(f"stacked 3x3 would save {saving}",),
+            notes=(f"stacked 3x3 would save {whole}",),
             help=f"write {many} 3x3 convolutions, with a nonlinearity between them",
-            fix=_fix(net, node, stack, norm),
+            fix=_fix(net, node, stack),
         )
 
 
@@ -108,23 +106,35 @@ def stack_for(node: Node) -> Stack | None:
     return Stack(further + 1, stride, 1 if pad else 0)
 
 
-def _saving(node: Node, stack: Stack, norm: Node | None) -> Saving:
-    """Return what the stack saves, with the norms between its layers."""
-    before, after = node.input_shapes[0][0], node.shape[0]
-    wide = max(before, after)
-    # A norm of as many channels has a weight and a bias for each; a bias is one.
-    per_channel = 2 if norm is not None else int(bias(node) is not None)
-    units = sizes(node.input_shapes[0])
-    weights = params(node) - count(_kernel(node))  # those that stay
-    products = 0
-    for place in range(stack.layers):
-        stride, into = (stack.stride, before) if place == 0 else (1, wide)
-        is_last = place == stack.layers - 1
+def _weights(net: Net, node: Node, stack: Stack) -> int:
+    """Return the weights of the stack, with the norms between its layers."""
+    inner = stack.layers - 1
+    stay = params(node) - count(_kernel(node))
+    return (
+        stay + sum(_products(node, stack)) + inner * _wide(node) * net.per_channel(node)
+    )
+
+
+def _macs(node: Node, stack: Stack) -> int:
+    """Return the multiply-accumulates of the stack."""
+    units, total = sizes(node.input_shapes[0]), 0
+    for place, products in enumerate(_products(node, stack)):
+        stride = 1 if place else stack.stride
         units = tuple((n + 2 * stack.pad - 3) // stride + 1 for n in units)
-        each = 9 * into * (after if is_last else wide)
-        weights += each + (0 if is_last else per_channel * wide)
-        products += each * count(units)
-    return Saving(params(node) - weights, macs(node) - products)
+        total += products * count(units)
+    return total
+
+
+def _products(node: Node, stack: Stack) -> list[int]:
+    """Return the elements of the kernel of each layer of the stack."""
+    inner = [_wide(node)] * (stack.layers - 1)
+    into, out = [node.input_shapes[0][0], *inner], [*inner, node.shape[0]]
+    return [9 * a * b for a, b in zip(into, out, strict=True)]
+
+
+def _wide(node: Node) -> int:
+    """Return the channels between the layers of a stack."""
+    return max(node.input_shapes[0][0], node.shape[0])
 
 
 def _kernel(node: Node) -> Shape:
@@ -133,13 +143,8 @@ def _kernel(node: Node) -> Shape:
     return kernel.shape
 
 
-def _norm_behind(net: Net, node: Node) -> Node | None:
-    after = net.next(node)
-    return after if after is not None and after.op.absorbs_bias else None
-
-
-def _fix(net: Net, node: Node, stack: Stack, norm: Node | None) -> Fix | None:
-    written = net.written(node)
+def _fix(net: Net, node: Node, stack: Stack) -> Fix | None:
+    norm, written = net.norm_behind(node), net.written(node)
     if written is None or written.call.guard is not None:
         return None
     known = {"kernel", "width", "bias", "/", None}

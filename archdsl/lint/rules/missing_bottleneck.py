@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from archdsl.layer import count
-from archdsl.lint.net import Net, macs, once, params, percent, positions, weight
+from archdsl.lint.net import Net, macs, params, percent, positions, saving, weight
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
 from archdsl.values import sizes
@@ -51,27 +51,34 @@ class MissingBottleneck(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers that cost much and have no bottleneck."""
-        for node in net.graph.nodes:
-            dear = not node.training and macs(node) >= SHARE * net.macs
-            if not dear or not _is_wide(node) or _is_reduced(net, node):
+        for node in net.owners:
+            if not _is_wide(node) or _is_reduced(net, node):
                 continue
-            saving = saving_of(node)
-            if saving.params > 0 and saving.macs > 0:
-                yield _finding(net, node, saving)
+            spent = saving(net.uses(node), params(node), macs)
+            saved = _saved(net, node)
+            dear = spent.macs >= SHARE * net.macs
+            if dear and saved.params > 0 and saved.macs > 0:
+                yield _finding(net, node, spent, saved)
 
 
-def saving_of(node: Node) -> Saving:
-    """Return what a bottleneck of a quarter of the output's channels saves."""
+def _saved(net: Net, node: Node) -> Saving:
+    """Return what a bottleneck of a quarter of the output's channels saves.
+
+    Its two narrow layers have a norm or a bias each, as this one has.
+    """
     kernel = weight(node)
     assert kernel is not None
     before, after = node.input_shapes[0][0], node.shape[0]
     middle = after // 4
-    ends = middle * before, middle * after
+    first, last = middle * before, middle * after
     inner = middle * middle * count(kernel.shape[2:])
-    before_positions = count(sizes(node.input_shapes[0]))
-    products = ends[0] * before_positions + (inner + ends[1]) * positions(node)
-    weights = count(kernel.shape)
-    return Saving(weights - sum(ends) - inner, macs(node) - products)
+    new = first + inner + last + 2 * middle * net.per_channel(node)
+
+    def products(use: Node) -> int:
+        narrow = first * count(sizes(use.input_shapes[0]))
+        return macs(use) - narrow - (inner + last) * positions(use)
+
+    return saving(net.uses(node), count(kernel.shape) - new, products)
 
 
 def _is_wide(node: Node) -> bool:
@@ -93,16 +100,16 @@ def _is_reduced(net: Net, node: Node) -> bool:
     return kernel is not None and count(kernel.shape[2:]) == 1
 
 
-def _finding(net: Net, node: Node, saving: Saving) -> Finding:
+def _finding(net: Net, node: Node, spent: Saving, saved: Saving) -> Finding:
     before, after = node.input_shapes[0][0], node.shape[0]
     return Finding(
         node,
         f"a bottleneck around this convolution from {before} to {after} channels would "
-        f"cut {percent(saving.macs, macs(node))} of its MACs",
-        once(node, saving),
-        label=f"{percent(macs(node), net.macs)} of the network's MACs, "
-        f"{percent(params(node), net.params)} of its weights",
-        notes=(f"1x1 to {after // 4} channels and back would save {saving}",),
+        f"cut {percent(saved.macs, spent.macs)} of its MACs",
+        saved,
+        label=f"{percent(spent.macs, net.macs)} of the network's MACs, "
+        f"{percent(spent.params, net.params)} of its weights",
+        notes=(f"1x1 to {after // 4} channels and back would save {saved}",),
         help=f"write `conv 1x1 {after // 4}`, this one {after // 4} wide, and "
         f"`conv 1x1 {after}`, with a nonlinearity between them",
         fix=_fix(net, node),
@@ -116,9 +123,8 @@ def _fix(net: Net, node: Node) -> Fix | None:
     width, flag = written.argument("width", 1), written.argument("bias")
     if width is None or not width.value.span.text.isdigit() or flag is not None:
         return None
-    norm = net.next(node)
-    has_norm = norm is not None and norm.op.absorbs_bias
-    between = f" -> {norm.op.word} -> relu -> " if norm and has_norm else " -> relu -> "
+    norm = net.norm_behind(node)
+    between = f" -> {norm.op.word} -> relu -> " if norm else " -> relu -> "
     middle, word = node.shape[0] // 4, node.op.word
     start, end = written.call.span.start, width.value.span.start
     inner = written.source.text[start:end] + str(middle)

@@ -63,6 +63,8 @@ class NarrowView(Rule):
         value = main_value(graph, known)
         if not net.classifies or value is None or value in graph.inputs:
             return
+        if known[value].whole:
+            return  # by a gate, say
         readers = net.readers[value]
         if len(readers) != 1 or readers[0].op.family != "pool":
             return

@@ -6,9 +6,8 @@ from collections.abc import Iterator
 
 from archdsl.lint.net import Net
 from archdsl.lint.rule import Finding, Fix, Rule, net
-from archdsl.lint.written import Written
+from archdsl.lint.written import Written, is_fixed
 from archdsl.passes.graph import Node
-from archdsl.syntax import tree as t
 
 
 class NoEffect(Rule):
@@ -37,19 +36,13 @@ class NoEffect(Rule):
         """Yield the layers without effect."""
         for node in net.graph.nodes:
             written = net.written(node)
-            if written is None or written.call.label or not _is_fixed(written):
+            if written is None or written.call.label or not is_fixed(written):
                 continue
             again = _earlier(net, node)
             if again is not None:
                 yield _finding(node, written, f"{again.step.path} has done the same")
             elif node.op.passes(node.input_shapes, node.shape) and _is_extra(written):
                 yield _finding(node, written, "its output is its input")
-
-
-def _is_fixed(written: Written) -> bool:
-    """Whether the arguments are numbers and words, and no parameters."""
-    values = [arg.value for arg in written.call.args]
-    return all(isinstance(value, t.Literal | t.DimsLiteral) for value in values)
 
 
 def _is_extra(written: Written) -> bool:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from typing import Final
 
-from archdsl.lint.net import Net, macs, percent, weight
+from archdsl.lint.net import Net, macs, percent, saving, weight
 from archdsl.lint.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
 from archdsl.values import channels
@@ -41,17 +41,14 @@ class OddChannels(Rule):
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the layers whose channels are padded."""
         fixed = _starts(net) | _ends(net)
-        for node in net.graph.nodes:
-            if not macs(node) or not _is_full(node):
+        for owner in net.owners:
+            if not macs(owner) or not _is_full(owner):
                 continue
-            before, after = channels(node.input_shapes[0]), channels(node.shape)
-            padded = (
-                before if node.inputs[0] in fixed else _up(before),
-                after if node.output in fixed else _up(after),
-            )
-            cost = macs(node) * padded[0] * padded[1] // (before * after) - macs(node)
-            if cost:
-                yield _finding(net, node, (before, after), padded, cost)
+            # Uses differ where one of them reads the image, or makes an output.
+            pads = max(_pads(use, fixed) for use in net.uses(owner))
+            cost = saving(net.uses(owner), 0, lambda n: _cost(n, _pads(n, fixed)))
+            if cost.macs:
+                yield _finding(net, owner, pads, cost)
 
 
 def _starts(net: Net) -> set[int]:
@@ -80,23 +77,36 @@ def _is_full(node: Node) -> bool:
     return pair == set(kernel.shape[:2])
 
 
-def _up(number: int) -> int:
-    return -(-number // UNIT) * UNIT
+def _pads(node: Node, fixed: Set[int]) -> tuple[int, int]:
+    """Return the channels that are added to those of a layer's input and output."""
+    before, after = channels(node.input_shapes[0]), channels(node.shape)
+    return (
+        0 if node.inputs[0] in fixed else -before % UNIT,
+        0 if node.output in fixed else -after % UNIT,
+    )
 
 
-def _finding(
-    net: Net, node: Node, before: tuple[int, int], after: tuple[int, int], cost: int
-) -> Finding:
-    pairs = (("from", before[0], after[0]), ("to", before[1], after[1]))
-    what = " and ".join(f"{way} {a} channels as {b}" for way, a, b in pairs if a != b)
+def _cost(node: Node, pads: tuple[int, int]) -> int:
+    """Return the multiply-accumulates of the padding in one use of a layer."""
+    before, after = channels(node.input_shapes[0]), channels(node.shape)
+    padded = (before + pads[0]) * (after + pads[1])
+    return macs(node) * padded // (before * after) - macs(node)
+
+
+def _finding(net: Net, node: Node, pads: tuple[int, int], cost: Saving) -> Finding:
+    both = channels(node.input_shapes[0]), channels(node.shape)
+    parts = zip(("from", "to"), both, pads, strict=True)
+    what = " and ".join(
+        f"{way} {n} channels as {n + pad}" for way, n, pad in parts if pad
+    )
     return Finding(
         node,
         f"tensor cores compute {node.step.path} {what}: "
-        f"{percent(cost, macs(node))} more MACs",
-        Saving(macs=cost),
-        label=f"{percent(cost, net.macs)} of the network's MACs are padding here",
+        f"{percent(_cost(node, pads), macs(node))} more MACs",
+        cost,
+        label=f"{percent(cost.macs, net.macs)} of the network's MACs are padding here",
         help=f"make widths multiples of {UNIT}",
-        fix=_fix(net, node) if before[1] != after[1] else None,
+        fix=_fix(net, node) if pads[1] else None,
     )
 
 
@@ -106,4 +116,5 @@ def _fix(net: Net, node: Node) -> Fix | None:
     width = written.argument("width", place) if written else None
     if written is None or width is None or not width.value.span.text.isdigit():
         return None
-    return Fix((written.with_value(width, str(_up(int(width.value.span.text)))),))
+    number = int(width.value.span.text)
+    return Fix((written.with_value(width, str(number + -number % UNIT)),))

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator
 from typing import Any
 
-from archdsl.layer import count
 from archdsl.lint.net import Net
-from archdsl.lint.rule import Finding, Rule, Saving, net
+from archdsl.lint.rule import Finding, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.values import channels, show_shape
-
-_FLOAT = 4
 
 
 class SameBranches(Rule):
@@ -76,14 +73,12 @@ def _finding(node: Node, inputs: tuple[int, ...]) -> Finding:
     copies = len(inputs) - len(set(inputs))
     twice = [n for n, value in enumerate(inputs) if inputs.index(value) < n]
     extra = sum(channels(node.input_shapes[n]) for n in twice)
-    size = sum(count(node.input_shapes[n]) for n in twice) * _FLOAT
     branches = "1 branch" if copies == 1 else f"{copies} branches"
     verb = "copies" if copies == 1 else "copy"
     what = "what another one computes" if copies == 1 else "what others compute"
     return Finding(
         node,
         f"{branches} of {node.step.path} {verb} {what}",
-        Saving(bytes=size),
         label=f"{extra} channels of {show_shape(node.shape)} are a copy",
         help="leave the copy out, or let the branches differ",
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from copy import deepcopy
-from math import ceil, floor
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.torch import ForeignCode, build, foreign_names
@@ -87,7 +86,8 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
             imported and run.
 
     Raises:
-        ImportError: if torch, or a module of an `op`, is not installed.
+        ImportError: if torch is not installed.
+        ForeignImport: if the class of an `op` cannot be imported.
         ForeignCode: if the spec names modules, and they were not allowed.
     """
     import torch
@@ -375,12 +375,12 @@ def _first_difference(
             first position left may be one it skips.
     """
     for unit, (first, last) in enumerate(units):
-        begin, end = axis.first + unit * axis.jump, axis.last + unit * axis.jump
-        low, high = max(ceil(begin), axis.low), min(floor(end), axis.high)
+        seen = axis.visible(unit)
+        low, high = seen or (1, 0)
         nothing_there = first > last
-        cut = begin < axis.low or end > axis.high
-        if low > high:
-            fine = nothing_there  # it lies in the padding
+        cut = axis.unit(unit) != seen
+        if seen is None:
+            fine = nothing_there  # it is bare, or lies in the padding
         elif nothing_there:
             # A window that lies in the padding reads no unit, whatever that would see.
             fine = cut or holes or field.whole or not field.exact

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 NOTHING: Final = float("-inf")
 # Samples: first and last along each of two axes.
 ENDS: Final = 4
+# Weights of an interpolation up to this are rounding errors.
+_ROUNDED: Final = 1e-5
 
 
 class Blind(Exception):
@@ -239,7 +241,12 @@ def _interpolate(
     align_corners: bool | None = None,
     **options: Any,
 ) -> Tensor:
-    """Return what each unit mixes, found by resizing one unit at a time."""
+    """Return what each unit mixes, found by resizing one unit at a time.
+
+    Without interpolation a unit takes the one at floor(o n / m). Torch rounds that
+    place in 32 bits, so that it takes the unit before in some sizes, as from 14 to 46;
+    that is no more what a layer sees than a weight that only rounding leaves is.
+    """
     import torch
     from torch.nn import functional
 
@@ -262,7 +269,10 @@ def _interpolate(
         weights = functional.interpolate(
             units, wanted, scale, mode, align_corners=align_corners, **options
         )
-        seen = weights.view(n, -1) != 0
+        seen = weights.view(n, -1).abs() > _ROUNDED
+        if mode == "nearest":
+            made = seen.shape[1]
+            seen = torch.arange(n).view(-1, 1) == torch.arange(made) * n // made
         places = torch.arange(n).view(-1, 1)
         first = torch.where(seen, places, n).amin(0)
         last = torch.where(seen, places, -1).amax(0)

@@ -1,0 +1,365 @@
+"""What a network of the IR demands of the emitted code, step by step."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Callable, Iterable, Sequence
+from functools import cached_property
+from typing import Any, Final
+
+from archdsl.backends.torch.validate.closures import Scope, expression
+from archdsl.backends.torch.validate.program import Program, helper
+from archdsl.backends.torch.validate.signatures import bound
+from archdsl.backends.torch.validate.values import (
+    Graph,
+    Instance,
+    Leaf,
+    Parameter,
+    Record,
+    Ref,
+    Refused,
+    Value,
+    refuse,
+    show,
+)
+from archdsl.elaborate.foreign import Foreign
+from archdsl.initializers import SCHEMES
+from archdsl.ir import Network, Step
+from archdsl.passes.graph import flatten
+from archdsl.passes.inplace import inplace
+from archdsl.values import TorchCall, TorchForm
+
+_TORCH: Final = {"torch": Ref("torch"), "F": Ref("F"), "nn": Ref("nn")}
+_FORMULAS: dict[tuple[str, int, tuple[str, ...]], Callable[[dict[str, Any]], Any]] = {}
+
+
+class Different(Exception):
+    """Emitted code that does not do what a step says.
+
+    Attributes:
+        step: the step, None where it is about the network as a whole.
+        why: in words.
+    """
+
+    def __init__(self, step: Step | None, why: str) -> None:
+        self.step = step
+        self.why = why
+        super().__init__(why)
+
+
+class Demands:
+    """Holds a network against the text that was emitted for it."""
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.steps = list(network.steps())
+        self.forms = [s.op.torch(s.input_shapes, s.shape) for s in self.steps]
+        self.mode_matters = any(step.training for step in self.steps)
+
+    @cached_property
+    def inplace(self) -> frozenset[int]:
+        """Outputs that may be written over the input they are made of."""
+        return inplace(flatten(self.network))
+
+    def check(self, tree: ast.Module) -> None:
+        """Demand all of a text.
+
+        Raises:
+            Different: if a step is not there as it should be.
+            Refused: if the text cannot be followed, or is wrong elsewhere.
+        """
+        program = Program(
+            tree,
+            {
+                form.module.name: helper(form.module.name, form.helper)
+                for form in self.forms
+                if form.helper and form.module is not None
+            },
+        )
+        self.program = program
+        self._modules()
+        self._initialisers()
+        result = self._mode(training=True)
+        if program.asked or self.mode_matters:
+            result = self._mode(training=False)
+        shapes = [(1, *map(int, port.shape)) for port in self.network.inputs]
+        program.example(shapes, result)
+
+    # ---- modules
+
+    def _modules(self) -> None:
+        """Demand each module with its arguments, and their order."""
+        program = self.program
+        wanted: dict[str, None] = {}
+        bare: dict[str, None] = {}
+        for step, form in zip(self.steps, self.forms, strict=True):
+            made = self._made(step.path)
+            if made is None:
+                if _needs_module(step, form):
+                    raise Different(step, "there is no such module")
+                continue
+            self._module(step, form, made)
+            if isinstance(made, Parameter):
+                bare[step.path] = None
+            elif isinstance(made, Instance):
+                wanted.update((f"{step.path}.{n}", None) for n in made.children)
+            elif made.name != "nn.Identity":
+                wanted[step.path] = None
+        # One of another call of the same class, which this call has no use for.
+        empty = {"nn.Identity"} | {
+            form.module.name
+            for step, form in zip(self.steps, self.forms, strict=True)
+            if form.module is not None and not step.op.tensors(*step.input_shapes)
+        }
+        own = [
+            path
+            for path, leaf in program.modules.items()
+            if path in wanted or leaf.name not in empty
+        ]
+        self._order(own, list(wanted))
+        self._order(list(program.parameters), list(bare))
+
+    def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
+        for one, other in zip(found, wanted, strict=False):
+            if one != other:
+                what = f"`{one}` is registered where `{other}` is due"
+                raise Different(self._step(other), what)
+        if len(found) > len(wanted):
+            extra = found[len(wanted)]
+            raise Different(None, f"`{extra}` is a module that no step has")
+        if len(found) < len(wanted):
+            raise Different(self._step(wanted[len(found)]), "it is not registered")
+
+    def _step(self, path: str) -> Step | None:
+        """Return the step that a module belongs to."""
+        whole = path
+        while path:
+            for step in self.steps:
+                if step.path == path:
+                    return step
+            path = path.rpartition(".")[0]
+        return next((s for s in self.steps if s.path.startswith(f"{whole}.")), None)
+
+    def _made(self, path: str) -> Leaf | Instance | Parameter | None:
+        program = self.program
+        return (
+            program.modules.get(path)
+            or program.parameters.get(path)
+            or program.containers.get(path)
+        )
+
+    def _module(
+        self, step: Step, form: TorchForm, made: Leaf | Instance | Parameter
+    ) -> None:
+        if form.module is None:
+            raise Different(step, "it is a function, and a module has its name")
+        calls = (form.module, *form.then)
+        found: list[Any] = [made]
+        if form.then:
+            if not isinstance(made, Instance) or made.kind.name != "nn.Sequential":
+                raise Different(step, "it is no sequence of modules")
+            found = list(made.children.values())
+        if len(found) != len(calls):
+            raise Different(step, f"it has {len(found)} modules, not {len(calls)}")
+        for call, one in zip(calls, found, strict=True):
+            name = f"{form.origin}.{call.name}" if form.origin else call.name
+            known = helper(call.name, form.helper).signature if form.helper else None
+            args, _ = bound(name, _arguments(call), dict(call.kwargs), known)
+            if isinstance(one, Instance):
+                raise Different(step, f"it is a {one.kind.name}, not {name}")
+            own = "nn.Parameter" if isinstance(one, Parameter) else one.name
+            if own != name or one.args != args:
+                here, due = show((own, *one.args)), show((name, *args))
+                raise Different(step, f"it is {here}, and {due} is due")
+
+    # ---- initialisers
+
+    def _initialisers(self) -> None:
+        """Demand that each tensor starts as the spec says, or as torch does."""
+        starts = self._starts()
+        for path, leaf in self.program.modules.items():
+            for tensor in {*leaf.starts, *starts.get(path, {})}:
+                found = _plain_start(leaf.starts.get(tensor))
+                wanted = starts.get(path, {}).get(tensor)
+                if found != wanted:
+                    why = f"its {tensor} starts by {found}, and {wanted} is due"
+                    raise Different(self._step(path), why)
+
+    def _starts(self) -> dict[str, dict[str, tuple[Any, ...]]]:
+        found: dict[str, dict[str, tuple[Any, ...]]] = {}
+        ways = self.network.initializers
+        if not ways:
+            return found
+        # What is said of one layer goes before what its kind is told.
+        for way in (*(w for w in ways if not w.path), *(w for w in ways if w.path)):
+            function = SCHEMES[way.scheme].function
+            args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
+            start = _plain_start((function, *args[1:]))
+            for step in self.steps:
+                if way.path not in ("", step.path) or way.kind not in (
+                    "",
+                    step.op.word,
+                ):
+                    continue
+                tensors = step.op.tensors(*step.input_shapes)
+                if start and any(tensor.name == way.tensor for tensor in tensors):
+                    found.setdefault(step.path, {})[way.tensor] = start
+        return found
+
+    # ---- forward
+
+    def _mode(self, training: bool) -> Any:
+        """Demand what `forward` does in a mode, and return what it returns."""
+        network = self.network
+        graph, result = self.program.run(len(network.inputs), training)
+        graph.demand()
+        values = {
+            port.value: graph.input(place) for place, port in enumerate(network.inputs)
+        }
+        for step, form in zip(self.steps, self.forms, strict=True):
+            if step.training and not training:
+                continue
+            inputs = [values[number] for number in step.inputs]
+            try:
+                value = self._value(step, form, inputs)
+            except Refused as error:
+                raise Different(step, str(error)) from error
+            if value.step is None:
+                value.step = step
+            values[step.output] = value
+            if value not in inputs:  # an identity is its input
+                value.steps += 1
+                if self._is_over(step, value) and step.output not in self.inplace:
+                    raise Different(step, "it writes over a value that is still needed")
+        self._counts(graph)
+        graph.demanding = False
+        self._outputs(result, values, training)
+        return result
+
+    def _is_over(self, step: Step, value: Value) -> bool:
+        """Whether the code lets a step write over its input, unasked by the spec."""
+        if isinstance(step.op, Foreign):
+            return False  # what a spec declares is advised on by lint
+        made = self.program.modules.get(step.path)
+        return value.inplace or (made is not None and made.inplace)
+
+    def _value(self, step: Step, form: TorchForm, inputs: list[Value]) -> Value:
+        """Return the value that a step makes of others, if the code computes it."""
+        made = self._made(step.path)
+        if isinstance(made, Leaf):
+            return made.call(tuple(inputs))
+        if isinstance(made, Instance):
+            (value,) = inputs
+            for child in made.children.values():
+                assert isinstance(child, Leaf)
+                value = child.call((value,))
+            return value
+        assert form.function is not None
+        frame: dict[str, Any] = {f"_{n}": value for n, value in enumerate(inputs)}
+        frame["_self"] = made
+        names = tuple([name for name, _ in form.kwargs])
+        for name, argument in form.kwargs:
+            frame[f"_{name}"] = argument
+        value = formula(form.function, len(inputs), names)(frame)
+        assert isinstance(value, Value)
+        return value
+
+    def _counts(self, graph: Graph) -> None:
+        """Demand that nothing is computed more or less often than it should be."""
+        paths = {step.path for step in self.steps}
+        for (leaf, _), extra in graph.passed.items():
+            # Others stand where another call of the class has a projection.
+            if extra and leaf.path in paths:
+                how = "more" if extra > 0 else "less"
+                raise Different(self._step(leaf.path), f"it is called {how} often")
+        for value in graph.values.values():
+            if value.key[0] == "input":
+                continue
+            if value.count > value.wanted:
+                why = f"{show(value.key)} is computed {_times(value.count)}"
+                why += f", and should be {_times(value.wanted)}"
+                raise Different(value.step or self._source(value), why)
+            if value.count < value.steps:
+                why = f"it is computed {_times(value.count)}, not {_times(value.steps)}"
+                raise Different(value.step, why)
+
+    def _source(self, value: Value) -> Step | None:
+        """Return the step of an operation that no step asks for."""
+        for part in value.key:
+            if isinstance(part, Leaf):
+                return self._step(part.path)
+        return next((part.step for part in value.key if isinstance(part, Value)), None)
+
+    # ---- outputs
+
+    def _outputs(self, result: Any, values: dict[int, Value], training: bool) -> None:
+        """Demand the outputs of a mode: their values, order and names."""
+        ports = [p for p in self.network.outputs if training or not p.training]
+        wanted = {port.name: values[port.value] for port in ports}
+        if len(ports) == 1:
+            found: Iterable[Any] = (result,)
+            names = list(wanted)
+        elif isinstance(result, Record | dict):
+            fields = result.fields if isinstance(result, Record) else result
+            present = {n: v for n, v in fields.items() if v is not None}
+            found, names = present.values(), list(present)
+        else:
+            found = result if isinstance(result, tuple | list) else (result,)
+            names = list(wanted)
+        if names != list(wanted):
+            refuse(f"the outputs are {', '.join(names)}, not {', '.join(wanted)}")
+        found = list(found)
+        if len(found) != len(wanted):
+            refuse(f"there are {len(found)} outputs, not {len(wanted)}")
+        for value, (name, due) in zip(found, wanted.items(), strict=True):
+            if value is not due:
+                raise Different(due.step, f"`{name}` is {show(value)}, not its output")
+
+
+def _needs_module(step: Step, form: TorchForm) -> bool:
+    """Return whether a step has to be a module: for its weights, or by its name."""
+    if form.function is None or "{self}" in form.function:
+        return True
+    return form.module is not None and (step.labelled or step.name.isdigit())
+
+
+def _arguments(call: TorchCall) -> list[Any]:
+    """Return the arguments of a call, those that are calls themselves made."""
+    found = []
+    for value in call.args:
+        if isinstance(value, TorchCall):
+            args, _ = bound(value.name, _arguments(value), dict(value.kwargs))
+            value = (value.name, *args)
+        found.append(value)
+    return found
+
+
+def formula(
+    template: str, inputs: int, names: tuple[str, ...]
+) -> Callable[[dict[str, Any]], Any]:
+    """Return what a layer kind's function computes, in the names `_0`, `_1`, `_name`.
+
+    See `TorchForm.function` for what a template means.
+    """
+    key = template, inputs, names
+    if key not in _FORMULAS:
+        text = template
+        for mark, joint in (("{*,}", ", "), ("{*+}", " + "), ("{**}", " * ")):
+            text = text.replace(mark, joint.join(f"_{n}" for n in range(inputs)))
+        rest = [f", {n}=_{n}" for n in names if f"{{{n}}}" not in template]
+        text = text.replace("{0}", "{0}" + "".join(rest), 1)
+        text = re.sub(r"\{(\w+)\}", r"_\1", text)
+        variables = {f"_{n}" for n in (*range(inputs), *names, "self")}
+        tree = ast.parse(text, mode="eval").body
+        _FORMULAS[key] = expression(tree, Scope(variables, _TORCH))
+    return _FORMULAS[key]
+
+
+def _plain_start(start: tuple[Any, ...] | None) -> tuple[Any, ...] | None:
+    constants = {"zeros_": ("constant_", 0), "ones_": ("constant_", 1)}
+    return start and constants.get(start[0], start)
+
+
+def _times(number: int) -> str:
+    return {0: "never", 1: "once", 2: "twice"}.get(number, f"{number} times")

@@ -1,0 +1,239 @@
+"""What emitted code computes with when it is read instead of run.
+
+A tensor is a `Value`: the operation that made it, and the values it read. Equal
+operations on equal values are one `Value`, which counts how often it was computed.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NoReturn
+
+if TYPE_CHECKING:
+    from archdsl.backends.torch.validate.program import Class
+    from archdsl.ir import Step
+
+
+class Refused(Exception):
+    """Emitted code that does what it should not, or what cannot be followed.
+
+    Attributes:
+        line: where in the text, if it is known.
+    """
+
+    line: int | None = None
+
+
+def refuse(why: str) -> NoReturn:
+    """Raise `Refused`."""
+    raise Refused(why)
+
+
+class Missing(Refused):
+    """An operation of the spec that the emitted code does not do."""
+
+
+class Ref:
+    """Something imported, by its dotted name: `nn.Conv2d`, `F.relu`, `torch.cat`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Value:
+    """A tensor, or what was asked of one, such as its shape.
+
+    Attributes:
+        key: the operation, and what it read.
+        graph: what it belongs to.
+        count: how often the emitted code computes it.
+        wanted: how often the spec asks for it, as a step's output or inside of one.
+        steps: how often as a step's output.
+        inplace: whether it is written over its input.
+        step: the step that first asked for it.
+    """
+
+    __slots__ = ("count", "graph", "inplace", "key", "step", "steps", "wanted")
+
+    def __init__(self, key: tuple[Any, ...], graph: Graph) -> None:
+        self.key = key
+        self.graph = graph
+        self.count = 0
+        self.wanted = 0
+        self.steps = 0
+        self.inplace = False
+        self.step: Step | None = None
+
+
+class Graph:
+    """All operations of one run of `forward`.
+
+    Attributes:
+        demanding: whether the spec now asks for operations, in place of the code
+            that does them.
+        calls: of modules that draw random numbers, by module and inputs: how often.
+        passed: calls of identities, by module and input: how many more the code does
+            than the spec asks for.
+    """
+
+    def __init__(self) -> None:
+        self.demanding = False
+        self.values: dict[tuple[Any, ...], Value] = {}
+        self.calls: dict[tuple[Any, ...], int] = {}
+        self.passed: dict[tuple[Leaf, Value], int] = {}
+
+    def input(self, place: int) -> Value:
+        """Return an argument of the network's `forward`."""
+        return self.values.setdefault(("input", place), Value(("input", place), self))
+
+    def demand(self) -> None:
+        """From now on, ask for operations."""
+        self.demanding = True
+        self.calls.clear()
+
+    def operation(self, key: tuple[Any, ...]) -> Value:
+        """Return the value of an operation.
+
+        Raises:
+            Missing: if it is asked for, and the code does not do it.
+        """
+        value = self.values.get(key)
+        if self.demanding:
+            if value is None:
+                raise Missing(f"nothing computes {show(key)}")
+            value.wanted += 1
+            return value
+        if value is None:
+            value = self.values[key] = Value(key, self)
+        value.count += 1
+        return value
+
+
+class Leaf:
+    """A module whose inside is not looked into: one of torch, of a kind, or foreign.
+
+    Attributes:
+        name: of its class.
+        args: of its constructor, in a form in which equal ones are equal.
+        inplace: whether it writes over its input.
+        starts: how its tensors are initialised, by name.
+        path: where the network holds it; empty before that is known.
+    """
+
+    __slots__ = ("args", "inplace", "name", "path", "starts")
+
+    def __init__(self, name: str, args: tuple[Any, ...], inplace: bool) -> None:
+        self.name = name
+        self.args = args
+        self.inplace = inplace
+        self.starts: dict[str, tuple[Any, ...]] = {}
+        self.path = ""
+
+    @property
+    def is_random(self) -> bool:
+        """Whether two calls with one input may differ."""
+        return "Dropout" in self.name or not self.name.startswith("nn.")
+
+    def call(self, args: tuple[Any, ...]) -> Value:
+        """Return what the module makes of its inputs."""
+        graph = graph_of(args)
+        if self.name == "nn.Identity":
+            value: Value
+            (value,) = args
+            passed = graph.passed.get((self, value), 0)
+            graph.passed[self, value] = passed + (-1 if graph.demanding else 1)
+            return value
+        key = (self, *args)
+        if self.is_random:
+            turn = graph.calls[key] = graph.calls.get(key, 0) + 1
+            if turn > 1:
+                key = (*key, turn)
+        return graph.operation(key)
+
+
+class Parameter:
+    """A bare parameter.
+
+    Attributes:
+        args: of `nn.Parameter`.
+        path: as for a leaf.
+    """
+
+    __slots__ = ("args", "path")
+
+    def __init__(self, args: tuple[Any, ...]) -> None:
+        self.args = args
+        self.path = ""
+
+
+class Instance:
+    """A module of a class of the text, or a container of torch.
+
+    Attributes:
+        kind: its class.
+        children: submodules by name, in order.
+        parameters: bare ones by name, in order.
+        attributes: all else that the constructor kept.
+        ready: whether `nn.Module.__init__` has run.
+        path: as for a leaf.
+    """
+
+    __slots__ = ("attributes", "children", "kind", "parameters", "path", "ready")
+
+    def __init__(self, kind: Class) -> None:
+        self.kind = kind
+        self.children: dict[str, Leaf | Instance] = {}
+        self.parameters: dict[str, Parameter] = {}
+        self.attributes: dict[str, Any] = {}
+        self.ready = False
+        self.path = ""
+
+
+Module = Leaf | Instance
+
+
+class TensorOf:
+    """A parameter of a module, as an initialiser is given it."""
+
+    __slots__ = ("name", "owner")
+
+    def __init__(self, owner: Leaf, name: str) -> None:
+        self.owner = owner
+        self.name = name
+
+
+class Record:
+    """Several outputs by name."""
+
+    __slots__ = ("fields",)
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.fields = fields
+
+
+def graph_of(args: tuple[Any, ...]) -> Graph:
+    """Return the graph that some arguments belong to."""
+    for arg in args:
+        if type(arg) is Value:
+            return arg.graph
+        if type(arg) is tuple:
+            for part in arg:
+                if type(part) is Value:
+                    return part.graph
+    refuse("a function is called without a tensor")
+
+
+def show(key: Any) -> str:
+    """Return an operation as a person would write it, its inputs by their steps."""
+    if isinstance(key, Value):
+        if key.step is not None:
+            return f"the output of `{key.step.path}`"
+        return f"the input {key.key[1] + 1}" if key.key[0] == "input" else show(key.key)
+    if isinstance(key, tuple):
+        named = bool(key) and isinstance(key[0], Leaf | str)
+        head = show(key[0]) if named else ""
+        return f"{head}({', '.join([show(part) for part in key[named:]])})"
+    if isinstance(key, Leaf | Parameter):
+        return f"`{key.path}`" if key.path else "a module that is not registered"
+    return key if isinstance(key, str) else repr(key)

@@ -1,0 +1,81 @@
+"""Which layers have a bias, where the spec does not say so.
+
+A batch norm subtracts the mean of each channel, and with it whatever was added to the
+whole channel before. So a layer whose output is read by nothing but such norms has no
+bias. Only norms of the same block count, as a block owns its weights: what a caller
+does changes nothing in it. And only those of the same copy of a repeat or loop, so
+that its copies are alike.
+"""
+
+from __future__ import annotations
+
+from archdsl.layer import Layer
+
+
+class Round:
+    """A copy of a repeat, or all that stands outside of repeats; open until it ends."""
+
+    __slots__ = ("is_open",)
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+
+class Scope:
+    """A block or network that is being read.
+
+    Attributes:
+        undecided: the layers of which it is not known yet whether they have a bias.
+        round: the innermost copy.
+    """
+
+    __slots__ = ("round", "undecided")
+
+    def __init__(self) -> None:
+        self.undecided: list[Undecided] = []
+        self.round = Round()
+
+
+class Undecided:
+    """A layer that has a bias unless all that reads it is a norm that cancels it.
+
+    Attributes:
+        output: number of the value it makes.
+        path: of the layer; further uses of its weights bear the same.
+        op: the layer, which does not say whether it has one.
+    """
+
+    __slots__ = ("_cancelled", "_needed", "_round", "_scope", "op", "output", "path")
+
+    def __init__(self, output: int, path: str, op: Layer, scope: Scope) -> None:
+        self.output = output
+        self.path = path
+        self.op = op
+        self._scope = scope
+        self._round = scope.round
+        self._cancelled = False
+        self._needed = False
+
+    @property
+    def has_bias(self) -> bool:
+        """Whether it has one, as far as it was read."""
+        return self._needed or not self._cancelled
+
+    def read_by(self, layer: Layer | None, scope: Scope) -> None:
+        """Note who reads it: a layer, or the outside of the block or network."""
+        cancels = (
+            layer is not None
+            and layer.absorbs_bias
+            and scope is self._scope
+            and self._round.is_open
+        )
+        self._cancelled = self._cancelled or cancels
+        self._needed = self._needed or not cancels
+
+
+def decided(undecided: list[Undecided]) -> dict[int, Layer]:
+    """Return the layers with their decision, by the number of the value they make."""
+    needed = {each.path for each in undecided if each.has_bias}
+    return {
+        each.output: each.op.replace(bias=each.path in needed) for each in undecided
+    }

@@ -1,0 +1,86 @@
+"""Writing files as a whole or not at all, so that they outlast a loss of power."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a file so that it is never seen half-written.
+
+    Raises:
+        OSError: if it cannot be written; it is then as it was before.
+    """
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        mode = None
+    if mode is not None and not stat.S_ISREG(mode):  # a device or a pipe
+        path.write_bytes(data)
+        return
+    path = path.resolve()  # a link stays one
+    with _beside(path, data) as new:
+        if mode is not None:
+            new.chmod(stat.S_IMODE(mode))
+        new.replace(path)
+        _sync_folder(path.parent)
+
+
+def create(path: Path, data: bytes) -> None:
+    """Write a new file so that it is never seen half-written.
+
+    Raises:
+        OSError: if it cannot be written, or there is one already.
+    """
+    with _beside(path, data) as new:
+        try:
+            # Unlike a renaming, this never takes the place of another file.
+            os.link(new, path)
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            with path.open("xb") as out:
+                _write_through(out.fileno(), data)
+        _sync_folder(path.parent)
+
+
+@contextmanager
+def _beside(path: Path, data: bytes) -> Iterator[Path]:
+    """Write data to a file on the file system of a path, for a while."""
+    with tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent) as folder:
+        # A file made in the ordinary way has the ordinary permissions.
+        new = Path(folder, path.name)
+        with new.open("xb") as out:
+            _write_through(out.fileno(), data)
+        yield new
+
+
+def _write_through(handle: int, data: bytes) -> None:
+    """Write all of it, down to the disk.
+
+    A file may be renamed before its contents arrive there, and a full disk may be
+    noticed only then.
+    """
+    left = memoryview(data)
+    while left:
+        left = left[os.write(handle, left) :]
+    os.fsync(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Let a new name reach the disk, where the system can be asked for that."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # not readable, or a system that opens no folders
+        return
+    try:
+        os.fsync(handle)
+    except OSError:  # some network file systems
+        pass
+    finally:
+        os.close(handle)

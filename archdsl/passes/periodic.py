@@ -1,0 +1,182 @@
+"""What units see that see by turns: behind layers that enlarge, the phase decides.
+
+Behind a transposed convolution of stride 2, even and odd units see windows of other
+sizes, and so on behind further ones. Along an axis, what the units of a value see
+recurs with a period: unit ``q * period + r`` sees what unit r does, moved by
+``q * jump``. All positions are whole numbers, and all of it is exact.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from math import gcd, lcm
+from typing import Final, NamedTuple
+
+# First and last position that a unit sees; None if it sees nothing.
+Ends = tuple[int, int] | None
+
+# A longer period than this, and than there are units, is cut to the units there are.
+MOST_PHASES: Final = 64
+# Ways to go on along an axis that are kept apart; more become a table of the units.
+MOST_WAYS: Final = 16
+
+
+class Periodic(NamedTuple):
+    """What units see along an axis, those beyond its ends included.
+
+    Attributes:
+        ends: what each unit of the first period sees.
+        jump: positions from one period's fields to the next one's.
+    """
+
+    ends: tuple[Ends, ...]
+    jump: int
+
+    def unit(self, number: int) -> Ends:
+        """Return the first and last position that a unit sees."""
+        period, phase = divmod(number, len(self.ends))
+        ends = self.ends[phase]
+        if ends is None or not period:
+            return ends
+        return ends[0] + period * self.jump, ends[1] + period * self.jump
+
+    def moved(self, first: int, last: int) -> Periodic:
+        """Return the same with other positions added to all firsts and lasts."""
+        ends = [e and (e[0] + first, e[1] + last) for e in self.ends]
+        return Periodic(tuple(ends), self.jump)
+
+
+STEADY: Final = Periodic(((0, 0),), 1)
+
+
+def slide(
+    seen: Periodic, kernel: int, stride: int, pad: int, dilation: int, up: int
+) -> Periodic:
+    """Return what a window sees that slides along an axis; see `values.Window`."""
+    period = len(seen.ends)
+    phases = period * up // gcd(period * up, stride)
+    # Taps meet a unit of the input, and not an empty position, at every so many.
+    common = gcd(dilation, up)
+    apart, step = up // common, dilation // common
+    inverse = pow(step, -1, apart)
+    # Units of as many phases as there are tell all, as each phase only moves on.
+    most = period // gcd(period, step)
+    rising = _rises(seen)
+    ends: list[Ends] = []
+    for unit in range(phases):
+        start = unit * stride - pad
+        tap = -(start // common) * inverse % apart
+        if start % common or tap >= kernel:
+            ends.append(None)
+            continue
+        met = (kernel - 1 - tap) // apart + 1
+        first = (start + dilation * tap) // up
+        last = first + (met - 1) * step
+        if rising:
+            low, high = seen.unit(first), seen.unit(last)
+            ends.append(low and high and (low[0], high[1]))
+        else:
+            some = min(met, most)
+            read = [first + n * step for n in range(some)]
+            read += [last - n * step for n in range(some)]
+            ends.append(hull(map(seen.unit, read)))
+    return shortest(Periodic(tuple(ends), phases * stride // up * seen.jump // period))
+
+
+def _rises(seen: Periodic) -> bool:
+    """Return whether no unit sees what lies before what an earlier one sees."""
+    row = [*seen.ends, seen.unit(len(seen.ends))]
+    if len(row) == 2:
+        return True
+    return None not in row and all(
+        [one[0] <= other[0] and one[1] <= other[1] for one, other in pairwise(row)]  # type: ignore[index]
+    )
+
+
+def hull(parts: Iterable[Ends]) -> Ends:
+    """Return the first and the last position that any of some units sees."""
+    known = [ends for ends in parts if ends is not None]
+    if not known:
+        return None
+    return min([first for first, _ in known]), max([last for _, last in known])
+
+
+def shortest(seen: Periodic) -> Periodic:
+    """Return the same with the shortest period, so that what is equal looks equal."""
+    if not any(seen.ends):
+        return Periodic((None,), 0)
+    ends, jump = seen
+    for prime in _primes(len(ends)):
+        while len(ends) % prime == 0 and jump % prime == 0:
+            part, less = len(ends) // prime, jump // prime
+            fewer = Periodic(ends[:part], less)
+            if any([fewer.unit(n) != end for n, end in enumerate(ends)]):
+                break
+            ends, jump = fewer
+    return Periodic(ends, jump)
+
+
+def _primes(number: int) -> list[int]:
+    """Return the primes that divide a number."""
+    found, prime = [], 2
+    while prime * prime <= number:
+        if number % prime == 0:
+            found.append(prime)
+            while number % prime == 0:
+                number //= prime
+        prime += 1
+    return [*found, number] if number > 1 else found
+
+
+def together(ways: Sequence[Periodic], units: int) -> tuple[Periodic, ...]:
+    """Return what a unit sees along several ways, those that go on alike as one.
+
+    Ways that never meet again, as they jump apart, are kept beside each other. Where
+    they are too many, or a period too long, the units there are become a table. It is
+    exact for these; how it goes on beyond them is a continuation of it.
+
+    Args:
+        ways: what each of them sees.
+        units: how many units there are.
+    """
+    found: dict[tuple[int, int], Periodic] = {}
+    for way in ways:
+        pace = _pace(way)
+        if pace in found and found[pace] != way:
+            way = _joined(found[pace], way)
+        found[pace] = way
+    joined = tuple(found.values())
+    longest = max([len(way.ends) for way in joined])
+    if len(joined) > MOST_WAYS or longest > max(MOST_PHASES, units):
+        return (_table(joined, units),)
+    return joined
+
+
+def _pace(way: Periodic) -> tuple[int, int]:
+    """Return the jump of a unit, as a reduced fraction."""
+    common = gcd(way.jump, len(way.ends))
+    return way.jump // common, len(way.ends) // common
+
+
+def _joined(one: Periodic, other: Periodic) -> Periodic:
+    period = lcm(len(one.ends), len(other.ends))
+    ends = [hull((one.unit(n), other.unit(n))) for n in range(period)]
+    return shortest(Periodic(tuple(ends), period // len(one.ends) * one.jump))
+
+
+def _table(ways: Sequence[Periodic], units: int) -> Periodic:
+    """Return what each of some units sees, with the units as its period."""
+    ends = [hull([way.unit(n) for way in ways]) for n in range(units)]
+    jump = max([way.jump * units // len(way.ends) for way in ways])
+    return shortest(Periodic(tuple(ends), jump))
+
+
+def limits(ways: Sequence[Periodic], units: int) -> Ends:
+    """Return the first and the last position that any of some units sees."""
+    seen = []
+    for way in ways:
+        period = min(len(way.ends), units)
+        seen += [way.unit(n) for n in range(period)]
+        seen += [way.unit(units - 1 - n) for n in range(period)]
+    return hull(seen)

@@ -1,0 +1,74 @@
+"""Which values lie in memory with gaps: views of a part of another value."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from archdsl.layer import count
+from archdsl.values import Last, Shape
+
+from .graph import Graph, Node
+
+
+class Gaps(NamedTuple):
+    """Values, by their numbers.
+
+    Attributes:
+        inside: that lie in another value's memory, and not in one piece.
+        copied: that are views in general, and copies here, since no view can have
+            their shape: a flattened crop.
+    """
+
+    inside: frozenset[int]
+    copied: frozenset[int]
+
+
+def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
+    """Return which values have gaps in training, and which are copied for theirs.
+
+    The order of axes is left alone: after a permutation a value counts as one piece.
+
+    Args:
+        graph: the network.
+        overwritten: outputs of the steps that run in place; see `inplace`.
+        batch: samples; a single one has no gaps between samples.
+    """
+    strides: dict[int, Shape] = {}
+    copied = set()
+    for node in graph.nodes:
+        if not (node.op.aliases(True) or node.output in overwritten):
+            continue
+        read = node.input_shapes[0]
+        known = strides.get(node.inputs[0])
+        if known is None and count(node.shape) == count(read):
+            continue
+        steps = _of_view(node, known or _packed(read))
+        if steps is None:
+            copied.add(node.output)
+        elif not _is_packed((batch, *node.shape), steps):
+            strides[node.output] = steps
+    return Gaps(frozenset(strides), frozenset(copied))
+
+
+def _packed(shape: Shape) -> Shape:
+    """Return how many elements lie between two along each axis, samples first."""
+    steps = [1]
+    for n in reversed(shape):
+        steps.append(steps[-1] * n)
+    return tuple(reversed(steps))
+
+
+def _is_packed(shape: Shape, steps: Shape) -> bool:
+    """Return whether a value has no gaps; an axis of one unit has none."""
+    packed = zip(shape, steps, _packed(shape)[1:], strict=True)
+    return all(n == 1 or step == whole for n, step, whole in packed)
+
+
+def _of_view(node: Node, steps: Shape) -> Shape | None:
+    """Return the strides of a view's output, or None if it cannot be one."""
+    read = node.input_shapes[0]
+    if isinstance(read, Last) or isinstance(node.shape, Last):
+        return _packed(node.shape)
+    if len(read) == len(node.shape):
+        return steps
+    return (steps[0], 1) if _is_packed(read, steps[1:]) else None

@@ -1,0 +1,239 @@
+"""What is asked of every random spec: that all roads to its network meet."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+import archdsl
+from archdsl.backends.torch.agree import agree
+from archdsl.ir import Group, Network, Step
+from tests.executor import draw_state, execute
+from tests.manual_specs import params_of
+
+# Relative to the largest value; both roads compute in float64.
+_TOLERANCE: Final = 1e-7
+_BATCH: Final = 2
+
+
+def faults(text: str, *, figures: bool = True) -> list[str]:
+    """Return what is wrong with what becomes of a spec; nothing if all is well.
+
+    Both elaborations must give one network, the module compute what the network's steps
+    do, and its file run.
+
+    Args:
+        text: of the spec, which may end in values for its parameters.
+        figures: whether the analysis and the module are compared, too.
+    """
+    params = params_of(text)
+    network, plain = (
+        archdsl.loads(text, name="drawn.arch", params=params, symbolic=symbolic)
+        for symbolic in (True, False)
+    )
+    found = [] if skeleton(network) == skeleton(plain) else ["two elaborations differ"]
+    found += differences(network, archdsl.build(network)) + running(network)
+    if figures:
+        found += map(str, agree(network).differences)
+        found += differences(plain, archdsl.build(plain))
+    return found
+
+
+# ---- elaborations -----------------------------------------------------------------
+
+
+def skeleton(network: Network) -> Any:
+    """Return what a network is, without the expressions that its numbers carry."""
+    ports = [
+        (port.name, port.value, _plain(port.shape), port.training)
+        for port in (*network.inputs, *network.outputs)
+    ]
+    return network.name, ports, _node(network.root)
+
+
+def _nodes(node: Step | Group) -> list[Any]:
+    """Return a node, or the parts of one that only says what test they are under."""
+    if isinstance(node, Group) and node.role == "guard":
+        return [part for child in node.children for part in _nodes(child)]
+    return [_node(node)]
+
+
+def _node(node: Step | Group) -> Any:
+    same = node.name, node.path, node.training, node.shared, node.output
+    if isinstance(node, Step):
+        layer = {name: _plain(getattr(node.op, name)) for name in node.op.fields}
+        return *same, node.op.word, layer, node.inputs, _plain(node.shape)
+    parts = [part for child in node.children for part in _nodes(child)]
+    own = node.role, node.word, node.indexed, int(node.count), node.input
+    return *same, *own, _plain(node.shape), parts
+
+
+def _plain(value: Any) -> Any:
+    """Return a value whose numbers remember nothing."""
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    return int(value) if type(value) is not bool and isinstance(value, int) else value
+
+
+# ---- the module against the steps of the network ----------------------------------
+
+
+def differences(network: Network, module: nn.Module) -> list[str]:
+    """Return what a module does otherwise than the steps of its network.
+
+    Compared are keys and sizes of the `state_dict`; then in both modes names, order and
+    values of the outputs, gradients of inputs and parameters, and running statistics.
+    """
+    module = module.double()
+    state = draw_state(network, 0)
+    ours = [(key, tuple(value.shape)) for key, value in state.items()]
+    theirs = [(key, tuple(value.shape)) for key, value in module.state_dict().items()]
+    if ours != theirs:
+        return [f"state_dict: {ours}, and in the module {theirs}"]
+    found = []
+    for training in (False, True):
+        module.load_state_dict(state, strict=True)
+        left = _by_steps(network, state, training)
+        right = _by_module(network, module.train(training))
+        mode = "training" if training else "inference"
+        if list(left) != list(right):
+            found.append(f"{mode}: {[*left]}, and in the module {[*right]}")
+        for name in left.keys() & right.keys():
+            if not _close(left[name], right[name]):
+                found.append(f"{mode}: {name} has other values in the module")
+    return found
+
+
+def _by_steps(
+    network: Network, state: Mapping[str, Tensor], training: bool
+) -> dict[str, Tensor | None]:
+    """Return what one pass in both directions gives, by the network's steps."""
+    tensors = {
+        key: value.clone().requires_grad_(value.is_floating_point() and _trains(key))
+        for key, value in state.items()
+    }
+    inputs = _inputs(network, _BATCH)
+    with _chance(network, training):
+        outputs = execute(network, tensors, inputs, training)
+    return _results(outputs, inputs, tensors)
+
+
+def _by_module(network: Network, module: nn.Module) -> dict[str, Tensor | None]:
+    """Return the same of the module."""
+    module.zero_grad()
+    inputs = _inputs(network, _BATCH)
+    with _chance(network, module.training):
+        outputs = named_outputs(network, module(*inputs))
+    return _results(outputs, inputs, module.state_dict(keep_vars=True))
+
+
+def named_outputs(network: Network, result: Any) -> dict[str, Tensor]:
+    """Return a module's results by name, in its order, without what is not there."""
+    if isinstance(result, Tensor):
+        return {network.outputs[0].name: result}
+    pairs = result if isinstance(result, dict) else result._asdict()
+    return {name: value for name, value in pairs.items() if value is not None}
+
+
+def _results(
+    outputs: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    tensors: Mapping[str, Tensor],
+) -> dict[str, Tensor | None]:
+    generator = torch.Generator().manual_seed(1)
+    total = inputs[0].new_zeros(())
+    for output in outputs.values():
+        weights = torch.randn(output.shape, generator=generator, dtype=output.dtype)
+        total = total + (output * weights).sum()
+    if total.requires_grad:
+        total.backward()
+    found: dict[str, Tensor | None] = {
+        f"output {name}": output.detach() for name, output in outputs.items()
+    }
+    for place, value in enumerate(inputs):
+        found[f"gradient of input {place}"] = value.grad
+    for key, tensor in tensors.items():
+        trained = tensor.requires_grad
+        found[f"gradient of {key}" if trained else key] = (
+            tensor.grad if trained else tensor
+        )
+    return found
+
+
+def _trains(key: str) -> bool:
+    return not key.rpartition(".")[2].startswith("running_")
+
+
+class _SameChance(TorchFunctionMode):
+    """Draws the same for each layer that drops, in whatever order they run."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        if func.__name__ in ("bernoulli_", "dropout", "dropout2d", "alpha_dropout"):
+            torch.manual_seed(0)
+        return func(*args, **(kwargs or {}))
+
+
+def _chance(network: Network, training: bool) -> contextlib.AbstractContextManager[Any]:
+    """Return a context for a pass, which costs time only if something is dropped."""
+    drops = training and any(step.op.family == "dropout" for step in network.steps())
+    return _SameChance() if drops else contextlib.nullcontext()
+
+
+def _inputs(network: Network, batch: int) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    shapes = [(batch, *port.shape) for port in network.inputs]
+    drawn = (torch.randn(s, generator=generator, dtype=torch.float64) for s in shapes)
+    return [x.requires_grad_() for x in drawn]
+
+
+def _close(left: Tensor | None, right: Tensor | None) -> bool:
+    if left is None or right is None:
+        other = right if left is None else left
+        return other is None or not other.any()
+    if left.shape != right.shape:
+        return False
+    scale = max(1.0, float(left.abs().nan_to_num().max())) if left.numel() else 1.0
+    return torch.allclose(
+        left.double(), right.double(), 0.0, _TOLERANCE * scale, equal_nan=True
+    )
+
+
+# ---- the emitted file -------------------------------------------------------------
+
+
+def running(network: Network) -> list[str]:
+    """Return what is wrong with the lines that the emitted file prints when it is run.
+
+    It may fail where the layers do, as a group norm of a single value does.
+    """
+    scope: dict[str, Any] = {"__name__": "__main__"}
+    text, printed = archdsl.emit(network), io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            exec(compile(text, "<emitted>", "exec"), scope)
+    except Exception as error:
+        fails = isinstance(error, ValueError) and _refuses(network)
+        return [] if fails else [f"the file fails: {type(error).__name__}: {error}"]
+    ports = [port for port in network.outputs if not port.training]
+    shapes = [f"{(1, *map(int, port.shape))}" for port in ports]
+    names = [port.name for port in ports]
+    lines = printed.getvalue().splitlines()
+    both = [f"{n} {s}" for n, s in zip(names, shapes, strict=True)]
+    return [] if lines in (shapes, both) else [f"the file prints {lines}, not {both}"]
+
+
+def _refuses(network: Network) -> bool:
+    """Return whether torch refuses a single sample in inference."""
+    try:
+        execute(network, draw_state(network, 0), _inputs(network, 1), False)
+    except ValueError:
+        return True
+    return False

@@ -1,0 +1,441 @@
+"""Networks computed step by step, by calls of torch's functions on tensors of weights.
+
+A second road to what a network computes. The compiler writes classes, whose text
+Python then runs. Here a walk over the IR calls one function for each step, with the
+weights from a dict under their keys. Neither shares a line with the other: of the layer
+kinds, only their arguments are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from archdsl.ir import Network, Step
+
+Sizes = tuple[int, ...]
+
+
+class Own(NamedTuple):
+    """A weight or buffer that a layer owns.
+
+    Attributes:
+        name: the last part of its key; empty if the layer is the weight itself.
+        sizes: its sizes.
+        role: ``weight``, or of running statistics ``mean``, ``variance``, ``counter``.
+    """
+
+    name: str
+    sizes: Sizes
+    role: str = "weight"
+
+
+class Call(NamedTuple):
+    """One step as it is computed.
+
+    Attributes:
+        op: the layer with its arguments.
+        xs: the values that it reads.
+        own: its weights and buffers, by name.
+        training: the mode.
+        axis: of the channels, 1 or the last.
+    """
+
+    op: Any
+    xs: Sequence[Tensor]
+    own: Mapping[str, Tensor]
+    training: bool
+    axis: int
+
+    @property
+    def x(self) -> Tensor:
+        """The first value."""
+        return self.xs[0]
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight."""
+        return self.own["weight"]
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias, if there is one."""
+        return self.own.get("bias")
+
+
+class Kind(NamedTuple):
+    """What a layer kind does.
+
+    Attributes:
+        run: what it makes of the values that it reads.
+        owns: what it owns, in the order of torch's modules, for a layer, the sizes of
+            its first input and the axis of its channels.
+    """
+
+    run: Callable[[Call], Tensor]
+    owns: Callable[[Any, Sizes, int], tuple[Own, ...]] = lambda op, sizes, axis: ()
+
+
+# ---- convolutions and linear layers -----------------------------------------------
+
+
+def _padded(
+    c: Call, stride: Sequence[int], value: float = 0.0
+) -> tuple[Tensor, Sequence[int]]:
+    """Return the first value, padded by itself if that is uneven, and what is to add.
+
+    With ``same``, there are as many units as strides begin within the input, and the
+    end gets the odd one (TensorFlow, `tf.nn.convolution`, padding SAME). Without any,
+    an odd kernel keeps the size at stride 1, and an even one is not padded.
+    """
+    op = c.op
+    if op.pad is None:
+        pairs = zip(op.kernel, op.dilation, strict=True)
+        return c.x, [d * (k // 2) if k % 2 else 0 for k, d in pairs]
+    if op.pad != "same":
+        return c.x, op.pad
+    sides: list[int] = []
+    for n, k, s, d in zip(c.x.shape[2:], op.kernel, stride, op.dilation, strict=True):
+        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+        sides = [total // 2, total - total // 2, *sides]
+    return F.pad(c.x, sides, value=value), (0, 0)
+
+
+def _conv(c: Call) -> Tensor:
+    x, pad = _padded(c, c.op.stride)
+    return F.conv2d(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
+
+
+def _conv_transposed(c: Call) -> Tensor:
+    op = c.op
+    places = op.stride, op.pad, op.out_pad, op.groups, op.dilation
+    return F.conv_transpose2d(c.x, c.weight, c.bias, *places)
+
+
+def _owns_conv(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    width = op.width or sizes[0]
+    return _with_bias(op, (width, sizes[0] // op.groups, *op.kernel), width)
+
+
+def _owns_transposed(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    width = op.width or sizes[0]
+    return _with_bias(op, (sizes[0], width // op.groups, *op.kernel), width)
+
+
+def _owns_linear(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    return _with_bias(op, (op.width, _channels(sizes, axis)), op.width)
+
+
+def _channels(sizes: Sizes, axis: int) -> int:
+    return sizes[-1] if axis == -1 else sizes[0]
+
+
+def _with_bias(op: Any, weight: Sizes, width: int) -> tuple[Own, ...]:
+    bias = () if op.bias is False else (Own("bias", (width,)),)
+    return (Own("weight", weight), *bias)
+
+
+# ---- norms, and trained factors ---------------------------------------------------
+
+
+def _batch_norm(c: Call) -> Tensor:
+    mean, variance = c.own["running_mean"], c.own["running_var"]
+    if c.training:
+        c.own["num_batches_tracked"].add_(1)
+    return F.batch_norm(
+        c.x, mean, variance, c.weight, c.bias, c.training, c.op.momentum, c.op.eps
+    )
+
+
+def _layer_norm(c: Call) -> Tensor:
+    last = c.x.movedim(c.axis, -1)
+    normal = F.layer_norm(last, last.shape[-1:], c.weight, c.bias, c.op.eps)
+    return normal.movedim(-1, c.axis)
+
+
+def _line_up(factors: Tensor, c: Call) -> Tensor:
+    """Return one factor a channel in the shape that multiplies the first value."""
+    sizes = [1] * c.x.dim()
+    sizes[c.axis] = -1
+    return factors.reshape(sizes)
+
+
+def _affine(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    channels = (_channels(sizes, axis),)
+    return Own("weight", channels), Own("bias", channels)
+
+
+def _running(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    return (
+        *_affine(op, sizes, axis),
+        Own("running_mean", sizes[:1], "mean"),
+        Own("running_var", sizes[:1], "variance"),
+        Own("num_batches_tracked", (), "counter"),
+    )
+
+
+def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    return (Own("weight", (sizes[0] if op.per_channel else 1,)),)
+
+
+def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    plain = axis == -1 or len(sizes) == 1
+    return (Own("", (sizes[-1],) if plain else (sizes[0], 1, 1)),)
+
+
+# ---- windows ----------------------------------------------------------------------
+
+
+def _max_pool(c: Call) -> Tensor:
+    op = c.op
+    stride = op.stride or op.kernel
+    x, pad = _padded(c, stride, -torch.inf)
+    return F.max_pool2d(x, op.kernel, stride, pad, op.dilation, op.ceil)
+
+
+def _avg_pool(c: Call) -> Tensor:
+    op = c.op
+    stride = op.stride or op.kernel
+    return F.avg_pool2d(c.x, op.kernel, stride, op.pad, op.ceil, op.count_pad)
+
+
+def _upsample(c: Call) -> Tensor:
+    size = c.op.size
+    if size is None:
+        factors = c.op.scale or (2, 2)
+        size = [n * f for n, f in zip(c.x.shape[2:], factors, strict=True)]
+    return _interpolate(c, size)
+
+
+def _interpolate(c: Call, size: Sequence[int]) -> Tensor:
+    corners = c.op.align if c.op.mode == "bilinear" else None
+    return F.interpolate(c.x, [*size], mode=c.op.mode, align_corners=corners)
+
+
+def _crop(c: Call) -> Tensor:
+    x = c.x
+    for axis in (2, 3):
+        kept = c.xs[1].shape[axis]
+        x = x.narrow(axis, (x.shape[axis] - kept) // 2, kept)
+    return x
+
+
+# ---- channels, branches, and chance ------------------------------------------------
+
+
+def _chunk(c: Call) -> Tensor:
+    size = c.x.shape[1] // c.op.of
+    return c.x.narrow(1, (c.op.place - 1) * size, size)
+
+
+def _slice(c: Call) -> Tensor:
+    stop = c.x.shape[1] if c.op.stop is None else c.op.stop
+    return c.x.narrow(1, c.op.start, stop - c.op.start)
+
+
+def _shuffle(c: Call) -> Tensor:
+    groups = c.op.groups
+    parted = c.x.unflatten(1, (groups, c.x.shape[1] // groups))
+    return parted.transpose(1, 2).flatten(1, 2)
+
+
+def _permute(c: Call) -> Tensor:
+    return c.x.movedim(*((1, -1) if c.op.channels == "last" else (-1, 1)))
+
+
+def _sum(c: Call) -> Tensor:
+    total = c.x
+    for x in c.xs[1:]:
+        total = total + x
+    return total
+
+
+def _product(c: Call) -> Tensor:
+    total = c.x
+    for x in c.xs[1:]:
+        total = total * x
+    return total
+
+
+def _stochastic_depth(c: Call) -> Tensor:
+    survival = 1 - c.op.p
+    if not c.training or survival == 1:
+        return c.x
+    kept = c.x.new_empty([len(c.x), *[1] * (c.x.dim() - 1)]).bernoulli_(survival)
+    return c.x * (kept / survival if survival else kept)
+
+
+def _input_scale(c: Call) -> Tensor:
+    mean = c.x.new_tensor([0.485, 0.456, 0.406])
+    deviation = c.x.new_tensor([0.229, 0.224, 0.225])
+    return c.x * _line_up(deviation / 0.5, c) + _line_up((mean - 0.5) / 0.5, c)
+
+
+KINDS: Final[Mapping[str, Kind]] = {
+    "adaptiveavgpool": Kind(lambda c: F.adaptive_avg_pool2d(c.x, c.op.size)),
+    "adaptivemaxpool": Kind(lambda c: F.adaptive_max_pool2d(c.x, c.op.size)),
+    "add": Kind(_sum),
+    "alphadropout": Kind(lambda c: F.alpha_dropout(c.x, c.op.p, c.training)),
+    "avgpool": Kind(_avg_pool),
+    "bn": Kind(_batch_norm, _running),
+    "chunk": Kind(_chunk),
+    "concat": Kind(lambda c: torch.cat([*c.xs], c.axis)),
+    "conv": Kind(_conv, _owns_conv),
+    "convtranspose": Kind(_conv_transposed, _owns_transposed),
+    "crop": Kind(_crop),
+    "difference": Kind(lambda c: (c.xs[0] - c.xs[1]).abs()),
+    "dropout": Kind(lambda c: F.dropout(c.x, c.op.p, c.training)),
+    "dropout2d": Kind(lambda c: F.dropout2d(c.x, c.op.p, c.training)),
+    "elu": Kind(lambda c: F.elu(c.x, c.op.alpha)),
+    "flatten": Kind(lambda c: c.x.flatten(1)),
+    "gelu": Kind(lambda c: F.gelu(c.x)),
+    "globalavgpool": Kind(lambda c: F.adaptive_avg_pool2d(c.x, 1).flatten(1)),
+    "globalmaxpool": Kind(lambda c: F.adaptive_max_pool2d(c.x, 1).flatten(1)),
+    "groupnorm": Kind(
+        lambda c: F.group_norm(c.x, c.op.groups, c.weight, c.bias, c.op.eps), _affine
+    ),
+    "hardsigmoid": Kind(lambda c: F.hardsigmoid(c.x)),
+    "hardswish": Kind(lambda c: F.hardswish(c.x)),
+    "identity": Kind(lambda c: c.x),
+    "inputscale": Kind(_input_scale),
+    "instancenorm": Kind(
+        lambda c: F.instance_norm(
+            c.x, None, None, c.own.get("weight"), c.bias, eps=c.op.eps
+        ),
+        lambda op, sizes, axis: _affine(op, sizes, axis) if op.affine else (),
+    ),
+    "layernorm": Kind(_layer_norm, _affine),
+    "layerscale": Kind(lambda c: c.x * c.own[""], _owns_factors),
+    "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
+    "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
+    "lrn": Kind(
+        lambda c: F.local_response_norm(c.x, c.op.size, c.op.alpha, c.op.beta, c.op.k)
+    ),
+    "maxpool": Kind(_max_pool),
+    "mish": Kind(lambda c: F.mish(c.x)),
+    "mul": Kind(_product),
+    "permute": Kind(_permute),
+    "pixelshuffle": Kind(lambda c: F.pixel_shuffle(c.x, c.op.factor)),
+    "pixelunshuffle": Kind(lambda c: F.pixel_unshuffle(c.x, c.op.factor)),
+    "prelu": Kind(lambda c: F.prelu(c.x, c.weight), _owns_slopes),
+    "relu": Kind(lambda c: F.relu(c.x)),
+    "relu6": Kind(lambda c: F.relu6(c.x)),
+    "resize": Kind(lambda c: _interpolate(c, c.xs[1].shape[2:])),
+    "scale": Kind(lambda c: c.x * c.op.factor),
+    "selu": Kind(lambda c: F.selu(c.x)),
+    "shuffle": Kind(_shuffle),
+    "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
+    "silu": Kind(lambda c: F.silu(c.x)),
+    "slice": Kind(_slice),
+    "softmax": Kind(lambda c: F.softmax(c.x, c.axis)),
+    "stochasticdepth": Kind(_stochastic_depth),
+    "tanh": Kind(lambda c: torch.tanh(c.x)),
+    "upsample": Kind(_upsample),
+    "zeropad": Kind(
+        lambda c: F.pad(c.x, [c.op.left, c.op.right, c.op.top, c.op.bottom])
+    ),
+}
+
+
+# ---- whole networks ---------------------------------------------------------------
+
+
+def keys(network: Network) -> dict[str, Own]:
+    """Return what a network's `state_dict` must hold, in order.
+
+    A module lists its own parameters, its buffers, then its parts in the order in which
+    they were made; a network makes them in the order of its steps.
+    """
+    tree: dict[str, Any] = {}
+    axes = _axes(network)
+    for step in network.steps():
+        if step.shared:
+            continue
+        axis = axes[step.inputs[0]]
+        for own in KINDS[step.op.word].owns(step.op, step.input_shapes[0], axis):
+            *parts, last = (f"{step.path}.{own.name}" if own.name else step.path).split(
+                "."
+            )
+            node = tree
+            for part in parts:
+                node = node.setdefault(part, {})
+            node[last] = own
+    return dict(_flat(tree, ""))
+
+
+def _flat(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Own]]:
+    parts = {name: part for name, part in tree.items() if isinstance(part, dict)}
+    for name, own in tree.items():
+        if name not in parts:
+            yield path + name, own
+    for name, part in parts.items():
+        yield from _flat(part, f"{path}{name}.")
+
+
+def _axes(network: Network) -> dict[int, int]:
+    """Return the axis of the channels of each value: 1, or the last."""
+    axes = {port.value: 1 for port in network.inputs}
+    for step in network.steps():
+        axes[step.output] = axes[step.inputs[0]]
+        if step.op.word == "permute":
+            axes[step.output] = -1 if step.op.channels == "last" else 1
+    return axes
+
+
+def draw_state(network: Network, seed: int) -> dict[str, Tensor]:
+    """Return random weights and statistics, in float64, by key."""
+    generator = torch.Generator().manual_seed(seed)
+    state = {}
+    for key, own in keys(network).items():
+        drawn = torch.rand(own.sizes, generator=generator, dtype=torch.float64)
+        state[key] = {
+            "weight": drawn - 0.5,
+            "mean": drawn - 0.5,
+            "variance": drawn + 0.5,
+            "counter": (drawn * 9).long(),
+        }[own.role]
+    return state
+
+
+def execute(
+    network: Network,
+    state: Mapping[str, Tensor],
+    inputs: Sequence[Tensor],
+    training: bool,
+) -> dict[str, Tensor]:
+    """Return the outputs of a network by name, the main one first.
+
+    Args:
+        network: what to compute.
+        state: its weights and buffers by key; running statistics change in training.
+        inputs: in the order of its own.
+        training: the mode; in inference there are no outputs of the training.
+    """
+    values = {p.value: x for p, x in zip(network.inputs, inputs, strict=True)}
+    axes = _axes(network)
+    for step in network.steps():
+        if training or not step.training:
+            xs = [values[number] for number in step.inputs]
+            axis = axes[step.inputs[0]]
+            own = _owned(step, state, axis)
+            values[step.output] = KINDS[step.op.word].run(
+                Call(step.op, xs, own, training, axis)
+            )
+    return {
+        port.name: values[port.value]
+        for port in network.outputs
+        if training or not port.training
+    }
+
+
+def _owned(step: Step, state: Mapping[str, Tensor], axis: int) -> dict[str, Tensor]:
+    """Return a layer's weights; those of a shared one stand under the same path."""
+    owns = KINDS[step.op.word].owns(step.op, step.input_shapes[0], axis)
+    return {
+        own.name: state[f"{step.path}.{own.name}" if own.name else step.path]
+        for own in owns
+    }

@@ -1,0 +1,542 @@
+"""Random valid specs, written from the manual alone: docs/language.md, docs/layers.md.
+
+The grammar is walked from the top: a file has definitions and a network, a body has
+statements, a statement is one of the forms that the manual shows. Nothing is known of
+shapes but whether a value is a map; what archdsl refuses is left out again. So this
+shares neither code nor habits with `tests.generated`.
+
+A spec may be followed by a comment with values for its network's parameters.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import Any, Final, NamedTuple
+
+import archdsl
+
+_MAP_KEEPS: Final = (
+    "conv 3x3",
+    "conv 3x3",
+    "conv 1x1 -> bn",
+    "conv 3x3 -> bn -> relu",
+    "conv 5x5 groups=channels",
+    "conv 2x2 pad=same",
+    "conv 3x3 dilation=2 bias=false",
+    "convtranspose 3x3 pad=1",
+    "bn",
+    "bn momentum=0.3",
+    "groupnorm 1",
+    "instancenorm affine=true",
+    "layernorm",
+    "layerscale 0.5",
+    "relu",
+    "relu",
+    "tanh",
+    "sigmoid",
+    "gelu",
+    "relu6",
+    "leakyrelu 0.2",
+    "prelu",
+    "prelu per_channel=true",
+    "softmax",
+    "lrn 3",
+    "scale 0.5",
+    "identity",
+    "dropout 0.3",
+    "dropout2d 0.3",
+    "alphadropout 0.3",
+    "stochasticdepth 0.4",
+    "maxpool 3x3 /1 pad=1",
+    "avgpool 3x3 /1 pad=1 count_pad=false",
+    "shuffle channels",
+    "permute last -> linear channels -> gelu -> permute first",
+)
+_MAP_CHANGES: Final = (
+    "conv 3x3 {w}",
+    "conv 3x3 {w}",
+    "conv 1x1 {w} bias=false",
+    "conv 1x1 {w} -> bn -> relu",
+    "conv 3x3 {w} /{s}",
+    "conv 1x3 {w} /2x1 pad=0x1",
+    "conv kernel={k} width={w}",
+    "maxpool 2x2",
+    "maxpool 3x3 /2 pad=1 ceil=true",
+    "avgpool 2x2 ceil=true",
+    "upsample 2x2",
+    "upsample mode=bilinear align=true",
+    "upsample size=5x4",
+    "convtranspose 2x2 {w} /2",
+    "convtranspose 3x3 /2 pad=1 out_pad=1",
+    "adaptiveavgpool 1x1",
+    "adaptivemaxpool 3x2",
+    "zeropad right=1 bottom=1",
+    "pixelshuffle 2",
+    "pixelunshuffle 2",
+    "slice 1",
+    "slice 0 (channels // 2)",
+    "chunk 2",
+    "permute last -> layernorm -> linear {w} -> permute first",
+)
+_VECTOR_KEEPS: Final = (
+    "linear channels",
+    "linear channels -> relu",
+    "bn",
+    "relu",
+    "tanh",
+    "dropout",
+    "layernorm",
+    "layerscale 2",
+    "softmax",
+    "identity",
+    "stochasticdepth 0.5",
+)
+_VECTOR_CHANGES: Final = ("linear {w}", "linear {w} bias=false -> bn -> relu")
+_ENDS: Final = (
+    "globalavgpool -> linear 5",
+    "globalmaxpool",
+    "flatten -> linear {w}",
+    "conv 1x1 {w}",
+    "bn",
+    "conv 3x3",
+)
+# Parameters by their first letter: what they may be.
+_VALUES: Final = {
+    "n": ("1", "0", "2", "3"),
+    "w": ("4", "1", "2", "6", "8"),
+    "s": ("1", "2"),
+    "f": ("true", "false"),
+    "k": ("3x3", "1x1", "1x3"),
+    "a": ("relu", "gelu", "leakyrelu<slope = 0.3>"),
+    "r": ("[4, 2]", "[6]", "[]", "[2, 2, 3]"),
+}
+_WIDTHS: Final = (
+    "channels",
+    "(2 * channels)",
+    "(2 * {p})",
+    "({p} + 1)",
+    "(max({p}, channels))",
+    "(4 if {f} else {p})",
+)
+_NUMBERS: Final = (
+    "{n}",
+    "{n}",
+    "{n}",
+    "{n} - 1",
+    "{n} + 1",
+    "{n} // 2",
+    "2 - {n}",
+    "2 if {f} else {n}",
+    "len({r})",
+)
+_TESTS: Final = (
+    "channels > 3",
+    "channels == 1",
+    "channels % 2 == 0",
+    "{f}",
+    "not {f}",
+    "{n} > 1",
+    "{n} == 1",
+    "{n} > 0 and {f}",
+    "{p} != channels",
+    "{p} == channels",
+    "channels < {p} or {f}",
+    "{n} in [1, 3]",
+)
+_INPUTS: Final = (
+    "3x8x8",
+    "4x7x6",
+    "2x9x5",
+    "1x6x6",
+    "2x1x1",
+    "1x1x1",
+    "3x1x5",
+    "4x4x1",
+)
+
+
+class _Scope:
+    """What a body can name.
+
+    Attributes:
+        params: of the definition around it, with their defaults.
+        labels: that taps can read.
+        vector: whether a vector flows in.
+        top: whether it is the network's own body.
+    """
+
+    def __init__(self, vector: bool, top: bool) -> None:
+        self.params: dict[str, str] = {}
+        self.labels: list[str] = []
+        self.vector = vector
+        self.top = top
+
+
+class _Block(NamedTuple):
+    """A block that can be called."""
+
+    name: str
+    params: dict[str, str]
+    vector: bool
+    takes: bool
+
+
+def specimen(case: int) -> str:
+    """Return the valid spec of a number."""
+    return _Writer(Random(f"manual {case}")).file()
+
+
+def params_of(text: str) -> dict[str, Any] | None:
+    """Return the values that stand behind a spec for its network's parameters."""
+    _, found, values = text.rpartition("\n# with ")
+    return json.loads(values) if found else None
+
+
+class _Writer:
+    """Writes one spec."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.definitions: list[str] = []
+        self.blocks: list[_Block] = []
+        self.scope = _Scope(vector=False, top=True)
+        self.count = 0
+
+    def file(self) -> str:
+        for _ in range(self.some(0, 1, 2, 2)):
+            self.block()
+        self.scope = _Scope(vector=self.chance(12), top=True)
+        shape = self.some("4", "1", "6") if self.scope.vector else self.some(*_INPUTS)
+        lines = [f"input {shape}"]
+        if self.chance(8):
+            lines = [f"input one {shape}", f"input two {shape}", "add { | @two }"]
+        self.grow(lines, self.random.randint(2, 6), self.network)
+        for _ in range(3):
+            if self.attempt(lines, self.end, self.network):
+                break
+        if len(lines) == 1:
+            lines.append("identity")
+        return self.variant(self.network(lines))
+
+    def end(self) -> str:
+        return self.layer(_VECTOR_CHANGES if self.scope.vector else _ENDS)
+
+    def variant(self, text: str) -> str:
+        """Return a spec with a preset, with a comment of values, or as it is."""
+        names = [name for name in self.scope.params if self.chance(2)]
+        drawn = {name: self.some(*_VALUES[name[0]]) for name in names}
+        given = ", ".join(f"{name} = {value}" for name, value in drawn.items())
+        more = f"\ndefault preset other = Net<{given}>\n" if self.chance(2) else ""
+        if not more:
+            plain = {n: v for n, v in drawn.items() if n[0] in "nwsfr"}
+            values = json.dumps({name: json.loads(v) for name, v in plain.items()})
+            more = f"\n# with {values}"
+        whole = text + more
+        return whole if drawn and _load(whole) else text
+
+    # ---- definitions
+
+    def network(self, lines: Sequence[str]) -> str:
+        head = "network Net" + self.params()
+        return "arch 1\n\n" + "\n".join([*self.definitions, self.braced(head, lines)])
+
+    def params(self) -> str:
+        shown = ", ".join(f"{name} = {v}" for name, v in self.scope.params.items())
+        return f"<{shown}>" if shown else ""
+
+    def braced(self, head: str, lines: Sequence[str]) -> str:
+        return f"{head} {{\n" + "".join(f"    {line}\n" for line in lines) + "}\n"
+
+    def block(self) -> None:
+        """Define a block, and keep it if it can be called."""
+        self.scope = _Scope(vector=self.chance(10), top=False)
+        vector, name, seq = self.scope.vector, self.fresh("unit"), self.chance(6)
+        takes = self.chance(6)
+        lines: list[str] = []
+
+        def text(body: Sequence[str]) -> str:
+            params = self.params()
+            if takes:
+                params = f"{params[:-1]}, " if params else "<"
+                params += "body: block = identity>"
+                body = [*body, "body"]
+            head = f"block {name}{params}{' seq' if seq else ''}"
+            shape = "4" if vector else "4x6x5"
+            call = self.braced("network Net", [f"input {shape}", name])
+            self.definition = self.braced(head, body)
+            parts = [*self.definitions, self.definition, call]
+            return "arch 1\n\n" + "\n".join(parts)
+
+        self.grow(lines, self.random.randint(1, 4), text)
+        if lines and _load(text(lines)):
+            self.definitions.append(self.definition)
+            self.blocks.append(_Block(name, dict(self.scope.params), vector, takes))
+
+    def grow(
+        self, lines: list[str], count: int, text: Callable[[Sequence[str]], str]
+    ) -> None:
+        for _ in range(count):
+            self.attempt(lines, lambda: self.statement(2), text)
+
+    def attempt(
+        self,
+        lines: list[str],
+        write: Callable[[], str],
+        text: Callable[[Sequence[str]], str],
+    ) -> bool:
+        """Add a statement if the whole is valid with it."""
+        scope = self.scope
+        params, labels = dict(scope.params), list(scope.labels)
+        line = write()
+        network = _load(text([*lines, line]))
+        if network is None:
+            scope.params, scope.labels = params, labels
+            return False
+        lines.append(line)
+        scope.vector = len(network.outputs[0].shape) == 1
+        return True
+
+    # ---- statements
+
+    def statement(self, depth: int) -> str:
+        forms = [self.chain] * 4 + [
+            self.tap,
+            self.tap,
+            self.again,
+            self.call,
+            self.call,
+        ]
+        forms += [self.let]
+        if depth:
+            forms += [self.braces, self.loop, self.condition, self.merge, self.residual]
+            forms += [self.braces, self.loop, self.seq]
+        if self.scope.top and depth == 2:
+            forms += [self.output]
+        return self.some(*forms)(depth)
+
+    def body(self, depth: int, most: int = 3) -> str:
+        lines = [self.statement(depth - 1) for _ in range(self.random.randint(1, most))]
+        return "; ".join(lines)
+
+    def chain(self, depth: int) -> str:
+        parts = [self.part() for _ in range(self.some(1, 1, 2, 3))]
+        # A repeat behind a guard would be the guard's.
+        return " -> ".join(parts) + ("" if " if " in parts[-1] else self.copies())
+
+    def part(self) -> str:
+        guard = f" if {self.test()}" if self.chance(6) else ""
+        layers = self.layer() if not guard else self.layer().split(" -> ")[0]
+        return self.label(layers, 3) + guard
+
+    def layer(self, options: Sequence[str] = ()) -> str:
+        scope = self.scope
+        changes = _VECTOR_CHANGES if scope.vector else _MAP_CHANGES
+        keeps = _VECTOR_KEEPS if scope.vector else _MAP_KEEPS
+        if not options and self.chance(8):
+            return self.name_of("a")
+        text = self.some(*(options or (changes if self.chance(3) else keeps)))
+        if text.startswith("globa") or text.startswith("flatten"):
+            scope.vector = True
+        return self.filled(text)
+
+    def label(self, text: str, of: int) -> str:
+        """Write a label before a layer, one time of so many."""
+        if not self.chance(of):
+            return text
+        self.scope.labels.append(self.fresh("v"))
+        return f"{self.scope.labels[-1]}: {text}"
+
+    def tap(self, depth: int) -> str:
+        """Write a merge of an earlier value, with a label to chain more of them."""
+        if not self.scope.labels:
+            return self.chain(depth)
+        word = self.some("add", "add", "concat", "concat", "mul", "resize", "crop")
+        branches = [f"@{self.some(*self.scope.labels)}", self.branch(0)]
+        if self.chance(3):
+            branches[0] += f" -> {self.layer()}"
+        if word in ("add", "concat") and self.chance(3):
+            branches.append(f"@{self.some(*self.scope.labels)}")
+        self.random.shuffle(branches)
+        return self.label(f"{word} {{ {' | '.join(branches)} }}", 2) + self.copies(6)
+
+    def again(self, depth: int) -> str:
+        """Apply an earlier part once more, alone or after other layers."""
+        if not self.scope.labels:
+            return self.label(self.layer(), 1) + f"; same {self.scope.labels[-1]}"
+        before = self.some("", "", f"{self.layer()} -> ")
+        return f"{before}same {self.some(*self.scope.labels)}" + self.copies(5)
+
+    def call(self, depth: int) -> str:
+        known = [block for block in self.blocks if block.vector == self.scope.vector]
+        if not known:
+            return self.chain(depth)
+        block = self.some(*known)
+        names = [name for name in block.params if self.chance(2)]
+        given = ", ".join(f"{name} = {self.argument(name)}" for name in names)
+        text = block.name + (f"<{given}>" if given else "")
+        if block.takes and self.chance(2):
+            text += f" {{ {self.branch(0) or 'identity'} }}"
+        return self.label(text, 3) + self.copies(5)
+
+    def argument(self, name: str) -> str:
+        """Return a value for a block's parameter: another one's, or a plain one."""
+        own = [other for other in self.scope.params if other[0] == name[0]]
+        if own and self.chance(2):
+            return self.some(*own)
+        return self.some(*_VALUES[name[0]])
+
+    def let(self, depth: int) -> str:
+        name = self.fresh("m")
+        return f"{name} = {self.filled(self.some(*_WIDTHS))}; conv 1x1 {name}"
+
+    def braces(self, depth: int) -> str:
+        before = list(self.scope.labels)
+        inner = self.body(depth)
+        label = ""
+        if self.chance(2):
+            self.scope.labels = [*before, self.fresh("g")]
+            label = f"{self.scope.labels[-1]}: "
+        guard = f" if {self.test()}" if self.chance(6) else ""
+        return f"{label}{{ {inner} }}{guard}{'' if guard else self.copies(2)}"
+
+    def seq(self, depth: int) -> str:
+        before = list(self.scope.labels)
+        parts = [self.layer() + self.copies(6) for _ in range(self.some(1, 2, 3))]
+        if self.chance(4):
+            parts.append(self.call(0).rpartition(": ")[2])
+        if self.chance(5):
+            parts.append(f"{{ {self.layer()}; {self.layer()} }}{self.copies(2)}")
+        if self.chance(4):
+            parts.append(f"{self.layer().split(' -> ')[0]} if {self.test()}")
+        self.scope.labels = [*before, self.fresh("q")]
+        inner = "; ".join(parts)
+        return f"{self.scope.labels[-1]}: seq {{ {inner} }}"
+
+    def loop(self, depth: int) -> str:
+        before = list(self.scope.labels)
+        if self.chance(2):
+            head, item = (
+                f"i in range({self.number()})",
+                self.some("", "k{i}: ", "k{i}_b: "),
+            )
+            inner = item + self.layer().split(" -> ")[0]
+        else:
+            head, inner = f"i, w in {self.value('r')}", "conv 1x1 w"
+            if self.chance(2):
+                inner = "k{i + 1}: " + inner
+        if self.chance(2):
+            inner += f" -> {self.layer()}"
+        elif self.chance(2):
+            inner += f"; {self.statement(0)}"
+        self.scope.labels = before
+        return f"for {head} {{ {inner} }}"
+
+    def condition(self, depth: int) -> str:
+        before = list(self.scope.labels)
+        text = f"if {self.test()} {{ {self.body(1, 2)} }}"
+        if self.chance(2):
+            text += f" else {{ {self.body(1, 2)} }}"
+        self.scope.labels = before
+        return text
+
+    def merge(self, depth: int) -> str:
+        word = self.some("add", "concat", "mul", "concat", "add", "difference")
+        count = self.some(2, 2, 3) if word != "difference" else 2
+        branches = [self.branch(depth - 1) for _ in range(count)]
+        return self.label(f"{word} {{ {' | '.join(branches)} }}", 3) + self.copies(5)
+
+    def branch(self, depth: int) -> str:
+        if self.chance(4):
+            return ""
+        if self.scope.labels and self.chance(5):
+            return f"@{self.some(*self.scope.labels)}"
+        if depth and self.chance(3):
+            return self.statement(depth)
+        if self.chance(5):
+            return f"{self.layer()}  x({self.number()})"
+        return self.part()
+
+    def residual(self, depth: int) -> str:
+        mode = self.some("", "", "identity", "projection", "optional", "optional")
+        more = self.some("", "", "own")
+        arguments = {
+            "identity": "",
+            "": ", projection = proj",
+            "projection": ", before = true",
+        }
+        words = f"<shortcut = {mode or 'auto'}" if mode or self.chance(3) else ""
+        if words:
+            extra = arguments.get(mode, ", drop = 0.4") if self.chance(3) else ""
+            words += f"{extra}>"
+        parts = " -> ".join(self.branch(0) or "relu" for _ in range(self.some(1, 2)))
+        inner = self.statement(depth - 1) if self.chance(3) else parts
+        own = f" | {self.branch(0)}" if more and not words else ""
+        return self.label(f"residual{words} {{ {inner}{own} }}", 3) + self.copies(5)
+
+    def output(self, depth: int) -> str:
+        training = self.some("", "training ")
+        source = f"@{self.some(*self.scope.labels)} -> " if self.scope.labels else ""
+        return f"{training}output {source}{self.fresh('out')}: {self.layer()}"
+
+    # ---- expressions
+
+    def name_of(self, letter: str) -> str:
+        """Return a parameter of a kind: one that is there, or a new one."""
+        params = self.scope.params
+        known = [name for name in params if name[0] == letter]
+        if known and self.chance(2):
+            return self.some(*known)
+        name = self.fresh(letter)
+        params[name] = self.some(*_VALUES[letter])
+        return name
+
+    def filled(self, text: str) -> str:
+        """Write parameters and expressions for what stands in braces."""
+        for letter in ("w", "s", "k", "n", "f", "r", "p"):
+            while (place := f"{{{letter}}}") in text:
+                text = text.replace(place, self.value(letter), 1)
+        return text
+
+    def value(self, letter: str) -> str:
+        """Return a parameter, a plain value or, for a width, an expression."""
+        if letter == "p" or letter in "nf" or self.chance(2):
+            return self.name_of("w" if letter == "p" else letter)
+        if letter == "w" and self.chance(2):
+            return self.filled(self.some(*_WIDTHS))
+        return self.some(*_VALUES[letter])
+
+    def number(self) -> str:
+        """Return how often something is repeated."""
+        if self.chance(5):
+            return self.some("1", "2", "0")
+        return self.filled(self.some(*_NUMBERS))
+
+    def copies(self, of: int = 3) -> str:
+        if not self.chance(of):
+            return ""
+        return "  x2" if self.chance(3) else f"  x({self.number()})"
+
+    def test(self) -> str:
+        return self.filled(self.some(*_TESTS))
+
+    # ---- choice
+
+    def some(self, *options: Any) -> Any:
+        return self.random.choice(options)
+
+    def chance(self, of: int) -> bool:
+        """Return true one time of so many."""
+        return self.random.randrange(of) == 0
+
+    def fresh(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}{self.count}"
+
+
+def _load(text: str) -> archdsl.Network | None:
+    try:
+        return archdsl.loads(text, name="drawn.arch", params=params_of(text))
+    except archdsl.SpecError:
+        return None

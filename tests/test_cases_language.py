@@ -1,0 +1,488 @@
+"""Small inputs that went wrong once, each with what is right.
+
+Every case is a file of tests/cases, and a function that says what holds for it. What is
+refused is pinned in tests/broken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+import archdsl
+from archdsl.backends.torch.agree import agree
+from archdsl.elaborate.calls import STRUCTURES
+from archdsl.elaborate.fitting import REACH, fitting_sizes
+from archdsl.ir import Group, Network, Step
+from archdsl.layer import all_kinds
+from archdsl.layer import words as kind_words
+from archdsl.values import Shape
+from tests.conftest import ROOT
+from tests.generated import specimen
+
+CASES = ROOT / "tests" / "cases"
+KIND_WORDS = kind_words()
+SPECIMENS = 300
+BATCH = 50
+
+
+def words(network: Network) -> list[str]:
+    return [step.op.word for step in network.steps()]
+
+
+def params(network: Network) -> int:
+    return archdsl.analyze(network).params
+
+
+def net(*statements: str, before: str = "", size: str = "2x8x8") -> Network:
+    body = "".join(f"    {line}\n" for line in statements)
+    return archdsl.loads(
+        f"arch 1\n{before}\nnetwork Net<yes = true, count = 1> {{\n"
+        f"    input {size}\n"
+        f"    if yes {{ identity x(count) }}\n{body}}}\n"
+    )
+
+
+def two_elaborations(network: Network) -> None:
+    # Two convolutions of 2 x 2 x 3 x 3 without a bias, two norms of 2 channels.
+    assert params(network) == 2 * (36 + 4)
+
+
+def guard_channels(network: Network) -> None:
+    assert words(network) == ["conv", "relu"]
+
+
+def bias_before_distant_norm(network: Network) -> None:
+    assert words(network) == ["conv", "relu", "bn"]
+    # What the relu reads is not centred: 2 x 3 x 3 weights and a bias, eight times.
+    assert params(network) == 8 * (18 + 1) + 2 * 8
+
+
+def braces_in_seq(network: Network) -> None:
+    # Each part of a Sequential is one module, so the braces own its number.
+    assert [step.path for step in network.steps()] == [
+        "features.0",
+        "features.1",
+        *(f"features.{n}.{name}" for n in (2, 3) for name in ("conv1", "maxpool1")),
+    ]
+
+
+RIGHT: dict[str, Callable[[Network], None]] = {
+    check.__name__: check
+    for check in (
+        two_elaborations,
+        guard_channels,
+        bias_before_distant_norm,
+        braces_in_seq,
+    )
+}
+
+
+@pytest.mark.parametrize("name", RIGHT)
+def test_case(name: str) -> None:
+    network = archdsl.load(Path(CASES, f"{name}.arch"))
+    RIGHT[name](network)
+    assert not agree(network).differences
+
+
+# ---- `channels`: what flows in, wherever it stands -------------------------------
+
+UNIT = """
+block wide { conv 1x1 8 }
+block scaled<n> { scale n }
+block handed<body: block> { body }
+"""
+# Each makes 8 channels of 2, and reads `channels` behind that: a scale by it is left.
+PLACES = {
+    "guard": ("conv 1x1 8 -> scale channels if channels == 8",),
+    "guard on the next line": ("conv 1x1 8", "scale channels if channels == 8"),
+    "guard before a repeat": (
+        "conv 1x1 8 -> relu  x(1)",
+        "scale channels  x(channels - 7) if channels == 8",
+    ),
+    "guard in a chain that repeats": (
+        "conv 1x1 8 -> scale channels if channels == 8 -> relu  x2",
+    ),
+    "behind a guard that fails": (
+        "conv 1x1 8 -> conv 1x1 3 if channels < 8 -> scale channels if channels == 8",
+    ),
+    "branch": ("concat { conv 1x1 8 -> scale channels if channels == 8 | }",),
+    "second branch": (
+        "concat { conv 1x1 4 | conv 1x1 8 -> scale channels if channels == 8 }",
+    ),
+    "behind a merge": (
+        "concat { conv 1x1 4 | conv 1x1 4 } -> scale channels if channels == 8",
+    ),
+    "behind a block": ("wide -> scale channels if channels == 8",),
+    "behind braces": ("{ conv 1x1 3; conv 1x1 8 } -> scale channels if channels == 8",),
+    "behind labelled braces": (
+        "g: { conv 1x1 3; conv 1x1 8 } -> scale channels if channels == 8",
+    ),
+    "behind a residual": (
+        "residual { conv 1x1 8 } -> scale channels if channels == 8",
+    ),
+    "behind a tap": (
+        "a: conv 1x1 8 -> conv 1x1 3",
+        "add { conv 1x1 8 | @a -> scale channels if channels == 8 }",
+    ),
+    "argument of a layer": ("conv 1x1 8 -> scale channels",),
+    "argument of a block": ("conv 1x1 8 -> scaled<channels>",),
+    "braces of a block": ("handed { conv 1x1 8 -> scale channels if channels == 8 }",),
+    "loop": ("conv 1x1 8", "for n in [channels] { scale n if n == channels }"),
+    "in a loop": ("for n in [4, 8] { conv 1x1 n -> scale channels if channels == 8 }",),
+    "condition": ("conv 1x1 8", "if channels == 8 { scale channels }"),
+    "value": ("conv 1x1 8", "n = channels", "scale n if n == 8"),
+    "repeat": ("conv 1x1 8", "scale 8  x(channels - 7)"),
+    "label": ("conv 1x1 8 -> l{channels}: scale channels",),
+    "seq": ("s: seq { conv 1x1 8 -> scale channels if channels == 8 }",),
+    "output": (
+        "a: conv 1x1 8",
+        "output @a -> b: scale channels if channels == 8",
+    ),
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_channels_are_those_that_flow_in(place: str) -> None:
+    for symbolic in (True, False):
+        network = archdsl.loads(
+            f"arch 1\n{_used(PLACES[place])}\nnetwork Net {{\n    input 2x4x4\n"
+            + "".join(f"    {line}\n" for line in PLACES[place])
+            + "}\n",
+            symbolic=symbolic,
+        )
+        scales = [s.op for s in network.steps() if s.op.word == "scale"]
+        factors = [op.factor for op in scales]  # type: ignore[attr-defined]
+        assert factors
+        assert set(factors) == {8}
+
+
+def _used(lines: tuple[str, ...]) -> str:
+    """Return the blocks that some lines call, as others would be unused."""
+    blocks = [b for b in UNIT.splitlines() if b]
+    return "\n".join(b for b in blocks if b.split()[1].split("<")[0] in " ".join(lines))
+
+
+# ---- a bias that a norm cancels --------------------------------------------------
+
+NORM = """
+block normed { bn -> relu }
+block narrow { conv 3x3 4 }
+block handing<body: block> { body -> bn }
+"""
+# What stands behind `conv 3x3 4` in a network, and whether that has a bias then.
+BEHIND: dict[str, tuple[tuple[str, ...], bool]] = {
+    "chain": (("conv 3x3 4 -> bn",), False),
+    "next line": (("conv 3x3 4", "bn"), False),
+    "label": (("conv 3x3 4 -> n: bn",), False),
+    "braces": (("conv 3x3 4", "{ bn }"), False),
+    "labelled braces": (("conv 3x3 4", "n: { bn -> relu }"), False),
+    "seq": (("conv 3x3 4", "n: seq { bn -> relu }"), False),
+    "inside braces": (("{ conv 3x3 4 } -> bn",), False),
+    "inside labelled braces": (("c: { conv 3x3 4 } -> bn",), False),
+    "condition": (("conv 3x3 4", "if yes { bn }"), False),
+    "value between": (("conv 3x3 4", "n = 1", "bn", "relu x(n)"), False),
+    "claim between": (("conv 3x3 4", "expect depth == 1", "bn"), False),
+    "guard": (("conv 3x3 4 -> bn if yes",), False),
+    "guard on channels": (("conv 3x3 4 -> bn if channels == 4",), False),
+    "guard that fails": (("conv 3x3 4 -> bn if not yes",), True),
+    "guard between that fails": (("conv 3x3 4 -> relu if not yes -> bn",), False),
+    "repeated norm": (("conv 3x3 4", "bn x2"), False),
+    "loop": (("conv 3x3 4", "for i in range(2) { bn -> scale i }"), False),
+    "loop without rounds": (
+        ("conv 3x3 4", "for i in range(count - 1) { scale i }", "bn"),
+        False,
+    ),
+    "in a copy": (("conv 3x3 4 -> bn  x2",), False),
+    "behind its copies": (("conv 3x3 4 x2", "bn"), True),
+    "first of a copy": (("bn -> conv 3x3 4  x2",), True),
+    "two norms": (("c: conv 3x3 4", "add { @c -> bn | @c -> bn }"), False),
+    "branch": (("concat { conv 3x3 4 -> bn | }",), False),
+    "behind a merge": (("concat { conv 3x3 4 | } -> bn",), True),
+    "residual": (("conv 3x3 4", "residual { bn -> relu }"), True),
+    "skip": (("c: conv 3x3 4 -> bn", "add { | @c }"), True),
+    "output": (("c: conv 3x3 4 -> bn", "output @c"), True),
+    "last": (("conv 3x3 4",), True),
+    "relu": (("conv 3x3 4 -> relu -> bn",), True),
+    "other norm": (("conv 3x3 4 -> layernorm",), True),
+    "norm of a block": (("conv 3x3 4", "normed"), True),
+    "conv of a block": (("narrow", "bn"), True),
+    "braces of a block": (("handing { conv 3x3 4 }",), False),
+    "shared before norms": (("c: conv 3x3 2 -> bn", "same c -> bn"), False),
+    "shared before a norm and not": (("c: conv 3x3 2 -> bn", "same c"), True),
+    "said": (("conv 3x3 4 bias=true -> bn",), True),
+    "denied": (("conv 3x3 4 bias=false -> relu",), False),
+    "transposed": (("convtranspose 3x3 4 -> bn",), False),
+    "linear": (("globalavgpool -> linear 4 -> bn",), False),
+    "linear alone": (("globalavgpool -> linear 4 -> relu",), True),
+}
+
+
+@pytest.mark.parametrize("case", BEHIND)
+def test_a_bias_that_a_norm_cancels_is_left_out(case: str) -> None:
+    lines, has_bias = BEHIND[case]
+    text = " ".join(lines)
+    blocks = [b for b in NORM.splitlines() if b and b.split()[1].split("<")[0] in text]
+    network = net(*lines, before="\n".join(blocks))
+    found = {_has_bias(step) for step in network.steps() if "bias" in step.op.fields}
+    assert found == {has_bias}
+    assert not agree(network).differences
+
+
+def _has_bias(step: Step) -> bool:
+    return any(t.name == "bias" for t in step.op.tensors(*step.input_shapes))
+
+
+class _Place(NamedTuple):
+    """A step, the block it stands in, and the copies of repeats that it stands in."""
+
+    step: Step
+    block: int
+    copies: tuple[int, ...]
+
+
+def _places(group: Group, block: int = 0, copies: tuple[int, ...] = ()) -> Iterator:
+    for child in group.children:
+        if isinstance(child, Step):
+            yield _Place(child, block, copies)
+        elif child.role == "block":
+            yield from _places(child, id(child), ())
+        else:
+            more = (id(child),) if child.role == "copy" else ()
+            yield from _places(child, block, (*copies, *more))
+
+
+def _expected(network: Network) -> dict[str, bool]:
+    """Return which layers have a bias, by path, read off the finished network."""
+    places = list(_places(network.root))
+    outputs = {port.value for port in network.outputs}
+    found: dict[str, bool] = {}
+    for step, block, copies in places:
+        if "bias" not in step.op.fields:
+            continue
+        readers = [p for p in places if step.output in p.step.inputs]
+        cancelled = bool(readers) and step.output not in outputs
+        for reader in readers:
+            inside = reader.copies[: len(copies)] == copies
+            norm = reader.step.op.word == "bn"
+            cancelled = cancelled and norm and inside and reader.block == block
+        found[step.path] = found.get(step.path, False) or not cancelled
+    return found
+
+
+@pytest.mark.parametrize("first", range(0, SPECIMENS, BATCH))
+def test_biases_of_random_specs(first: int) -> None:
+    for case in range(first, first + BATCH):
+        text = specimen(case)
+        if "bias" in text:
+            continue
+        network = archdsl.loads(text, symbolic=bool(case % 2))
+        found = {s.path: _has_bias(s) for s in network.steps() if "bias" in s.op.fields}
+        assert found == _expected(network), f"specimen {case}:\n{text}"
+
+
+# ---- shared layers on another rank -----------------------------------------------
+
+# Kinds with what they need, on a map and then on a vector of its channels.
+ONCE_MORE = {
+    "bn": False,
+    "layernorm": False,
+    "layerscale": False,
+    "instancenorm": False,
+    "dropout2d": False,
+    "conv 3x3": False,
+    "maxpool 3x3": False,
+    "groupnorm 2": True,
+    "prelu": True,
+    "prelu per_channel=true": True,
+    "dropout": True,
+    "gelu": True,
+    "softmax": True,
+    "{ relu -> groupnorm 2 }": True,
+    "{ relu -> bn }": False,
+}
+
+
+@pytest.mark.parametrize("layer", ONCE_MORE)
+def test_a_shared_layer_takes_a_vector_where_torch_does(layer: str) -> None:
+    lines = (f"k: {layer}", "globalavgpool -> same k", "linear 3")
+    if not ONCE_MORE[layer]:
+        with pytest.raises(archdsl.SpecError, match="A0302"):
+            net(*lines, size="4x9x5")
+        return
+    assert not agree(net(*lines, size="4x9x5")).differences
+
+
+# ---- what others call a kind -----------------------------------------------------
+
+
+def test_other_names_mean_one_kind_each() -> None:
+    names = [name for each in all_kinds() for name in each.also]
+    assert len(names) == len(set(names))
+    assert not set(names) & {*KIND_WORDS, *STRUCTURES}
+    assert all(name == name.lower() and "_" not in name for name in names)
+
+
+@pytest.mark.parametrize(
+    ("word", "kind"),
+    # `dense` is a block of the library.
+    [(n, each.word) for each in all_kinds() for n in each.also if n != "dense"],
+)
+def test_other_names_are_told_the_word(word: str, kind: str) -> None:
+    with pytest.raises(archdsl.SpecError) as refused:
+        net(word)
+    assert [d.help for d in refused.value.diagnostics] == [f"did you mean `{kind}`?"]
+
+
+# ---- sizes of the input that fit -------------------------------------------------
+
+
+def unet(levels: int, size: str) -> str:
+    return f"""arch 1
+network n {{
+    input {size}
+    for i in range({levels}) {{
+        skip{{i}}: conv 3x3 4
+        maxpool 2x2
+    }}
+    for i in range({levels}) {{
+        upsample 2x2
+        concat {{ | @skip{{{levels} - 1 - i}} }}
+    }}
+}}
+"""
+
+
+def notes(text: str) -> list[str]:
+    with pytest.raises(archdsl.SpecError) as refused:
+        archdsl.loads(text)
+    return [note for d in refused.value.diagnostics for note in d.notes]
+
+
+@pytest.mark.parametrize("levels", range(1, 6))
+def test_sizes_that_fit_a_merge_are_multiples(levels: int) -> None:
+    step = 2**levels
+    low, high = 3 * step, 4 * step
+    found = notes(unet(levels, f"1x{low + 1}x{high + 1}"))
+    assert found == [
+        f"heights and widths that are multiples of {step} fit, such as "
+        f"1x{low}x{high} and 1x{high}x{high + step}"
+    ]
+    for size in (low, high):
+        archdsl.loads(unet(levels, f"1x{size}x{size}"))
+
+
+NEVER = "block never { concat { conv 3x3 | conv 3x3 pad=0 } }"
+
+
+def test_no_size_is_named_where_none_fits() -> None:
+    text = f"arch 1\n{NEVER}\nnetwork n {{\n    input 1x9x9\n    never\n}}\n"
+    assert notes(text) == ["in never1: never, line 5"]
+
+
+@pytest.mark.parametrize(
+    ("given", "rest", "said"),
+    [
+        # The original U-Net takes 16 n + 12.
+        ((1, 570, 570), 12, "inputs of 1x556x556 and 1x572x572 fit"),
+        ((1, 5, 5), 12, "an input of 1x12x12 fits"),
+        (
+            (3, 33, 50),
+            0,
+            "heights and widths that are multiples of 16 fit, such as "
+            "3x32x48 and 3x48x64",
+        ),
+    ],
+)
+def test_sizes_are_found(given: Shape, rest: int, said: str) -> None:
+    def fits(shape: Shape) -> bool:
+        return all(n % 16 == rest for n in shape[1:])
+
+    assert fitting_sizes(given, fits) == said
+
+
+def test_few_sizes_are_tried() -> None:
+    tried: list[Shape] = []
+
+    def fits(shape: Shape) -> bool:
+        tried.append(shape)
+        return False
+
+    assert not fitting_sizes((3, 500, 600), fits)
+    assert len(tried) <= 4 * REACH
+
+
+# ---- nothing is silently ignored -------------------------------------------------
+
+STATEMENTS = {
+    "layer": "conv 3x3 4",
+    "value": "n = 3; scale n",
+    "input": "input more 3x8x8; concat { | @more }",
+    "unread input": "input more 3x8x8",
+    "output": "output @base -> e: conv 1x1 2",
+    "training output": "training output @base -> e: conv 1x1 2",
+    "claim": "expect depth == 1",
+    "init of a kind": "init conv weight=0",
+    "init of a layer": "init @base weight=0",
+    "loop": "for i in range(2) { scale 2 }",
+    "condition": "if true { scale 2 }",
+    "tap": "@base",
+    "chain from a tap": "@base -> conv 3x3 4",
+    "shared": "conv 1x1 3 -> same base",
+}
+PLACED = {
+    "network": "{}",
+    "loop": "for k in range(1) {{ {} }}",
+    "condition": "if true {{ {} }}",
+    "otherwise": "if false {{ relu }} else {{ {} }}",
+    "braces": "{{ {} }}",
+    "labelled braces": "g: {{ {} }}",
+    "seq": "g: seq {{ {} }}",
+    "repeat": "{{ {} }}  x2",
+    "branch": "concat {{ {} | identity }}",
+    "body": "residual {{ {} }}",
+    "shortcut": "residual {{ sigmoid | {} }}",
+    "optional": "residual<shortcut = optional> {{ {} }}",
+    "projected": "residual<shortcut = projection> {{ {} }}",
+    "guarded": "{{ {} }} if true",
+    "block": "unit",
+    "braces of a block": "handing {{ {} }}",
+    "output": "output @base -> f: {{ {} }}",
+}
+
+
+def _written(place: str, statement: str) -> str:
+    before = {
+        "block": f"block unit {{ base: conv 1x1 4\n relu\n {statement} }}\n",
+        "braces of a block": "block handing<body: block> { body }\n",
+    }.get(place, "")
+    line = PLACED[place].format(statement)
+    return (
+        f"arch 1\n{before}network Net {{\n    input 3x8x8\n"
+        f"    base: conv 1x1 4\n    relu\n    {line}\n}}\n"
+    )
+
+
+def _told(network: Network) -> object:
+    """Return all that a statement can change."""
+    return (
+        [(s.path, s.op, s.inputs) for s in network.steps()],
+        (network.inputs, network.outputs, network.initializers),
+        [(e.measure, e.value) for e in network.expectations],
+    )
+
+
+@pytest.mark.parametrize("place", PLACED)
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_statement_counts_or_is_refused(statement: str, place: str) -> None:
+    without = archdsl.loads(_written(place, ""))
+    try:
+        network = archdsl.loads(_written(place, STATEMENTS[statement]))
+    except archdsl.SpecError as refused:
+        assert all(d.help and d.span for d in refused.diagnostics)
+        return
+    assert _told(network) != _told(without)
+    assert not agree(network).differences

@@ -1,0 +1,240 @@
+"""Whether numbers remember their expressions changes nothing of what is built.
+
+The analysis reads a network of plain numbers, and code generation one of numbers that
+know how they were computed. Both are the same network.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import archdsl
+from archdsl.backends.torch.agree import agree
+from archdsl.ir import Group, Network, Step
+from archdsl.passes.graph import flatten, plain
+from archdsl.passes.smallest import smallest
+from archdsl.resources import shipped_presets
+from tests.conftest import ROOT
+from tests.generated import specimen
+
+CASES = ROOT / "tests" / "cases"
+SPECIMENS = 300
+BATCH = 50
+
+
+def told(network: Network) -> Any:
+    """Return all that a network is, its expressions aside."""
+    return (
+        network.name,
+        [(port.name, port.value, port.shape, port.training) for port in network.inputs],
+        [
+            (port.name, port.value, port.shape, port.training)
+            for port in network.outputs
+        ],
+        network.initializers,
+        [(claim.measure, claim.op, claim.value) for claim in network.expectations],
+        list(_parts(network.root)),
+    )
+
+
+def _parts(node: Group) -> Any:
+    """Yield the steps and the groups in order; a guard is there only for its test."""
+    for child in node.children:
+        if isinstance(child, Step):
+            yield (
+                child.path,
+                child.labelled,
+                exact(plain(child.op)),
+                child.inputs,
+                child.input_shapes,
+                child.output,
+                child.shape,
+                child.training,
+                child.shared,
+            )
+        elif child.role == "guard":
+            yield from _parts(child)
+        else:
+            values = tuple((p.name, _shown(p.value)) for p in child.parameters)
+            yield (
+                (child.role, child.name, child.path, child.word, int(child.count)),
+                (child.input, child.input_shape, child.output, child.shape),
+                (child.training, child.shared, values),
+                list(_parts(child)),
+            )
+
+
+def exact(op: Any) -> Any:
+    """Return a layer with the types of its arguments, as 1, 1.0 and true are equal."""
+    return op, tuple(type(value) for value in vars(op).values())
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, tuple):
+        return str([_shown(part) for part in value])
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(int(value))
+    return str(float(value)) if isinstance(value, float) else str(value)
+
+
+def compare(text_or_name: str, load: Any) -> None:
+    with_expressions = load(text_or_name, symbolic=True)
+    without = load(text_or_name, symbolic=False)
+    assert told(with_expressions) == told(without)
+    for training in (False, True):
+        sizes = [
+            smallest(flatten(network), training=training)
+            for network in (with_expressions, without)
+        ]
+        assert sizes[0] == sizes[1]
+
+
+@pytest.mark.parametrize("name", sorted(shipped_presets()))
+def test_presets(name: str) -> None:
+    compare(name, archdsl.load)
+
+
+@pytest.mark.parametrize("first", range(0, SPECIMENS, BATCH))
+def test_specimens(first: int) -> None:
+    for case in range(first, first + BATCH):
+        text = specimen(case)
+        try:
+            compare(text, archdsl.loads)
+        except AssertionError as error:
+            error.add_note(f"in specimen {case}:\n{text}")
+            raise
+
+
+@pytest.mark.parametrize("name", sorted(shipped_presets()))
+def test_presets_at_their_smallest_input(name: str) -> None:
+    network = archdsl.load(name, symbolic=False)
+    least = smallest(flatten(network), training=True)
+    assert least is not None
+    shape = (network.inputs[0].shape[0], *least.size)
+    found = [archdsl.load(name, input=shape, symbolic=s) for s in (True, False)]
+    assert told(found[0]) == told(found[1])
+
+
+# ---- maps of few positions, where a stride may change nothing --------------------
+
+SHAPES = ("2x1x1", "2x1x5", "2x2x2", "2x3x1")
+BODIES = (
+    "conv 3x3 width /stride -> bn",
+    "maxpool 3x3 /2 pad=1 -> conv 1x1 width /stride",
+    "conv 3x3 /2 -> bn -> conv 3x3 width /stride",
+    "inner: { conv 1x1 width /stride -> bn }",
+    "unit<width, stride>",
+)
+MODES = ("auto", "optional", "projection")
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("body", BODIES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_maps(shape: str, body: str, mode: str) -> None:
+    compare(_small(shape, body, mode), archdsl.loads)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_small_maps_run(shape: str, mode: str) -> None:
+    for body in BODIES:
+        found = agree(archdsl.loads(_small(shape, body, mode)))
+        assert not found.differences, [str(each) for each in found.differences]
+
+
+def _small(shape: str, body: str, mode: str) -> str:
+    """Return a spec that calls a residual with every kind of change of shape."""
+    return f"""arch 1
+
+block unit<width, stride = 1> {{
+    conv 1x1 width /stride
+}}
+
+block sum<width, stride = 1> {{
+    residual<shortcut = {mode}> {{ {body} }}
+}}
+
+network Net<last = 2> {{
+    input {shape}
+    sum<2>
+    sum<2, stride = 2>
+    sum<4, 2>
+    sum<4, last>
+    sum<4>
+}}
+"""
+
+
+def test_a_stride_on_one_position_keeps_the_shape() -> None:
+    """Two sums with the input itself: 2 x 2 x 9 weights and 4 of the norm, twice."""
+    for symbolic in (True, False):
+        network = archdsl.load(CASES / "two_elaborations.arch", symbolic=symbolic)
+        assert [step.op.word for step in network.steps()] == ["conv", "bn", "add"] * 2
+        assert archdsl.analyze(network).params == 2 * (2 * 2 * 9 + 4)
+
+
+def test_the_test_of_a_projection_holds_for_each_call() -> None:
+    """A stride of 2 projects on a larger map, and not on a single position."""
+    text = """arch 1
+block sum<stride> {
+    residual { conv 3x3 /stride }
+}
+network Net {
+    input 2x4x4
+    sum<2>
+    sum<1>
+    sum<2>
+    sum<2>
+}
+"""
+    network = archdsl.loads(text)
+    with_projection = {
+        s.path.split(".")[0] for s in network.steps() if "down" in s.path
+    }
+    assert with_projection == {"sum1", "sum3"}
+    assert not agree(network).differences
+
+
+def test_sums_in_a_row_are_read_once_each() -> None:
+    """Each value knows the one it came from, and not all of its past."""
+    rows = "".join(
+        f"    a{i}: add {{ @a{i - 1} | conv 1x1 4 }}\n" for i in range(1, 60)
+    )
+    text = f"arch 1\nnetwork N {{\n    input 3x8x8\n    a0: conv 1x1 4 /2\n{rows}}}\n"
+    compare(text, archdsl.loads)
+
+
+# What is given instead of a default; the default is not asked for then, and equal
+# values of another type are other values.
+GIVEN = {
+    "another type": ("plain<width = 1>", "plain<width = true>", "A0204"),
+    "a default without a value": ("plain<width = 8 // of>", "plain<width = 4>", ""),
+    "the default itself": ("plain<width = 8 // (of + 1)>", "plain<width = 8>", ""),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_blocks_as_values(case: str) -> None:
+    default, given, code = GIVEN[case]
+    text = f"""arch 1
+block plain<width> {{
+    conv 3x3 width
+}}
+block once<of = 0, unit: block = {default}> {{
+    unit
+    scale of
+}}
+network Net {{
+    input 4x8x8
+    once<unit = {given}>
+}}
+"""
+    if not code:
+        compare(text, archdsl.loads)
+        return
+    for symbolic in (True, False):
+        with pytest.raises(archdsl.SpecError, match=code):
+            archdsl.loads(text, symbolic=symbolic)
