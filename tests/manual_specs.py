@@ -119,7 +119,9 @@ _WIDTHS: Final = (
     "({p} + 1)",
     "(max({p}, channels))",
     "(4 if {f} else {p})",
+    "(even({p}))",
 )
+_FUNCTION: Final = "fn even(n) = n + n % 2\n"
 _NUMBERS: Final = (
     "{n}",
     "{n}",
@@ -212,6 +214,7 @@ class _Writer:
         lines = [f"input {shape}"]
         if self.chance(8):
             lines = [f"input one {shape}", f"input two {shape}", "add { | @two }"]
+            self.scope.labels += ["one", "two"]
         self.grow(lines, self.random.randint(2, 6), self.network)
         for _ in range(3):
             if self.attempt(lines, self.end, self.network):
@@ -226,7 +229,7 @@ class _Writer:
     def variant(self, text: str) -> str:
         """Return a spec with a preset, with a comment of values, or as it is."""
         names = [name for name in self.scope.params if self.chance(2)]
-        drawn = {name: self.some(*_VALUES[name[0]]) for name in names}
+        drawn = {name: self.some(*self.values(name[0])) for name in names}
         given = ", ".join(f"{name} = {value}" for name, value in drawn.items())
         more = f"\ndefault preset other = Net<{given}>\n" if self.chance(2) else ""
         if not more:
@@ -239,8 +242,12 @@ class _Writer:
     # ---- definitions
 
     def network(self, lines: Sequence[str]) -> str:
-        head = "network Net" + self.params()
-        return "arch 1\n\n" + "\n".join([*self.definitions, self.braced(head, lines)])
+        return self.whole(self.braced("network Net" + self.params(), lines))
+
+    def whole(self, *more: str) -> str:
+        """Return a file with all definitions, and the function if one calls it."""
+        text = "\n".join([*self.definitions, *more])
+        return "arch 1\n\n" + (f"{_FUNCTION}\n" if "even(" in text else "") + text
 
     def params(self) -> str:
         shown = ", ".join(f"{name} = {v}" for name, v in self.scope.params.items())
@@ -266,8 +273,7 @@ class _Writer:
             shape = "4" if vector else "4x6x5"
             call = self.braced("network Net", [f"input {shape}", name])
             self.definition = self.braced(head, body)
-            parts = [*self.definitions, self.definition, call]
-            return "arch 1\n\n" + "\n".join(parts)
+            return self.whole(self.definition, call)
 
         self.grow(lines, self.random.randint(1, 4), text)
         if lines and _load(text(lines)):
@@ -278,7 +284,7 @@ class _Writer:
         self, lines: list[str], count: int, text: Callable[[Sequence[str]], str]
     ) -> None:
         for _ in range(count):
-            self.attempt(lines, lambda: self.statement(2), text)
+            self.attempt(lines, lambda: self.statement(self.some(2, 2, 3)), text)
 
     def attempt(
         self,
@@ -312,7 +318,7 @@ class _Writer:
         if depth:
             forms += [self.braces, self.loop, self.condition, self.merge, self.residual]
             forms += [self.braces, self.loop, self.seq]
-        if self.scope.top and depth == 2:
+        if self.scope.top and depth > 1:
             forms += [self.output]
         return self.some(*forms)(depth)
 
@@ -335,7 +341,7 @@ class _Writer:
         changes = _VECTOR_CHANGES if scope.vector else _MAP_CHANGES
         keeps = _VECTOR_KEEPS if scope.vector else _MAP_KEEPS
         if not options and self.chance(8):
-            return self.name_of("a")
+            return self.name_of(self.some("a", "a", "b"))
         text = self.some(*(options or (changes if self.chance(3) else keeps)))
         if text.startswith("globa") or text.startswith("flatten"):
             scope.vector = True
@@ -385,7 +391,7 @@ class _Writer:
         own = [other for other in self.scope.params if other[0] == name[0]]
         if own and self.chance(2):
             return self.some(*own)
-        return self.some(*_VALUES[name[0]])
+        return self.some(*self.values(name[0]))
 
     def let(self, depth: int) -> str:
         name = self.fresh("m")
@@ -489,8 +495,26 @@ class _Writer:
         if known and self.chance(2):
             return self.some(*known)
         name = self.fresh(letter)
-        params[name] = self.some(*_VALUES[letter])
+        params[name] = self.some(*self.values(letter))
         return name
+
+    def values(self, letter: str) -> Sequence[str]:
+        """Return what a parameter may be; blocks are those that are there so far."""
+        if letter != "b":
+            return _VALUES[letter]
+        known = ["tanh"]
+        for block in self.blocks:
+            if block.vector == self.scope.vector:
+                given = [
+                    f"{n} = {self.some(*_VALUES[n[0]])}"
+                    for n in block.params
+                    if n[0] != "b"
+                ]
+                known += [
+                    block.name,
+                    f"{block.name}<{given[0]}>" if given else block.name,
+                ]
+        return known
 
     def filled(self, text: str) -> str:
         """Write parameters and expressions for what stands in braces."""

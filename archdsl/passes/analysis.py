@@ -335,8 +335,7 @@ class Analysis:
     def receptive_field(self) -> ReceptiveField | None:
         """That of the last feature map on the way to the main output.
 
-        A map whose units see the whole input by their nature does not count. It is None
-        if the first input is a vector.
+        What a global pool leaves is none. It is None if the first input is a vector.
         """
         main = main_value(self.graph, self._fields)
         return None if main is None else self.receptive_fields[main]

@@ -36,7 +36,7 @@ def totals(facts: Facts) -> list[Total]:
     field, smallest = facts["receptive_field"], facts["smallest_input"]
     rows = list(_main(field)) if field else [("receptive field", "-", _NO_MAP)]
     if smallest:
-        rows += _smallest(smallest)
+        rows += _smallest(smallest, several=len(facts["inputs"]) > 1)
     if facts["coverage"]:
         rows.append(_coverage(facts["coverage"]))
     return [*rows, *_joins(facts["alignment"])]
@@ -109,7 +109,7 @@ def _main(field: Facts) -> Iterator[Total]:
     )
 
 
-def _smallest(smallest: Facts) -> Iterator[Total]:
+def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
     height, width = smallest["size"]
     notes = [_why(failure) for failure in smallest["below"] if failure]
     note = notes[0] if notes else "nothing refuses it"
@@ -117,6 +117,8 @@ def _smallest(smallest: Facts) -> Iterator[Total]:
     if smallest["built"] != smallest["size"]:
         height, width = smallest["built"]
         note = "the smallest that `--input` takes, auxiliary heads included"
+        if several:
+            note = "the smallest it can be built for, its other inputs in proportion"
         yield "  built anew", f"{height}x{width}", note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
