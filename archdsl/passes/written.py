@@ -156,7 +156,7 @@ def functions(network: Network) -> frozenset[int]:
     In an `nn.Sequential`, and as a projection that not every call has, all that can be
     a module is one.
     """
-    found, flows = set(), Flows()
+    found, flows = set(), Flows(network.root)
     stack: list[tuple[Step | Group, bool]] = [(network.root, False)]
     while stack:
         node, modules = stack.pop()
