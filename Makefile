@@ -3,6 +3,7 @@
 # make lint    the linters alone
 # make bench   the benchmarks
 # make wheel   sdist and wheel, in dist/
+# make versions  the wheel, with the lowest versions that it takes and the newest
 # make clean   remove what was built (`make distclean`: the environment, too)
 #
 # All paths are relative, so that the checkout's own path may contain spaces.
@@ -25,7 +26,7 @@ DIST := dist/.stamp
 PACKAGED := $(shell find archdsl grammar specs -type f ! -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench wheel wheel-check clean distclean
+.PHONY: demo test lint bench wheel wheel-check versions clean distclean
 
 demo: $(DEV)
 	@mkdir -p build
@@ -55,6 +56,9 @@ wheel: $(DIST)
 
 wheel-check: $(DIST)
 	scripts/wheel_check.sh "$(PYTHON)" dist/*.whl
+
+versions: $(DIST) $(DEV)
+	$(BIN)/python scripts/versions.py dist/*.whl $(PIPFLAGS)
 
 clean:
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

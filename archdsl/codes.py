@@ -9,7 +9,9 @@ import textwrap
 from typing import Final, NamedTuple
 
 from archdsl.limits import (
+    MAX_CHECKED,
     MAX_DEPTH,
+    MAX_DRAWN,
     MAX_FILE_BYTES,
     MAX_IMPORTS,
     MAX_NAMES,
@@ -17,6 +19,7 @@ from archdsl.limits import (
     MAX_REPEAT,
     MAX_STEPS,
     MAX_TOKENS,
+    NETWORK_PARTS,
 )
 
 
@@ -282,7 +285,7 @@ _ARGUMENTS: Final = {
     "A0211": Entry(
         "a statement belongs to the network itself",
         "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block or in labelled braces.",
+        "stand in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
@@ -539,6 +542,23 @@ _LIMITS: Final = {
         "a block has too many names",
         "Parameters, values with a name and loop variables of one block are at most "
         f"{MAX_NAMES}. Lists hold many values under one name.",
+        "",
+        "",
+    ),
+    "A0909": Entry(
+        "the file has too many networks to check at once",
+        "All presets and networks of a file that are checked at once have at most "
+        f"{MAX_CHECKED:,} layers together, where each of them counts as "
+        f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
+        "their own.",
+        "",
+        "",
+    ),
+    "A0910": Entry(
+        "the picture is too large",
+        f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
+        "time of a layout engine grows faster than these. Folded repeats count once. "
+        "The dot text, which needs no engine, has no such limit.",
         "",
         "",
     ),

@@ -8,6 +8,11 @@ MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64
 MAX_REPEAT: Final = 10_000
 MAX_PARTS: Final = 15_000
+# Of all networks of a file together, where a network counts as this many besides.
+MAX_CHECKED: Final = 40_000
+NETWORK_PARTS: Final = 10
+# Rows that all arrows of a picture cross, which a layout engine does in seconds.
+MAX_DRAWN: Final = 2_000
 MAX_INTEGER: Final = 2**31 - 1
 MAX_LIST: Final = 10_000
 MAX_NAMES: Final = 500

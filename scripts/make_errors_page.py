@@ -30,7 +30,8 @@ one another are reported together. A code keeps its meaning; the wording may cha
 ```
 
 `archdsl explain A0301` prints the entry of a code. With `--json`, every error is a
-record with its code, message, file, line, column, label, notes and help.
+record with its code, message, file, line, column, the end of its place, label, notes
+and help.
 
 The exit status is 1 if a spec has errors, and 4 if it is refused for its size, by a
 code from A0900.

@@ -2,8 +2,9 @@
 
 `mutants` spoils shipped specs and `offspring` random ones (tests/mutations.py).
 `specs` (tests/generated.py) and `manual` (tests/manual_specs.py) are random ones whose
-modules are held against the analysis and against an executor (tests/comparing.py). Every
-case is a number, so what a run found can be found again:
+modules are held against the analysis and against an executor (tests/comparing.py).
+`calls` are hostile calls of the command (tests/hostile.py). Every case is a number, so
+what a run found can be found again:
 
     python scripts/soak.py mutants --to 100000 --jobs 2
     python scripts/soak.py mutants --case 4711
@@ -20,6 +21,7 @@ import json
 import os
 import signal
 import sys
+import tempfile
 import time
 import traceback
 from collections import Counter
@@ -31,6 +33,7 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 BATCH = 100
+KINDS = ("mutants", "offspring", "specs", "manual", "calls")
 # Seconds of real time after which a case hangs, on however busy a machine.
 PATIENCE = 60
 
@@ -44,20 +47,28 @@ def _stop(_signal: int, _frame: Any) -> None:
 
 
 def text_of(kind: str, case: int) -> str:
-    """Return the spec of a case."""
-    from tests import generated, manual_specs, mutations
+    """Return the spec, or the call, of a case."""
+    from tests import generated, hostile, manual_specs, mutations
 
     makers: dict[str, Callable[[int], str]] = {
         "mutants": mutations.mutant,
         "offspring": mutations.offspring,
         "specs": generated.specimen,
         "manual": manual_specs.specimen,
+        "calls": lambda case: hostile.to_text(hostile.call(case)),
     }
     return makers[kind](case)
 
 
 def examine(kind: str, text: str) -> tuple[str, float]:
-    """Return what became of a spec, and the seconds that it took."""
+    """Return what became of a case, and the seconds that it took."""
+    if kind == "calls":
+        from tests import hostile
+
+        start = time.process_time()
+        with tempfile.TemporaryDirectory() as folder:
+            status = hostile.examine_in(Path(folder), hostile.from_text(text))
+        return f"status {status}", time.process_time() - start
     if kind not in ("specs", "manual"):
         from tests import mutations
 
@@ -175,13 +186,13 @@ def _begin(kind: str) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     text = "arch 1\nnetwork Net {\n    input 3x8x8\n    conv 3x3\n}\n"
-    examine(kind, text)
-    text_of(kind, 0)
+    first = text_of(kind, 0)
+    examine(kind, first if kind == "calls" else text)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("kind", choices=["mutants", "offspring", "specs", "manual"])
+    parser.add_argument("kind", choices=[*KINDS])
     parser.add_argument("--from", dest="first", type=int, default=0, metavar="CASE")
     parser.add_argument("--to", type=int, default=100_000, metavar="CASE")
     parser.add_argument("--case", type=int, help="try one, and print its spec")

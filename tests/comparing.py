@@ -134,7 +134,7 @@ def _by_module(network: Network, module: nn.Module) -> dict[str, Tensor | None]:
 
 
 def named_outputs(network: Network, result: Any) -> dict[str, Tensor]:
-    """Return what a module returned by name, in its order, without what is not there."""
+    """Return a module's results by name, in its order, without what is not there."""
     if isinstance(result, Tensor):
         return {network.outputs[0].name: result}
     pairs = result if isinstance(result, dict) else result._asdict()

@@ -101,13 +101,15 @@ class _Writer:
         self.calls: list[str] = []
         self.shape: Shape = ()
         self.count = 0
-        # Of the block that is being written: name, default, and whether it is a test.
+        # Whether the parts of the block that is being written are named by number.
+        self.seq = False
+        # Of the block that is being written: names and defaults.
         self.params: list[tuple[str, str]] | None = None
 
     def text(self) -> str:
         choose = self.choose
         channels = choose.pick((4, 3, 2, 8, 1))
-        height, width = choose.pick((8, 6, 12, 5)), choose.pick((8, 9, 12, 5))
+        height, width = choose.pick((8, 6, 12, 5, 1)), choose.pick((8, 9, 12, 5, 1))
         vector = choose.integer(0, 9) == 9
         self.shape = (channels,) if vector else (channels, height, width)
         shown = show_shape(self.shape)
@@ -121,6 +123,8 @@ class _Writer:
             self.body = [f"input {shown}"]
         for _ in range(choose.integer(1, 7)):
             self._attempt(self._statement(2))
+            if choose.integer(0, 11) == 11:
+                self._output()
         if not any(self._attempt(t) for t in self._endings()):
             self._attempt("identity")
         for _ in range(choose.pick((0, 0, 1, 2))):
@@ -159,7 +163,7 @@ class _Writer:
     # ---- statements
 
     def _statement(self, depth: int) -> str:
-        kind = self.choose.integer(0, 13)
+        kind = self.choose.integer(0, 15)
         if kind <= 4 or depth == 0:
             return self._chain()
         if kind == 5:
@@ -183,7 +187,7 @@ class _Writer:
         return f"{stem}{self.count}"
 
     def _labelled(self, part: str) -> str:
-        if self.params is not None or self.choose.integer(0, 2):
+        if self.seq or self.choose.integer(0, 2):
             return part
         label = self._name("l")
         self.labels.append(label)
@@ -204,8 +208,9 @@ class _Writer:
             return ""
         if kind <= 2:
             return self._keeping()
-        if kind == 3 and self.labels and self.params is None:
-            return f"@{self.choose.pick(self.labels)}"
+        if kind == 3 and self.labels:
+            use = self.choose.pick(("@", "@", "same "))
+            return f"{use}{self.choose.pick(self.labels)}"
         if kind == 4 and depth > 1:
             return self._merge(depth - 1)
         return self._layer()
@@ -220,24 +225,38 @@ class _Writer:
 
     def _residual(self, depth: int) -> str:
         body = " -> ".join(self._branch(0) or "relu" for _ in range(2))
+        if self.choose.integer(0, 5) == 5:
+            body = f"{self._keeping()}  {self._times()}"
         mode = self.choose.pick(("", "", "projection", "optional", "identity"))
         arguments = f"<shortcut = {mode}>" if mode else ""
         own = self.choose.pick(("", "", " | conv 1x1", " | short: conv 1x1 4"))
         return f"residual{arguments} {{ {body}{own if not mode else ''} }}"
 
     def _repeat(self) -> str:
-        times = self.choose.integer(1, 3)
+        times = self._times()
         if self.choose.integer(0, 1):
-            return f"{self._keeping()}  x{times}"
-        label = self.choose.pick(("", f"{self._name('r')}: "))
-        return f"{label}{{ {self._keeping()} -> {self._layer()} }}  x{times}"
+            return f"{self._keeping()}  {times}"
+        label = "" if self.seq else self.choose.pick(("", f"{self._name('r')}: "))
+        return f"{label}{{ {self._keeping()} -> {self._layer()} }}  {times}"
+
+    def _times(self) -> str:
+        """Return how often a part is made, which in a block a parameter may decide."""
+        if self.params is None or self.choose.integer(0, 2) == 0:
+            return f"x{self.choose.integer(1, 3)}"
+        param = f"times_{len(self.params)}"
+        self.params.append((param, self.choose.pick(("2", "1", "0"))))
+        return self.choose.pick((f"x({param})", f"x({param} + 1)", f"x({param} - 1)"))
 
     def _loop(self) -> str:
         width = self._name("w")
         layer = self.choose.pick((f"conv 3x3 {width}", f"conv 1x1 (2 * {width}) -> bn"))
-        label = self.choose.pick(("", f"{self._name('f')}_{{i}}: "))
+        label = "" if self.seq else self.choose.pick(("", f"{self._name('f')}_{{i}}: "))
         values = self.choose.pick(("[4, 6]", "range(1, 4)", "[2 ** k for k in [1, 3]]"))
         head = f"for i, {width} in {values}" if label else f"for {width} in {values}"
+        if self.params is not None and self.choose.integer(0, 1):
+            label = label and f"{self._name('f')}_{{{width}}}: "
+            head = f"for {width} in range({self._times()[2:].rstrip(')') or '2'})"
+            layer = self._keeping()
         return f"{head} {{ {label}{layer} }}"
 
     def _braces(self, depth: int) -> str:
@@ -252,7 +271,11 @@ class _Writer:
         return f"{self._name('g')}: {{ {inner} }}"
 
     def _condition(self, depth: int) -> str:
-        test = self.choose.pick(("channels > 3", "channels % 2 == 0", "true"))
+        tests = ["channels > 3", "channels % 2 == 0", "true", "channels == 1"]
+        if self.params is not None and self.choose.integer(0, 1):
+            self.params.append((f"deep_{len(self.params)}", "true"))
+            tests = [self.params[-1][0], f"not {self.params[-1][0]}"]
+        test = self.choose.pick(tests)
         then, other = self._keeping(), self._layer()
         if self.choose.integer(0, 1):
             return f"{then} if {test}"
@@ -274,42 +297,54 @@ class _Writer:
     # ---- blocks
 
     def _call(self, depth: int) -> str:
-        if self.params is not None:
-            return self._chain()
-        if not self.calls or self.choose.integer(0, 1):
+        if self.params is None and (not self.calls or self.choose.integer(0, 1)):
             self._block(depth)
         if not self.calls:
             return self._chain()
         call = self.choose.pick(self.calls)
         times = self.choose.pick(("", "", "  x2"))
-        return f"{self._labelled(call)}{times}"
+        again = self.choose.pick(("", f" -> {self.choose.pick(self.calls)}"))
+        return f"{self._labelled(call)}{again}{times}"
 
     def _block(self, depth: int) -> None:
         """Write a block, and calls with values of all its parameters and with few."""
-        self.params = []
-        name, seq = self._name("unit"), self.choose.pick(("", " seq"))
-        parts = self.choose.integer(1, 3)
-        lines = [
-            self._layer() if seq else self._statement(depth - 1) for _ in range(parts)
-        ]
-        if self.choose.integer(0, 2) == 0:
-            self.params.append(("deep", self.choose.pick(("true", "false"))))
-            lines.append(f"{self._keeping()} if deep")
-        params, self.params = self.params, None
-        shown = ", ".join(f"{param} = {value}" for param, value in params)
-        head = f"block {name}<{shown}>{seq}" if params else f"block {name}{seq}"
-        body = "".join(f"    {line}\n" for line in lines)
-        self.blocks.append(f"{head} {{\n{body}}}\n")
-        if _load(self._spec(["identity"])) is None:
+        outer, self.labels, self.params = self.labels, [], []
+        name, self.seq = self._name("unit"), self.choose.integer(0, 3) == 3
+        lines: list[str] = []
+        for _ in range(self.choose.integer(1, 4)):
+            params, labels = list(self.params), list(self.labels)
+            line = self._layer() if self.seq else self._statement(depth - 1)
+            if self.seq and self.choose.integer(0, 1):
+                line = self._repeat()
+            self.blocks.append(self._definition(name, [*lines, line]))
+            if _load(self._spec([name])) is None:
+                self.params, self.labels = params, labels
+            else:
+                lines.append(line)
             self.blocks.pop()
-            return
-        given = ", ".join(f"{param} = {value}" for param, value in params[:1])
-        calls = {name, f"{name}<{given}>" if given else name}
+        params = self.params
+        if lines:
+            self.blocks.append(self._definition(name, lines))
+            self.calls += self._calls_of(name, params)
+        self.labels, self.params, self.seq = outer, None, False
+
+    def _definition(self, name: str, lines: Sequence[str]) -> str:
+        shown = ", ".join(f"{param} = {value}" for param, value in self.params or ())
+        head = (
+            f"block {name}{f'<{shown}>' if shown else ''}{' seq' if self.seq else ''}"
+        )
+        return f"{head} {{\n{''.join(f'    {line}{chr(10)}' for line in lines)}}}\n"
+
+    def _calls_of(self, name: str, params: Sequence[tuple[str, str]]) -> list[str]:
+        calls = {name}
         for param, value in params:
-            other = {"true": "false", "false": "true"}.get(value)
-            other = other or (f"{int(value) * 2}" if value.isdigit() else value)
-            calls.add(f"{name}<{param} = {other}>")
-        self.calls += sorted(calls)
+            others = [{"true": "false", "false": "true"}.get(value, value)]
+            if value.isdigit():
+                others = [f"{int(value) * 2}"]
+            if param.startswith("times"):
+                others = ["0", "1", "2"]
+            calls.update(f"{name}<{param} = {other}>" for other in (value, *others))
+        return sorted(calls)
 
     # ---- layers
 

@@ -61,9 +61,23 @@ def bias_before_distant_norm(network: Network) -> None:
     assert params(network) == 8 * (18 + 1) + 2 * 8
 
 
+def braces_in_seq(network: Network) -> None:
+    # Each part of a Sequential is one module, so the braces own its number.
+    assert [step.path for step in network.steps()] == [
+        "features.0",
+        "features.1",
+        *(f"features.{n}.{name}" for n in (2, 3) for name in ("conv1", "maxpool1")),
+    ]
+
+
 RIGHT: dict[str, Callable[[Network], None]] = {
     check.__name__: check
-    for check in (two_elaborations, guard_channels, bias_before_distant_norm)
+    for check in (
+        two_elaborations,
+        guard_channels,
+        bias_before_distant_norm,
+        braces_in_seq,
+    )
 }
 
 
@@ -399,3 +413,76 @@ def test_few_sizes_are_tried() -> None:
 
     assert not fitting_sizes((3, 500, 600), fits)
     assert len(tried) <= 4 * REACH
+
+
+# ---- nothing is silently ignored -------------------------------------------------
+
+STATEMENTS = {
+    "layer": "conv 3x3 4",
+    "value": "n = 3; scale n",
+    "input": "input more 3x8x8; concat { | @more }",
+    "unread input": "input more 3x8x8",
+    "output": "output @base -> e: conv 1x1 2",
+    "training output": "training output @base -> e: conv 1x1 2",
+    "claim": "expect depth == 1",
+    "init of a kind": "init conv weight=0",
+    "init of a layer": "init @base weight=0",
+    "loop": "for i in range(2) { scale 2 }",
+    "condition": "if true { scale 2 }",
+    "tap": "@base",
+    "chain from a tap": "@base -> conv 3x3 4",
+    "shared": "conv 1x1 3 -> same base",
+}
+PLACED = {
+    "network": "{}",
+    "loop": "for k in range(1) {{ {} }}",
+    "condition": "if true {{ {} }}",
+    "otherwise": "if false {{ relu }} else {{ {} }}",
+    "braces": "{{ {} }}",
+    "labelled braces": "g: {{ {} }}",
+    "seq": "g: seq {{ {} }}",
+    "repeat": "{{ {} }}  x2",
+    "branch": "concat {{ {} | identity }}",
+    "body": "residual {{ {} }}",
+    "shortcut": "residual {{ sigmoid | {} }}",
+    "optional": "residual<shortcut = optional> {{ {} }}",
+    "projected": "residual<shortcut = projection> {{ {} }}",
+    "guarded": "{{ {} }} if true",
+    "block": "unit",
+    "braces of a block": "handing {{ {} }}",
+    "output": "output @base -> f: {{ {} }}",
+}
+
+
+def _written(place: str, statement: str) -> str:
+    before = {
+        "block": f"block unit {{ base: conv 1x1 4\n relu\n {statement} }}\n",
+        "braces of a block": "block handing<body: block> { body }\n",
+    }.get(place, "")
+    line = PLACED[place].format(statement)
+    return (
+        f"arch 1\n{before}network Net {{\n    input 3x8x8\n"
+        f"    base: conv 1x1 4\n    relu\n    {line}\n}}\n"
+    )
+
+
+def _told(network: Network) -> object:
+    """Return all that a statement can change."""
+    return (
+        [(s.path, s.op, s.inputs) for s in network.steps()],
+        (network.inputs, network.outputs, network.initializers),
+        [(e.measure, e.value) for e in network.expectations],
+    )
+
+
+@pytest.mark.parametrize("place", PLACED)
+@pytest.mark.parametrize("statement", STATEMENTS)
+def test_a_statement_counts_or_is_refused(statement: str, place: str) -> None:
+    without = archdsl.loads(_written(place, ""))
+    try:
+        network = archdsl.loads(_written(place, STATEMENTS[statement]))
+    except archdsl.SpecError as refused:
+        assert all(d.help and d.span for d in refused.diagnostics)
+        return
+    assert _told(network) != _told(without)
+    assert not agree(network).differences

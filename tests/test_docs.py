@@ -350,6 +350,7 @@ def test_the_json_guide_has_every_key() -> None:
         keys |= set(_keys(facts.as_dict()))
     for key in ("code", "message", "file", "line", "column", "label", "notes", "help"):
         keys.add(f"errors[].{key}")
+    keys |= {"errors[].end_line", "errors[].end_column"}
     groups = tuple(name[:-1] for name in documented if name.endswith(".*"))
     assert all(key in documented or key.startswith(groups) for key in keys)
     assert {name for name in documented if not name.endswith(".*")} <= keys

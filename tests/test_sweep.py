@@ -488,6 +488,37 @@ def test_a_run_goes_on_wherever_it_was_cut_off(folder: Path) -> None:
         assert len(told) == 1 + -(-(108 - kept) // running.CHUNK)
 
 
+@pytest.mark.parametrize(
+    "text", ["my notes\n", "my notes", "{}\n", "[]\n", "\0\0", '{"fort', "\n"]
+)
+def test_a_file_that_is_no_journal_is_left_alone(folder: Path, text: str) -> None:
+    """It may be anybody's, and to begin anew would empty it."""
+    book = folder / "book"
+    book.write_text(text, encoding="utf-8")
+    with pytest.raises(JournalError, match="cannot go on from"):
+        sweep("net.arch", AXES, journal=book)
+    assert book.read_text("utf-8") == text
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *("{}", '{"at": 0}', '{"at": "0", "rows": []}', '{"at": 0, "rows": 3}'),
+        *('{"at": 0, "rows": [[1]]}', '{"at": 0, "rows": [["a", "b"]]}'),
+        *('{"at": 0, "rows": [null]}', '{"at": 0, "rows": [{}]}'),
+    ],
+)
+def test_a_journal_with_rows_of_another_form_is_refused(
+    folder: Path, entry: str
+) -> None:
+    book = folder / "book"
+    sweep("net.arch", AXES, journal=book)
+    header = book.read_text("utf-8").splitlines()[0]
+    book.write_text(f"{header}\n{entry}\n", encoding="utf-8")
+    with pytest.raises(JournalError, match="no sweep has written it so"):
+        sweep("net.arch", AXES, journal=book)
+
+
 def test_gaps_in_a_journal_are_filled(folder: Path) -> None:
     """With several processes, a later chunk may be done first."""
     whole = written(sweep("net.arch", AXES))

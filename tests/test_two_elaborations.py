@@ -205,3 +205,36 @@ def test_sums_in_a_row_are_read_once_each() -> None:
     )
     text = f"arch 1\nnetwork N {{\n    input 3x8x8\n    a0: conv 1x1 4 /2\n{rows}}}\n"
     compare(text, archdsl.loads)
+
+
+# What is given instead of a default; the default is not asked for then, and equal
+# values of another type are other values.
+GIVEN = {
+    "another type": ("plain<width = 1>", "plain<width = true>", "A0204"),
+    "a default without a value": ("plain<width = 8 // of>", "plain<width = 4>", ""),
+    "the default itself": ("plain<width = 8 // (of + 1)>", "plain<width = 8>", ""),
+}
+
+
+@pytest.mark.parametrize("case", GIVEN)
+def test_blocks_as_values(case: str) -> None:
+    default, given, code = GIVEN[case]
+    text = f"""arch 1
+block plain<width> {{
+    conv 3x3 width
+}}
+block once<of = 0, unit: block = {default}> {{
+    unit
+    scale of
+}}
+network Net {{
+    input 4x8x8
+    once<unit = {given}>
+}}
+"""
+    if not code:
+        compare(text, archdsl.loads)
+        return
+    for symbolic in (True, False):
+        with pytest.raises(archdsl.SpecError, match=code):
+            archdsl.loads(text, symbolic=symbolic)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,6 +33,7 @@ from tests.conftest import ROOT
 from tests.generated import specimen
 from tests.oracle import EMITTED, Emitted
 from tests.spoilings import KINDS, alike, spoil
+from tests.timing import cpu_seconds
 
 MODELS = ROOT / "tests" / "golden" / "models"
 CASES = 2000
@@ -179,6 +180,16 @@ def test_deep_networks_are_followed() -> None:
     archdsl.emit(net("b39", before="\n".join(blocks)))
     wide = " | ".join(["tanh"] * 1500)
     archdsl.emit(net(f"add {{ {wide} }}"))
+
+
+def test_time_grows_linearly() -> None:
+    def proof(layers: int) -> Callable[[], None]:
+        network = net(*["conv 3x3 16"] * layers)
+        tree = parse(archdsl.emit(network))
+        return lambda: validate(tree, network)
+
+    small, large = proof(300), proof(3000)
+    assert cpu_seconds(large) < 30 * cpu_seconds(small)  # its square would take 100
 
 
 # ---- what is wrong ------------------------------------------------------------------
@@ -345,21 +356,17 @@ def test_each_mode_has_its_steps() -> None:
 
 SMALL = (
     "densenet121",
-    "efficientnet_b0",
-    "ghostnet",
     "googlenet",
     "merge_concat",
     "mnasnet0_5",
     "mobilenet_v3_small",
-    "res2net50",
     "residual20",
     "resnet18",
     "shufflenet_v2_x0_5",
-    "siamese",
     "squeezenet1_1",
     "two_inputs",
 )
-SPECIMENS = 26
+SPECIMENS = 40
 
 
 class Source(NamedTuple):
@@ -382,42 +389,45 @@ def source(place: int) -> Source:
     return Source(name, network, Demands(network), archdsl.emit(network))
 
 
-def verdict(case: int, *, ask_torch: bool) -> tuple[str, bool]:
-    """Return the kind of a mistake, and whether it is refused.
+def verdict(case: int, *, large: bool) -> bool:
+    """Return whether a mistake is refused; if not, let torch look for it.
 
     Args:
         case: its number.
-        ask_torch: whether one that is accepted must be one that torch cannot see.
+        large: whether torch runs shipped networks, too, and not random ones alone.
     """
-    of = source(case % (len(SMALL) + SPECIMENS))
+    place = case % (len(SMALL) + SPECIMENS)
+    of = source(place)
     spoilt = spoil(of.text, f"spoiling {case}")
     try:
         compare(parse(spoilt.text), of.demands)
     except Miscompiled:
-        return spoilt.kind, True
-    if ask_torch:
+        return True
+    if large or place >= len(SMALL):
         assert alike(of.text, spoilt.text, of.network), (
             f"spoiling {case} of {of.name} ({spoilt.kind}) is accepted:\n{spoilt.text}"
         )
-    return spoilt.kind, False
+    return False
 
 
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
-def test_mistakes_are_refused(first: int) -> None:
-    """Each that is accepted is one that torch cannot see; some of them are shown it."""
-    found = [verdict(n, ask_torch=n % 5 == 0) for n in range(first, first + BATCH)]
-    assert sum(refused for _, refused in found) > 0.8 * BATCH
+def test_mistakes_are_refused_unless_torch_sees_none(first: int) -> None:
+    found = [verdict(case, large=False) for case in range(first, first + BATCH)]
+    assert sum(found) > 0.8 * BATCH
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("first", range(0, 2 * CASES, BATCH))
-def test_torch_sees_no_mistake_that_is_accepted(first: int) -> None:
+@pytest.mark.parametrize("first", range(CASES, 2 * CASES, BATCH))
+def test_more_mistakes_are_refused_unless_torch_sees_none(first: int) -> None:
     for case in range(first, first + BATCH):
-        verdict(case, ask_torch=True)
+        verdict(case, large=True)
 
 
 def test_mistakes_of_each_kind_are_made() -> None:
-    kinds = {spoil(source(3).text, f"kind {n}").kind for n in range(300)}
+    kinds = {
+        spoil(source(SMALL.index("googlenet")).text, f"kind {n}").kind
+        for n in range(300)
+    }
     assert kinds == KINDS.keys() - {"renamed_part", "swapped_parts", "other_range"}
 
 

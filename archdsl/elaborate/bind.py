@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
@@ -14,6 +15,7 @@ from archdsl.elaborate.evaluate import (
     show,
     type_name,
 )
+from archdsl.elaborate.labels import names_read
 from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
@@ -321,7 +323,55 @@ def bind_block(
                 help="give it a parameter `body: block` to pass layers in",
             )
         given["body"] = BodyRef(body, context)
-    return _complete(definition, {**(bound or {}), **given}, places, span, defaults)
+    given = {**(bound or {}), **given}
+    _check_all_count(definition, given, places)
+    return _complete(definition, given, places, span, defaults)
+
+
+def _check_all_count(
+    definition: t.Definition, given: Mapping[str, Any], places: Mapping[str, Span]
+) -> None:
+    """Refuse an argument that serves only the default of one that is given, too.
+
+    Raises:
+        Fault: naming both.
+    """
+    readers = _readers(definition)
+    for name in readers.keys() & places.keys():
+        served = [name]
+        for known in served:
+            served += [r for r in readers.get(known, ()) if r not in given]
+        if not any(each in _body_reads(definition) for each in served):
+            rivals = (r for each in served for r in readers.get(each, ()))
+            instead = next(rival for rival in rivals if rival in given)
+            raise Fault(
+                "A0105",
+                f"`{definition.name}`: `{name}` changes nothing where `{instead}` is "
+                "given",
+                places[name],
+                label=f"only the default of `{instead}` reads it",
+                help="drop one of the two",
+            )
+
+
+@lru_cache(maxsize=256)
+def _readers(definition: t.Definition) -> dict[str, tuple[str, ...]]:
+    """Return the parameters whose defaults read a parameter, by its name.
+
+    One without a default cannot be left out, and so is not among them.
+    """
+    reads = [(p.name, names_read(p.default)) for p in definition.params if p.default]
+    return {
+        param.name: readers
+        for param in definition.params
+        if param.default
+        and (readers := tuple(name for name, read in reads if param.name in read))
+    }
+
+
+@lru_cache(maxsize=256)
+def _body_reads(definition: t.Definition) -> frozenset[str]:
+    return frozenset(names_read(definition.body))
 
 
 def _complete(
@@ -407,12 +457,16 @@ def _in_own_names(
     param: t.Param, value: BlockRef, names: Mapping[str, Any], defaults: Context
 ) -> BlockRef:
     """Return a block whose given arguments are read inside the block it went to."""
-    if isinstance(param.default, t.Partial):
-        default = evaluate(param.default, defaults.bind(names))
-        if isinstance(default, BlockRef) and default == value:
-            return default
     result = plain(value)
     assert isinstance(result, BlockRef)
+    if isinstance(param.default, t.Partial):
+        try:
+            default = evaluate(param.default, defaults.bind(names))
+        except Fault:
+            return result  # it was not asked for
+        # By their text, as 1, 1.0 and true are equal.
+        same = default == value and str(plain(default).bound) == str(result.bound)
+        return default if same else result
     return result
 
 

@@ -33,6 +33,8 @@ def fitting_sizes(given: Shape, fits: Fits) -> str:
 
     rows = _nearest(height, square)
     columns = rows if width == height else _nearest(width, square)
+    if not (rows[1] and columns[1]):
+        return ""  # what fits small maps alone is no advice
     shapes = [
         (channels, high, wide)
         for high, wide in zip(rows, columns, strict=True)

@@ -278,6 +278,13 @@ class Namespace:
             space = space.outer
         return None
 
+    def in_block(self) -> bool:
+        """Return whether it is that of a block, or of braces in one."""
+        space = self
+        while space.outer is not None:
+            space = space.outer
+        return bool(space.path)
+
     def is_outside(self, label: str) -> bool:
         """Return whether a label stands around the block's call, out of its reach."""
         space: Namespace | None = self
@@ -326,6 +333,7 @@ class Context:
         training: whether only outputs of the training mode are served.
         again: the `same` by which what is read stands for an earlier part once more.
         inside: the function whose body is read, if any.
+        within: what is not the network itself, though its names are: `a branch`.
         budget: what is left of the work that one network may ask for.
     """
 
@@ -340,6 +348,7 @@ class Context:
         "space",
         "trail",
         "training",
+        "within",
     )
 
     def __init__(
@@ -354,8 +363,10 @@ class Context:
         inside: t.FunctionDef | None = None,
         again: Span | None = None,
         budget: Budget | None = None,
+        within: str = "",
     ) -> None:
         self.inside = inside
+        self.within = within
         self.again = again
         self.budget = budget or Budget()
         self.module = module
@@ -377,6 +388,7 @@ class Context:
         made.level = self.level
         made.training = self.training
         made.inside = self.inside
+        made.within = self.within
         made.again = self.again
         made.budget = self.budget
         for name, value in changes.items():

@@ -264,7 +264,8 @@ def _branch(
     role: Role = "branch",
 ) -> Value:
     inner: Parts = []
-    result = walker.branch(branch, value, context, inner)
+    within = context.replace(within="a branch")
+    result = walker.branch(branch, value, within, inner)
     group = walker.transparent(
         role,
         "",

@@ -126,8 +126,9 @@ class Walker(Calls):
         return value
 
     def _at_network(self, span: Span, context: Context, word: str) -> None:
-        if context.trail or context.space.path:
-            where = "a block" if context.trail else "labelled braces"
+        where = "labelled braces" if context.space.path else context.within
+        where = "a block" if context.trail or context.space.in_block() else where
+        if where:
             raise Fault(
                 "A0211",
                 f"`{word}` stands in the network itself, not in {where}",
@@ -168,7 +169,9 @@ class Walker(Calls):
     def _output(
         self, statement: t.Output, value: Value, context: Context, parts: Parts
     ) -> None:
-        inner = context.replace(training=True) if statement.training else context
+        inner = context.replace(
+            training=statement.training or context.training, within="another output"
+        )
         result = self.chain(statement.chain, value, inner, parts)
         last = statement.chain.steps[-1].label
         name: str | None = self.label_text(last, context, None) if last else None
@@ -444,7 +447,8 @@ class Walker(Calls):
                 "A0107",
                 f"no earlier layer is labelled `{name}` in this body",
                 call.args[0].span,
-                help=did_you_mean(name, context.space.steps),
+                help=did_you_mean(name, context.space.steps)
+                or "`same` reads a label that stands before it, in the same body",
             )
         step, where, original = found
         self.check_alike(original, value, call.span)

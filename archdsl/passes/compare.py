@@ -114,12 +114,14 @@ class Comparison:
 
     def _network(self, at: int) -> dict[str, Any]:
         facts = self.analyses[at]
+        field = facts.receptive_field
         deltas = {name: self.delta(at, name) for name in FIGURES}
         return {
             "name": self.names[at],
             "network": facts.name,
             "inputs": [port.as_dict() for port in facts.inputs],
             "outputs": [port.as_dict() for port in facts.outputs],
+            "receptive_field": field and field.as_dict(),
             "figures": {name: _data(self.figure(at, name)) for name in FIGURES},
             "difference": {
                 name: None if delta is None else delta.as_dict()

@@ -188,7 +188,7 @@ def sweep(
             path = Path(journal)
             if restart:
                 path.unlink(missing_ok=True)
-            with Journal(path, _header(task, numbers)) as book:
+            with Journal(path, _header(task, numbers), len(task.figures)) as book:
                 _run(runner, size, task, numbers, rows, book, tell)
     except KeyboardInterrupt:
         raise Interrupted(Sweep(shown, task, numbers, rows, options)) from None

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO, Final
 from .figures import Row
 
 _FORMAT: Final = 1
+_START: Final = b'{"format":'
 
 # What may differ between a journal and the run that finds it, in the words of a user.
 _CHANGES: Final[Mapping[str, str]] = {
@@ -31,13 +32,19 @@ class JournalError(ValueError):
 class Journal:
     """A file of JSON lines: what the sweep is, then chunks of rows.
 
+    Args:
+        path: of the file.
+        header: what decides the rows of the sweep.
+        width: how many figures a row has.
+
     Attributes:
         path: of the file.
         rows: what it holds so far, by place among the points.
     """
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], width: int) -> None:
         self.path = path
+        self._width = width
         self.rows: dict[int, Row] = {}
         self._header = {"format": _FORMAT, **header}
         self._file: BinaryIO | None = None
@@ -72,6 +79,8 @@ class Journal:
         end = 0
         for number, line in enumerate(file):
             entry = _entry(line)
+            if entry is None and number == 0 and not _is_cut_header(line):
+                raise self._foreign()
             if entry is None:
                 break  # the run was killed while it wrote this
             if number == 0:
@@ -89,9 +98,26 @@ class Journal:
                 why = _CHANGES.get(key, "it is of another sweep")
                 raise JournalError(f"cannot go on from {self.path}: {why}")
 
+    def _foreign(self) -> JournalError:
+        return JournalError(
+            f"cannot go on from {self.path}: no sweep has written it so"
+        )
+
     def _keep(self, entry: Mapping[str, Any]) -> None:
-        for place, row in enumerate(entry["rows"], entry["at"]):
+        at, rows = entry.get("at"), entry.get("rows")
+        if type(at) is not int or not isinstance(rows, list):
+            raise self._foreign()
+        for place, row in enumerate(rows, at):
+            if not isinstance(row, str) and not self._is_row(row):
+                raise self._foreign()
             self.rows[place] = row if isinstance(row, str) else tuple(row)
+
+    def _is_row(self, row: object) -> bool:
+        return (
+            isinstance(row, list)
+            and len(row) == self._width
+            and all(isinstance(figure, int | float | None) for figure in row)
+        )
 
     def add(self, at: int, rows: Sequence[Row]) -> None:
         """Append the rows of points that follow each other, from one place on."""
@@ -102,6 +128,11 @@ class Journal:
         line = json.dumps(entry, separators=(",", ":")) + "\n"
         self._file.write(line.encode())
         self._file.flush()
+
+
+def _is_cut_header(line: bytes) -> bool:
+    """Return whether a file's only line may be what is left of a header."""
+    return not line.endswith(b"\n") and _START.startswith(line[: len(_START)])
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:

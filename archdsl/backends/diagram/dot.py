@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from archdsl.ir import Network, Port, Step
 from archdsl.values import show_shape
 
-from .picture import Box, Edge, Heading, Node, picture
+from .picture import Box, Edge, Heading, Node, Picture, picture
 
 if TYPE_CHECKING:
     from graphviz import Digraph
@@ -52,6 +52,11 @@ def dot_source(network: Network, *, fold: bool = True) -> str:
         network: what to draw.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
     """
+    return dot_of(network, picture(network, fold=fold))
+
+
+def dot_of(network: Network, drawn: Picture) -> str:
+    """Return what is to be drawn of a network as dot text."""
     import graphviz
 
     graph = graphviz.Digraph(
@@ -82,7 +87,7 @@ def dot_source(network: Network, *, fold: bool = True) -> str:
             "arrowsize": "0.6",
         },
     )
-    _Writer(graph).network(network, fold=fold)
+    _Writer(graph).network(network, drawn)
     return str(graph.source)
 
 
@@ -99,9 +104,8 @@ class _Writer:
         self.nodes = 0
         self.boxes = 0
 
-    def network(self, network: Network, *, fold: bool) -> None:
+    def network(self, network: Network, drawn: Picture) -> None:
         """Write all of a network."""
-        drawn = picture(network, fold=fold)
         keys = self._legend(network)
         for port in network.inputs:
             self.ids[port.value] = self._port(port)

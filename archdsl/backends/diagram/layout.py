@@ -13,11 +13,13 @@ from pathlib import Path
 from shutil import which
 from typing import Final
 
-from archdsl.diagnostics import did_you_mean
+from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
 from archdsl.files import write
 from archdsl.ir import Network
+from archdsl.limits import MAX_DRAWN
 
-from .dot import dot_source
+from .dot import dot_of
+from .picture import picture
 
 TEXT_FORMATS: Final = ("dot", "gv")
 FORMATS: Final = (*TEXT_FORMATS, "pdf", "png", "svg")
@@ -58,16 +60,34 @@ def render(
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.
         UnknownFormat: if there is no such format.
+        SpecError: if it is too large for a layout engine.
         OSError: if the file cannot be written.
     """
     if format is None and path is not None:
         format = Path(path).suffix.removeprefix(".")
     if format is not None and format.lower() not in FORMATS:
         raise UnknownFormat(format)
-    source = dot_source(network, fold=fold)
+    drawn = picture(network, fold=fold)
+    if format is not None and format.lower() not in TEXT_FORMATS:
+        rows = drawn.rows_crossed()
+        if rows > MAX_DRAWN:
+            raise SpecError([_too_large(network, rows, fold)])
+    source = dot_of(network, drawn)
     if path is not None and format is not None:
         write(Path(path), image(source, format.lower()))
     return source
+
+
+def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
+    way = "" if fold else "fold it, "
+    return Diagnostic(
+        "A0910",
+        f"the picture of {network.name} is too large to be laid out: its arrows cross "
+        f"{rows:,} rows, and {MAX_DRAWN:,} take an engine some seconds",
+        network.root.span,
+        label="drawn here",
+        help=f"{way}draw a part of it as a network, or write `--format dot`",
+    )
 
 
 def image(source: str, format: str) -> bytes:

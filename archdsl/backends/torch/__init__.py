@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from archdsl.backends.torch.check import check
+from archdsl.backends.torch.modules import module_of, network_class
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
@@ -109,16 +110,6 @@ def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    name = f"archdsl.emitted.{network.name}"
-    scope: dict[str, Any] = {"__name__": name}
-    exec(compile(emit(network), f"<{network.name}>", "exec"), scope)
-    made: nn.Module = _network_class(scope, name)()
+    module = module_of(emit(network), network.name, tuple(names))
+    made: nn.Module = network_class(module)()
     return made
-
-
-def _network_class(scope: dict[str, Any], name: str) -> Any:
-    """Return the class defined last: blocks come before the network."""
-    classes = [
-        v for v in scope.values() if isinstance(v, type) and v.__module__ == name
-    ]
-    return classes[-1]

@@ -112,15 +112,30 @@ def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
 
     try:
         module, preset = open_spec(spec)
+        names = [preset] if preset else variants(module)
+        return _check_networks(spec, module, names, foreign, progress)
     except SpecError as error:
         return Checked(spec, [], error.diagnostics, {})
-    networks = [preset] if preset else variants(module)
+
+
+def _check_networks(
+    spec: str,
+    module: Module,
+    networks: list[str],
+    foreign: bool | None,
+    progress: Progress,
+) -> Checked:
+    from archdsl.cli.variants import Allowance
+
     errors: list[Diagnostic] = []
     agreements: dict[str, Agreement] = {}
+    allowance = Allowance(spec, networks)
     for name in networks:
         progress.note(f"{spec}: {name}")
         network, wrong = _check_network(module, name)
         errors += wrong
+        if network is not None:
+            allowance.take(network)
         if network is not None and foreign is not None:
             found, wrong = _agree(network, name, foreign)
             errors += wrong

@@ -220,7 +220,7 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
         names = [preset] if preset else variants(module)
         mended = _mended(module, options, unsafe) if fix else None
         module = mended.module if mended else module
-        networks = _networks(module, names, options)
+        networks = _networks(module, names, options, spec)
     except SpecError as error:
         return Linted(spec, None, [], [], 0, error.diagnostics)
     found = lint(
@@ -233,15 +233,19 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
     return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 
-def _networks(module: Module, names: list[str], options: Options) -> list[Network]:
-    """Return networks of a spec.
+def _networks(
+    module: Module, names: list[str], options: Options, spec: str = ""
+) -> list[Network]:
+    """Return networks of a spec, which messages call so.
 
     Raises:
         SpecError: with what is wrong with all of them.
     """
     from archdsl.api import elaborate_module
+    from archdsl.cli.variants import Allowance
 
     networks = []
+    allowance = Allowance(spec or module.file.source.name, names)
     errors: dict[object, Diagnostic] = {}
     for name in names:
         try:
@@ -257,6 +261,8 @@ def _networks(module: Module, names: list[str], options: Options) -> list[Networ
         except SpecError as error:
             for each in error.diagnostics:
                 errors.setdefault((each.code, each.message, each.span), each)
+            continue
+        allowance.take(networks[-1])
     if errors:
         raise SpecError(errors.values())
     return networks

@@ -65,7 +65,7 @@ def command(
         raise click.UsageError("--json holds dot text alone: use -o FILE, too")
     try:
         if output is None or printed:
-            source = render(network, fold=fold)
+            source = render(network, format=format_ or "dot", fold=fold)
             if not as_json:
                 _print(source, format_ or "dot")
         else:

@@ -1,0 +1,114 @@
+"""Try a wheel with the lowest versions that it may be installed with, and the newest.
+
+usage: python scripts/versions.py WHEEL [more options for pip install]
+
+Each set of versions gets an environment of its own, without torch. There the command
+has to print what it prints in this environment, to the byte, for some of the shipped
+specs. The lowest versions are those of pyproject.toml; the newest are what the index
+has today, whatever constraints.txt says.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+import tomllib
+import venv
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+SPECS = ("googlenet", "resnet:resnet18", "unet")
+SMOKE = """
+import contextlib, io, sys
+from archdsl.cli import main
+from archdsl.resources import specs_dir
+
+print(specs_dir())
+for spec in sys.argv[1:]:
+    for command in (
+        ["analyze", "--json"],
+        ["analyze", "--show", "all"],
+        ["check", "--json"],
+        ["check"],
+        ["compile"],
+        ["lint", "--json", "--exit-zero"],
+        ["render"],
+        ["sweep", "input=3x224x224,3x256x256"],
+    ):
+        # In one process, which is quicker than one for each.
+        code = main([command[0], spec, *command[1:]])
+        sys.stdout.flush()
+        assert code == 0, (command, spec, code)
+for wrong in (["analyze", "nope"], ["analyze", "alexnet", "-D", "classes=[1"], ["fnt"]):
+    with contextlib.redirect_stderr(io.StringIO()) as said:
+        code = main(wrong)
+    assert code in (1, 2) and "Traceback" not in said.getvalue(), wrong
+    if code == 1:
+        print(said.getvalue())
+"""
+
+
+def requirements() -> list[str]:
+    """Return what an installation needs, such as ``click>=8.1``."""
+    with (ROOT / "pyproject.toml").open("rb") as file:
+        found: list[str] = tomllib.load(file)["project"]["dependencies"]
+    assert all(">=" in each and "," not in each for each in found), found
+    return found
+
+
+def install(folder: Path, packages: list[str]) -> tuple[Path, str]:
+    """Make an environment with some packages.
+
+    Returns:
+        Its interpreter, and the versions of what archdsl needs.
+    """
+    venv.create(folder, with_pip=True)
+    python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [python, "-m", "pip", "--no-input", "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", *packages], check=True)
+    listed = subprocess.run([*pip, "list"], check=True, capture_output=True, text=True)
+    names = {each.partition(">=")[0] for each in requirements()}
+    lines = [line.split() for line in listed.stdout.splitlines()]
+    return python, ", ".join(" ".join(line) for line in lines if line[0] in names)
+
+
+def output(python: Path | str, cwd: Path) -> bytes:
+    """Return what the command prints in an environment."""
+    env = {**os.environ, "COLUMNS": "80", "ARCHDSL_CACHE": "off"}
+    if cwd != ROOT:
+        env.pop("PYTHONPATH", None)
+    command = [python, "-c", SMOKE, *SPECS]
+    done = subprocess.run(command, check=True, stdout=-1, cwd=cwd, env=env)
+    specs, _, text = done.stdout.partition(b"\n")
+    return text.replace(specs, b"specs")  # where they lie is all that may differ
+
+
+def main() -> int:
+    wheel, *flags = sys.argv[1:]
+    packages = {
+        "lowest": [each.replace(">=", "==") for each in requirements()],
+        "newest": [],
+    }
+    with tempfile.TemporaryDirectory(prefix="archdsl versions ") as name:
+        folder = Path(name)
+
+        def run(which: str) -> tuple[str, bytes]:
+            wanted = [*flags, *packages[which], wheel]
+            python, versions = install(folder / which, wanted)
+            return f"{which}: {versions}", output(python, folder)
+
+        # Installing is mostly waiting.
+        with ThreadPoolExecutor() as pool:
+            found = list(pool.map(run, packages))
+    wanted = output(sys.executable, ROOT)
+    for line, printed in found:
+        same = "the output is the same" if printed == wanted else "ANOTHER OUTPUT"
+        print(f"{line}: {same}")
+    return 0 if all(printed == wanted for _, printed in found) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,131 @@
+"""Files at their largest: no command's time grows with their square, or it refuses.
+
+Bounds are loose, since the tests share their machine.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from pathlib import Path
+
+import pytest
+
+import archdsl
+from archdsl.backends.diagram.picture import picture
+from archdsl.cli import main, status
+from archdsl.limits import MAX_CHECKED, MAX_DRAWN, NETWORK_PARTS
+from tests.timing import at_most, cpu_seconds
+
+# Four times the size may take this many times the time; its square would take 16.
+FOUR_TIMES = 9.0
+
+
+@pytest.fixture(autouse=True)
+def no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ARCHDSL_CACHE", "off")
+
+
+def net(body: str, before: str = "") -> str:
+    return f"arch 1\n{before}\nnetwork n {{\n    input 3x32x32\n{body}\n}}\n"
+
+
+def presets(n: int) -> str:
+    chosen = "\n".join(f"preset p{i} = n<{i + 1}>" for i in range(n))
+    return f"arch 1\nnetwork n<w> {{\n    input 3x8x8\n    conv 1x1 w\n}}\n{chosen}\n"
+
+
+def networks(n: int) -> str:
+    each = "network n{} {{\n    input 3x8x8\n    conv 1x1 8\n}}\n"
+    return "arch 1\n" + "".join(each.format(i) for i in range(n))
+
+
+def run(path: Path, *arguments: str) -> int:
+    with redirect_stdout(io.StringIO()):
+        return main([arguments[0], str(path), *arguments[1:]])
+
+
+@pytest.mark.parametrize("make", [presets, networks])
+@pytest.mark.parametrize("command", ["check", "lint"])
+def test_many_networks_take_linear_time(
+    make: Callable[[int], str], command: str, tmp_path: Path
+) -> None:
+    def seconds(n: int) -> float:
+        path = tmp_path / f"net{n}.arch"
+        path.write_text(make(n))
+        return cpu_seconds(lambda: run(path, command), runs=2)
+
+    seconds(10)
+    assert seconds(2_000) < FOUR_TIMES * seconds(500)
+
+
+@pytest.mark.parametrize("command", ["check", "lint"])
+def test_too_many_networks(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "net.arch"
+    path.write_text(presets(MAX_CHECKED // NETWORK_PARTS + 1))
+    assert run(path, command) == status.LIMIT
+    assert "A0909" in capsys.readouterr().err
+    assert main([command, f"{path}:p7"]) == status.OK
+
+
+def test_too_large_networks_together(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is fine, and more than half of what can be checked at once."""
+    path = tmp_path / "net.arch"
+    body = "input 3x8x8\n    relu  x7000\n    relu  x7000"
+    path.write_text(
+        "arch 1\n" + "".join(f"network {n} {{\n    {body}\n}}\n" for n in "abc")
+    )
+    assert run(path, "check") == status.LIMIT
+    assert "A0909" in capsys.readouterr().err
+    assert run(Path(f"{path}:b"), "check") == status.OK
+
+
+# ---- pictures -------------------------------------------------------------------
+
+
+def test_rows_by_hand() -> None:
+    """Input, conv, conv, add: of the edges between layers, one crosses two rows."""
+    text = net("a: conv 3x3 3\nb: conv 3x3 3\nadd { @a | @b }")
+    # The input's arrow crosses one row, that to b one, those to the sum two and one.
+    assert picture(archdsl.loads(text), fold=False).rows_crossed() == 1 + 1 + 2 + 1
+
+
+def test_every_shipped_network_is_small_enough() -> None:
+    for name in archdsl_names():
+        drawn = picture(archdsl.load(name, symbolic=False), fold=True)
+        assert drawn.rows_crossed() <= MAX_DRAWN, name
+
+
+def archdsl_names() -> list[str]:
+    from archdsl.resources import shipped_presets
+
+    return [*shipped_presets()]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "residual { conv 3x3 3 }\n" * 1_000,
+        "conv 3x3 3\n" * 3_000,
+        "a: relu\n" + "add { @a | relu }\n" * 100,
+    ],
+    ids=["residuals", "chain", "taps"],
+)
+def test_a_picture_that_would_take_minutes(
+    body: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, image = tmp_path / "net.arch", tmp_path / "net.svg"
+    path.write_text(net(body))
+    with at_most(10):
+        code = run(path, "render", "--unfold", "-o", str(image))
+    said = capsys.readouterr().err
+    assert code == status.LIMIT and "A0910" in said and "fold it" in said
+    assert not os.path.exists(image)
+    assert run(path, "render", "--unfold", "--format", "svg") == status.LIMIT
+    assert run(path, "render", "--unfold", "-o", str(tmp_path / "net.dot")) == status.OK

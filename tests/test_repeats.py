@@ -1,0 +1,226 @@
+"""Repeats, loops and shared layers run as often as the spec says, however written.
+
+Bodies of blocks are put together from pieces. What each does is said twice: in the
+language, and in Python over convolutions that are taken in the order of the spec. The
+emitted module must give the same values, whatever else stands beside a repeat, whether
+its number is a literal, a default or a parameter, and whatever other calls make.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import archdsl
+from tests.oracle import fill
+
+Take = Callable[[], Callable[[Tensor], Tensor]]
+
+
+class Piece(NamedTuple):
+    """A part of a body.
+
+    Attributes:
+        text: in the language; `$` stands for what its labels begin with.
+        run: the same in Python, for a number of copies.
+    """
+
+    text: str
+    run: Callable[[Tensor, int, Take], Tensor]
+
+
+def chain(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count):
+        x = take()(x)
+    return x
+
+
+def tanhs(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count):
+        x = take()(x).tanh()
+    return x
+
+
+def sums(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count):
+        x = x + take()(x)
+    return x
+
+
+def dense(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count):
+        x = torch.cat([x, take()(x)], 1)
+    return x
+
+
+def once(x: Tensor, count: int, take: Take) -> Tensor:
+    return take()(x)
+
+
+def beside(x: Tensor, count: int, take: Take) -> Tensor:
+    return x + take()(x)
+
+
+def around(x: Tensor, count: int, take: Take) -> Tensor:
+    return x + chain(x, count, take)
+
+
+def twice(x: Tensor, count: int, take: Take) -> Tensor:
+    conv = take()
+    return conv(conv(x))
+
+
+def twice_around(x: Tensor, count: int, take: Take) -> Tensor:
+    conv = take()
+    return conv(chain(conv(x), count, take))
+
+
+def again(x: Tensor, count: int, take: Take) -> Tensor:
+    conv = take()
+    for _ in range(count + 1):
+        x = conv(x)
+    return x
+
+
+def first_again(x: Tensor, count: int, take: Take) -> Tensor:
+    convs = [take() for _ in range(count + 1)]
+    for conv in (*convs, convs[0]):
+        x = conv(x)
+    return x
+
+
+def pairs(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count):
+        x = take()(x)
+        x = take()(x).tanh()
+    return x
+
+
+def nested(x: Tensor, count: int, take: Take) -> Tensor:
+    for _ in range(count * count):
+        x = take()(x)
+    return x
+
+
+def inner_part(x: Tensor, count: int, take: Take) -> Tensor:
+    conv = take()
+    return conv(tanhs(conv(x), count, take))
+
+
+PIECES = [
+    Piece("conv 3x3", once),
+    Piece("add { | conv 3x3 }", beside),
+    Piece("tanh", lambda x, count, take: x.tanh()),
+    Piece("conv 3x3  x(count)", chain),
+    Piece("conv 3x3 -> tanh  x(count)", tanhs),
+    Piece("$k: conv 3x3  x(count)", chain),
+    Piece("conv 3x3 -> conv 3x3 -> tanh  x(count)", pairs),
+    Piece("for i in range(count) {\n    $k{i}: conv 3x3\n}", chain),
+    Piece("for i in range(count) {\n    $k{i}: conv 3x3 -> tanh\n}", tanhs),
+    Piece("for i in range(count) {\n    conv 3x3  x(count)\n}", nested),
+    Piece("for i in range(count) {\n    add { | $k{i}: conv 3x3 }\n}", sums),
+    Piece("residual { conv 3x3  x(count) }", around),
+    Piece("residual { conv 3x3 }  x(count)", sums),
+    Piece("concat { | conv 3x3 }  x(count)", dense),
+    Piece("seq { conv 3x3  x(count) }", chain),
+    Piece("$p: { conv 3x3 -> tanh  x(count) }", tanhs),
+    Piece("$p: seq { conv 3x3 -> tanh  x(count) }", tanhs),
+    Piece("$c: conv 3x3\nsame $c", twice),
+    Piece("$c: conv 3x3\nconv 3x3  x(count)\nsame $c", twice_around),
+    Piece("$c: conv 3x3\nfor i in range(count) {\n    same $c\n}", again),
+    Piece("for i in range(count + 1) {\n    $k{i}: conv 3x3\n}\nsame $k0", first_again),
+    Piece("$p: {\n    c: conv 3x3\n    same c\n}", twice),
+    Piece(
+        "$p: {\n    c: conv 3x3\n    conv 3x3 -> tanh  x(count)\n    same c\n}",
+        inner_part,
+    ),
+    Piece("$p: { conv 3x3 }\nsame $p", twice),
+]
+
+
+def body(pieces: tuple[Piece, ...]) -> str:
+    lines = "\n".join(p.text.replace("$", "abc"[n]) for n, p in enumerate(pieces))
+    return "".join(f"    {line}\n" for line in lines.splitlines())
+
+
+def in_blocks(pieces: tuple[Piece, ...], counts: tuple[int, ...]) -> str:
+    text = body(pieces)
+    reads = "count" in text
+    calls = [f"    unit<{count}>\n" if reads else "    unit\n" for count in counts]
+    return (
+        f"arch 1\n\nblock unit{'<count>' if reads else ''} {{\n{text}}}\n\n"
+        f"network Net {{\n    input 2x5x5\n{''.join(calls)}}}\n"
+    )
+
+
+def in_network(pieces: tuple[Piece, ...], count: int) -> str:
+    # Every network has to read what it declares.
+    text = f"{body(pieces)}    seq {{ tanh if count < 0 }}\n"
+    return f"arch 1\n\nnetwork Net<count = {count}> {{\n    input 2x5x5\n{text}}}\n"
+
+
+def check(network: archdsl.Network, runs: list[tuple[Piece, int]]) -> None:
+    """Check a module's values, and that each convolution has one place in it."""
+    module = archdsl.build(network).eval().double()
+    fill(module)
+    paths = dict.fromkeys(s.path for s in network.steps() if s.op.word == "conv")
+    convs = {path: module.get_submodule(path) for path in paths}
+    wanted = {f"{path}.{kind}" for path in paths for kind in ("weight", "bias")}
+    assert module.state_dict().keys() == wanted
+    left = iter(convs.values())
+    x = torch.randn(2, 2, 5, 5, dtype=torch.float64)
+    expected = x
+    with torch.no_grad():
+        for piece, count in runs:
+            expected = piece.run(expected, count, lambda: next(left))
+        assert next(left, None) is None
+        torch.testing.assert_close(module(x), expected)
+    # Whoever adds an observer or adapter to a module changes nothing in what it does.
+    for part in [*module.modules()]:
+        if not isinstance(part, nn.Sequential | nn.ModuleDict):
+            part.register_module("observer", nn.Tanh())
+    with torch.no_grad():
+        torch.testing.assert_close(module(x), expected)
+
+
+COUNTS = [(0,), (1,), (2,), (1, 2), (2, 1), (0, 2), (3, 0, 1), (1, 1), (2, 2, 3)]
+
+
+def examples(seed: int, number: int) -> Iterator[tuple[tuple[Piece, ...], Any]]:
+    """Yield pieces together, each pair about as often as any other."""
+    drawn = random.Random(seed)
+    several: list[tuple[Piece, ...]] = [*itertools.product(PIECES, repeat=2)]
+    several += [tuple(drawn.sample(PIECES, 3)) for _ in several]
+    for pieces in drawn.sample(several, number):
+        yield pieces, drawn.choice(COUNTS)
+
+
+@pytest.mark.parametrize("counts", COUNTS, ids=str)
+@pytest.mark.parametrize("piece", PIECES, ids=lambda p: p.text)
+def test_a_piece_alone(piece: Piece, counts: tuple[int, ...]) -> None:
+    network = archdsl.loads(in_blocks((piece,), counts))
+    check(network, [(piece, count) for count in counts])
+
+
+@pytest.mark.parametrize(("pieces", "counts"), [*examples(1, 60)])
+def test_pieces_in_blocks(pieces: tuple[Piece, ...], counts: tuple[int, ...]) -> None:
+    network = archdsl.loads(in_blocks(pieces, counts))
+    check(network, [(piece, count) for count in counts for piece in pieces])
+
+
+@pytest.mark.parametrize("given", [0, 1, 2])
+@pytest.mark.parametrize(("pieces", "counts"), [*examples(2, 20)])
+def test_pieces_in_a_network(
+    pieces: tuple[Piece, ...], counts: tuple[int, ...], given: int
+) -> None:
+    text = in_network(pieces, counts[0])
+    network = archdsl.loads(text)
+    check(network, [(piece, counts[0]) for piece in pieces])
+    network = archdsl.loads(text, params={"count": given})
+    check(network, [(piece, given) for piece in pieces])
