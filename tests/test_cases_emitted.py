@@ -69,6 +69,11 @@ CASES_OF_RUNS = [
         {},
     ),
     Case("repeat_of_zero", {}, 0, {}),
+    Case("seq_repeat_of_zero", {"unit1.0": 1, "unit1.1": 1}, 2 * 9 * 4 * 4 * 4, {}),
+    Case("seq_repeat_of_zero", {"unit1.0": 1}, 9 * 4 * 4 * 4, {"skipped": 1}),
+    Case(
+        "residual_of_empty_block", {"downsample.0": 1, "conv1": 1}, 36 + 9 * 3 * 36, {}
+    ),
     Case("outputs_out_of_order", {"conv2": 1, "linear1": 1}, 0, {}),
     Case(
         "tap_two_levels_up",

@@ -7,6 +7,7 @@ loops over alike submodules, and shortcuts that may or may not project.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from typing import NamedTuple
 
 from archdsl.ir import Group, Step
@@ -299,7 +300,11 @@ class _Flattener:
             yield self._optional(group, entry)
             return
         outer = entry if group.word == "optional" else group.input
-        for place, child in enumerate(group.children):
+        branches = count()
+        for child in group.children:
+            # A shortcut is what the sum reads second, wherever it stands.
+            is_shortcut = isinstance(child, Group) and child.role == "shortcut"
+            place = 1 if is_shortcut else next(branches)
             if (
                 isinstance(child, Group)
                 and child.role == "shortcut"

@@ -206,9 +206,10 @@ class Scope:
         A Sequential runs what it holds; elsewhere `forward` runs over all submodules,
         so the class must have no others.
         """
-        if op.output not in self.loops:
-            self.loops[op.output] = self._new_loop(op)
-        return self.loops[op.output]
+        # Not by its output: a repeat of nothing has that of the one before it.
+        if id(op.node) not in self.loops:
+            self.loops[id(op.node)] = self._new_loop(op)
+        return self.loops[id(op.node)]
 
     def _new_loop(self, op: Op) -> Loop | None:
         times = poly_of(group_of(op).count).substitute(self.bindings)
@@ -263,7 +264,7 @@ class Scope:
         others = all(
             self._is_function(other)
             for other in self.flows.of(self.group).ops
-            if other.output != op.output
+            if other.node is not op.node
         )
         return others and bool(op.copies) and self._written(op, "x") is not None
 
