@@ -478,7 +478,20 @@ _AGREEMENT: Final = {
             "check --torch --allow-foreign net.arch",
         ),
     ),
+    "A0703": Entry(
+        "it is not known how another tool counts something",
+        "`--count` gives the figure of another tool to the unit. Where its rules for a "
+        "function are not known, there is no figure, rather than a wrong one.",
+        "",
+        "",
+    ),
 }
+
+_LARGE: Final = "arch 1\n\n" + "\n".join(
+    f"network {name} {{{{\n    input 3x8x8\n    relu  x{{count}}\n"
+    "    relu  x{count}\n}}\n"
+    for name in ("one", "two", "three")
+)
 
 _LIMITS: Final = {
     "A0901": Entry(
@@ -551,16 +564,18 @@ _LIMITS: Final = {
         f"{MAX_CHECKED:,} layers together, where each of them counts as "
         f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
         "their own.",
-        "",
-        "",
+        _LARGE.format(count=7000),
+        _LARGE.format(count=70),
+        ("check net.arch", "check net.arch"),
     ),
     "A0910": Entry(
         "the picture is too large",
         f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
         "time of a layout engine grows faster than these. Folded repeats count once. "
         "The dot text, which needs no engine, has no such limit.",
-        "",
-        "",
+        _net("conv 3x3 3  x3000"),
+        _net("conv 3x3 3  x30"),
+        ("render --unfold net.arch -o net.svg", "check net.arch"),
     ),
 }
 

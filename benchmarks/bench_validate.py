@@ -115,8 +115,8 @@ def main() -> None:
         today = datetime.date.today().isoformat()
         about = (
             f"Best of {arguments.runs} runs on {today}: {machine()}.\n"
-            "Milliseconds of CPU time; `write` is the text, its syntax tree and the gate\n"
-            "before the proof.\n"
+            "Milliseconds of CPU time; `write` is the text, its syntax tree and the\n"
+            "gate before the proof.\n"
             f"The limit of the share is {100 * SHARE_LIMIT:.0f} %.\n"
             "Written by `python benchmarks/bench_validate.py --write`."
         )

@@ -478,6 +478,9 @@ def limits_table() -> str:
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
         "MAX_REPEAT": "copies of a repeat, items of a range",
         "MAX_PARTS": "layers and blocks of a network, counted before they are made",
+        "MAX_CHECKED": "layers of all networks of a file, for `check` and `lint`; each "
+        f"network counts as {limits.NETWORK_PARTS} more",
+        "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",
         "MAX_NAMES": "names of parameters and values in one block",

@@ -65,10 +65,12 @@ def install(folder: Path, packages: list[str]) -> tuple[Path, str]:
     Returns:
         Its interpreter, and the versions of what archdsl needs.
     """
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    pip = [python, "-m", "pip", "--no-input", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "--quiet", *packages], check=True)
+    # A pip of their own, and compiled files, would take longer than all else.
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--no-input"]
+    pip.append("--disable-pip-version-check")
+    subprocess.run([*pip, "install", "--quiet", "--no-compile", *packages], check=True)
     listed = subprocess.run([*pip, "list"], check=True, capture_output=True, text=True)
     names = {each.partition(">=")[0] for each in requirements()}
     lines = [line.split() for line in listed.stdout.splitlines()]

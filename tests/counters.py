@@ -19,6 +19,7 @@ import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -117,8 +118,40 @@ def torchinfo(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
 
 def thop(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     """Return what thop counts of every layer by path, in evaluation mode."""
+    return _thop(tool("thop"), module, inputs)
+
+
+# ultralytics-thop, whose module has the name of thop's, is installed in a folder.
+ULTRALYTICS = Path(sys.prefix) / "ultralytics"
+
+
+@cache
+def _ultralytics() -> Any:
+    """Import it in place of thop, and put thop back."""
+    ours = {n: m for n, m in sys.modules.items() if n.partition(".")[0] == "thop"}
+    with (
+        mock.patch.dict(sys.modules),
+        mock.patch.object(sys, "path", [str(ULTRALYTICS), *sys.path]),
+    ):
+        for name in ours:
+            del sys.modules[name]
+        found = importlib.import_module("thop")
+    assert found.__file__ is not None and Path(found.__file__).is_relative_to(
+        ULTRALYTICS
+    )
+    return found
+
+
+def ultralytics_thop(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
+    """Return what ultralytics-thop counts of every layer, in evaluation mode."""
+    return _thop(_ultralytics(), module, inputs)
+
+
+def _thop(
+    counter: Any, module: nn.Module, inputs: tuple[Tensor, ...]
+) -> dict[str, int]:
     with _quiet():
-        total, _, parts = tool("thop").profile(
+        total, _, parts = counter.profile(
             module, inputs, verbose=False, ret_layer_info=True
         )
     counts: dict[str, int] = {}
@@ -195,6 +228,7 @@ COUNTERS: Mapping[str, Callable[..., dict[str, int]]] = {
     "fvcore": fvcore,
     "torchinfo": torchinfo,
     "thop": thop,
+    "ultralytics_thop": ultralytics_thop,
     "ptflops": ptflops,
     "ptflops_module": ptflops_module,
     "calflops": calflops,

@@ -217,15 +217,18 @@ def all_children(tree: ast.Module, _: Random) -> Iterator[Edit]:
 def reordered_outputs(tree: ast.Module, _: Random) -> Iterator[Edit]:
     for forward in _functions(tree, "forward"):
         for node in ast.walk(forward):
-            if isinstance(node, ast.Return) and isinstance(node.value, ast.Call):
-                args = node.value.args
-                if isinstance(node.value.func, ast.Name) and len(args) > 1:
-                    yield _swap(args, 0, len(args) - 1)
-    for owner in _classes(tree):
-        fields = [p for p in owner.body if isinstance(p, ast.AnnAssign)]
-        if len(fields) > 1:
-            first, last = (owner.body.index(f) for f in (fields[0], fields[-1]))
-            yield _swap(owner.body, first, last)
+            if isinstance(node, ast.Dict):
+                yield _swap(node.values, 0, len(node.values) - 1)
+                yield _swap(node.keys, 0, len(node.keys) - 1)
+                yield _both_swapped(node)
+
+
+def _both_swapped(node: ast.Dict) -> Edit:
+    def edit() -> None:
+        node.keys.reverse()
+        node.values.reverse()
+
+    return edit
 
 
 def swapped_operands(tree: ast.Module, _: Random) -> Iterator[Edit]:
@@ -464,7 +467,7 @@ def alike(text: str, other: str, network: Network) -> bool:
             torch.manual_seed(1)
             with torch.no_grad():
                 found = module.train(training)(*[value.clone() for value in inputs])
-            named = {"": found} if isinstance(found, Tensor) else found._asdict()
+            named = {"": found} if isinstance(found, Tensor) else found
             results.append(list(named.items()))
         if not _equal(*results):
             return False

@@ -48,7 +48,7 @@ PRESETS = {
     "efficientnet_b0": 32,
     "efficientnet_v2_s": 32,
     "googlenet": 32,
-    "inception_v3": 75,
+    "inception_v3": 299,
     "mnasnet0_5": 32,
     "mobilenet_v3_small": 32,
     "regnet_y_400mf": 32,

@@ -6,21 +6,26 @@ them at their published sizes.
 
 from __future__ import annotations
 
-from typing import Any
+import sys
+from importlib import import_module, metadata
+from typing import Any, ClassVar
 
 import pytest
 import torch
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from packaging.version import Version
 from torch import Tensor, nn
 
 import archdsl
 from archdsl.cli import main
+from archdsl.layer import Layer
 from archdsl.passes.conventions import TOOLS, count
 from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.written import functions
 from archdsl.resources import shipped_specs
-from tests.counters import COUNTERS, torchvision_forms
+from archdsl.values import Shape, TorchCall, TorchForm
+from tests.counters import COUNTERS, ULTRALYTICS, torchvision_forms
 from tests.handmade import Interpreted, Sketch, chain, example
 from tests.oracle import CASES, Case, macs_of
 from tests.strategies import sketches
@@ -270,6 +275,106 @@ def test_what_reads_a_parameter_is_a_module() -> None:
     for network in (symbolic, plain):
         module = archdsl.build(network).eval()
         assert predicted(flatten(network)) == totals(module, torch.zeros(1, 3, 16, 16))
+
+
+class Product(Layer):
+    """A merge that no convention has heard of."""
+
+    word = "product"
+    family = "merge"
+    arity = None
+    form: ClassVar[TorchForm]
+
+    def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
+        return self.form
+
+
+_OWN_CLASS = """
+class Product(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+
+    def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return self.multiplied(x, y)
+
+    def multiplied(self, x: Tensor, y: Tensor) -> Tensor:
+        return torch.einsum("ncij,ncjk->ncik", x.relu(), y)
+"""
+# What is called, and the tools that look at nothing of the sort.
+MODULES_ALONE = {"mac", "torchinfo", "thop"}
+UNHEARD: dict[str, tuple[TorchForm, set[str]]] = {
+    "torch.matmul": (TorchForm(None, "torch.matmul({0}, {1})"), MODULES_ALONE),
+    "operator.matmul": (TorchForm(None, "{0} @ {1}"), MODULES_ALONE),
+    "Tensor.matmul": (TorchForm(None, "{0}.relu().matmul({1})"), MODULES_ALONE),
+    "torch.einsum": (
+        TorchForm(TorchCall("Product"), helper=_OWN_CLASS),
+        MODULES_ALONE,
+    ),
+    "nn.Bilinear": (
+        TorchForm(TorchCall("nn.Bilinear", (6, 6, 6))),
+        {"mac", "torchinfo"},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNHEARD)
+@pytest.mark.parametrize("tool", TOOLS)
+def test_what_a_convention_does_not_know_has_no_count(tool: str, name: str) -> None:
+    kind = type("Product", (Product,), {"form": UNHEARD[name][0]})
+    sketch = Sketch((4, 6, 6))
+    sketch.add("conv", kernel=(3, 3))
+    sketch.add(kind(), 1, 1)
+    graph = flatten(sketch.network())
+    form = "function" if UNHEARD[name][0].module is None else "module"
+    if tool in UNHEARD[name][1]:
+        assert count(graph, tool, forms=lambda _: form).layers[1] == 0
+        return
+    with pytest.raises(archdsl.SpecError, match="it is not known how") as caught:
+        count(graph, tool, forms=lambda _: form)
+    (error,) = caught.value.diagnostics
+    # The first that it calls, of several.
+    assert error.code == "A0703" and VERSIONS[tool] in error.message
+    assert f"`{name}`" in error.message or "`Tensor.relu`" in error.message
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_convention_knows_every_kind_in_every_form(tool: str) -> None:
+    for probe in PROBES.values():
+        graph = flatten(archdsl.loads(probe.text, symbolic=False))
+        for form in ("module", "function"):
+            count(graph, tool, forms=lambda _, form=form: form)
+
+
+VERSIONS = {
+    tool: import_module(f"archdsl.passes.conventions.{tool}").VERSION for tool in TOOLS
+}
+
+
+@pytest.mark.parametrize("tool", sorted(TOOLS.keys() - {"mac"}))
+def test_the_version_is_that_of_the_oracle(tool: str) -> None:
+    name, _, version = VERSIONS[tool].partition(" ")
+    path = [str(ULTRALYTICS)] if tool == "ultralytics_thop" else sys.path
+    (found,) = {d.version for d in metadata.distributions(name=name, path=path)}
+    assert Version(found) == Version(version)
+
+
+def test_both_thops_of_a_transposed_convolution_by_hand() -> None:
+    """Of 4x6x6 to 8x12x12 by 2x2 at stride 2: thop multiplies the outputs instead."""
+    layer = ("convtranspose", {"kernel": (2, 2), "width": 8, "stride": (2, 2)})
+    graph = flatten(chain((4, 6, 6), layer))
+    assert count(graph, "thop").total == 8 * 12 * 12 * 4 * (2 * 2)
+    assert count(graph, "ultralytics_thop").total == 4 * 6 * 6 * 8 * (2 * 2)
+    assert count(graph, "mac").total == 4 * 6 * 6 * 8 * (2 * 2)
+
+
+def test_padding_at_a_stride() -> None:
+    """A class of its own pads, and then calls what the tools know."""
+    network = archdsl.loads(
+        "arch 1\nnetwork N {\n    input 3x9x8\n    conv 3x3 4 /2 pad=same\n"
+        "    maxpool 2x2 /1 pad=same -> conv 4x4 2 /3 pad=same groups=2\n}\n"
+    )
+    module = archdsl.build(network).eval()
+    assert predicted(flatten(network)) == totals(module, torch.zeros(1, 3, 9, 8))
 
 
 def test_no_such_tool() -> None:

@@ -23,6 +23,7 @@ from archdsl.source import Source
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_text
 from archdsl.values import Last, Shape, channels
+from tests.comparing import named_outputs
 from tests.conftest import ROOT
 from tests.generated import specimen
 from tests.handmade import Interpreted, Sketch, apply, chain, module
@@ -772,8 +773,7 @@ def _check(text: str, network: Network) -> None:
         assert "more than 1 value per channel" in str(error)
         assert fails
     two = [torch.randn(2, *port.shape) for port in network.inputs]
-    outs = owner(*two)
-    for out in outs if isinstance(outs, tuple) else (outs,):
+    for out in named_outputs(network, owner(*two)).values():
         if out.requires_grad:
             out.square().sum().backward(retain_graph=True)
     for each in findings(network, "W0116"):

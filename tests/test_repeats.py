@@ -8,6 +8,7 @@ its number is a literal, a default or a parameter, and whatever other calls make
 
 from __future__ import annotations
 
+import ast
 import itertools
 import random
 from collections.abc import Callable, Iterator
@@ -113,6 +114,20 @@ def inner_part(x: Tensor, count: int, take: Take) -> Tensor:
     return conv(tanhs(conv(x), count, take))
 
 
+def tapped_twice(x: Tensor, count: int, take: Take) -> Tensor:
+    p = take()(x)
+    conv = take()
+    x = (conv(p) + p).tanh()
+    return conv(x) + p
+
+
+def tapped_outside(x: Tensor, count: int, take: Take) -> Tensor:
+    p = take()(x)
+    conv = take()
+    x = conv(p.tanh()) + p
+    return x + (conv(p) + p)
+
+
 PIECES = [
     Piece("conv 3x3", once),
     Piece("add { | conv 3x3 }", beside),
@@ -141,6 +156,15 @@ PIECES = [
         inner_part,
     ),
     Piece("$p: { conv 3x3 }\nsame $p", twice),
+    Piece(
+        "$p: conv 3x3\n$t: { add { conv 3x3 | @$p } }\ntanh\nsame $t",
+        tapped_twice,
+    ),
+    Piece(
+        "$p: conv 3x3\ntanh\n$t: {\n    s: { add { conv 3x3 | @$p } }\n}\n"
+        "add { | @$p -> same $t }",
+        tapped_outside,
+    ),
 ]
 
 
@@ -167,6 +191,10 @@ def in_network(pieces: tuple[Piece, ...], count: int) -> str:
 
 def check(network: archdsl.Network, runs: list[tuple[Piece, int]]) -> None:
     """Check a module's values, and that each convolution has one place in it."""
+    for node in ast.walk(ast.parse(archdsl.emit(network))):
+        if isinstance(node, ast.FunctionDef):
+            read = {n.id for n in ast.walk(node) if isinstance(n, ast.Name)}
+            assert {arg.arg for arg in node.args.args} <= {*read, "self"}
     module = archdsl.build(network).eval().double()
     fill(module)
     paths = dict.fromkeys(s.path for s in network.steps() if s.op.word == "conv")

@@ -172,6 +172,7 @@ def test_figures_are_plain_data() -> None:
     found = _of(chain((1, 9, 9), ("conv", {"kernel": (3, 4), "pad": (0, 0)})))
     assert found.as_dict() == {
         "size": [3, 4],
+        "built": [3, 4],
         "step": [1, 1],
         "run": [1, 1],
         "largest": [None, None],

@@ -6,10 +6,11 @@ loops over alike submodules, and shortcuts that may or may not project.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from archdsl.ir import Group, Step
+from archdsl.limits import MAX_PARTS
 
 OWNERS = ("network", "block", "group")
 
@@ -76,15 +77,42 @@ class Flow(NamedTuple):
         return self.renamed.get(number, number)
 
 
+class Slots(NamedTuple):
+    """What a group reads from outside, as the arguments of its class.
+
+    A group that stands again, with the same weights, has the same arguments there,
+    even if two of them are one value in one of the places.
+
+    Attributes:
+        values: one for each argument: the group's input first, if it is read.
+        numbers: those by which the class's operations know them, no two alike.
+        reads: the numbers that parts read in place of the values, by their identity
+            and the place among what they read.
+    """
+
+    values: tuple[int, ...]
+    numbers: tuple[int, ...]
+    reads: Mapping[tuple[int, int], int]
+
+
 class Flows:
     """What is found about the groups that own names, once for each.
 
-    The network that they belong to must outlive it.
+    Args:
+        root: of the network, which must outlive it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: Group) -> None:
         self._flows: dict[int, Flow] = {}
-        self._external: dict[int, tuple[int, ...]] = {}
+        self._slots: dict[int, Slots] = {}
+        self._alike: dict[str, list[Group]] = {}
+        stack: list[Step | Group] = [root]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Group):
+                stack.extend(reversed(node.children))
+                if node.role in OWNERS:
+                    self._alike.setdefault(node.path, []).append(node)
 
     def of(self, owner: Group) -> Flow:
         """Return the operations of a class, for the group that owns its names.
@@ -98,38 +126,76 @@ class Flows:
         return known
 
     def _flow(self, owner: Group) -> Flow:
-        flattener = _Flattener(self, sequence=True, guards=owner.indexed)
+        flattener = _Flattener(self, owner, sequence=True)
         ops = tuple(flattener.children(owner.children, owner.input))
         if flattener.optional and not is_chain(ops, owner):
-            flattener = _Flattener(self, sequence=False, guards=False)
+            flattener = _Flattener(self, owner, sequence=False)
             ops = tuple(flattener.children(owner.children, owner.input))
         return Flow(ops, flattener.renamed)
 
     def external(self, group: Group) -> tuple[int, ...]:
         """Return the values that a group reads from outside: its input first."""
-        known = self._external.get(id(group))
+        return self.slots(group).values
+
+    def slots(self, group: Group) -> Slots:
+        """Return what a group reads from outside."""
+        known = self._slots.get(id(group))
         if known is None:
-            known = self._external[id(group)] = self._external_values(group)
+            # A projection is no owner, and stands alone.
+            alike = self._alike[group.path] if group.role in OWNERS else [group]
+            shapes = {len([*_parts(one)]) for one in alike}
+            self._find_slots(alike if len(shapes) == 1 else [group])
+            known = self._slots[id(group)]
         return known
 
-    def _external_values(self, group: Group) -> tuple[int, ...]:
+    def _find_slots(self, alike: Sequence[Group]) -> None:
+        """Find what groups with the same weights read, step by step in all of them."""
+        first, entry = alike[0], tuple([group.input for group in alike])
         made: set[int] = set()
-        found: dict[int, None] = {}
-        stack: list[Step | Group] = [*reversed(group.children)]
-        while stack:
-            node = stack.pop()
-            if isinstance(node, Group) and node.role not in OWNERS:
-                stack.extend(reversed(node.children))
-                continue
-            reads = node.inputs if isinstance(node, Step) else self.external(node)
-            for value in reads:
-                if value not in made:
-                    found[value] = None
-            made.add(node.output)
-        if group.output not in made:
-            found[group.output] = None
-        rest = [value for value in found if value != group.input]
-        return (group.input, *rest) if group.input in found else tuple(rest)
+        found: dict[tuple[int, ...], None] = {}
+        places: list[tuple[tuple[int, int], tuple[int, ...]]] = []
+        for nodes in zip(*map(_parts, alike), strict=True):
+            part = nodes[0]
+            opaque = isinstance(part, Step) or part.role in OWNERS
+            for place, values in enumerate(self._read_together(nodes)):
+                if values[0] not in made:
+                    places.append(((id(part), place), values))
+                    if opaque:
+                        found[values] = None
+            if opaque:
+                made.add(part.output)
+        if first.output not in made:
+            found[tuple([group.output for group in alike])] = None
+        keys = [key for key in found if key != entry]
+        keys = [entry, *keys] if entry in found else keys
+        for n, group in enumerate(alike):
+            numbers: list[int] = []
+            for place, key in enumerate(keys):
+                # Numbers of values are positive, and those of the flow small.
+                taken = key[n] in numbers
+                numbers.append(-MAX_PARTS - place if taken else key[n])
+            by_key = dict(zip(keys, numbers, strict=True))
+            reads = {
+                place: by_key[values]
+                for place, values in places
+                if n == 0 and by_key.get(values, values[0]) != values[0]
+            }
+            values = tuple([key[n] for key in keys])
+            self._slots[id(group)] = Slots(values, tuple(numbers), reads)
+
+    def _read_together(
+        self, nodes: Sequence[Step | Group]
+    ) -> Iterator[tuple[int, ...]]:
+        """Yield what parts of the same weights read, place by place."""
+        reads = [
+            node.inputs
+            if isinstance(node, Step)
+            else self.external(node)
+            if node.role in OWNERS
+            else (node.input,)
+            for node in nodes
+        ]
+        yield from zip(*reads, strict=True)
 
     def is_sequence(self, group: Group) -> bool:
         """Return whether a group becomes an `nn.Sequential`, with modules alone."""
@@ -148,10 +214,11 @@ class _Flattener:
         optional: whether it met guards, or repeats that make no copy.
     """
 
-    def __init__(self, flows: Flows, sequence: bool, guards: bool) -> None:
+    def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
         self.flows = flows
         self.sequence = sequence
-        self.guards = guards
+        self.guards = sequence and owner.indexed
+        self.reads = flows.slots(owner).reads
         self.optional = False
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
@@ -182,11 +249,22 @@ class _Flattener:
     def _read(self, value: int) -> int:
         return self.renamed.get(value, value)
 
+    def _reads(self, part: Step | Group, values: Sequence[int]) -> tuple[int, ...]:
+        """Return what a step or module reads, by the numbers of the class."""
+        found = []
+        for place, value in enumerate(values):
+            number = self.reads.get((id(part), place))
+            number = self._read(value) if number is None else number
+            found.append(self.replaced.get((part.output, place), number))
+        return tuple(found)
+
+    def _entry(self, group: Group) -> int:
+        """Return what flows into a transparent group, by the number of the class."""
+        number = self.reads.get((id(group), 0))
+        return self._read(group.input) if number is None else number
+
     def _step(self, step: Step) -> Op:
-        reads = tuple(
-            self.replaced.get((step.output, place), self._read(value))
-            for place, value in enumerate(step.inputs)
-        )
+        reads = self._reads(step, step.inputs)
         label = step.name if step.labelled else ""
         return Op(
             step,
@@ -205,7 +283,7 @@ class _Flattener:
         return met
 
     def _module(self, group: Group) -> Op:
-        reads = tuple(self._read(value) for value in self.flows.external(group))
+        reads = self._reads(group, self.flows.external(group))
         return Op(
             group,
             reads,
@@ -261,7 +339,7 @@ class _Flattener:
             self.replaced[add.output, 1] = output
         return Op(
             shortcut,
-            (self._read(shortcut.input),),
+            (self._entry(shortcut),),
             output,
             shortcut.statement,
             hole=shortcut.name,
@@ -270,7 +348,7 @@ class _Flattener:
     def _guard(self, guard: Group) -> Op:
         """Return a guarded part, there or not, as one operation."""
         self.optional = True
-        entry, output = self._read(guard.input), guard.output
+        entry, output = self._entry(guard), guard.output
         inner = tuple(self.children(guard.children, guard.input))
         if not inner:
             self.fresh -= 1
@@ -291,7 +369,7 @@ class _Flattener:
         if all(_is_link(c, g) for c, g in zip(copies, group.children, strict=True)):
             yield Op(
                 group,
-                (self._read(group.input),),
+                (self._entry(group),),
                 self._read(group.output),
                 group.statement,
                 copies=tuple(copies),
@@ -300,6 +378,16 @@ class _Flattener:
         else:
             for ops in copies:
                 yield from ops
+
+
+def _parts(owner: Group) -> Iterator[Step | Group]:
+    """Yield the steps and groups of a class, transparent groups before their parts."""
+    stack: list[Step | Group] = [*reversed(owner.children)]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, Group) and node.role not in OWNERS:
+            stack.extend(reversed(node.children))
 
 
 def _gives_input(part: Step | Group) -> bool:

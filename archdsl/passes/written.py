@@ -6,7 +6,6 @@ from the form in torch that the kind declares, and from what torch's own modules
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
@@ -27,11 +26,13 @@ class Call(NamedTuple):
     """A module that is called, or a function.
 
     Attributes:
-        name: of the class or function, such as ``nn.Conv2d`` or ``F.relu``.
+        name: of the class or function, such as ``nn.Conv2d`` or ``F.relu``; see
+            `calls.called`.
         arguments: by name; those left out have torch's defaults.
         input: shape of the first input.
         output: shape of the output.
         tensors: the parameters and buffers of a module.
+        base: what a class of the emitted text derives from, such as ``nn.Conv2d``.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Call(NamedTuple):
     input: Shape
     output: Shape
     tensors: tuple[Tensor, ...] = ()
+    base: str = ""
 
     @property
     def has_bias(self) -> bool:
@@ -128,9 +130,6 @@ _MODULES: Final[Mapping[str, _Module]] = {
     "nn.ZeroPad2d": _module("F.pad"),
 }
 
-_FUNCTION = re.compile(r"\b(?:F|torch)\.\w+(?=\()")
-_FOUND: dict[str, tuple[str, ...]] = {}
-
 
 def is_function(step: Step) -> bool:
     """Return whether the emitted code of a class calls a function for a step.
@@ -157,7 +156,7 @@ def functions(network: Network) -> frozenset[int]:
     In an `nn.Sequential`, and as a projection that not every call has, all that can be
     a module is one.
     """
-    found, flows = set(), Flows()
+    found, flows = set(), Flows(network.root)
     stack: list[tuple[Step | Group, bool]] = [(network.root, False)]
     while stack:
         node, modules = stack.pop()
@@ -203,6 +202,8 @@ _ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 def written(node: Node, form: Form) -> Written:
     """Return what a step runs in a form; the one it has, if there is no other."""
+    from .calls import called
+
     op, inputs, output = node.op, node.input_shapes, node.shape
     torch = op.torch(inputs, output)
     macs = op.macs(inputs, output)
@@ -214,7 +215,8 @@ def written(node: Node, form: Form) -> Written:
         or (form == "function" and torch.function is not None)
     ):
         arguments = dict(torch.kwargs)
-        functions = _calls(torch.function or "", arguments, inputs[0], output)
+        names = called(torch.function or "")
+        functions = _calls(names, arguments, inputs[0], output)
         return Written((), functions, macs=macs)
     return _modules(torch, node.tensors, inputs[0], output, macs)
 
@@ -226,20 +228,27 @@ def _modules(
     output: Shape,
     macs: int,
 ) -> Written:
+    from .calls import base, called
+
     assert torch.module is not None
     first = torch.module.name
-    known = bool(torch.helper) or first in _MODULES
+    derived = base(torch.helper) if torch.helper else ""
+    known = not torch.origin
     # What follows a module of a global pool takes its one unit's axes away.
     between = (channels(input), 1, 1) if torch.then and sizes(input) else output
-    call = Call(first, _arguments(torch.module), input, between, tensors)
+    arguments = _arguments(torch.module)
+    call = Call(first, arguments, input, between, tensors, derived)
     rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
     functions: tuple[Call, ...] = ()
     if torch.helper:
         read = torch.padded or input
-        functions = _calls(torch.helper, call.arguments, read, output)
-    elif known:
+        functions = _calls(called(torch.helper), arguments, read, output)
+    elif first in _MODULES:
         function = _MODULES[first].function
-        functions = _calls(f"{function}(", call.arguments, input, between)
+        functions = _calls((function,) if function else (), arguments, input, between)
+    elif known:
+        # What a module of torch calls must be said above, or its counts are guessed.
+        functions = (Call(first, arguments, input, between),)
     return Written((call, *rest), functions, known, macs)
 
 
@@ -249,12 +258,9 @@ def _arguments(call: TorchCall) -> Mapping[str, Any]:
 
 
 def _calls(
-    text: str, arguments: Mapping[str, Any], input: Shape, output: Shape
+    names: tuple[str, ...], arguments: Mapping[str, Any], input: Shape, output: Shape
 ) -> tuple[Call, ...]:
-    """Return the functions that a text calls, and those that they call in turn."""
-    names = _FOUND.get(text)
-    if names is None:
-        names = _FOUND[text] = tuple(_FUNCTION.findall(text))
+    """Return calls of functions, and those that they call in turn."""
     calls = tuple([Call(name, arguments, input, output) for name in names])
     if "F.local_response_norm" in names:
         calls += _normalisation_of_responses(arguments["size"], input)

@@ -46,20 +46,18 @@ def module_of(text: str, word: str, foreign: tuple[str, ...] = ()) -> ModuleType
     """Return the module of a text, the same one for the same text.
 
     Args:
-        text: of the module.
+        text: of the module, which has passed the gate.
         word: what to name it after.
         foreign: dotted names of the classes that it may import.
 
     Raises:
         ImportError: if torch, or a module of an `op`, is not installed.
-        UnsafeCode: if the text could do more than define a network.
     """
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
     name = f"archdsl.emitted.{word}_{digest}"
     known = sys.modules.get(name)
     if known is not None:
         return known
-    check(text, frozenset(foreign))
     # No such file is there; a name in angle brackets would never be looked up.
     spec = spec_from_loader(name, _TextLoader(text, f"{name}.py"))
     assert spec is not None and spec.loader is not None
@@ -112,6 +110,7 @@ def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.M
         UnsafeCode: if the text could do more than define a network, or no class of it
             has that name.
     """
+    check(text, frozenset(foreign))
     module = module_of(text, word, foreign)
     made = {one.__name__: one for one in _classes_of(module)}.get(name)
     if made is None:

@@ -56,7 +56,7 @@ class Planner:
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)
         self.classes: list[ClassPlan] = []
-        self.flows = Flows()
+        self.flows = Flows(network.root)
         self._revision = Revision()
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
         # Blocks need no second plan where the network's numbers become plain.
@@ -98,7 +98,7 @@ class Planner:
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
-        values = self.flows.external(group)
+        values = self.flows.slots(group).numbers
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
         if group.role == "network":
             names = (

@@ -32,4 +32,5 @@ def totals(facts: Facts) -> list[Total]:
     if count is None:
         return [*rows, ("counted", "-", "`--count TOOL` says which tool is to count")]
     name = f"{count['tool']}, {count['unit']}"
-    return [*rows, (name, f"{count['total']:,}", count["note"])]
+    note = f"{count['version']}: {count['note']}"
+    return [*rows, (name, f"{count['total']:,}", note)]

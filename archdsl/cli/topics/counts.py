@@ -45,9 +45,10 @@ INTRODUCTION = (
 ENDING = (
     "All but fvcore and torchinfo take a module to evaluation mode first, so that "
     "auxiliary heads never count; with `--mode train` those two count them. Layers of "
-    "your own (`op`) count with the MACs that the spec declares. To compare networks, "
-    "use one tool; to quote a figure, say which. benchmarks/accuracy.md has all "
-    "shipped networks of torchvision under every tool."
+    "your own (`op`) count with the MACs that the spec declares; anything else whose "
+    "count is not known is an error (A0703), and never nothing. To compare networks, "
+    "use one tool; to quote a figure, say which, with its version. "
+    "benchmarks/accuracy.md has all shipped networks of torchvision under every tool."
 )
 
 

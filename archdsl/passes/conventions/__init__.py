@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from archdsl.diagnostics import Diagnostic, SpecError
+
 if TYPE_CHECKING:
     from archdsl.passes.graph import Graph, Node
     from archdsl.passes.written import Form
@@ -15,6 +17,7 @@ TOOLS: Final[Mapping[str, str]] = {
     "fvcore": "fvcore.nn.FlopCountAnalysis",
     "torchinfo": "torchinfo.summary, its mult-adds",
     "thop": "thop.profile",
+    "ultralytics_thop": "thop.profile of the package ultralytics-thop",
     "ptflops": "ptflops.get_model_complexity_info with the backend aten",
     "ptflops_module": "ptflops.get_model_complexity_info with the backend pytorch",
     "calflops": "calflops.calculate_flops, its FLOPs",
@@ -26,6 +29,7 @@ class Count(NamedTuple):
 
     Attributes:
         tool: its name in `TOOLS`.
+        version: what counts so, with its version.
         unit: ``MACs`` or ``FLOPs``, as the tool calls them.
         total: of the whole network, the sum of `layers`.
         layers: of each node of the graph, in order; 0 for those that do not run.
@@ -33,6 +37,7 @@ class Count(NamedTuple):
     """
 
     tool: str
+    version: str
     unit: str
     total: int
     layers: tuple[int, ...]
@@ -42,6 +47,7 @@ class Count(NamedTuple):
         """Return plain data; the layers' own figures stand with the layers."""
         return {
             "tool": self.tool,
+            "version": self.version,
             "unit": self.unit,
             "total": self.total,
             "note": self.note,
@@ -68,7 +74,9 @@ def count(
 
     Raises:
         KeyError: if there is no such tool.
+        SpecError: if it is not known how the tool counts something that is called.
     """
+    from archdsl.passes.conventions.formulas import Unknown
     from archdsl.passes.written import functions, out_of_order, written
 
     TOOLS[tool]
@@ -87,8 +95,28 @@ def count(
         if moved and node.inputs[0] in moved:
             step = step._replace(in_order=False)
         runs = training or not node.training
-        layers.append(convention.count(step, training) if runs else 0)
-    return Count(tool, convention.UNIT, sum(layers), tuple(layers), convention.NOTE)
+        try:
+            layers.append(convention.count(step, training) if runs else 0)
+        except Unknown as unknown:
+            raise SpecError([_not_known(convention.VERSION, unknown, node)]) from None
+    return Count(
+        tool,
+        convention.VERSION,
+        convention.UNIT,
+        sum(layers),
+        tuple(layers),
+        convention.NOTE,
+    )
+
+
+def _not_known(version: str, unknown: Exception, node: Node) -> Diagnostic:
+    return Diagnostic(
+        "A0703",
+        f"it is not known how {version} counts `{unknown}`",
+        node.step.span,
+        label=f"{node.step.path} calls it",
+        help="count by another tool; `archdsl explain counts` lists them",
+    )
 
 
 def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
@@ -106,5 +134,6 @@ def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
 
 def about(tool: str) -> str:
     """Return a paragraph about what a tool counts, and where it looks."""
-    text: str = import_module(f"{__name__}.{tool}").ABOUT
-    return text
+    convention = import_module(f"{__name__}.{tool}")
+    text: str = convention.ABOUT
+    return text if tool == "mac" else f"{text} This is {convention.VERSION}."

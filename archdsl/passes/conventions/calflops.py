@@ -11,8 +11,9 @@ from typing import Final
 from archdsl.passes.written import Call, Written
 from archdsl.values import channels, sizes
 
-from .formulas import area, groups, inputs, linear, pair
+from .formulas import UNCOUNTED, area, groups, inputs, linear, pair, rule_of
 
+VERSION: Final = "calflops 0.3.2"
 UNIT: Final = "FLOPs"
 EVALUATES: Final = True
 NOTE: Final = "two for each MAC, biases of convolutions, norms, activations and pools"
@@ -108,4 +109,5 @@ def count(step: Written, training: bool) -> int:
     """Return the sum over the functions that calflops knows."""
     if not step.known:
         return 2 * step.macs
-    return sum([_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS])
+    rules = [(rule_of(c.name, _FUNCTIONS, UNCOUNTED), c) for c in step.functions]
+    return sum([rule(call) for rule, call in rules if rule])

@@ -2,11 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Final, TypeVar
 
 from archdsl.layer import count
 from archdsl.passes.written import Call
 from archdsl.values import channels, sizes
+
+Rule = TypeVar("Rule", bound=Callable[..., int])
+
+
+class Unknown(Exception):
+    """A function or module of which it is not known how a tool counts it."""
+
+
+def names(text: str) -> frozenset[str]:
+    """Return the words of a text."""
+    return frozenset(text.split())
+
+
+# Functions that no tool counts, nor what they call.
+UNCOUNTED: Final = names(
+    """
+    F.alpha_dropout F.channel_shuffle F.dropout F.dropout2d F.hardsigmoid F.hardswish
+    F.hardtanh F.local_response_norm F.mish F.pad F.pixel_shuffle F.pixel_unshuffle
+    F.selu torch.abs torch.cat torch.flatten torch.sigmoid torch.tanh
+    Tensor.bernoulli_ Tensor.chunk Tensor.dim Tensor.div_ Tensor.flatten
+    Tensor.new_empty Tensor.permute Tensor.transpose
+    """
+)
+
+
+def rule_of(
+    name: str, rules: Mapping[str, Rule], nothing: frozenset[str]
+) -> Rule | None:
+    """Return how a tool counts a call, None if as nothing.
+
+    Args:
+        name: of the function, operator or module.
+        rules: how the tool counts, by name.
+        nothing: the names of those that it does not count.
+
+    Raises:
+        Unknown: if neither has the name.
+    """
+    found = rules.get(name)
+    if found is None and name not in nothing:
+        raise Unknown(name)
+    return found
 
 
 def pair(value: Any) -> tuple[int, int]:

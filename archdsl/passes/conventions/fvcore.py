@@ -10,8 +10,18 @@ from typing import Final
 
 from archdsl.passes.written import Call, Written
 
-from .formulas import convolution, inputs, linear, outputs, transposed
+from .formulas import (
+    UNCOUNTED,
+    convolution,
+    inputs,
+    linear,
+    names,
+    outputs,
+    rule_of,
+    transposed,
+)
 
+VERSION: Final = "fvcore 0.1.5.post20221221"
 UNIT: Final = "MACs"
 EVALUATES: Final = False
 NOTE: Final = "MACs without biases; batch norms, adaptive average pools and upsampling"
@@ -33,7 +43,7 @@ def _operator(call: Call) -> str:
         return f"aten::upsample_{mode}2d"
     if isinstance(call.arguments.get("padding"), str):
         return "aten::_convolution_mode"
-    return _NAMES.get(call.name, "")
+    return _NAMES.get(call.name, call.name)
 
 
 _NAMES: Final[Mapping[str, str]] = {
@@ -46,6 +56,15 @@ _NAMES: Final[Mapping[str, str]] = {
     "F.layer_norm": "aten::layer_norm",
     "F.linear": "aten::linear",
 }
+
+
+_NOTHING: Final = UNCOUNTED | names(
+    """
+    F.adaptive_max_pool2d F.avg_pool2d F.avg_pool3d F.elu F.gelu F.leaky_relu
+    F.max_pool2d F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
+    aten::_convolution_mode aten::upsample_bicubic2d
+    """
+)
 
 
 def _norm(call: Call, training: bool) -> int:
@@ -76,5 +95,8 @@ def count(step: Written, training: bool) -> int:
     """Return the sum over the operators that fvcore knows."""
     if not step.known:
         return step.macs
-    operators = [(_OPERATORS.get(_operator(c)), c) for c in step.functions]
-    return sum([rule(call, training) for rule, call in operators if rule])
+    total = 0
+    for call in step.functions:
+        rule = rule_of(_operator(call), _OPERATORS, _NOTHING)
+        total += rule(call, training) if rule else 0
+    return total

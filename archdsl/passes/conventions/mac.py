@@ -6,6 +6,7 @@ from typing import Final
 
 from archdsl.passes.written import Written
 
+VERSION: Final = "archdsl"
 UNIT: Final = "MACs"
 EVALUATES: Final = False
 NOTE: Final = "convolutions and linear layers, without biases"

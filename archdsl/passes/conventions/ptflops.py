@@ -10,8 +10,17 @@ from typing import Final
 
 from archdsl.passes.written import Call, Written
 
-from .formulas import bias, convolution, linear, transposed
+from .formulas import (
+    UNCOUNTED,
+    bias,
+    convolution,
+    linear,
+    names,
+    rule_of,
+    transposed,
+)
 
+VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
 EVALUATES: Final = True
 NOTE: Final = "convolutions and linear layers with their biases, and nothing else"
@@ -27,15 +36,24 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
     "F.conv_transpose2d": lambda call: transposed(call) + bias(call),
     "F.linear": lambda call: linear(call) + bias(call),
 }
+_NOTHING: Final = UNCOUNTED | names(
+    """
+    F.adaptive_avg_pool2d F.adaptive_max_pool2d F.avg_pool2d F.avg_pool3d F.batch_norm
+    F.elu F.gelu F.group_norm F.instance_norm F.interpolate F.layer_norm F.leaky_relu
+    F.max_pool2d F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
+    """
+)
 
 
 def count(step: Written, training: bool) -> int:
     """Return the sum over the functions whose operators ptflops knows."""
     if not step.known:
         return step.macs
-    calls = [c for c in step.functions if c.name in _FUNCTIONS]
-    total = sum([_FUNCTIONS[call.name](call) for call in calls])
+    total = 0
+    for call in step.functions:
+        rule = rule_of(call.name, _FUNCTIONS, _NOTHING)
+        total += rule(call) if rule else 0
     if step.in_order:
         return total
     # Over positions that are not in order, the bias is a sum of its own: no `addmm`.
-    return total - sum([bias(call) for call in calls if call.name == "F.linear"])
+    return total - sum([bias(c) for c in step.functions if c.name == "F.linear"])

@@ -10,8 +10,19 @@ from typing import Final
 
 from archdsl.passes.written import Call, Written
 
-from .formulas import bias, convolution, inputs, linear, outputs, transposed
+from .formulas import (
+    UNCOUNTED,
+    bias,
+    convolution,
+    inputs,
+    linear,
+    names,
+    outputs,
+    rule_of,
+    transposed,
+)
 
+VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
 EVALUATES: Final = True
 NOTE: Final = "MACs with biases, norms, activations and pools, of modules often twice"
@@ -68,12 +79,31 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
     "Tensor.add": inputs,
     "Tensor.mul": inputs,
 }
+_NOTHING: Final = names(
+    """
+    nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Dropout2d nn.Flatten nn.Hardsigmoid
+    nn.Hardswish nn.Identity nn.LocalResponseNorm nn.Mish nn.PixelShuffle
+    nn.PixelUnshuffle nn.SELU nn.SiLU nn.Sigmoid nn.Softmax nn.Tanh nn.ZeroPad2d
+    """
+)
+_NO_FUNCTIONS: Final = UNCOUNTED | names(
+    """
+    F.batch_norm F.conv2d F.conv_transpose2d F.group_norm F.instance_norm F.layer_norm
+    F.leaky_relu F.linear
+    """
+)
 
 
 def count(step: Written, training: bool) -> int:
     """Return the sum over modules and functions that ptflops knows."""
     if not step.known:
         return step.macs
-    modules = [_MODULES[c.name](c) for c in step.modules if c.name in _MODULES]
-    functions = [_FUNCTIONS[c.name](c) for c in step.functions if c.name in _FUNCTIONS]
-    return sum(modules) + sum(functions)
+    total = 0
+    for call in step.modules:
+        # It hooks no class that torch does not have.
+        rule = None if call.base else rule_of(call.name, _MODULES, _NOTHING)
+        total += rule(call) if rule else 0
+    for call in step.functions:
+        rule = rule_of(call.name, _FUNCTIONS, _NO_FUNCTIONS)
+        total += rule(call) if rule else 0
+    return total

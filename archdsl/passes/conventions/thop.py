@@ -11,8 +11,9 @@ from typing import Final
 from archdsl.passes.written import Call, Written
 from archdsl.values import channels, sizes
 
-from .formulas import area, groups, inputs, linear, outputs
+from .formulas import area, groups, inputs, linear, names, outputs, rule_of
 
+VERSION: Final = "thop 0.1.1.post2209072238"
 UNIT: Final = "MACs"
 EVALUATES: Final = True
 NOTE: Final = (
@@ -23,7 +24,8 @@ ABOUT: Final = (
     "class derived from one of those. It counts MACs without biases; 4 operations for "
     "each element of batch, instance and layer norm (2 without scale and shift); "
     "inputs and outputs of adaptive average pooling; outputs of average pooling. Group "
-    "norm and activations, but for PReLU and softmax, count as nothing."
+    "norm and activations, but for PReLU and softmax, count as nothing. For a "
+    "transposed convolution it takes the products of one that is not."
 )
 
 
@@ -72,10 +74,21 @@ _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
     "nn.Softmax": _softmax,
     "nn.Upsample": _upsample,
 }
+_NOTHING: Final = names(
+    """
+    nn.AdaptiveMaxPool2d nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Dropout2d
+    nn.ELU nn.Flatten nn.GELU nn.GroupNorm nn.Hardsigmoid nn.Hardswish nn.Identity
+    nn.LeakyReLU nn.LocalResponseNorm nn.MaxPool2d nn.Mish nn.PixelShuffle
+    nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad2d
+    """
+)
 
 
 def count(step: Written, training: bool) -> int:
     """Return the sum over the modules that thop knows."""
     if not step.known:
         return step.macs
-    return sum([_MODULES[c.name](c) for c in step.modules if c.name in _MODULES])
+    # It hooks no class that torch does not have.
+    calls = [call for call in step.modules if not call.base]
+    rules = [(rule_of(call.name, _MODULES, _NOTHING), call) for call in calls]
+    return sum([rule(call) for rule, call in rules if rule])

@@ -11,6 +11,7 @@ from archdsl.passes.written import Call, Written
 
 from .formulas import positions
 
+VERSION: Final = "torchinfo 1.8.0"
 UNIT: Final = "MACs"
 EVALUATES: Final = False
 NOTE: Final = "weights and biases: of convolutions at each position, of others once"
