@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 
-from archdsl.ir import Group
+from archdsl.ir import Group, Step
 
 from .flow import OWNERS
 from .graph import Graph, Node
@@ -16,7 +17,7 @@ def inplace(graph: Graph) -> frozenset[int]:
 
     A step can if its layer knows how, if nothing else reads the memory of its
     input, be it under another value's name, and if the backward pass does not
-    need what stood there.
+    need what stood there. All rounds of a repeat do the same.
     """
     readers = Counter(value for node in graph.nodes for value in node.inputs)
     # Values whose memory the caller owns, another step reads, or autograd keeps.
@@ -34,10 +35,61 @@ def inplace(graph: Graph) -> frozenset[int]:
             taken.add(node.output)
         if saved.output or node.op.read_only:
             taken.add(node.output)
-    # One module serves all uses of a shared layer, so it must be fine for each.
-    refused = {n.step.path for n in graph.nodes if n.output not in found}
-    shared = [n for n in graph.nodes if n.step.path in refused]
-    return frozenset(found.difference([node.output for node in shared]))
+    return _agreed(found, _together(graph))
+
+
+def _agreed(found: set[int], together: Sequence[Sequence[int]]) -> frozenset[int]:
+    """Return those that can whose companions all can, too."""
+    places: dict[int, list[int]] = {}
+    for place, some in enumerate(together):
+        for output in some:
+            places.setdefault(output, []).append(place)
+    kept, seen = set(found), set[int]()
+    stack = [output for output in places if output not in found]
+    while stack:
+        for place in places[stack.pop()]:
+            if place not in seen:
+                seen.add(place)
+                stack += kept.intersection(together[place])
+                kept.difference_update(together[place])
+    return frozenset(kept)
+
+
+def _together(graph: Graph) -> list[Sequence[int]]:
+    """Return the outputs of steps of which all run in place or none does.
+
+    One module serves all uses of a shared layer, so it must be fine for each. And the
+    rounds of a repeat do the same: whoever reads one has read them all.
+    """
+    shared: dict[str, list[int]] = {}
+    for node in graph.nodes:
+        shared.setdefault(node.step.path, []).append(node.output)
+    found: list[Sequence[int]] = [some for some in shared.values() if len(some) > 1]
+    stack: list[Step | Group] = [graph.network.root]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Step):
+            continue
+        stack += part.children
+        if part.role == "repeat":
+            rounds = [_own_steps(copy) for copy in part.children]
+            # Rounds of other lengths are not alike.
+            if len({len(steps) for steps in rounds}) == 1:
+                found += zip(*rounds, strict=True)
+    return found
+
+
+def _own_steps(copy: Step | Group) -> list[int]:
+    """Return the outputs of a copy's steps, without those of the classes it calls."""
+    found = []
+    stack = [copy]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Step):
+            found.append(part.output)
+        elif part.role not in OWNERS:
+            stack.extend(reversed(part.children))
+    return found
 
 
 def _entries(graph: Graph) -> set[int]:

@@ -352,7 +352,7 @@ class Scope:
                 {copy[0].reads[0]: name},
                 [output],
                 lambda _: Each(layer),
-                frozenset(),
+                self.planner.inplace,
                 self.bindings,
                 lambda inner, value: None,
             )

@@ -59,7 +59,7 @@ class Demands:
 
     @cached_property
     def inplace(self) -> frozenset[int]:
-        """Outputs that may be written over the input they are made of."""
+        """Outputs that are written over the input they are made of."""
         return inplace(flatten(self.network))
 
     def check(self, tree: ast.Module) -> None:
@@ -230,19 +230,22 @@ class Demands:
             values[step.output] = value
             if value not in inputs:  # an identity is its input
                 value.steps += 1
-                if self._is_over(step, value) and step.output not in self.inplace:
-                    raise Different(step, "it writes over a value that is still needed")
+                self._place(step, value)
         self._counts(graph)
         graph.demanding = False
         self._outputs(result, values, training)
         return result
 
-    def _is_over(self, step: Step, value: Value) -> bool:
-        """Whether the code lets a step write over its input, unasked by the spec."""
+    def _place(self, step: Step, value: Value) -> None:
+        """Demand that a step writes over its input just where the analysis says so."""
         if isinstance(step.op, Foreign):
-            return False  # what a spec declares is advised on by lint
+            return  # what a spec declares is advised on by lint
         made = self.program.modules.get(step.path)
-        return value.inplace or (made is not None and made.inplace)
+        over = value.inplace or (made is not None and made.inplace)
+        if over and step.output not in self.inplace:
+            raise Different(step, "it writes over a value that is still needed")
+        if not over and step.output in self.inplace:
+            raise Different(step, "it does not write over its input, and could")
 
     def _value(self, step: Step, form: TorchForm, inputs: list[Value]) -> Value:
         """Return the value that a step makes of others, if the code computes it."""
