@@ -252,3 +252,60 @@ def test_pieces_in_a_network(
     check(network, [(piece, counts[0]) for piece in pieces])
     network = archdsl.loads(text, params={"count": given})
     check(network, [(piece, given) for piece in pieces])
+
+
+# ---- other counts than those of the spec ------------------------------------------
+
+BODIES = {
+    "as the entry": "conv 3x3 -> bn  x(n)",
+    "one width": "conv 3x3 k  x(n)",
+    "twice the width": "conv 3x3 (2*channels)  x(n)\n    conv 1x1 k",
+    "more channels": "conv 3x3 (channels+k)  x(n)",
+    "more channels, then a layer": "conv 3x3 (channels+k)  x(n)\n    conv 1x1 k",
+    "dense": "concat { identity | conv 3x3 k }  x(n)",
+    "dense, then a layer": "concat { identity | conv 3x3 k }  x(n)\n    conv 1x1 k",
+    "a layer after": "conv 3x3 k  x(n)\n    conv 1x1 k",
+    "by the round": "for i in range(n) { conv 3x3 (k*(i+1)) }",
+    "squares": "for i in range(n) { conv 3x3 (k*(i*i+1)) }",
+    "no more than": "for i in range(n) { conv 3x3 (min([k*(i+1), 2*k])) }",
+    "first": "for i in range(n) { conv 3x3 (k if i == 0 else 2*k) }",
+    "blocks": "for i in range(n) { unit<w = k*(i+1)> }",
+    "windows": "for i in range(n) { conv (3+2*i) k }",
+}
+
+
+def _stack(body: str, n: int, seq: bool) -> archdsl.Network:
+    return archdsl.loads(
+        "arch 1\nblock unit<w> { conv 3x3 w -> bn }\n"
+        f"block stack<n, k = 4> {'seq' if seq else ''} {{\n    {body}\n"
+        + ("" if "k" in body.replace("unit<w = k", "k") else "    conv 1x1 k\n")
+        + f"}}\nnetwork Net {{\n    input 8x8x8\n    stack<n = {n}>\n}}\n"
+    )
+
+
+def _sizes(module: nn.Module) -> list[tuple[int, ...]]:
+    return [tuple(tensor.shape) for tensor in module.state_dict().values()]
+
+
+@pytest.mark.parametrize("seq", [False, True])
+@pytest.mark.parametrize("body", BODIES.values(), ids=BODIES)
+def test_a_class_that_takes_a_count_is_right_for_any(body: str, seq: bool) -> None:
+    """What a class builds for another count is what the spec says for it."""
+    for known in (1, 2, 3):
+        text = archdsl.emit(_stack(body, known, seq))
+        scope: dict[str, Any] = {}
+        exec(compile(text, "<emitted>", "exec", dont_inherit=True), scope)
+        made = ast.parse(text).body
+        (stack,) = (d for d in made if getattr(d, "name", "") == "Stack")
+        names = {one.arg for one in ast.walk(stack) if isinstance(one, ast.arg)}
+        if "n" not in names:
+            continue  # each copy is written out
+        for n in (1, 2, 3, 4, 5):
+            given = {"in_channels": 8, "n": n, "k": 4}
+            found = scope["Stack"](**{a: v for a, v in given.items() if a in names})
+            assert _sizes(found) == _sizes(archdsl.build(_stack(body, n, seq)))
+
+
+def test_a_count_is_still_an_argument() -> None:
+    for body in ("conv 3x3 k  x(n)", "concat { identity | conv 3x3 k }  x(n)"):
+        assert "for i in range(n)" in archdsl.emit(_stack(body, 3, seq=True))

@@ -94,22 +94,48 @@ self.conv2 = nn.Conv2d(4, 4, kernel_size=(3, 3), padding=(1, 1), stride=1)
     ("init", "forward"),
     [
         (MADE, "return F.relu(self.conv2(self.conv1(x)), inplace=True)"),
-        (MADE, "x = self.conv1(x)\nx = self.conv2(x)\nreturn F.relu(x)"),
-        (MADE, "for layer in self.children():\n    x = layer(x)\nreturn F.relu(x)"),
+        (MADE, "x = self.conv1(x)\nx = self.conv2(x)\nreturn F.relu_(x)"),
+        (MADE, "for layer in self.children():\n    x = layer(x)\nreturn F.relu_(x)"),
         (
             "for n, i in enumerate([3, 4], 1):\n"
             "    self.add_module(f'conv{n}', nn.Conv2d(i, 4, 3, padding=1))",
-            "for _, one in self.named_children():\n    x = one(x)\nreturn F.relu(x)",
+            "for _, one in self.named_children():\n    x = one(x)\nreturn F.relu_(x)",
         ),
         (
             f"{MADE}self.last = True",
             "x = self.conv2(self.get_submodule('conv1')(x))\n"
-            "return F.relu(x) if self.last else x",
+            "return F.relu_(x) if self.last else x",
         ),
     ],
 )
 def test_the_same_network_may_be_written_in_other_ways(init: str, forward: str) -> None:
     hold(module(init, forward), net(*TWO))
+
+
+def test_what_can_run_in_place_does() -> None:
+    text = module(MADE, "return F.relu(self.conv2(self.conv1(x)))")
+    assert "write over its input" in refusal(text, net(*TWO))
+
+
+ROUNDS = {
+    # The first round reads what the class is called with, so no round writes over it.
+    "block unit { relu -> conv 1x1  x3 }": (0, 0),
+    "block unit { conv 1x1 -> relu  x3 }": (1, 3),
+}
+
+
+@pytest.mark.parametrize("block", ROUNDS)
+def test_all_rounds_of_a_loop_write_in_place_or_none(block: str) -> None:
+    network = net("conv 3x3", "unit", "conv 1x1", before=block)
+    text = archdsl.emit(network)
+    written, steps = ROUNDS[block]
+    assert (text.count("inplace=True"), len(Demands(network).inplace)) == (
+        written,
+        steps,
+    )
+    if written:
+        plain = text.replace(", inplace=True", "")
+        assert "write over its input" in refusal(plain, network)
 
 
 @pytest.mark.parametrize(

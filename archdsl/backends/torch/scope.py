@@ -23,9 +23,11 @@ from archdsl.backends.torch.nodes import (
     Call,
     Each,
     Entries,
+    First,
     For,
     InTraining,
     Leaf,
+    Make,
     Maybe,
     Node,
     Own,
@@ -189,6 +191,8 @@ class Scope:
             # A single copy is written as a loop, too, if other calls may make more.
             least = 1 if count.number is None else 2
             general = generalise(nodes) if len(nodes) >= least else None
+            if count.number is None and not self._goes_on(op, general):
+                general = None
             # Two rounds that differ read better as two lines.
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
@@ -223,7 +227,50 @@ class Scope:
             return None
         if not self.sequential and not self._is_alone(op):
             return None
-        return self._loop_of(times, [copy[0] for copy in modules])
+        loop = self._loop_of(times, [copy[0] for copy in modules])
+        if loop is None or loop.is_single or times.number is not None:
+            return loop
+        general = loop.node or next(iter(loop.nodes), None)
+        return loop if self._goes_on(op, general) else None
+
+    def _goes_on(self, op: Op, general: Node | None) -> bool:
+        """Return whether what is known of a loop holds for any number of rounds.
+
+        A caller may ask for more, and two numbers make any line. But where channels
+        grow by as much in both rounds they go on to do so, and once a round keeps
+        them, all further ones do. What follows must not read how many there are.
+        """
+        if general is None or self._is_followed(op):
+            return general is None
+        widths = self._widths(op)
+        before, first, last = widths[0], widths[1], widths[-1]
+        if last != first and op.output != self.group.output:
+            return False
+        if len(op.copies) > 2:
+            return True
+        if len(op.copies) == 1:
+            return first == before
+        if first != last:
+            return first - before == last - first and not has_first(general)
+        return _is_steady(general, First(Leaf(before), Leaf(first)))
+
+    def _widths(self, op: Op) -> list[Poly]:
+        """Return the channels that enter a loop, and those after each round."""
+        shapes = [group_of(op).input_shape, *(c[-1].node.shape for c in op.copies)]
+        return [poly_of(channels(s)).substitute(self.bindings) for s in shapes]
+
+    def _is_followed(self, op: Op) -> bool:
+        """Return whether a later submodule has the name of a further round."""
+        if self.group.indexed:
+            return False
+        ops = [*unrolled(self.flows.of(self.group).ops)]
+        own = [one for copy in op.copies for one in unrolled(copy)]
+        last = own[-1].output
+        place = max((n for n, one in enumerate(ops) if one.output == last), default=-1)
+        heads = {one.node.name.rstrip("0123456789") for one in own if one.node.name}
+        return any(
+            one.node.name.rstrip("0123456789") in heads for one in ops[place + 1 :]
+        )
 
     def _loop_of(self, times: Poly, modules: Sequence[Op]) -> Loop | None:
         nodes = tuple(self.node(module) for module in modules)
@@ -376,6 +423,13 @@ def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
     return group.role != "network" and not any(
         isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
     )
+
+
+def _is_steady(node: Node, entry: First) -> bool:
+    """Return whether nothing changes from round to round but what enters the first."""
+    if isinstance(node, Call | Make):
+        return all(_is_steady(argument.value, entry) for argument in node.args)
+    return node == entry or INDEX not in names_in(node)
 
 
 def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
