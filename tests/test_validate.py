@@ -94,17 +94,20 @@ self.conv2 = nn.Conv2d(4, 4, kernel_size=(3, 3), padding=(1, 1), stride=1)
     ("init", "forward"),
     [
         (MADE, "return F.relu(self.conv2(self.conv1(x)), inplace=True)"),
-        (MADE, "x = self.conv1(x)\nx = self.conv2(x)\nreturn F.relu_(x)"),
-        (MADE, "for layer in self.children():\n    x = layer(x)\nreturn F.relu_(x)"),
+        (MADE, "x = self.conv1(x)\nx = self.conv2(x)\nreturn F.relu(x, True)"),
+        (
+            MADE,
+            "for layer in self.children():\n    x = layer(x)\nreturn F.relu(x, True)",
+        ),
         (
             "for n, i in enumerate([3, 4], 1):\n"
             "    self.add_module(f'conv{n}', nn.Conv2d(i, 4, 3, padding=1))",
-            "for _, one in self.named_children():\n    x = one(x)\nreturn F.relu_(x)",
+            "for _, one in self.named_children():\n    x = one(x)\nreturn F.relu(x, True)",
         ),
         (
             f"{MADE}self.last = True",
             "x = self.conv2(self.get_submodule('conv1')(x))\n"
-            "return F.relu_(x) if self.last else x",
+            "return F.relu(x, True) if self.last else x",
         ),
     ],
 )
