@@ -1,7 +1,7 @@
 """Whether modules compute what the steps of their networks do, and what would be seen.
 
 `tests.executor` computes a network step by step; `tests.comparing` holds a module
-against it. A thousand specs come from `tests.manual_specs`, which knows the language
+against it. Five hundred specs come from `tests.manual_specs`, which knows the language
 from its manual alone; tests/test_differential.py tries those of `tests.generated`.
 The longer hunts are `python scripts/soak.py manual` and `python scripts/soak.py specs`.
 """
@@ -20,9 +20,9 @@ from tests import executor
 from tests.comparing import differences, faults, running, skeleton
 from tests.manual_specs import specimen
 
-CASES = 1000
+CASES = 500
 BATCH = 50
-# Every so manieth is compared with its analysis, too, which takes as long again.
+# One in so many is compared with its analysis, too, which takes as long again.
 FIGURES = 20
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same'")
