@@ -102,7 +102,8 @@ self.conv2 = nn.Conv2d(4, 4, kernel_size=(3, 3), padding=(1, 1), stride=1)
         (
             "for n, i in enumerate([3, 4], 1):\n"
             "    self.add_module(f'conv{n}', nn.Conv2d(i, 4, 3, padding=1))",
-            "for _, one in self.named_children():\n    x = one(x)\nreturn F.relu(x, True)",
+            "for _, one in self.named_children():\n    x = one(x)\n"
+            "return F.relu(x, True)",
         ),
         (
             f"{MADE}self.last = True",
