@@ -169,7 +169,7 @@ def train(module: nn.Module, inputs: Sequence[Tensor]) -> None:
     """Run a forward and a backward pass, without loss and optimiser."""
     module.zero_grad(set_to_none=True)
     made = module(*inputs)
-    outputs = [made] if isinstance(made, Tensor) else list(made)
+    outputs = [made] if isinstance(made, Tensor) else [*made.values()]
     torch.autograd.backward(outputs, [torch.ones_like(one) for one in outputs])
 
 

@@ -16,6 +16,7 @@ from random import Random
 from typing import Any, Final, NamedTuple
 
 import archdsl
+from tests.sizes import runs_quickly
 
 _MAP_KEEPS: Final = (
     "conv 3x3",
@@ -561,6 +562,7 @@ class _Writer:
 
 def _load(text: str) -> archdsl.Network | None:
     try:
-        return archdsl.loads(text, name="drawn.arch", params=params_of(text))
+        network = archdsl.loads(text, name="drawn.arch", params=params_of(text))
     except archdsl.SpecError:
         return None
+    return network if runs_quickly(network) else None

@@ -331,8 +331,7 @@ def run(network: Network, module: nn.Module, device: str) -> None:
     inputs = [torch.ones(2, *port.shape, device=device) for port in network.inputs]
     with torch.no_grad():
         result: Any = module(*inputs)
-    several = [result] if isinstance(result, Tensor) else [*result]
-    results = [tensor for tensor in several if tensor is not None]
+    results = [result] if isinstance(result, Tensor) else [*result.values()]
     ports = [p for p in network.outputs if module.training or not p.training]
     assert [tuple(r.shape) for r in results] == [(2, *p.shape) for p in ports]
 

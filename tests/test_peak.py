@@ -74,7 +74,7 @@ def _emitted(preset: str) -> nn.Module:
 
 def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     found = module(*inputs)
-    return [found] if isinstance(found, Tensor) else [*found]
+    return [found] if isinstance(found, Tensor) else [*found.values()]
 
 
 def _train(

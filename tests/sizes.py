@@ -1,0 +1,25 @@
+"""How large a random network may grow, so that it runs in milliseconds.
+
+A few merges in a few calls of a block multiply channels without end.
+"""
+
+from __future__ import annotations
+
+from math import prod
+from typing import Final
+
+import archdsl
+from archdsl.values import sizes
+
+MOST_ELEMENTS: Final = 1_000_000
+MOST_PRODUCTS: Final = 50_000_000
+
+
+def runs_quickly(network: archdsl.Network) -> bool:
+    """Return whether a network's tensors are small, and the work on them is."""
+    elements = products = 0
+    for step in network.steps():
+        weights = sum(t.elements for t in step.op.tensors(*step.input_shapes))
+        elements += weights + prod(step.shape)
+        products += weights * prod(sizes(step.shape))
+    return elements <= MOST_ELEMENTS and products <= MOST_PRODUCTS
