@@ -379,7 +379,7 @@ def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
 
 
 def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
-    form = step.op.torch(step.input_shapes, step.shape)
+    form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)
     if form.inplace and in_place:
