@@ -85,16 +85,9 @@ def test_every_command_prints_json(command: str) -> None:
     ("arguments", "status", "message"),
     [
         (["analyze", "nope"], 1, "no file or shipped network `nope`"),
-        (["analyze", "alexnet", "--batch", "0"], 2, "--batch"),
-        (["analyze"], 2, "Missing argument 'SPEC'"),
-        (["compare", "alexnet"], 2, "there is nothing to compare with"),
         (["compile", "alexnet", "-o", "no/where.py"], 2, "cannot write no/where.py"),
-        (["explain", "nope"], 2, "there is no rule or topic `nope`"),
-        (["fmt", "-"], 2, "would both go to stdout"),
-        (["new", "3x3"], 2, "NAME"),
         (["render", "alexnet", "-o", "a.jpeg"], 2, "unknown format `jpeg`"),
         (["sweep", "alexnet", "classes=1..9999999"], 4, "more than 1,000,000 values"),
-        (["sweep", "alexnet", "classes=4", "--where", "1"], 2, "must be true or false"),
     ],
 )
 def test_every_failure_is_said_in_json_too(
@@ -110,6 +103,30 @@ def test_every_failure_is_said_in_json_too(
     (error,) = answer["errors"]
     assert message in error["message"]
     assert (error["code"] is None) == (status != 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["analyze", "alexnet", "--batch", "0"], "--batch"),
+        (["analyze"], "Missing argument 'SPEC'"),
+        (["compare", "alexnet"], "there is nothing to compare with"),
+        (["explain", "nope"], "there is no rule or topic `nope`"),
+        (["fmt", "-"], "would both go to stdout"),
+        (["new", "3x3"], "NAME"),
+        (["sweep", "alexnet", "classes=4", "--where", "1"], "must be true or false"),
+    ],
+)
+def test_a_wrong_command_line_leaves_stdout_empty(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    assert main([*arguments, "--json"]) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert message in " ".join(said.err.split())
 
 
 def test_what_commands_say_in_json(

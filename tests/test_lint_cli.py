@@ -286,13 +286,8 @@ def test_wrong_usage(
 ) -> None:
     write("a.arch", SEVERAL)
     code, out, err = run("lint", *arguments)
-    assert code == 2
+    assert (code, out) == (2, "")
     assert message in " ".join(err.split())
-    if "--json" in arguments:
-        (error,) = json.loads(out)["errors"]
-        assert message in error["message"]
-    else:
-        assert out == ""
 
 
 def test_list_and_explain_know_every_rule(run: Run) -> None:

@@ -84,14 +84,15 @@ def fail_without_place(error: ClickException, *, as_json: bool = False) -> int:
 
     Args:
         error: what ends the command; it is always said on stderr.
-        as_json: print it to stdout as JSON, too.
+        as_json: print it to stdout as JSON, too, unless the command line is wrong: then
+            nothing says that JSON is what was wanted.
     """
     from archdsl.diagnostics import Diagnostic
 
     if isinstance(error, UsageError):
         error.show()
-    else:
-        say(f"archdsl: {error.format_message()}")
+        return error.exit_code
+    say(f"archdsl: {error.format_message()}")
     if as_json:
         print_json({"errors": [Diagnostic("", error.format_message()).as_dict()]})
     return error.status if isinstance(error, Failure) else error.exit_code
