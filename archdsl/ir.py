@@ -10,6 +10,7 @@ a step is its name in reports, errors, diagrams and `state_dict` keys.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import cached_property
 from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 from .conditions import Label, Test
 from .layer import Layer
 from .source import Span
-from .values import Shape
+from .values import Shape, TorchForm
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -99,6 +100,11 @@ class Step(Model):
     statement: int
     span: InstanceOf[Span]
     shared: bool = False
+
+    @cached_property
+    def form(self) -> TorchForm:
+        """The layer as torch has it, kept since emission asks for it many times."""
+        return self.op.torch(self.input_shapes, self.shape)
 
 
 class Parameter(Model):

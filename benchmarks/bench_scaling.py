@@ -1,4 +1,4 @@
-"""Time parsing, checking and analysing as networks grow, and `archdsl list`.
+"""Time parsing, checking and analysing as networks grow, all commands, and `list`.
 
 The networks are timed in this process, in CPU seconds, without the cache of syntax
 trees and with the collector as the command line sets it. `--write` keeps the tables in
@@ -8,6 +8,7 @@ scaling.md.
 import argparse
 import datetime
 import gc
+import io
 import os
 import resource
 import subprocess
@@ -15,12 +16,17 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from math import inf, log
 from pathlib import Path
 from typing import NamedTuple
 
+from forms import CORRECT, WRONG
 from page import machine, sections
 
 from archdsl.api import elaborate_module
+from archdsl.cli import main as archdsl
+from archdsl.cli import status
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.syntax.loader import load_text
@@ -33,6 +39,10 @@ CHAIN_LIMIT = 13.0
 # The exponent of the time in the number of edges: 2 is quadratic.
 EDGES_LIMIT = 2.0
 LIST_LIMIT = 5.0
+FORMS = {**CORRECT, **WRONG}
+# Four times a form may take this many times the time; its square would take 16.
+FORM_LIMIT = 6.0
+FORM_SIZES = (500, 2_000)
 
 
 def spec(body: str, blocks: str = "") -> str:
@@ -124,9 +134,71 @@ def best(text: str, runs: int) -> Timed:
 
 def exponent(before: Timed, after: Timed) -> float:
     """Return the power of the edges that the time grew with."""
-    from math import log
-
     return log(after.total / before.total) / log(after.edges / before.edges)
+
+
+# ---- commands ---------------------------------------------------------------------
+
+COMMANDS: dict[str, list[str]] = {
+    "check": ["check", "FILE"],
+    "lint": ["lint", "FILE"],
+    "lint --diff": ["lint", "--diff", "FILE"],
+    "fmt": ["fmt", "--diff", "FILE"],
+    "analyze": ["analyze", "FILE"],
+    "analyze --show all": ["analyze", "FILE", "--show", "all"],
+    "compare": ["compare", "FILE", "FILE"],
+    "sweep": ["sweep", "FILE", "input=3x16x16"],
+    "compile": ["compile", "FILE"],
+    "render": ["render", "FILE", "--format", "dot"],
+    "render --unfold": ["render", "FILE", "--unfold", "--format", "dot"],
+}
+
+
+def command_seconds(command: str, text: str) -> float:
+    """Return the CPU seconds of a command over a spec, in this process."""
+    with (
+        tempfile.NamedTemporaryFile("w", suffix=".arch") as file,
+        redirect_stdout(io.TextIOWrapper(io.BytesIO())),
+        redirect_stderr(io.StringIO()),
+    ):
+        file.write(text)
+        file.flush()
+        words = [file.name if word == "FILE" else word for word in COMMANDS[command]]
+        gc.collect()
+        start = time.process_time()
+        code = archdsl(words)
+        spent = time.process_time() - start
+    assert code in (status.OK, status.SPEC_ERRORS), (command, code, text[:200])
+    return spent
+
+
+def growth(command: str, form: str, sizes: tuple[int, int] = FORM_SIZES) -> float:
+    """Return how many times longer a command takes for the larger of two specs.
+
+    Others share the processor, so that a large ratio is measured three times.
+    """
+    few, many = (FORMS[form](size) for size in sizes)
+    small, large = inf, inf
+    for _ in range(3):
+        small = min(small, command_seconds(command, few))
+        large = min(large, command_seconds(command, many))
+        if large < FORM_LIMIT * small:
+            break
+    return large / small
+
+
+def commands(_: int) -> tuple[list[str], bool]:
+    lines = [
+        "| command | greatest ratio | of the form |",
+        "| --- | ---: | --- |",
+    ]
+    met = True
+    for command in COMMANDS:
+        command_seconds(command, written(3))  # what is imported late
+        ratio, form = max((growth(command, form), form) for form in FORMS)
+        met &= ratio < FORM_LIMIT
+        lines.append(f"| {command} | {ratio:.1f} | {form} |")
+    return lines, met
 
 
 # ---- tables -----------------------------------------------------------------------
@@ -225,6 +297,8 @@ def main() -> None:
     parts = {
         f"Chains of convolutions, ms (the ratio's limit is {CHAIN_LIMIT:g})": chains,
         f"Dense blocks (the exponent's limit is {EDGES_LIMIT:g})": dense_blocks,
+        f"Each command over {len(FORMS)} forms of specs, {FORM_SIZES[0]:,} to "
+        f"{FORM_SIZES[1]:,} parts (the ratio's limit is {FORM_LIMIT:g})": commands,
         f"All shipped networks (the limit is {LIST_LIMIT:g} CPU seconds)": listing,
     }
     text, missed = sections(parts, arguments.runs)

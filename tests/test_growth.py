@@ -17,7 +17,11 @@ import archdsl
 from archdsl.backends.diagram.picture import picture
 from archdsl.cli import main, status
 from archdsl.limits import MAX_CHECKED, MAX_DRAWN, NETWORK_PARTS
-from tests.timing import at_most, cpu_seconds
+from archdsl.lint.allow import Allows, allows
+from archdsl.source import Source, Span
+from archdsl.syntax.parser import parse
+from tests.test_scaling import bench
+from tests.timing import at_most, cpu_seconds, small_heap
 
 # Four times the size may take this many times the time; its square would take 16.
 FOUR_TIMES = 9.0
@@ -84,6 +88,57 @@ def test_too_large_networks_together(
     assert run(path, "check") == status.LIMIT
     assert "A0909" in capsys.readouterr().err
     assert run(Path(f"{path}:b"), "check") == status.OK
+
+
+# ---- forms ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", bench.FORMS)
+def test_forms_are_what_they_should_be(form: str, tmp_path: Path) -> None:
+    (tmp_path / "net.arch").write_text(bench.FORMS[form](5))
+    wrong = status.SPEC_ERRORS if form in bench.WRONG else status.OK
+    assert run(tmp_path / "net.arch", "check") == wrong
+
+
+@pytest.mark.parametrize("form", bench.FORMS)
+@pytest.mark.parametrize("command", ["lint", "compile"])
+def test_every_form_takes_linear_time(command: str, form: str) -> None:
+    bench.command_seconds(command, bench.FORMS[form](5))
+    with small_heap():
+        assert bench.growth(command, form, (100, 400)) < FOUR_TIMES
+
+
+@pytest.mark.parametrize("command", bench.COMMANDS)
+def test_the_benchmark_measures_every_command(command: str) -> None:
+    assert bench.command_seconds(command, bench.FORMS["labels"](5)) > 0
+
+
+@pytest.mark.parametrize(
+    "form", ["allowed", "allowed in vain", "allowed at the top", "allowed on one line"]
+)
+def test_comments_that_silence_take_linear_time(form: str) -> None:
+    """Their part of `lint` is small, so it is measured apart."""
+    top = "# lint: allow W0107 a reason\n"
+    line = "  # lint: allow W0107 a reason\n"
+    forms = {
+        **bench.FORMS,
+        "allowed at the top": lambda n: top * n + bench.written(n),
+        "allowed on one line": lambda n: net("relu; " * n + "relu" + line),
+    }
+
+    def seconds(n: int) -> float:
+        text = forms[form](n)
+        file = parse(Source("net.arch", text))
+
+        def silenced() -> None:
+            found = Allows(allows(file)[0])
+            for at in range(0, len(text), len(text) // n):
+                found.silence("W0107", [Span(file.source, at, at + 1)])
+
+        return cpu_seconds(silenced)
+
+    seconds(10)
+    assert seconds(4_000) < FOUR_TIMES * seconds(1_000)
 
 
 # ---- pictures -------------------------------------------------------------------

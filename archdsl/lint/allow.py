@@ -10,9 +10,11 @@ imported file it is about that file's blocks, wherever they are called.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from operator import itemgetter
+from typing import Final, NamedTuple, TypeAlias
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.source import Source, Span
@@ -60,18 +62,74 @@ class Allow:
     ranges: tuple[tuple[int, int], ...]
     used: set[str] = field(default_factory=set)
 
-    def covers(self, code: str, place: Span) -> bool:
-        """Whether it silences a rule at a place."""
-        return (
-            code in self.codes
-            and place.source is self.span.source
-            and any(start <= place.start < end for start, end in self.ranges)
-        )
-
     @property
     def stale(self) -> list[str]:
         """The codes of which it silenced nothing."""
         return [code for code in self.codes if code not in self.used]
+
+
+class Allows:
+    """Comments, to be searched by what they are about.
+
+    Statements nest, so that few ranges cover a place, however many there are; all
+    comments that are about the same range silence alike.
+    """
+
+    def __init__(self, found: Iterable[Allow]) -> None:
+        self._by_range: dict[_Range, list[Allow]] = {}
+        for allow in found:
+            for start, end in allow.ranges:
+                for code in allow.codes:
+                    key = (id(allow.span.source), code, start, end)
+                    self._by_range.setdefault(key, []).append(allow)
+        self._parts = _parts(self._by_range)
+        self._used: set[_Range] = set()
+
+    def silence(self, code: str, places: Iterable[Span]) -> bool:
+        """Return whether one is about a place, and note that each such is of use."""
+        if not self._by_range:
+            return False
+        ranges = {each for place in places for each in self._around(code, place)}
+        for each in ranges - self._used:
+            for allow in self._by_range[each]:
+                allow.used.add(code)
+        self._used |= ranges
+        return bool(ranges)
+
+    def _around(self, code: str, place: Span) -> Sequence[_Range]:
+        bounds, covered = self._parts.get((id(place.source), code), ((), ()))
+        part = bisect_right(bounds, place.start) - 1
+        return covered[part] if part >= 0 else ()
+
+
+# The identity of a text, the code of a rule, and where a range starts and ends.
+_Range: TypeAlias = tuple[int, str, int, int]
+# Where parts of a text start, and the ranges that cover each.
+_Parts: TypeAlias = tuple[Sequence[int], Sequence[Sequence[_Range]]]
+
+
+def _parts(ranges: Iterable[_Range]) -> Mapping[tuple[int, str], _Parts]:
+    """Divide texts into parts within which the same ranges cover every place."""
+    turns: dict[tuple[int, str], dict[int, list[_Range]]] = {}
+    for each in ranges:
+        source, code, *ends = each
+        for end in ends:
+            turns.setdefault((source, code), {}).setdefault(end, []).append(each)
+    return {key: _swept(each) for key, each in turns.items()}
+
+
+def _swept(turns: Mapping[int, list[_Range]]) -> _Parts:
+    bounds = sorted(turns)
+    covered: list[Sequence[_Range]] = []
+    around: dict[_Range, None] = {}
+    for at in bounds:
+        for each in turns[at]:
+            if each[2] == at:
+                around[each] = None
+            else:
+                del around[each]
+        covered.append(tuple(around))
+    return bounds, covered
 
 
 class Mistake(NamedTuple):
@@ -89,7 +147,7 @@ def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
     mistakes: list[Mistake] = []
     if "lint" not in source.text.lower():
         return found, mistakes
-    extents = sorted(_extents(file))
+    extents = _Extents(file)
     for start, end in comments(source):
         if not _MARK.match(source.text, start, end):
             continue
@@ -131,26 +189,48 @@ def comments(source: Source) -> Iterator[tuple[int, int]]:
             yield match.start(), match.start() + len(text[match.start() : at].rstrip())
 
 
-def _about(
-    source: Source, at: int, extents: list[tuple[int, int]]
-) -> Iterator[tuple[int, int]]:
+def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, int]]:
     """Yield the ranges of a text that a comment at an offset is about."""
     text = source.text
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].strip():
         yield begin, at
-        for start, end in extents:
-            if begin <= start < at or begin < end <= at:
-                yield start, end
-        return
-    following = [extent for extent in extents if extent[0] > at]
-    if not following:
-        return
-    first = following[0][0]
-    if not any(start < at for start, _ in extents):
-        yield 0, len(text)  # nothing stands before it but comments
-        return
-    yield max(extent for extent in following if extent[0] == first)
+        yield from extents.touching(begin, at)
+    elif not extents.begins_before(at):
+        if extents.next(at):
+            yield 0, len(text)  # nothing stands before it but comments
+    elif following := extents.next(at):
+        yield following
+
+
+class _Extents:
+    """Where the items and statements of a file start and end, to be searched."""
+
+    def __init__(self, file: t.File) -> None:
+        self._by_start = sorted(_extents(file))
+        self._by_end = sorted(self._by_start, key=itemgetter(1))
+
+    def begins_before(self, at: int) -> bool:
+        """Whether anything does."""
+        return bool(self._by_start) and self._by_start[0][0] < at
+
+    def next(self, at: int) -> tuple[int, int] | None:
+        """Return the longest of those that begin first behind an offset."""
+        first = bisect_right(self._by_start, at, key=itemgetter(0))
+        if first == len(self._by_start):
+            return None
+        start = self._by_start[first][0]
+        behind = bisect_right(self._by_start, start, first, key=itemgetter(0))
+        return self._by_start[behind - 1]
+
+    def touching(self, begin: int, end: int) -> set[tuple[int, int]]:
+        """Return those that begin or end on a line."""
+        first = bisect_left(self._by_start, begin, key=itemgetter(0))
+        behind = bisect_left(self._by_start, end, first, key=itemgetter(0))
+        found = {*self._by_start[first:behind]}
+        first = bisect_right(self._by_end, begin, key=itemgetter(1))
+        behind = bisect_right(self._by_end, end, first, key=itemgetter(1))
+        return found.union(self._by_end[first:behind])
 
 
 def _extents(file: t.File) -> Iterator[tuple[int, int]]:

@@ -15,7 +15,7 @@ from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-from .allow import Allow, Mistake, allows, definitions
+from .allow import Allow, Allows, Mistake, allows, definitions
 from .net import Net
 from .rule import (
     ABOUT_ALLOWS,
@@ -132,7 +132,7 @@ def lint(
     others = [
         each for other in imported if other is not file for each in allows(other)[0]
     ]
-    silencing = [*own, *others]
+    silencing = Allows([*own, *others])
     kept = []
     for code, rule in all_rules().items():
         # What a comment silences, all rules together know.
@@ -144,7 +144,7 @@ def lint(
     if stale:
         kept += [a for each in _looked_at(own, file, nets) for a in _of_stale(each)]
     kept.sort(key=lambda advice: (advice.span.start, advice.code))
-    return Report(tuple(kept), sum(bool(each.used) for each in silencing))
+    return Report(tuple(kept), sum(bool(each.used) for each in (*own, *others)))
 
 
 # ---- one rule -----------------------------------------------------------------
@@ -170,9 +170,7 @@ class _Place(NamedTuple):
         return total
 
 
-def _of_rule(
-    rule: Rule, nets: Sequence[Net], silencing: Sequence[Allow]
-) -> Iterator[Advice]:
+def _of_rule(rule: Rule, nets: Sequence[Net], silencing: Allows) -> Iterator[Advice]:
     by_place: dict[Span, list[_Place]] = {}
     flagged: Counter[tuple[Span, str]] = Counter()
     for net in nets:
@@ -180,7 +178,9 @@ def _of_rule(
             steps = (finding.node.step for finding in place.findings)
             flagged.update(_origin(step) for step in steps if not step.shared)
             heard = [
-                f for f in place.findings if not _is_silenced(rule, net, f, silencing)
+                finding
+                for finding in place.findings
+                if not silencing.silence(rule.code, net.spans(finding.node))
             ]
             if heard:
                 by_place.setdefault(span, []).append(_Place(net, heard))
@@ -192,17 +192,6 @@ def _of_rule(
         step = places[0].worst.node.step
         always = flagged[_origin(step)] == there[_origin(step)]
         yield _merged(rule, span, places, always)
-
-
-def _is_silenced(
-    rule: Rule, net: Net, finding: Finding, silencing: Sequence[Allow]
-) -> bool:
-    """Whether a comment is about the layer, or about a call that it belongs to."""
-    places = net.spans(finding.node)
-    by = [each for each in silencing if any(each.covers(rule.code, p) for p in places)]
-    for each in by:
-        each.used.add(rule.code)
-    return bool(by)
 
 
 def _origin(step: Any) -> tuple[Span, str]:

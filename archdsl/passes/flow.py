@@ -438,7 +438,7 @@ def is_bare(op: Op) -> bool:
     """Return whether an operation applies a parameter of the class itself."""
     if isinstance(op.node, Group):
         return False
-    form = op.node.op.torch(op.node.input_shapes, op.node.shape)
+    form = op.node.form
     return form.function is not None and "{self}" in form.function
 
 

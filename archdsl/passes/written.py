@@ -137,7 +137,7 @@ def is_function(step: Step) -> bool:
     What reads a parameter of a block is made in the constructor, unless torch has no
     module for it: the class then keeps the number instead.
     """
-    form = step.op.torch(step.input_shapes, step.shape)
+    form = step.form
     if form.module is None or is_bare(form):
         return True
     if form.function is None or step.labelled or step.name.isdigit():

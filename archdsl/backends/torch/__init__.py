@@ -69,7 +69,7 @@ def _classes(network: Network) -> dict[str, Step]:
     """Return the first layer of each class that is imported, by its dotted name."""
     found: dict[str, Step] = {}
     for step in network.steps():
-        form = step.op.torch(step.input_shapes, step.shape)
+        form = step.form
         call = form.module
         # Another class stands in the module's own text.
         if call is not None and (form.origin or call.name.startswith("nn.")):

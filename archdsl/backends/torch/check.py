@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import builtins
 import keyword
+from collections import defaultdict
+from typing import Any, TypeAlias
 
 _NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef,
@@ -44,6 +46,10 @@ _DUNDERS = frozenset(("__init__", "__name__"))
 _KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict"))
 
 
+# All nodes of a tree, by their classes.
+_Nodes: TypeAlias = defaultdict[type[ast.AST], list[Any]]
+
+
 class UnsafeCode(Exception):
     """Emitted text holds what it must not: a bug of ours, not of the spec."""
 
@@ -56,42 +62,55 @@ def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None
         foreign: dotted names that a spec's `op`s import.
 
     Raises:
-        UnsafeCode: naming the first offence.
+        UnsafeCode: naming an offence, imports before others.
     """
-    tree = ast.parse(text) if isinstance(text, str) else text
-    defined = _defined(tree) | {name.rpartition(".")[2] for name in foreign}
+    nodes = _by_kind(ast.parse(text) if isinstance(text, str) else text)
     allowed = _IMPORTS | foreign
-    for node in ast.walk(tree):
-        if not isinstance(node, _NODES):
-            raise UnsafeCode(f"{type(node).__name__} in emitted code")
-        if isinstance(node, ast.Import):
-            _check_imports([alias.name for alias in node.names], allowed)
-        elif isinstance(node, ast.ImportFrom):
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            _check_imports(names, allowed)
-        elif isinstance(node, ast.Name):
-            _check_name(node.id, defined)
-        elif isinstance(node, ast.Attribute):
-            _check_identifier(node.attr)
+    for node in nodes[ast.Import]:
+        _check_imports([alias.name for alias in node.names], allowed)
+    for node in nodes[ast.ImportFrom]:
+        names = [f"{node.module}.{alias.name}" for alias in node.names]
+        _check_imports(names, allowed)
+    for kind in nodes:
+        if not issubclass(kind, _NODES):
+            raise UnsafeCode(f"{kind.__name__} in emitted code")
+    own = _defined(nodes)
+    for name in sorted(own | {node.attr for node in nodes[ast.Attribute]}):
+        _check_identifier(name)
+    known = own | _KNOWN | {name.rpartition(".")[2] for name in foreign}
+    for name in sorted({node.id for node in nodes[ast.Name]}):
+        _check_name(name, known)
 
 
-def _defined(tree: ast.AST) -> set[str]:
-    """Return the names that the text defines itself."""
-    found = set(_KNOWN)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ClassDef | ast.FunctionDef):
-            _check_identifier(node.name)
-            found.add(node.name)
-        elif isinstance(node, ast.arg):
-            _check_identifier(node.arg)
-            found.add(node.arg)
-        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            _check_identifier(node.id)
-            found.add(node.id)
-        elif isinstance(node, ast.alias) and node.asname:
-            _check_identifier(node.asname)
-            found.add(node.asname)
+def _by_kind(tree: ast.AST) -> _Nodes:
+    """Return all nodes of a tree, walked once: its classes are few."""
+    found: _Nodes = defaultdict(list)
+    stack = [tree]
+    while stack:
+        node = stack.pop()
+        found[type(node)].append(node)
+        for name in node._fields:
+            value = getattr(node, name, None)
+            if isinstance(value, ast.AST):
+                stack.append(value)
+            elif isinstance(value, list):
+                stack += [part for part in value if isinstance(part, ast.AST)]
     return found
+
+
+def _defined(nodes: _Nodes) -> set[str]:
+    """Return the names that the text defines itself."""
+    stored = [node for node in nodes[ast.Name] if isinstance(node.ctx, ast.Store)]
+    return {
+        *(
+            node.name
+            for kind in (ast.ClassDef, ast.FunctionDef)
+            for node in nodes[kind]
+        ),
+        *(node.arg for node in nodes[ast.arg]),
+        *(node.id for node in stored),
+        *(node.asname for node in nodes[ast.alias] if node.asname),
+    }
 
 
 def _check_imports(names: list[str], allowed: frozenset[str]) -> None:

@@ -231,7 +231,7 @@ class Forward:
         return Invoke(self.caller(op), args)
 
     def _function(self, op: Op, step: Step, inputs: Sequence[Node]) -> Node:
-        form = step.op.torch(step.input_shapes, step.shape)
+        form = step.form
         assert form.function is not None
         return fill(
             form.function,

@@ -153,7 +153,7 @@ class Planner:
 
     def class_of(self, step: Step) -> str:
         """Return what a step's class is called, and keep what it needs beside torch."""
-        form = step.op.torch(step.input_shapes, step.shape)
+        form = step.form
         assert form.module is not None, step.path
         name = form.module.name
         if form.helper:
@@ -190,7 +190,7 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
 
     They keep their names, but for those that two modules or a helper have in common.
     """
-    forms = [step.op.torch(step.input_shapes, step.shape) for step in network.steps()]
+    forms = [step.form for step in network.steps()]
     taken = {form.module.name for form in forms if form.helper and form.module}
     found: dict[tuple[str, str], str] = {}
     classes = {(f.origin, f.module.name) for f in forms if f.origin and f.module}

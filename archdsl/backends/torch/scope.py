@@ -433,7 +433,7 @@ def _is_steady(node: Node, entry: First) -> bool:
 
 
 def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> Node:
-    form = step.op.torch(step.input_shapes, step.shape)
+    form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)
     if form.inplace and in_place:

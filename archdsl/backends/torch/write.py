@@ -404,8 +404,7 @@ def _modules_of(network: Network, kind: str) -> Iterator[str]:
     found = {
         form.module.name: None
         for step in network.steps()
-        if step.op.word == kind
-        and (form := step.op.torch(step.input_shapes, step.shape)).module is not None
+        if step.op.word == kind and (form := step.form).module is not None
     }
     yield from found
 

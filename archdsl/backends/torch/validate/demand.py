@@ -54,7 +54,7 @@ class Demands:
     def __init__(self, network: Network) -> None:
         self.network = network
         self.steps = list(network.steps())
-        self.forms = [s.op.torch(s.input_shapes, s.shape) for s in self.steps]
+        self.forms = [step.form for step in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
 
     @cached_property
