@@ -9,6 +9,7 @@ import textwrap
 from typing import Final, NamedTuple
 
 from archdsl.limits import (
+    MAX_BRANCHES,
     MAX_CHECKED,
     MAX_DEPTH,
     MAX_DRAWN,
@@ -530,10 +531,10 @@ _LIMITS: Final = {
         "",
     ),
     "A0906": Entry(
-        "a repeat or a list is too long",
+        "a repeat, a list or a merge is too long",
         f"A repeat, a range and a list have at most {MAX_REPEAT:,} items, those "
         "of the lists in "
-        "a list included.",
+        f"a list included. A merge has at most {MAX_BRANCHES:,} branches.",
         _net("relu  x1000000000"),
         _net("relu  x10"),
     ),

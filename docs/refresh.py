@@ -483,6 +483,7 @@ def limits_table() -> str:
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",
+        "MAX_BRANCHES": "branches of a merge",
         "MAX_NAMES": "names of parameters and values in one block",
         "MAX_STEPS": "steps that a spec takes to expand",
     }

@@ -131,6 +131,7 @@ def loops(body: str) -> str:
 LAYERS = {
     "a repeat": (net("relu x1000000000"), "A0906"),
     "a repeat of 10^100": (net(f"relu x1{'0' * 100}"), "A0903"),
+    "branches": (net(f"add {{ relu {'| relu ' * 20_000}}}"), "A0906"),
     "repeats in repeats": (net("{ " * 8 + "relu" + " x9000 }" * 8), "A0904"),
     "repeats of repeating blocks": (blocks(8, "$ x1000"), "A0904"),
     "doubling blocks": (blocks(40, "$; $"), "A0904"),

@@ -119,6 +119,7 @@ class Builder:
         self.prelude = prelude
         self.memo = None if symbolic else memo or Memo()
         self.inputs: list[Port] = []
+        self.input_names: set[str] = set()
         self.outputs: list[Port] = []
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []

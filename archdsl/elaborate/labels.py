@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 from archdsl.syntax import tree as t
 
 
 def may_bear(definition: t.Definition, label: str) -> bool:
     """Return whether a label, with some numbers in its places, stands in a block."""
-    return any(_pattern(written).fullmatch(label) for written in _labels(definition))
+    written = _WRITTEN.get(definition)
+    if written is None:
+        written = _WRITTEN[definition] = _written(definition)
+    # Copies of a repeat have numbers behind the label.
+    shortest = len(label.rstrip("0123456789"))
+    plain = any(label[:n] in written.plain for n in range(shortest, len(label) + 1))
+    return plain or any(pattern.fullmatch(label) for pattern in written.computed)
 
 
 def names_read(part: t.Node) -> set[str]:
@@ -28,6 +36,29 @@ def names_read(part: t.Node) -> set[str]:
                 found.add(node.word)
             stack.extend(vars(node).values())
     return found
+
+
+class _Written(NamedTuple):
+    """The labels in the text of a block: those without numbers, and patterns."""
+
+    plain: frozenset[str]
+    computed: tuple[re.Pattern[str], ...]
+
+
+# Asked for with every error about a name.
+_WRITTEN: WeakKeyDictionary[t.Definition, _Written] = WeakKeyDictionary()
+
+
+def _written(definition: t.Definition) -> _Written:
+    plain: set[str] = set()
+    computed: dict[re.Pattern[str], None] = {}
+    for label in _labels(definition):
+        texts = [part for part in label.parts if isinstance(part, str)]
+        if len(texts) == len(label.parts):
+            plain.add("".join(texts))
+        else:
+            computed[_pattern(label)] = None
+    return _Written(frozenset(plain), tuple(computed))
 
 
 def _pattern(label: t.Label) -> re.Pattern[str]:

@@ -13,7 +13,7 @@ from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role
 from archdsl.layer import Layer, kind
-from archdsl.limits import MAX_INTEGER
+from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -60,6 +60,9 @@ def merge(
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
         )
     branches = call.body.branches
+    if len(branches) > MAX_BRANCHES:
+        message = f"{word} has more than {MAX_BRANCHES:,} branches"
+        raise Fault("A0906", message, branches[MAX_BRANCHES].span)
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:

@@ -141,7 +141,7 @@ class Walker(Calls):
         name = statement.name or "x"
         if statement.name:
             check_label(statement.name, statement.span)
-        if any(port.name == name for port in self.inputs):
+        if name in self.input_names:
             raise Fault(
                 "A0101",
                 "the network has several inputs of one name",
@@ -160,6 +160,7 @@ class Walker(Calls):
         if self.input_override is not None and not self.inputs:
             shape = self.input_override
         made = self.new_value(shape)
+        self.input_names.add(name)
         self.inputs.append(Port(name=name, value=made.number, shape=shape))
         self.input_spans[made.number] = statement.span
         if statement.name:
