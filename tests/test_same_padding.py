@@ -204,3 +204,14 @@ def test_receptive_field_by_hand() -> None:
     field = archdsl.analyze(network).receptive_field
     assert field is not None
     assert (field.size, field.jump, field.start) == ((5, 5), (2, 2), (0, 0))
+
+
+@pytest.mark.parametrize("more", ["", " -> relu -> conv 3x3 4"])
+def test_an_initialisation_reaches_convolutions_of_either_class(more: str) -> None:
+    text = (
+        "arch 1\nnetwork Net {\n    input 3x9x9\n"
+        f"    conv 3x3 4 /2 pad=same{more}\n    init conv weight=0.5\n}}\n"
+    )
+    module = archdsl.build(archdsl.loads(text))
+    weights = [p for n, p in module.named_parameters() if n.endswith("weight")]
+    assert weights and all((weight == 0.5).all() for weight in weights)

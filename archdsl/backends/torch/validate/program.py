@@ -42,10 +42,12 @@ class Helper(NamedTuple):
         parts: the syntax trees of its text, as `ast.dump` prints them, without the
             class's name.
         doc: of the class, by which it is found.
+        base: name of the class that it is made from.
         signature: of its constructor, None if it takes any number of arguments.
     """
 
     name: str
+    base: str
     parts: frozenset[str]
     doc: str | None
     signature: Signature | None
@@ -61,16 +63,17 @@ def helper(name: str, text: str) -> Helper:
         made = next(n for n in nodes if isinstance(n, ast.ClassDef) and n.name == name)
         parts = frozenset(_printed(node) for node in nodes)
         doc = ast.get_docstring(made, clean=False)
-        _HELPERS[name, text] = Helper(name, parts, doc, _constructor_of(made))
+        base = ast.unparse(made.bases[0])
+        own = _constructor_of(made, base)
+        _HELPERS[name, text] = Helper(name, base, parts, doc, own)
     return _HELPERS[name, text]
 
 
-def _constructor_of(node: ast.ClassDef) -> Signature | None:
+def _constructor_of(node: ast.ClassDef, base: str) -> Signature | None:
     for part in node.body:
         if isinstance(part, ast.FunctionDef) and part.name == "__init__":
             part.args.args.pop(0)
             return declared(part.args)
-    base = ast.unparse(node.bases[0])
     return Signature([], []) if base == "nn.Module" else signature(base)
 
 
@@ -161,10 +164,11 @@ class _HelperClass:
 
     def __init__(self, kind: Helper) -> None:
         self.kind = kind
+        self.name = kind.name
 
     def __call__(self, *args: Any, **kwargs: Any) -> Leaf:
         found, inplace = bound(self.kind.name, list(args), kwargs, self.kind.signature)
-        return Leaf(self.kind.name, found, inplace)
+        return Leaf(self.kind.name, found, inplace, self.kind.base)
 
 
 class Program:

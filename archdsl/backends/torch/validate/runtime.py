@@ -328,7 +328,7 @@ def _isinstance(value: Any, kinds: Any) -> bool:
     if isinstance(value, Instance):
         names = value.kind.names
     elif isinstance(value, Leaf):
-        names = (value.name, "nn.Module")
+        names = (value.name, value.base, "nn.Module")
     wanted = kinds if isinstance(kinds, tuple) else (kinds,)
     return any(one.name in names for one in wanted)
 

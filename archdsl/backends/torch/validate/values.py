@@ -119,12 +119,20 @@ class Leaf:
         inplace: whether it writes over its input.
         starts: how its tensors are initialised, by name.
         path: where the network holds it; empty before that is known.
+        base: name of the class that its own is made from.
     """
 
-    __slots__ = ("args", "inplace", "name", "path", "starts")
+    __slots__ = ("args", "base", "inplace", "name", "path", "starts")
 
-    def __init__(self, name: str, args: tuple[Any, ...], inplace: bool) -> None:
+    def __init__(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        inplace: bool,
+        base: str = "nn.Module",
+    ) -> None:
         self.name = name
+        self.base = base
         self.args = args
         self.inplace = inplace
         self.starts: dict[str, tuple[Any, ...]] = {}
