@@ -74,7 +74,10 @@ def _emitted(preset: str) -> nn.Module:
 
 def _outputs(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
     found = module(*inputs)
-    return [found] if isinstance(found, Tensor) else [*found.values()]
+    if isinstance(found, Tensor):
+        return [found]
+    # Those written by hand here return tuples.
+    return [*(found.values() if isinstance(found, dict) else found)]
 
 
 def _train(
