@@ -38,6 +38,26 @@ def at_most(seconds: float) -> Iterator[None]:
         assert time.process_time() - start < seconds
 
 
+# Seconds of the loop below where limits in seconds were set: on the machine of
+# benchmarks/startup.md, where Python starts 1.4 times faster than where it takes 0.07.
+_REFERENCE = 0.05
+
+
+def slowness() -> float:
+    """Return how many times slower the machine is now than that one, at least 1.
+
+    On average, as what is measured beside it shares the processor as well.
+    """
+    with small_heap():
+        return max(1.0, sum(_once(_loop) for _ in range(12)) / 12 / _REFERENCE)
+
+
+def _loop() -> None:
+    total = 0
+    for number in range(2_000_000):
+        total += number
+
+
 def _once(action: Callable[[], object]) -> float:
     start = time.process_time()
     action()

@@ -97,7 +97,7 @@ def check_depth(root: t.File | t.Expr) -> None:
             blocks += 1
         elif isinstance(node, t.Expr):
             operators += 1
-        if max(blocks, operators) > MAX_DEPTH:
+        if blocks > MAX_DEPTH or operators > MAX_DEPTH:
             message = f"this nests deeper than {MAX_DEPTH} levels"
             raise SpecError([Diagnostic("A0902", message, node.span)])
         if isinstance(node, t.If) and isinstance(node.otherwise, t.If):
@@ -106,6 +106,9 @@ def check_depth(root: t.File | t.Expr) -> None:
         else:
             children = tuple(vars(node).values())
         for value in children:
-            for child in value if isinstance(value, list) else (value,):
-                if isinstance(child, t.Node):
-                    stack.append((child, blocks, operators))
+            if isinstance(value, t.Node):
+                stack.append((value, blocks, operators))
+            elif isinstance(value, list):
+                stack += [
+                    (v, blocks, operators) for v in value if isinstance(v, t.Node)
+                ]
