@@ -120,7 +120,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 def _start_quickly() -> None:
     """Spare a short process what only pays off in long ones."""
     # The first collections would only walk over freshly imported modules.
-    gc.set_threshold(100_000, 20, 20)
+    gc.set_threshold(500_000, 20, 20)
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
