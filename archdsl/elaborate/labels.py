@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import NamedTuple
-from weakref import WeakKeyDictionary
 
 from archdsl.syntax import tree as t
 
 
 def may_bear(definition: t.Definition, label: str) -> bool:
     """Return whether a label, with some numbers in its places, stands in a block."""
-    written = _WRITTEN.get(definition)
-    if written is None:
-        written = _WRITTEN[definition] = _written(definition)
+    written = _written(definition)
     # Copies of a repeat have numbers behind the label.
     shortest = len(label.rstrip("0123456789"))
     plain = any(label[:n] in written.plain for n in range(shortest, len(label) + 1))
@@ -45,10 +43,7 @@ class _Written(NamedTuple):
     computed: tuple[re.Pattern[str], ...]
 
 
-# Asked for with every error about a name.
-_WRITTEN: WeakKeyDictionary[t.Definition, _Written] = WeakKeyDictionary()
-
-
+@lru_cache(maxsize=256)  # asked for with every error about a name
 def _written(definition: t.Definition) -> _Written:
     plain: set[str] = set()
     computed: dict[re.Pattern[str], None] = {}
