@@ -16,6 +16,6 @@ MAX_DRAWN: Final = 2_000
 MAX_INTEGER: Final = 2**31 - 1
 MAX_LIST: Final = 10_000
 # A sum of all of them is one expression, as deep as they are many, for Python's parser.
-MAX_BRANCHES: Final = 1_000
+MAX_BRANCHES: Final = 2_000
 MAX_NAMES: Final = 500
 MAX_STEPS: Final = 500_000
