@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
 from archdsl.cli import status
+from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import Command, json_option, network_options
+from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
     count,
@@ -114,6 +116,7 @@ def _rule_options(command: Command) -> Command:
 @click.option("--unsafe", is_flag=True, help="With --fix: change the network, too.")
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
+@format_option
 @json_option
 def command(
     specs: tuple[str, ...],
@@ -126,11 +129,13 @@ def command(
     diff: bool,
     exit_zero: bool,
     lists_rules: bool,
+    form: str | None,
     as_json: bool,
 ) -> int:
     """Advise on the networks of specs, with figures.
 
-    All presets of every SPEC are looked at. A comment such as `# lint: allow W0101 the
+    All presets of every SPEC are looked at; a folder stands for all .arch files below
+    it. A comment such as `# lint: allow W0101 the
     paper's stem` silences a rule in a spec. `archdsl explain W0101` says more about a
     rule, --list names all of them. The exit status is 1 if something is found.
 
@@ -138,16 +143,19 @@ def command(
     Examples:
       archdsl lint net.arch
       archdsl lint --select W0101,W0102 resnet:resnet50 --input 3x64x64
-      archdsl lint --fix --diff specs/*.arch
+      archdsl lint --fix --diff specs/
+      archdsl lint --format sarif specs/ > lint.sarif
     """
+    form = chosen(form, as_json)
     if lists_rules:
-        return _list_rules(as_json)
+        return _list_rules(form == "json")
     mends = fix or diff
-    _check_usage(specs, bool(params or input_shape), mends, unsafe, as_json)
+    given, missing = expanded(specs)
+    _check_usage(given, missing, bool(params or input_shape), mends, unsafe, form)
     options = Options(params, input_shape, _chosen(select, ignore))
     linted = []
-    with Progress(len(specs)) as progress:
-        for spec in specs:
+    with Progress(len(given)) as progress:
+        for spec in given:
             progress.step(spec)
             linted.append(_lint(spec, options, fix=mends, unsafe=unsafe))
     if diff:
@@ -155,12 +163,15 @@ def command(
     elif fix:
         _write(linted)
     found = [advice for one in linted for advice in one.advice]
-    errors = [error for one in linted for error in one.errors]
-    if as_json:
+    errors = [*missing, *(error for one in linted for error in one.errors)]
+    if form == "json":
         _print_json(linted, found, errors)
+    elif form != "text":
+        both = [*map(Finding, errors), *(Finding(a.diagnostic(), a.fix) for a in found)]
+        click.echo(printed(both, form), nl=False)
     elif not diff:
         _print_text(linted, found, to_stderr=fix and "-" in specs)
-    _say_rest(linted, found, errors, diff=diff)
+    _say_rest(linted, found, errors if form in ("text", "json") else [], diff=diff)
     if errors:
         return status_of(errors)
     bad = found or (diff and any(_changed(linted)))
@@ -168,10 +179,15 @@ def command(
 
 
 def _check_usage(
-    specs: tuple[str, ...], changed: bool, fix: bool, unsafe: bool, as_json: bool
+    specs: Sequence[str],
+    missing: Sequence[Diagnostic],
+    changed: bool,
+    fix: bool,
+    unsafe: bool,
+    form: str,
 ) -> None:
     """Refuse options that do not go together."""
-    if not specs:
+    if not specs and not missing:
         raise click.MissingParameter(param_type="argument", param_hint="'SPEC...'")
     if unsafe and not fix:
         raise click.UsageError("--unsafe says how far --fix or --diff may go")
@@ -181,8 +197,9 @@ def _check_usage(
         raise click.UsageError(
             "--fix takes a spec as it is written: leave -D and --input out"
         )
-    if as_json and "-" in specs:
-        raise click.UsageError("--json and the fixed spec would both go to stdout")
+    if form != "text" and "-" in specs:
+        what = "--json" if form == "json" else f"--format {form}"
+        raise click.UsageError(f"{what} and the fixed spec would both go to stdout")
     for spec in specs:
         named = ":" in spec or not spec.endswith(".arch")
         if named and _preset(spec):
