@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 from .conditions import Label, Test
 from .layer import Layer
 from .source import Span
-from .values import Shape, TorchForm
+from .values import Shape, TorchForm, show_shape
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -42,6 +42,9 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
     )
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def unchecked(model: Callable[P, M]) -> Callable[P, M]:
@@ -100,6 +103,9 @@ class Step(Model):
     statement: int
     span: InstanceOf[Span]
     shared: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
 
     @cached_property
     def form(self) -> TorchForm:
@@ -175,6 +181,11 @@ class Group(Model):
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]
+
+    def __repr__(self) -> str:
+        number = sum(1 for _ in self.steps())
+        what = " ".join(filter(None, (self.role, self.word, self.path)))
+        return f"<Group {what}: {show_shape(self.shape)}, {number:,} steps>"
 
     def steps(self) -> Iterator[Step]:
         """Yield every step below, in the order in which they run."""
@@ -270,6 +281,14 @@ class Network(Model):
             paths.add(step.path)
         assert known.issuperset(port.value for port in self.outputs)
         return self
+
+    def __repr__(self) -> str:
+        # A tree in full has tens of thousands of characters.
+        number = sum(1 for _ in self.steps())
+        ports = (self.inputs, self.outputs)
+        shapes = (", ".join(show_shape(port.shape) for port in each) for each in ports)
+        layers = "1 layer" if number == 1 else f"{number:,} layers"
+        return f"<Network {self.name}: {' -> '.join(shapes)}, {layers}>"
 
     def steps(self) -> Iterator[Step]:
         """Yield every step, in the order in which they run."""

@@ -13,7 +13,7 @@ from archdsl import __version__
 from archdsl.diagnostics import Diagnostic, place
 
 if TYPE_CHECKING:
-    from archdsl.lint.rule import Fix
+    from archdsl.linter.rule import Fix
     from archdsl.source import Span
 
 FORMATS: Final = ("text", "json", "github", "sarif")
@@ -114,8 +114,8 @@ def sarif(found: Sequence[Finding]) -> dict[str, Any]:
 
 def _rule(code: str) -> dict[str, Any]:
     from archdsl.codes import CODES
-    from archdsl.lint.allow import PAGES
-    from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+    from archdsl.linter.allow import PAGES
+    from archdsl.linter.rule import ABOUT_ALLOWS, all_rules
 
     rules = all_rules()
     if code in CODES:

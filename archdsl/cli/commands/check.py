@@ -122,7 +122,7 @@ def _check_all(specs: Sequence[str], foreign: bool | None) -> list[Checked]:
 
 def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
     from archdsl.api import open_spec
-    from archdsl.cli.variants import variants
+    from archdsl.variants import variants
 
     try:
         module, preset = open_spec(spec)
@@ -139,7 +139,7 @@ def _check_networks(
     foreign: bool | None,
     progress: Progress,
 ) -> Checked:
-    from archdsl.cli.variants import Allowance
+    from archdsl.variants import Allowance
 
     errors: list[Diagnostic] = []
     agreements: dict[str, Agreement] = {}

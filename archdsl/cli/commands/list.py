@@ -68,8 +68,8 @@ def _entries() -> list[Entry]:
 
 def _of_spec(spec: str) -> Iterator[Entry]:
     from archdsl.api import elaborate_module, open_spec
-    from archdsl.cli.variants import variants
     from archdsl.passes.analysis import analyze
+    from archdsl.variants import variants
 
     module, _ = open_spec(spec)
     defaults = {p.name for p in module.file.presets() if p.is_default}
