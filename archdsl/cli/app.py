@@ -20,6 +20,7 @@ COMMANDS = (
     "list",
     "new",
     "render",
+    "schema",
     "sweep",
 )
 
