@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archdsl.cli import completion
+
 if TYPE_CHECKING:
     from archdsl.ir import Network
 
@@ -81,7 +83,9 @@ def _value(text: str, value: str) -> object:
 
 def spec_options(command: Command) -> Command:
     """Add SPEC, -D and --input to a command."""
-    return network_options(click.argument("spec")(command))
+    return network_options(
+        click.argument("spec", shell_complete=completion.specs)(command)
+    )
 
 
 def network_options(command: Command) -> Command:

@@ -153,7 +153,7 @@ _LAYER = {
         }
     ),
 }
-_ANALYSIS = {
+_ANALYSIS: dict[str, Any] = {
     "name": "text",
     "input": ["int"],
     "output": ["int"],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
+from archdsl.cli import completion
 from archdsl.cli.options import (
     INPUT_FILE,
     json_option,
@@ -69,6 +70,7 @@ MODES = ("eval", "train")
 @click.option(
     "--device",
     "device_name",
+    shell_complete=completion.devices,
     metavar="NAME",
     help="Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list "
     "--devices`.",

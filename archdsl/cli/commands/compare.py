@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from archdsl.cli import completion
 from archdsl.cli.options import json_option, run_options
 from archdsl.cli.terminal import Progress, fail, print_json, wants_color
 from archdsl.diagnostics import SpecError
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC SPEC...")
+@click.argument(
+    "specs",
+    nargs=-1,
+    required=True,
+    metavar="SPEC SPEC...",
+    shell_complete=completion.specs,
+)
 @run_options
 @click.option("--markdown", is_flag=True, help="Print Markdown, as for a pull request.")
 @json_option
