@@ -151,6 +151,13 @@ def run_options(command: Command) -> Command:
     return command
 
 
+width_option = click.option(
+    "--width",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
+    "terminal's; 0 in a pipe]",
+)
 json_option = click.option(
     "--json",
     "as_json",
