@@ -168,7 +168,8 @@ def _joined(one: Periodic, other: Periodic) -> Periodic:
 def _table(ways: Sequence[Periodic], units: int) -> Periodic:
     """Return what each of some units sees, with the units as its period."""
     ends = [hull([way.unit(n) for way in ways]) for n in range(units)]
-    jump = max([way.jump * units // len(way.ends) for way in ways])
+    # Rounded up: what lies beyond the units may see nothing that these do not.
+    jump = max([-(-way.jump * units // len(way.ends)) for way in ways])
     return shortest(Periodic(tuple(ends), jump))
 
 
