@@ -14,6 +14,7 @@ from archdsl.limits import (
     MAX_DEPTH,
     MAX_DRAWN,
     MAX_FILE_BYTES,
+    MAX_FOLDERS,
     MAX_IMPORTS,
     MAX_NAMES,
     MAX_PARTS,
@@ -560,11 +561,12 @@ _LIMITS: Final = {
         "",
     ),
     "A0909": Entry(
-        "the file has too many networks to check at once",
+        "there is too much to check at once",
         "All presets and networks of a file that are checked at once have at most "
         f"{MAX_CHECKED:,} layers together, where each of them counts as "
         f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
-        "their own.",
+        f"their own. A folder that stands for its specs has at most {MAX_FOLDERS:,} "
+        "folders below it.",
         _LARGE.format(count=7000),
         _LARGE.format(count=70),
         ("check net.arch", "check net.arch"),
