@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
+from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
     INPUT_FILE,
     json_option,
@@ -28,6 +29,7 @@ from archdsl.diagnostics import SpecError
 from archdsl.passes.conventions import TOOLS
 
 if TYPE_CHECKING:
+    from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
     from archdsl.passes.devices import Device
@@ -83,6 +85,14 @@ MODES = ("eval", "train")
     multiple=True,
     help="Which table to print; may be repeated.  [default: layers]",
 )
+@click.option(
+    "--gradients",
+    "with_gradients",
+    is_flag=True,
+    help="Run it in torch once, and show how large each layer's gradient is when "
+    "training starts; on 8 samples unless --batch says so.",
+)
+@runs_option
 @json_option
 def command(
     spec: str,
@@ -98,13 +108,15 @@ def command(
     device_name: str | None,
     devices_file: str | None,
     shown: tuple[str, ...],
+    with_gradients: bool,
+    runs: int,
     as_json: bool,
 ) -> int:
     """Print the layers of a network and its totals.
 
     Gives the output shape, parameters, multiply-accumulates (MACs) and receptive
     field of each layer, and the depth and memory of the whole. What the spec
-    claims with `expect` is checked. Needs no torch.
+    claims with `expect` is checked. Only --gradients needs torch.
 
     \b
     Examples:
@@ -114,6 +126,7 @@ def command(
       archdsl analyze resnet50 --fits 24GiB --optimizer adam
       archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
       archdsl analyze resnet50 --show costs --show memory --batch 32
+      archdsl analyze plain56 --gradients --runs 5
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
     from archdsl.passes.analysis import analyze
@@ -142,11 +155,23 @@ def command(
     # Claims are about inference, in archdsl's own figures.
     inference = analysis if mode == "eval" else analyze(network)
     refuted = check_expectations(network, inference)
+    found = measure(network, batch=batch, runs=runs) if with_gradients else None
     if as_json:
-        print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
-    else:
+        facts = analysis.as_dict()
+        if found is not None:
+            facts["gradients"] = found.as_dict()
+        print_json({**facts, "errors": [d.as_dict() for d in refuted]})
+    elif found is not None:
+        _print_gradients(network.name, found)
+    if not as_json and (shown or found is None):
         _print_text(analysis, _views(shown, analysis), refuted)
     return status_of(refuted)
+
+
+def _print_gradients(name: str, found: Gradients) -> None:
+    from archdsl.backends.gradients import report
+
+    sys.stdout.write(report(name, found))
 
 
 def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
