@@ -7,7 +7,7 @@ package costs nothing.
 # Type checkers take it for typing's, whose import would be the most of ours.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import analyze, build, compare, emit, format, load, loads, render
+    from .api import analyze, build, compare, emit, format, load, loads, plot, render
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .passes.analysis import Analysis
@@ -29,6 +29,7 @@ __all__ = [
     "format",
     "load",
     "loads",
+    "plot",
     "render",
 ]
 

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
@@ -18,6 +18,7 @@ from .resources import shipped_presets, shipped_specs
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
+    from .backends.plot import Plot
     from .ir import Network
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
@@ -251,6 +252,73 @@ def render(
     return run(as_network(network), file, format=format, fold=fold)
 
 
+def plot(
+    networks: Network | Spec | Sequence[Network | Spec],
+    *,
+    show: str | None = None,
+    names: Sequence[str] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+    recompute: bool = False,
+    device: str | Device | None = None,
+    runs: int = 1,
+) -> Plot:
+    """Return a chart of the figures of networks, which a notebook shows by itself.
+
+    Args:
+        networks: one or several, as for `analyze`.
+        show: ``compare``, ``costs``, ``fields``, ``gradients``, ``memory``, ``paths``
+            or ``roofline``; ``costs`` of one network and ``compare`` of several when
+            left out.
+        names: what to call each; what they were given as, or their own names, when left
+            out.
+        batch: samples at a time, for the memory and the roofline.
+        dtype: of parameters and activations, likewise.
+        optimizer: whose state the memory counts.
+        recompute: whether blocks are run again in the backward pass, for the memory.
+        device: for the roofline.
+        runs: of each network in torch, for the gradients, with the seeds 0, 1 and so
+            on.
+
+    Raises:
+        ImportError: if gradients are asked for, and torch is not installed.
+        SpecError: if one of `networks` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
+        ValueError: if there is no such chart, or nothing to draw.
+    """
+    from .backends.plot import Subject
+    from .backends.plot import plot as run
+
+    _check(show=show, runs=runs)
+    given: list[Any] = [networks]
+    if isinstance(networks, list | tuple):
+        given = [*networks]
+    kind = show or ("costs" if len(given) == 1 else "compare")
+    if names is not None and len(names) != len(given):
+        raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
+    subjects = []
+    for place, one in enumerate(given):
+        network = as_network(one)
+        name = one if isinstance(one, str) else network.name
+        analysis = analyze(
+            network,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            recompute=recompute,
+            device=device,
+        )
+        measured = None
+        if kind == "gradients":
+            from .backends.torch.gradients import gradients
+
+            measured = gradients(network, seeds=range(runs))
+        label = names[place] if names is not None else name
+        subjects.append(Subject(label, analysis, measured))
+    return run(subjects, kind)
+
+
 def format(text: str, *, name: str = "<text>") -> str:
     """Return a spec's text in the canonical layout.
 
@@ -273,13 +341,13 @@ def format(text: str, *, name: str = "<text>") -> str:
 
 _WANTED: dict[str, tuple[type, str]] = {
     **dict.fromkeys(("text", "name", "preset", "dtype", "optimizer"), (str, "a text")),
-    **dict.fromkeys(("mode", "tool", "format"), (str, "a text")),
-    **dict.fromkeys(("batch", "budget"), (int, "an integer")),
+    **dict.fromkeys(("mode", "tool", "format", "show"), (str, "a text")),
+    **dict.fromkeys(("batch", "budget", "runs"), (int, "an integer")),
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "allow_foreign": (bool, "true or false"),
     "params": (Mapping, "values by the names of parameters"),
 }
-_OPTIONAL = frozenset({"preset", "params", "tool", "budget", "format"})
+_OPTIONAL = frozenset({"preset", "params", "tool", "budget", "format", "show"})
 
 
 def _check(**given: object) -> None:

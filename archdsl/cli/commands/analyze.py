@@ -11,7 +11,8 @@ import click
 from archdsl.backends.views import VIEWS
 from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
-    INPUT_FILE,
+    device_options,
+    find_device,
     json_option,
     load_network,
     run_options,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
-    from archdsl.passes.devices import Device
 
 MODES = ("eval", "train")
 
@@ -65,18 +65,8 @@ MODES = ("eval", "train")
     metavar="SIZE",
     help="Find the largest batch for a memory of that size, such as 24GiB.",
 )
-@click.option(
-    "--device",
-    "device_name",
-    metavar="NAME",
-    help="Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list "
-    "--devices`.",
-)
-@click.option(
-    "--devices",
-    "devices_file",
-    type=INPUT_FILE,
-    help="A TOML file with further devices.",
+@device_options(
+    "Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list --devices`."
 )
 @click.option(
     "--show",
@@ -132,7 +122,7 @@ def command(
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
-    device = _device(device_name, devices_file, dtype)
+    device = find_device(device_name, devices_file, dtype)
     if "time" in shown and device is None:
         raise click.UsageError("--show time needs a --device")
     if "counts" in shown and tool is None:
@@ -172,21 +162,6 @@ def _print_gradients(name: str, found: Gradients) -> None:
     from archdsl.backends.gradients import report
 
     sys.stdout.write(report(name, found))
-
-
-def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
-    if name is None and file is None:
-        return None
-    if name is None:
-        raise click.UsageError("--devices has devices, and --device takes one of them")
-    from archdsl.passes.devices import DeviceError, device, devices
-
-    try:
-        found = device(name, devices(file))
-        found.matrix_rate(dtype)
-    except DeviceError as error:
-        raise click.UsageError(str(error)) from None
-    return found
 
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
