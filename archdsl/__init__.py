@@ -53,6 +53,13 @@ def __getattr__(name: str) -> object:
     return value
 
 
+def load_ipython_extension(shell: object) -> None:
+    """Add the cell magic `%%arch` to a notebook, for `%load_ext archdsl`."""
+    from importlib import import_module
+
+    import_module("archdsl.notebook").load_ipython_extension(shell)
+
+
 def __dir__() -> list[str]:
     """Return the public names."""
     return sorted([*__all__, *(n for n in globals() if n.startswith("__"))])

@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_va
 
 from .conditions import Label, Test
 from .layer import Layer
+from .shown import shown
 from .source import Span
 from .values import Shape, TorchForm
 
@@ -274,3 +275,7 @@ class Network(Model):
     def steps(self) -> Iterator[Step]:
         """Yield every step, in the order in which they run."""
         return self.root.steps()
+
+    def _repr_svg_(self) -> str | None:
+        """Return the picture that a notebook shows."""
+        return shown(self, "svg")

@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
 from archdsl.ir import Network, Port, Step
+from archdsl.shown import shown
 from archdsl.values import Shape, Window
 
 from .conventions import TOOLS, Count, count
@@ -434,6 +435,10 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data, as `--json` prints them."""
         return whole(self, _OF_NETWORK)
+
+    def _repr_html_(self) -> str | None:
+        """Return the tables that a notebook shows."""
+        return shown(self, "html")
 
     def _ports(self) -> dict[str, Any]:
         return {
