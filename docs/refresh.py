@@ -18,8 +18,8 @@ A page is played from top to bottom in a folder of its own:
                      it is a file, and `kind WORD` that it is a layer kind, which the
                      commands after it know.
 
-Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes. Pictures in
-`images/story/` are those that the page's commands draw.
+Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes. Pictures
+in `images/story/` are those that the page's commands draw.
 
 `docs/story.ipynb` is made from `docs/story.md`: what stands in `<!-- notebook ... -->`
 takes the place of the commands below it.

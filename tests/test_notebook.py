@@ -87,15 +87,8 @@ def test_an_analysis_is_a_table() -> None:
     rows = rows_of(html)
     # 16 kernels of 3x3 on 3 channels, and 4 units of 16 weights and a bias.
     assert ["params", "500", ""] in rows
-    assert rows[-3] == [
-        "conv1",
-        "conv 3x3 16",
-        "16x8x8",
-        "432",
-        "27,648",
-        "3x3 /1",
-    ] or (rows[-3][:5] == ["conv1", "conv 3x3 16", "16x8x8", "432", "27,648"])
-    assert rows[-1][:5] == ["head", "linear 4", "4", "68", "64"]
+    assert rows[-3] == ["conv1", "conv 3x3 16", "16x8x8", "432", "27,648", "3x3 /1"]
+    assert rows[-1] == ["head", "linear 4", "4", "68", "64", "whole input"]
     assert "<details open>" in html
     assert all(len(row) in (3, 6) for row in rows)
 
@@ -103,9 +96,10 @@ def test_an_analysis_is_a_table() -> None:
 def test_long_tables_are_folded_and_names_escaped() -> None:
     html = archdsl.analyze("resnet18")._repr_html_()
     assert html is not None
-    assert "<details>" in html and "69 layers" in html
-    network = archdsl.loads(SPEC.replace("wide =", "w_ide ="), preset="w_ide")
-    assert "<script" not in str(archdsl.analyze(network)._repr_html_())
+    layers = len([*archdsl.load("resnet18").steps()])
+    assert "<details>" in html and f"<summary>{layers} layers</summary>" in html
+    network = archdsl.loads(SPEC).model_copy(update={"name": "<script>"})
+    assert "&lt;script&gt;" in str(archdsl.analyze(network)._repr_html_())
 
 
 # ---- the magic ------------------------------------------------------------------
@@ -179,10 +173,11 @@ def test_the_notebook_is_the_story() -> None:
     story = (ROOT / "docs/story.md").read_text(encoding="utf-8")
     book = (ROOT / "docs/story.ipynb").read_text(encoding="utf-8")
     assert book == refresh.notebook(story), "`python docs/refresh.py` renews it"
-    headings = re.findall(r"^#+ .*", story, re.M)
     cells = json.loads(book)["cells"]
-    prose = "\n".join("".join(cell["source"]) for cell in cells)
-    assert re.findall(r"^##? .*", prose.split("%%arch")[0], re.M) == headings[:-1]
+    text = [c for c in cells if c["cell_type"] == "markdown"]
+    prose = "\n".join("".join(cell["source"]) for cell in text)
+    headings = re.findall(r"^## .*", story, re.M)
+    assert re.findall(r"^## .*", prose, re.M) == headings
     assert not any(cell.get("outputs") for cell in cells)
 
 
@@ -209,7 +204,6 @@ def test_the_story_runs_as_a_notebook(tmp_path: Path) -> None:
     for source, data in shown.items():
         kind = "text/html" if source.startswith("archdsl.analyze") else "image/svg+xml"
         assert kind in data, source
-        assert len(data["text/plain"]) < 5_000, source
     rows = rows_of(shown['archdsl.analyze("alexnet")']["text/html"])
     assert ["params", "61,100,840", ""] in rows
     (layer,) = [row for row in rows if row[0] == "features.0"]
