@@ -102,6 +102,13 @@ def test_heads_are_left_out_and_shared_weights_count_once() -> None:
     assert list(by_layer(found)) == ["low", "twice", "fc"]
 
 
+def test_a_network_without_weights_has_none() -> None:
+    network = archdsl.loads("arch 1\nnetwork n {\n    input 3x4x4\n    relu\n}\n")
+    found = gradients(network)
+    assert (found.layers, found.growth) == ((), ())
+    assert "first conv" not in report("n", found)
+
+
 @pytest.mark.parametrize("width", [1, 3])
 def test_maps_and_single_logits_by_hand(width: int) -> None:
     """A 1x1 convolution is a linear layer at every position."""

@@ -87,7 +87,7 @@ def test_an_analysis_is_a_table() -> None:
     rows = rows_of(html)
     # 16 kernels of 3x3 on 3 channels, and 4 units of 16 weights and a bias.
     assert ["params", "500", ""] in rows
-    assert rows[-3] == ["conv1", "conv 3x3 16", "16x8x8", "432", "27,648", "3x3 /1"]
+    assert rows[-3] == ["conv1", "conv 3x3 16", "16x8x8", "432", "27,648", "3x3"]
     assert rows[-1] == ["head", "linear 4", "4", "68", "64", "whole input"]
     assert "<details open>" in html
     assert all(len(row) in (3, 6) for row in rows)

@@ -374,6 +374,26 @@ def test_the_median_is_drawn_and_projections_are_not() -> None:
 # ---- the command ---------------------------------------------------------------------
 
 
+ODD = """arch 1
+
+network relu {
+    input 3x8x8
+    relu
+}
+
+network vector {
+    input 12
+    linear 4
+}
+"""
+
+
+def test_networks_without_weights_or_maps_are_drawn() -> None:
+    relu, vector = (archdsl.loads(ODD, preset=name) for name in ("relu", "vector"))
+    for show in ("compare", "costs", "memory", "paths"):
+        assert_clear(archdsl.plot([relu, vector], show=show).figure())
+
+
 def test_the_command_writes_each_format(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -404,12 +424,20 @@ def test_the_command_prints_what_would_be_drawn_without_matplotlib(
         (["alexnet", "--show", "roofline"], 2, "needs a --device"),
         (["alexnet", "--device", "t4"], 2, "needs a --device"),
         (["alexnet", "vgg", "nothing"], 1, "nothing"),
+        (["NET:vector", "--show", "fields"], 2, "no receptive fields"),
+        (["NET:relu", "--show", "gradients"], 2, "no weights"),
     ],
 )
 def test_the_command_refuses(
-    arguments: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    found = main(["plot", *arguments])
+    path = tmp_path / "net.arch"
+    path.write_text(ODD, encoding="utf-8")
+    found = main(["plot", arguments[0].replace("NET", str(path)), *arguments[1:]])
     printed = capsys.readouterr()
     assert (found, printed.out) == (code, "")
     assert said in printed.err

@@ -150,6 +150,8 @@ def _run(
         outputs = module(*inputs)
         # With heads it is a dictionary, the main output first.
         main = next(iter(outputs.values())) if isinstance(outputs, dict) else outputs
+        if not main.requires_grad:
+            return {}  # nothing on the way to it is trained
         torch.autograd.backward(_loss(main))
     found = {}
     for node in nodes:
