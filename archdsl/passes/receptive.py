@@ -449,7 +449,7 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     if window.up[n] == 1 and axis.ways is None:
         return outline
     parts = _parts(window, n)
-    ways = [slide(way, *parts) for way in _ways(axis)]
+    ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
     return _told_apart(outline, together(ways, units[1]))
 
 
@@ -571,7 +571,7 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
 # ---- path by path ---------------------------------------------------------------
 
 
-def _widen(spans: Spans, window: Window, n: int, _units: _Units) -> Spans:
+def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
     """Return what a window sees, path by path, that slides along axis number n."""
     parts = kernel, stride, _, dilation, up = _parts(window, n)
     reach = dilation * (kernel - 1)
@@ -582,7 +582,7 @@ def _widen(spans: Spans, window: Window, n: int, _units: _Units) -> Spans:
             found.append(Span(stride * jump, least + more, most + more))
         elif isinstance(jump, int):
             start = Periodic(((0, 0),), jump) if turns is None else turns
-            found.append(_by_turns(slide(start, *parts), least, most))
+            found.append(_by_turns(slide(start, *parts, units[1]), least, most))
         else:  # a bound, of paths that are too many to tell
             pace, low, high = _bounds(slide(STEADY, *parts))
             found.append(Span(jump * pace, least + jump * low, most + jump * high))
