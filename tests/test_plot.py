@@ -376,12 +376,12 @@ def test_the_median_is_drawn_and_projections_are_not() -> None:
 
 ODD = """arch 1
 
-network relu {
+network Plain {
     input 3x8x8
     relu
 }
 
-network vector {
+network Vector {
     input 12
     linear 4
 }
@@ -389,9 +389,9 @@ network vector {
 
 
 def test_networks_without_weights_or_maps_are_drawn() -> None:
-    relu, vector = (archdsl.loads(ODD, preset=name) for name in ("relu", "vector"))
+    plain, vector = (archdsl.loads(ODD, preset=name) for name in ("Plain", "Vector"))
     for show in ("compare", "costs", "memory", "paths"):
-        assert_clear(archdsl.plot([relu, vector], show=show).figure())
+        assert_clear(archdsl.plot([plain, vector], show=show).figure())
 
 
 def test_the_command_writes_each_format(
@@ -424,8 +424,8 @@ def test_the_command_prints_what_would_be_drawn_without_matplotlib(
         (["alexnet", "--show", "roofline"], 2, "needs a --device"),
         (["alexnet", "--device", "t4"], 2, "needs a --device"),
         (["alexnet", "vgg", "nothing"], 1, "nothing"),
-        (["NET:vector", "--show", "fields"], 2, "no receptive fields"),
-        (["NET:relu", "--show", "gradients"], 2, "no weights"),
+        (["NET:Vector", "--show", "fields"], 2, "no receptive fields"),
+        (["NET:Plain", "--show", "gradients"], 2, "no weights"),
     ],
 )
 def test_the_command_refuses(
