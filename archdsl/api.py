@@ -179,9 +179,7 @@ def compare(
     _check(batch=batch, dtype=dtype, optimizer=optimizer)
     if isinstance(networks, str | bytes) or not isinstance(networks, Sequence):
         raise _wrong("networks", "a list of networks", networks)
-    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
-    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+    _check_names(names)
     given = [as_network(network) for network in networks]
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
@@ -291,6 +289,9 @@ def plot(
     from .backends.plot import plot as run
 
     _check(show=show, runs=runs)
+    _check_names(names)
+    if runs < 1:
+        raise ValueError(f"runs must be 1 or more, not {runs}")
     given: list[Any] = [networks]
     if isinstance(networks, list | tuple):
         given = [*networks]
@@ -363,6 +364,17 @@ def _check(**given: object) -> None:
         right = isinstance(value, wanted)
         if not right or (wanted is int and isinstance(value, bool)):
             raise _wrong(name, words, value)
+
+
+def _check_names(names: Sequence[str] | None) -> None:
+    """Refuse names that are no list of texts.
+
+    Raises:
+        TypeError: saying so.
+    """
+    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
+        raise _wrong("names", "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:

@@ -443,7 +443,10 @@ BAD: tuple[Any, ...] = (
     *("", "\0", "\ud800", "x" * 5000, "nope", Path("nope"), Path("\0"), ("a", b"b")),
     *(["alexnet", 3], {"classes": 10**30}, {"classes": "[["}, {"classes": [[]]}),
 )
-FUNCTIONS = ("analyze", "build", "compare", "emit", "format", "load", "loads", "render")
+FUNCTIONS = (
+    *("analyze", "build", "compare", "emit", "format"),
+    *("load", "loads", "plot", "render"),
+)
 
 
 def arguments_of(name: str) -> Iterator[str]:
