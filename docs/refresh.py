@@ -725,7 +725,7 @@ def main() -> int:
                 status = 1
                 continue
             for old, picture in drawn.items():
-                if not old.exists() or words_of(old) != words_of(picture):
+                if not old.exists() or old.read_bytes() != picture.read_bytes():
                     old.parent.mkdir(exist_ok=True)
                     shutil.copy(picture, old)
                     print(f"drawn: {old.relative_to(ROOT)}")

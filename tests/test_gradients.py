@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -30,6 +31,14 @@ network net {
 """
 
 
+@pytest.fixture
+def doubles() -> Iterator[None]:
+    """Draw in 64 bits, as the runs do."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)
+
+
 def by_layer(found: Gradients) -> dict[str, float]:
     return {layer.step.path: layer.norm for layer in found.layers}
 
@@ -37,13 +46,14 @@ def by_layer(found: Gradients) -> dict[str, float]:
 def drawn(network: Network, seed: int, batch: int) -> tuple[nn.Module, Tensor, Tensor]:
     """Return module, images and labels, drawn in the order that is documented."""
     torch.manual_seed(seed)
-    module = archdsl.build(network).double().train()
-    images = torch.randn(batch, *network.inputs[0].shape, dtype=torch.float64)
+    module = archdsl.build(network).train()
+    images = torch.randn(batch, *network.inputs[0].shape)
     # Nothing in these networks draws while it runs.
     labels = torch.randint(network.outputs[0].shape[0], (batch,))
     return module, images, labels
 
 
+@pytest.mark.usefixtures("doubles")
 def test_a_single_layers_gradient_by_hand() -> None:
     network = archdsl.loads("arch 1\nnetwork n {\n    input 5\n    fc: linear 3\n}\n")
     found = gradients(network, batch=4, seeds=[7])
@@ -62,6 +72,7 @@ def residual() -> Gradients:
     return gradients(archdsl.load("residual20"), batch=4, seeds=[3])
 
 
+@pytest.mark.usefixtures("doubles")
 def test_the_norms_are_the_slopes_of_the_loss(residual: Gradients) -> None:
     """Along its gradient a function rises by the gradient's norm."""
     module, images, labels = drawn(archdsl.load("residual20"), 3, 4)
@@ -109,16 +120,18 @@ def test_a_network_without_weights_has_none() -> None:
     assert "first conv" not in report("n", found)
 
 
+@pytest.mark.usefixtures("doubles")
 @pytest.mark.parametrize("width", [1, 3])
 def test_maps_and_single_logits_by_hand(width: int) -> None:
     """A 1x1 convolution is a linear layer at every position."""
     text = f"arch 1\nnetwork n {{\n    input 2x4x4\n    c: conv 1x1 {width}\n}}\n"
     network = archdsl.loads(text)
     torch.manual_seed(0)
-    module = archdsl.build(network).double()
-    images = torch.randn(2, 2, 4, 4, dtype=torch.float64)
+    module = archdsl.build(network)
+    images = torch.randn(2, 2, 4, 4)
     labels = torch.randint(max(width, 2), (2, 4, 4)).flatten()
     weight, bias = [p.detach() for p in module.parameters()]
+    assert weight.dtype == torch.float64
     points = images.movedim(1, -1).flatten(0, -2)
     logits = points @ weight.flatten(1).T + bias
     one_hot = torch.eye(width, dtype=torch.float64)
@@ -136,6 +149,7 @@ def test_a_run_is_repeated_by_its_seed_and_leaves_no_trace() -> None:
     before = torch.get_rng_state()
     once, again = gradients(network, seeds=[0, 1]), gradients(network, seeds=[1, 0])
     assert torch.equal(before, torch.get_rng_state())
+    assert torch.get_default_dtype() == torch.float32
     for one, other in zip(once.layers, again.layers, strict=True):
         assert one.norms == other.norms[::-1]
         assert one.norms[0] != one.norms[1]
