@@ -7,38 +7,61 @@ package costs nothing.
 # Type checkers take it for typing's, whose import would be the most of ours.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import analyze, build, compare, emit, format, load, loads, plot, render
+    from .api import (
+        analyze,
+        build,
+        compare,
+        emit,
+        format,
+        lint,
+        list_models,
+        load,
+        loads,
+        plot,
+        render,
+    )
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
+    from .linter.check import Advice
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
+    from .sweeps import sweep
+    from .sweeps.result import Sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Analysis",
     "Comparison",
     "Diagnostic",
     "Network",
     "SpecError",
+    "Sweep",
     "__version__",
     "analyze",
     "build",
     "compare",
     "emit",
     "format",
+    "lint",
+    "list_models",
     "load",
     "loads",
     "plot",
     "render",
+    "sweep",
 ]
 
 _HOMES = {
+    "Advice": "archdsl.linter.check",
     "Analysis": "archdsl.passes.analysis",
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Network": "archdsl.ir",
     "SpecError": "archdsl.diagnostics",
+    "Sweep": "archdsl.sweeps.result",
+    "sweep": "archdsl.sweeps",
 }
 
 

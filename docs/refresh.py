@@ -42,7 +42,6 @@ from typing import Any, NamedTuple
 
 import archdsl
 from archdsl.api import open_spec
-from archdsl.cli.variants import variants
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.elaborate.names import (
     EMITTED_NAMES,
@@ -52,14 +51,15 @@ from archdsl.elaborate.names import (
 )
 from archdsl.initializers import SCHEMES
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds
-from archdsl.lint.rule import all_rules
+from archdsl.linter.rule import all_rules
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
-from archdsl.sweep import FIGURES as SWEEP_FIGURES
+from archdsl.sweeps import FIGURES as SWEEP_FIGURES
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_file
 from archdsl.values import MEASURES, show_shape
+from archdsl.variants import variants
 
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.

@@ -21,6 +21,7 @@ COMMANDS = (
     "new",
     "plot",
     "render",
+    "schema",
     "sweep",
 )
 

@@ -20,7 +20,9 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import (
+    bars,
     fail,
+    line_width,
     print_json,
     say_diagnostics,
     status_of,
@@ -30,6 +32,7 @@ from archdsl.diagnostics import SpecError
 from archdsl.passes.conventions import TOOLS
 
 if TYPE_CHECKING:
+    from archdsl.backends.table import Style
     from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
@@ -76,6 +79,25 @@ MODES = ("eval", "train")
     help="Which table to print; may be repeated.  [default: layers]",
 )
 @click.option(
+    "--depth",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Print so many levels of names; the blocks of the last one are one row each.",
+)
+@click.option(
+    "--fold/--no-fold",
+    default=None,
+    help="Print equal copies that follow each other once, as `x3`.  [default: on a "
+    "terminal]",
+)
+@click.option(
+    "--width",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
+    "terminal's; 0 in a pipe]",
+)
+@click.option(
     "--gradients",
     "with_gradients",
     is_flag=True,
@@ -98,6 +120,9 @@ def command(
     device_name: str | None,
     devices_file: str | None,
     shown: tuple[str, ...],
+    depth: int | None,
+    fold: bool | None,
+    width: int | None,
     with_gradients: bool,
     runs: int,
     as_json: bool,
@@ -108,10 +133,14 @@ def command(
     field of each layer, and the depth and memory of the whole. What the spec
     claims with `expect` is checked. Only --gradients needs torch.
 
+    On a terminal, tables fit its width, equal copies are folded, and bars show what
+    share of the whole a layer has. A pipe gets every layer and every digit.
+
     \b
     Examples:
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
+      archdsl analyze densenet121 --depth 2 --fold
       archdsl analyze resnet50 --count fvcore
       archdsl analyze resnet50 --fits 24GiB --optimizer adam
       archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
@@ -154,7 +183,8 @@ def command(
     elif found is not None:
         _print_gradients(network.name, found)
     if not as_json and (shown or found is None):
-        _print_text(analysis, _views(shown, analysis), refuted)
+        style = _style(depth, fold, width)
+        _print_text(analysis, _views(shown, analysis), style, refuted)
     return status_of(refuted)
 
 
@@ -177,19 +207,27 @@ def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
     return shown or [view for view in asked if asked[view]] or VIEWS[:1]
 
 
+def _style(depth: int | None, fold: bool | None, width: int | None) -> Style:
+    """Return how tables look: as asked for, or else as a terminal or a pipe needs."""
+    from archdsl.backends.table import Style
+
+    terminal = sys.stdout.isatty()
+    return Style(
+        width=(line_width(sys.stdout) if width is None else width) or None,
+        fold=terminal if fold is None else fold,
+        depth=depth,
+        bars=bars(sys.stdout) if terminal else "",
+        color=wants_color(sys.stdout),
+    )
+
+
 def _print_text(
-    analysis: Analysis, views: Sequence[str], refuted: list[Diagnostic]
+    analysis: Analysis, views: Sequence[str], style: Style, refuted: list[Diagnostic]
 ) -> None:
     from archdsl.backends.table import report
 
-    sys.stdout.write(
-        report(
-            analysis.network,
-            analysis.facts,
-            views=views,
-            color=wants_color(sys.stdout),
-        )
-    )
+    text = report(analysis.network, analysis.facts, views=views, style=style)
+    sys.stdout.write(text)
     if refuted:
         sys.stdout.flush()
         say_diagnostics(refuted)

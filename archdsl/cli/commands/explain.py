@@ -53,8 +53,8 @@ def _pages(name: str) -> dict[str, Callable[[], str]]:
     }
     pages |= {name: lambda name=name: page(name) for name in TOPICS}  # type: ignore[misc]
     if name not in pages:  # the rules take longer to import
-        from archdsl.lint.allow import PAGES
-        from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+        from archdsl.linter.allow import PAGES
+        from archdsl.linter.rule import ABOUT_ALLOWS, all_rules
 
         pages |= {name: lambda name=name: PAGES[name] for name in PAGES}  # type: ignore[misc]
         pages |= {name: pages[code] for code, name in ABOUT_ALLOWS.items()}
