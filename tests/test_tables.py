@@ -241,3 +241,38 @@ def test_a_terminal_gets_what_fits(tmp_path: Path, plain: str, columns: int) -> 
     # Layer 3 takes 1,464,336,384 of 4,089,184,256 MACs: a bar of more than a third.
     (third,) = [line for line in bare if line.startswith("layer3 ")]
     assert ("█" in third) == (columns == 100)
+
+
+# ---- comparisons ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "specs",
+    [
+        ["resnet18", "resnet34"],
+        ["resnet50", "densenet121", "vgg19"],
+        ["googlenet", "googlenet_paper"],
+        ["alexnet", "vgg16", "googlenet", "resnet50", "densenet121"],
+    ],
+    ids=" ".join,
+)
+def test_a_comparison_fits_80_columns(run: Run, specs: list[str]) -> None:
+    _, out, _ = run("compare", *specs, "--width", "80")
+    lines = out.splitlines()
+    assert max(map(len, lines)) <= 80
+    # The totals of all networks come first, whatever is left out beside them.
+    assert lines[0].split() == specs
+    macs = [at for at, line in enumerate(lines) if line.startswith("MACs ")]
+    assert macs and macs[0] < lines.index("")
+    _, wide, _ = run("compare", *specs)
+    assert run("compare", *specs, "--width", "0").out == wide
+    assert wide.splitlines()[0].split() == specs
+
+
+def test_what_a_comparison_leaves_out_is_said(run: Run) -> None:
+    specs = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121")
+    _, out, _ = run("compare", *specs, "--width", "80")
+    said = " ".join(out.partition("To fit 80 columns:")[2].split())
+    assert "differences" in said and said.endswith("--width 0 shows all.")
+    _, out, _ = run("compare", "resnet18", "resnet34", "--width", "100")
+    assert "+116.7 %" in out or "To fit" not in out

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from textwrap import wrap
 from typing import Final
 
 _GAP: Final = 2
@@ -16,7 +17,7 @@ _LEAST_TEXT: Final = 12
 # How far it may be for the sake of bars.
 _FAIR_TEXT: Final = 15
 _LEAST_NAME: Final = 16
-_LONG_NUMBER: Final = re.compile(r"\d{1,3}(,\d{3})+")
+_LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 
 @dataclass
@@ -27,6 +28,7 @@ class Column:
         title: its header.
         cells: of the rows.
         short: another header, where the cells leave less room.
+        called: what it is called where it is left out, if it has no title.
         right: whether its cells end, rather than begin, at one place.
         rank: the larger, the sooner it is left out; 0 for never.
         shares: for a bar beside each cell, what part of the whole it is; None for none.
@@ -37,6 +39,7 @@ class Column:
     title: str
     cells: list[str]
     short: str = ""
+    called: str = ""
     right: bool = False
     rank: int = 0
     shares: list[float | None] = field(default_factory=list)
@@ -138,8 +141,8 @@ class Sheet:
     def _leave_out(self, column: Column, _: int) -> None:
         if column in self.columns:
             self.columns.remove(column)
-            if column.title:
-                self.left_out.append(column.title)
+            if name := column.title or column.called:
+                self.left_out.append(name)
 
     def lines(self, bar: Callable[[float, int], str]) -> list[str]:
         """Return the header and the rows.
@@ -183,8 +186,25 @@ def _rounded(cell: str) -> str:
     """Return a long number to four digits: ``118.0M``; all else as it is."""
     if len(cell) < 7 or not _LONG_NUMBER.fullmatch(cell):
         return cell
-    number = float(cell.replace(",", ""))
+    sign, digits = (cell[0], cell[1:]) if cell[0] in "+-" else ("", cell)
+    number = float(digits.replace(",", ""))
     power = next(at for at in range(1, 6) if number < 999.95 * 1000**at or at == 5)
     number /= 1000**power
     decimals = max(0, 4 - len(str(int(number))))
-    return f"{number:.{decimals}f}{' KMGTP'[power]}"
+    return f"{sign}{number:.{decimals}f}{' KMGTP'[power]}"
+
+
+def note(sheets: Sequence[Sheet], width: int) -> str:
+    """Return what was done to fit a width, empty if nothing was."""
+    said = ["numbers are rounded"] * any(sheet.rounded for sheet in sheets)
+    said += ["texts are cut"] * any(sheet.cut for sheet in sheets)
+    left_out = dict.fromkeys(name for sheet in sheets for name in sheet.left_out)
+    if left_out:
+        said.append(f"{', '.join(left_out)} left out")
+    done = ", ".join(said)
+    return f"To fit {width} columns: {done}. --width 0 shows all." if done else ""
+
+
+def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
+    """Return a text in lines of a width, those after the first one indented."""
+    return [text] if width is None else wrap(text, width, subsequent_indent=indent)

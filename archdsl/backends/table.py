@@ -11,6 +11,7 @@ from archdsl.ir import Group, Network, Step
 from archdsl.values import show_shape
 
 from . import fit
+from .fit import wrapped
 from .rows import Row, rows
 from .text import align
 from .views import VIEWS, Facts, Total, View, view
@@ -60,11 +61,11 @@ def report(
         style: how they look.
     """
     ports = f"{network.name}: {_ports(facts['inputs'])} -> {_ports(facts['outputs'])}"
-    lines = _wrapped(ports, style.width, "  ")
+    lines = wrapped(ports, style.width, "  ")
     printed = _Report(network, facts, style)
     for name in views:
         lines += ["", *printed.table(view(name))]
-    notes = [line for note in printed.notes() for line in _wrapped(note, style.width)]
+    notes = [line for note in printed.notes() for line in wrapped(note, style.width)]
     lines += ["", *(_styled(note, _DIM, style.color) for note in notes)] * bool(notes)
     return "\n".join(lines) + "\n"
 
@@ -79,8 +80,8 @@ class _Report:
         # By value, as a layer that is there twice has one name.
         steps = zip(network.steps(), facts["layers"], strict=True)
         self._layers = {step.output: layer for step, layer in steps}
-        self._folded = self._rounded = self._cut = False
-        self._left_out: dict[str, None] = {}
+        self._folded = False
+        self._sheets: list[fit.Sheet] = []
 
     def table(self, view: View) -> list[str]:
         """Return the lines of a table, and of its totals."""
@@ -108,9 +109,7 @@ class _Report:
         sheet = fit.Sheet(self._columns(view, shown))
         if width is not None:
             sheet.fit(width)
-        self._rounded = self._rounded or sheet.rounded
-        self._cut = self._cut or sheet.cut
-        self._left_out.update(dict.fromkeys(sheet.left_out))
+        self._sheets.append(sheet)
         return sheet.lines(self._bar)
 
     def _columns(self, view: View, shown: Sequence[Row]) -> list[fit.Column]:
@@ -167,12 +166,9 @@ class _Report:
                 "x2, x3, ...: so many equal ones in a row; the figures are those of "
                 "the first. --no-fold shows each."
             )
-        done = ["numbers are rounded"] * self._rounded + ["texts are cut"] * self._cut
-        if self._left_out:
-            done.append(f"{', '.join(self._left_out)} left out")
-        if done:
-            width = self._style.width
-            yield f"To fit {width} columns: {', '.join(done)}. --width 0 shows all."
+        width = self._style.width
+        if width is not None and (said := fit.note(self._sheets, width)):
+            yield said
 
 
 class _Content:
@@ -240,11 +236,6 @@ def _ports(ports: Sequence[Facts]) -> str:
         + (" (training only)" if port["training"] else "")
         for port in ports
     )
-
-
-def _wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Return a text in lines of a width, those after the first one indented."""
-    return [text] if width is None else wrap(text, width, subsequent_indent=indent)
 
 
 # ---- bars -----------------------------------------------------------------------

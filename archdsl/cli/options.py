@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from archdsl.cli import completion
+
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
     from archdsl.ir import Network
@@ -83,7 +85,9 @@ def _value(text: str, value: str) -> object:
 
 def spec_options(command: Command) -> Command:
     """Add SPEC, -D and --input to a command."""
-    return network_options(click.argument("spec")(command))
+    return network_options(
+        click.argument("spec", shell_complete=completion.specs)(command)
+    )
 
 
 def network_options(command: Command) -> Command:
@@ -160,7 +164,13 @@ def device_options(help: str) -> Callable[[Command], Command]:
                 type=INPUT_FILE,
                 help="A TOML file with further devices.",
             ),
-            click.option("--device", "device_name", metavar="NAME", help=help),
+            click.option(
+                "--device",
+                "device_name",
+                shell_complete=completion.devices,
+                metavar="NAME",
+                help=help,
+            ),
         ):
             command = option(command)
         return command
@@ -188,6 +198,13 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     return found
 
 
+width_option = click.option(
+    "--width",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
+    "terminal's; 0 in a pipe]",
+)
 json_option = click.option(
     "--json",
     "as_json",

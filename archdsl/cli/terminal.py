@@ -45,8 +45,15 @@ def wants_color(stream: TextIO) -> bool:
     )
 
 
-def line_width(stream: TextIO) -> int | None:
-    """Return how many columns a terminal has, None for what is no terminal."""
+def fitting(width: int | None, stream: TextIO) -> int | None:
+    """Return into how many columns to fit what is printed, None for any number.
+
+    Args:
+        width: what --width says, if it is there; 0 for any number.
+        stream: whose columns count otherwise, if it is a terminal.
+    """
+    if width is not None:
+        return width or None
     if not stream.isatty():
         return None
     from shutil import get_terminal_size

@@ -18,11 +18,12 @@ from archdsl.cli.options import (
     run_options,
     size,
     spec_options,
+    width_option,
 )
 from archdsl.cli.terminal import (
     bars,
     fail,
-    line_width,
+    fitting,
     print_json,
     say_diagnostics,
     status_of,
@@ -90,13 +91,7 @@ MODES = ("eval", "train")
     help="Print equal copies that follow each other once, as `x3`.  [default: on a "
     "terminal]",
 )
-@click.option(
-    "--width",
-    type=click.IntRange(min=0),
-    metavar="N",
-    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
-    "terminal's; 0 in a pipe]",
-)
+@width_option
 @click.option(
     "--gradients",
     "with_gradients",
@@ -213,7 +208,7 @@ def _style(depth: int | None, fold: bool | None, width: int | None) -> Style:
 
     terminal = sys.stdout.isatty()
     return Style(
-        width=(line_width(sys.stdout) if width is None else width) or None,
+        width=fitting(width, sys.stdout),
         fold=terminal if fold is None else fold,
         depth=depth,
         bars=bars(sys.stdout) if terminal else "",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import json_option
 from archdsl.cli.specs import expanded
@@ -47,7 +47,9 @@ class Checked(NamedTuple):
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument(
+    "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
+)
 @click.option(
     "--torch",
     "with_torch",

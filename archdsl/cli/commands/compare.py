@@ -6,14 +6,27 @@ import sys
 
 import click
 
-from archdsl.cli.options import json_option, load_networks, run_options
-from archdsl.cli.terminal import fail, print_json, wants_color
+from archdsl.cli import completion
+from archdsl.cli.options import (
+    json_option,
+    load_networks,
+    run_options,
+    width_option,
+)
+from archdsl.cli.terminal import fail, fitting, print_json, wants_color
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC SPEC...")
+@click.argument(
+    "specs",
+    nargs=-1,
+    required=True,
+    metavar="SPEC SPEC...",
+    shell_complete=completion.specs,
+)
 @run_options
 @click.option("--markdown", is_flag=True, help="Print Markdown, as for a pull request.")
+@width_option
 @json_option
 def command(
     specs: tuple[str, ...],
@@ -21,12 +34,13 @@ def command(
     dtype: str,
     optimizer: str,
     markdown: bool,
+    width: int | None,
     as_json: bool,
 ) -> int:
     """Print what differs between networks.
 
-    Gives the totals of all side by side, with their differences to the first one's,
-    and for each of the others the layers that were added, removed or changed, by
+    Gives the totals of all side by side, with their differences to the first one's;
+    then for each of the others the layers that were added, removed or changed, by
     their paths, and the keys of a checkpoint of the first that do not load. Needs
     no torch.
 
@@ -56,6 +70,8 @@ def command(
     sys.stdout.write(
         texts.markdown(comparison)
         if markdown
-        else texts.text(comparison, color=wants_color(sys.stdout))
+        else texts.text(
+            comparison, color=wants_color(sys.stdout), width=fitting(width, sys.stdout)
+        )
     )
     return 0

@@ -7,13 +7,14 @@ from textwrap import fill
 
 import click
 
+from archdsl.cli import completion
 from archdsl.cli.options import json_option
 from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import did_you_mean
 
 
 @click.command()
-@click.argument("code")
+@click.argument("code", shell_complete=completion.codes)
 @json_option
 def command(code: str, as_json: bool) -> None:
     """Explain an error's code, a rule of lint, or a topic such as counts.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import json_option
 from archdsl.cli.specs import expanded
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument(
+    "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
+)
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit with 1 if some would change."
 )

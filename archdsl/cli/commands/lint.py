@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import Command, json_option, network_options
 from archdsl.cli.specs import expanded
@@ -86,12 +86,14 @@ def _rule_options(command: Command) -> Command:
         click.option(
             "--ignore",
             callback=_codes,
+            shell_complete=completion.rules,
             metavar="CODES",
             help="Leave these rules out.",
         ),
         click.option(
             "--select",
             callback=_codes,
+            shell_complete=completion.rules,
             metavar="CODES",
             help="Apply only these rules, such as W0101,W0103.",
         ),
@@ -101,7 +103,7 @@ def _rule_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, metavar="SPEC...")
+@click.argument("specs", nargs=-1, metavar="SPEC...", shell_complete=completion.specs)
 @_rule_options
 @network_options
 @click.option("--fix", is_flag=True, help="Follow the advice where that is safe.")

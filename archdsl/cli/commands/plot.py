@@ -17,7 +17,7 @@ from archdsl.backends.plot import (
     UnknownFormat,
     plot,
 )
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
 from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
@@ -37,7 +37,13 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument(
+    "specs",
+    nargs=-1,
+    required=True,
+    metavar="SPEC...",
+    shell_complete=completion.specs,
+)
 @click.option(
     "--show",
     type=click.Choice(CHARTS),
