@@ -243,6 +243,23 @@ def test_rows_run_from_left_to_right() -> None:
     assert page.size.width > page.size.height
 
 
+def test_a_unet_is_a_u() -> None:
+    """Skips run level, down on the left and up on the right."""
+    drawn = layout("unet")
+    nodes = drawn.nodes()
+    by_path = {path: nodes[name] for name, path in drawn.page.paths.items()}
+    middle = by_path["middle"]
+    for level in range(4):
+        down, up = by_path[f"down{level}"], by_path[f"merge{level}"]
+        assert down[0] < up[0] and down[2] < up[2]
+        assert down[1] > middle[1] and up[1] > middle[1]
+
+
+def test_what_has_no_pairs_is_no_u() -> None:
+    assert Drawing(archdsl.load("resnet50")).sheet.lowest is None
+    assert Drawing(archdsl.load("unet"), Options(style="graph")).sheet.lowest is None
+
+
 # ---- files
 
 

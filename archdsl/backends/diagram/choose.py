@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from archdsl.ir import Step
 
+from .bend import bottom
 from .columns import cut
 from .measure import Measured, Size, measure
 from .options import PAGES, Options
@@ -38,12 +39,14 @@ class Sheet(NamedTuple):
         insets: the blocks that are closed in it, each drawn once.
         kinds: what these blocks are called.
         depth: levels of blocks that stand open in it.
+        lowest: the node at the bottom of the U, if it is drawn as one.
     """
 
     main: Picture
     insets: tuple[Picture, ...]
     kinds: tuple[str, ...]
     depth: int
+    lowest: int | None = None
 
 
 def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet:
@@ -60,6 +63,11 @@ def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet
         return _filled(drawn, min(options.depth, deepest), options)
     if not options.fold and below is None:
         return Sheet(drawn, (), (), deepest)
+    if below is None and _may_bend(options):
+        for depth in (0, -1):
+            one = _filled(drawn, depth, options)
+            if one.lowest is not None:
+                return one
     top = deepest if below is None else min(deepest, below - 1)
     some = None
     for depth in range(max(top, -1), -2, -1):
@@ -76,7 +84,12 @@ def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
     main = closed(drawn, depth)
     wanted = [*_kinds(main, options)] if options.insets else []
     names = tuple(name for name, _ in wanted)
-    return Sheet(main, tuple(inset for _, inset in wanted), names, depth)
+    lowest = bottom(main) if _may_bend(options) else None
+    return Sheet(main, tuple(inset for _, inset in wanted), names, depth, lowest)
+
+
+def _may_bend(options: Options) -> bool:
+    return options.style != "graph" and options.direction == "TB"
 
 
 def _room_for(one: Sheet, options: Options) -> int:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from archdsl.ir import Port
 from archdsl.values import show_shape
 
+from .bend import is_across, places
 from .labels import (
     closed_lines,
     escaped,
@@ -101,8 +102,8 @@ class Writer:
         self._boxes = count(1)
         self.taken: set[str] = set()
 
-    def write(self, graph: Digraph, drawn: Picture) -> None:
-        """Write one picture."""
+    def write(self, graph: Digraph, drawn: Picture, lowest: int | None = None) -> None:
+        """Write one picture; as a U if it is told which node is the lowest."""
         self.ids, self.exit = {}, ""
         for port in drawn.inputs:
             self.ids[port.value] = self.new_id()
@@ -115,8 +116,9 @@ class Writer:
                 self.exit = name if edge.head.name == JOINT else self.exit
         routes = Routes(drawn, self.ids, nodes, self)
         self._parts(graph, drawn, drawn.parts, 0, routes, nodes)
+        order = places(drawn) if lowest is not None else {}
         for arrow in routes.arrows:
-            self._arrow(graph, arrow)
+            self._arrow(graph, arrow, order, lowest)
 
     def _new(self, node: Node | Closed) -> str:
         name = self.new_id()
@@ -285,7 +287,13 @@ class Writer:
             fixedsize="true",
         )
 
-    def _arrow(self, graph: Digraph, arrow: Arrow) -> None:
+    def _arrow(
+        self,
+        graph: Digraph,
+        arrow: Arrow,
+        order: dict[int, int],
+        lowest: int | None,
+    ) -> None:
         edges = arrow.edges
         look = {"tooltip": show_shape(edges[0].shape)}
         if all(edge.training for edge in edges):
@@ -296,7 +304,19 @@ class Writer:
             look["dir"] = "none"
         if arrow.border:
             look["lhead"] = arrow.border
-        graph.edge(arrow.start, arrow.end, **look)
+        if lowest is None:
+            graph.edge(arrow.start, arrow.end, **look)
+        elif is_across(edges[0], order, lowest):
+            with graph.subgraph() as row:
+                row.attr(rank="same")
+                row.node(arrow.start)
+                row.node(arrow.end)
+            graph.edge(arrow.start, arrow.end, weight="0", penwidth="1.5", **look)
+        elif order.get(edges[0].tail, -1) >= lowest:
+            # On the way up, so that ranks count backwards.
+            graph.edge(arrow.end, arrow.start, dir="back", **look)
+        else:
+            graph.edge(arrow.start, arrow.end, **look)
 
     def new_box(self) -> str:
         """Return a name that no other box has."""

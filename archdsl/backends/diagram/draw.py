@@ -70,7 +70,8 @@ class Drawing:
         if self.options.legend:
             writer.legend(graph, pictures)
         for drawn in pictures:
-            writer.write(graph, drawn)
+            is_main = drawn is self.sheet.main
+            writer.write(graph, drawn, self.sheet.lowest if is_main else None)
         return str(graph.source)
 
     def page(self) -> Page:

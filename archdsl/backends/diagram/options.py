@@ -7,7 +7,7 @@ from typing import Final, Literal, NamedTuple
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
 Theme = Literal["light", "dark", "print"]
-Style = Literal["auto", "graph", "unet", "volumes"]
+Style = Literal["auto", "graph", "unet"]
 Page = Literal["a4", "slide"]
 Shade = Literal["family", "params", "macs"]
 
@@ -33,7 +33,8 @@ class Options(NamedTuple):
         direction: from top to bottom, or from left to right.
         detail: what nodes say: names, shapes and parameters, or MACs, too.
         theme: colours for a light or dark screen, or for print without colour.
-        style: a graph, one bent as a U, or volumes; `auto` bends where skips pair up.
+        style: a graph from top to bottom, or one bent as a U; `auto` bends it where
+            skips pair up, and `unet` shows so few blocks open that they do.
         shade: what fills tell: the family, or the share of parameters or MACs.
         page: what the picture must fit.
         title: instead of the network's name and parameters; empty for none.

@@ -109,7 +109,9 @@ def _ways(
     one: Sheet, options: Options, writer: Writer, warnings: list[str]
 ) -> list[list[Piece]]:
     """Lay the whole out in one column, and in more where these could fit."""
-    whole = _piece(one.main, options, writer, warnings)
+    whole = _piece(one.main, options, writer, warnings, one.lowest)
+    if one.lowest is not None:
+        return [[whole]]
     bottoms = {}
     for node in one.main.nodes():
         x, y = _position(whole.text, writer.ids[node.steps[0].output], (0, 0))
@@ -154,10 +156,14 @@ def _worth(
 
 
 def _piece(
-    drawn: Picture, options: Options, writer: Writer, warnings: list[str]
+    drawn: Picture,
+    options: Options,
+    writer: Writer,
+    warnings: list[str],
+    lowest: int | None = None,
 ) -> Piece:
     graph = new_graph(options)
-    writer.write(graph, drawn)
+    writer.write(graph, drawn, lowest)
     start = next((writer.ids[p.value] for p in drawn.inputs if p.name == JOINT), "")
     return _laid_out(graph.source, warnings, (start, writer.exit))
 

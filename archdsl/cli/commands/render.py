@@ -65,6 +65,13 @@ if TYPE_CHECKING:
     show_default=True,
 )
 @click.option(
+    "--style",
+    type=click.Choice(["auto", "graph", "unet"]),
+    default="auto",
+    show_default=True,
+    help="A graph from top to bottom, or bent as a U; auto bends where skips pair up.",
+)
+@click.option(
     "--shade",
     type=click.Choice(["family", "params", "macs"]),
     default="family",
