@@ -22,7 +22,7 @@ from archdsl.values import show_shape
 ROOT = Path(__file__).resolve().parent.parent
 GALLERY = ROOT / "docs" / "gallery"
 _COLUMNS = 6
-_CELL = (300, 380)
+_CELL = (270, 330)
 _LABEL = 18
 
 HEAD = """# Gallery
@@ -94,7 +94,7 @@ def sheet(entries: list[Entry]) -> Image.Image:
         one.image.thumbnail((width - 12, height - 8), Image.Resampling.LANCZOS)
         draw.text((x + 6, y + 3), one.name, fill="black")
         found.paste(one.image, (x + 6, y + _LABEL))
-    return found.quantize(48)
+    return found.quantize(128)
 
 
 if __name__ == "__main__":

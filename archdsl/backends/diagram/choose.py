@@ -28,7 +28,7 @@ from .picture import (
 LEGEND = Size(120, 190)
 COLUMNS = 3
 # An inset may take this share of the page's height before it is closed itself.
-_INSET = 0.6
+_INSET = 0.45
 
 
 class Sheet(NamedTuple):

@@ -59,7 +59,7 @@ def pack(
         # Text comes out larger where less of the page is used.
         for share in (0.6, 0.75, 0.87, 1.0):
             around = MARGIN + EDGE
-            limit = Size(room.width * share - around, room.height * share - around - 8)
+            limit = Size(room.width * share - around, room.height * share - around - 14)
             for order in _orders(beside):
                 found.append(_packed(columns, beside, order, limit, options))
 
@@ -116,7 +116,7 @@ def _packed(
         taken.append(blocks[-1])
     right = max(block[2] for block in taken)
     bottom = max(block[3] for block in taken)
-    return places, Size(right + MARGIN, bottom + MARGIN + 8)
+    return places, Size(right + MARGIN, bottom + MARGIN + 14)
 
 
 def _spots(
