@@ -27,9 +27,9 @@ _LABEL = 18
 
 HEAD = """# Gallery
 
-All shipped networks, each as `archdsl render` draws it without an option: it fits a page
-of A4 with text of 6 pt or more. `python scripts/gallery.py` made this page, the pictures
-and the contact sheet.
+All shipped networks, each as `archdsl render` draws it without an option: it fits a
+page of A4 with text of 6 pt or more. `python scripts/gallery.py` made this page, the
+pictures and the contact sheet.
 
 ![All networks at a glance](contact.png)
 

@@ -16,9 +16,9 @@ import archdsl
 from archdsl.backends.diagram import Drawing, Options, UnknownPart, render
 from archdsl.backends.diagram.layout import run
 from archdsl.backends.diagram.options import ALL, FONT
-from archdsl.backends.diagram.picture import Closed, leaves, picture
+from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.diagnostics import SpecError
-from archdsl.resources import shipped_presets
+from archdsl.resources import shipped_presets, shipped_specs
 
 Box = tuple[float, float, float, float]
 # A page of A4 in points, less a margin of 36 on each side.
@@ -173,20 +173,13 @@ def test_equal_copies_say_each() -> None:
 
 
 def test_rates_of_dropout_do_not_stop_folding() -> None:
-    """Stages of EfficientNet-V2-S have 2 to 15 blocks, each with a rate of its own."""
-    unit = "residual {{ conv 3x3 4 -> stochasticdepth {} }}\n"
-
-    def nodes(*rates: float) -> int:
-        net = archdsl.loads(spec("".join(map(unit.format, rates))))
-        return len([*leaves(picture(net, fold=True).parts)])
-
+    """A stage's blocks have rates that grow; they are shown as a range."""
     blocks = "block unit<p> { residual { conv 3x3 4 -> stochasticdepth p } }\n"
     text = blocks + spec("for p in [0.1, 0.2, 0.3] { unit<p> }").split("\n", 1)[1]
     net = archdsl.loads(f"arch 1\n{text}")
     (box,) = picture(net, fold=True).parts
     assert box.heading.copies == 3
     assert box.heading.call == "unit<0.1…0.3>"
-    assert nodes(0.1) * 2 == nodes(0.1, 0.2)
 
 
 def test_shared_weights_are_told() -> None:
@@ -282,6 +275,18 @@ def test_svg_names_its_parts(tmp_path: Path) -> None:
     titles = {e.text for e in root.iter("{http://www.w3.org/2000/svg}title")}
     assert "maxpool1 to input of layer1.0" in titles
     assert not any(re.fullmatch(r"n\d+", title or "") for title in titles)
+
+
+def test_the_gallery_has_every_network() -> None:
+    gallery = Path(__file__).parent.parent / "docs" / "gallery"
+    page = (gallery / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| \[(\w+)\]\(\1\.svg\) .*specs/([\w/]+)\.arch\) \|$", page, re.M
+    )
+    assert sorted(spec for _, spec in rows) == sorted(shipped_specs())
+    assert sorted(f"{name}.svg" for name, _ in rows) == sorted(
+        path.name for path in gallery.glob("*.svg")
+    )
 
 
 def test_two_thousand_layers_take_seconds(tmp_path: Path) -> None:
