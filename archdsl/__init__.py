@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         list_models,
         load,
         loads,
+        plot,
         render,
     )
     from .diagnostics import Diagnostic, SpecError
@@ -47,6 +48,7 @@ __all__ = [
     "list_models",
     "load",
     "loads",
+    "plot",
     "render",
     "sweep",
 ]
@@ -72,6 +74,13 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(_HOMES.get(name, "archdsl.api")), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Add the cell magic `%%arch` to a notebook, for `%load_ext archdsl`."""
+    from importlib import import_module
+
+    import_module("archdsl.notebook").load_ipython_extension(shell)
 
 
 def __dir__() -> list[str]:

@@ -19,6 +19,7 @@ from .resources import shipped_presets, shipped_specs
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
+    from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
     from .passes.analysis import Analysis
@@ -185,9 +186,7 @@ def compare(
     check_types(batch=batch, dtype=dtype, optimizer=optimizer)
     if isinstance(networks, str | bytes) or not isinstance(networks, Sequence):
         raise _wrong("networks", "a list of networks", networks)
-    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
-    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+    _check_names(names)
     given = [as_network(network) for network in networks]
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
@@ -284,6 +283,74 @@ def render(
     return run(as_network(network), file, format=format, fold=fold)
 
 
+def plot(
+    networks: Network | Spec | Sequence[Network | Spec],
+    *,
+    show: str | None = None,
+    names: Sequence[str] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+    recompute: bool = False,
+    device: str | Device | None = None,
+    runs: int = 1,
+) -> Plot:
+    """Return a chart of the figures of networks, which a notebook shows by itself.
+
+    Args:
+        networks: one or several, as for `analyze`.
+        show: ``compare``, ``costs``, ``fields``, ``gradients``, ``memory``, ``paths``
+            or ``roofline``; ``costs`` of one network and ``compare`` of several when
+            left out.
+        names: what to call each; what they were given as, or their own names, when left
+            out.
+        batch: samples at a time, for the memory and the roofline.
+        dtype: of parameters and activations, likewise.
+        optimizer: whose state the memory counts.
+        recompute: whether blocks are run again in the backward pass, for the memory.
+        device: for the roofline.
+        runs: of each network in torch, for the gradients, with the seeds 0, 1 and so
+            on.
+
+    Raises:
+        ImportError: if gradients are asked for, and torch is not installed.
+        SpecError: if one of `networks` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
+        ValueError: if there is no such chart, or nothing to draw.
+    """
+    from .backends.plot import Subject
+    from .backends.plot import plot as run
+
+    check_types(show=show, runs=runs)
+    _check_names(names)
+    given: list[Any] = [networks]
+    if isinstance(networks, list | tuple):
+        given = [*networks]
+    kind = show or ("costs" if len(given) == 1 else "compare")
+    if names is not None and len(names) != len(given):
+        raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
+    subjects = []
+    for place, one in enumerate(given):
+        network = as_network(one)
+        name = one if isinstance(one, str) else network.name
+        analysis = analyze(
+            network,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            recompute=recompute,
+            device=device,
+        )
+        measured = None
+        if kind == "gradients":
+            from .backends.torch.gradients import gradients
+
+            measured = gradients(network, seeds=range(runs))
+        label = names[place] if names is not None else name
+        subjects.append(Subject(label, analysis, measured))
+    return run(subjects, kind)
+
+
 def format(text: str, *, name: str = "<text>") -> str:
     """Return a spec's text in the canonical layout.
 
@@ -366,8 +433,8 @@ def lint(
 
 _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("text", "name", "preset", "dtype", "optimizer"), (str, "a text")),
-    **dict.fromkeys(("mode", "tool", "format"), (str, "a text")),
-    **dict.fromkeys(("batch", "budget"), (int, "an integer")),
+    **dict.fromkeys(("mode", "tool", "format", "show"), (str, "a text")),
+    **dict.fromkeys(("batch", "budget", "runs"), (int, "an integer")),
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "allow_foreign": (bool, "true or false"),
     "params": (Mapping, "values by the names of parameters"),
@@ -381,9 +448,9 @@ _WANTED: dict[str, tuple[Any, str]] = {
 }
 _OPTIONAL = frozenset(
     {"preset", "params", "tool", "budget", "format", "where", "top", "sample", "jobs"}
-    | {"journal", "progress"}
+    | {"journal", "progress", "show"}
 )
-_POSITIVE = frozenset({"batch", "top", "sample", "jobs"})
+_POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
 
 def check_types(**given: object) -> None:
@@ -406,6 +473,17 @@ def check_types(**given: object) -> None:
                     raise _wrong(name, words, each)
         if name in _POSITIVE and isinstance(value, int) and value < 1:
             raise ValueError(f"`{name}` must be 1 or more, not {value}")
+
+
+def _check_names(names: Sequence[str] | None) -> None:
+    """Refuse names that are no list of texts.
+
+    Raises:
+        TypeError: saying so.
+    """
+    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
+        raise _wrong("names", "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:
@@ -759,5 +837,28 @@ def _side_by_side(comparison: Comparison) -> str:
     return text(comparison)
 
 
+def _tables(analysis: Analysis) -> str:
+    from .backends.html import html
+
+    return html(analysis)
+
+
+def _picture(network: Network) -> str | None:
+    """Return a network as svg; None without a layout engine, or if it is too large."""
+    from tempfile import TemporaryDirectory
+
+    from .backends.diagram import MissingExtra
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "network.svg")
+        try:
+            render(network, path)
+        except (MissingExtra, SpecError):
+            return None
+        return path.read_text(encoding="utf-8")
+
+
 display.shows("Analysis", _table)
+display.shows("Analysis", _tables, "html")
 display.shows("Comparison", _side_by_side)
+display.shows("Network", _picture, "svg")

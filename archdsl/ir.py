@@ -16,6 +16,7 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
 from .conditions import Label, Test
+from .display import shown_as
 from .layer import Layer
 from .source import Span
 from .values import Shape, TorchForm, show_shape
@@ -293,3 +294,7 @@ class Network(Model):
     def steps(self) -> Iterator[Step]:
         """Yield every step, in the order in which they run."""
         return self.root.steps()
+
+    def _repr_svg_(self) -> str | None:
+        """Return the picture that a notebook shows."""
+        return shown_as(self, "svg")

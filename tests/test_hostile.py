@@ -446,7 +446,7 @@ BAD: tuple[Any, ...] = (
 )
 FUNCTIONS = (
     *("analyze", "build", "compare", "emit", "format", "lint", "list_models"),
-    *("load", "loads", "render", "sweep"),
+    *("load", "loads", "plot", "render", "sweep"),
 )
 
 

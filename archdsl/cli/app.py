@@ -19,6 +19,7 @@ COMMANDS = (
     "lint",
     "list",
     "new",
+    "plot",
     "render",
     "schema",
     "sweep",

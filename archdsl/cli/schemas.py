@@ -74,7 +74,7 @@ _FIELD = {
     "paths_exact": "bool",
 }
 _OPS = By("int")
-_MOVED = {
+_MOVED: dict[str, Any] = {
     "ops": _OPS,
     "ops_per_batch": "int",
     "batch_flops": "int",
@@ -83,7 +83,7 @@ _MOVED = {
     "bytes_written": "int",
     "intensity": Null("number"),
 }
-_COSTS = {"macs": "int", "flops": "int", **_MOVED}
+_COSTS: dict[str, Any] = {"macs": "int", "flops": "int", **_MOVED}
 _FAILURE = {"size": ["int"], "layer": "text", "message": "text"}
 _JOIN = {
     "layer": "text",
@@ -118,7 +118,7 @@ _BYTES = (
     *("autocast_saved_bytes", "forward_peak_bytes", "inference_bytes"),
     "training_bytes",
 )
-_LAYER = {
+_LAYER: dict[str, Any] = {
     "name": "text",
     "kind": "text",
     "line": "int",
@@ -224,6 +224,63 @@ _ANALYSIS: dict[str, Any] = {
         dict.fromkeys(("budget_bytes", "training_batch", "inference_batch"), "int")
     ),
     "layers": [_LAYER],
+    "gradients?": {
+        "batch": "int",
+        "seeds": ["int"],
+        "growth": ["number"],
+        "layers": [
+            {
+                "name": "text",
+                "kind": "text",
+                "shortcut": "bool",
+                "norms": ["number"],
+                "weight_norms": ["number"],
+            }
+        ],
+    },
+}
+_CHARTS: dict[str, dict[str, Any]] = {
+    "compare": {"family": "text", "params": "int", "macs": "int"},
+    "costs": {
+        "stages": [
+            {
+                "stage": "text",
+                "halvings": Null("int"),
+                "params": "int",
+                "macs": "int",
+            }
+        ]
+    },
+    "fields": {
+        "input": "int",
+        "fields": [dict.fromkeys(("depth", "size", "least"), "int")],
+    },
+    "gradients": {
+        "batch": "int",
+        "seeds": ["int"],
+        "layers": [{"name": "text", "norm": "number", "norms": ["number"]}],
+    },
+    "memory": {
+        **dict.fromkeys(("dtype", "optimizer"), "text"),
+        "batch": "int",
+        "recompute": "bool",
+        **dict.fromkeys(("param_bytes", "buffer_bytes", "optimizer_bytes"), "int"),
+        "timeline": [{"phase": "text", "layer": "text", "bytes": "int"}],
+    },
+    "paths": {"count": "int", "mean": "number", "lengths": [["int"]]},
+    "roofline": {
+        **dict.fromkeys(("device", "title", "dtype"), "text"),
+        "batch": "int",
+        "tf32": "bool",
+        **dict.fromkeys(("bandwidth", "matrix_rate", "vector_rate"), "number"),
+        "seconds": "number",
+        "layers": [
+            {
+                **dict.fromkeys(("name", "kind", "bound"), "text"),
+                **dict.fromkeys(("intensity", "flops_per_second", "seconds"), "number"),
+            }
+        ],
+    },
 }
 _RUN = {
     **dict.fromkeys(("name", "kind", "label"), "text"),
@@ -371,6 +428,10 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         },
     ),
     "new": ({**_WRITTEN, "text": "text"},),
+    "plot": tuple(
+        {"show": "text", "networks": [{"name": "text", **one}]}
+        for one in _CHARTS.values()
+    ),
     "render": ({**_WRITTEN, "dot": "text"},),
     "schema": ({"commands": ["text"]},),
     "sweep": (_SWEEP,),

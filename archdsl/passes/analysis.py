@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
-from archdsl.display import shown
+from archdsl.display import shown, shown_as
 from archdsl.ir import Network, Port, Step
 from archdsl.values import Shape, Window, show_shape
 
@@ -449,6 +449,10 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data, as `--json` prints them."""
         return whole(self, _OF_NETWORK)
+
+    def _repr_html_(self) -> str | None:
+        """Return the tables that a notebook shows."""
+        return shown_as(self, "html")
 
     def frame(self) -> pandas.DataFrame:
         """Return a pandas DataFrame of the layers, one row each, by their paths.

@@ -126,28 +126,16 @@ def plot(sweep: Sweep, format: str) -> bytes:
         raise UnknownFormat(format, PLOTS)
     if len(sweep.objectives) < 2:
         raise ValueError("a plot needs two objectives, such as --pareto params,macs")
+    from archdsl.backends.plot import file
+
     try:
-        import matplotlib
-        from matplotlib.backends.backend_agg import FigureCanvasAgg
-        from matplotlib.figure import Figure
-    except ImportError:
+        with file.new_figure((8, 5.5)) as figure:
+            _draw(figure.subplots(), sweep)
+    except file.MissingExtra:
         raise MissingExtra(
             'a plot needs matplotlib: pip install "archdsl[sweep]"'
         ) from None
-    # Without these, each run would write other identifiers and the time.
-    fixed = {"svg.hashsalt": "archdsl", "svg.fonttype": "none"}
-    metadata: Mapping[str, Any] = {
-        "svg": {"Date": None},
-        "pdf": {"CreationDate": None},
-        "png": {},
-    }
-    with matplotlib.rc_context(fixed):
-        figure = Figure(figsize=(8, 5.5), layout="constrained")
-        FigureCanvasAgg(figure)
-        _draw(figure.subplots(), sweep)
-        out = io.BytesIO()
-        figure.savefig(out, format=format, metadata=metadata[format], dpi=150)
-    return out.getvalue()
+    return file.encode(figure, format)
 
 
 def _draw(axes: Any, sweep: Sweep) -> None:
@@ -177,14 +165,13 @@ def _draw(axes: Any, sweep: Sweep) -> None:
             xytext=(5, 5),
             textcoords="offset points",
             fontsize=7,
-            parse_math=False,
         )
     for axis, objective in ((axes.xaxis, across), (axes.yaxis, up)):
         axis.set_major_formatter(EngFormatter(sep=""))
         axis.set_label_text(
             f"{objective.name}{' (more is better)' * objective.largest}"
         )
-    axes.set_title(sweep.name, parse_math=False)
+    axes.set_title(sweep.name)
     axes.grid(alpha=0.3)
 
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
-from archdsl.cli import completion
+from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
-    INPUT_FILE,
+    device_options,
+    find_device,
     json_option,
     load_network,
     run_options,
@@ -33,9 +34,9 @@ from archdsl.passes.conventions import TOOLS
 
 if TYPE_CHECKING:
     from archdsl.backends.table import Style
+    from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
-    from archdsl.passes.devices import Device
 
 MODES = ("eval", "train")
 
@@ -68,19 +69,8 @@ MODES = ("eval", "train")
     metavar="SIZE",
     help="Find the largest batch for a memory of that size, such as 24GiB.",
 )
-@click.option(
-    "--device",
-    "device_name",
-    shell_complete=completion.devices,
-    metavar="NAME",
-    help="Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list "
-    "--devices`.",
-)
-@click.option(
-    "--devices",
-    "devices_file",
-    type=INPUT_FILE,
-    help="A TOML file with further devices.",
+@device_options(
+    "Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list --devices`."
 )
 @click.option(
     "--show",
@@ -102,6 +92,14 @@ MODES = ("eval", "train")
     "terminal]",
 )
 @width_option
+@click.option(
+    "--gradients",
+    "with_gradients",
+    is_flag=True,
+    help="Run it in torch once, and show how large each layer's gradient is when "
+    "training starts; on 8 samples unless --batch says so.",
+)
+@runs_option
 @json_option
 def command(
     spec: str,
@@ -120,13 +118,15 @@ def command(
     depth: int | None,
     fold: bool | None,
     width: int | None,
+    with_gradients: bool,
+    runs: int,
     as_json: bool,
 ) -> int:
     """Print the layers of a network and its totals.
 
     Gives the output shape, parameters, multiply-accumulates (MACs) and receptive
     field of each layer, and the depth and memory of the whole. What the spec
-    claims with `expect` is checked. Needs no torch.
+    claims with `expect` is checked. Only --gradients needs torch.
 
     On a terminal, tables fit its width, equal copies are folded, and bars show what
     share of the whole a layer has. A pipe gets every layer and every digit.
@@ -140,12 +140,13 @@ def command(
       archdsl analyze resnet50 --fits 24GiB --optimizer adam
       archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
       archdsl analyze resnet50 --show costs --show memory --batch 32
+      archdsl analyze plain56 --gradients --runs 5
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
-    device = _device(device_name, devices_file, dtype)
+    device = find_device(device_name, devices_file, dtype)
     if "time" in shown and device is None:
         raise click.UsageError("--show time needs a --device")
     if "counts" in shown and tool is None:
@@ -168,27 +169,24 @@ def command(
     # Claims are about inference, in archdsl's own figures.
     inference = analysis if mode == "eval" else analyze(network)
     refuted = check_expectations(network, inference)
+    found = measure(network, batch=batch, runs=runs) if with_gradients else None
     if as_json:
-        print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
-    else:
+        facts = analysis.as_dict()
+        if found is not None:
+            facts["gradients"] = found.as_dict()
+        print_json({**facts, "errors": [d.as_dict() for d in refuted]})
+    elif found is not None:
+        _print_gradients(network.name, found)
+    if not as_json and (shown or found is None):
         style = _style(depth, fold, width)
         _print_text(analysis, _views(shown, analysis), style, refuted)
     return status_of(refuted)
 
 
-def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
-    if name is None and file is None:
-        return None
-    if name is None:
-        raise click.UsageError("--devices has devices, and --device takes one of them")
-    from archdsl.passes.devices import DeviceError, device, devices
+def _print_gradients(name: str, found: Gradients) -> None:
+    from archdsl.backends.gradients import report
 
-    try:
-        found = device(name, devices(file))
-        found.matrix_rate(dtype)
-    except DeviceError as error:
-        raise click.UsageError(str(error)) from None
-    return found
+    sys.stdout.write(report(name, found))
 
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from archdsl.cli import completion
-from archdsl.cli.options import json_option, run_options, width_option
-from archdsl.cli.terminal import Progress, fail, fitting, print_json, wants_color
-from archdsl.diagnostics import SpecError
-
-if TYPE_CHECKING:
-    from archdsl.diagnostics import Diagnostic
-    from archdsl.ir import Network
+from archdsl.cli.options import (
+    json_option,
+    load_networks,
+    run_options,
+    width_option,
+)
+from archdsl.cli.terminal import fail, fitting, print_json, wants_color
 
 
 @click.command()
@@ -55,7 +54,7 @@ def command(
         raise click.UsageError("there is nothing to compare with: name two SPECs")
     if markdown and as_json:
         raise click.UsageError("--json and --markdown exclude each other")
-    networks, errors = _load_all(specs)
+    networks, errors = load_networks(specs)
     if errors:
         return fail(errors, as_json=as_json)
     from archdsl.passes.compare import compare
@@ -76,23 +75,3 @@ def command(
         )
     )
     return 0
-
-
-def _load_all(specs: tuple[str, ...]) -> tuple[list[Network], list[Diagnostic]]:
-    """Return the networks of the specs, and all that is wrong with any."""
-    from archdsl.api import find_spec, load
-
-    networks, errors = [], []
-    reads_stdin = False
-    with Progress(len(specs)) as progress:
-        for spec in specs:
-            progress.step(spec)
-            try:
-                if find_spec(spec)[0] is None:
-                    if reads_stdin:
-                        raise click.UsageError("only one SPEC can be standard input")
-                    reads_stdin = True
-                networks.append(load(spec, symbolic=False))
-            except SpecError as error:
-                errors += error.diagnostics
-    return networks, errors
