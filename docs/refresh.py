@@ -485,6 +485,7 @@ def limits_table() -> str:
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
         "MAX_REPEAT": "copies of a repeat, items of a range",
         "MAX_PARTS": "layers and blocks of a network, counted before they are made",
+        "MAX_FOLDERS": "folders below one that stands for its specs",
         "MAX_CHECKED": "layers of all networks of a file, for `check` and `lint`; each "
         f"network counts as {limits.NETWORK_PARTS} more",
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
