@@ -49,13 +49,13 @@ class Checked(NamedTuple):
     "--torch",
     "with_torch",
     is_flag=True,
-    help="Build each network, too, and compare its analysis with the module: shapes, "
+    help="Also build each network and compare the module with the analysis: shapes, "
     "parameters, MACs, saved bytes, receptive fields.",
 )
 @click.option(
     "--allow-foreign",
     is_flag=True,
-    help="With --torch, import and run the Python code that `op`s name.",
+    help="With --torch, import and run the Python code that each `op` names.",
 )
 @json_option
 def command(
@@ -63,8 +63,8 @@ def command(
 ) -> int:
     """Check the syntax, names, shapes and claims of specs.
 
-    Every preset of every SPEC is checked, what it claims with `expect` too, and all
-    errors of all of them are shown.
+    Checks every preset of every SPEC, with what it claims with `expect`, and shows
+    all errors that it finds.
 
     \b
     Examples:
