@@ -196,7 +196,7 @@ _NAMES: Final = {
     ),
     "A0108": Entry(
         "a block calls itself",
-        "Blocks cannot contain themselves, not even by way of others, since that "
+        "Blocks cannot contain themselves, not even through other blocks, since that "
         "would have no end. Repeat by `x3` or by `for` instead.",
         _net("deep", before="block deep {\n    conv 3x3 -> relu\n    deep\n}"),
         _net("deep  x4", before="block deep {\n    conv 3x3 -> relu\n}"),
@@ -220,7 +220,7 @@ _ARGUMENTS: Final = {
     ),
     "A0202": Entry(
         "an argument is missing",
-        "What has no default must be given.",
+        "An argument without a default must be given.",
         _net("globalavgpool", "linear"),
         _net("globalavgpool", "linear 10"),
     ),
@@ -358,14 +358,14 @@ _CLAIMS: Final = {
     "A0402": Entry(
         "a claim cannot be checked",
         "A claim compares a figure of the network with an expression, such as "
-        "`params == 1_000`, or names sizes behind it, such as `output 16x32x32`.",
+        "`params == 1_000`, or names sizes after it, such as `output 16x32x32`.",
         _net("conv 3x3 16", "expect weights == 448"),
         _net("conv 3x3 16", "expect params == 448"),
     ),
     "A0403": Entry(
         "a claim can be neither proven nor refuted",
         "A foreign op may read any of its input, unless the spec says that it is "
-        "pointwise. So of the receptive fields behind it only an upper bound is known: "
+        "pointwise. So of the receptive fields after it only an upper bound is known: "
         "no unit sees more. Only a claim that they are no larger can be proven.",
         _net(
             "conv 3x3 16 -> clip",
@@ -398,7 +398,7 @@ _FILES: Final = {
     ),
     "A0503": Entry(
         "the imports form a circle",
-        "A file imports itself, directly or by way of others. Move what both need "
+        "A file imports itself, directly or through others. Move what both need "
         "into a third file.",
         _net("unit<16>", before=f'import unit from "net.arch"\n\n{_UNIT}'),
         _net("unit<16>", before=_UNIT),
@@ -422,14 +422,14 @@ _TWO = _net("conv 3x3 16") + _net("conv 3x3 32").removeprefix("arch 1\n").replac
 _CHOICE: Final = {
     "A0601": Entry(
         "it is not clear which network is meant",
-        "The file defines no network, or several and no default. Name one behind a "
+        "The file defines no network, or several and no default. Name one after a "
         "colon, or mark a preset as the default.",
         _TWO,
         f"{_TWO}\ndefault preset small = net\n",
     ),
     "A0602": Entry(
         "there is no such preset",
-        "The name behind the colon is neither a preset nor a network of the file.",
+        "The name after the colon is neither a preset nor a network of the file.",
         f"{_FAMILY}\npreset small = net<8>\n",
         f"{_FAMILY}\npreset small = net<8>\n",
         ("analyze net.arch:large", "analyze net.arch:small"),

@@ -34,7 +34,7 @@ class InputScale(Layer):
         if need_map(inputs[0], self.word)[0] != 3:
             raise Mismatch(
                 f"inputscale needs the 3 channels of an image, not {int(inputs[0][0])}",
-                help="put it right behind the input",
+                help="put it right after the input",
             )
         return inputs[0]
 

@@ -41,7 +41,7 @@ class Slice(Layer):
         if isinstance(inputs[0], Last):
             raise Mismatch(
                 "slice needs the channels first, and its input has them last",
-                help="put it behind `permute first`",
+                help="put it after `permute first`",
             )
         stop = self._stop(inputs[0])
         if not self.start < stop <= inputs[0][0]:

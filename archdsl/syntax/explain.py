@@ -198,7 +198,7 @@ def _line_end(place: Place) -> Diagnostic | None:
         return place.error("the line ends before `{`", help, here)
     if last.type == "COLON" and place.before and place.before.type in _LABELS:
         span = Span(place.source, place.before.start_pos or 0, last.end_pos)
-        help = f"write a layer behind it: `{place.before}: conv 3x3 64`"
+        help = f"write a layer after it: `{place.before}: conv 3x3 64`"
         return place.error(f"the label `{place.before}` has no layer", help, span)
     end = Span(place.source, last.end_pos, last.end_pos + 1)
     if last.type == "EQUAL":
