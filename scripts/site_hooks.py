@@ -24,6 +24,18 @@ _FENCE = re.compile(r"^```(\w+)[ ]+([^\n`]+)$", re.M)
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)")
 
 
+def on_config(config: Any) -> Any:
+    """Leave out of the navigation what is not written yet."""
+    docs = Path(config.docs_dir)
+    config.nav = [
+        entry
+        for entry in config.nav
+        for page in entry.values()
+        if not isinstance(page, str) or (docs / page).is_file()
+    ]
+    return config
+
+
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages whose text is outside docs/."""
     for source, uri in OUTSIDE.items():

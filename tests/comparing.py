@@ -178,6 +178,9 @@ class _SameChance(TorchFunctionMode):
     ) -> Any:
         if func.__name__ in ("bernoulli_", "dropout", "dropout2d", "alpha_dropout"):
             torch.manual_seed(0)
+        if func.__name__ in ("dropout", "dropout2d", "alpha_dropout"):
+            # Torch draws in the order in which the values lie in memory.
+            args = args[0].contiguous(), *args[1:]
         return func(*args, **(kwargs or {}))
 
 

@@ -417,7 +417,8 @@ def execute(
     """
     values = {p.value: x for p, x in zip(network.inputs, inputs, strict=True)}
     axes = _axes(network)
-    for step in network.steps():
+    # What serves outputs of training alone runs last.
+    for step in sorted(network.steps(), key=lambda step: step.training):
         if training or not step.training:
             xs = [values[number] for number in step.inputs]
             axis = axes[step.inputs[0]]

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 import archdsl
+from tests.comparing import faults
 from tests.conftest import ROOT
 
 CASES = ROOT / "tests" / "cases"
@@ -123,6 +124,30 @@ def test_a_body_repeated_no_times_is_the_identity() -> None:
     module = archdsl.build(archdsl.load(CASES / "repeat_of_zero.arch"))
     x = torch.randn(2, 3, 8, 8)
     assert torch.equal(module(x), x + x)
+
+
+@pytest.mark.parametrize(
+    "name", ["empty_blocks", "optional_of_empty_block", "order_of_calls"]
+)
+def test_the_module_does_what_its_steps_do(name: str) -> None:
+    assert faults((CASES / f"{name}.arch").read_text(encoding="utf-8")) == []
+
+
+def test_calls_of_one_layer_run_in_the_order_of_the_spec() -> None:
+    module = archdsl.build(archdsl.load(CASES / "order_of_calls.arch")).train()
+    drawn = []
+    module.l2.register_forward_pre_hook(lambda _, args: drawn.append(args[0].detach()))
+    x = torch.rand(4, 2, 8, 8) - 2.0  # nothing of it passes the relu
+    module(x)
+    assert torch.equal(drawn[0], x)
+    assert not drawn[1].any()
+    mean = torch.zeros(2)
+    for value in drawn:
+        mean = 0.5 * mean + 0.5 * value.mean((0, 2, 3))
+    assert len(drawn) == 4
+    assert torch.allclose(module.l2.running_mean, mean)
+    # The auxiliary head reads a relu, the main path a tanh; it runs after that.
+    assert float(drawn[3].min()) >= 0.0 > float(drawn[2].min())
 
 
 @pytest.mark.parametrize("path", sorted({c.name for c in CASES_OF_RUNS}))

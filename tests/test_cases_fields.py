@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable
@@ -28,7 +29,7 @@ from archdsl.passes.coverage import coverage
 from archdsl.passes.expect import check_expectations
 from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.paths import paths
-from archdsl.passes.periodic import Ends, Periodic, shortest, slide
+from archdsl.passes.periodic import MOST_PHASES, Ends, Periodic, shortest, slide
 from archdsl.passes.receptive import (
     Field,
     ReceptiveField,
@@ -308,6 +309,35 @@ def test_sizes_that_do_not_divide_are_exact_unit_by_unit() -> None:
     made = seeing(network).values(image)[value]
     for unit in range(59):
         assert _rows(image, made[0, :, unit, 30].sum()) == field.axes[0].visible(unit)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_what_lies_beyond_a_table_widens_nothing(seed: int) -> None:
+    # Aligned corners have periods of one less than the units there are, and a window
+    # at the edge reads beyond them.
+    drawn = random.Random(seed)
+    sketch = Sketch((1, drawn.randint(5, 8), 7))
+    for _ in range(4):
+        sketch.add("upsample", mode="bilinear", align=True)
+        kernel, pad = drawn.choice([(1, 0), (2, 0), (3, 1), (5, 2)])
+        sketch.add("conv", kernel=(kernel, kernel), pad=(pad, pad), width=1)
+    graph, value, field = _main(sketch.network())
+    within, axis = _sets(graph, padded=False), field.axes[0]
+    units = sizes(graph.shapes[value])[0]
+    assert units > MOST_PHASES
+    seen = [_hull(within(value, 0, unit)) for unit in range(units)]
+    assert [axis.visible(unit) for unit in range(units)] == seen
+
+
+def test_sizes_that_do_not_divide_take_no_time() -> None:
+    # Each resizing multiplies the period, which would be of 10^20 units.
+    body = "".join(
+        f"upsample size={n}x{n}\nconv 3x3\nresize {{ maxpool 3x3 /2 | @a }}\n"
+        for n in (83, 89, 97, 101, 103, 107, 109, 113, 127, 131)
+    )
+    text = f"arch 1\n\nnetwork Net {{\n    input 2x79x73\n    a: conv 3x3\n{body}}}\n"
+    network = archdsl.loads(text)
+    assert cpu_seconds(lambda: archdsl.analyze(network).receptive_field) < 2.0
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ class InputScale(nn.Module):
 
 
 class InputScale(Layer):
-    """From ImageNet's normalisation of an image to one around 0.5: `inputscale`.
+    """Change the normalisation of an image from ImageNet's to 0.5: `inputscale`.
 
     Each channel is multiplied by deviation / 0.5, and (mean - 0.5) / 0.5 is added.
 

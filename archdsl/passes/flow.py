@@ -7,7 +7,6 @@ loops over alike submodules, and shortcuts that may or may not project.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import count
 from typing import NamedTuple
 
 from archdsl.ir import Group, Step
@@ -118,8 +117,9 @@ class Flows:
     def of(self, owner: Group) -> Flow:
         """Return the operations of a class, for the group that owns its names.
 
-        Guards, and repeats that make no copy, stay where the class is a sequence of
-        modules; elsewhere, calls with and without that part have classes of their own.
+        Guards, repeats that make no copy and empty modules stay where the class is a
+        sequence of modules; elsewhere, calls with and without that part have classes of
+        their own.
         """
         known = self._flows.get(id(owner))
         if known is None:
@@ -212,7 +212,7 @@ class _Flattener:
     """Turns groups into operations; numbers the values that only code has.
 
     Attributes:
-        optional: whether it met guards, or repeats that make no copy.
+        optional: whether it met guards, repeats that make no copy, or empty modules.
     """
 
     def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
@@ -237,7 +237,10 @@ class _Flattener:
             if isinstance(child, Step):
                 yield self._step(child)
             elif child.role in OWNERS:
-                yield self._module(child)
+                empty = next(child.steps(), None) is None
+                self.optional |= empty
+                if self.sequence or not empty:
+                    yield self._module(child)
             elif child.role == "repeat":
                 yield from self._repeat(child)
             elif child.role == "guard" and self.guards:
@@ -300,11 +303,7 @@ class _Flattener:
             yield self._optional(group, entry)
             return
         outer = entry if group.word == "optional" else group.input
-        branches = count()
         for child in group.children:
-            # A shortcut is what the sum reads second, wherever it stands.
-            is_shortcut = isinstance(child, Group) and child.role == "shortcut"
-            place = 1 if is_shortcut else next(branches)
             if (
                 isinstance(child, Group)
                 and child.role == "shortcut"
@@ -312,13 +311,7 @@ class _Flattener:
             ):
                 yield self._shortcut(child, group)
                 continue
-            ops = tuple(self.children((child,), outer))
-            if ops and _gives_input(child):
-                # What the modules of this branch make is the input: all are empty.
-                self.fresh -= 1
-                self.replaced[group.output, place] = self.fresh
-                ops = (*ops[:-1], ops[-1]._replace(output=self.fresh))
-            yield from ops
+            yield from self.children((child,), outer)
 
     def _optional(self, group: Group, entry: int) -> Op:
         """Return the sum with the input, there or not, as one operation."""
@@ -393,13 +386,6 @@ def _parts(owner: Group) -> Iterator[Step | Group]:
         yield node
         if isinstance(node, Group) and node.role not in OWNERS:
             stack.extend(reversed(node.children))
-
-
-def _gives_input(part: Step | Group) -> bool:
-    """Return whether a part is a branch that leaves the input as it is."""
-    if isinstance(part, Step) or part.role not in ("branch", "shortcut"):
-        return False
-    return part.output == part.input
 
 
 def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:

@@ -51,11 +51,23 @@ STEADY: Final = Periodic(((0, 0),), 1)
 
 
 def slide(
-    seen: Periodic, kernel: int, stride: int, pad: int, dilation: int, up: int
+    seen: Periodic,
+    kernel: int,
+    stride: int,
+    pad: int,
+    dilation: int,
+    up: int,
+    units: int | None = None,
 ) -> Periodic:
-    """Return what a window sees that slides along an axis; see `values.Window`."""
+    """Return what a window sees that slides along an axis; see `values.Window`.
+
+    Periods multiply where sizes do not divide each other. One that is too long becomes
+    a table, as by `together`, if it is said how many units there are.
+    """
     period = len(seen.ends)
     phases = period * up // gcd(period * up, stride)
+    if units is not None and _too_long(phases, units):
+        phases = units
     # Taps meet a unit of the input, and not an empty position, at every so many.
     common = gcd(dilation, up)
     apart, step = up // common, dilation // common
@@ -81,7 +93,9 @@ def slide(
             read = [first + n * step for n in range(some)]
             read += [last - n * step for n in range(some)]
             ends.append(hull(map(seen.unit, read)))
-    return shortest(Periodic(tuple(ends), phases * stride // up * seen.jump // period))
+    # Rounded up for a table: what lies beyond may see nothing that its units do not.
+    jump = -(-phases * stride * seen.jump // (up * period))
+    return shortest(Periodic(tuple(ends), jump))
 
 
 def _rises(seen: Periodic) -> bool:
@@ -144,13 +158,17 @@ def together(ways: Sequence[Periodic], units: int) -> tuple[Periodic, ...]:
     for way in ways:
         pace = _pace(way)
         if pace in found and found[pace] != way:
-            way = _joined(found[pace], way)
+            way = _joined(found[pace], way, units)
         found[pace] = way
     joined = tuple(found.values())
     longest = max([len(way.ends) for way in joined])
-    if len(joined) > MOST_WAYS or longest > max(MOST_PHASES, units):
+    if len(joined) > MOST_WAYS or _too_long(longest, units):
         return (_table(joined, units),)
     return joined
+
+
+def _too_long(period: int, units: int) -> bool:
+    return period > max(MOST_PHASES, units)
 
 
 def _pace(way: Periodic) -> tuple[int, int]:
@@ -159,8 +177,10 @@ def _pace(way: Periodic) -> tuple[int, int]:
     return way.jump // common, len(way.ends) // common
 
 
-def _joined(one: Periodic, other: Periodic) -> Periodic:
+def _joined(one: Periodic, other: Periodic, units: int) -> Periodic:
     period = lcm(len(one.ends), len(other.ends))
+    if _too_long(period, units):
+        return _table((one, other), units)
     ends = [hull((one.unit(n), other.unit(n))) for n in range(period)]
     return shortest(Periodic(tuple(ends), period // len(one.ends) * one.jump))
 
@@ -168,7 +188,7 @@ def _joined(one: Periodic, other: Periodic) -> Periodic:
 def _table(ways: Sequence[Periodic], units: int) -> Periodic:
     """Return what each of some units sees, with the units as its period."""
     ends = [hull([way.unit(n) for way in ways]) for n in range(units)]
-    jump = max([way.jump * units // len(way.ends) for way in ways])
+    jump = max([-(-way.jump * units // len(way.ends)) for way in ways])
     return shortest(Periodic(tuple(ends), jump))
 
 

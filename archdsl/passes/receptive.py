@@ -46,6 +46,9 @@ class Axis(NamedTuple):
         high: the last.
         ways: what the units see in turn, if not all see as much: a unit sees what it
             does along any of these.
+        seen: what each of the units there are sees of the input itself, if that is not
+            what follows from the rest: near the ends, units that are not there would
+            see positions of it.
     """
 
     first: Number
@@ -54,6 +57,7 @@ class Axis(NamedTuple):
     low: int
     high: int
     ways: tuple[Periodic, ...] | None = None
+    seen: tuple[Ends, ...] | None = None
 
     def unit(self, number: int) -> Ends:
         """Return the first and last position that a unit sees, padding included."""
@@ -66,6 +70,8 @@ class Axis(NamedTuple):
 
     def visible(self, number: int) -> Ends:
         """Return the same, cut off where no unit sees any further."""
+        if self.seen is not None:
+            return self.seen[number]
         ends = self.unit(number)
         if ends is None:
             return None
@@ -221,8 +227,18 @@ def fields(
             if value in known
         ]
         if seen:
-            known[node.output] = _through(node, window, seen, size)
+            field = _through(node, window, seen, size)
+            if _sees(field, sizes(node.shape)):
+                known[node.output] = field
     return known
+
+
+def _sees(field: Field, units: Shape) -> bool:
+    """Return whether any unit sees anything: it may be all padding that is left."""
+    if field.whole:
+        return True
+    ends = [_limits(axis, n) for axis, n in zip(field.axes, units, strict=True)]
+    return all([first <= last for first, last in ends])
 
 
 def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveField]:
@@ -345,7 +361,7 @@ def _extent(
 
 def _visible(axis: Axis, units: int) -> int:
     """Return the most positions between `low` and `high` that one unit sees."""
-    if axis.ways is not None:
+    if axis.ways is not None or axis.seen is not None:
         return max([_size(axis.visible(n)) for n in range(units)])
     tried = {0, units - 1}
     if axis.jump:
@@ -430,7 +446,10 @@ def _each(
     return first, move(values[1], window, 1, units[1])
 
 
-def _parts(window: Window, n: int) -> tuple[int, int, int, int, int]:
+_Parts = tuple[int, int, int, int, int]  # those of a window along an axis
+
+
+def _parts(window: Window, n: int) -> _Parts:
     """Return a window's parts along axis number n, as `periodic.slide` takes them."""
     kernel, stride, pad, dilation, up = window
     return kernel[n], stride[n], pad[n], dilation[n], up[n]
@@ -446,11 +465,12 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
         _tidy(window.stride[n] * jump),
         *_limits(axis, units[0]),
     )
-    if window.up[n] == 1 and axis.ways is None:
-        return outline
     parts = _parts(window, n)
-    ways = [slide(way, *parts) for way in _ways(axis)]
-    return _told_apart(outline, together(ways, units[1]))
+    if window.up[n] == 1 and axis.ways is None:
+        return _seen_through(axis, outline, parts, units)
+    ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
+    found = _told_apart(outline, together(ways, units[1]))
+    return _seen_through(axis, found, parts, units)
 
 
 def _ways(axis: Axis) -> tuple[Periodic, ...]:
@@ -466,8 +486,64 @@ def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
     return outline if ways == (plain,) else outline._replace(ways=ways)
 
 
+def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis:
+    """Return what a window sees, with what its units really see if that differs.
+
+    Only windows that reach beyond an end can differ.
+
+    Args:
+        axis: what the units it slides along see.
+        found: what it sees if these went on beyond the ends.
+        parts: of the window.
+        units: how many there are.
+    """
+    kernel, stride, pad, dilation, up = parts
+    before, after = units
+    if axis.seen is None:
+        low = min(after, -(-pad // stride))
+        inside = (before - 1) * up + pad - dilation * (kernel - 1)
+        high = max(low, inside // stride + 1)
+        edges = (*range(low), *range(high, after))
+        if all([_read(axis, n, parts, before) == found.visible(n) for n in edges]):
+            return found
+    seen = [_read(axis, n, parts, before) for n in range(after)]
+    return _seen_as(found, seen)
+
+
+def _seen_as(axis: Axis, seen: Sequence[Ends]) -> Axis:
+    """Return an axis with what its units really see, if that has to be said."""
+    if all([axis.visible(n) == ends for n, ends in enumerate(seen)]):
+        return axis
+    return axis._replace(seen=tuple(seen))
+
+
+def _read(axis: Axis, number: int, parts: _Parts, units: int) -> Ends:
+    """Return what a window's unit sees by way of the units that there are."""
+    kernel, stride, pad, dilation, up = parts
+    start = number * stride - pad
+    end = start + dilation * (kernel - 1)
+    first = start + max(0, -(start // dilation)) * dilation
+    last = end - max(0, -((units * up - up - end) // dilation)) * dilation
+    places = range(first, last + 1, dilation)
+    read = places if up == 1 else [place // up for place in places if place % up == 0]
+    if axis.ways is not None or axis.seen is not None:
+        return hull([axis.visible(unit) for unit in read])
+    # What an outline sees moves on evenly: its ends are those of the first and the
+    # last unit that see anything.
+    ends = (_first_seen(axis, read), _first_seen(axis, reversed(read)))
+    return hull(ends)
+
+
+def _first_seen(axis: Axis, units: Iterable[int]) -> Ends:
+    seen = (axis.visible(unit) for unit in units)
+    return next((ends for ends in seen if ends is not None), None)
+
+
 def _limits(axis: Axis, units: int) -> tuple[int, int]:
     """Return the first and last position of the input that some units see."""
+    if axis.seen is not None:
+        ends = hull(axis.seen)
+        return (axis.high + 1, axis.high) if ends is None else ends
     if axis.ways is None:
         first, last = axis.first, axis.last + (units - 1) * axis.jump
         return max(axis.low, int(first)), min(axis.high, int(last))
@@ -543,7 +619,8 @@ def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
         axis = axis._replace(low=low, high=high)
         if own != most:
             ways = axis.ways and (Periodic((axis.unit(0),), 0),)
-            axis = axis._replace(jump=0, ways=ways)
+            seen = axis.seen and axis.seen * most
+            axis = axis._replace(jump=0, ways=ways, seen=seen)
         found.append(axis)
     return found
 
@@ -561,17 +638,30 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
         min(axis.low for axis in axes),
         max(axis.high for axis in axes),
     )
-    if all([axis.ways is None and axis.jump == jump for axis in axes]):
+    if any([axis.ways is not None or axis.jump != jump for axis in axes]):
+        # Many branches may be one.
+        ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
+        outline = _told_apart(outline, together(list(ways), units))
+    if all([_is_cut_alike(axis, outline, units) for axis in axes]):
         return outline
-    # Many branches may be one.
-    ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
-    return _told_apart(outline, together(list(ways), units))
+    return _seen_as(
+        outline, [hull([axis.visible(n) for axis in axes]) for n in range(units)]
+    )
+
+
+def _is_cut_alike(axis: Axis, joined: Axis, units: int) -> bool:
+    """Return whether each unit sees something, and is cut off as what it is part of."""
+    limits = (axis.low, axis.high) == (joined.low, joined.high)
+    if not limits or axis.seen is not None or axis.ways is not None:
+        return False
+    first, last = axis.unit(0), axis.unit(units - 1)
+    return bool(first and last) and first[1] >= axis.low and last[0] <= axis.high
 
 
 # ---- path by path ---------------------------------------------------------------
 
 
-def _widen(spans: Spans, window: Window, n: int, _units: _Units) -> Spans:
+def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
     """Return what a window sees, path by path, that slides along axis number n."""
     parts = kernel, stride, _, dilation, up = _parts(window, n)
     reach = dilation * (kernel - 1)
@@ -582,7 +672,7 @@ def _widen(spans: Spans, window: Window, n: int, _units: _Units) -> Spans:
             found.append(Span(stride * jump, least + more, most + more))
         elif isinstance(jump, int):
             start = Periodic(((0, 0),), jump) if turns is None else turns
-            found.append(_by_turns(slide(start, *parts), least, most))
+            found.append(_by_turns(slide(start, *parts, units[1]), least, most))
         else:  # a bound, of paths that are too many to tell
             pace, low, high = _bounds(slide(STEADY, *parts))
             found.append(Span(jump * pace, least + jump * low, most + jump * high))

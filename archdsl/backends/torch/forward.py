@@ -48,11 +48,19 @@ Loops = Callable[[Op, str], For | None]
 
 
 class _Pending(NamedTuple):
-    """An expression that no variable holds yet."""
+    """An expression that no variable holds yet.
+
+    Attributes:
+        value: the expression.
+        variables: that it reads.
+        op: the operation whose output it is.
+        in_turn: whether nothing may be computed before it that comes after it.
+    """
 
     value: Node
     variables: frozenset[str]
     op: Op
+    in_turn: bool
 
 
 class Forward:
@@ -84,6 +92,9 @@ class Forward:
         self.left = Counter(value for op in ops for value in op.reads)
         self.left.update(outputs)
         self.named: frozenset[int] = frozenset()
+        # Modules that are called again, and whose calls have an order.
+        again = {op.node.path for op in ops if op.again}
+        self._in_turn = {op.node.path for op in ops if _has_turns(op.node)} & again
         self._readers: dict[int, Op] = {}
         for op in ops:
             for value in op.reads:
@@ -180,14 +191,18 @@ class Forward:
         if op.optional or self._crowded(op):
             for value in op.reads:
                 self.settle(value)
+        in_turn = op.node.path in self._in_turn or any(
+            [self.pending[v].in_turn for v in op.reads if v in self.pending]
+        )
         inputs, variables = [], frozenset[str]()
         for value in op.reads:
             node, read = self.read(value)
             inputs.append(node)
             variables |= read
         made = self._value(op, inputs)
-        if self._may_wait(op, made, follower):
-            self.pending[op.output] = _Pending(made, variables, op)
+        at_once = follower is None or op.output in follower.reads
+        if (at_once or not in_turn) and self._may_wait(op, made, follower):
+            self.pending[op.output] = _Pending(made, variables, op, in_turn)
             self._waiting.update(variables)
         else:
             self._assign(op, made, variables)
@@ -281,6 +296,18 @@ class Forward:
             if isinstance(one, Assign) and one.target == name:
                 self.statements[place] = Assign(name, one.value, typed=True)
                 return
+
+
+def _has_turns(node: Step | Group) -> bool:
+    """Return whether the order of a module's calls matters, in training at least.
+
+    It does if it draws random numbers, keeps running statistics, or is not ours.
+    """
+    steps = (node,) if isinstance(node, Step) else node.steps()
+    return any(
+        step.op.family == "dropout" or step.op.pools_batch or step.op.opaque()
+        for step in steps
+    )
 
 
 class _Numbered:

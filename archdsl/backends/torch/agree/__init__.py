@@ -338,12 +338,10 @@ class _Comparison:
         self, known: Mapping[int, Field], seen: Mapping[int, Seen]
     ) -> dict[int, tuple[str, str]]:
         """Return what the analysis and the module say where they differ, by value."""
-        bounds, holes = set(self.foreign), set[int]()
+        bounds = set(self.foreign)
         found: dict[int, tuple[str, str]] = {}
         for node in self.graph.nodes:
             value = node.output
-            if _has_holes(node) or not holes.isdisjoint(node.inputs):
-                holes.add(value)
             if not bounds.isdisjoint(node.inputs):
                 bounds.add(value)
             if value not in known or value not in seen:
@@ -352,7 +350,7 @@ class _Comparison:
             if value in bounds:
                 field = field._replace(exact=False)
             for name, axis, units in zip("hw", field.axes, seen[value], strict=True):
-                differs = _first_difference(field, axis, units, value in holes)
+                differs = _first_difference(field, axis, units)
                 if differs and value not in found:
                     unit, ours, theirs = differs
                     found[value] = f"{name}[{unit}] sees {ours}", theirs
@@ -363,7 +361,7 @@ Seen = tuple[list[tuple[float, float]], list[tuple[float, float]]]
 
 
 def _first_difference(
-    field: Field, axis: Axis, units: list[tuple[float, float]], holes: bool
+    field: Field, axis: Axis, units: list[tuple[float, float]]
 ) -> tuple[int, str, str] | None:
     """Return the first unit along an axis that sees something else than it should.
 
@@ -371,22 +369,16 @@ def _first_difference(
         field: of the map, by the analysis.
         axis: that one of it.
         units: the first and last position that each unit sees in the module.
-        holes: whether windows skip positions, so that of a window that is cut off the
-            first position left may be one it skips.
     """
     for unit, (first, last) in enumerate(units):
         seen = axis.visible(unit)
         low, high = seen or (1, 0)
-        nothing_there = first > last
-        cut = axis.unit(unit) != seen
-        if seen is None:
-            fine = nothing_there  # it is bare, or lies in the padding
-        elif nothing_there:
-            # A window that lies in the padding reads no unit, whatever that would see.
-            fine = cut or holes or field.whole or not field.exact
+        if first > last:
+            # Behind a layer that sees all, units may still lie in the padding.
+            fine = seen is None or field.whole or not field.exact
         else:
             fine = low <= first and last <= high
-            if field.exact and not (holes and (cut or field.whole)):
+            if field.exact:
                 fine = (low, high) == (first, last)
         if not fine:
             return unit, _interval(low, high), _interval(first, last)
@@ -395,15 +387,6 @@ def _first_difference(
 
 def _interval(first: float, last: float) -> str:
     return "nothing" if first > last else f"{first:.0f} to {last:.0f}"
-
-
-def _has_holes(node: Node) -> bool:
-    """Return whether there are positions between those that a layer's windows see."""
-    window = node.op.window(node.input_shapes, node.shape)
-    if window is None:
-        return False
-    apart = [s > k for s, k in zip(window.stride, window.kernel, strict=True)]
-    return max(window.dilation) > 1 or any(apart)
 
 
 # ---- details --------------------------------------------------------------------

@@ -157,7 +157,7 @@ def _plain(value: Any) -> Hashable:
         items = ((k, _plain(v)) for k, v in value.items() if k != "inplace")
         return tuple(sorted(items))
     if isinstance(value, slice):
-        return "slice", value.start, value.stop, value.step
+        return "slice", value.start or 0, value.stop, value.step
     if isinstance(value, tuple | list):
         parts = tuple(_plain(part) for part in value)
         alike = len(set(parts)) == 1 and isinstance(parts[0], int | float)

@@ -217,7 +217,9 @@ class Demands:
         values = {
             port.value: graph.input(place) for place, port in enumerate(network.inputs)
         }
-        for step, form in zip(self.steps, self.forms, strict=True):
+        pairs = list(zip(self.steps, self.forms, strict=True))
+        # What serves outputs of training alone runs last.
+        for step, form in sorted(pairs, key=lambda pair: pair[0].training):
             if step.training and not training:
                 continue
             inputs = [values[number] for number in step.inputs]

@@ -6,6 +6,7 @@ operations on equal values are one `Value`, which counts how often it was comput
 
 from __future__ import annotations
 
+from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
 if TYPE_CHECKING:
@@ -72,7 +73,9 @@ class Graph:
     Attributes:
         demanding: whether the spec now asks for operations, in place of the code
             that does them.
-        calls: of modules that draw random numbers, by module and inputs: how often.
+        calls: of modules whose calls have an order, by module and inputs: how often.
+        turns: the calls of each such module, in the code's order; those that the spec
+            asked for are gone.
         passed: calls of identities, by module and input: how many more the code does
             than the spec asks for.
     """
@@ -81,6 +84,7 @@ class Graph:
         self.demanding = False
         self.values: dict[tuple[Any, ...], Value] = {}
         self.calls: dict[tuple[Any, ...], int] = {}
+        self.turns: dict[Leaf, deque[tuple[Any, ...]]] = {}
         self.passed: dict[tuple[Leaf, Value], int] = {}
 
     def input(self, place: int) -> Value:
@@ -91,6 +95,18 @@ class Graph:
         """From now on, ask for operations."""
         self.demanding = True
         self.calls.clear()
+
+    def take_turn(self, leaf: Leaf, key: tuple[Any, ...]) -> None:
+        """Note a call of a module whose calls have an order, or ask for it.
+
+        Raises:
+            Refused: if it is asked for, and the code does another one before it.
+        """
+        turns = self.turns.setdefault(leaf, deque())
+        if not self.demanding:
+            turns.append(key)
+        elif turns and turns.popleft() != key:
+            refuse("the code calls it in another order")
 
     def operation(self, key: tuple[Any, ...]) -> Value:
         """Return the value of an operation.
@@ -139,9 +155,14 @@ class Leaf:
         self.path = ""
 
     @property
-    def is_random(self) -> bool:
-        """Whether two calls with one input may differ."""
-        return "Dropout" in self.name or not self.name.startswith("nn.")
+    def has_turns(self) -> bool:
+        """Whether the order of its calls matters.
+
+        It does if it draws random numbers, keeps running statistics, or is foreign.
+        """
+        package, _, name = self.name.rpartition(".")
+        random = name.endswith(("Dropout", "Dropout2d", "StochasticDepth"))
+        return random or name.startswith("BatchNorm") or package not in ("", "nn")
 
     def call(self, args: tuple[Any, ...]) -> Value:
         """Return what the module makes of its inputs."""
@@ -153,7 +174,8 @@ class Leaf:
             graph.passed[self, value] = passed + (-1 if graph.demanding else 1)
             return value
         key = (self, *args)
-        if self.is_random:
+        if self.has_turns:
+            graph.take_turn(self, key)
             turn = graph.calls[key] = graph.calls.get(key, 0) + 1
             if turn > 1:
                 key = (*key, turn)
