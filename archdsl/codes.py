@@ -68,7 +68,7 @@ _UNIT = "block unit<width> {\n    conv 3x3 width -> bn -> relu\n}"
 
 _SYNTAX: Final = {
     "A0001": Entry(
-        "something stands where it cannot",
+        "something is out of place",
         "The file does not follow the grammar at this place: a word, a sign or the "
         "end of a line comes where something else is needed. The message says what, "
         "if only a few things could stand there.",
@@ -156,7 +156,7 @@ _NAMES: Final = {
         _net("stem: conv 3x3 16"),
     ),
     "A0104": Entry(
-        "a name stands for nothing",
+        "a name is not defined",
         "An expression reads a name that is no parameter, value, loop variable, "
         "block or layer kind here, or calls a function that does not exist. "
         "Functions call only those above them. A preset can name a network that the "
@@ -180,7 +180,7 @@ _NAMES: Final = {
         ),
     ),
     "A0106": Entry(
-        "a word stands for no layers",
+        "a word is not a layer or a block",
         "The first word of a layer is a layer kind, a block of the file or of its "
         "imports, a block of the library, or a parameter that stands for one.",
         _net("conv 3x3 16 -> maxpol 2x2"),
@@ -202,7 +202,7 @@ _NAMES: Final = {
         _net("deep  x4", before="block deep {\n    conv 3x3 -> relu\n}"),
     ),
     "A0109": Entry(
-        "a label stands in a numbered body",
+        "there is a label in a numbered body",
         "The parts of `seq { ... }`, and of a block declared with `seq`, are named "
         "0, 1, 2 and so on, as in torch's Sequential. They take no labels.",
         _net("features: seq {", "    stem: conv 3x3 16", "    relu", "}"),
@@ -261,7 +261,7 @@ _ARGUMENTS: Final = {
         _net("conv 3x3 ([16, 32][1])"),
     ),
     "A0208": Entry(
-        "braces stand where none belong, or are missing",
+        "braces are out of place, or missing",
         "Only `seq`, merges, `residual` and blocks with a parameter `body` take "
         "layers in braces, and braces that were passed to a block take no arguments.",
         _net("relu { conv 3x3 16 }"),
@@ -285,8 +285,8 @@ _ARGUMENTS: Final = {
     ),
     "A0211": Entry(
         "a statement belongs to the network itself",
-        "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block, in a branch or in labelled braces.",
+        "`input`, `output` and `expect` apply to a whole network, so they cannot "
+        "be in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),

@@ -185,7 +185,7 @@ def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
             why = "with a written shortcut" if written else f"with `shortcut = {mode}`"
             raise Fault(
                 "A0201",
-                f"residual: `{said}` is about a projection, and {why} there is none",
+                f"residual: `{said}` needs a projection, and {why} there is none",
                 argument.span,
                 help=f"drop `{said}`",
             )
