@@ -176,6 +176,8 @@ class Layer:
         pools_batch: whether in training its statistics are those of all samples.
         sums_to_one: whether its outputs are shares of one, over the channels.
         maximum: whether each output is the largest input of its window.
+        selects: whether it takes some of the channels, and nothing else.
+        scatters: whether it makes channels of positions, or positions of channels.
         of_any_size: for a pool with a window, the word of the kind that pools a map of
             any size to a given one in the same way.
     """
@@ -198,6 +200,8 @@ class Layer:
     pools_batch: ClassVar[bool] = False
     sums_to_one: ClassVar[bool] = False
     maximum: ClassVar[bool] = False
+    selects: ClassVar[bool] = False
+    scatters: ClassVar[bool] = False
     of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
 
@@ -294,6 +298,15 @@ class Layer:
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return what an output unit sees, or None if it sees the whole input."""
         return POINTWISE
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return the channels of each input that some of the output depend on.
+
+        Kinds that say nothing else treat each channel by itself.
+        """
+        return (some,) * len(inputs)
 
     def opaque(self) -> bool:
         """Return whether a unit may see less than all where `window` gives None."""
@@ -535,6 +548,27 @@ def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:
         for name, value, default in options
         if value != default or is_symbolic(value) or is_symbolic(default)
     )
+
+
+def all_channels(inputs: tuple[Shape, ...]) -> tuple[Sequence[int], ...]:
+    """Return all channels of each input."""
+    return tuple([range(channels(shape)) for shape in inputs])
+
+
+def group_channels(
+    some: Sequence[int], groups: int, before: int, after: int
+) -> tuple[Sequence[int], ...]:
+    """Return the channels that some of the output read, where each reads its group.
+
+    Args:
+        some: channels of the output.
+        groups: how many there are.
+        before: channels of the input.
+        after: channels of the output.
+    """
+    size = before // groups
+    known = sorted({channel * groups // after for channel in some})
+    return ([c for n in known for c in range(n * size, n * size + size)],)
 
 
 def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, ...]:

@@ -147,6 +147,26 @@ def _rows(image: Tensor, unit: Tensor) -> Ends:
     return (int(seen[0]), int(seen[-1])) if len(seen) else None
 
 
+def test_parts_of_the_channels_see_what_these_see() -> None:
+    network = archdsl.load(CASES / "field_of_parts.arch")
+    graph = flatten(network)
+    known = reports(graph, fields(graph))
+    found = {node.step.path: known[node.output] for node in graph.nodes}
+    sizes_ = {path: field.size[0] for path, field in found.items()}
+    assert (sizes_["both.concat1"], sizes_["mixed"]) == (7, 7)
+    # Channels 0 and 1 are of the 3x3, 2 to 5 of the 5x5.
+    assert (sizes_["narrow"], sizes_["wide"], sizes_["bn1"]) == (3, 5, 5)
+    # A 7x7, then 2x2, and then 3x3 at stride 2: 7 + 1 + 2 * 2.
+    assert (sizes_["each"], sizes_["last"]) == (12, 12)
+    # In two groups of four, shuffled: channels 0, 4, 1 and 5.
+    assert sizes_["first"] == 5
+    # A dense convolution mixes all; of a vector, it is not followed what is where.
+    assert (sizes_["dense"], sizes_["part"]) == (7, 7)
+    inexact = {path for path, field in found.items() if not field.exact}
+    assert inexact == {"bound", "linear1"}
+    assert agree(network).differences == ()
+
+
 def test_a_kernel_below_its_stride_leaves_units_bare() -> None:
     network = chain((1, 4, 4), ("convtranspose", {"kernel": (1, 1), "stride": (3, 2)}))
     _, _, field = _main(network)

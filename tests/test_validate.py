@@ -275,6 +275,10 @@ SAME_IN_BLOCK = module(
             self.c = nn.Conv2d(3, 3, 3, padding=1)
     """,
 )
+IN_ANOTHER_ORDER = module(
+    "self.l = nn.{}",
+    "out = self.l(F.relu(x))\nreturn self.l(x) + out",
+)
 UNIT = "block unit<count> {{\n{}\n}}\n"
 
 
@@ -309,6 +313,25 @@ def test_what_was_emitted_wrong_is_refused(
 ) -> None:
     network = net(*statements, before=UNIT.format(block) if block else "")
     assert f"`{step}`" in refusal(text, network)
+
+
+@pytest.mark.parametrize(
+    ("layer", "made", "refused"),
+    [
+        ("bn", "BatchNorm2d(3)", True),
+        ("dropout 0.3", "Dropout(0.3)", True),
+        ("conv 1x1", "Conv2d(3, 3, 1)", False),
+    ],
+)
+def test_calls_that_change_or_draw_have_their_order(
+    layer: str, made: str, refused: bool
+) -> None:
+    network = net(f"add {{ l: {layer} | relu -> same l }}")
+    text = IN_ANOTHER_ORDER.replace("nn.{}", f"nn.{made}")
+    if refused:
+        assert "in another order" in refusal(text, network)
+    else:
+        hold(text, network)
 
 
 CONV = "self.conv1 = nn.Conv2d(3, 4, 3, padding=1)"

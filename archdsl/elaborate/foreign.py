@@ -7,12 +7,21 @@ shape follows; nothing of that module is imported before the emitted code runs.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archdsl.elaborate.evaluate import evaluate, show, type_name
 from archdsl.elaborate.names import check_class, check_definition
 from archdsl.elaborate.scope import Budget, Context, Fault, KindRef, Namespace
-from archdsl.layer import REQUIRED, Layer, Mismatch, arg, need_map, words
+from archdsl.layer import (
+    REQUIRED,
+    Layer,
+    Mismatch,
+    all_channels,
+    arg,
+    need_map,
+    words,
+)
 from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
@@ -209,6 +218,12 @@ class Foreign(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return both ends: nobody here knows what its backward pass reads."""
         return Saved(input=True, output=True)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return all: nobody here knows."""
+        return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a call of the spec's class."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, Mismatch, arg, count
 from archdsl.values import Last, Scratch, Shape, TorchCall, TorchForm
 
@@ -31,6 +33,8 @@ class Chunk(Layer):
     also = ("split",)
     family = "reshape"
     sign = "kept"
+    selects = True
+    selects = True
     read_only = True  # torch makes all parts at once
 
     place: int = arg("int", at=0, minimum=1, help="which part, from 1")
@@ -70,6 +74,13 @@ class Chunk(Layer):
     ) -> Scratch:
         """Return zeros in place of the other parts."""
         return Scratch(backward=count(inputs[0]) - count(output))
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those that it takes."""
+        start = (self.place - 1) * output[0]
+        return ([start + channel for channel in some],)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `chunk` over dimension 1."""

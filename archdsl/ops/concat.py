@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, need_equal
 from archdsl.values import Last, Shape, TorchForm, channels, with_channels
 
@@ -23,6 +25,17 @@ class Concat(Layer):
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return True: each gets its part."""
         return True
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those of the branches that they come from."""
+        found, start = [], 0
+        for shape in inputs:
+            width = channels(shape)
+            found.append([c - start for c in some if start <= c < start + width])
+            start += width
+        return tuple(found)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `torch.cat` along the channels' dimension."""

@@ -12,6 +12,7 @@ from archdsl.layer import (
     conv_tensors,
     count,
     given,
+    group_channels,
     need_map,
     same_pad,
     same_pads,
@@ -180,6 +181,12 @@ class Conv(Layer):
     def _with_pads(self, shape: Shape) -> Shape:
         channels, *sizes = shape
         return (channels, *(n + sum(pads) for n, pads in self._each(sizes)))
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those of the groups that they are in."""
+        return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Conv2d`, or a class of its own for `same` at a stride."""

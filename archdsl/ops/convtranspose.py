@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given, need_map
+from collections.abc import Sequence
+
+from archdsl.layer import (
+    Layer,
+    Mismatch,
+    arg,
+    conv_tensors,
+    count,
+    given,
+    group_channels,
+    need_map,
+)
 from archdsl.values import (
     Saved,
     Shape,
@@ -108,6 +119,12 @@ class ConvTranspose(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""
         return Saved(input=True)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those of the groups that they are in."""
+        return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ConvTranspose2d`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, count
-from archdsl.values import Shape, TorchCall, TorchForm, Window
+from archdsl.values import Last, Shape, TorchCall, TorchForm, Window, channels
 
 
 class Flatten(Layer):
@@ -13,6 +15,7 @@ class Flatten(Layer):
     also = ("view", "reshape")
     family = "reshape"
     sign = "kept"
+    scatters = True
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x height x width,)."""
@@ -25,6 +28,15 @@ class Flatten(Layer):
     def aliases(self, training: bool) -> bool:
         """Return True: only the shape changes."""
         return True
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return the channels that features come from."""
+        size = count(inputs[0]) // channels(inputs[0])
+        if isinstance(inputs[0], Last):
+            return (sorted({c % channels(inputs[0]) for c in some}),)
+        return (sorted({c // size for c in some}),)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Flatten`."""

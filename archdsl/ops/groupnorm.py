@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, need_map
+from collections.abc import Sequence
+
+from archdsl.layer import Layer, Mismatch, arg, count, given, group_channels, need_map
 from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
 
 
@@ -63,6 +65,12 @@ class GroupNorm(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each group."""
         return Saved(input=True, own_params=2 * self.groups, what="statistics")
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those of the groups that they are in."""
+        return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.GroupNorm`."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, arg, count, given
+from collections.abc import Sequence
+
+from archdsl.layer import Layer, all_channels, arg, count, given
 from archdsl.values import (
     Last,
     Saved,
@@ -60,6 +62,12 @@ class LayerNorm(Layer):
         """Return the input, and mean and inverse deviation of each position."""
         positions = count(output) // channels(output)
         return Saved(input=True, own_floats=2 * positions, what="statistics")
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return all."""
+        return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LayerNorm`, which on a map is made to read the channels."""

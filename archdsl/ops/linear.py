@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, conv_tensors, count, given
+from collections.abc import Sequence
+
+from archdsl.layer import Layer, Mismatch, all_channels, arg, conv_tensors, count, given
 from archdsl.values import (
     POINTWISE,
     Last,
@@ -69,6 +71,12 @@ class Linear(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""
         return Saved(input=True)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return all."""
+        return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Linear`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm, channels
 
 
 class LocalResponseNorm(Layer):
@@ -52,6 +52,15 @@ class LocalResponseNorm(Layer):
         elements = count(output)
         padded = elements + (self.size - 1) * output[1] * output[2]
         return Scratch(inference=max(padded, 2 * elements), backward=3 * elements)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those in their windows."""
+        before, after = self.size // 2, (self.size - 1) // 2
+        last = channels(output) - 1
+        near = [range(max(0, c - before), min(last, c + after) + 1) for c in some]
+        return (sorted({c for window in near for c in window}),)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LocalResponseNorm`."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Differ, Layer, count, difference, need_equal
-from archdsl.values import Last, Saved, Scratch, Shape, TorchForm
+from archdsl.values import Last, Saved, Scratch, Shape, TorchForm, channels
 
 _HELP = "make the branches agree, or one of them a gate of size 1x1 or one channel"
 
@@ -57,6 +59,12 @@ class Mul(Layer):
         """Return the elements of the product of the first two, three and so on."""
         firsts = range(2, len(inputs) + 1)
         return [count(self.shape(*inputs[:n])) for n in firsts]
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return the same ones, or the only one, which multiplies all."""
+        return tuple([some if channels(shape) > 1 else (0,) for shape in inputs])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the product of the branches."""

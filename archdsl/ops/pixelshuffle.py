@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, Mismatch, arg, need_map
 from archdsl.values import Shape, TorchCall, TorchForm, Window
 
@@ -18,6 +20,7 @@ class PixelShuffle(Layer):
     also = ("depthtospace",)
     family = "reshape"
     sign = "kept"
+    scatters = True
 
     factor: int = arg("int", at=0, minimum=1, help="enlargement along each axis")
 
@@ -39,6 +42,13 @@ class PixelShuffle(Layer):
         both = (self.factor, self.factor)
         back = (self.factor - 1, self.factor - 1)
         return Window(both, pad=back, up=both)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return the channels that each is put together from."""
+        area = self.factor * self.factor
+        return ([c * area + n for c in some for n in range(area)],)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PixelShuffle`."""

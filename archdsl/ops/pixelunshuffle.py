@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, Mismatch, arg, need_map
 from archdsl.values import Shape, TorchCall, TorchForm, Window
 
@@ -18,6 +20,7 @@ class PixelUnshuffle(Layer):
     also = ("spacetodepth",)
     family = "reshape"
     sign = "kept"
+    scatters = True
 
     factor: int = arg("int", at=0, minimum=1, help="reduction along each axis")
 
@@ -37,6 +40,13 @@ class PixelUnshuffle(Layer):
         """Return the window of the positions gathered, for all channels together."""
         both = (self.factor, self.factor)
         return Window(both, both)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return the channels that they are parts of."""
+        area = self.factor * self.factor
+        return (sorted({c // area for c in some}),)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PixelUnshuffle`."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, Mismatch, arg, need_map
 from archdsl.values import Shape, TorchCall, TorchForm
 
@@ -35,6 +37,13 @@ class Shuffle(Layer):
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether there is only one group."""
         return self.groups == 1
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return where they come from."""
+        size = output[0] // self.groups
+        return ([c % self.groups * size + c // self.groups for c in some],)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ChannelShuffle`."""

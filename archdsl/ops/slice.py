@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from archdsl.layer import Layer, Mismatch, arg
 from archdsl.symbolic import is_symbolic
 from archdsl.values import Last, Shape, TorchCall, TorchForm
@@ -30,6 +32,7 @@ class Slice(Layer):
     word = "slice"
     family = "reshape"
     sign = "kept"
+    selects = True
 
     start: int = arg("int", at=0, minimum=0, help="first channel, from 0")
     stop: int | None = arg(
@@ -62,6 +65,12 @@ class Slice(Layer):
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it takes all channels; else, the rest is filled with zeros."""
         return inputs == (output,)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return those that it takes."""
+        return ([self.start + channel for channel in some],)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return an index over dimension 1."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, count
+from collections.abc import Sequence
+
+from archdsl.layer import Layer, all_channels, count
 from archdsl.values import Last, Operations, Saved, Shape, TorchCall, TorchForm
 
 
@@ -27,6 +29,12 @@ class Softmax(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""
         return Saved(output=True)
+
+    def channels_read(
+        self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
+    ) -> tuple[Sequence[int], ...]:
+        """Return all."""
+        return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Softmax` over the channels' dimension."""

@@ -17,9 +17,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from archdsl.values import POINTWISE, Shape, Window, sizes
+from archdsl.values import POINTWISE, Shape, Window, channels, sizes
 
 from .graph import Graph, Node
+from .parted import Parted
 from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 
 if TYPE_CHECKING:
@@ -220,17 +221,47 @@ def fields(
     axes = tuple([Axis(0, 0, 1, 0, n - 1) for n in size])
     known = {image: Field(axes, ((Span(1, 0, 0),),) * len(axes))}
     seen_by = windows(graph) if seen_by is None else seen_by
+    parted = Parted(
+        graph,
+        seen_by,
+        known,
+        lambda node, window, reads: _behind(node, window, reads, size),
+        _bounded,
+    )
     for node, window in zip(graph.nodes, seen_by, strict=True):
-        seen = [
-            _Seen(known[value], sizes(graph.shapes[value]))
-            for value in node.inputs[: node.op.sources]
-            if value in known
-        ]
-        if seen:
-            field = _through(node, window, seen, size)
-            if _sees(field, sizes(node.shape)):
-                known[node.output] = field
+        if node.op.selects:
+            field = parted.field(node.output, range(channels(node.shape)))
+        else:
+            reads = [known.get(value) for value in node.inputs[: node.op.sources]]
+            field = _behind(node, window, reads, size)
+        if field is None:
+            continue
+        if node.op.scatters and not parted.is_told(node):
+            field = _bounded(field)
+        known[node.output] = field
     return known
+
+
+def _behind(
+    node: Node, window: Window | None, reads: Sequence[Field | None], image: Shape
+) -> Field | None:
+    """Return the field behind a layer; None if its units see nothing.
+
+    Args:
+        node: the layer.
+        window: its window.
+        reads: the field of each input, None of one that does not matter.
+        image: sizes of the network's input.
+    """
+    seen = [
+        _Seen(field, sizes(shape))
+        for field, shape in zip(reads, node.input_shapes, strict=False)
+        if field is not None
+    ]
+    if not seen:
+        return None
+    field = _through(node, window, seen, image)
+    return field if _sees(field, sizes(node.shape)) else None
 
 
 def _sees(field: Field, units: Shape) -> bool:
@@ -372,6 +403,11 @@ def _visible(axis: Axis, units: int) -> int:
 
 
 # ---- one layer ------------------------------------------------------------------
+
+
+def _bounded(field: Field) -> Field:
+    """Return a field of which units may see less."""
+    return field._replace(exact=False)
 
 
 class _Seen(NamedTuple):
@@ -619,8 +655,8 @@ def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
         axis = axis._replace(low=low, high=high)
         if own != most:
             ways = axis.ways and (Periodic((axis.unit(0),), 0),)
-            seen = axis.seen and axis.seen * most
-            axis = axis._replace(jump=0, ways=ways, seen=seen)
+            real = axis.seen and axis.seen * most
+            axis = axis._replace(jump=0, ways=ways, seen=real)
         found.append(axis)
     return found
 
@@ -654,8 +690,8 @@ def _is_cut_alike(axis: Axis, joined: Axis, units: int) -> bool:
     limits = (axis.low, axis.high) == (joined.low, joined.high)
     if not limits or axis.seen is not None or axis.ways is not None:
         return False
-    first, last = axis.unit(0), axis.unit(units - 1)
-    return bool(first and last) and first[1] >= axis.low and last[0] <= axis.high
+    last = axis.first + (units - 1) * axis.jump
+    return axis.last >= axis.low and last <= axis.high
 
 
 # ---- path by path ---------------------------------------------------------------

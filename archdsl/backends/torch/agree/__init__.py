@@ -19,7 +19,7 @@ from archdsl.passes.receptive import Axis, Field, fields
 from archdsl.values import Shape, Tensor, show_shape
 
 from .match import Match, Matched, layer_paths, match
-from .sight import Blind, ends, look, look_together, nothing, positions, summary
+from .sight import Blind, ends, look, nothing, positions, summary
 from .trace import Trace, saving, tensors_in, trace
 
 if TYPE_CHECKING:
@@ -289,18 +289,7 @@ class _Comparison:
             return
         what = "receptive field"
         try:
-            narrow = self._seen(look)
-            differ = self._differ(known, narrow)
-            if differ:
-                # Where channels of a join are parted again, the analysis gives what
-                # any of them sees.
-                wide = self._differ(known, self._seen(look_together))
-                parted = len(differ) - len(wide)
-                if parted:
-                    self.skipped[f"{what} by channel"] = (
-                        f"of {parted} layers some channels see less than the whole map"
-                    )
-                differ = wide
+            differ = self._differ(known, self._seen())
         except Blind as error:
             self.skipped[what] = f"what `{error}` reads is not known here"
             return
@@ -310,7 +299,7 @@ class _Comparison:
             ours, theirs = differ.get(node.output, ("", ""))
             self.check(what, path, ours, theirs, node.step)
 
-    def _seen(self, handler: Any) -> dict[int, Seen]:
+    def _seen(self) -> dict[int, Seen]:
         """Return what the units of every value see in the module."""
         inputs = [
             nothing(port.shape) if place else positions(port.shape)
@@ -326,7 +315,7 @@ class _Comparison:
             if number not in summaries:
                 summaries[number] = summary(tensor)
 
-        found = trace(module, inputs, self.paths, handler, observe)
+        found = trace(module, inputs, self.paths, look, observe)
         numbers = match(self.graph, found, training=True).numbers
         shapes = self.graph.shapes
         return {

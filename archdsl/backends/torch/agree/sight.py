@@ -72,22 +72,6 @@ def look(
     return output
 
 
-def look_together(
-    func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Any:
-    """Do the same, but let all channels depend on what any of them depends on.
-
-    Channels can only come to differ where maps are joined or folded.
-    """
-    output = look(func, args, kwargs)
-    if func.__name__ == "pixel_unshuffle":
-        return output.amax(1, keepdim=True).expand_as(output).contiguous()
-    if func.__name__ == "cat":
-        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
-        return output.amax(dim, keepdim=True).expand_as(output).contiguous()
-    return output
-
-
 # Functions that only move numbers, or take the largest one already.
 _MOVES: Final = frozenset(
     (
