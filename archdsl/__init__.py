@@ -7,37 +7,61 @@ package costs nothing.
 # Type checkers take it for typing's, whose import would be the most of ours.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from .api import analyze, build, compare, emit, format, load, loads, render
+    from .api import (
+        analyze,
+        build,
+        compare,
+        emit,
+        format,
+        lint,
+        list_models,
+        load,
+        loads,
+        plot,
+        render,
+    )
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
+    from .linter.check import Advice
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
+    from .sweeps import sweep
+    from .sweeps.result import Sweep
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Advice",
     "Analysis",
     "Comparison",
     "Diagnostic",
     "Network",
     "SpecError",
+    "Sweep",
     "__version__",
     "analyze",
     "build",
     "compare",
     "emit",
     "format",
+    "lint",
+    "list_models",
     "load",
     "loads",
+    "plot",
     "render",
+    "sweep",
 ]
 
 _HOMES = {
+    "Advice": "archdsl.linter.check",
     "Analysis": "archdsl.passes.analysis",
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Network": "archdsl.ir",
     "SpecError": "archdsl.diagnostics",
+    "Sweep": "archdsl.sweeps.result",
+    "sweep": "archdsl.sweeps",
 }
 
 
@@ -50,6 +74,13 @@ def __getattr__(name: str) -> object:
     value: object = getattr(import_module(_HOMES.get(name, "archdsl.api")), name)
     globals()[name] = value
     return value
+
+
+def load_ipython_extension(shell: object) -> None:
+    """Add the cell magic `%%arch` to a notebook, for `%load_ext archdsl`."""
+    from importlib import import_module
+
+    import_module("archdsl.notebook").load_ipython_extension(shell)
 
 
 def __dir__() -> list[str]:

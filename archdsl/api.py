@@ -7,10 +7,11 @@ import operator
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from . import display
 from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .resources import shipped_presets, shipped_specs
@@ -18,7 +19,9 @@ from .resources import shipped_presets, shipped_specs
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
+    from .backends.plot import Plot
     from .ir import Network
+    from .linter.check import Advice, Report
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
     from .passes.devices import Device
@@ -38,8 +41,9 @@ def load(
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
     symbolic: bool = True,
+    **values: object,
 ) -> Network:
-    """Return the network that a spec describes.
+    """Return the network that a spec describes: ``load("resnet50", classes=10)``.
 
     Args:
         spec: path of a file, ``path:preset``, the name of a shipped spec or preset
@@ -51,18 +55,20 @@ def load(
             or else a string, and so is what stands in further quotes.
         input: shape of the input without the batch: ``"3x224x224"`` or its sizes.
         symbolic: whether numbers keep the expressions that code generation writes.
+        **values: further ones of `params`.
 
     Raises:
         SpecError: with all that is wrong with the spec.
-        TypeError: if an argument is nothing of its kind.
+        TypeError: if an argument is nothing of its kind, or given twice.
         ValueError: if `input` is no shape, or two different presets are asked for.
     """
-    _check(preset=preset, params=params, symbolic=symbolic)
+    check_types(preset=preset, params=params, symbolic=symbolic)
+    given = _together(params, values)
     module, named = open_spec(spec)
     if preset and named and preset != named:
         raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
     return elaborate_module(
-        module, preset=preset or named, params=params, input=input, symbolic=symbolic
+        module, preset=preset or named, params=given, input=input, symbolic=symbolic
     )
 
 
@@ -74,6 +80,7 @@ def loads(
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
     symbolic: bool = True,
+    **values: object,
 ) -> Network:
     """Return the network that a spec's text describes.
 
@@ -84,20 +91,21 @@ def loads(
         params: as for `load`.
         input: as for `load`.
         symbolic: as for `load`.
+        **values: further ones of `params`.
 
     Raises:
         SpecError: with all that is wrong with the spec.
-        TypeError: if an argument is nothing of its kind.
+        TypeError: if an argument is nothing of its kind, or given twice.
         ValueError: if `input` is no shape.
     """
     from .syntax.loader import load_text
 
-    _check(text=text, name=name, preset=preset, params=params, symbolic=symbolic)
+    check_types(text=text, name=name, preset=preset, params=params, symbolic=symbolic)
 
     return elaborate_module(
         load_text(text, name),
         preset=preset,
-        params=params,
+        params=_together(params, values),
         input=input,
         symbolic=symbolic,
     )
@@ -136,8 +144,8 @@ def analyze(
     """
     from .passes.analysis import analyze as run
 
-    _check(batch=batch, dtype=dtype, optimizer=optimizer, mode=mode)
-    _check(recompute=recompute, tool=tool, budget=budget)
+    check_types(batch=batch, dtype=dtype, optimizer=optimizer, mode=mode)
+    check_types(recompute=recompute, tool=tool, budget=budget)
     return run(
         as_network(network),
         batch=batch,
@@ -175,12 +183,10 @@ def compare(
     """
     from .passes.compare import compare as run
 
-    _check(batch=batch, dtype=dtype, optimizer=optimizer)
+    check_types(batch=batch, dtype=dtype, optimizer=optimizer)
     if isinstance(networks, str | bytes) or not isinstance(networks, Sequence):
         raise _wrong("networks", "a list of networks", networks)
-    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
-    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+    _check_names(names)
     given = [as_network(network) for network in networks]
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
@@ -200,25 +206,51 @@ def emit(network: Network | Spec) -> str:
     return run(as_network(network))
 
 
-def build(network: Network | Spec, *, allow_foreign: bool = False) -> nn.Module:
-    """Return the network as a PyTorch module, freshly initialised.
+def build(
+    network: Network | Spec,
+    *,
+    allow_foreign: bool = False,
+    preset: str | None = None,
+    params: Mapping[str, object] | None = None,
+    input: str | Sequence[int] | None = None,
+    **values: object,
+) -> nn.Module:
+    """Return a network as a freshly initialised PyTorch module.
+
+    ``build("resnet50", classes=10)`` loads it, too.
 
     Args:
         network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
             imported, and so run.
+        preset: as for `load`, where `network` only names a spec.
+        params: as for `load`, likewise.
+        input: as for `load`, likewise.
+        **values: further ones of `params`.
 
     Raises:
         ImportError: if torch, or a class that an `op` names, cannot be imported.
         archdsl.backends.torch.ForeignCode: if an `op` names a module, and none is
             allowed.
         SpecError: if `network` names a spec that is wrong.
-        TypeError: if it is no network.
+        TypeError: if it is no network, an argument is nothing of its kind or given
+            twice, or there are parameters for what is loaded already.
+        ValueError: if `input` is no shape, or two different presets are asked for.
     """
     from .backends.torch import build as run
+    from .ir import Network
 
-    _check(allow_foreign=allow_foreign)
-    return run(as_network(network), allow_foreign=allow_foreign)
+    check_types(allow_foreign=allow_foreign, preset=preset, params=params)
+    given = _together(params, values)
+    if not (given or preset or input is not None):
+        return run(as_network(network), allow_foreign=allow_foreign)
+    if isinstance(network, Network):
+        raise TypeError(
+            f"{network.name} is loaded already: give parameters, preset and input to "
+            "`load`"
+        )
+    loaded = load(as_spec(network), preset=preset, params=given, input=input)
+    return run(loaded, allow_foreign=allow_foreign)
 
 
 def render(
@@ -246,9 +278,77 @@ def render(
     """
     from .backends.diagram import render as run
 
-    _check(format=format, fold=fold)
+    check_types(format=format, fold=fold)
     file = None if path is None else Path(_as_path("path", path))
     return run(as_network(network), file, format=format, fold=fold)
+
+
+def plot(
+    networks: Network | Spec | Sequence[Network | Spec],
+    *,
+    show: str | None = None,
+    names: Sequence[str] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+    recompute: bool = False,
+    device: str | Device | None = None,
+    runs: int = 1,
+) -> Plot:
+    """Return a chart of the figures of networks, which a notebook shows by itself.
+
+    Args:
+        networks: one or several, as for `analyze`.
+        show: ``compare``, ``costs``, ``fields``, ``gradients``, ``memory``, ``paths``
+            or ``roofline``; ``costs`` of one network and ``compare`` of several when
+            left out.
+        names: what to call each; what they were given as, or their own names, when left
+            out.
+        batch: samples at a time, for the memory and the roofline.
+        dtype: of parameters and activations, likewise.
+        optimizer: whose state the memory counts.
+        recompute: whether blocks are run again in the backward pass, for the memory.
+        device: for the roofline.
+        runs: of each network in torch, for the gradients, with the seeds 0, 1 and so
+            on.
+
+    Raises:
+        ImportError: if gradients are asked for, and torch is not installed.
+        SpecError: if one of `networks` names a spec that is wrong.
+        TypeError: if an argument is nothing of its kind.
+        ValueError: if there is no such chart, or nothing to draw.
+    """
+    from .backends.plot import Subject
+    from .backends.plot import plot as run
+
+    check_types(show=show, runs=runs)
+    _check_names(names)
+    given: list[Any] = [networks]
+    if isinstance(networks, list | tuple):
+        given = [*networks]
+    kind = show or ("costs" if len(given) == 1 else "compare")
+    if names is not None and len(names) != len(given):
+        raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
+    subjects = []
+    for place, one in enumerate(given):
+        network = as_network(one)
+        name = one if isinstance(one, str) else network.name
+        analysis = analyze(
+            network,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            recompute=recompute,
+            device=device,
+        )
+        measured = None
+        if kind == "gradients":
+            from .backends.torch.gradients import gradients
+
+            measured = gradients(network, seeds=range(runs))
+        label = names[place] if names is not None else name
+        subjects.append(Subject(label, analysis, measured))
+    return run(subjects, kind)
 
 
 def format(text: str, *, name: str = "<text>") -> str:
@@ -262,31 +362,103 @@ def format(text: str, *, name: str = "<text>") -> str:
         SpecError: if it does not parse.
         TypeError: if an argument is no text.
     """
-    _check(text=text, name=name)
+    check_types(text=text, name=name)
     from .source import Source
     from .syntax.format import format_source
 
     return format_source(Source(name, text))
 
 
+def list_models(include: str = "*") -> list[str]:
+    """Return the names of the shipped networks, each of which `load` takes.
+
+    Args:
+        include: what they look like, such as ``"resnet*"``.
+
+    Raises:
+        TypeError: if `include` is no text.
+    """
+    from fnmatch import fnmatchcase
+
+    check_types(include=include)
+    presets: dict[str, list[str]] = {}
+    for preset, spec in shipped_presets().items():
+        presets.setdefault(spec, []).append(preset)
+    names = [name for spec in shipped_specs() for name in presets.get(spec, [spec])]
+    return [name for name in names if fnmatchcase(name, include)]
+
+
+def lint(
+    spec: Spec,
+    *,
+    select: str | Iterable[str] = (),
+    ignore: str | Iterable[str] = (),
+    params: Mapping[str, object] | None = None,
+    input: str | Sequence[int] | None = None,
+    **values: object,
+) -> tuple[Advice, ...]:
+    """Return the advice about all networks of a spec, in the order of its text.
+
+    ``str`` of an advice is what `archdsl lint` prints.
+
+    Args:
+        spec: as for `load`; of one that names a preset, only that one is looked at.
+        select: codes or names of the rules to apply, such as ``"W0101"``; all when
+            left out.
+        ignore: codes or names of rules to leave out.
+        params: as for `load`.
+        input: as for `load`.
+        **values: further ones of `params`.
+
+    Raises:
+        SpecError: with all that is wrong with the spec.
+        TypeError: if an argument is nothing of its kind, or given twice.
+        ValueError: if there is no such rule, or `input` is no shape.
+    """
+    from .linter.rule import chosen
+
+    check_types(params=params)
+    parameters = _together(params, values) or {}
+    shape = None if input is None else as_shape(input)
+    wanted, unwanted = (
+        [word for text in texts(name, given) for word in text.replace(",", " ").split()]
+        for name, given in (("select", select), ("ignore", ignore))
+    )
+    codes = chosen(wanted, unwanted)
+    module, preset = open_spec(spec)
+    return lint_module(module, preset, parameters, shape, codes).advice
+
+
 # ---- what arguments are -----------------------------------------------------
 
-_WANTED: dict[str, tuple[type, str]] = {
+_WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("text", "name", "preset", "dtype", "optimizer"), (str, "a text")),
-    **dict.fromkeys(("mode", "tool", "format"), (str, "a text")),
-    **dict.fromkeys(("batch", "budget"), (int, "an integer")),
+    **dict.fromkeys(("mode", "tool", "format", "show"), (str, "a text")),
+    **dict.fromkeys(("batch", "budget", "runs"), (int, "an integer")),
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "allow_foreign": (bool, "true or false"),
     "params": (Mapping, "values by the names of parameters"),
+    # those of a sweep
+    **dict.fromkeys(("include", "where"), (str, "a text")),
+    **dict.fromkeys(("top", "sample", "seed", "jobs"), (int, "an integer")),
+    **dict.fromkeys(("everything", "restart"), (bool, "true or false")),
+    "journal": (str | os.PathLike, "a text or a path"),
+    "progress": (Callable, "a function"),
+    "ray": (bool | str, "true, false, or an address"),
 }
-_OPTIONAL = frozenset({"preset", "params", "tool", "budget", "format"})
+_OPTIONAL = frozenset(
+    {"preset", "params", "tool", "budget", "format", "where", "top", "sample", "jobs"}
+    | {"journal", "progress", "show"}
+)
+_POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
 
-def _check(**given: object) -> None:
+def check_types(**given: object) -> None:
     """Refuse arguments that are nothing of their kind, before they fail somewhere.
 
     Raises:
         TypeError: saying what the argument must be.
+        ValueError: if it must be 1 or more, and is not.
     """
     for name, value in given.items():
         if value is None and name in _OPTIONAL:
@@ -295,10 +467,70 @@ def _check(**given: object) -> None:
         right = isinstance(value, wanted)
         if not right or (wanted is int and isinstance(value, bool)):
             raise _wrong(name, words, value)
+        if name == "params" and isinstance(value, Mapping):
+            for each in value:
+                if not isinstance(each, str):
+                    raise _wrong(name, words, each)
+        if name in _POSITIVE and isinstance(value, int) and value < 1:
+            raise ValueError(f"`{name}` must be 1 or more, not {value}")
+
+
+def _check_names(names: Sequence[str] | None) -> None:
+    """Refuse names that are no list of texts.
+
+    Raises:
+        TypeError: saying so.
+    """
+    texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
+    if names is not None and not (texts and all(isinstance(n, str) for n in names)):
+        raise _wrong("names", "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:
     return TypeError(f"`{name}` must be {words}, not {type(value).__name__}")
+
+
+def _together(
+    params: Mapping[str, object] | None, values: Mapping[str, object]
+) -> Mapping[str, object]:
+    """Return parameters that are given in two ways.
+
+    Raises:
+        TypeError: if one is given in both.
+    """
+    if not values or not params:
+        return params or values
+    for name in values:
+        if name in params:
+            raise TypeError(f"`{_short(name)}` is given twice, in `params` and by name")
+    return {**params, **values}
+
+
+def texts(name: str, given: object) -> list[str]:
+    """Return the texts that a text or a list of them stands for.
+
+    Raises:
+        TypeError: if it is neither.
+    """
+    parts = [given] if isinstance(given, str) else given
+    if not isinstance(parts, Iterable) or isinstance(parts, bytes | Mapping):
+        raise _wrong(name, "a text or a list of texts", given)
+    found = list(parts)
+    for part in found:
+        if not isinstance(part, str):
+            raise _wrong(name, "a text or a list of texts", part)
+    return found
+
+
+def as_spec(given: object) -> Spec:
+    """Return what names a spec.
+
+    Raises:
+        TypeError: if it does not.
+    """
+    if not isinstance(given, str | os.PathLike):
+        raise _wrong("network", "what `load` returns, or what it takes", given)
+    return given
 
 
 def _as_path(name: str, value: object) -> str:
@@ -334,9 +566,7 @@ def as_network(given: Network | Spec) -> Network:
 
     if isinstance(given, Network):
         return given
-    if not isinstance(given, str | os.PathLike):
-        raise _wrong("network", "what `load` returns, or what it takes", given)
-    return load(given)
+    return load(as_spec(given))
 
 
 # ---- what a SPEC names ------------------------------------------------------
@@ -449,6 +679,67 @@ def elaborate_module(
     )
 
 
+def elaborate_all(
+    module: Module,
+    names: Sequence[str],
+    *,
+    params: Mapping[str, object] | None = None,
+    input: Sequence[int] | None = None,
+    spec: str = "",
+) -> list[Network]:
+    """Return several networks of a loaded file, which messages call `spec`.
+
+    Raises:
+        SpecError: with what is wrong with all of them.
+    """
+    from .variants import Allowance
+
+    networks = []
+    allowance = Allowance(spec or module.file.source.name, names)
+    errors: dict[object, Diagnostic] = {}
+    for name in names:
+        try:
+            networks.append(
+                elaborate_module(
+                    module, preset=name, params=params, input=input, symbolic=False
+                )
+            )
+        except SpecError as error:
+            for each in error.diagnostics:
+                errors.setdefault((each.code, each.message, each.span), each)
+            continue
+        allowance.take(networks[-1])
+    if errors:
+        raise SpecError(errors.values())
+    return networks
+
+
+def lint_module(
+    module: Module,
+    preset: str | None,
+    params: Mapping[str, object],
+    input: tuple[int, ...] | None,
+    codes: Collection[str] | None,
+    spec: str = "",
+) -> Report:
+    """Return the advice about one preset of a loaded file, or about all its networks.
+
+    Raises:
+        SpecError: with what is wrong with all of them.
+    """
+    from .linter.check import lint as run
+    from .variants import variants
+
+    names = [preset] if preset else variants(module)
+    return run(
+        module.file,
+        elaborate_all(module, names, params=params, input=input, spec=spec),
+        imported=module.files(),
+        codes=codes,
+        complete=not (preset or params or input),
+    )
+
+
 def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
     """Return an input's sizes, as numbers or written ``3x224x224``.
 
@@ -529,3 +820,45 @@ def _read_value(module: Module, text: str) -> object:
 
 def _short(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+# ---- results as text --------------------------------------------------------
+
+
+def _table(analysis: Analysis) -> str:
+    from .backends.table import report
+
+    return report(analysis.network, analysis.facts)
+
+
+def _side_by_side(comparison: Comparison) -> str:
+    from .backends.comparison import text
+
+    return text(comparison)
+
+
+def _tables(analysis: Analysis) -> str:
+    from .backends.html import html
+
+    return html(analysis)
+
+
+def _picture(network: Network) -> str | None:
+    """Return a network as svg; None without a layout engine, or if it is too large."""
+    from tempfile import TemporaryDirectory
+
+    from .backends.diagram import MissingExtra
+
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "network.svg")
+        try:
+            render(network, path)
+        except (MissingExtra, SpecError):
+            return None
+        return path.read_text(encoding="utf-8")
+
+
+display.shows("Analysis", _table)
+display.shows("Analysis", _tables, "html")
+display.shows("Comparison", _side_by_side)
+display.shows("Network", _picture, "svg")

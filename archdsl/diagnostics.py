@@ -59,6 +59,14 @@ class Diagnostic:
         self.later: Callable[[], str] | None = None
         self.help = None if help is None else _short(help)
 
+    def __repr__(self) -> str:
+        code = f" {self.code}" if self.code else ""
+        place = f" at {self.span!r}" if self.span is not None else ""
+        return f"<Diagnostic{code}{place}: {self.message}>"
+
+    def __str__(self) -> str:
+        return self.render()
+
     @property
     def notes(self) -> tuple[str, ...]:
         """The further facts."""

@@ -16,9 +16,10 @@ from typing import Any, Literal, ParamSpec, TypeVar
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
 from .conditions import Label, Test
+from .display import shown_as
 from .layer import Layer
 from .source import Span
-from .values import Shape, TorchForm
+from .values import Shape, TorchForm, show_shape
 
 P = ParamSpec("P")
 M = TypeVar("M")
@@ -42,6 +43,9 @@ class Model(BaseModel):
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, arbitrary_types_allowed=True
     )
+
+    def __str__(self) -> str:
+        return repr(self)
 
 
 def unchecked(model: Callable[P, M]) -> Callable[P, M]:
@@ -100,6 +104,9 @@ class Step(Model):
     statement: int
     span: InstanceOf[Span]
     shared: bool = False
+
+    def __repr__(self) -> str:
+        return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
 
     @cached_property
     def form(self) -> TorchForm:
@@ -175,6 +182,11 @@ class Group(Model):
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]
+
+    def __repr__(self) -> str:
+        number = sum(1 for _ in self.steps())
+        what = " ".join(filter(None, (self.role, self.word, self.path)))
+        return f"<Group {what}: {show_shape(self.shape)}, {number:,} steps>"
 
     def steps(self) -> Iterator[Step]:
         """Yield every step below, in the order in which they run."""
@@ -271,6 +283,18 @@ class Network(Model):
         assert known.issuperset(port.value for port in self.outputs)
         return self
 
+    def __repr__(self) -> str:
+        # A tree in full has tens of thousands of characters.
+        number = sum(1 for _ in self.steps())
+        ports = (self.inputs, self.outputs)
+        shapes = (", ".join(show_shape(port.shape) for port in each) for each in ports)
+        layers = "1 layer" if number == 1 else f"{number:,} layers"
+        return f"<Network {self.name}: {' -> '.join(shapes)}, {layers}>"
+
     def steps(self) -> Iterator[Step]:
         """Yield every step, in the order in which they run."""
         return self.root.steps()
+
+    def _repr_svg_(self) -> str | None:
+        """Return the picture that a notebook shows."""
+        return shown_as(self, "svg")

@@ -51,8 +51,13 @@ def shipped_presets() -> dict[str, str]:
     return {
         preset: name
         for name, path in shipped_specs().items()
-        for preset in _PRESET.findall(path.read_text(encoding="utf-8"))
+        for preset in presets_in(path.read_text(encoding="utf-8"))
     }
+
+
+def presets_in(text: str) -> list[str]:
+    """Return the names of the presets of a spec's text, which is only scanned."""
+    return _PRESET.findall(text)
 
 
 def _in_order(name: Path) -> tuple[int, Path]:

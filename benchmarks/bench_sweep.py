@@ -18,8 +18,8 @@ from typing import NamedTuple
 
 from page import machine, sections
 
-from archdsl.sweep import FIGURES, sweep
-from archdsl.sweep.run import available_cores
+from archdsl.sweeps import FIGURES, sweep
+from archdsl.sweeps.run import available_cores
 
 REPORT = Path(__file__).with_name("sweep.md")
 ARCHDSL = [str(Path(sys.executable).with_name("archdsl")), "sweep"]

@@ -1,7 +1,7 @@
 """Renew what the pages show, so that no page says what the code does not do.
 
     python docs/refresh.py           rewrite README.md and all pages of docs/
-    python docs/refresh.py PAGE...   rewrite these
+    python docs/refresh.py PAGE...   only these
 
 A page is played from top to bottom in a folder of its own:
 
@@ -18,11 +18,16 @@ A page is played from top to bottom in a folder of its own:
                      it is a file, and `kind WORD` that it is a layer kind, which the
                      commands after it know.
 
-Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes.
+Between `<!-- table: NAME -->` and `<!-- end -->` stands what `TABLES` makes. Pictures
+in `images/story/` are those that the page's commands draw.
+
+`docs/story.ipynb` is made from `docs/story.md`: what stands in `<!-- notebook ... -->`
+takes the place of the commands below it.
 """
 
 from __future__ import annotations
 
+import json
 import keyword
 import os
 import re
@@ -37,7 +42,6 @@ from typing import Any, NamedTuple
 
 import archdsl
 from archdsl.api import open_spec
-from archdsl.cli.variants import variants
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.elaborate.names import (
     EMITTED_NAMES,
@@ -47,14 +51,15 @@ from archdsl.elaborate.names import (
 )
 from archdsl.initializers import SCHEMES
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds
-from archdsl.lint.rule import all_rules
+from archdsl.linter.rule import all_rules
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
-from archdsl.sweep import FIGURES as SWEEP_FIGURES
+from archdsl.sweeps import FIGURES as SWEEP_FIGURES
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_file
 from archdsl.values import MEASURES, show_shape
+from archdsl.variants import variants
 
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.
@@ -567,6 +572,23 @@ def sweep_table() -> str:
     return _rows("figure | what it is", rows)
 
 
+def five_table() -> str:
+    """Return what is said and what is so of the five networks of the story."""
+    rows = []
+    for preset, year, said in (
+        ("alexnet", 2012, "60M"),
+        ("vgg19", 2014, "110M"),
+        ("googlenet", 2014, "4M"),
+        ("resnet50", 2015, "-"),
+        ("densenet121", 2016, "-"),
+    ):
+        facts = archdsl.analyze(archdsl.load(preset, symbolic=False))
+        inference = facts.params - facts.auxiliary.params
+        figures = f"{inference:,}", str(facts.depth), f"{facts.macs:,}"
+        rows.append((f"`{preset}`", str(year), said, *figures))
+    return _rows("network | year | said to have | parameters | layers | MACs", rows)
+
+
 TABLES = {
     "kinds": kinds_table,
     "layers": layers_text,
@@ -579,8 +601,95 @@ TABLES = {
     "reserved": reserved_table,
     "rules": rules_text,
     "figures": figures_table,
+    "five": five_table,
     "figures of a sweep": sweep_table,
 }
+
+
+# ---- the notebook ---------------------------------------------------------------
+
+STORY = ROOT / "docs" / "story.md"
+NOTEBOOK = STORY.with_suffix(".ipynb")
+PICTURES = STORY.parent / "images" / "story"
+_CELL = re.compile(
+    r"^<!-- notebook\n(?P<code>.*?)^-->\n|^```(?P<info>[^\n]*)\n(?P<text>.*?)^```\n",
+    re.M | re.S,
+)
+_FIRST = """\
+# pip install "archdsl[plot,render,torch]"
+import archdsl
+
+%load_ext archdsl"""
+
+
+def notebook(text: str) -> str:
+    """Return a page as a Jupyter notebook without outputs.
+
+    What stands in comments of the page is code. So are whole specs, which the magic
+    `%%arch` loads. Commands and pictures are left out, as the code shows the same.
+    """
+    cells: list[tuple[str, str]] = []
+    end = 0
+    for match in _CELL.finditer(text):
+        cells.append(("markdown", text[end : match.start()]))
+        end = match.end()
+        if match["code"] is not None:
+            cells.append(("code", match["code"]))
+        elif match["info"].startswith("arch "):
+            cells.append(("code", f"%%arch\n{match['text']}"))
+    cells.append(("markdown", text[end:]))
+    found = [("code", _FIRST)]
+    for kind, source in cells:
+        if kind == "markdown":
+            source = re.sub(r"^(!\[.*|<img .*|<!-- .* -->)\n", "", source, flags=re.M)
+            source = re.sub(r"\n{3,}", "\n\n", source)
+        if source.strip():
+            found.append((kind, source.strip("\n")))
+    # The title comes before the first code.
+    found[0], found[1] = found[1], found[0]
+    book = {
+        "cells": [_cell(n, kind, source) for n, (kind, source) in enumerate(found)],
+        "metadata": {
+            "kernelspec": {
+                "display_name": "Python 3",
+                "language": "python",
+                "name": "python3",
+            },
+            "language_info": {"name": "python"},
+        },
+        "nbformat": 4,
+        "nbformat_minor": 5,
+    }
+    return json.dumps(book, indent=1, ensure_ascii=False) + "\n"
+
+
+def _cell(number: int, kind: str, source: str) -> dict[str, Any]:
+    lines = source.splitlines(keepends=True)
+    cell = {"cell_type": kind, "id": f"cell-{number}", "metadata": {}, "source": lines}
+    if kind == "code":
+        cell |= {"execution_count": None, "outputs": []}
+    return cell
+
+
+def pictures(text: str, folder: Path) -> dict[Path, Path]:
+    """Return the pictures of the story that a page shows, with those just drawn.
+
+    Raises:
+        Wrong: if no command of the page draws one of them.
+    """
+    found = {}
+    for name in re.findall(r"images/story/([\w.]+)", text):
+        drawn = folder / name
+        if not drawn.exists():
+            raise Wrong(f"no command draws {name}")
+        found[PICTURES / name] = drawn
+    return found
+
+
+def words_of(picture: Path) -> list[str]:
+    """Return the texts of an svg, as coordinates may differ between machines."""
+    text = picture.read_text(encoding="utf-8")
+    return sorted(re.findall(r">([^<>]*[^<>\s][^<>]*)</", text))
 
 
 # ---- pages --------------------------------------------------------------------
@@ -620,13 +729,23 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 new = refreshed(text, Path(folder))
+                drawn = pictures(new, Path(folder))
             except Wrong as error:
                 print(f"{page.relative_to(ROOT)}: {error}", file=sys.stderr)
                 status = 1
                 continue
+            for old, picture in drawn.items():
+                if not old.exists() or old.read_bytes() != picture.read_bytes():
+                    old.parent.mkdir(exist_ok=True)
+                    shutil.copy(picture, old)
+                    print(f"drawn: {old.relative_to(ROOT)}")
         if new != text:
             page.write_text(new, encoding="utf-8")
             print(f"rewritten: {page.relative_to(ROOT)}")
+    made = notebook(STORY.read_text(encoding="utf-8"))
+    if not NOTEBOOK.exists() or NOTEBOOK.read_text(encoding="utf-8") != made:
+        NOTEBOOK.write_text(made, encoding="utf-8")
+        print(f"rewritten: {NOTEBOOK.relative_to(ROOT)}")
     return status
 
 

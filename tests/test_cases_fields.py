@@ -20,8 +20,8 @@ from archdsl.api import elaborate_module
 from archdsl.backends.torch.agree import agree
 from archdsl.cli import main
 from archdsl.ir import Network
-from archdsl.lint.check import lint
-from archdsl.lint.rules.narrow_view import NarrowView
+from archdsl.linter.check import lint
+from archdsl.linter.rules.narrow_view import NarrowView
 from archdsl.passes.alignment import alignment
 from archdsl.passes.analysis import analyze
 from archdsl.passes.compare import compare

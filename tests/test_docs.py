@@ -51,7 +51,9 @@ SLOW = {
     "docs/architecture.md",
     "docs/guides/checkpoints.md",
     "docs/guides/foreign.md",
+    "docs/guides/plot.md",
     "docs/guides/training.md",
+    "docs/story.md",
 }
 
 
@@ -70,9 +72,12 @@ def test_page(page: Path, tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     try:
         new = refresh.refreshed(text, tmp_path)
+        drawn = refresh.pictures(text, tmp_path)
     except refresh.Wrong as error:
         pytest.fail(f"{name_of(page)}: {error}", pytrace=False)
     assert text == new, "`python docs/refresh.py` renews the pages"
+    for shown, picture in drawn.items():
+        assert refresh.words_of(shown) == refresh.words_of(picture), shown
 
 
 @pytest.mark.parametrize(
@@ -164,7 +169,7 @@ def test_codes_in_the_text_exist() -> None:
 
 
 def test_images_are_small() -> None:
-    images = [p for p in (ROOT / "docs/images").iterdir() if p.is_file()]
+    images = [p for p in (ROOT / "docs/images").rglob("*") if p.is_file()]
     assert images
     for image in images:
         assert image.stat().st_size < MAX_IMAGE_BYTES, image
@@ -308,6 +313,24 @@ def test_every_large_figure_is_counted_once_more() -> None:
     assert shown == counted.keys()
     for text, number in counted.items():
         assert int(text.replace(",", "").partition(".")[0]) == number, text
+
+
+def test_every_large_figure_of_the_story_is_printed_or_counted() -> None:
+    page = (ROOT / "docs/story.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
+    printed = {n for block in refresh.blocks(page) for n in _FIGURE.findall(block.text)}
+    counted = counted_by_hand() | {
+        "2,752": 16 * 32 + 32 * 64 + 2 * (32 + 64),
+        "4,096": 32 * 128,
+        "36,864": 32 * 128 * 9,
+        "58,631,144": linears(6 * 6 * 256, 4096, 4096, 1000),
+    }
+    for text in set(_FIGURE.findall(prose)) - printed:
+        table = prose.partition("<!-- table: five -->")[2].partition("<!-- end -->")[0]
+        assert text in table or counted[text] == int(text.replace(",", "")), text
+
+
+_FIGURE = re.compile(r"\d{1,3}(?:,\d{3})+")
 
 
 def test_the_rows_of_googlenets_table() -> None:

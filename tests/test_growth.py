@@ -17,7 +17,7 @@ import archdsl
 from archdsl.backends.diagram.picture import picture
 from archdsl.cli import main, status
 from archdsl.limits import MAX_CHECKED, MAX_DRAWN, NETWORK_PARTS
-from archdsl.lint.allow import Allows, allows
+from archdsl.linter.allow import Allows, allows
 from archdsl.source import Source, Span
 from archdsl.syntax.parser import parse
 from tests.test_scaling import bench

@@ -17,15 +17,14 @@ from torch.nn import functional
 
 import archdsl
 from archdsl.api import elaborate_module
-from archdsl.cli.variants import variants
 from archdsl.ir import Network
-from archdsl.lint.check import Advice, Report, lint
-from archdsl.lint.fix import Mended, mend
-from archdsl.lint.net import Net
-from archdsl.lint.rule import ABOUT_ALLOWS, Rule, all_rules
-from archdsl.lint.rules.downsampling import by_size
-from archdsl.lint.rules.dropped_pixels import read_along
-from archdsl.lint.rules.overwritten_activation import overwritten
+from archdsl.linter.check import Advice, Report, lint
+from archdsl.linter.fix import Mended, mend
+from archdsl.linter.net import Net
+from archdsl.linter.rule import ABOUT_ALLOWS, Rule, all_rules
+from archdsl.linter.rules.downsampling import by_size
+from archdsl.linter.rules.dropped_pixels import read_along
+from archdsl.linter.rules.overwritten_activation import overwritten
 from archdsl.passes.alignment import alignment
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
@@ -34,6 +33,7 @@ from archdsl.source import Source
 from archdsl.syntax import tree
 from archdsl.syntax.format import format_source
 from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.variants import variants
 from tests.conftest import ROOT
 from tests.handmade import Interpreted, Sketch, example
 from tests.strategies import sketches

@@ -14,10 +14,10 @@ from torch.nn import functional
 import archdsl
 from archdsl.ir import Network
 from archdsl.layer import Layer, Mismatch, count
-from archdsl.lint.check import lint
-from archdsl.lint.net import Net
-from archdsl.lint.rule import Finding, all_rules
-from archdsl.lint.rules.weights_on_padding import meets
+from archdsl.linter.check import lint
+from archdsl.linter.net import Net
+from archdsl.linter.rule import Finding, all_rules
+from archdsl.linter.rules.weights_on_padding import meets
 from archdsl.resources import shipped_specs
 from archdsl.source import Source
 from archdsl.syntax import tree

@@ -9,7 +9,7 @@ import pytest
 
 from archdsl.cli import main
 from archdsl.cli.app import COMMANDS
-from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+from archdsl.linter.rule import ABOUT_ALLOWS, all_rules
 from tests.test_cli import Result, Run, folder, run, spawn
 
 __all__ = ["folder", "run"]

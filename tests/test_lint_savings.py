@@ -16,8 +16,8 @@ import pytest
 import torch
 
 import archdsl
-from archdsl.lint.check import Advice
-from archdsl.lint.rule import Saving, all_rules
+from archdsl.linter.check import Advice
+from archdsl.linter.rule import Saving, all_rules
 from archdsl.syntax.loader import load_file, load_text
 from tests.conftest import ROOT
 from tests.handmade import saved_bytes

@@ -16,9 +16,10 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
+import archdsl
 from archdsl.codes import CODES
 from archdsl.layer import all_kinds
-from archdsl.lint.rule import all_rules
+from archdsl.linter.rule import all_rules
 from tests.conftest import ROOT
 
 # Attributes that a browser loads without a click.
@@ -153,6 +154,12 @@ def test_each_kind_rule_and_error_has_its_place(site: Path) -> None:
     lint = Page(site / "lint.html").anchors
     rules = all_rules().values()
     assert {f"{rule.code.lower()}-{rule.name}" for rule in rules} <= lint
+
+
+def test_the_interface_of_python_is_complete(site: Path) -> None:
+    names = {name for name in archdsl.__all__ if not name.startswith("_")}
+    found = Page(site / "api.html").anchors
+    assert {f"archdsl.{name}" for name in names} <= found
 
 
 def test_the_search_knows_the_pages(site: Path) -> None:

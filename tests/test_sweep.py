@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 import archdsl
 from archdsl.cli import main
 from archdsl.cli.terminal import Meter
-from archdsl.sweep import (
+from archdsl.sweeps import (
     FIGURES,
     AxisError,
     ClusterError,
@@ -42,9 +42,9 @@ from archdsl.sweep import (
     parse_axis,
     sweep,
 )
-from archdsl.sweep import run as running
-from archdsl.sweep.front import front
-from archdsl.sweep.output import UnknownFormat, encode, plot
+from archdsl.sweeps import run as running
+from archdsl.sweeps.front import front
+from archdsl.sweeps.output import UnknownFormat, encode, plot
 from tests.timing import cpu_seconds
 
 NET = """arch 1
@@ -187,7 +187,7 @@ def test_only_the_figures_that_are_asked_about_are_computed(
         analysed.append(1)
         return archdsl.analyze(*args, **options)
 
-    monkeypatch.setattr("archdsl.sweep.figures.analyze", analyze)
+    monkeypatch.setattr("archdsl.sweeps.figures.analyze", analyze)
     axes = {"width": "4..40:4"}
     sweep("net.arch", axes, where="macs > 1000", pareto="params,macs", sort="-layers")
     assert not analysed
@@ -561,7 +561,7 @@ def test_a_journal_of_another_sweep_is_refused(
     elif change == "sample":
         options = {"sample": 1}
     else:
-        monkeypatch.setattr("archdsl.sweep.__version__", "0.0")
+        monkeypatch.setattr("archdsl.sweeps.__version__", "0.0")
     with pytest.raises(JournalError, match=message):
         sweep("net.arch", axes, journal="book", **options)
     assert Path("book").read_bytes() == before
@@ -722,7 +722,7 @@ class FakeRay(ModuleType):
 def test_a_cluster_finds_the_same(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("archdsl.sweep.CLUSTER_CHUNK", 7)
+    monkeypatch.setattr("archdsl.sweeps.CLUSTER_CHUNK", 7)
     whole = written(sweep("net.arch", AXES, pareto="params,macs", everything=True))
     ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
@@ -739,8 +739,8 @@ def test_a_cluster_finds_the_same(
         sweep("net.arch", AXES, pareto="params,macs", everything=True, ray=True)
     )
     assert ray.up and len(ray.calls) == 3
-    monkeypatch.setattr("archdsl.sweep.cluster.__version__", "0.0")
-    monkeypatch.setattr("archdsl.sweep.cluster.rows_there", lambda *a: ("9", []))
+    monkeypatch.setattr("archdsl.sweeps.cluster.__version__", "0.0")
+    monkeypatch.setattr("archdsl.sweeps.cluster.rows_there", lambda *a: ("9", []))
     with pytest.raises(ClusterError, match=r"has archdsl 9, and this one has 0\.0"):
         sweep("net.arch", AXES, ray=True)
 

@@ -11,12 +11,15 @@ from archdsl.passes.compare import Comparison, Delta
 from archdsl.passes.diff import Change, Diff, Difference, Run, fold, runs, tensors
 from archdsl.values import Last, Shape, show_shape
 
-from .text import align, show_bytes, show_field, show_local
+from .fit import Column, Sheet, note, wrapped
+from .text import show_bytes, show_field, show_local
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
 _DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"
 # Of a list in Markdown: a comment on a pull request has at most 65,536 characters.
 _MOST_ITEMS: Final = 50
+# Characters of a SPEC that stands over a column, where lines are short.
+_LONG_NAME: Final = 16
 
 _FIGURES: Final = (
     ("params", "params"),
@@ -57,25 +60,68 @@ class _Section(NamedTuple):
     items: tuple[_Item, ...]
 
 
-def text(comparison: Comparison, *, color: bool = False) -> str:
-    """Return the comparison for a terminal.
+def text(
+    comparison: Comparison, *, color: bool = False, width: int | None = None
+) -> str:
+    """Return the comparison for a terminal: totals first, then what differs.
 
     Args:
         comparison: what `compare` gives.
         color: whether to use a terminal's colours and bold and dim letters.
+        width: characters of a line; as many as it takes when None.
     """
-    table = _table(comparison)
-    header, *lines = align(table, right=range(1, len(table[0])))
-    lines = [_styled(header, _DIM, color), *lines, "", *_notes(comparison)]
-    for section in _sections(comparison):
-        lines += ["", _styled(section.title, _BOLD, color)]
-        rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
+    sheets = [_totals(comparison, few=width is not None)]
+    sections = list(_sections(comparison))
+    sheets += [_items(section) for section in sections]
+    if width is not None:
+        for sheet in sheets:
+            sheet.fit(width)
+    header, *lines = sheets[0].lines(_no_bar)
+    lines = [_styled(header, _DIM, color), *lines, ""]
+    lines += [each for note in _notes(comparison) for each in wrapped(note, width)]
+    for section, sheet in zip(sections, sheets[1:], strict=True):
+        titles = wrapped(section.title, width, "  ")
+        lines += ["", *(_styled(line, _BOLD, color) for line in titles)]
         styles = [_COLORS[item.sign] for item in section.items]
-        lines += [
-            _styled(line, style, color)
-            for line, style in zip(align(rows) if rows else (), styles, strict=True)
-        ]
+        rows = sheet.lines(_no_bar)[1:]
+        lines += [_styled(*row, color) for row in zip(rows, styles, strict=True)]
+    if width is not None and (said := note(sheets, width)):
+        lines += ["", *(_styled(line, _DIM, color) for line in wrapped(said, width))]
     return "\n".join(lines) + "\n"
+
+
+def _totals(comparison: Comparison, few: bool) -> Sheet:
+    """Return the totals as columns; where room is short, differences are left out.
+
+    Args:
+        comparison: what is compared.
+        few: whether further inputs and outputs are only counted.
+    """
+    columns = []
+    for at, cells in enumerate(zip(*_table(comparison, few), strict=True)):
+        title, *rows = cells
+        kind = (at - 2) % 3 if at > 1 else 0  # a figure, its difference, in percent
+        columns.append(
+            Column(
+                title,
+                rows,
+                short=title if len(title) <= _LONG_NAME else f"..{title[-14:]}",
+                called=("", "differences", "differences in percent")[kind],
+                right=at > 0,
+                rank=kind,
+            )
+        )
+    return Sheet(columns)
+
+
+def _items(section: _Section) -> Sheet:
+    rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
+    columns = [list(column) for column in zip(*rows, strict=True)] or [[]]
+    return Sheet([Column("", column) for column in columns])
+
+
+def _no_bar(share: float, cells: int) -> str:
+    return ""
 
 
 def markdown(comparison: Comparison) -> str:
@@ -98,22 +144,32 @@ def markdown(comparison: Comparison) -> str:
 # ---- totals -------------------------------------------------------------------
 
 
-def _table(comparison: Comparison) -> list[list[str]]:
+def _table(comparison: Comparison, few: bool = False) -> list[list[str]]:
     """Return the rows of the totals, the header first."""
     head = ["", comparison.names[0]]
     for name in comparison.names[1:]:
         head += [name, "", ""]
-    rows = [head, _ports_row(comparison, "input"), _ports_row(comparison, "output")]
+    rows = [head, *(_ports_row(comparison, what, few) for what in ("input", "output"))]
     rows += [_figure_row(comparison, title, key) for title, key in _FIGURES]
     return [row for row in rows if row]
 
 
-def _ports_row(comparison: Comparison, what: str) -> list[str]:
-    shown = [_ports(facts, what) for facts in comparison.analyses]
-    row = [what, shown[0]]
-    for ports in shown[1:]:
-        row += [ports, "" if ports == shown[0] else "differs", ""]
+def _ports_row(comparison: Comparison, what: str, few: bool) -> list[str]:
+    analyses = comparison.analyses
+    shown = [_ports(facts, what) for facts in analyses]
+    texts = [
+        _first_port(facts, what) if few else _ports(facts, what) for facts in analyses
+    ]
+    row = [what, texts[0]]
+    for text, ports in zip(texts[1:], shown[1:], strict=True):
+        row += [text, "" if ports == shown[0] else "differs", ""]
     return row
+
+
+def _first_port(facts: Analysis, what: str) -> str:
+    """Return the main input's or output's shape, and how many others there are."""
+    first, *others = facts.inputs if what == "input" else facts.outputs
+    return show_shape(first.shape) + (f" +{len(others)}" if others else "")
 
 
 def _ports(facts: Analysis, what: str) -> str:

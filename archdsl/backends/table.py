@@ -2,18 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import NamedTuple
+from textwrap import wrap
+from typing import Final, NamedTuple
 
 from archdsl.ir import Group, Network, Step
 from archdsl.values import show_shape
 
+from . import fit
+from .fit import wrapped
+from .rows import Row, rows
 from .text import align
 from .views import VIEWS, Facts, Total, View, view
 
-_BOLD, _DIM, _OFF = "\033[1m", "\033[2m", "\033[0m"
-_HEADER = ("layer", "kind", "output")
+_BOLD, _DIM, _BLUE, _OFF = "\033[1m", "\033[2m", "\033[34m", "\033[0m"
+_NO_COLOR: Final = "\033[39m"
+# A note beside a figure gets so many characters at least.
+_LEAST_NOTE: Final = 24
+_EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
+
+
+class Style(NamedTuple):
+    """How a report looks.
+
+    Attributes:
+        width: characters of a line; as many as it takes when None.
+        fold: whether equal copies that follow each other have one row.
+        depth: how many levels of names have rows; all when None.
+        bars: whether bars show shares: no, by ASCII, or by finer blocks.
+        color: whether to use a terminal's colours and bold and dim letters.
+    """
+
+    width: int | None = None
+    fold: bool = False
+    depth: int | None = None
+    bars: str = ""
+    color: bool = False
+
+
+# What a pipe gets: everything, whatever the terminal.
+PLAIN: Final = Style()
 
 
 def report(
@@ -21,7 +50,7 @@ def report(
     facts: Facts,
     *,
     views: Sequence[str] = VIEWS[:1],
-    color: bool = False,
+    style: Style = PLAIN,
 ) -> str:
     """Return tables of the network's layers, and its totals with their conventions.
 
@@ -29,70 +58,174 @@ def report(
         network: what was analysed.
         facts: what `Analysis.facts` or `Analysis.as_dict` gives.
         views: which tables, names of `archdsl.backends.views.VIEWS`.
-        color: whether to use a terminal's bold and dim letters.
+        style: how they look.
     """
-    parts = [f"{network.name}: {_ports(facts['inputs'])} -> {_ports(facts['outputs'])}"]
+    ports = f"{network.name}: {_ports(facts['inputs'])} -> {_ports(facts['outputs'])}"
+    lines = wrapped(ports, style.width, "  ")
+    printed = _Report(network, facts, style)
     for name in views:
-        parts += ["", *_table(network, facts, view(name), color)]
-    return "\n".join(parts) + "\n"
+        lines += ["", *printed.table(view(name))]
+    notes = [line for note in printed.notes() for line in wrapped(note, style.width)]
+    lines += ["", *(_styled(note, _DIM, style.color) for note in notes)] * bool(notes)
+    return "\n".join(lines) + "\n"
 
 
-def _table(network: Network, facts: Facts, view: View, color: bool) -> list[str]:
-    # By value, as a layer that is there twice has one name.
-    steps = zip(network.steps(), facts["layers"], strict=True)
-    layers = {step.output: layer for step, layer in steps}
-    rows = list(_rows(network.root, layers, view, 0))
-    first = len(_HEADER)
-    right = [first + at for at in view.RIGHT]
-    lines = align([(*_HEADER, *view.HEADER), *(row.cells for row in rows)], right)
-    return [
-        _styled(lines[0], _DIM, color),
-        *(
-            _styled(line, _BOLD, color and row.is_group)
-            for row, line in zip(rows, lines[1:], strict=True)
-        ),
-        *_totals(view.totals(facts)),
-    ]
+class _Report:
+    """Tables of one network, and what is to be said about all of them."""
+
+    def __init__(self, network: Network, facts: Facts, style: Style) -> None:
+        self._root = network.root
+        self._facts = facts
+        self._style = style
+        # By value, as a layer that is there twice has one name.
+        steps = zip(network.steps(), facts["layers"], strict=True)
+        self._layers = {step.output: layer for step, layer in steps}
+        self._folded = False
+        self._sheets: list[fit.Sheet] = []
+
+    def table(self, view: View) -> list[str]:
+        """Return the lines of a table, and of its totals."""
+        style = self._style
+        shown = list(
+            rows(
+                self._root,
+                content=_Content(view, self._layers) if style.fold else None,
+                depth=style.depth,
+            )
+        )
+        self._folded = self._folded or any(row.times > 1 for row in shown)
+        header, *lines = self._sheet(view, shown)
+        return [
+            _styled(header, _DIM, style.color),
+            *(
+                _styled(line, _BOLD, style.color and isinstance(row.node, Group))
+                for row, line in zip(shown, lines, strict=True)
+            ),
+            *_totals(view.totals(self._facts), style.width),
+        ]
+
+    def _sheet(self, view: View, shown: Sequence[Row]) -> list[str]:
+        width = self._style.width
+        sheet = fit.Sheet(self._columns(view, shown))
+        if width is not None:
+            sheet.fit(width)
+        self._sheets.append(sheet)
+        return sheet.lines(self._bar)
+
+    def _columns(self, view: View, shown: Sequence[Row]) -> list[fit.Column]:
+        cells = [self._cells(view, row) for row in shown]
+        heads = [
+            fit.Column("layer", [row.title for row in shown]),
+            fit.Column("kind", [_kind(row) for row in shown]),
+            fit.Column("output", [show_shape(row.node.shape) for row in shown]),
+        ]
+        return heads + [
+            fit.Column(
+                column.title,
+                [row[at] for row in cells],
+                short=column.short,
+                right=column.right,
+                rank=column.rank,
+                shares=self._shares(column.share, shown),
+            )
+            for at, column in enumerate(view.COLUMNS)
+        ]
+
+    def _cells(self, view: View, row: Row) -> tuple[str, ...]:
+        node = row.node
+        if isinstance(node, Step):
+            return view.cells(self._layers[node.output])
+        cells = view.group([self._layers[step.output] for step in node.steps()])
+        last = self._layers.get(node.output)
+        if not row.closed or last is None:
+            return cells
+        own = zip(view.COLUMNS, cells, view.cells(last), strict=True)
+        return tuple(b if column.of_last else a for column, a, b in own)
+
+    def _shares(self, fact: str, shown: Sequence[Row]) -> list[float | None]:
+        """Return what part of the whole the rows have of a fact, each copy its own."""
+        if not fact or not self._style.bars:
+            return []
+        own = {value: layer[fact] or 0 for value, layer in self._layers.items()}
+        total = sum(own.values())
+        sums = (
+            sum(own[step.output] for step in _steps(row.node)) if total else 0
+            for row in shown
+        )
+        return [number / total if number else None for number in sums]
+
+    def _bar(self, share: float, cells: int) -> str:
+        style = self._style
+        drawn = _blocks(share, cells) if style.bars != "#" else _hashes(share, cells)
+        return f"{_BLUE}{drawn}{_NO_COLOR}" if style.color else drawn
+
+    def notes(self) -> Iterator[str]:
+        """Yield what is to be said once about all tables."""
+        if self._folded:
+            yield (
+                "x2, x3, ...: so many equal ones in a row; the figures are those of "
+                "the first. --no-fold shows each."
+            )
+        width = self._style.width
+        if width is not None and (said := fit.note(self._sheets, width)):
+            yield said
 
 
-def _totals(totals: Sequence[Total]) -> Iterator[str]:
+class _Content:
+    """What layers with equal rows have in common, but for where they stand."""
+
+    def __init__(self, view: View, layers: Mapping[int, Facts]) -> None:
+        self._view = view
+        self._layers = layers
+        self._fixed = [at for at, c in enumerate(view.COLUMNS) if not c.moves]
+
+    def __call__(self, step: Step) -> Hashable:
+        layer = self._layers[step.output]
+        cells = self._view.cells(layer)
+        inputs = tuple(tuple(shape) for shape in layer["inputs"])
+        figures = tuple(cells[at] for at in self._fixed)
+        return step.op, inputs, step.shape, step.shared, step.training, figures
+
+
+def _steps(node: Step | Group) -> Iterator[Step]:
+    return iter((node,)) if isinstance(node, Step) else node.steps()
+
+
+def _totals(totals: Sequence[Total], width: int | None) -> Iterator[str]:
     """Yield the lines of the totals; those behind a gap have columns of their own."""
-    for is_gap, rows in groupby(totals, lambda total: not any(total)):
+    for is_gap, group in groupby(totals, lambda total: not any(total)):
         if not is_gap:
             yield ""
-            yield from align(list(rows), right=(1,))
+            yield from _table_of(list(group), width)
 
 
-class _Row(NamedTuple):
-    cells: tuple[str, ...]
-    is_group: bool
+def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
+    lines = align(totals, right=(1,))
+    if width is None or max(map(len, lines)) <= width:
+        yield from lines
+        return
+    figures = align([(name, figure, "") for name, figure, _ in totals], right=(1,))
+    at = max(map(len, figures)) + 2
+    # Where there is no room beside a figure, its note stands below.
+    beside = width - at >= _LEAST_NOTE
+    indent = " " * (at if beside else 4)
+    for line, (_, _, note) in zip(figures, totals, strict=True):
+        first, *others = wrap(note, width - len(indent)) or [""]
+        if beside:
+            yield f"{line:{at}}{first}".rstrip()
+        else:
+            yield line[:width]
+            others = [first] * bool(first) + others
+        yield from (indent + other for other in others)
 
 
-def _rows(
-    group: Group, layers: Mapping[int, Facts], view: View, level: int
-) -> Iterator[_Row]:
-    for child in group.children:
-        if isinstance(child, Step):
-            head = (
-                "  " * level + child.name,
-                child.op.label(),
-                show_shape(child.shape),
-            )
-            yield _Row((*head, *view.cells(layers[child.output])), is_group=False)
-        elif child.role in ("block", "group"):
-            own = [layers[step.output] for step in child.steps()]
-            kind = _kind(child, child.training > group.training)
-            head = ("  " * level + child.name, kind, show_shape(child.shape))
-            yield _Row((*head, *view.group(own)), is_group=True)
-            yield from _rows(child, layers, view, level + 1)
-        else:  # the others name nothing, so they are not seen in the paths
-            yield from _rows(child, layers, view, level)
-
-
-def _kind(group: Group, marked: bool) -> str:
-    """Return a block's name; `marked` says that it only runs in training."""
-    word = group.word if group.role == "block" else ""
-    return f"{word} (training only)".lstrip() if marked else word
+def _kind(row: Row) -> str:
+    """Return what a layer or block is, and whether a block only runs in training."""
+    node = row.node
+    if isinstance(node, Step):
+        return node.op.label()
+    word = node.word if node.role == "block" else ""
+    return f"{word} (training only)".lstrip() if row.marked else word
 
 
 def _ports(ports: Sequence[Facts]) -> str:
@@ -103,6 +236,19 @@ def _ports(ports: Sequence[Facts]) -> str:
         + (" (training only)" if port["training"] else "")
         for port in ports
     )
+
+
+# ---- bars -----------------------------------------------------------------------
+
+
+def _blocks(share: float, cells: int) -> str:
+    """Return a bar of eighths of characters; what is not nothing has one of them."""
+    full, rest = divmod(max(1, round(8 * cells * share)), 8)
+    return f"{_EIGHTHS[-1] * full}{_EIGHTHS[rest] if rest else ''}".ljust(cells)
+
+
+def _hashes(share: float, cells: int) -> str:
+    return ("#" * round(cells * share)).ljust(cells)
 
 
 def _styled(line: str, style: str, color: bool) -> str:

@@ -14,6 +14,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 
 from . import status
 
@@ -105,7 +106,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     from .terminal import fail, fail_without_place
 
     given = sys.argv[1:] if arguments is None else list(arguments)
-    as_json = "--json" in given
+    as_json = "--json" in given or "--format=json" in given
+    as_json = as_json or ("--format", "json") in pairwise(given)
     try:
         code = app.main(given, prog_name="archdsl", standalone_mode=False)
     except SpecError as error:

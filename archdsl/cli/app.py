@@ -19,7 +19,9 @@ COMMANDS = (
     "lint",
     "list",
     "new",
+    "plot",
     "render",
+    "schema",
     "sweep",
 )
 

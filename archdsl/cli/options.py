@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from archdsl.cli import completion
+
 if TYPE_CHECKING:
+    from archdsl.diagnostics import Diagnostic
     from archdsl.ir import Network
+    from archdsl.passes.devices import Device
 
 Command = Callable[..., Any]
 
@@ -81,7 +85,9 @@ def _value(text: str, value: str) -> object:
 
 def spec_options(command: Command) -> Command:
     """Add SPEC, -D and --input to a command."""
-    return network_options(click.argument("spec")(command))
+    return network_options(
+        click.argument("spec", shell_complete=completion.specs)(command)
+    )
 
 
 def network_options(command: Command) -> Command:
@@ -147,6 +153,58 @@ def run_options(command: Command) -> Command:
     return command
 
 
+def device_options(help: str) -> Callable[[Command], Command]:
+    """Return what adds --device, with that help, and --devices to a command."""
+
+    def add(command: Command) -> Command:
+        for option in (
+            click.option(
+                "--devices",
+                "devices_file",
+                type=INPUT_FILE,
+                help="A TOML file with further devices.",
+            ),
+            click.option(
+                "--device",
+                "device_name",
+                shell_complete=completion.devices,
+                metavar="NAME",
+                help=help,
+            ),
+        ):
+            command = option(command)
+        return command
+
+    return add
+
+
+def find_device(name: str | None, file: str | None, dtype: str) -> Device | None:
+    """Return the device that the options of `device_options` name.
+
+    Raises:
+        UsageError: if there is none, or if it has no rate for the dtype.
+    """
+    if name is None and file is None:
+        return None
+    if name is None:
+        raise click.UsageError("--devices has devices, and --device takes one of them")
+    from archdsl.passes.devices import DeviceError, device, devices
+
+    try:
+        found = device(name, devices(file))
+        found.matrix_rate(dtype)
+    except DeviceError as error:
+        raise click.UsageError(str(error)) from None
+    return found
+
+
+width_option = click.option(
+    "--width",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
+    "terminal's; 0 in a pipe]",
+)
 json_option = click.option(
     "--json",
     "as_json",
@@ -166,3 +224,35 @@ def load_network(
     from archdsl.api import load
 
     return load(spec, params=params, input=input_shape, symbolic=symbolic)
+
+
+def load_networks(
+    specs: Sequence[str],
+    params: dict[str, object] | None = None,
+    input_shape: tuple[int, ...] | None = None,
+) -> tuple[list[Network], list[Diagnostic]]:
+    """Return the networks of several specs, and all that is wrong with any.
+
+    Raises:
+        UsageError: if standard input is asked for twice.
+    """
+    from archdsl.api import find_spec, load
+    from archdsl.cli.terminal import Progress
+    from archdsl.diagnostics import SpecError
+
+    networks, errors = [], []
+    reads_stdin = False
+    with Progress(len(specs)) as progress:
+        for spec in specs:
+            progress.step(spec)
+            try:
+                if find_spec(spec)[0] is None:
+                    if reads_stdin:
+                        raise click.UsageError("only one SPEC can be standard input")
+                    reads_stdin = True
+                networks.append(
+                    load(spec, params=params, input=input_shape, symbolic=False)
+                )
+            except SpecError as error:
+                errors += error.diagnostics
+    return networks, errors

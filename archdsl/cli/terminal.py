@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _WIDTH = 78
+# Below that, a table says nothing, and a terminal that claims less is none.
+_NARROWEST = 20
 _BAR = 24
 # Seconds between two lines of a meter: more often is only work.
 _PAUSE = 0.1
@@ -41,6 +43,31 @@ def wants_color(stream: TextIO) -> bool:
         and not os.environ.get("NO_COLOR")
         and os.environ.get("TERM") != "dumb"
     )
+
+
+def fitting(width: int | None, stream: TextIO) -> int | None:
+    """Return into how many columns to fit what is printed, None for any number.
+
+    Args:
+        width: what --width says, if it is there; 0 for any number.
+        stream: whose columns count otherwise, if it is a terminal.
+    """
+    if width is not None:
+        return width or None
+    if not stream.isatty():
+        return None
+    from shutil import get_terminal_size
+
+    return max(get_terminal_size().columns, _NARROWEST)
+
+
+def bars(stream: TextIO) -> str:
+    """Return what bars can be drawn with on a stream: blocks, or ``#``."""
+    try:
+        "\u258f".encode(stream.encoding or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return "#"
+    return "\u258f"
 
 
 def say(text: str) -> None:

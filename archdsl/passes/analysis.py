@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
 
+from archdsl.display import shown, shown_as
 from archdsl.ir import Network, Port, Step
-from archdsl.values import Shape, Window
+from archdsl.values import Shape, Window, show_shape
 
 from .conventions import TOOLS, Count, count
 from .costs import Cost, Costs, Work, costs
@@ -20,6 +21,8 @@ from .receptive import Field, ReceptiveField, fields, main_value, reports, windo
 
 # The others are imported when they are asked for.
 if TYPE_CHECKING:
+    import pandas
+
     from .alignment import Misalignment
     from .coverage import Coverage, LayerCoverage
     from .devices import Device
@@ -72,6 +75,11 @@ class LayerFacts:
     whole: Analysis
     node: Node
     place: int
+
+    def __repr__(self) -> str:
+        figures = f"{self.params:,} params, {self.macs:,} MACs"
+        kind, output = self.node.op.label(), show_shape(self.output)
+        return f"<LayerFacts {self.name}: {kind} -> {output}, {figures}>"
 
     @property
     def step(self) -> Step:
@@ -247,6 +255,13 @@ class Analysis:
 
     network: Network
     setting: Setting
+
+    def __repr__(self) -> str:
+        figures = f"{self.params:,} params, {self.macs:,} MACs, depth {self.depth}"
+        return f"<Analysis of {self.name}: {figures}>"
+
+    def __str__(self) -> str:
+        return shown(self)
 
     @cached_property
     def graph(self) -> Graph:
@@ -434,6 +449,54 @@ class Analysis:
     def as_dict(self) -> dict[str, Any]:
         """Return the facts as plain data, as `--json` prints them."""
         return whole(self, _OF_NETWORK)
+
+    def _repr_html_(self) -> str | None:
+        """Return the tables that a notebook shows."""
+        return shown_as(self, "html")
+
+    def frame(self) -> pandas.DataFrame:
+        """Return a pandas DataFrame of the layers, one row each, by their paths.
+
+        Shapes are tuples without the batch. Params, buffers, MACs and FLOPs are those
+        of one sample; bytes are for the setting's batch. `field` has the sizes of the
+        largest receptive field, None where there is none. `counted` and `seconds` are
+        there if the setting has a tool, or a device.
+
+        Raises:
+            ImportError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            message = "`frame` needs pandas: pip install archdsl[frame]"
+            raise ImportError(message, name="pandas") from None
+        names = pandas.Index([layer.name for layer in self.layers], name="layer")
+        return pandas.DataFrame([self._record(one) for one in self.layers], index=names)
+
+    def _record(self, layer: LayerFacts) -> dict[str, Any]:
+        """Return the row of a layer."""
+        work, field, time = layer.work, layer.receptive_field, layer.time
+        record = {
+            "kind": layer.kind,
+            "label": layer.node.op.label(),
+            "training": layer.step.training,
+            "input": tuple(map(int, layer.inputs[0])),
+            "output": tuple(map(int, layer.output)),
+            "params": int(layer.params),
+            "trainable": int(layer.cost.trainable),
+            "buffers": int(layer.cost.buffers),
+            "macs": int(layer.macs),
+            "flops": int(layer.cost.flops),
+            "bytes_read": int(work.traffic.read),
+            "bytes_written": int(work.traffic.written),
+            "saved_bytes": sum(int(tensor["bytes"]) for tensor in layer.saved),
+            "field": None if field is None else tuple(field.size),
+        }
+        if self.setting.tool is not None:
+            record["counted"] = layer.counted
+        if self.setting.device is not None:
+            record["seconds"] = None if time is None else time.seconds
+        return record
 
     def _ports(self) -> dict[str, Any]:
         return {

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
+from archdsl.display import shown
 from archdsl.ir import Network
 
 from .analysis import Analysis, analyze
@@ -63,6 +64,12 @@ class Comparison:
     names: tuple[str, ...]
     analyses: tuple[Analysis, ...]
     diffs: tuple[Diff, ...]
+
+    def __repr__(self) -> str:
+        return f"<Comparison of {', '.join(self.names)}>"
+
+    def __str__(self) -> str:
+        return shown(self)
 
     def figure(self, at: int, name: str) -> Figure:
         """Return one of `FIGURES` of one of the networks."""

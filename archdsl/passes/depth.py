@@ -6,7 +6,13 @@ from .graph import Graph
 
 
 def depth(graph: Graph) -> int:
-    """Return the weighted layers on the longest path from an input to an output.
+    """Return the weighted layers on the longest path from an input to an output."""
+    found = depths(graph)
+    return max(found[value] for value in graph.outputs(training=False))
+
+
+def depths(graph: Graph) -> dict[int, int]:
+    """Return the weighted layers on the longest path from an input to each value.
 
     Neither auxiliary heads nor projections on the shortcuts of residuals count, as
     in the papers that give networks their names (He et al. 2015, table 1: the 50
@@ -16,4 +22,4 @@ def depth(graph: Graph) -> int:
     for node in graph.run(training=False):
         before = max([longest[value] for value in node.inputs])
         longest[node.output] = before + (node.op.weighted and not node.shortcut)
-    return max(longest[value] for value in graph.outputs(training=False))
+    return longest

@@ -18,11 +18,13 @@ class _Memory:
     Attributes:
         total: the size of all that is there.
         moments: the sizes that the total had, each with the first moment.
+        timeline: all of them in order.
     """
 
     def __init__(self) -> None:
         self.total = 0
         self.moments: dict[int, Moment] = {}
+        self.timeline: list[tuple[int, Moment]] = []
         self.sizes: list[int] = []
         self.holders: list[int] = []
 
@@ -46,9 +48,9 @@ class _Memory:
 
     def note(self, phase: str, entry: Entry, more: int = 0) -> None:
         """Note what is there as a layer runs, and a size more for a moment."""
-        total = self.total + more
-        if total not in self.moments:
-            self.moments[total] = phase, entry.path
+        total, moment = self.total + more, (phase, entry.path)
+        self.moments.setdefault(total, moment)
+        self.timeline.append((total, moment))
 
 
 class Usage(NamedTuple):
@@ -57,10 +59,12 @@ class Usage(NamedTuple):
     Attributes:
         moments: sizes, each with the first moment at which it is in use.
         end: the size at the end; of training, all gradients of parameters included.
+        timeline: the sizes in order, one or more of each layer that runs.
     """
 
     moments: Mapping[int, Moment]
     end: int
+    timeline: Sequence[tuple[int, Moment]]
 
 
 def inference(tape: Tape) -> Usage:
@@ -72,7 +76,7 @@ def inference(tape: Tape) -> Usage:
     for place in range(len(run.entries)):
         run.forward(place, "forward")
         run.free(place)
-    return Usage(run.memory.moments, run.memory.total)
+    return run.usage()
 
 
 def training(tape: Tape, regions: Sequence[range] = ()) -> Usage:
@@ -91,7 +95,7 @@ def training(tape: Tape, regions: Sequence[range] = ()) -> Usage:
     for place in range(len(run.entries)):
         run.step_forward(place)
     run.step_backward()
-    return Usage(run.memory.moments, run.memory.total)
+    return run.usage()
 
 
 class _Run:
@@ -121,6 +125,11 @@ class _Run:
                 self.frees[place].append(value)
         self.pieces = {v: self.memory.make(tape.sizes[v]) for v in graph.inputs}
         self.memory.moments[self.memory.total] = "forward", ""
+
+    def usage(self) -> Usage:
+        """Return what was in use so far."""
+        memory = self.memory
+        return Usage(memory.moments, memory.total, memory.timeline)
 
     def forward(self, place: int, phase: str) -> None:
         """Run a layer of which autograd keeps nothing."""

@@ -11,7 +11,7 @@ from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Graph
 from .inplace import inplace
 from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
-from .peak import Peak, inference_peak, training_peak
+from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, whole
 from .recompute import parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
@@ -154,6 +154,17 @@ class Memory:
             optimizer=self.optimizer,
             recompute=self.recompute,
             first=True,
+        )
+
+    @cached_property
+    def timeline(self) -> tuple[InUse, ...]:
+        """What a training step uses from moment to moment."""
+        return training_timeline(
+            self._tape,
+            self._fixed,
+            self.batch,
+            optimizer=self.optimizer,
+            recompute=self.recompute,
         )
 
     @property

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
-from .liveness import Moment, inference, training
+from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
 from .recompute import parts
-from .saved import SAMPLE
+from .saved import SAMPLE, bytes_of
 from .tape import Tape
 
 STEP: Final[Moment] = "step", ""
@@ -80,6 +80,20 @@ class Peak(NamedTuple):
         }
 
 
+class InUse(NamedTuple):
+    """Bytes in use at one moment, for one batch.
+
+    Attributes:
+        phase: ``forward``, ``backward``, ``recompute`` or ``step``, the optimiser's.
+        layer: path of the layer that runs then; empty in the optimiser's step.
+        bytes: in use.
+    """
+
+    phase: str
+    layer: str
+    bytes: int
+
+
 def inference_peak(tape: Tape, fixed: int) -> Peak:
     """Return the most bytes that a pass of inference uses at once.
 
@@ -117,18 +131,57 @@ def training_peak(
     Raises:
         ValueError: if the optimiser is none.
     """
-    usage = training(
-        tape, [part.places for part in parts(tape.graph)] if recompute else ()
-    )
-    trained = parameters(tape)
-    state = state_bytes(sum(trained), len(trained), optimizer)
-    at_step = usage.end + state + step_bytes(trained, optimizer)
+    usage, state, at_step = _step(tape, optimizer, recompute)
     if first:
         # The state is only there in the optimiser's step.
         moments = {**usage.moments, at_step: STEP}
         return _envelope(moments, fixed)
     moments = {**usage.moments, at_step - state: STEP}
     return _envelope(moments, fixed + state)
+
+
+def training_timeline(
+    tape: Tape,
+    fixed: int,
+    batch: int,
+    *,
+    optimizer: str = "sgd",
+    recompute: bool = False,
+) -> tuple[InUse, ...]:
+    """Return what a training step uses from moment to moment; see `training_peak`.
+
+    Args:
+        tape: of the network.
+        fixed: bytes of parameters and buffers.
+        batch: samples at a time.
+        optimizer: whose state there is from the step before.
+        recompute: whether blocks are run again in the backward pass.
+
+    Raises:
+        ValueError: if the optimiser is none.
+    """
+    usage, state, at_step = _step(tape, optimizer, recompute)
+    moments = [*usage.timeline, (at_step - state, STEP)]
+    always = fixed + state
+    return tuple(
+        [
+            InUse(phase, layer, bytes_of(size, batch) + always)
+            for size, (phase, layer) in moments
+        ]
+    )
+
+
+def _step(tape: Tape, optimizer: str, recompute: bool) -> tuple[Usage, int, int]:
+    """Return what the passes use, the optimiser's state, and what its step uses.
+
+    The last includes the state.
+    """
+    usage = training(
+        tape, [part.places for part in parts(tape.graph)] if recompute else ()
+    )
+    trained = parameters(tape)
+    state = state_bytes(sum(trained), len(trained), optimizer)
+    return usage, state, usage.end + state + step_bytes(trained, optimizer)
 
 
 def parameters(tape: Tape) -> list[int]:

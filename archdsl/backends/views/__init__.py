@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 Facts = Mapping[str, Any]
 Total = tuple[str, str, str]
@@ -18,16 +18,37 @@ Total = tuple[str, str, str]
 VIEWS: Final = ("layers", "costs", "counts", "memory", "fields", "paths", "time")
 
 
+class Column(NamedTuple):
+    """One column of a view.
+
+    Attributes:
+        title: its header.
+        short: another one, where lines are short.
+        right: whether its cells end, rather than begin, at one place.
+        rank: where lines are short, columns of the highest rank are left out first,
+            and those of rank 0 last.
+        moves: whether it says where a layer stands, so that equal layers may differ.
+        of_last: whether a block has there what its last layer has.
+        share: of which of a layer's facts a bar shows its share in the whole.
+    """
+
+    title: str
+    short: str = ""
+    right: bool = True
+    rank: int = 0
+    moves: bool = False
+    of_last: bool = False
+    share: str = ""
+
+
 class View(Protocol):
     """What the module of a view defines.
 
     Attributes:
-        HEADER: names of its columns, which stand right of layer, kind and output.
-        RIGHT: which of them have their cells flush right.
+        COLUMNS: its columns, which stand right of layer, kind and output.
     """
 
-    HEADER: tuple[str, ...]
-    RIGHT: tuple[int, ...]
+    COLUMNS: tuple[Column, ...]
 
     def cells(self, layer: Facts, /) -> tuple[str, ...]:
         """Return the cells of a layer."""

@@ -7,13 +7,21 @@ from typing import Final
 
 from archdsl.backends.text import show_bytes, show_count
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = (
-    *("MACs", "bias", "norm", "activation", "pool", "add", "other"),
-    *("read", "written", "FLOPs/byte", "backward MACs"),
+COLUMNS = (
+    Column("MACs", share="macs"),
+    Column("bias", rank=6),
+    Column("norm", rank=4),
+    Column("activation", short="act.", rank=4),
+    Column("pool", rank=5),
+    Column("add", rank=5),
+    Column("other", rank=6),
+    Column("read", rank=1),
+    Column("written", rank=1),
+    Column("FLOPs/byte", short="FLOPs/B", rank=2),
+    Column("backward MACs", short="backward", rank=3),
 )
-RIGHT = tuple(range(len(HEADER)))
 
 _OPS: Final = (
     ("bias", "additions of biases"),

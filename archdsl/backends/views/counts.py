@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from archdsl.backends.text import show_count
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("MACs", "counted")
-RIGHT = (0, 1)
+COLUMNS = (Column("MACs", share="macs"), Column("counted", share="count"))
 
 
 def cells(layer: Facts) -> tuple[str, ...]:

@@ -11,10 +11,15 @@ from typing import Final
 from archdsl.backends.text import per_axis, show_field, show_local
 from archdsl.values import show_shape
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("receptive field", "first unit sees", "single paths", "of input", "")
-RIGHT = (3,)
+COLUMNS = (
+    Column("receptive field", short="field", right=False, moves=True, of_last=True),
+    Column("first unit sees", right=False, rank=1, moves=True, of_last=True),
+    Column("single paths", right=False, rank=3, moves=True, of_last=True),
+    Column("of input", rank=2, moves=True, of_last=True),
+    Column("", right=False, rank=2),
+)
 
 # Joins that are named below the table, the others being counted.
 _MOST_JOINS: Final = 8
@@ -28,7 +33,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
 
 def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     """Return nothing: a block sees what its last layer does."""
-    return ("",) * len(HEADER)
+    return ("",) * len(COLUMNS)
 
 
 def totals(facts: Facts) -> list[Total]:

@@ -13,10 +13,15 @@ from archdsl.backends.text import (
     show_local,
 )
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("params", "MACs", "receptive field")
-RIGHT = (0, 1)
+COLUMNS = (
+    Column("params", share="params"),
+    Column("MACs", share="macs"),
+    Column(
+        "receptive field", short="field", right=False, rank=1, moves=True, of_last=True
+    ),
+)
 
 
 def cells(layer: Facts) -> tuple[str, ...]:

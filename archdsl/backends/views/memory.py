@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from archdsl.backends.text import show_bytes
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("saved", "what is kept")
-RIGHT = (0,)
+COLUMNS = (Column("saved"), Column("what is kept", right=False, rank=1, moves=True))
 
 
 def cells(layer: Facts) -> tuple[str, ...]:

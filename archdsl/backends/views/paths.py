@@ -7,10 +7,16 @@ from typing import Final
 
 from archdsl.backends.text import show_count
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("paths", "shortest", "mean", "longest", "from heads", "shortest")
-RIGHT = tuple(range(len(HEADER)))
+COLUMNS = (
+    Column("paths", moves=True, of_last=True),
+    Column("shortest", rank=1, moves=True, of_last=True),
+    Column("mean", rank=1, moves=True, of_last=True),
+    Column("longest", rank=1, moves=True, of_last=True),
+    Column("from heads", rank=2, moves=True, of_last=True),
+    Column("shortest", rank=2, moves=True, of_last=True),
+)
 
 # Rows and characters of the distribution.
 _ROWS: Final = 12
@@ -21,7 +27,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
     """Return paths from the main loss and their lengths, and those from the others."""
     paths = layer["gradient_paths"]
     if paths is None:
-        return ("-",) * len(HEADER)
+        return ("-",) * len(COLUMNS)
     heads = paths["heads"]
     return (
         *(_number(paths), _length(paths["shortest"])),
@@ -32,7 +38,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
 
 def group(layers: Sequence[Facts]) -> tuple[str, ...]:
     """Return nothing: paths of layers do not add up."""
-    return ("",) * len(HEADER)
+    return ("",) * len(COLUMNS)
 
 
 def totals(facts: Facts) -> list[Total]:

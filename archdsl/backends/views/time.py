@@ -7,10 +7,14 @@ from typing import Final
 
 from archdsl.backends.text import show_bytes, show_count
 
-from . import Facts, Total
+from . import Column, Facts, Total
 
-HEADER = ("compute", "memory", "time", "bound by")
-RIGHT = (0, 1, 2)
+COLUMNS = (
+    Column("compute", rank=2),
+    Column("memory", rank=2),
+    Column("time"),
+    Column("bound by", right=False, rank=1),
+)
 
 _SLOWEST: Final = 3
 

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING
 import click
 
 from archdsl.backends.views import VIEWS
+from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
-    INPUT_FILE,
+    device_options,
+    find_device,
     json_option,
     load_network,
     run_options,
     size,
     spec_options,
+    width_option,
 )
 from archdsl.cli.terminal import (
+    bars,
     fail,
+    fitting,
     print_json,
     say_diagnostics,
     status_of,
@@ -28,9 +33,10 @@ from archdsl.diagnostics import SpecError
 from archdsl.passes.conventions import TOOLS
 
 if TYPE_CHECKING:
+    from archdsl.backends.table import Style
+    from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
-    from archdsl.passes.devices import Device
 
 MODES = ("eval", "train")
 
@@ -63,18 +69,9 @@ MODES = ("eval", "train")
     metavar="SIZE",
     help="Find the largest batch that fits in this much memory, such as 24GiB.",
 )
-@click.option(
-    "--device",
-    "device_name",
-    metavar="NAME",
-    help="Estimate the time on this device, too, such as a100-sxm-40gb; see "
-    "`archdsl list --devices`.",
-)
-@click.option(
-    "--devices",
-    "devices_file",
-    type=INPUT_FILE,
-    help="A TOML file that describes more devices.",
+@device_options(
+    "Estimate the time on this device, too, such as a100-sxm-40gb; see "
+    "`archdsl list --devices`."
 )
 @click.option(
     "--show",
@@ -83,6 +80,27 @@ MODES = ("eval", "train")
     multiple=True,
     help="Which table to print; may be repeated.  [default: layers]",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Print so many levels of names; the blocks of the last one are one row each.",
+)
+@click.option(
+    "--fold/--no-fold",
+    default=None,
+    help="Print equal copies that follow each other once, as `x3`.  [default: on a "
+    "terminal]",
+)
+@width_option
+@click.option(
+    "--gradients",
+    "with_gradients",
+    is_flag=True,
+    help="Run it in torch once, and show how large each layer's gradient is when "
+    "training starts; on 8 samples unless --batch says so.",
+)
+@runs_option
 @json_option
 def command(
     spec: str,
@@ -98,28 +116,38 @@ def command(
     device_name: str | None,
     devices_file: str | None,
     shown: tuple[str, ...],
+    depth: int | None,
+    fold: bool | None,
+    width: int | None,
+    with_gradients: bool,
+    runs: int,
     as_json: bool,
 ) -> int:
     """Print the layers of a network and its totals.
 
     Shows the output shape, parameters, multiply-accumulates (MACs) and receptive
     field of each layer, then the depth, totals and memory of the network. Checks
-    what the spec claims with `expect`. Does not need torch.
+    what the spec claims with `expect`. Only --gradients needs torch.
+
+    On a terminal, tables fit its width, equal copies are folded, and bars show the
+    share of each layer. A pipe gets every layer and every digit.
 
     \b
     Examples:
       archdsl analyze googlenet
       archdsl analyze net.arch --input 3x64x64 -D classes=10
+      archdsl analyze densenet121 --depth 2 --fold
       archdsl analyze resnet50 --count fvcore
       archdsl analyze resnet50 --fits 24GiB --optimizer adam
       archdsl analyze resnet50 --device a100-sxm-40gb --batch 32 --dtype bfloat16
       archdsl analyze resnet50 --show costs --show memory --batch 32
+      archdsl analyze plain56 --gradients --runs 5
       archdsl analyze resnet50 --json --batch 32 --dtype bfloat16
     """
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
-    device = _device(device_name, devices_file, dtype)
+    device = find_device(device_name, devices_file, dtype)
     if "time" in shown and device is None:
         raise click.UsageError("--show time needs a --device")
     if "counts" in shown and tool is None:
@@ -142,26 +170,24 @@ def command(
     # Claims are about inference, in archdsl's own figures.
     inference = analysis if mode == "eval" else analyze(network)
     refuted = check_expectations(network, inference)
+    found = measure(network, batch=batch, runs=runs) if with_gradients else None
     if as_json:
-        print_json({**analysis.as_dict(), "errors": [d.as_dict() for d in refuted]})
-    else:
-        _print_text(analysis, _views(shown, analysis), refuted)
+        facts = analysis.as_dict()
+        if found is not None:
+            facts["gradients"] = found.as_dict()
+        print_json({**facts, "errors": [d.as_dict() for d in refuted]})
+    elif found is not None:
+        _print_gradients(network.name, found)
+    if not as_json and (shown or found is None):
+        style = _style(depth, fold, width)
+        _print_text(analysis, _views(shown, analysis), style, refuted)
     return status_of(refuted)
 
 
-def _device(name: str | None, file: str | None, dtype: str) -> Device | None:
-    if name is None and file is None:
-        return None
-    if name is None:
-        raise click.UsageError("--devices has devices, and --device takes one of them")
-    from archdsl.passes.devices import DeviceError, device, devices
+def _print_gradients(name: str, found: Gradients) -> None:
+    from archdsl.backends.gradients import report
 
-    try:
-        found = device(name, devices(file))
-        found.matrix_rate(dtype)
-    except DeviceError as error:
-        raise click.UsageError(str(error)) from None
-    return found
+    sys.stdout.write(report(name, found))
 
 
 def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
@@ -177,19 +203,27 @@ def _views(shown: Sequence[str], analysis: Analysis) -> Sequence[str]:
     return shown or [view for view in asked if asked[view]] or VIEWS[:1]
 
 
+def _style(depth: int | None, fold: bool | None, width: int | None) -> Style:
+    """Return how tables look: as asked for, or else as a terminal or a pipe needs."""
+    from archdsl.backends.table import Style
+
+    terminal = sys.stdout.isatty()
+    return Style(
+        width=fitting(width, sys.stdout),
+        fold=terminal if fold is None else fold,
+        depth=depth,
+        bars=bars(sys.stdout) if terminal else "",
+        color=wants_color(sys.stdout),
+    )
+
+
 def _print_text(
-    analysis: Analysis, views: Sequence[str], refuted: list[Diagnostic]
+    analysis: Analysis, views: Sequence[str], style: Style, refuted: list[Diagnostic]
 ) -> None:
     from archdsl.backends.table import report
 
-    sys.stdout.write(
-        report(
-            analysis.network,
-            analysis.facts,
-            views=views,
-            color=wants_color(sys.stdout),
-        )
-    )
+    text = report(analysis.network, analysis.facts, views=views, style=style)
+    sys.stdout.write(text)
     if refuted:
         sys.stdout.flush()
         say_diagnostics(refuted)

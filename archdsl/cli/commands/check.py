@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
+from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import json_option
+from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Failure,
     Progress,
@@ -44,7 +47,9 @@ class Checked(NamedTuple):
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument(
+    "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
+)
 @click.option(
     "--torch",
     "with_torch",
@@ -57,32 +62,43 @@ class Checked(NamedTuple):
     is_flag=True,
     help="With --torch, import and run the Python code that each `op` names.",
 )
+@format_option
 @json_option
 def command(
-    specs: tuple[str, ...], with_torch: bool, allow_foreign: bool, as_json: bool
+    specs: tuple[str, ...],
+    with_torch: bool,
+    allow_foreign: bool,
+    form: str | None,
+    as_json: bool,
 ) -> int:
     """Check the syntax, names, shapes and claims of specs.
 
     Checks every preset of every SPEC, with what it claims with `expect`, and shows
-    all errors that it finds.
+    all errors that it finds. A folder stands for all .arch files below it.
 
     \b
     Examples:
       archdsl check net.arch
-      archdsl check specs/*.arch
+      archdsl check specs/
+      archdsl check --format github specs/
       archdsl check --json resnet:resnet18
       archdsl check --torch googlenet
     """
+    form = chosen(form, as_json)
     foreign = allow_foreign if with_torch else None
+    given, missing = expanded(specs)
     try:
-        checked = _check_all(specs, foreign)
+        checked = _check_all(given, foreign)
     except ImportError as error:
         if error.name != "torch":
             raise
         message = "--torch needs PyTorch: pip install archdsl[torch]"
         raise Failure(message, status.MISSING_EXTRA) from None
-    errors = [error for one in checked for error in one.errors]
-    if as_json:
+    errors = [*missing, *(error for one in checked for error in one.errors)]
+    if form in ("github", "sarif"):
+        click.echo(printed([Finding(error) for error in errors], form), nl=False)
+        return status_of(errors)
+    if form == "json":
         files = [_as_dict(one, with_torch) for one in checked]
         print_json({"files": files, "errors": [e.as_dict() for e in errors]})
         return status_of(errors)
@@ -96,7 +112,7 @@ def command(
     return status_of(errors)
 
 
-def _check_all(specs: tuple[str, ...], foreign: bool | None) -> list[Checked]:
+def _check_all(specs: Sequence[str], foreign: bool | None) -> list[Checked]:
     """Check specs; with torch, too, unless `foreign` is None."""
     checked = []
     with Progress(len(specs), always=foreign is not None) as progress:
@@ -108,7 +124,7 @@ def _check_all(specs: tuple[str, ...], foreign: bool | None) -> list[Checked]:
 
 def _check(spec: str, foreign: bool | None, progress: Progress) -> Checked:
     from archdsl.api import open_spec
-    from archdsl.cli.variants import variants
+    from archdsl.variants import variants
 
     try:
         module, preset = open_spec(spec)
@@ -125,7 +141,7 @@ def _check_networks(
     foreign: bool | None,
     progress: Progress,
 ) -> Checked:
-    from archdsl.cli.variants import Allowance
+    from archdsl.variants import Allowance
 
     errors: list[Diagnostic] = []
     agreements: dict[str, Agreement] = {}

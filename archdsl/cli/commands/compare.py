@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from archdsl.cli.options import json_option, run_options
-from archdsl.cli.terminal import Progress, fail, print_json, wants_color
-from archdsl.diagnostics import SpecError
-
-if TYPE_CHECKING:
-    from archdsl.diagnostics import Diagnostic
-    from archdsl.ir import Network
+from archdsl.cli import completion
+from archdsl.cli.options import (
+    json_option,
+    load_networks,
+    run_options,
+    width_option,
+)
+from archdsl.cli.terminal import fail, fitting, print_json, wants_color
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC SPEC...")
+@click.argument(
+    "specs",
+    nargs=-1,
+    required=True,
+    metavar="SPEC SPEC...",
+    shell_complete=completion.specs,
+)
 @run_options
 @click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
+@width_option
 @json_option
 def command(
     specs: tuple[str, ...],
@@ -27,6 +34,7 @@ def command(
     dtype: str,
     optimizer: str,
     markdown: bool,
+    width: int | None,
     as_json: bool,
 ) -> int:
     """Print what differs between networks.
@@ -46,7 +54,7 @@ def command(
         raise click.UsageError("there is nothing to compare with: name two SPECs")
     if markdown and as_json:
         raise click.UsageError("--json and --markdown exclude each other")
-    networks, errors = _load_all(specs)
+    networks, errors = load_networks(specs)
     if errors:
         return fail(errors, as_json=as_json)
     from archdsl.passes.compare import compare
@@ -62,26 +70,8 @@ def command(
     sys.stdout.write(
         texts.markdown(comparison)
         if markdown
-        else texts.text(comparison, color=wants_color(sys.stdout))
+        else texts.text(
+            comparison, color=wants_color(sys.stdout), width=fitting(width, sys.stdout)
+        )
     )
     return 0
-
-
-def _load_all(specs: tuple[str, ...]) -> tuple[list[Network], list[Diagnostic]]:
-    """Return the networks of the specs, and all that is wrong with any."""
-    from archdsl.api import find_spec, load
-
-    networks, errors = [], []
-    reads_stdin = False
-    with Progress(len(specs)) as progress:
-        for spec in specs:
-            progress.step(spec)
-            try:
-                if find_spec(spec)[0] is None:
-                    if reads_stdin:
-                        raise click.UsageError("only one SPEC can be standard input")
-                    reads_stdin = True
-                networks.append(load(spec, symbolic=False))
-            except SpecError as error:
-                errors += error.diagnostics
-    return networks, errors

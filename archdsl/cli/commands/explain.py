@@ -7,13 +7,14 @@ from textwrap import fill
 
 import click
 
+from archdsl.cli import completion
 from archdsl.cli.options import json_option
 from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import did_you_mean
 
 
 @click.command()
-@click.argument("code")
+@click.argument("code", shell_complete=completion.codes)
 @json_option
 def command(code: str, as_json: bool) -> None:
     """Explain an error code, a lint rule, or a topic such as counts.
@@ -53,8 +54,8 @@ def _pages(name: str) -> dict[str, Callable[[], str]]:
     }
     pages |= {name: lambda name=name: page(name) for name in TOPICS}  # type: ignore[misc]
     if name not in pages:  # the rules take longer to import
-        from archdsl.lint.allow import PAGES
-        from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+        from archdsl.linter.allow import PAGES
+        from archdsl.linter.rule import ABOUT_ALLOWS, all_rules
 
         pages |= {name: lambda name=name: PAGES[name] for name in PAGES}  # type: ignore[misc]
         pages |= {name: pages[code] for code, name in ABOUT_ALLOWS.items()}

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import json_option
+from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     count,
     print_diff,
@@ -19,14 +20,16 @@ from archdsl.cli.terminal import (
     say_diagnostics,
     status_of,
 )
-from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.diagnostics import SpecError
 
 if TYPE_CHECKING:
     from archdsl.source import Source
 
 
 @click.command()
-@click.argument("specs", nargs=-1, required=True, metavar="SPEC...")
+@click.argument(
+    "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
+)
 @click.option(
     "--check", is_flag=True, help="Write nothing; exit with 1 if a file would change."
 )
@@ -35,20 +38,21 @@ if TYPE_CHECKING:
 def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> int:
     """Rewrite specs in the canonical layout; comments stay.
 
-    Each SPEC is a file, which is rewritten in place, or - for standard input, whose
-    new layout is printed. A file that does not parse is left as it is.
+    Each SPEC is a file, which is rewritten in place, a folder for all .arch files
+    below it, or - for standard input, whose new layout is printed. A file that does
+    not parse is left as it is.
 
     \b
     Examples:
       archdsl fmt net.arch
-      archdsl fmt --check --diff specs/*.arch
+      archdsl fmt --check --diff specs/
       archdsl fmt - < net.arch
     """
     if as_json and (diff or ("-" in specs and not check)):
         raise click.UsageError("--json and a text would both go to stdout")
-    errors: list[Diagnostic] = []
+    given, errors = expanded(specs)
     changed: dict[str, bool] = {}
-    for spec in specs:
+    for spec in given:
         try:
             changed[spec] = _format(spec, write=not (check or diff), diff=diff)
         except SpecError as error:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
+from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import Command, json_option, network_options
+from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
     count,
@@ -21,12 +23,12 @@ from archdsl.cli.terminal import (
     status_of,
     wants_color,
 )
-from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from archdsl.ir import Network
-    from archdsl.lint.check import Advice
-    from archdsl.lint.fix import Mended
+    from archdsl.linter.check import Advice
+    from archdsl.linter.fix import Mended
     from archdsl.source import Source
     from archdsl.syntax.loader import Module
 
@@ -65,20 +67,12 @@ def _codes(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> frozenset[str]:
     """Return the codes of a list, by their rules' names too."""
-    from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
+    from archdsl.linter.rule import codes_of
 
-    names = {rule.name: code for code, rule in all_rules().items()}
-    known = [*ABOUT_ALLOWS, *all_rules(), *names]
-    found = set()
-    for word in (value or "").replace(",", " ").split():
-        code = names.get(word, word.upper())
-        if code not in known:
-            hint = did_you_mean(word, known)
-            raise click.BadParameter(
-                f"there is no rule `{word}`" + (f"; {hint}" if hint else "")
-            )
-        found.add(code)
-    return frozenset(found)
+    try:
+        return codes_of((value or "").replace(",", " ").split())
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def _rule_options(command: Command) -> Command:
@@ -92,12 +86,14 @@ def _rule_options(command: Command) -> Command:
         click.option(
             "--ignore",
             callback=_codes,
+            shell_complete=completion.rules,
             metavar="CODES",
             help="Skip these rules.",
         ),
         click.option(
             "--select",
             callback=_codes,
+            shell_complete=completion.rules,
             metavar="CODES",
             help="Apply only these rules, such as W0101,W0103.",
         ),
@@ -107,7 +103,7 @@ def _rule_options(command: Command) -> Command:
 
 
 @click.command()
-@click.argument("specs", nargs=-1, metavar="SPEC...")
+@click.argument("specs", nargs=-1, metavar="SPEC...", shell_complete=completion.specs)
 @_rule_options
 @network_options
 @click.option(
@@ -118,6 +114,7 @@ def _rule_options(command: Command) -> Command:
 )
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there is advice.")
+@format_option
 @json_option
 def command(
     specs: tuple[str, ...],
@@ -130,11 +127,13 @@ def command(
     diff: bool,
     exit_zero: bool,
     lists_rules: bool,
+    form: str | None,
     as_json: bool,
 ) -> int:
     """Give advice on networks, with figures.
 
-    Looks at every preset of every SPEC. A comment such as `# lint: allow W0101 the
+    Looks at every preset of every SPEC; a folder stands for all .arch files below
+    it. A comment such as `# lint: allow W0101 the
     paper's stem` silences a rule in a spec. `archdsl explain W0101` says more about a
     rule, --list names all of them. The exit status is 1 if something is found.
 
@@ -142,16 +141,21 @@ def command(
     Examples:
       archdsl lint net.arch
       archdsl lint --select W0101,W0102 resnet:resnet50 --input 3x64x64
-      archdsl lint --fix --diff specs/*.arch
+      archdsl lint --fix --diff specs/
+      archdsl lint --format sarif specs/ > lint.sarif
     """
+    from archdsl.linter.rule import chosen as chosen_rules
+
+    form = chosen(form, as_json)
     if lists_rules:
-        return _list_rules(as_json)
+        return _list_rules(form == "json")
     mends = fix or diff
-    _check_usage(specs, bool(params or input_shape), mends, unsafe, as_json)
-    options = Options(params, input_shape, _chosen(select, ignore))
+    given, missing = expanded(specs)
+    _check_usage(given, missing, bool(params or input_shape), mends, unsafe, form)
+    options = Options(params, input_shape, chosen_rules(select, ignore))
     linted = []
-    with Progress(len(specs)) as progress:
-        for spec in specs:
+    with Progress(len(given)) as progress:
+        for spec in given:
             progress.step(spec)
             linted.append(_lint(spec, options, fix=mends, unsafe=unsafe))
     if diff:
@@ -159,12 +163,15 @@ def command(
     elif fix:
         _write(linted)
     found = [advice for one in linted for advice in one.advice]
-    errors = [error for one in linted for error in one.errors]
-    if as_json:
+    errors = [*missing, *(error for one in linted for error in one.errors)]
+    if form == "json":
         _print_json(linted, found, errors)
+    elif form != "text":
+        both = [*map(Finding, errors), *(Finding(a.diagnostic(), a.fix) for a in found)]
+        click.echo(printed(both, form), nl=False)
     elif not diff:
         _print_text(linted, found, to_stderr=fix and "-" in specs)
-    _say_rest(linted, found, errors, diff=diff)
+    _say_rest(linted, found, errors if form in ("text", "json") else [], diff=diff)
     if errors:
         return status_of(errors)
     bad = found or (diff and any(_changed(linted)))
@@ -172,10 +179,15 @@ def command(
 
 
 def _check_usage(
-    specs: tuple[str, ...], changed: bool, fix: bool, unsafe: bool, as_json: bool
+    specs: Sequence[str],
+    missing: Sequence[Diagnostic],
+    changed: bool,
+    fix: bool,
+    unsafe: bool,
+    form: str,
 ) -> None:
     """Refuse options that do not go together."""
-    if not specs:
+    if not specs and not missing:
         raise click.MissingParameter(param_type="argument", param_hint="'SPEC...'")
     if unsafe and not fix:
         raise click.UsageError("--unsafe says how far --fix or --diff may go")
@@ -185,8 +197,9 @@ def _check_usage(
         raise click.UsageError(
             "--fix takes a spec as it is written: leave -D and --input out"
         )
-    if as_json and "-" in specs:
-        raise click.UsageError("--json and the fixed spec would both go to stdout")
+    if form != "text" and "-" in specs:
+        what = "--json" if form == "json" else f"--format {form}"
+        raise click.UsageError(f"{what} and the fixed spec would both go to stdout")
     for spec in specs:
         named = ":" in spec or not spec.endswith(".arch")
         if named and _preset(spec):
@@ -202,21 +215,12 @@ def _preset(spec: str) -> str | None:
         return None
 
 
-def _chosen(select: frozenset[str], ignore: frozenset[str]) -> Collection[str] | None:
-    from archdsl.lint.rule import ABOUT_ALLOWS, all_rules
-
-    if not select and not ignore:
-        return None
-    return (select or {*ABOUT_ALLOWS, *all_rules()}) - ignore
-
-
 # ---- one spec -------------------------------------------------------------------
 
 
 def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
-    from archdsl.api import open_spec
-    from archdsl.cli.variants import variants
-    from archdsl.lint.check import lint
+    from archdsl.api import lint_module, open_spec
+    from archdsl.variants import variants
 
     try:
         module, preset = open_spec(spec)
@@ -224,59 +228,20 @@ def _lint(spec: str, options: Options, *, fix: bool, unsafe: bool) -> Linted:
         names = [preset] if preset else variants(module)
         mended = _mended(module, options, unsafe) if fix else None
         module = mended.module if mended else module
-        networks = _networks(module, names, options, spec)
+        found = lint_module(
+            module, preset, options.params, options.input, options.codes, spec
+        )
     except SpecError as error:
         return Linted(spec, None, [], [], 0, error.diagnostics)
-    found = lint(
-        module.file,
-        networks,
-        imported=module.files(),
-        codes=options.codes,
-        complete=not (preset or options.params or options.input),
-    )
     return Linted(spec, source, names, list(found.advice), found.silenced, [], mended)
 
 
-def _networks(
-    module: Module, names: list[str], options: Options, spec: str = ""
-) -> list[Network]:
-    """Return networks of a spec, which messages call so.
-
-    Raises:
-        SpecError: with what is wrong with all of them.
-    """
-    from archdsl.api import elaborate_module
-    from archdsl.cli.variants import Allowance
-
-    networks = []
-    allowance = Allowance(spec or module.file.source.name, names)
-    errors: dict[object, Diagnostic] = {}
-    for name in names:
-        try:
-            networks.append(
-                elaborate_module(
-                    module,
-                    preset=name,
-                    params=options.params,
-                    input=options.input,
-                    symbolic=False,
-                )
-            )
-        except SpecError as error:
-            for each in error.diagnostics:
-                errors.setdefault((each.code, each.message, each.span), each)
-            continue
-        allowance.take(networks[-1])
-    if errors:
-        raise SpecError(errors.values())
-    return networks
-
-
 def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
-    from archdsl.cli.variants import variants
-    from archdsl.lint.fix import mend
+    from archdsl.api import elaborate_all
+    from archdsl.linter.fix import mend
     from archdsl.source import Source
     from archdsl.syntax.loader import Loader
+    from archdsl.variants import variants
 
     name, path = module.file.source.name, module.path
 
@@ -284,7 +249,9 @@ def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
         return Loader(path.parent if path else None).load(Source(name, text), path)
 
     def networks(new: Module) -> list[Network]:
-        return _networks(new, variants(new), options)
+        return elaborate_all(
+            new, variants(new), params=options.params, input=options.input
+        )
 
     return mend(module, load, networks, codes=options.codes, unsafe=unsafe)
 
@@ -294,7 +261,7 @@ def _mended(module: Module, options: Options, unsafe: bool) -> Mended:
 
 def _list_rules(as_json: bool) -> int:
     from archdsl.backends.text import align
-    from archdsl.lint.rule import all_rules
+    from archdsl.linter.rule import all_rules
 
     rules = all_rules().values()
     if as_json:

@@ -48,7 +48,7 @@ def command(wants_devices: bool, as_json: bool) -> int:
         return _list_devices(as_json)
     entries = _entries()
     if as_json:
-        print_json({"networks": [_as_dict(entry) for entry in entries]})
+        print_json({"networks": [_as_dict(entry) for entry in entries], "errors": []})
     else:
         sys.stdout.write(_table(entries))
     return 0
@@ -68,8 +68,8 @@ def _entries() -> list[Entry]:
 
 def _of_spec(spec: str) -> Iterator[Entry]:
     from archdsl.api import elaborate_module, open_spec
-    from archdsl.cli.variants import variants
     from archdsl.passes.analysis import analyze
+    from archdsl.variants import variants
 
     module, _ = open_spec(spec)
     defaults = {p.name for p in module.file.presets() if p.is_default}
@@ -126,7 +126,9 @@ def _list_devices(as_json: bool) -> int:
 
     known = devices()
     if as_json:
-        print_json({"devices": [device.as_dict() for device in known.values()]})
+        print_json(
+            {"devices": [device.as_dict() for device in known.values()], "errors": []}
+        )
     else:
         sys.stdout.write(_device_table(list(known.values())))
     return 0

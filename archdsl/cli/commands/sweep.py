@@ -17,7 +17,7 @@ from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
 
 if TYPE_CHECKING:
-    from archdsl.sweep import Axis, Sweep
+    from archdsl.sweeps import Axis, Sweep
 
 # Rows of the table where `--top` does not say.
 _ROWS = 50
@@ -41,7 +41,7 @@ class _Command(click.Command):
 def _axes(
     ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Axis, ...]:
-    from archdsl.sweep import AxisError, TooMany, parse_axis
+    from archdsl.sweeps import AxisError, TooMany, parse_axis
 
     try:
         return tuple(parse_axis(text) for text in texts)
@@ -158,7 +158,7 @@ def command(
       archdsl sweep resnet preset=resnet18,resnet34,resnet50 -o all.csv
       archdsl sweep net.arch width=8..64 --pareto params,macs --plot front.svg
     """
-    from archdsl.sweep import ClusterError, Interrupted, MissingExtra, TooMany
+    from archdsl.sweeps import ClusterError, Interrupted, MissingExtra, TooMany
 
     _check_files(output, plot_, options)
     found, stopped = None, False
@@ -198,8 +198,8 @@ def _run(
     options: dict[str, Any],
 ) -> Sweep:
     """Run the sweep, showing how far it is."""
-    from archdsl.sweep import JournalError
-    from archdsl.sweep import sweep as run
+    from archdsl.sweeps import JournalError
+    from archdsl.sweeps import sweep as run
 
     names = {n: _names(options[n]) for n in ("pareto", "sort", "columns")}
     ray = options["ray"]
@@ -238,7 +238,7 @@ def _usage_errors() -> Iterator[None]:
     Where an axis has values of several kinds, a condition may fail only when its points
     are looked at.
     """
-    from archdsl.sweep import AxisError, ConditionError, ObjectiveError
+    from archdsl.sweeps import AxisError, ConditionError, ObjectiveError
 
     try:
         yield
@@ -265,7 +265,7 @@ def _journal(output: Path) -> Path:
 
 def _check_files(output: Path | None, plot: Path | None, options: Any) -> None:
     """Refuse before the run what could not be written after it."""
-    from archdsl.sweep.output import FORMATS, PLOTS, UnknownFormat
+    from archdsl.sweeps.output import FORMATS, PLOTS, UnknownFormat
 
     try:
         for path, known in ((output, FORMATS), (plot, PLOTS)):
@@ -284,8 +284,8 @@ def _suffix(path: Path) -> str:
 
 
 def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
-    from archdsl.sweep.output import encode
-    from archdsl.sweep.output import plot as draw
+    from archdsl.sweeps.output import encode
+    from archdsl.sweeps.output import plot as draw
 
     if output is not None:
         write_bytes(output, encode(found, _suffix(output)))

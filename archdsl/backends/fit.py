@@ -1,0 +1,210 @@
+"""Columns that fit a width: what is rounded, cut and left out, in which order."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from textwrap import wrap
+from typing import Final
+
+_GAP: Final = 2
+# Cells of a bar, the narrowest last.
+_BARS: Final = (8, 5, 3, 0)
+# How far a column of text may be cut while others could still be left out.
+_LEAST_TEXT: Final = 12
+# How far it may be for the sake of bars.
+_FAIR_TEXT: Final = 15
+_LEAST_NAME: Final = 16
+_LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
+
+
+@dataclass
+class Column:
+    """One column, as it is and as it is shown.
+
+    Attributes:
+        title: its header.
+        cells: of the rows.
+        short: another header, where the cells leave less room.
+        called: what it is called where it is left out, if it has no title.
+        right: whether its cells end, rather than begin, at one place.
+        rank: the larger, the sooner it is left out; 0 for never.
+        shares: for a bar beside each cell, what part of the whole it is; None for none.
+        limit: the width that it is cut to, if it is.
+        is_short: whether it has its short header.
+    """
+
+    title: str
+    cells: list[str]
+    short: str = ""
+    called: str = ""
+    right: bool = False
+    rank: int = 0
+    shares: list[float | None] = field(default_factory=list)
+    limit: int | None = None
+    is_short: bool = False
+
+    @property
+    def header(self) -> str:
+        """The title, or the short one."""
+        return self.short if self.is_short else self.title
+
+    @property
+    def natural(self) -> int:
+        """The width of its cells and title."""
+        return max(len(self.header), *map(len, self.cells), 0)
+
+    @property
+    def width(self) -> int:
+        """The width in which it is shown."""
+        natural = self.natural
+        return natural if self.limit is None else min(self.limit, natural)
+
+
+class Sheet:
+    """Columns side by side.
+
+    Attributes:
+        columns: those that are shown.
+        bar: cells of each bar.
+        left_out: titles of the columns that are not.
+        rounded: whether numbers are.
+        cut: whether texts are.
+    """
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = list(columns)
+        self.bar = _BARS[0] if any(column.shares for column in columns) else 0
+        self.left_out: list[str] = []
+        self.rounded = False
+        self.cut = False
+
+    @property
+    def width(self) -> int:
+        """Characters of the widest line."""
+        bars = sum(self.bar + 1 for c in self.columns if c.shares) if self.bar else 0
+        gaps = _GAP * (len(self.columns) - 1)
+        return sum(column.width for column in self.columns) + gaps + bars
+
+    def fit(self, width: int) -> None:
+        """Make the columns as narrow as that, by what is missed least."""
+        for step in self._steps():
+            if self.width <= width:
+                return
+            step(width)
+
+    def _steps(self) -> Iterator[Callable[[int], None]]:
+        """Yield what makes columns narrower, in order; each is told the width."""
+        name, *others = self.columns
+        yield lambda _: self._draw(_BARS[1])
+        yield lambda _: self._round()
+        yield lambda _: self._shorten_titles()
+        yield lambda _: self._draw(_BARS[2])
+        for least in (_FAIR_TEXT, _LEAST_TEXT):
+            for column in reversed(others):
+                if not column.right:
+                    yield partial(self._cut, column, least)
+            yield lambda _: self._draw(_BARS[3])
+        for column in sorted(others, key=lambda c: c.rank, reverse=True):
+            if column.rank:
+                yield partial(self._leave_out, column)
+        yield partial(self._cut, name, _LEAST_NAME)
+        for column in reversed(others):
+            yield partial(self._leave_out, column)
+        yield partial(self._cut, name, 1)
+
+    def _draw(self, cells: int) -> None:
+        self.bar = min(self.bar, cells)
+
+    def _round(self) -> None:
+        for column in self.columns:
+            if column.right:
+                short = [_rounded(cell) for cell in column.cells]
+                self.rounded = self.rounded or short != column.cells
+                column.cells = short
+
+    def _shorten_titles(self) -> None:
+        for column in self.columns:
+            column.is_short = bool(column.short)
+
+    def _cut(self, column: Column, least: int, width: int) -> None:
+        if column not in self.columns:
+            return
+        excess = self.width - width
+        limit = max(least, column.width - excess)
+        if limit < column.width:
+            column.limit = limit
+            self.cut = True
+
+    def _leave_out(self, column: Column, _: int) -> None:
+        if column in self.columns:
+            self.columns.remove(column)
+            if name := column.title or column.called:
+                self.left_out.append(name)
+
+    def lines(self, bar: Callable[[float, int], str]) -> list[str]:
+        """Return the header and the rows.
+
+        Args:
+            bar: draws a share in so many cells.
+        """
+        columns = [self._texts_of(column, bar) for column in self.columns]
+        gap = " " * _GAP
+        return [gap.join(cells).rstrip() for cells in zip(*columns, strict=True)]
+
+    def _texts_of(
+        self, column: Column, bar: Callable[[float, int], str]
+    ) -> Iterator[str]:
+        width, side = column.width, ">" if column.right else "<"
+        drawn = self.bar if column.shares else 0
+        yield f"{_cut(column.header, width):{side}{width}}" + " " * (
+            drawn and drawn + 1
+        )
+        shares = column.shares or [None] * len(column.cells)
+        for cell, share in zip(column.cells, shares, strict=True):
+            text = f"{_cut(cell, width):{side}{width}}"
+            if drawn:
+                text += " " + (" " * drawn if share is None else bar(share, drawn))
+            yield text
+
+
+def _cut(text: str, width: int) -> str:
+    """Return a text so that it fits, with two points for the words that are missing."""
+    if len(text) <= width:
+        return text
+    if width <= 4:
+        return text[:width]
+    kept = text[: width - 1]
+    # Half a number would be another number.
+    whole = kept.rpartition(" ")[0].rstrip()
+    return f"{whole or text[: width - 2]}.."[:width]
+
+
+def _rounded(cell: str) -> str:
+    """Return a long number to four digits: ``118.0M``; all else as it is."""
+    if len(cell) < 7 or not _LONG_NUMBER.fullmatch(cell):
+        return cell
+    sign, digits = (cell[0], cell[1:]) if cell[0] in "+-" else ("", cell)
+    number = float(digits.replace(",", ""))
+    power = next(at for at in range(1, 6) if number < 999.95 * 1000**at or at == 5)
+    number /= 1000**power
+    decimals = max(0, 4 - len(str(int(number))))
+    return f"{sign}{number:.{decimals}f}{' KMGTP'[power]}"
+
+
+def note(sheets: Sequence[Sheet], width: int) -> str:
+    """Return what was done to fit a width, empty if nothing was."""
+    said = ["numbers are rounded"] * any(sheet.rounded for sheet in sheets)
+    said += ["texts are cut"] * any(sheet.cut for sheet in sheets)
+    left_out = dict.fromkeys(name for sheet in sheets for name in sheet.left_out)
+    if left_out:
+        said.append(f"{', '.join(left_out)} left out")
+    done = ", ".join(said)
+    return f"To fit {width} columns: {done}. --width 0 shows all." if done else ""
+
+
+def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
+    """Return a text in lines of a width, those after the first one indented."""
+    return [text] if width is None else wrap(text, width, subsequent_indent=indent)

@@ -1,0 +1,157 @@
+"""Figures of networks as charts, one file each.
+
+A chart is made in two steps. `data` reads an analysis and returns plain data, without
+matplotlib; `draw` puts that of several networks into one matplotlib figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
+
+from archdsl.files import write
+
+from .file import FORMATS, MissingExtra, UnknownFormat, encode, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from archdsl.backends.torch.gradients import Gradients
+    from archdsl.passes.analysis import Analysis
+
+__all__ = [
+    "CHARTS",
+    "FORMATS",
+    "MissingExtra",
+    "Plot",
+    "Subject",
+    "UnknownFormat",
+    "plot",
+]
+
+Data = Mapping[str, Any]
+
+CHARTS: Final = (
+    "compare",
+    "costs",
+    "fields",
+    "gradients",
+    "memory",
+    "paths",
+    "roofline",
+)
+
+
+class Subject(NamedTuple):
+    """A network that is drawn.
+
+    Attributes:
+        name: what to call it.
+        analysis: its figures.
+        gradients: what its run in torch gave, for the chart of that name.
+    """
+
+    name: str
+    analysis: Analysis
+    gradients: Gradients | None = None
+
+
+class Chart(Protocol):
+    """What the module of a chart defines."""
+
+    def data(self, subject: Subject, /) -> dict[str, Any]:
+        """Return what is drawn of one network, as plain data.
+
+        Raises:
+            ValueError: if there is nothing to draw of it; the message says why.
+        """
+
+    def size(self, series: Sequence[Data], /) -> tuple[float, float]:
+        """Return width and height in inches."""
+
+    def draw(self, figure: Any, series: Sequence[Data], /) -> None:
+        """Draw networks into a matplotlib figure."""
+
+
+def chart(name: str) -> Chart:
+    """Return the chart of a name of `CHARTS`."""
+    return cast("Chart", import_module(f"{__name__}.{name}"))
+
+
+@dataclass(frozen=True)
+class Plot:
+    """A chart of some networks. In a notebook it shows itself.
+
+    Attributes:
+        show: which chart, one of `CHARTS`.
+        data: what is drawn, one record a network: its `name`, and what the chart has.
+    """
+
+    show: str
+    data: tuple[Data, ...]
+
+    def figure(self) -> Figure:
+        """Return the matplotlib figure.
+
+        Raises:
+            MissingExtra: if matplotlib is not installed.
+        """
+        drawn = chart(self.show)
+        with new_figure(drawn.size(self.data)) as figure:
+            drawn.draw(figure, self.data)
+        return figure
+
+    def encode(self, format: str = "svg") -> bytes:
+        """Return the chart in a format of `FORMATS`, the same bytes in every run.
+
+        Raises:
+            MissingExtra: if matplotlib is not installed.
+            UnknownFormat: if there is no such format.
+        """
+        if format not in FORMATS:
+            raise UnknownFormat(format)
+        return encode(self.figure(), format)
+
+    def save(self, path: str | Path, *, format: str | None = None) -> None:
+        """Write the chart to a file, whose suffix tells the format.
+
+        Raises:
+            MissingExtra: if matplotlib is not installed.
+            UnknownFormat: if there is no such format.
+            OSError: if the file cannot be written.
+        """
+        suffix = Path(path).suffix.removeprefix(".").lower()
+        write(Path(path), self.encode(suffix if format is None else format))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return what is drawn as plain data."""
+        return {"show": self.show, "networks": [dict(one) for one in self.data]}
+
+    def __repr__(self) -> str:
+        names = ", ".join(one["name"] for one in self.data)
+        return f"<Plot of {self.show}: {names}>"
+
+    def _repr_svg_(self) -> str:
+        """Return the chart for a notebook."""
+        return self.encode().decode()
+
+
+def plot(subjects: Sequence[Subject], show: str) -> Plot:
+    """Return a chart of some networks.
+
+    Args:
+        subjects: the networks, at least one.
+        show: which chart, one of `CHARTS`.
+
+    Raises:
+        ValueError: if there is no such chart, or nothing to draw of a network.
+    """
+    if show not in CHARTS:
+        raise ValueError(f"show must be one of {', '.join(CHARTS)}, not {show}")
+    if not subjects:
+        raise ValueError("a plot needs a network")
+    data = chart(show).data
+    return Plot(show, tuple([{"name": one.name, **data(one)} for one in subjects]))

@@ -1,0 +1,90 @@
+"""Matplotlib figures, and the files that they are written to."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from archdsl.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FORMATS: Final = ("pdf", "png", "svg")
+
+# Without these, each run would write other identifiers and the time.
+_METADATA: Final[dict[str, dict[str, None]]] = {
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+    "png": {},
+}
+_SETTINGS: Final = {
+    "svg.hashsalt": "archdsl",
+    # Text stays text, which is smaller, and can be searched and read aloud.
+    "svg.fonttype": "none",
+    "pdf.fonttype": 42,
+    "text.parse_math": False,
+    "font.size": 9,
+    "axes.titlesize": 9.5,
+    "hatch.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+}
+_DPI: Final = 150
+
+
+class MissingExtra(Exception):
+    """Matplotlib is not installed; the message says what to install."""
+
+
+class UnknownFormat(ValueError):
+    """A format that no plot can be written in; the message lists the known ones."""
+
+    def __init__(self, format: str) -> None:
+        known, hint = ", ".join(FORMATS), did_you_mean(format, FORMATS)
+        what = f"unknown format `{format}`" if format else "no format and no suffix"
+        super().__init__(f"{what}: known are {known}" + (f"; {hint}" if hint else ""))
+
+
+@contextmanager
+def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
+    """Yield an empty figure, to be drawn within the settings that all plots share.
+
+    Pyplot has no part in it, so that no window opens and no backend is chosen.
+
+    Args:
+        size: width and height in inches.
+
+    Raises:
+        MissingExtra: if matplotlib is not installed.
+    """
+    try:
+        import matplotlib
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtra(
+            'a plot needs matplotlib: pip install "archdsl[plot]"'
+        ) from None
+    # What a user's own matplotlibrc says would change labels that are fitted in.
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
+        figure: Figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        yield figure
+
+
+def encode(figure: Any, format: str) -> bytes:
+    """Return a figure in a format, the same bytes in every run.
+
+    Args:
+        figure: what `new_figure` yielded.
+        format: one of `FORMATS`.
+    """
+    import matplotlib
+
+    out = io.BytesIO()
+    with matplotlib.rc_context(_SETTINGS):
+        figure.savefig(out, format=format, metadata=_METADATA[format], dpi=_DPI)
+    return out.getvalue()

@@ -1,0 +1,157 @@
+"""Each layer below the roof of a device: what bounds it, compute or memory.
+
+Source: Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance
+model for multicore architectures".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+from . import Data, Subject, labels, style
+
+# Points whose names are written.
+_NAMED: Final = 6
+_MARKERS: Final = {"conv": "o", "linear": "s"}
+
+
+def data(subject: Subject) -> dict[str, Any]:
+    """Return the layers that run, with their operations a byte and a second.
+
+    Raises:
+        ValueError: if the analysis has no device.
+    """
+    analysis = subject.analysis
+    time = analysis.time
+    if time is None:
+        raise ValueError("a roofline needs a device")
+    device = time.device
+    layers = []
+    for layer in analysis.layers:
+        own = layer.time
+        if own is None or not own.seconds or not layer.work.batch_flops:
+            continue
+        layers.append(
+            {
+                "name": layer.name,
+                "kind": layer.kind,
+                "intensity": layer.work.intensity,
+                "flops_per_second": layer.work.batch_flops / own.seconds,
+                "seconds": own.seconds,
+                "bound": own.bound,
+            }
+        )
+    return {
+        "device": device.name,
+        "title": device.title,
+        "batch": time.batch,
+        "dtype": time.dtype,
+        "tf32": time.tf32,
+        "bandwidth": device.bandwidth,
+        "matrix_rate": device.matrix_rate(time.dtype, tf32=time.tf32),
+        "vector_rate": device.vector_rate(time.dtype),
+        "seconds": time.seconds,
+        "layers": layers,
+    }
+
+
+def size(series: Sequence[Data]) -> tuple[float, float]:
+    """Return a height for a panel a network."""
+    return 7.5, 4.6 * len(series)
+
+
+def draw(figure: Any, series: Sequence[Data]) -> None:
+    """Draw a panel for each network: the roof, and a point for each layer."""
+    panels = figure.subplots(len(series), 1, squeeze=False)[:, 0]
+    for axes, one in zip(panels, series, strict=True):
+        _panel(axes, one)
+    style.legend(figure, panels[0])
+    for axes, one in zip(panels, series, strict=True):
+        points = _points(one["layers"])
+        slowest = sorted(points, key=lambda at: -_seconds(points[at]))[:_NAMED]
+        names = [_name(points[at], one["seconds"]) for at in slowest]
+        labels.place(axes, slowest, names, _roofs(axes, one), list(points))
+
+
+def _panel(axes: Any, one: Data) -> None:
+    kinds: dict[str, list[Data]] = {"conv": [], "linear": [], "other layers": []}
+    for layer in one["layers"]:
+        word = layer["kind"]
+        kinds[word if word in kinds else "other layers"].append(layer)
+    for number, (kind, layers) in enumerate(kinds.items()):
+        if layers:
+            axes.scatter(
+                [layer["intensity"] for layer in layers],
+                [layer["flops_per_second"] for layer in layers],
+                # The area is the share of the time.
+                [8 + 200 * layer["seconds"] / one["seconds"] for layer in layers],
+                marker=_MARKERS.get(kind, "^"),
+                facecolor=("none", "0.6", "none")[number],
+                edgecolor=style.color(number),
+                label=kind,
+            )
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.margins(0.15)
+    _roof(axes, one)
+    style.units(axes.yaxis, "FLOP/s")
+    style.numbers(axes.xaxis)
+    axes.set_xlabel("operations for each byte moved")
+    axes.set_ylabel("operations a second, at most")
+    tf32 = ", TF32" if one["tf32"] else ""
+    axes.set_title(
+        f"{one['name']} on {one['title']}, batch {one['batch']}, {one['dtype']}{tf32}"
+    )
+    axes.grid(**style.GRID)
+
+
+def _roof(axes: Any, one: Data) -> None:
+    """Draw what no layer gets above; the limits of the axes stay."""
+    for what, dashes, corners in zip(
+        ("matrix products", "other operations"),
+        ("-", "--"),
+        _roofs(axes, one),
+        strict=True,
+    ):
+        axes.plot(
+            *zip(*corners, strict=True),
+            color="0.3",
+            linewidth=1.0,
+            linestyle=dashes,
+            label=f"roof of {what}",
+            zorder=1,
+            scalex=False,
+        )
+
+
+def _roofs(axes: Any, one: Data) -> list[list[tuple[float, float]]]:
+    """Return the corners of both roofs, from the left edge of the axes to the right."""
+    low, high = axes.get_xlim()
+    found = []
+    for rate in (one["matrix_rate"], one["vector_rate"]):
+        xs = sorted({low, min(max(rate / one["bandwidth"], low), high), high})
+        found.append([(x, min(rate, x * one["bandwidth"])) for x in xs])
+    return found
+
+
+def _points(layers: Sequence[Data]) -> dict[tuple[float, float], list[Data]]:
+    """Return the layers by their points; those that cover each other have one."""
+    found: dict[str, list[Data]] = {}
+    for layer in layers:
+        near = f"{layer['intensity']:.1e} {layer['flops_per_second']:.1e}"
+        found.setdefault(near, []).append(layer)
+    return {
+        (some[0]["intensity"], some[0]["flops_per_second"]): some
+        for some in found.values()
+    }
+
+
+def _seconds(layers: Sequence[Data]) -> float:
+    return float(sum([layer["seconds"] for layer in layers]))
+
+
+def _name(layers: Sequence[Data], whole: float) -> str:
+    more = f" and {len(layers) - 1} like it" if len(layers) > 1 else ""
+    share = 100 * _seconds(layers) / whole
+    return f"{layers[0]['name']}{more}: {share:.1f} % of the time"

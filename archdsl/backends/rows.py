@@ -1,0 +1,141 @@
+"""The rows of a table of layers: blocks above their parts, equal copies once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import groupby
+from typing import NamedTuple
+
+from archdsl.ir import Group, Step
+
+Node = Step | Group
+# A layer or block, or all of those that one copy of a repeat consists of.
+_Part = Node | tuple["_Part", ...]
+# What two layers have in common whose rows are the same.
+Content = Callable[[Step], Hashable]
+
+_NUMBERED = re.compile(r"(.*?)(\d+)")
+
+
+class Row(NamedTuple):
+    """One row.
+
+    Attributes:
+        node: the layer or block, the first one of several.
+        name: what it is called below the block that it belongs to.
+        level: how many blocks are around it.
+        times: how many equal ones in a row it stands for.
+        closed: whether it is a block whose parts have no rows.
+        marked: whether it only runs in training, and what is around it does not.
+    """
+
+    node: Node
+    name: str
+    level: int
+    times: int = 1
+    closed: bool = False
+    marked: bool = False
+
+    @property
+    def title(self) -> str:
+        """The name, indented, with the number of copies."""
+        times = f" x{self.times}" if self.times > 1 else ""
+        return "  " * self.level + self.name + times
+
+
+def rows(
+    root: Group, *, content: Content | None = None, depth: int | None = None
+) -> Iterator[Row]:
+    """Yield the rows of a network, in the order in which its layers run.
+
+    Args:
+        root: of the network.
+        content: what makes two layers equal, so that equal copies that follow each
+            other are folded into one row each; nothing is folded when left out.
+        depth: how many levels of names have rows; all when left out.
+    """
+    yield from _Rows(content, depth).of(_parts(root), 0, 1, root.training)
+
+
+class _Rows:
+    def __init__(self, content: Content | None, depth: int | None) -> None:
+        self._content = content
+        self._depth = depth
+        # Equal contents have one number, so that comparing them takes no time.
+        self._numbers: dict[Hashable, int] = {}
+        self._known: dict[int, int] = {}
+
+    def of(
+        self, parts: Sequence[_Part], level: int, times: int, training: bool
+    ) -> Iterator[Row]:
+        """Yield the rows of parts that so many equal copies have, inside a block."""
+        for run in self._runs(parts):
+            first, last, number = run[0], run[-1], times * len(run)
+            if isinstance(first, tuple) or isinstance(last, tuple):
+                assert isinstance(first, tuple)
+                yield from self.of(first, level, number, training)
+                continue
+            name = _span(first.name, last.name)
+            if isinstance(first, Step):
+                yield Row(first, name, level, number)
+                continue
+            closed = level + 1 == self._depth
+            marked = first.training > training
+            yield Row(first, name, level, number, closed, marked)
+            if not closed:
+                yield from self.of(_parts(first), level + 1, 1, first.training)
+
+    def _runs(self, parts: Sequence[_Part]) -> Iterator[list[_Part]]:
+        """Yield runs of equal parts."""
+        if self._content is None:
+            yield from ([part] for part in parts)
+        else:
+            yield from (list(run) for _, run in groupby(parts, self._number))
+
+    def _number(self, part: _Part) -> int:
+        """Return a number that equal parts have in common."""
+        known = self._known.get(id(part))
+        if known is None:
+            content = self._whole(part)
+            known = self._numbers.setdefault(content, len(self._numbers))
+            if not isinstance(part, tuple):  # those do not live as long as the network
+                self._known[id(part)] = known
+        return known
+
+    def _whole(self, part: _Part) -> Hashable:
+        if isinstance(part, tuple):
+            return tuple(self._number(each) for each in part)
+        if isinstance(part, Step):
+            assert self._content is not None
+            return self._content(part)
+        inner = [(_name(each), self._number(each)) for each in _parts(part)]
+        return part.role, part.word, part.training, *inner
+
+
+def _parts(group: Group) -> list[_Part]:
+    """Return what stands in a group; what names nothing is looked through."""
+    found: list[_Part] = []
+    for child in group.children:
+        if isinstance(child, Step) or child.role in ("block", "group"):
+            found.append(child)
+        elif child.role == "copy":
+            inner = _parts(child)
+            found += inner if len(inner) == 1 else [tuple(inner)]
+        else:
+            found += _parts(child)
+    return found
+
+
+def _name(part: _Part) -> str:
+    return "" if isinstance(part, tuple) else part.name
+
+
+def _span(first: str, last: str) -> str:
+    """Return one name for a run: ``1-5``, ``layer2-6`` or ``first..last``."""
+    if first == last:
+        return first
+    one, other = _NUMBERED.fullmatch(first), _NUMBERED.fullmatch(last)
+    if one and other and one[1] == other[1]:
+        return f"{first}-{other[2]}"
+    return f"{first}..{last}"

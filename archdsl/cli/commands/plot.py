@@ -1,0 +1,181 @@
+"""`archdsl plot`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archdsl.backends.plot import (
+    CHARTS,
+    FORMATS,
+    MissingExtra,
+    Subject,
+    UnknownFormat,
+    plot,
+)
+from archdsl.cli import completion, status
+from archdsl.cli.files import write_bytes
+from archdsl.cli.gradients import measure, runs_option
+from archdsl.cli.options import (
+    OUTPUT_FILE,
+    device_options,
+    find_device,
+    json_option,
+    load_networks,
+    network_options,
+    run_options,
+)
+from archdsl.cli.terminal import Failure, fail, print_json
+
+if TYPE_CHECKING:
+    from archdsl.backends.plot import Plot
+    from archdsl.ir import Network
+
+
+@click.command()
+@click.argument(
+    "specs",
+    nargs=-1,
+    required=True,
+    metavar="SPEC...",
+    shell_complete=completion.specs,
+)
+@click.option(
+    "--show",
+    type=click.Choice(CHARTS),
+    help="Which chart.  [default: costs of one SPEC, compare of several]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FILE,
+    metavar="FILE",
+    help="Write the chart there, as .svg, .png or .pdf. Without it, svg is printed.",
+)
+@click.option(
+    "--format",
+    "format_",
+    metavar="FORMAT",
+    help="svg, png or pdf, instead of what the suffix of FILE tells.",
+)
+@network_options
+@run_options
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="For memory: run each block again in the backward pass.",
+)
+@device_options("For roofline: the device; see `archdsl list --devices`.")
+@runs_option
+@json_option
+def command(
+    specs: tuple[str, ...],
+    show: str | None,
+    output: Path | None,
+    format_: str | None,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    recompute: bool,
+    device_name: str | None,
+    devices_file: str | None,
+    runs: int,
+    as_json: bool,
+) -> int:
+    """Draw the figures of networks as a chart.
+
+    \b
+      compare    parameters against multiply-accumulates, each network named
+      costs      parameters and multiply-accumulates by the size of the maps
+      fields     the receptive field over depth
+      gradients  each layer's gradient when training starts; needs torch
+      memory     what a training step has in memory, from moment to moment
+      paths      how long the paths of the gradient are
+      roofline   what bounds each layer on a --device, compute or memory
+
+    Charts need matplotlib (`pip install archdsl[plot]`); --json prints what would be
+    drawn, and needs nothing. They can be read in grey, and are the same in every run.
+
+    \b
+    Examples:
+      archdsl plot alexnet vgg16 googlenet resnet50 densenet121 -o compare.svg
+      archdsl plot alexnet vgg16 --show costs -o costs.pdf
+      archdsl plot plain56 residual56 --show paths -o paths.png
+      archdsl plot plain56 residual56 --show gradients --runs 5 -o gradients.svg
+      archdsl plot resnet50 --show memory --batch 32 --optimizer adam -o memory.svg
+      archdsl plot resnet50 --show roofline --device a100-sxm-40gb -o roofline.svg
+    """
+    kind = show or ("costs" if len(specs) == 1 else "compare")
+    format = _format(output, format_)
+    printed = output is None or str(output) == "-"
+    if as_json and printed and format_ is not None:
+        raise click.UsageError("--json prints what would be drawn: use -o FILE, too")
+    if format != "svg" and printed and sys.stdout.isatty():
+        raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
+    device = find_device(device_name, devices_file, dtype)
+    if (kind == "roofline") is not (device is not None):
+        raise click.UsageError(
+            "--show roofline needs a --device, and nothing else does"
+        )
+    networks, errors = load_networks(specs, params, input_shape)
+    if errors:
+        return fail(errors, as_json=as_json)
+    subjects = _subjects(
+        specs,
+        networks,
+        runs if kind == "gradients" else 0,
+        batch=batch,
+        dtype=dtype,
+        optimizer=optimizer,
+        recompute=recompute,
+        device=device,
+    )
+    try:
+        found = plot(subjects, kind)
+        if not (as_json and printed):
+            _write(found, None if printed else output, format)
+    except MissingExtra as error:
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except ValueError as error:  # there is nothing to draw
+        raise click.UsageError(str(error)) from None
+    if as_json:
+        print_json({**found.as_dict(), "errors": []})
+    return status.OK
+
+
+def _format(output: Path | None, format: str | None) -> str:
+    if format is None:
+        path = Path("-.svg") if output is None or str(output) == "-" else output
+        format = path.suffix.removeprefix(".").lower()
+    if format not in FORMATS:
+        raise click.UsageError(str(UnknownFormat(format)))
+    return format
+
+
+def _subjects(
+    specs: Sequence[str], networks: Sequence[Network], runs: int, **setting: Any
+) -> list[Subject]:
+    """Return the networks with their figures, and with those of runs in torch."""
+    from archdsl.passes.analysis import analyze
+
+    found = []
+    for name, network in zip(specs, networks, strict=True):
+        gradients = (
+            measure(network, batch=setting["batch"], runs=runs) if runs else None
+        )
+        found.append(Subject(name, analyze(network, **setting), gradients))
+    return found
+
+
+def _write(found: Plot, output: Path | None, format: str) -> None:
+    data = found.encode(format)
+    if output is None:
+        sys.stdout.buffer.write(data)
+    else:
+        write_bytes(output, data)

@@ -1,0 +1,71 @@
+"""Options for what torch measures of a network's gradients, and its failures."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+from click.core import ParameterSource
+
+from . import status
+from .options import Command
+from .terminal import Failure, Progress
+
+if TYPE_CHECKING:
+    from archdsl.backends.torch.gradients import Gradients
+    from archdsl.ir import Network
+
+# Batch norm cannot train on a single sample where maps are 1x1.
+_BATCH = 8
+
+
+def runs_option(command: Command) -> Command:
+    """Add --runs to a command."""
+    return click.option(
+        "--runs",
+        type=click.IntRange(1, 1000),
+        default=1,
+        show_default=True,
+        help="Runs for the gradients, of the seeds 0, 1 and so on; medians are shown.",
+    )(command)
+
+
+def measure(network: Network, *, batch: int, runs: int) -> Gradients:
+    """Return the gradients of a network at initialisation.
+
+    Args:
+        network: what to run.
+        batch: what `--batch` has; 8 are taken where it was not given.
+        runs: how many.
+
+    Raises:
+        Failure: if torch is not installed, has no memory for it, or the network
+            cannot train on such a batch.
+        UsageError: if the spec names Python code.
+    """
+    from archdsl.backends.torch import ForeignCode
+    from archdsl.backends.torch.gradients import gradients
+
+    source = click.get_current_context().get_parameter_source("batch")
+    size = _BATCH if source is ParameterSource.DEFAULT else batch
+    try:
+        with Progress(1, always=True) as progress:
+            progress.step(f"running {network.name} {runs} times")
+            return gradients(network, batch=size, seeds=range(runs))
+    except ForeignCode as error:
+        raise click.UsageError(
+            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+        ) from None
+    except ImportError as error:
+        if error.name != "torch":
+            raise
+        message = "gradients need PyTorch: pip install archdsl[torch]"
+        raise Failure(message, status.MISSING_EXTRA) from None
+    except ValueError as error:  # batch norm's, on one value for each channel
+        message = f"{network.name} cannot train on a batch of {size}: {error}"
+        raise Failure(message, status.USAGE) from None
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        message = f"there is no memory for {network.name} and a batch of {size}"
+        raise Failure(message, status.LIMIT) from None

@@ -1,0 +1,45 @@
+"""The SPECs of a command that takes many: folders stand for what is in them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from archdsl.diagnostics import Diagnostic
+
+
+def expanded(specs: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
+    """Return SPECs with folders replaced by the specs in them, and what is wrong.
+
+    A shipped name wins over a folder of that name, which can be written ``name/``.
+    Hidden folders are left out, and links to folders are not followed.
+    """
+    found: list[str] = []
+    errors: list[Diagnostic] = []
+    for spec in specs:
+        if not _is_folder(spec):
+            found.append(spec)
+            continue
+        below = list(_below(spec))
+        found += below
+        if not below:
+            message = f"there is no .arch file in the folder {spec}"
+            errors.append(Diagnostic("A0501", message))
+    return found, errors
+
+
+def _is_folder(spec: str) -> bool:
+    from archdsl.resources import shipped_presets, shipped_specs
+
+    if "\0" in spec or not os.path.isdir(spec):
+        return False
+    return spec not in shipped_specs() and spec not in shipped_presets()
+
+
+def _below(folder: str) -> list[str]:
+    found = []
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        names = sorted(name for name in files if name.endswith(".arch"))
+        found += [os.path.normpath(os.path.join(root, name)) for name in names]
+    return found

@@ -1,0 +1,34 @@
+"""How results show themselves as text.
+
+What a result is and how it is laid out belong to different layers of the package. The
+upper one says here what it can show, and the lower one asks for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+_SHOWN: dict[tuple[str, str], Callable[[Any], str | None]] = {}
+
+
+def shows(name: str, show: Callable[[Any], str | None], how: str = "text") -> None:
+    """Say how all results of a class are shown, which need not be imported yet.
+
+    Args:
+        name: of the class.
+        show: what shows one; None leaves it to the next best way.
+        how: ``text``, or ``svg`` or ``html`` for a notebook.
+    """
+    _SHOWN[name, how] = show
+
+
+def shown(result: object) -> str:
+    """Return a result as text; in short if nothing else is known of its class."""
+    return shown_as(result, "text") or repr(result)
+
+
+def shown_as(result: object, how: str) -> str | None:
+    """Return a result as text, svg or html; None if nothing shows it so."""
+    show = _SHOWN.get((type(result).__name__, how))
+    return None if show is None else show(result)

@@ -1,4 +1,0 @@
-"""Advice about a network, with figures.
-
-A rule is one file in `archdsl.lint.rules`; nothing else names it.
-"""

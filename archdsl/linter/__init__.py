@@ -1,0 +1,4 @@
+"""Advice about a network, with figures.
+
+A rule is one file in `archdsl.linter.rules`; nothing else names it.
+"""

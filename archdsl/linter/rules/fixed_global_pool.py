@@ -1,0 +1,57 @@
+"""A global pool that is written for one size."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archdsl.linter.net import Net
+from archdsl.linter.rule import Finding, Fix, Rule, net
+from archdsl.linter.written import is_fixed
+from archdsl.passes.graph import Node
+from archdsl.values import Window, show_shape, sizes
+
+
+class FixedGlobalPool(Rule):
+    """`avgpool 7x7` on a map of 7x7 is a global pool, for that size alone. With a
+    larger input, it leaves a larger map, and a linear layer after it does not fit any
+    more; with a smaller one, the window does not fit. `adaptiveavgpool 1x1` computes
+    the same for any size, and `globalavgpool` makes a vector of it.
+
+    It applies where the numbers stand in the spec, the window covers the map exactly,
+    and nothing is padded. The edit is safe: for this size, the network computes the
+    same.
+
+    Source: Lin et al. 2013, "Network in network", section 3.2.
+    """
+
+    code = "W0122"
+    name = "fixed-global-pool"
+    title = "a global pool that is written for one size of the input"
+    bad = net("conv 3x3 16 /2 -> relu", "avgpool 16x16 -> conv 1x1 10")
+    good = net("conv 3x3 16 /2 -> relu", "adaptiveavgpool 1x1 -> conv 1x1 10")
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the pools whose window is the whole map."""
+        for node in net.graph.nodes:
+            written = net.written(node)
+            if written is None or not node.op.of_any_size or not is_fixed(written):
+                continue
+            window = node.op.window(node.input_shapes, node.shape)
+            size = sizes(node.input_shapes[0])
+            whole = window is not None and window._replace(stride=size) == Window(
+                kernel=size, stride=size
+            )
+            if whole and max(size) > 1 == max(sizes(node.shape)):
+                pool = f"{node.op.of_any_size} 1x1"
+                yield _finding(node, pool, Fix((written.replaced(pool),), safe=True))
+
+
+def _finding(node: Node, pool: str, fix: Fix) -> Finding:
+    size = show_shape(sizes(node.input_shapes[0]))
+    return Finding(
+        node,
+        f"{node.step.path} pools the whole map, for an input of this size alone",
+        label=f"the map is {size}",
+        help=f"write `{pool}`, which takes any size",
+        fix=fix,
+    )

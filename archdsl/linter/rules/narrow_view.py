@@ -1,0 +1,104 @@
+"""A head that averages what sees too little."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from archdsl.layer import count
+from archdsl.linter.net import Net, percent
+from archdsl.linter.rule import Finding, Rule, net
+from archdsl.passes.graph import Node
+from archdsl.passes.receptive import describe, main_value
+from archdsl.values import show_shape, sizes
+
+if TYPE_CHECKING:
+    from archdsl.passes.receptive import Number
+
+
+class NarrowView(Rule):
+    """Before a global pool, every unit of the last map sees a part of the image, and
+    the pool averages what they say. If no unit sees the whole image, nothing in the
+    network ever relates what lies farther apart than a receptive field. Networks with
+    larger fields are more accurate, up to the size of the image and beyond, since the
+    border of a field counts little.
+
+    It applies to networks that turn a map into a vector by a global pool, if the field
+    of a unit before it is smaller than the input along an axis. Below half of a side,
+    there are units that see nothing in common. A field that misses only the rim loses
+    little, as SqueezeNet 1.1 with 207 of 224 positions shows; there, a comment with a
+    reason settles it. A network whose linear layers read the flattened map joins
+    distant positions there, and a gate such as squeeze and excitation sees all.
+
+    Each 3x3 convolution more widens the field by twice the distance between the units,
+    and a stride earlier in the network widens all that follows.
+
+    Source: Araujo et al. 2019, "Computing receptive fields of convolutional neural
+    networks"; Luo et al. 2016, "Understanding the effective receptive field in deep
+    convolutional neural networks".
+    """
+
+    code = "W0106"
+    name = "narrow-view"
+    title = "a receptive field smaller than the input at the head"
+    bad = net(
+        "conv 3x3 16 -> relu",
+        "conv 3x3 32 /2 -> relu",
+        "conv 3x3 32 -> relu",
+        "globalavgpool; linear 10",
+    )
+    good = net(
+        "conv 3x3 16 -> relu",
+        "conv 3x3 32 /2 -> relu",
+        "conv 3x3 64 /2 -> relu",
+        "conv 3x3 64 /2 -> relu",
+        "conv 3x3 64 -> relu",
+        "globalavgpool; linear 10",
+    )
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the pool after the last map, if that sees less than the input."""
+        graph = net.graph
+        known = net.fields
+        value = main_value(graph, known)
+        if not net.classifies or value is None or value in graph.inputs:
+            return
+        if known[value].whole:
+            return  # by a gate, say
+        readers = net.readers[value]
+        if len(readers) != 1 or readers[0].op.family != "pool":
+            return
+        image = sizes(graph.shapes[graph.inputs[0]])
+        seen = describe(known[value], sizes(graph.shapes[value]), image)
+        more = [
+            _convolutions(n - size, jump)
+            for n, size, jump in zip(image, seen.size, seen.jump, strict=True)
+            if size < n
+        ]
+        if more:
+            yield _finding(readers[0], seen.size, image, max(more))
+
+
+def _convolutions(lacking: int, jump: Number) -> int:
+    """Return how many 3x3 convolutions see some positions more."""
+    return -(-lacking // (2 * (jump or 1)))
+
+
+def _area(seen: Sequence[int], image: Sequence[int]) -> int:
+    """Return how many positions of the image a field has at most."""
+    return count(tuple(min(a, b) for a, b in zip(seen, image, strict=True)))
+
+
+def _finding(
+    node: Node, seen: tuple[int, ...], image: tuple[int, ...], more: int
+) -> Finding:
+    area = _area(seen, image)
+    fewer = ", or a stride more and fewer of them" if more > 1 else ""
+    return Finding(
+        node,
+        f"the units before {node.step.path} see {show_shape(seen)} of the input's "
+        f"{show_shape(image)} positions",
+        label=f"{percent(area, count(image))} of the input; the pool only averages",
+        help=f"{more} more 3x3 {'convolution' if more == 1 else 'convolutions'} before "
+        f"it would see all{fewer}",
+    )

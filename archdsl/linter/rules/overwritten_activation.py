@@ -1,0 +1,142 @@
+"""Values that are overwritten before the backward pass needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Final
+
+from archdsl.elaborate.foreign import Foreign
+from archdsl.layer import count
+from archdsl.linter.net import Net
+from archdsl.linter.rule import Edit, Finding, Fix, Rule, net
+from archdsl.passes.graph import Node
+from archdsl.passes.inplace import inplace
+from archdsl.syntax import tree as t
+
+_FLOAT: Final = 4
+
+
+class OverwrittenActivation(Rule):
+    """A layer that runs in place writes its output over its input. If autograd kept
+    that input's memory for the backward pass, training ends with "one of the variables
+    needed for gradient computation has been modified by an inplace operation". The
+    usual case is `relu`, which keeps its output, before a dropout in place.
+
+    The compiler decides itself which layers run in place, and this rule checks its
+    plan: it replays the forward pass and counts how often each piece of memory was
+    written since it was kept, as autograd does. For the kinds of the language it has
+    never found anything; it would be a bug in archdsl.
+
+    What a spec can do is declare a class of torch that runs in place as a foreign
+    layer: `torch.nn.Dropout` with `args = [0.5, true]`. The compiler knows nothing of
+    such a class. The rule takes a layer of `torch.nn` whose last argument is `true` as
+    one that runs in place, if its class is one that has `inplace` there. The edit makes
+    that `false`, which is safe.
+
+    Source: PyTorch, "Autograd mechanics", section "In-place operations with autograd".
+    """
+
+    code = "W0110"
+    name = "overwritten-activation"
+    title = "a value that is overwritten, and that the backward pass needs"
+    bad = net(
+        "conv 3x3 16 -> relu -> drop",
+        "conv 1x1 10",
+        before='op drop {\n    torch = "torch.nn.Dropout"\n'
+        "    args = [0.5, true]\n    pointwise = true\n}",
+    )
+    good = net("conv 3x3 16 -> relu -> dropout 0.5", "conv 1x1 10")
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers that overwrite what was kept."""
+        planned = inplace(net.graph)
+        nodes = net.graph.nodes
+        foreign = {n.output: name for n in nodes if (name := _foreign_inplace(n))}
+        # A mask is memory of its own.
+        masked = {value for value, name in foreign.items() if "Dropout" in name}
+        for node, keeper in overwritten(nodes, {*planned, *foreign}, masked):
+            kept = count(node.input_shapes[0]) * _FLOAT
+            yield Finding(
+                node,
+                f"{node.step.path} runs in place and overwrites what "
+                f"{keeper.step.path} keeps for the backward pass",
+                label=f"{kept:,} bytes a sample are kept there; training fails",
+                help="let it write to memory of its own: `inplace` false",
+                fix=_fix(net, node),
+            )
+
+
+# Classes of torch whose last argument is `inplace`, with the number of arguments.
+_INPLACE: Final[Mapping[str, int]] = {
+    "ReLU": 1,
+    "ReLU6": 1,
+    "SELU": 1,
+    "SiLU": 1,
+    "Mish": 1,
+    "Hardswish": 1,
+    "Hardsigmoid": 1,
+    "ELU": 2,
+    "CELU": 2,
+    "LeakyReLU": 2,
+    "Dropout": 2,
+    "Dropout1d": 2,
+    "Dropout2d": 2,
+    "Dropout3d": 2,
+    "AlphaDropout": 2,
+    "FeatureAlphaDropout": 2,
+    "Hardtanh": 3,
+    "RReLU": 3,
+    "Threshold": 3,
+}
+
+
+def _foreign_inplace(node: Node) -> str:
+    """Return the name of a class of torch that a spec has run in place."""
+    form = node.op.torch(node.input_shapes, node.shape)
+    call = form.module
+    if call is None or form.origin or not call.name.startswith("nn."):
+        return ""
+    name = call.name.removeprefix("nn.")
+    flagged = bool(call.args) and call.args[-1] is True
+    return name if flagged and _INPLACE.get(name) == len(call.args) else ""
+
+
+def _fix(net: Net, node: Node) -> Fix | None:
+    """Return the edit of a foreign layer's declaration that this spec has."""
+    op = node.op
+    if not isinstance(op, Foreign) or op.definition.span.source is not net.source:
+        return None
+    args = op.settings["args"].value if "args" in op.settings else None
+    last = args.items[-1] if isinstance(args, t.ListExpr) and args.items else None
+    if not isinstance(last, t.Literal) or last.value is not True:
+        return None
+    return Fix((Edit(last.span.start, last.span.end, "false"),), safe=True)
+
+
+def overwritten(
+    nodes: Sequence[Node], writers: Set[int], masked: Set[int] = frozenset()
+) -> Iterator[tuple[Node, Node]]:
+    """Yield each node that overwrites what another keeps, and that other.
+
+    Args:
+        nodes: in the order in which they run in training.
+        writers: the outputs of those that run in place.
+        masked: the outputs of those that keep nothing but a mask.
+    """
+    home: dict[int, int] = {}
+    kept: dict[int, Node] = {}
+    for node in nodes:
+        places = [home.setdefault(value, value) for value in node.inputs]
+        writes = node.output in writers
+        if writes and places[0] in kept:
+            yield node, kept[places[0]]
+        shares = writes or node.op.aliases(training=True)
+        home[node.output] = places[0] if shares else node.output
+        saved = node.op.saved(node.input_shapes, node.shape)
+        if node.output in masked:
+            continue
+        if saved.input or saved.factors:
+            # In place, it keeps what it wrote over the input in the input's stead.
+            kept.update(dict.fromkeys(places, node))
+        if saved.output:
+            kept[home[node.output]] = node

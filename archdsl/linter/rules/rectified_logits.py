@@ -1,0 +1,57 @@
+"""A softmax of values that are never negative."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archdsl.linter.net import Net
+from archdsl.linter.rule import Finding, Fix, Rule, net
+from archdsl.passes.graph import Node
+
+
+class RectifiedLogits(Rule):
+    """Softmax makes shares of one out of numbers of any sign: only their differences
+    count, and a class gets a small share by a number far below the others. A rectifier
+    before it takes the negative half away: all classes that were below zero get the
+    same share, and no gradient. A sigmoid leaves differences below 1, so that no share
+    is more than e times another; a second softmax does the same.
+
+    It applies to a softmax whose input is the output of an activation that is never
+    negative. The edit leaves that activation out, which makes another network, so it
+    needs `--unsafe`.
+
+    Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3: a
+    linear layer predicts what softmax takes as unnormalised log probabilities.
+    """
+
+    code = "W0121"
+    name = "rectified-logits"
+    title = "a softmax of values that an activation keeps from being negative"
+    bad = net("conv 3x3 16 -> relu", "conv 1x1 10 -> relu -> softmax")
+    good = net("conv 3x3 16 -> relu", "conv 1x1 10 -> softmax")
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the softmax layers after such an activation."""
+        for node in net.graph.nodes:
+            maker = net.makers.get(node.inputs[0])
+            if not node.op.sums_to_one or maker is None:
+                continue
+            if maker.op.family == "activation" and maker.op.sign == "positive":
+                yield _finding(net, node, maker)
+
+
+def _finding(net: Net, node: Node, maker: Node) -> Finding:
+    alone = net.next(maker) is node
+    return Finding(
+        node,
+        f"{node.step.path} reads {maker.step.path}, which is never negative",
+        label=f"its logits are what `{maker.op.label()}` lets through",
+        help=f"leave `{maker.op.label()}` out before it",
+        fix=_fix(net, maker) if alone else None,
+    )
+
+
+def _fix(net: Net, maker: Node) -> Fix | None:
+    written = net.written(maker)
+    edit = written.removed() if written else None
+    return Fix((edit,)) if edit else None

@@ -1,0 +1,168 @@
+"""Weights that read nothing but padding."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import gcd
+from typing import Final
+
+from archdsl.layer import count
+from archdsl.linter.net import Net, macs, percent, rim, saving, weight
+from archdsl.linter.rule import Finding, Rule, net
+from archdsl.passes.graph import Node
+from archdsl.values import Window, show_shape, sizes
+
+MOST: Final = 1 << 20  # taps, beyond which nothing is said
+
+
+class WeightsOnPadding(Rule):
+    """On a map that is small for its kernel, some taps of the kernel lie on the padding
+    at every place of the window. They are multiplied by zero and by nothing else: their
+    gradient is exactly zero, and but for weight decay they stay what they were drawn
+    as. A 3x3 kernel with a padding of 1 on a map of 1x1 computes what a 1x1 kernel
+    does, and eight ninths of its weights idle. Large dilations do the same: where a
+    kernel reaches over the whole map at each end, its middle tap alone is left.
+
+    It is found from the windows: a tap lives if it meets a position of the map for some
+    unit, along both axes. The zeros of a `zeropad` right before the layer are no
+    positions. Shared weights live if they do so in one of their uses.
+
+    The usual cause is an input smaller than the one a network was made for, such as
+    ResNet-18 on 32x32, whose last stage works on 1x1: there 59 % of all weights idle.
+    Give the network an input of its size, leave out early strides, or write the smaller
+    kernel. What is saved is that of the smaller kernel, which computes the same. The
+    `state_dict` has another shape then, so `--fix` leaves it alone.
+
+    Source: Chen et al. 2017, "Rethinking atrous convolution for semantic image
+    segmentation", section 3.3 and figure 4: with a growing dilation, "the number of
+    valid filter weights" shrinks until a 3x3 filter is a 1x1 filter.
+    """
+
+    code = "W0116"
+    name = "weights-on-padding"
+    title = "weights that read nothing but padding"
+    bad = net(
+        "conv 3x3 32 /2 -> relu -> conv 3x3 32 /2 -> relu",
+        "conv 3x3 32 dilation=8 -> relu",
+        "conv 1x1 10",
+    )
+    good = net(
+        "conv 3x3 32 /2 -> relu -> conv 3x3 32 /2 -> relu",
+        "conv 3x3 32 dilation=2 -> relu",
+        "conv 1x1 10",
+    )
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers of which some taps meet no position of a map."""
+        idle = {}
+        for node in net.owners:
+            taps = _alive(net, node)
+            if taps is not None:
+                idle[node.output] = node, taps, _idle(node, taps)
+        whole = sum(number for _, _, number in idle.values())
+        layers = "1 layer" if len(idle) == 1 else f"{len(idle)} layers"
+        note = (
+            f"in {layers} of the network, {whole:,} of {net.params:,} weights "
+            f"({percent(whole, net.params)}) read padding alone"
+        )
+        for node, taps, number in idle.values():
+            yield _finding(net, node, taps, number, note)
+
+
+# Which taps live, row by row.
+Taps = tuple[tuple[bool, ...], ...]
+
+
+def _alive(net: Net, node: Node) -> Taps | None:
+    """Return the taps of a kernel that meet a position in some use; None if all do."""
+    kernel = weight(node)
+    if kernel is None or len(kernel.shape) != 4 or count(kernel.shape[2:]) > MOST:
+        return None
+    found: list[tuple[list[bool], list[bool]]] = []
+    for use in net.uses(node):
+        window = use.op.window(use.input_shapes, use.shape)
+        if window is None or window.kernel != tuple(kernel.shape[2:]):
+            return None
+        rows, columns = (_along(net, use, window, axis) for axis in (0, 1))
+        if all(rows) and all(columns):
+            return None
+        found.append((rows, columns))
+    high, wide = kernel.shape[2:]
+    taps = tuple(
+        tuple([any(r[y] and c[x] for r, c in found) for x in range(wide)])
+        for y in range(high)
+    )
+    return None if all(map(all, taps)) else taps
+
+
+def _along(net: Net, node: Node, window: Window, axis: int) -> list[bool]:
+    """Return which taps meet a position along an axis."""
+    kernel, stride = window.kernel[axis], window.stride[axis]
+    pad, dilation, up = window.pad[axis], window.dilation[axis], window.up[axis]
+    size, units = sizes(node.input_shapes[0])[axis], sizes(node.shape)[axis]
+    maker = net.makers.get(node.inputs[0])
+    before, after = (0, 0) if maker is None else rim(maker)[axis]
+    return [
+        meets(
+            dilation * tap - pad - before * up,
+            stride,
+            up,
+            units,
+            size - before - after,
+        )
+        for tap in range(kernel)
+    ]
+
+
+def meets(first: int, stride: int, up: int, units: int, size: int) -> bool:
+    """Return whether one of some positions is one of a map's.
+
+    Args:
+        first: the position that the first unit reads.
+        stride: how far the next unit's is from it.
+        up: how far the map's positions are apart; the first one is 0.
+        units: how many units there are.
+        size: how many positions the map has.
+    """
+    common = gcd(stride, up)
+    if first % common:
+        return False
+    # Every so many units one reads a multiple of `up`; the first that is not negative.
+    every = up // common
+    unit = -first // common * pow(stride // common, -1, every) % every
+    least = -(first // stride)
+    unit += max(0, -(-(least - unit) // every)) * every
+    return unit < units and first + unit * stride <= (size - 1) * up
+
+
+def _idle(node: Node, taps: Taps) -> int:
+    """Return the weights of the taps that do not live."""
+    kernel = weight(node)
+    assert kernel is not None
+    dead = sum(not alive for row in taps for alive in row)
+    return kernel.shape[0] * kernel.shape[1] * dead
+
+
+def _finding(net: Net, node: Node, taps: Taps, number: int, note: str) -> Finding:
+    kernel = weight(node)
+    assert kernel is not None
+    area = count(kernel.shape[2:])
+    alive = sum(map(sum, taps))
+    rows = sum(map(any, taps))
+    columns = sum(map(any, zip(*taps, strict=True)))
+    size = show_shape(sizes(node.input_shapes[0]))
+    saved = saving(
+        net.uses(node), number, lambda use: macs(use) * (area - alive) // area
+    )
+    smaller = ""
+    if rows * columns == alive and alive:
+        smaller = f", or write the {rows}x{columns} kernel that computes the same"
+    return Finding(
+        node,
+        f"{area - alive} of the {area} taps of {node.step.path} read padding alone: "
+        f"{number:,} weights have no gradient",
+        saved,
+        label=f"the map before it is {size}",
+        notes=(note,),
+        help=f"take a larger input, or fewer strides before it{smaller}",
+    )

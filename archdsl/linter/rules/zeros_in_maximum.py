@@ -1,0 +1,102 @@
+"""Zeros of a padding that win a maximum."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from archdsl.linter.net import Net, rim
+from archdsl.linter.rule import Finding, Rule, net
+from archdsl.passes.graph import Node
+from archdsl.values import sizes
+
+
+class ZerosInMaximum(Rule):
+    """A `maxpool` pads with minus infinity, so that padding never wins. A `zeropad`
+    before it adds zeros, and a zero is larger than every negative value: where all of a
+    window's values are negative, its maximum is a zero that is not in the map. Behind a
+    `relu` nothing is negative, and the two are the same.
+
+    Frameworks differ there. `SAME` pooling in TensorFlow and Darknet's padded pools
+    leave the padding out of the maximum, and converters that write an explicit pad
+    before a pool make this mistake. `maxpool 2x2 /1 pad=same` pads as they do.
+
+    It applies where a layer that takes a maximum reads a `zeropad`, and what flows into
+    that one may be negative: nothing is known of the network's input, and of what a
+    convolution or a norm makes.
+
+    Source: TensorFlow, "tf.nn.max_pool2d" and "Notes on padding": pooling ignores the
+    padded values; PyTorch, "MaxPool2d": "implicit negative infinity padding".
+    """
+
+    code = "W0124"
+    name = "zeros-in-maximum"
+    title = "zeros of a padding that are larger than what they surround"
+    bad = net(
+        "conv 3x3 16 -> bn -> leakyrelu 0.1",
+        "zeropad left=1 right=1 top=1 bottom=1 -> maxpool 3x3 /1",
+        "conv 1x1 10",
+    )
+    good = net(
+        "conv 3x3 16 -> bn -> leakyrelu 0.1",
+        "maxpool 3x3 /1 pad=1",
+        "conv 1x1 10",
+    )
+
+    def check(self, net: Net) -> Iterator[Finding]:
+        """Yield the layers that take a maximum of such zeros."""
+        for node in net.graph.nodes:
+            maker = net.makers.get(node.inputs[0])
+            if not node.op.maximum or maker is None or not any(map(any, rim(maker))):
+                continue
+            if maker.inputs[0] not in net.positive:
+                yield _finding(node, maker)
+
+
+def _finding(node: Node, maker: Node) -> Finding:
+    return Finding(
+        node,
+        f"the zeros of {maker.step.path} win the maximum of {node.step.path} wherever "
+        "the map is negative",
+        label=f"it reads `{maker.op.label()}`",
+        help=_help(node, maker),
+    )
+
+
+def _help(node: Node, maker: Node) -> str:
+    """Return how to pad with what no maximum takes."""
+    path, pad = maker.step.path, _pad(node, maker)
+    if pad is None:
+        return f"leave {path} out, or put it after a `relu`"
+    return f"let the pool pad: drop {path}, and write `pad={pad}` in {node.step.path}"
+
+
+def _pad(node: Node, maker: Node) -> str | None:
+    """Return the padding of a pool that adds what a `zeropad` does, if one can."""
+    window = node.op.window(node.input_shapes, node.shape)
+    if "pad" not in node.op.fields or window is None or max(window.pad) > 0:
+        return None
+    added, kernel = rim(maker), window.kernel
+    if all(
+        ends == _same(n, k, s, d)
+        for ends, n, k, s, d in zip(
+            added,
+            sizes(maker.input_shapes[0]),
+            kernel,
+            window.stride,
+            window.dilation,
+            strict=True,
+        )
+    ):
+        return "same"
+    even = all(before == after for before, after in added)
+    if even and all(2 * p[0] <= k for p, k in zip(added, kernel, strict=True)):
+        (rows, _), (columns, _) = added
+        return str(rows) if rows == columns else f"{rows}x{columns}"
+    return None
+
+
+def _same(size: int, kernel: int, stride: int, dilation: int) -> tuple[int, int]:
+    """Return what `SAME` adds at both ends of an axis."""
+    reach = dilation * (kernel - 1) + 1
+    total = max(0, (-(-size // stride) - 1) * stride + reach - size)
+    return total // 2, total - total // 2

@@ -1,0 +1,426 @@
+"""Many variants of one network, their figures, and the best of them.
+
+```python no-run
+import archdsl
+
+axes = {"layers": [(2, 2, 2, 2), (3, 4, 6, 3)], "classes": "10..100:10"}
+found = archdsl.sweep("resnet50", axes, where="params < 25M", pareto="params,macs")
+for point in found.kept:
+    print(point.label, point.figures["params"])
+```
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import random
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from archdsl import __version__
+from archdsl.api import Spec, as_shape, check_types, open_spec, texts
+from archdsl.diagnostics import Diagnostics, SpecError
+from archdsl.elaborate import check_module, check_parameters
+from archdsl.syntax.loader import Module
+
+from .axes import (
+    INPUT,
+    MAX_POINTS,
+    PRESET,
+    Axis,
+    AxisError,
+    TooMany,
+    check_names,
+    count,
+    make_axis,
+    parse_axis,
+)
+from .figures import FIGURES, SUMS, Row, Task
+from .front import Objective, ObjectiveError, parse_objectives
+from .journal import Journal, JournalError
+from .output import UnknownFormat
+from .result import Options, Point, Refusal, Sweep
+from .run import (
+    CHUNK,
+    CLUSTER_CHUNK,
+    ClusterError,
+    MissingExtra,
+    Runner,
+    chunks_of,
+    some,
+)
+from .where import Condition, ConditionError
+
+__all__ = [
+    "FIGURES",
+    "Axis",
+    "AxisError",
+    "ClusterError",
+    "Condition",
+    "ConditionError",
+    "Interrupted",
+    "JournalError",
+    "MissingExtra",
+    "Objective",
+    "ObjectiveError",
+    "Point",
+    "Refusal",
+    "Sweep",
+    "TooMany",
+    "UnknownFormat",
+    "parse_axis",
+    "sweep",
+]
+
+_DEFAULT_COLUMNS = ("params", "macs")
+
+# Told how many points are done.
+Progress = Callable[[int], None]
+
+
+class Interrupted(KeyboardInterrupt):
+    """A sweep that was stopped from the keyboard.
+
+    Attributes:
+        sweep: what it had found.
+    """
+
+    def __init__(self, sweep: Sweep) -> None:
+        super().__init__()
+        self.sweep = sweep
+
+
+def sweep(
+    spec: Spec,
+    axes: Mapping[str, str | Iterable[object]] | Sequence[Axis],
+    *,
+    where: str | None = None,
+    pareto: str | Iterable[str] = (),
+    sort: str | Iterable[str] = (),
+    top: int | None = None,
+    columns: Iterable[str] | None = None,
+    everything: bool = False,
+    sample: int | None = None,
+    seed: int = 0,
+    params: Mapping[str, object] | None = None,
+    input: str | Sequence[int] | None = None,
+    batch: int = 1,
+    dtype: str = "float32",
+    optimizer: str = "sgd",
+    jobs: int | None = None,
+    ray: str | bool = False,
+    journal: str | Path | None = None,
+    restart: bool = False,
+    progress: Callable[[int], Progress] | None = None,
+) -> Sweep:
+    """Compute the figures of every combination of some parameters' values.
+
+    A script that calls this needs the usual ``if __name__ == "__main__"``, since
+    further processes import it; with ``jobs=1`` there are none.
+
+    Args:
+        spec: as for `archdsl.load`.
+        axes: what varies, by name: the values of a parameter of the network, or of
+            ``input`` or ``preset``. Text is read as on the command line:
+            ``"32..128:16"``.
+        where: what points must fit, such as ``"params < 5M and depth > 20"``.
+        pareto: figures or axes in which kept points are not dominated, such as
+            ``"params,-depth"``; a minus asks for much of it.
+        sort: figures or axes to sort by, as for `pareto`.
+        top: how many points to keep.
+        columns: figures in the records; the parameters, the MACs and whatever else is
+            asked about when left out. `FIGURES` lists them.
+        everything: whether records are of all points, with `kept` and `error`.
+        sample: how many points to take at random, if not all.
+        seed: of that choice.
+        params: as for `archdsl.load`.
+        input: as for `archdsl.load`.
+        batch: samples at a time, for the memory.
+        dtype: of parameters and activations, for the memory.
+        optimizer: whose state the memory counts.
+        jobs: processes to use. When left out, one for each core, and this one alone
+            for what takes about a second. The result does not depend on it.
+        ray: whether to compute on a Ray cluster, or the address of one.
+        journal: a file for rows while the sweep runs. If it is there, the sweep goes
+            on where the one that wrote it stopped. It is left there.
+        restart: whether to begin anew all the same.
+        progress: is told the number of points, and returns what is told how many are
+            done.
+
+    Raises:
+        SpecError: if the spec is wrong, or lacks a preset or parameter that varies.
+        TypeError: if an argument is nothing of its kind.
+        ValueError: if a number is below 1, or there is no such dtype or optimizer.
+        AxisError: if an axis is none.
+        TooMany: if there are more points than a run should be asked for.
+        ConditionError: if `where` is no condition.
+        ObjectiveError: if a figure is none.
+        JournalError: if the journal is of another sweep.
+        MissingExtra: if Ray is asked for, and not installed.
+        ClusterError: if the cluster cannot be used.
+        Interrupted: if the user stops it; with what was done.
+    """
+    check_types(params=params, batch=batch, dtype=dtype, optimizer=optimizer, seed=seed)
+    check_types(where=where, top=top, sample=sample, jobs=jobs, everything=everything)
+    check_types(restart=restart, progress=progress, journal=journal, ray=ray)
+    pareto = _split(texts("pareto", pareto or ()))
+    sort = _split(texts("sort", sort or ()))
+    columns = None if columns is None else texts("columns", columns)
+    varied = _axes(axes)
+    check_names(varied, {**(params or {}), **({} if input is None else {INPUT: 0})})
+    module, preset = open_spec(spec)
+    _check(module, preset, varied, params or {})
+    known = tuple(dict.fromkeys((*FIGURES, *(axis.name for axis in varied))))
+    options = _options(varied, known, where, pareto, sort, top, columns, everything)
+    task = Task(
+        module=module,
+        axes=varied,
+        preset=preset,
+        params=dict(params or {}),
+        input=None if input is None else as_shape(input),
+        setting={"batch": batch, "dtype": dtype, "optimizer": optimizer},
+        figures=_needed(options),
+        condition=_early(options.where, varied),
+    )
+    numbers = _numbers(varied, sample, seed)
+    shown = module.file.source.name if spec == "-" else str(spec)
+    rows: dict[int, Row] = {}
+    runner, size = _runner(jobs, ray, task)
+    tell = progress(len(numbers)) if progress is not None else _say_nothing
+    try:
+        if journal is None:
+            _run(runner, size, task, numbers, rows, None, tell)
+        else:
+            path = _as_file(journal)
+            if restart:
+                path.unlink(missing_ok=True)
+            with Journal(path, _header(task, numbers), len(task.figures)) as book:
+                _run(runner, size, task, numbers, rows, book, tell)
+    except KeyboardInterrupt:
+        raise Interrupted(Sweep(shown, task, numbers, rows, options)) from None
+    return Sweep(shown, task, numbers, rows, options)
+
+
+def _say_nothing(done: int) -> None:
+    pass
+
+
+def _run(
+    runner: Runner,
+    size: int,
+    task: Task,
+    numbers: Sequence[int],
+    rows: dict[int, Row],
+    journal: Journal | None,
+    tell: Progress,
+) -> None:
+    """Compute the rows that are not there yet."""
+    if journal is not None:
+        rows.update(journal.rows)
+    tell(len(rows))
+    for chunk, found in runner(task, chunks_of(numbers, rows, size)):
+        if journal is not None:
+            journal.add(chunk.at, found)
+        rows.update(enumerate(found, chunk.at))
+        tell(len(rows))
+
+
+# ---- what is asked for ------------------------------------------------------
+
+
+def _axes(
+    axes: Mapping[str, str | Iterable[object]] | Sequence[Axis],
+) -> tuple[Axis, ...]:
+    given: Any = axes
+    if isinstance(given, Mapping):
+        for name, values in given.items():
+            if not isinstance(name, str) or not isinstance(values, Iterable):
+                raise _no_axes(values if isinstance(name, str) else name)
+        given = [make_axis(name, values) for name, values in given.items()]
+    if not isinstance(given, list | tuple):
+        raise _no_axes(given)
+    for axis in given:
+        if not isinstance(axis, Axis):
+            raise _no_axes(axis)
+    if not given:
+        raise AxisError("nothing varies: name an axis, such as width=32..128:16")
+    return tuple(given)
+
+
+def _split(texts: Iterable[str]) -> list[str]:
+    """Return objectives, those of one text parted by commas."""
+    return [part for text in texts for part in text.split(",")]
+
+
+def _as_file(path: str | Path) -> Path:
+    try:
+        if b"\0" in os.fsencode(path):
+            raise ValueError
+    except ValueError:  # surrogates, too
+        raise ValueError(f"`journal`: no file is called {str(path)!r}") from None
+    return Path(path)
+
+
+def _no_axes(given: object) -> TypeError:
+    kind = type(given).__name__
+    return TypeError(f"`axes` must be lists of values by their names, not {kind}")
+
+
+def _check(
+    module: Module,
+    preset: str | None,
+    axes: Sequence[Axis],
+    params: Mapping[str, object],
+) -> None:
+    """Refuse what would make every point wrong.
+
+    Raises:
+        AxisError: if an input is no shape, or the spec names a preset and others vary.
+        SpecError: if the spec has no such preset or parameter, or does not stand up.
+    """
+    by_name = {axis.name: axis for axis in axes}
+    for shape in by_name[INPUT].values if INPUT in by_name else ():
+        try:
+            as_shape(shape)
+        except (TypeError, ValueError) as error:
+            raise AxisError(f"{INPUT}: {error}") from None
+    presets: tuple[Any, ...] = (preset,)
+    if PRESET in by_name:
+        if preset is not None:
+            raise AxisError(f"SPEC names the preset {preset}, and others vary")
+        presets = by_name[PRESET].values
+    check_module(module)
+    names = [*params, *(axis.name for axis in axes if axis.name not in _NO_PARAMETERS)]
+    errors = Diagnostics()
+    for name in presets:
+        try:
+            check_parameters(module, None if name is None else str(name), names)
+        except SpecError as error:
+            for diagnostic in error.diagnostics:
+                errors.add(diagnostic)
+    errors.raise_if_any()
+
+
+_NO_PARAMETERS = (INPUT, PRESET)
+
+
+def _options(
+    axes: Sequence[Axis],
+    known: Sequence[str],
+    where: str | None,
+    pareto: str | Iterable[str],
+    sort: str | Iterable[str],
+    top: int | None,
+    columns: Iterable[str] | None,
+    everything: bool,
+) -> Options:
+    condition = None
+    if where is not None:
+        condition = Condition(where)
+        condition.check(known)
+        condition.check_kinds(
+            {**dict.fromkeys(FIGURES, (0,)), **{a.name: a.shown for a in axes}}
+        )
+    objectives = parse_objectives(pareto, known) if pareto else ()
+    order = parse_objectives(sort, known) if sort else ()
+    asked = [o.name for o in (*objectives, *order)]
+    if condition is not None:
+        asked += [n for n in (*condition.names, *condition.words) if n in known]
+    if columns is None:
+        chosen = [*_DEFAULT_COLUMNS, *asked]
+    else:
+        chosen = [objective.name for objective in parse_objectives(columns, known)]
+    own = {axis.name for axis in axes}
+    shown = tuple(dict.fromkeys(name for name in chosen if name not in own))
+    return Options(condition, objectives, order, top, shown, everything)
+
+
+def _needed(options: Options) -> tuple[str, ...]:
+    """Return the figures to compute, in a fixed order."""
+    asked = {*options.columns, *(o.name for o in (*options.objectives, *options.sort))}
+    if options.where is not None:
+        asked |= {*options.where.names, *options.where.words}
+    return tuple(name for name in FIGURES if name in asked)
+
+
+def _early(where: Condition | None, axes: Sequence[Axis]) -> str | None:
+    """Return the condition if it can be told before the graph is analysed."""
+    if where is None:
+        return None
+    cheap = {*SUMS, *(axis.name for axis in axes)}
+    read = {*where.names, *(word for word in where.words if word in FIGURES)}
+    return where.text if read <= cheap else None
+
+
+def _numbers(axes: Sequence[Axis], sample: int | None, seed: int) -> Sequence[int]:
+    """Return the numbers of the points to compute, in order."""
+    total = count(axes)
+    wanted = total if sample is None else min(sample, total)
+    if wanted > MAX_POINTS:
+        raise TooMany(
+            f"{total:,} points are more than the {MAX_POINTS:,} of one sweep; take "
+            "some of them by --sample N"
+        )
+    if wanted == total:
+        return range(total)
+    if total > 2**62:
+        raise TooMany(f"{total:,} points are more than any sweep can number")
+    return sorted(random.Random(seed).sample(range(total), wanted))
+
+
+def _runner(jobs: int | None, ray: str | bool, task: Task) -> tuple[Runner, int]:
+    if ray is False:
+        return some(jobs), CHUNK
+    from .cluster import OnRay
+
+    address = None if ray is True or ray in ("", "auto") else ray
+    return OnRay(address, _digest(_header(task, ()))), CLUSTER_CHUNK
+
+
+# ---- what tells one sweep from another --------------------------------------
+
+
+def _header(task: Task, numbers: Sequence[int]) -> dict[str, Any]:
+    """Return what decides the rows of a sweep, for its journal."""
+    axes = [[axis.name, list(axis.shown)] for axis in task.axes]
+    params = {name: _text(value) for name, value in task.params.items()}
+    setting = [
+        task.preset,
+        params,
+        task.input,
+        task.setting,
+        task.figures,
+        task.condition,
+    ]
+    chosen = [len(numbers)] if isinstance(numbers, range) else list(numbers)
+    return {
+        "version": __version__,
+        "spec": _digest(_texts(task.module)),
+        "axes": _digest(axes),
+        "setting": _digest(setting),
+        "points": _digest(chosen),
+    }
+
+
+def _texts(module: Module) -> list[str]:
+    """Return the texts of a spec and of all that it imports."""
+    found = [module]
+    for known in found:
+        for part in known.shared():
+            for _, origin in part.values():
+                if all(origin is not other for other in found):
+                    found.append(origin)
+    return [known.file.source.text for known in found]
+
+
+def _text(value: Any) -> str:
+    span = getattr(value, "span", None)
+    return repr(value) if span is None else str(span.text)
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]

@@ -1,0 +1,225 @@
+"""Rows of many points: in this process, in several, or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from .figures import Evaluator, Row, Task
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ProcessPoolExecutor
+
+# Points that a process takes at a time; also what a killed run may lose for each.
+CHUNK: Final = 50
+CLUSTER_CHUNK: Final = 500
+# Starting processes takes some tenths of a second, so a short sweep does without.
+_PATIENCE: Final = 1.0
+
+
+class MissingExtra(ImportError):
+    """Something that is not installed is needed; the message says what to install."""
+
+
+class ClusterError(Exception):
+    """A cluster that cannot be used; the message says why."""
+
+
+class Chunk(NamedTuple):
+    """Points that are computed together.
+
+    Attributes:
+        at: the place of the first of them among all points of the sweep.
+        points: their numbers.
+    """
+
+    at: int
+    points: Sequence[int]
+
+
+Done = tuple[Chunk, list[Row]]
+
+
+class Runner(Protocol):
+    """Whoever computes chunks, in any order."""
+
+    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]: ...
+
+
+def chunks_of(points: Sequence[int], known: Any, size: int) -> list[Chunk]:
+    """Return the points that are not known yet, in runs of at most some size.
+
+    Args:
+        points: all of them.
+        known: the places of those that are.
+        size: of a chunk, at most.
+    """
+    found = []
+    at = 0
+    while at < len(points):
+        end = at
+        while end < len(points) and end - at < size and end not in known:
+            end += 1
+        if end > at:
+            found.append(Chunk(at, points[at:end]))
+        at = max(end, at + 1)
+    return found
+
+
+def here(task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+    """Compute chunks in this process, in order."""
+    evaluator = Evaluator(task)
+    for chunk in chunks:
+        yield chunk, [evaluator.row(point) for point in chunk.points]
+
+
+def some(jobs: int | None) -> Runner:
+    """Return who computes chunks in a number of processes.
+
+    Without a number, there are as many as this process may use cores, and none
+    besides this one for what takes about a second anyway.
+    """
+    if jobs == 1 or not _can_start():
+        return here
+    if jobs is not None:
+        return _Processes(jobs)
+    cores = available_cores()
+    return here if cores == 1 else _Patient(cores)
+
+
+def _can_start() -> bool:
+    """Return whether another process can import what this one was started with."""
+    path = getattr(sys.modules.get("__main__"), "__file__", None)
+    return path is None or os.path.exists(path)
+
+
+def available_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+class _Patient(NamedTuple):
+    """Starts processes only after a while."""
+
+    jobs: int
+
+    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+        start = time.monotonic()
+        count = 0
+        for done in here(task, chunks):
+            yield done
+            count += 1
+            spent = time.monotonic() - start
+            left = spent * (len(chunks) - count) / count
+            if spent > _PATIENCE / 2 and left > _PATIENCE:
+                break
+        yield from _Processes(self.jobs)(task, chunks[count:])
+
+
+# ---- processes on this machine ----------------------------------------------
+
+
+class _Processes(NamedTuple):
+    """Computes chunks in several processes."""
+
+    jobs: int
+
+    def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
+        if not chunks:
+            return
+        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
+
+        # A fork would copy the locks of threads that it does not copy.
+        left = {chunk.at: chunk for chunk in chunks}
+        pool = ProcessPoolExecutor(
+            min(self.jobs, len(chunks)),
+            mp_context=get_context("spawn"),
+            initializer=_begin,
+            initargs=(task,),
+        )
+        try:
+            for done in _unordered(
+                chunks,
+                2 * self.jobs,
+                lambda chunk: pool.submit(_rows, tuple(chunk.points)),
+            ):
+                del left[done[0].at]
+                yield done
+        except BrokenProcessPool:
+            # The system ended one, most often for want of memory.
+            _stop(pool)
+            yield from here(task, [*left.values()])
+            return
+        except BaseException:
+            _stop(pool)
+            raise
+        pool.shutdown()
+
+
+def _unordered(
+    chunks: Sequence[Chunk],
+    most: int,
+    submit: Callable[[Chunk], Future[list[Row]]],
+) -> Iterator[Done]:
+    """Yield chunks as they are done, with some of them under way at any time."""
+    from concurrent.futures import FIRST_COMPLETED, wait
+
+    under_way: dict[Future[list[Row]], Chunk] = {}
+    waiting = iter(chunks)
+    while True:
+        for chunk in waiting:
+            under_way[submit(chunk)] = chunk
+            if len(under_way) >= most:
+                break
+        if not under_way:
+            return
+        done, _ = wait(under_way, return_when=FIRST_COMPLETED)
+        for future in done:
+            yield under_way.pop(future), future.result()
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    """End processes whose results nobody waits for."""
+    for process in list((pool._processes or {}).values()):
+        process.terminate()
+    pool.shutdown(cancel_futures=True)
+
+
+_EVALUATOR: list[Evaluator] = []
+
+
+def _begin(task: Task) -> None:
+    """Get a process ready."""
+    import gc
+    import signal
+    from threading import Thread
+
+    # The process that waits for the results says when to stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    Thread(target=_leave_with_parent, daemon=True).start()
+    _EVALUATOR[:] = [Evaluator(task)]
+    # Most of what is made here stays, and the collector need not look at it again.
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 100)
+
+
+def _leave_with_parent() -> None:
+    """End this process when the one that started it is gone, even if by a kill."""
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait
+
+    parent = parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
+
+
+def _rows(points: Sequence[int]) -> list[Row]:
+    return [_EVALUATOR[0].row(point) for point in points]

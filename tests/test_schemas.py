@@ -1,0 +1,139 @@
+"""What `--json` prints is what the published schemas say, and all of it."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from archdsl.cli.app import COMMANDS
+from archdsl.cli.schemas import OUTPUTS, schema
+from tests.test_cli import Run, folder, run
+
+__all__ = ["folder", "run"]
+
+NET = """arch 1
+
+network Net {
+    input 3x16x16
+    conv 3x3 8 bias=true -> bn -> relu
+    expect params < 10
+}
+"""
+
+# Each with what makes keys that others leave null.
+CALLS = [
+    ["analyze", "googlenet", "--count", "fvcore", "--device", "t4", "--fits", "8GiB"],
+    ["analyze", "dla34", "--batch", "3", "--mode", "train"],
+    ["analyze", "siamese"],
+    ["analyze", "vgg11", "--recompute"],
+    ["analyze", "net.arch"],
+    ["analyze", "net.arch", "--gradients"],
+    ["analyze", "nothing"],
+    ["check", "net.arch", "vgg"],
+    ["check", "--torch", "tutorial/kernels"],
+    ["compare", "resnet18", "resnet50", "vgg11"],
+    ["compare", "vgg16", "vgg16_bn"],
+    ["compare", "siamese", "tutorial/depth"],
+    ["compile", "tutorial/merge"],
+    ["compile", "tutorial/merge", "-o", "merge.py"],
+    ["explain", "A0301"],
+    ["explain", "counts"],
+    ["fmt", "--check", "net.arch", "nothing.arch"],
+    ["lint", "net.arch", "alexnet"],
+    ["lint", "--list"],
+    ["list"],
+    ["list", "--devices"],
+    ["new", "mine"],
+    *(["plot", "vgg11", "--show", n] for n in ("compare", "costs", "fields")),
+    *(["plot", "googlenet", "--show", n] for n in ("memory", "paths")),
+    ["plot", "net.arch", "--show", "gradients"],
+    ["plot", "vgg11", "--show", "roofline", "--device", "t4"],
+    ["render", "tutorial/merge"],
+    ["schema"],
+    ["sweep", "net.arch", "input=3x8x8,3x9x9"],
+    [
+        "sweep",
+        "alexnet",
+        "classes=1..3",
+        "--where",
+        "params < 1G",
+        "--pareto",
+        "params",
+    ],
+    ["sweep", "tutorial/depth", "input=3x1x1,3x32x32"],
+]
+
+
+def closed(part: Any) -> Any:
+    """Return a schema in which no other keys than those it names are allowed."""
+    if isinstance(part, list):
+        return [closed(each) for each in part]
+    if not isinstance(part, dict):
+        return part
+    found = {key: closed(value) for key, value in part.items()}
+    if "properties" in part and "required" in part:
+        found.setdefault("additionalProperties", False)
+    return found
+
+
+def test_every_command_has_a_schema() -> None:
+    assert set(OUTPUTS) == set(COMMANDS)
+    assert {call[0] for call in CALLS} == set(OUTPUTS)
+
+
+@pytest.mark.parametrize("name", OUTPUTS)
+def test_the_schemas_are_schemas(run: Run, name: str) -> None:
+    found = json.loads(run("schema", name).out)
+    assert found == schema(name)
+    jsonschema.Draft202012Validator.check_schema(found)
+
+
+@pytest.mark.parametrize("call", CALLS, ids=" ".join)
+def test_outputs_are_as_their_schemas_say(
+    run: Run, folder: Path, call: list[str]
+) -> None:
+    Path("net.arch").write_text(NET, encoding="utf-8")
+    found = run(*call, "--json").json
+    validator = jsonschema.Draft202012Validator(closed(schema(call[0])))
+    # Of the forms, the one that it is nearest to.
+    errors = [jsonschema.exceptions.best_match(validator.iter_errors(found))]
+    assert errors == [None], errors[0] and (errors[0].message, errors[0].json_path)
+    failed = found.keys() == {"schema", "errors"}
+    assert failed == (call == ["analyze", "nothing"])
+
+
+@pytest.mark.parametrize(
+    ("keys", "value"),
+    [
+        (("params",), "many"),
+        (("schema",), 2),
+        (("layers", 0, "output"), None),
+        (("layers", 0, "surprise"), 3),
+        (("memory", "training_peak", "to_batch"), 1.5),
+        (("receptive_field", "start", 0), "none"),
+    ],
+)
+def test_what_is_not_so_is_refused(
+    run: Run, keys: tuple[str | int, ...], value: object
+) -> None:
+    found = copy.deepcopy(run("analyze", "vgg11", "--json").json)
+    validator = jsonschema.Draft202012Validator(closed(schema("analyze")))
+    assert validator.is_valid(found)
+    part: Any = found
+    for key in keys[:-1]:
+        part = part[key]
+    part[keys[-1]] = value
+    assert not validator.is_valid(found)
+
+
+def test_a_missing_key_is_refused_and_a_new_one_is_not(run: Run) -> None:
+    found = run("analyze", "vgg11", "--json").json
+    validator = jsonschema.Draft202012Validator(schema("analyze"))
+    assert validator.is_valid({**found, "new": 1})
+    del found["depth"]
+    assert not validator.is_valid(found)
