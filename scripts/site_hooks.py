@@ -14,11 +14,13 @@ from typing import Any
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).resolve().parent.parent
+_SPECS = [path.relative_to(ROOT) for path in sorted((ROOT / "specs").rglob("*.arch"))]
 # Pages of the site by where their text is in the checkout.
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     "benchmarks/roofline.md": "benchmarks/roofline.md",
     "specs/tutorial": "specs/tutorial.md",
+    **{spec.as_posix(): spec.with_suffix(".md").as_posix() for spec in _SPECS},
 }
 _FENCE = re.compile(r"^```(\w+)[ ]+([^\n`]+)$", re.M)
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)")
@@ -26,14 +28,18 @@ _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)")
 
 def on_config(config: Any) -> Any:
     """Leave out of the navigation what is not written yet."""
-    docs = Path(config.docs_dir)
-    config.nav = [
-        entry
-        for entry in config.nav
-        for page in entry.values()
-        if not isinstance(page, str) or (docs / page).is_file()
-    ]
+    config.nav = _written(config.nav, {*OUTSIDE.values()})
     return config
+
+
+def _written(nav: list[dict[str, Any]], made: set[str]) -> list[dict[str, Any]]:
+    """Return the entries whose page is a file of docs/, or made here."""
+    return [
+        {title: page if isinstance(page, str) else _written(page, made)}
+        for entry in nav
+        for title, page in entry.items()
+        if not isinstance(page, str) or page in made or (ROOT / "docs" / page).is_file()
+    ]
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -52,6 +58,9 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
 
 def _text(path: Path) -> str:
     """Return a page's text; that of a folder has all its specs."""
+    if path.suffix == ".arch":
+        spec = path.read_text(encoding="utf-8")
+        return f"# {path.name}\n\n```arch\n{spec}```\n"
     if path.is_file():
         return path.read_text(encoding="utf-8")
     parts = ["# Pairs to compare\n\nSpecs that show one idea each, to try with "]
