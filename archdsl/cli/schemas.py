@@ -437,6 +437,9 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "sweep": (_SWEEP,),
 }
 
+# What is shipped has none.
+_WITHOUT_ERRORS: Final = frozenset({"list"})
+
 
 def schema(command: str) -> dict[str, Any]:
     """Return the JSON schema of what a command prints with `--json`.
@@ -447,7 +450,8 @@ def schema(command: str) -> dict[str, Any]:
     Args:
         command: one of `OUTPUTS`.
     """
-    forms = [{"schema": SCHEMA, **form, **_ERRORS} for form in OUTPUTS[command]]
+    errors = {} if command in _WITHOUT_ERRORS else _ERRORS
+    forms = [{"schema": SCHEMA, **form, **errors} for form in OUTPUTS[command]]
     failed = {**_schema({"schema": SCHEMA, **_ERRORS}), "additionalProperties": False}
     return {
         "$schema": DIALECT,

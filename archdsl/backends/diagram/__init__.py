@@ -1,12 +1,16 @@
 """Diagrams: a network as dot text, and as svg, png or pdf."""
 
-from .dot import dot_source
-from .layout import FORMATS, MissingExtra, UnknownFormat, image, render
+from .draw import Drawing, UnknownPart, dot_source, render
+from .layout import FORMATS, MissingExtra, UnknownFormat, image
+from .options import Options
 
 __all__ = [
     "FORMATS",
+    "Drawing",
     "MissingExtra",
+    "Options",
     "UnknownFormat",
+    "UnknownPart",
     "dot_source",
     "image",
     "render",

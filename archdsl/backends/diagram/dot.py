@@ -1,320 +1,346 @@
-"""A picture as dot text.
+"""Pictures as dot text.
 
-Every id is generated, and every text of the user passes through `_label`, so
+Every id is generated, and every text of the user passes through `escaped`, so
 nothing in a name can become an attribute, markup or an escape of dot.
+
+No arrow runs through a box's title: an arrow from outside ends at the border. Where
+several parts read what flows into a box, it ends at a small triangle below the title,
+from which arrows fan out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from itertools import pairwise
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
-from archdsl.ir import Network, Port, Step
+from archdsl.ir import Port
 from archdsl.values import show_shape
 
-from .picture import Box, Edge, Heading, Node, Picture, picture
+from .bend import is_across, places
+from .labels import (
+    closed_lines,
+    escaped,
+    heading_of,
+    macs,
+    node_lines,
+    node_tip,
+    params,
+    short,
+)
+from .options import FONT, Options
+from .picture import Box, Closed, Node, Part, Picture
+from .routes import JOINT, Arrow, Routes
+from .themes import FAMILIES, PALETTES, Palette, family_of, shade
 
 if TYPE_CHECKING:
     from graphviz import Digraph
 
 # Fonts differ between machines: the first that is there is used.
 FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
-
-# By family, in the legend's order: what the legend says, and a fill that is light
-# enough for black text and told from the others with any colour vision.
-FAMILIES = {
-    "conv": ("convolution", "#70c5ff"),
-    "linear": ("linear", "#f5b560"),
-    "norm": ("normalisation", "#ffec61"),
-    "activation": ("activation", "#afecbf"),
-    "pool": ("pooling", "#ec76d1"),
-    "merge": ("merge", "#ffffff"),
-    "dropout": ("dropout", "#a6a6a6"),
-    "reshape": ("reshape", "#c2a278"),
-    "other": ("other", "#d5cbe6"),
-}
-# Backgrounds of boxes, by depth.
-_TINTS = ("#f7f7f7", "#ededed", "#e3e3e3")
-_MAX_TEXT = 72
-_LEGEND_ROW = 5
-
-# In inches. A character's width is an average; it only sets where stripes begin.
-_MARGIN = 0.11
-_STRIPE = 0.09
-_CHARACTER = 0.09
+_TRAINING = "training"
+_NOT_AN_ID = re.compile(r"[^\w.-]", re.ASCII)
 
 
-def dot_source(network: Network, *, fold: bool = True) -> str:
-    """Return a network's diagram as dot text, the same bytes on every run.
-
-    Args:
-        network: what to draw.
-        fold: draw equal consecutive copies once, and a chain's steps as one node.
-    """
-    return dot_of(network, picture(network, fold=fold))
-
-
-def dot_of(network: Network, drawn: Picture) -> str:
-    """Return what is to be drawn of a network as dot text."""
+def new_graph(options: Options, title: Sequence[str] = ()) -> Digraph:
+    """Return an empty graph with what all of its parts have in common."""
     import graphviz
 
-    graph = graphviz.Digraph(
+    palette = PALETTES[options.theme]
+    about = {"label": escaped(title), "labelloc": "t"} if title else {}
+    graph: Digraph = graphviz.Digraph(
         "network",
         graph_attr={
-            "label": _label(_title(network)),
-            "labelloc": "t",
-            # Ranks across boxes keep branches in the order of the spec.
+            **about,
+            # Arrows may end at boxes; ranks across boxes keep branches in order.
+            "compound": "true",
             "newrank": "true",
+            "rankdir": options.direction,
+            "bgcolor": palette.paper,
+            "fontcolor": palette.text,
             "fontname": FONTS,
             "fontsize": "18",
             "nodesep": "0.2",
-            "ranksep": "0.15",
+            "ranksep": "0.07" if options.tight else "0.15",
             "pad": "0.2",
         },
         node_attr={
             "fontname": FONTS,
-            "fontsize": "11",
+            "fontsize": f"{FONT:g}",
+            "fontcolor": palette.text,
             "shape": "box",
             "height": "0.28",
-            "color": "#404040",
-            "margin": f"{_MARGIN},0.04",
+            "color": palette.line,
+            "margin": "0.09,0.04",
         },
-        edge_attr={
-            "fontname": FONTS,
-            "fontsize": "9",
-            "color": "#606060",
-            "arrowsize": "0.6",
-        },
+        edge_attr={"color": palette.edge, "arrowsize": "0.6"},
     )
-    _Writer(graph).network(network, drawn)
-    return str(graph.source)
+    return graph
 
 
-class _Writer:
-    """Writes what a picture shows into a graph.
+class Writer:
+    """Writes pictures into graphs; ids differ among all that it writes.
 
     Attributes:
-        ids: of the nodes that make a value, by its number.
+        options: how to draw.
+        palette: the colours.
+        paths: of the steps and ports that nodes stand for, by the node's id.
+        ids: of the nodes that make a value, by its number, in the last picture.
+        taken: ids of svg that are.
+        exit: of where the last picture goes on in another column, if it does.
     """
 
-    def __init__(self, graph: Digraph) -> None:
-        self.graph = graph
+    def __init__(self, options: Options, heaviest: int = 0) -> None:
+        self.options = options
+        self.palette: Palette = PALETTES[options.theme]
+        self.heaviest = heaviest
+        self.paths: dict[str, str] = {}
         self.ids: dict[int, str] = {}
-        self.nodes = 0
-        self.boxes = 0
+        self.exit = ""
+        self._nodes = count(1)
+        self._boxes = count(1)
+        self.taken: set[str] = set()
 
-    def network(self, network: Network, drawn: Picture) -> None:
-        """Write all of a network."""
-        keys = self._legend(network)
-        for port in network.inputs:
-            self.ids[port.value] = self._port(port)
-            for key in keys:
-                self.graph.edge(key, self.ids[port.value], style="invis")
-        self._parts(self.graph, drawn.parts, depth=0)
+    def write(self, graph: Digraph, drawn: Picture, lowest: int | None = None) -> None:
+        """Write one picture; as a U if it is told which node is the lowest."""
+        self.ids, self.exit = {}, ""
+        for port in drawn.inputs:
+            self.ids[port.value] = self.new_id()
+            self._port(graph, self.ids[port.value], port)
+        nodes = {id(node): self._new(node) for node in drawn.nodes()}
         for edge in drawn.edges:
-            self._edge(edge)
+            if isinstance(edge.head, Port):
+                name = nodes[id(edge.head)] = self.new_id()
+                self._port(graph, name, edge.head)
+                self.exit = name if edge.head.name == JOINT else self.exit
+        routes = Routes(drawn, self.ids, nodes, self)
+        self._parts(graph, drawn, drawn.parts, 0, routes, nodes)
+        order = places(drawn) if lowest is not None else {}
+        for arrow in routes.arrows:
+            self._arrow(graph, arrow, order, lowest)
 
-    def _legend(self, network: Network) -> list[str]:
-        """Write a legend of the families used; return the ids of its last row."""
-        families = {_family(step) for step in network.steps()}
-        keys = [key for key in FAMILIES if key in families]
-        if any(step.training for step in network.steps()):
-            keys.append("training")
-        if not keys:
-            return []
-        rows = -(-len(keys) // _LEGEND_ROW)
-        size = -(-len(keys) // rows)
-        with self.graph.subgraph(name="cluster_legend") as legend:
-            legend.attr(label="", style="rounded", color="#a0a0a0", margin="6")
-            legend.attr("node", fontsize="9", height="0.2", width="0.95", margin="0.04")
-            for at in range(0, len(keys), size):
-                with legend.subgraph() as row:
-                    row.attr(rank="same")
-                    for key in keys[at : at + size]:
-                        _key(row, key)
-                    for left, right in pairwise(keys[at : at + size]):
-                        row.edge(f"key_{left}", f"key_{right}", style="invis")
-            for above, below in zip(keys, keys[size:], strict=False):
-                legend.edge(f"key_{above}", f"key_{below}", style="invis")
-        return [f"key_{key}" for key in keys[-size:]]
-
-    def _parts(self, graph: Digraph, parts: Iterable[Node | Box], depth: int) -> None:
-        for part in parts:
-            if isinstance(part, Node):
-                self._node(graph, part)
-            elif part.parts:
-                self._box(graph, part, depth)
-
-    def _box(self, graph: Digraph, box: Box, depth: int) -> None:
-        self.boxes += 1
-        folded = box.heading.copies > 1
-        with graph.subgraph(name=f"cluster_{self.boxes}") as inner:
-            inner.attr(
-                label=_label([_heading(box.heading, _short)]),
-                tooltip=_label([_heading(box.heading, str)]),
-                labeljust="l",
-                fontsize="11",
-                style=_dashed("rounded,filled", box.training),
-                fillcolor=_TINTS[min(depth, len(_TINTS) - 1)],
-                color="#000000" if folded else "#a0a0a0",
-                penwidth="1.5" if folded else "1",
-            )
-            self._parts(inner, box.parts, depth + 1)
-
-    def _node(self, graph: Digraph, node: Node) -> None:
-        name = self._id()
+    def _new(self, node: Node | Closed) -> str:
+        name = self.new_id()
         self.ids.update((step.output, name) for step in node.steps)
-        lines = list(_lines(node))
-        graph.node(
-            name,
-            _label(lines),
-            tooltip=_label(map(_tip, node.steps)),
-            **_look(node, lines),
-        )
-
-    def _port(self, port: Port) -> str:
-        name = self._id()
-        style = _dashed("filled", port.training)
-        label = _label([port.name])
-        self.graph.node(name, label, shape="oval", style=style, fillcolor="#ffffff")
         return name
 
-    def _edge(self, edge: Edge) -> None:
-        head = edge.head
-        name = self._port(head) if isinstance(head, Port) else self.ids[head]
-        style = "dashed" if edge.training else None
-        label = _label([f" {show_shape(edge.shape)}"])
-        self.graph.edge(self.ids[edge.tail], name, label=label, style=style)
+    def legend(self, graph: Digraph, pictures: Iterable[Picture]) -> None:
+        """Write a legend of what the pictures have."""
+        nodes = [node for drawn in pictures for node in drawn.nodes()]
+        layers = [node.main for node in nodes if isinstance(node, Node)]
+        found = {family_of(step.op.family) for step in layers}
+        training = any(step.training for node in nodes for step in node.steps)
+        keys = [key for key in FAMILIES if key in found]
+        if self.options.shade != "family":
+            keys = ["0", "0.5", "1"]
+        keys += [_TRAINING] * training
+        with graph.subgraph(name="cluster_legend") as legend:
+            legend.attr(label="", style="rounded", color=self.palette.frame, margin="6")
+            legend.attr(
+                "node", fontsize="11", height="0.2", width="0.9", margin="0.05,0.02"
+            )
+            last = ""
+            for key in keys:
+                self._key(legend, key)
+                if last:
+                    legend.edge(f"key_{last}", f"key_{key}", style="invis")
+                last = key
 
-    def _id(self) -> str:
-        self.nodes += 1
-        return f"n{self.nodes}"
+    def _key(self, graph: Digraph, key: str) -> None:
+        name = f"key_{key}"
+        if key == _TRAINING:
+            graph.node(name, "training only", style="dashed")
+        elif key in FAMILIES:
+            look = {"shape": "box", "style": _style("filled", key == "merge")}
+            graph.node(name, FAMILIES[key], fillcolor=self.palette.fills[key], **look)
+        else:
+            share = float(key)
+            what = "MACs" if self.options.shade == "macs" else "parameters"
+            text = f"{share:.0%} of the most {what}"
+            fill = shade(self.palette, share)
+            graph.node(name, text, style="filled", fillcolor=fill)
 
+    def _parts(
+        self,
+        graph: Digraph,
+        drawn: Picture,
+        parts: Iterable[Part],
+        depth: int,
+        routes: Routes,
+        nodes: Mapping[int, str],
+    ) -> None:
+        for part in parts:
+            if not isinstance(part, Box):
+                self._node(graph, drawn, part, nodes[id(part)])
+                continue
+            with graph.subgraph(name=routes.clusters[id(part)]) as inner:
+                inner.attr(**self._box(part, depth))
+                for triangle in routes.triangles.get(id(part), ()):
+                    self._triangle(inner, triangle, part)
+                self._parts(inner, drawn, part.parts, depth + 1, routes, nodes)
 
-def _key(graph: Digraph, key: str) -> None:
-    if key == "training":
-        graph.node("key_training", "training only", style="dashed")
-        return
-    text, fill = FAMILIES[key]
-    shape = "oval" if key == "merge" else None
-    graph.node(f"key_{key}", text, style="filled", fillcolor=fill, shape=shape)
-
-
-# ---- how nodes look
-
-
-def _look(node: Node, lines: list[str]) -> dict[str, str]:
-    """Return the attributes of a node's shape and colours."""
-    family = _family(node.main)
-    training = node.main.training
-    look = {"fillcolor": FAMILIES[family][1], "style": _dashed("filled", training)}
-    stripes = [_family(step) for step in node.steps if step is not node.main]
-    if family == "merge":
-        look |= {"shape": "oval", "height": "0.2", "margin": "0.03,0"}
-    elif stripes:
-        margin = _MARGIN + _STRIPE * len(stripes)
-        width = 2 * margin + _CHARACTER * max(map(len, lines))
-        look |= {
-            "fillcolor": _stripes(family, stripes, _STRIPE / width),
-            "style": _dashed("striped", training),
-            "margin": f"{margin:.2f},0.04",
+    def _box(self, box: Box, depth: int) -> dict[str, str]:
+        """Return the attributes of an open box."""
+        palette = self.palette
+        folded = box.heading.copies > 1
+        more = " (continued)" if box.continued else ""
+        return {
+            "label": escaped([heading_of(box.heading, short) + more]),
+            "tooltip": escaped([heading_of(box.heading, str)]),
+            "id": self._unique(box.heading.path or "repeat"),
+            "labeljust": "l",
+            "fontsize": f"{FONT:g}",
+            "style": _dashed("rounded,filled", box.training),
+            "fillcolor": palette.tints[min(depth, len(palette.tints) - 1)],
+            "color": palette.strong if folded else palette.frame,
+            "penwidth": "1.5" if folded else "1",
         }
-    if node.heading.copies > 1:
-        look["penwidth"] = "1.5"
-    return look
+
+    def _node(
+        self, graph: Digraph, drawn: Picture, node: Node | Closed, name: str
+    ) -> None:
+        if isinstance(node, Closed):
+            lines = closed_lines(node, drawn, self.options)
+            self.paths[name] = node.heading.path
+        else:
+            lines = node_lines(node, drawn, self.options)
+            self.paths[name] = " and ".join(step.path for step in node.steps)
+        graph.node(
+            name,
+            escaped(lines),
+            tooltip=escaped(node_tip(node, drawn)),
+            id=self._unique(self.paths[name].partition(" ")[0]),
+            **self._look(node, drawn),
+        )
+
+    def _look(self, node: Node | Closed, drawn: Picture) -> dict[str, str]:
+        """Return the attributes of a node's shape and colours."""
+        if isinstance(node, Closed):
+            look = {"style": _dashed("rounded,filled", node.box.training)}
+            look["fillcolor"] = self.palette.closed
+        else:
+            family = family_of(node.main.op.family)
+            style = _style("filled", family == "merge")
+            look = {"style": _dashed(style, node.main.training)}
+            look["fillcolor"] = self.palette.fills[family]
+            if family == "merge":
+                look |= {"height": "0.22", "margin": "0.08,0.01"}
+            if node.main.shared and node.main.op.tensors(*node.main.input_shapes):
+                look["peripheries"] = "2"
+        if self.heaviest:
+            look["fillcolor"] = shade(
+                self.palette, self.weight(node, drawn) / self.heaviest
+            )
+        if node.heading.copies > 1:
+            look |= {"penwidth": "1.8", "color": self.palette.strong}
+        return look
+
+    def weight(self, node: Node | Closed, drawn: Picture) -> int:
+        """Return what shading goes by, of all that a node stands for."""
+        cost = macs if self.options.shade == "macs" else params
+        twins = (twin for step in node.steps for twin in drawn.twins[step.output])
+        return sum(cost(twin) for twin in twins)
+
+    def _port(self, graph: Digraph, name: str, port: Port) -> None:
+        if port.name == JOINT:
+            graph.node(
+                name,
+                "",
+                shape="point",
+                margin="0",
+                width="0.05",
+                color=self.palette.strong,
+            )
+            return
+        self.paths[name] = port.name
+        lines = [port.name]
+        if self.options.detail != "names":
+            lines = [f"{port.name} {show_shape(port.shape)}"]
+        graph.node(
+            name,
+            escaped(lines),
+            shape="oval",
+            height="0.25",
+            margin="0.02,0.02",
+            style=_dashed("filled", port.training),
+            fillcolor=self.palette.fills["merge"],
+            id=self._unique(port.name),
+        )
+
+    def _triangle(self, graph: Digraph, name: str, box: Box) -> None:
+        """Write where what flows into a box fans out."""
+        self.paths[name] = f"input of {box.heading.path}"
+        sideways = self.options.direction == "LR"
+        width, height = ("0.07", "0.14") if sideways else ("0.14", "0.07")
+        graph.node(
+            name,
+            "",
+            margin="0",
+            shape="triangle" if sideways else "invtriangle",
+            orientation="-90" if sideways else "0",
+            style="filled",
+            fillcolor=self.palette.edge,
+            color=self.palette.edge,
+            width=width,
+            height=height,
+            fixedsize="true",
+        )
+
+    def _arrow(
+        self,
+        graph: Digraph,
+        arrow: Arrow,
+        order: dict[int, int],
+        lowest: int | None,
+    ) -> None:
+        edges = arrow.edges
+        look = {"tooltip": show_shape(edges[0].shape)}
+        if all(edge.training for edge in edges):
+            look["style"] = "dashed"
+        if all(edge.reference for edge in edges):
+            look["style"] = "dotted"
+        if any(isinstance(e.head, Port) and e.head.name == JOINT for e in edges):
+            look["dir"] = "none"
+        if arrow.border:
+            look["lhead"] = arrow.border
+        if lowest is None:
+            graph.edge(arrow.start, arrow.end, **look)
+        elif is_across(edges[0], order, lowest):
+            with graph.subgraph() as row:
+                row.attr(rank="same")
+                row.node(arrow.start)
+                row.node(arrow.end)
+            graph.edge(arrow.start, arrow.end, weight="0", penwidth="1.5", **look)
+        elif order.get(edges[0].tail, -1) >= lowest:
+            # On the way up, so that ranks count backwards.
+            graph.edge(arrow.end, arrow.start, dir="back", **look)
+        else:
+            graph.edge(arrow.start, arrow.end, **look)
+
+    def new_box(self) -> str:
+        """Return a name that no other box has."""
+        return f"cluster_{next(self._boxes)}"
+
+    def new_id(self) -> str:
+        """Return an id that no other node has."""
+        return f"n{next(self._nodes)}"
+
+    def _unique(self, path: str) -> str:
+        """Return a path as an id of svg, with a number if it is taken."""
+        wanted = _NOT_AN_ID.sub("_", path)
+        found = wanted if wanted[:1].isalpha() else f"p_{wanted}"
+        for number in count(2):
+            if found not in self.taken:
+                break
+            found = f"{wanted}__{number}"
+        self.taken.add(found)
+        return found
 
 
-def _stripes(family: str, others: list[str], share: float) -> str:
-    fills = [FAMILIES[other][1] for other in others]
-    # The first takes what the others leave.
-    return ":".join([FAMILIES[family][1], *(f"{fill};{share:.3f}" for fill in fills)])
+def _style(style: str, rounded: bool) -> str:
+    return f"rounded,{style}" if rounded else style
 
 
 def _dashed(style: str, training: bool) -> str:
     return f"{style},dashed" if training else style
-
-
-def _family(step: Step) -> str:
-    return step.op.family if step.op.family in FAMILIES else "other"
-
-
-# ---- what labels say
-
-
-def _title(network: Network) -> Iterator[str]:
-    yield network.name
-    always = training = 0
-    for step in network.steps():
-        tensors = () if step.shared else step.op.tensors(*step.input_shapes)
-        count = sum(tensor.elements for tensor in tensors if tensor.trainable)
-        training += count
-        always += 0 if step.training else count
-    text = f"{always:,} parameters"
-    yield text if always == training else f"{text} ({training:,} in training)"
-
-
-def _heading(heading: Heading, show: Callable[[str], str]) -> str:
-    """Return ``layer1.1 to layer1.2: bottleneck<64>  x2``."""
-    names = [show(path) for path in (heading.path, heading.last) if path]
-    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
-    times = f"x{heading.copies}" if heading.copies > 1 else ""
-    return "  ".join(filter(None, (text, times)))
-
-
-def _name(path: str) -> str:
-    return path.rpartition(".")[2]
-
-
-def _short(path: str) -> str:
-    """Return a path's end, from its last part that is not only a number."""
-    parts = path.split(".")
-    at = len(parts) - 1
-    while at > 0 and parts[at].isdigit():
-        at -= 1
-    return ".".join(parts[at:])
-
-
-def _lines(node: Node) -> Iterator[str]:
-    """Yield the heading, and the main layer between those before and after it."""
-    heading = _heading(node.heading, _name)
-    if node.heading.path:
-        yield heading
-    at = node.steps.index(node.main)
-    before = [step.op.label() for step in node.steps[:at]]
-    after = [step.op.label() for step in node.steps[at + 1 :]]
-    if _family(node.main) == "merge":
-        yield ", ".join([*before, _named(node.main), *after])
-    else:
-        yield from filter(
-            None, (", ".join(before), _named(node.main), ", ".join(after))
-        )
-    if heading and not node.heading.path:
-        yield heading
-
-
-def _named(step: Step) -> str:
-    """Return the layer, after its name if it has weights or the spec names it."""
-    label = step.op.label()
-    known = step.labelled or step.op.tensors(*step.input_shapes)
-    return f"{step.name}: {label}" if known and step.name != step.op.word else label
-
-
-def _tip(step: Step) -> str:
-    inputs = " and ".join(map(show_shape, step.input_shapes))
-    return f"{step.path}: {step.op.label()}, {inputs} to {show_shape(step.shape)}"
-
-
-def _label(lines: Iterable[str]) -> str:
-    """Return lines as one label, in which nothing means anything to dot."""
-    import graphviz
-
-    text = r"\n".join(graphviz.escape(_plain(line)) for line in lines)
-    return graphviz.nohtml(text)
-
-
-def _plain(line: str) -> str:
-    text = "".join(c if c.isprintable() else " " for c in line)
-    if len(text) > _MAX_TEXT:
-        text = text[: _MAX_TEXT - 3] + "..."
-    return text.replace("&", "&amp;")

@@ -7,7 +7,7 @@ node's heading. A step that is not drawn lends its edges to the one drawn for it
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from archdsl.ir import Group, Network, Parameter, Port, Step
@@ -47,11 +47,40 @@ class Node(NamedTuple):
 
 
 class Box(NamedTuple):
-    """A block, a named group or a run of equal copies, around its parts."""
+    """A block, a named group or a run of equal copies, around its parts.
+
+    Attributes:
+        heading: what it is called.
+        parts: what stands inside.
+        training: whether it only serves outputs of the training mode.
+        group: the first of what it stands for.
+        continued: whether its beginning stands in another column.
+    """
 
     heading: Heading
-    parts: tuple[Node | Box, ...]
+    parts: tuple[Part, ...]
     training: bool
+    group: Group
+    continued: bool = False
+
+
+class Closed(NamedTuple):
+    """A box of which the inside is not drawn.
+
+    Attributes:
+        heading: what it is called.
+        box: what it is when open.
+        steps: the drawn ones inside.
+        times: how many copies it stands for, those around it included.
+    """
+
+    heading: Heading
+    box: Box
+    steps: tuple[Step, ...]
+    times: int
+
+
+Part = Node | Box | Closed
 
 
 class Edge(NamedTuple):
@@ -62,29 +91,34 @@ class Edge(NamedTuple):
         head: the drawn step that reads it, by its output's number, or the port.
         shape: of the value.
         training: whether the head only serves outputs of the training mode.
+        reference: whether the head reads the value's shape alone.
     """
 
     tail: int
     head: int | Port
     shape: Shape
     training: bool
+    reference: bool = False
 
 
 class Picture(NamedTuple):
-    """All that is drawn between the network's inputs and outputs."""
+    """What is drawn in one piece.
 
-    parts: tuple[Node | Box, ...]
+    Attributes:
+        parts: between inputs and outputs.
+        edges: between all of them.
+        inputs: what flows in.
+        twins: the steps that each drawn step stands for, by its output's number.
+    """
+
+    parts: tuple[Part, ...]
     edges: tuple[Edge, ...]
+    inputs: tuple[Port, ...]
+    twins: Mapping[int, Sequence[Step]]
 
-    def nodes(self) -> Iterator[Node]:
+    def nodes(self) -> Iterator[Node | Closed]:
         """Yield the nodes in boxes and outside."""
-        stack = [*self.parts]
-        while stack:
-            part = stack.pop()
-            if isinstance(part, Node):
-                yield part
-            else:
-                stack += part.parts
+        return leaves(self.parts)
 
     def rows_crossed(self) -> int:
         """Return how many rows all edges cross, where each node stands below its tails.
@@ -98,16 +132,121 @@ class Picture(NamedTuple):
             tail = first.get(edge.tail, edge.tail)
             below = rows.get(tail, 0) + 1
             if isinstance(edge.head, int):
-                rows[edge.head] = max(rows.get(edge.head, 0), below)
-                ends.append((tail, edge.head))
+                head = first[edge.head]
+                rows[head] = max(rows.get(head, 0), below)
+                ends.append((tail, head))
         return sum([rows[head] - rows.get(tail, 0) for tail, head in ends])
 
 
-def picture(network: Network, *, fold: bool) -> Picture:
-    """Return what to draw of a network."""
-    sketch = _Folded(network) if fold else _Sketch()
-    parts = tuple(sketch.parts(network.root.children))
-    return Picture(parts, tuple(_edges(network, sketch)))
+def leaves(parts: Iterable[Part]) -> Iterator[Node | Closed]:
+    """Yield the nodes of parts, those in boxes included, in order."""
+    stack = [*parts][::-1]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Box):
+            stack += part.parts[::-1]
+        else:
+            yield part
+
+
+class Subject(NamedTuple):
+    """A network or a part of one, as what is to be drawn.
+
+    Attributes:
+        name: for the title.
+        root: whose children are drawn.
+        inputs: values that flow in from outside.
+        outputs: values that are of use outside.
+    """
+
+    name: str
+    root: Group
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+def whole(network: Network) -> Subject:
+    """Return all of a network as a subject."""
+    return Subject(network.name, network.root, network.inputs, network.outputs)
+
+
+def part_of(name: str, group: Group) -> Subject:
+    """Return a group as a subject; what it makes has no port, as it may serve many."""
+    root = group.model_copy(update={"role": "network", "children": (group,)})
+    known: dict[int, Port] = {}
+    made = {step.output for step in group.steps()}
+    for step in group.steps():
+        for value, shape in zip(step.inputs, step.input_shapes, strict=True):
+            if value not in made and value not in known:
+                name_ = "in" if value == group.input else f"in {len(known) + 1}"
+                known[value] = Port(name=name_, value=value, shape=shape)
+    return Subject(name, root, tuple(known.values()), ())
+
+
+def picture(subject: Network | Subject, *, fold: bool) -> Picture:
+    """Return what to draw, with every block open."""
+    if isinstance(subject, Network):
+        subject = whole(subject)
+    sketch = _Folded(subject) if fold else _Sketch()
+    parts = tuple(sketch.parts(subject.root.children))
+    twins: dict[int, list[Step]] = {}
+    for step in subject.root.steps():
+        twins.setdefault(sketch.source(step.output), []).append(step)
+    return Picture(parts, tuple(_edges(subject, sketch)), subject.inputs, twins)
+
+
+def closed(drawn: Picture, depth: int) -> Picture:
+    """Return a picture in which blocks stand open down to a depth.
+
+    Named groups that are no blocks stay open, unless the depth is below 0.
+    """
+    inside: dict[int, int] = {}
+    parts = tuple(_closed(drawn.parts, depth, 1, inside))
+    if not inside:
+        return drawn
+    edges: list[Edge] = []
+    seen: set[Edge] = set()
+    for edge in drawn.edges:
+        head = edge.head
+        if isinstance(head, int) and head in inside:
+            if inside.get(edge.tail) == inside[head]:
+                continue
+            edge = edge._replace(head=inside[head])
+            if edge in seen:
+                continue
+            seen.add(edge)
+        edges.append(edge)
+    return drawn._replace(parts=parts, edges=tuple(edges))
+
+
+def is_block(box: Box) -> bool:
+    """Return whether a box is a block of the spec, and not only a group with a name."""
+    return box.group.role == "block" or _block_in(box.group)
+
+
+def _block_in(group: Group) -> bool:
+    """Return whether a copy is only there for the block in it."""
+    found = _namesake(group) if group.role not in _OWNS_NAMES else None
+    return found is not None and found.role == "block"
+
+
+def _closed(
+    parts: Iterable[Part], depth: int, times: int, inside: dict[int, int]
+) -> Iterator[Part]:
+    for part in parts:
+        if not isinstance(part, Box):
+            yield part
+            continue
+        copies = times * part.heading.copies
+        if depth >= is_block(part) or not part.heading.path:
+            # What has no name says nothing when it is closed.
+            below = depth - is_block(part)
+            yield part._replace(parts=tuple(_closed(part.parts, below, copies, inside)))
+        else:
+            nodes = [*leaves(part.parts)]
+            steps = tuple(step for node in nodes for step in node.steps)
+            inside.update((step.output, steps[0].output) for step in steps)
+            yield Closed(part.heading, part, steps, copies)
 
 
 class _Sketch:
@@ -123,15 +262,15 @@ class _Sketch:
         self.drawn_as: dict[int, int] = {}
         self.inside: set[int] = set()
 
-    def parts(self, children: Iterable[Step | Group]) -> Iterator[Node | Box]:
+    def parts(self, children: Iterable[Step | Group]) -> Iterator[Part]:
         """Yield what stands for the children, in order."""
         for child in _flat(children, copies=False):
             if isinstance(child, Step):
                 yield Node((child,))
             else:
-                yield Box(
-                    _heading([child]), (*self.parts(child.children),), child.training
-                )
+                parts = (*self.parts(child.children),)
+                if parts:
+                    yield Box(_heading([child]), parts, child.training, child)
 
     def source(self, value: int) -> int:
         """Return the value as numbered where it is drawn."""
@@ -143,16 +282,16 @@ class _Sketch:
 class _Folded(_Sketch):
     """Draws equal copies once, and the steps of a chain as one node."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, subject: Subject) -> None:
         super().__init__()
         self.readers: dict[int, list[int]] = {}
-        for step in network.steps():
+        for step in subject.root.steps():
             for value in step.inputs:
                 self.readers.setdefault(value, []).append(step.output)
-        for port in network.outputs:
+        for port in subject.outputs:
             self.readers.setdefault(port.value, []).append(-1)
 
-    def parts(self, children: Iterable[Step | Group]) -> Iterator[Node | Box]:
+    def parts(self, children: Iterable[Step | Group]) -> Iterator[Part]:
         """Yield what stands for the children, in order."""
         chain: list[Step] = []
         for run in self._runs(_flat(children, copies=True)):
@@ -166,7 +305,7 @@ class _Folded(_Sketch):
             if isinstance(run, Step):
                 chain.append(run)
             else:
-                yield self._box(run)
+                yield from self._box(run)
         if chain:
             yield Node(tuple(chain))
 
@@ -179,7 +318,7 @@ class _Folded(_Sketch):
             and (_is_light(step) or all(map(_is_light, chain)))
         )
 
-    def _box(self, run: list[Group]) -> Node | Box:
+    def _box(self, run: list[Group]) -> Iterator[Part]:
         first = run[0]
         for copy in run[1:]:
             for own, drawn in zip(copy.steps(), first.steps(), strict=True):
@@ -188,9 +327,11 @@ class _Folded(_Sketch):
         parts = tuple(self.parts(first.children))
         match parts:
             case [Node(steps=steps, heading=Heading(path="", copies=1))]:
-                return Node(steps, heading)
+                yield Node(steps, heading)
+            case []:
+                return
             case _:
-                return Box(heading, parts, first.training)
+                yield Box(heading, parts, first.training, first)
 
     def _runs(self, children: Iterable[Step | Group]) -> Iterator[Step | list[Group]]:
         """Yield steps, and groups by runs of equals; lone copies are opened up."""
@@ -253,7 +394,9 @@ def _likeness(group: Group) -> list[object]:
             continue
         sources = [place.get(value, ("outside", value)) for value in node.inputs]
         areas = [sizes(shape) for shape in (*node.input_shapes, node.shape)]
-        found.append((node.op, sources, areas, node.training))
+        # Rates of dropout differ from copy to copy, and are no structure.
+        op = type(node.op) if node.op.family == "dropout" else node.op
+        found.append((op, sources, areas, node.training, node.shared))
         place[node.output] = len(place)
     return found
 
@@ -267,7 +410,7 @@ def _heading(run: list[Group]) -> Heading:
     if first is None or last is None:
         return Heading(copies=len(run))
     end = "" if last is first else last.path
-    call = _call(first) if first is run[0] else ""
+    call = _call(first, last) if first is run[0] else ""
     return Heading(first.path, end, call, len(run))
 
 
@@ -280,27 +423,33 @@ def _namesake(group: Group) -> Group | None:
     return named[0] if len(named) == 1 else None
 
 
-def _call(group: Group) -> str:
-    """Return ``bottleneck<64, stride = 2>``, without what is left at its default."""
-    if group.role != "block":
+def _call(first: Group, last: Group) -> str:
+    """Return ``bottleneck<64, stride = 2>``, without what is left at its default.
+
+    What differs between the first copy and the last is shown of both.
+    """
+    if first.role != "block":
         return ""
-    arguments = ", ".join(_arguments(group.parameters))
-    return f"{group.word}<{arguments}>" if arguments else group.word
+    arguments = ", ".join(_arguments(first.parameters, last.parameters))
+    return f"{first.word}<{arguments}>" if arguments else first.word
 
 
-def _arguments(parameters: Iterable[Parameter]) -> Iterator[str]:
+def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterator[str]:
     optional = False
-    for parameter in parameters:
+    for parameter, other in zip(first, last, strict=True):
         value, default = parameter.value, parameter.default
         optional = optional or default is not None
-        # The channels that flow in stand on the edge.
-        if parameter.name == "in_channels" or value == default:
+        # The channels that flow in stand at what makes them.
+        if parameter.name == "in_channels" or value == default == other.value:
             continue
+        text = _value(value)
+        if value != other.value:
+            text += f"…{_value(other.value)}"
         if not optional:
-            yield _value(value)
+            yield text
         # The layers of a block that may be left out are seen in the drawing.
         elif isinstance(value, int | float | str | tuple):
-            yield f"{parameter.name} = {_value(value)}"
+            yield f"{parameter.name} = {text}"
 
 
 def _value(value: Any) -> str:
@@ -319,12 +468,15 @@ def _value(value: Any) -> str:
             return str(value)
 
 
-def _edges(network: Network, sketch: _Sketch) -> Iterator[Edge]:
+def _edges(subject: Subject, sketch: _Sketch) -> Iterator[Edge]:
     """Yield the edges between what is drawn, in the order of their heads."""
-    for step in network.steps():
+    for step in subject.root.steps():
         if step.output in sketch.drawn_as or step.output in sketch.inside:
             continue
-        for value, shape in zip(step.inputs, step.input_shapes, strict=True):
-            yield Edge(sketch.source(value), step.output, shape, step.training)
-    for port in network.outputs:
+        reads = len(step.inputs) if step.op.sources is None else step.op.sources
+        pairs = zip(step.inputs, step.input_shapes, strict=True)
+        for place, (value, shape) in enumerate(pairs):
+            source, reference = sketch.source(value), place >= reads
+            yield Edge(source, step.output, shape, step.training, reference)
+    for port in subject.outputs:
         yield Edge(sketch.source(port.value), port, port.shape, port.training)

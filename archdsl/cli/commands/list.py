@@ -48,7 +48,7 @@ def command(wants_devices: bool, as_json: bool) -> int:
         return _list_devices(as_json)
     entries = _entries()
     if as_json:
-        print_json({"networks": [_as_dict(entry) for entry in entries], "errors": []})
+        print_json({"networks": [_as_dict(entry) for entry in entries]})
     else:
         sys.stdout.write(_table(entries))
     return 0
@@ -126,9 +126,7 @@ def _list_devices(as_json: bool) -> int:
 
     known = devices()
     if as_json:
-        print_json(
-            {"devices": [device.as_dict() for device in known.values()], "errors": []}
-        )
+        print_json({"devices": [device.as_dict() for device in known.values()]})
     else:
         sys.stdout.write(_device_table(list(known.values())))
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +12,9 @@ from archdsl.cli import status
 from archdsl.cli.files import writing
 from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
 from archdsl.cli.terminal import Failure, print_json
+
+if TYPE_CHECKING:
+    from archdsl.backends.diagram import Drawing
 
 
 @click.command()
@@ -35,6 +39,62 @@ from archdsl.cli.terminal import Failure, print_json
     show_default=True,
     help="Draw a repeat once with its number, or every copy of it.",
 )
+@click.option(
+    "--depth",
+    type=click.IntRange(-1, 1_000),
+    metavar="N",
+    help="Levels of blocks that stand open; 0 closes all, -1 named groups, too. "
+    "Without it, as many as fit the page.",
+)
+@click.option("--block", default="", metavar="NAME", help="Draw this block alone.")
+@click.option("--only", default="", metavar="PATH", help="Draw this part alone.")
+@click.option(
+    "--direction", type=click.Choice(["TB", "LR"]), default="TB", show_default=True
+)
+@click.option(
+    "--detail",
+    type=click.Choice(["names", "shapes", "costs"]),
+    default="shapes",
+    show_default=True,
+    help="What boxes say: names, shapes and parameters, or MACs, too.",
+)
+@click.option(
+    "--theme",
+    type=click.Choice(["light", "dark", "print"]),
+    default="light",
+    show_default=True,
+)
+@click.option(
+    "--style",
+    type=click.Choice(["auto", "graph", "unet"]),
+    default="auto",
+    show_default=True,
+    help="A graph from top to bottom, or bent as a U; auto bends where skips pair up.",
+)
+@click.option(
+    "--shade",
+    type=click.Choice(["family", "params", "macs"]),
+    default="family",
+    show_default=True,
+    help="What colours tell: the kind of layer, or where the parameters or MACs are.",
+)
+@click.option(
+    "--page",
+    type=click.Choice(["a4", "slide"]),
+    default="a4",
+    show_default=True,
+    help="What the picture must fit, with text of 6 pt or more.",
+)
+@click.option("--title", metavar="TEXT", help='Instead of the name; "" for none.')
+@click.option("--legend/--no-legend", default=True, help="Whether colours are told.")
+@click.option("--insets/--no-insets", default=True, help="Draw closed blocks beside.")
+@click.option(
+    "--dpi",
+    type=click.IntRange(10, 1_200),
+    default=96,
+    show_default=True,
+    help="Dots per inch of a png.",
+)
 @json_option
 def command(
     spec: str,
@@ -44,34 +104,46 @@ def command(
     format_: str | None,
     fold: bool,
     as_json: bool,
+    **looks: Any,
 ) -> None:
     """Draw a network as a graph.
 
-    Blocks are boxes around their layers, repeats are folded, and edges carry the
-    shapes of tensors. dot needs nothing else; svg, png and pdf need a layout engine:
-    Graphviz's `dot`, or `pip install archdsl[render]`.
+    Blocks are boxes around their layers, and repeats are folded. Boxes say the shape
+    where it changes, and their parameters. So many blocks stand open as fit a page;
+    the others are drawn beside. dot needs nothing else; svg, png and pdf need a layout
+    engine: Graphviz's `dot`, or `pip install archdsl[render]`.
 
     \b
     Examples:
       archdsl render googlenet -o googlenet.svg
       archdsl render net.arch --unfold -o net.png
+      archdsl render resnet50 --block bottleneck --theme print -o unit.pdf
+      archdsl render vgg19 --shade params --page slide -o vgg.png
       archdsl render resnet18 --format dot | less
     """
-    from archdsl.backends.diagram import MissingExtra, UnknownFormat, render
+    from archdsl.backends import diagram
+    from archdsl.backends.diagram import MissingExtra, UnknownFormat, UnknownPart
 
     network = load_network(spec, params, input_shape, symbolic=False)
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ not in (None, "dot", "gv"):
         raise click.UsageError("--json holds dot text alone: use -o FILE, too")
     try:
+        options = diagram.Options(fold=fold, **looks)
         if output is None or printed:
-            source = render(network, format=format_ or "dot", fold=fold)
+            kind = (format_ or "dot").lower()
+            if kind not in diagram.FORMATS:
+                raise UnknownFormat(kind)
+            drawing = diagram.Drawing(network, options)
+            source = drawing.source()
             if not as_json:
-                _print(source, format_ or "dot")
+                _print(drawing, source, kind)
         else:
             with writing(output):
-                source = render(network, output, format=format_, fold=fold)
-    except UnknownFormat as error:
+                source = diagram.render(
+                    network, output, format=format_, options=options, warn=_warn
+                )
+    except (UnknownFormat, UnknownPart) as error:
         raise click.UsageError(str(error)) from None
     except MissingExtra as error:
         raise Failure(str(error), status.MISSING_EXTRA) from None
@@ -80,12 +152,15 @@ def command(
         print_json({**facts, "dot": source, "errors": []})
 
 
-def _print(source: str, format: str) -> None:
-    from archdsl.backends.diagram import FORMATS, UnknownFormat, image
+def _print(drawing: Drawing, source: str, format: str) -> None:
+    from archdsl.backends.diagram.layout import TEXT_FORMATS
 
-    if format not in FORMATS:
-        raise UnknownFormat(format)
-    data = image(source, format)
     if format in ("pdf", "png") and sys.stdout.isatty():
         raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
+    is_text = format in TEXT_FORMATS
+    data = source.encode() if is_text else drawing.image(format, _warn)
     sys.stdout.buffer.write(data)
+
+
+def _warn(line: str) -> None:
+    click.echo(f"the layout engine says: {line}", err=True)

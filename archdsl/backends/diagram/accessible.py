@@ -1,0 +1,36 @@
+"""SVG for those who hear it: names instead of Graphviz's numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from html import escape
+
+_NODE = re.compile(r"<title>(n\d+|\w+&#45;&gt;\w+|cluster_\w+|title|rest)</title>")
+_EDGE = "&#45;&gt;"
+
+
+def accessible(svg: bytes, title: Sequence[str], paths: Mapping[str, str]) -> bytes:
+    """Return a drawing whose parts are called by their paths in the network.
+
+    Args:
+        svg: as Graphviz writes it.
+        title: what the whole is called.
+        paths: what each node stands for, by its id.
+    """
+    names = {name: escape(_plain(path)) for name, path in paths.items()}
+
+    def named(match: re.Match[str]) -> str:
+        ends = match[1].split(_EDGE)
+        known = [names[end] for end in ends if end in names]
+        if len(known) < len(ends):
+            return ""
+        return f"<title>{' to '.join(known)}</title>"
+
+    text = _NODE.sub(named, svg.decode())
+    label = escape(_plain(", ".join(title)), quote=True)
+    return text.replace("<svg ", f'<svg role="img" aria-label="{label}" ', 1).encode()
+
+
+def _plain(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)[:300]

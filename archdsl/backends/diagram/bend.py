@@ -1,0 +1,58 @@
+"""Finds networks that are drawn as a U: down to small maps, and up beside that."""
+
+from __future__ import annotations
+
+from archdsl.layer import count
+from archdsl.values import sizes
+
+from .picture import Box, Edge, Picture
+
+# Fewer arrows from one side to the other are no reason to bend a picture.
+_PAIRS = 2
+
+
+def bottom(drawn: Picture) -> int | None:
+    """Return the place of the node at the bottom of the U, if the picture is one.
+
+    That is the first of those with the smallest maps. On both sides of it stand nodes
+    that arrows pair up, the first on its way down with the last on its way up.
+    """
+    nodes = [*drawn.nodes()]
+    maps = [len(node.steps[-1].shape) == 3 for node in nodes]
+    if any(isinstance(part, Box) for part in drawn.parts) or not all(maps):
+        return None
+    areas = [count(sizes(node.steps[-1].shape)) for node in nodes]
+    if not areas:
+        return None
+    lowest = areas.index(min(areas))
+    pairs = sorted(set(_across(drawn, lowest)))
+    tails = [tail for tail, _ in pairs]
+    heads = [head for _, head in pairs]
+    is_nested = heads == sorted(heads, reverse=True)
+    is_paired = len(set(tails)) == len(set(heads)) == len(pairs)
+    return lowest if len(pairs) >= _PAIRS and is_nested and is_paired else None
+
+
+def places(drawn: Picture) -> dict[int, int]:
+    """Return which node each value is made by, counted in order."""
+    return {
+        step.output: place
+        for place, node in enumerate(drawn.nodes())
+        for step in node.steps
+    }
+
+
+def is_across(edge: Edge, order: dict[int, int], lowest: int) -> bool:
+    """Return whether an arrow leads from one side of the U to the other."""
+    if not isinstance(edge.head, int):
+        return False
+    return order.get(edge.tail, -1) < lowest < order[edge.head]
+
+
+def _across(drawn: Picture, lowest: int) -> list[tuple[int, int]]:
+    order = places(drawn)
+    return [
+        (order.get(edge.tail, -1), order[edge.head])
+        for edge in drawn.edges
+        if isinstance(edge.head, int) and is_across(edge, order, lowest)
+    ]

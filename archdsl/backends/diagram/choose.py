@@ -1,0 +1,176 @@
+"""What is drawn of a network so that it fits a page: depth, columns and insets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+from archdsl.ir import Step
+
+from .bend import bottom
+from .columns import cut
+from .measure import Measured, Size, measure
+from .options import PAGES, Options
+from .pack import pack, scale
+from .picture import (
+    Box,
+    Closed,
+    Part,
+    Picture,
+    Subject,
+    closed,
+    is_block,
+    part_of,
+    picture,
+)
+
+LEGEND = Size(120, 190)
+COLUMNS = 3
+# An inset may take this share of the page's height before it is closed itself.
+_INSET = 0.45
+
+
+class Sheet(NamedTuple):
+    """What stands on a page.
+
+    Attributes:
+        main: the whole.
+        insets: the blocks that are closed in it, each drawn once.
+        kinds: what these blocks are called.
+        depth: levels of blocks that stand open in it.
+        lowest: the node at the bottom of the U, if it is drawn as one.
+    """
+
+    main: Picture
+    insets: tuple[Picture, ...]
+    kinds: tuple[str, ...]
+    depth: int
+    lowest: int | None = None
+
+
+def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet:
+    """Return what is to be drawn of a subject.
+
+    Args:
+        subject: a network or a part of one.
+        options: how to draw; a depth that it names is taken as it is.
+        below: only look at depths below this one.
+    """
+    drawn = picture(subject, fold=options.fold)
+    deepest = _levels(drawn.parts)
+    if options.depth is not None:
+        return _filled(drawn, min(options.depth, deepest), options)
+    if not options.fold and below is None:
+        return Sheet(drawn, (), (), deepest)
+    if below is None and _may_bend(options):
+        for depth in (0, -1):
+            one = _filled(drawn, depth, options)
+            if one.lowest is not None:
+                return one
+    top = deepest if below is None else min(deepest, below - 1)
+    some = None
+    for depth in range(max(top, -1), -2, -1):
+        one = _filled(drawn, depth, options)
+        room = _room_for(one, options)
+        if room == len(one.insets):
+            return one
+        some = one if some is None and room >= 0 else some
+    return some or one
+
+
+def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
+    """Return a picture at a depth, with all kinds of blocks that are closed."""
+    main = closed(drawn, depth)
+    wanted = [*_kinds(main, options)] if options.insets else []
+    names = tuple(name for name, _ in wanted)
+    lowest = bottom(main) if _may_bend(options) else None
+    return Sheet(main, tuple(inset for _, inset in wanted), names, depth, lowest)
+
+
+def _may_bend(options: Options) -> bool:
+    return options.style != "graph" and options.direction == "TB"
+
+
+def _room_for(one: Sheet, options: Options) -> int:
+    """Return for how many insets there is room; -1 if not even for the whole."""
+    whole = measure(one.main, options)
+    beside = [measure(inset, options).size for inset in one.insets]
+    if options.legend:
+        beside.insert(0, LEGEND)
+    best = -1
+    for number in range(1, COLUMNS + 1):
+        columns = _column_sizes(one.main, whole, number)
+        places, size = pack(columns, beside, options)
+        if scale(size, options) >= 1:
+            put = sum(place is not None for place in places)
+            best = max(best, put - len(columns) - options.legend)
+    return best
+
+
+def _column_sizes(main: Picture, whole: Measured, number: int) -> list[Size]:
+    if number == 1:
+        return [whole.size]
+    pieces = cut(main, whole.bottoms, number)
+    starts = [start for _, start in pieces]
+    pairs = pairwise([*starts, whole.size.height])
+    return [Size(whole.size.width, end - start + 50) for start, end in pairs]
+
+
+def _kinds(main: Picture, options: Options) -> Iterator[tuple[str, Picture]]:
+    """Yield each kind of block that is closed, and those closed in its own drawing."""
+    limit = _INSET * PAGES[options.page][1]
+    found: set[str] = set()
+    shapes: list[object] = []
+    waiting = [*_closed_boxes(main)]
+    while waiting:
+        box = waiting.pop(0)
+        name = kind(box)
+        if name in found:
+            continue
+        found.add(name)
+        if box.group.role != "block":
+            # Groups have names of their own, though many are alike.
+            shape = [*map(_word, box.group.steps())]
+            if shape in shapes:
+                continue
+            shapes.append(shape)
+        same = [box, *(other for other in waiting if kind(other) == name)]
+        # The one with a projection shows more than the one without.
+        box = max(same, key=lambda other: sum(1 for _ in other.group.steps()))
+        drawn = picture(part_of(name, box.group), fold=options.fold)
+        levels = _levels(drawn.parts)
+        inset = drawn
+        while levels > 0 and measure(inset, options).size.height > limit:
+            levels -= 1
+            inset = closed(drawn, max(levels, 1))
+        waiting += _closed_boxes(inset)
+        yield name, inset
+
+
+def kind(box: Box) -> str:
+    """Return what blocks of one kind have in common: the word, or else the path."""
+    return box.group.word if box.group.role == "block" else box.heading.path
+
+
+def _word(step: Step) -> tuple[object, ...]:
+    return (step.op.word, *map(len, (step.inputs, step.shape)))
+
+
+def _closed_boxes(drawn: Picture) -> Iterator[Box]:
+    for node in drawn.nodes():
+        if isinstance(node, Closed):
+            yield node.box
+
+
+def _levels(parts: Iterable[Part]) -> int:
+    """Return how many blocks stand within each other."""
+    deepest = 0
+    stack = [(part, 0) for part in parts]
+    while stack:
+        part, around = stack.pop()
+        if isinstance(part, Box):
+            inside = around + is_block(part)
+            deepest = max(deepest, inside)
+            stack += [(child, inside) for child in part.parts]
+    return deepest

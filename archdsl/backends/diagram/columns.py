@@ -1,0 +1,146 @@
+"""Cuts a picture into columns, where one value crosses and little is torn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from archdsl.ir import Port
+from archdsl.values import Shape
+
+from .picture import Box, Edge, Part, Picture, leaves
+from .routes import JOINT
+
+
+class Seam(NamedTuple):
+    """A place between two nodes where a picture can be cut.
+
+    Attributes:
+        part: how many parts of the picture stand before it.
+        child: how many parts of the next box do; 0 for a cut between two parts.
+        value: what crosses.
+        shape: of that value.
+        above: where the nodes before it end.
+    """
+
+    part: int
+    child: int
+    value: int
+    shape: Shape
+    above: float
+
+
+def cut(
+    drawn: Picture, bottoms: Mapping[int, float], number: int
+) -> list[tuple[Picture, float]]:
+    """Return a picture as columns of about one height, each with where it begins.
+
+    Fewer are returned where there are too few places to cut.
+
+    Args:
+        drawn: the picture.
+        bottoms: how far down each node ends, by the output of its first step.
+        number: of columns.
+    """
+    found = [*seams(drawn, bottoms)]
+    height = max(bottoms.values(), default=0.0)
+    chosen: list[Seam] = []
+    for place in range(1, number):
+        goal = height * place / number
+        after = chosen[-1].above if chosen else 0.0
+        rest = [seam for seam in found if seam.above > after]
+        if rest:
+            chosen.append(min(rest, key=lambda seam: abs(seam.above - goal)))
+    columns: list[tuple[Picture, float]] = []
+    for seam in reversed(chosen):
+        drawn, tail = _split(drawn, seam)
+        columns.insert(0, (tail, seam.above))
+    return [(drawn, 0.0), *columns]
+
+
+def seams(drawn: Picture, bottoms: Mapping[int, float]) -> Iterator[Seam]:
+    """Yield the places where one value crosses, and at most one box is torn."""
+    order: dict[int, int] = {}
+    nodes = [*drawn.nodes()]
+    for place, node in enumerate(nodes):
+        order.update((step.output, place) for step in node.steps)
+    last: dict[int, int] = {}
+    shapes: dict[int, Shape] = {}
+    for edge in drawn.edges:
+        shapes[edge.tail] = edge.shape
+        if isinstance(edge.head, int):
+            last[edge.tail] = max(last.get(edge.tail, -1), order[edge.head])
+    crossing = _crossing(order, last, len(nodes))
+    at, above = 0, 0.0
+    for part, child, least, size in _places(drawn.parts):
+        for node in nodes[at : at + size]:
+            above = max(above, bottoms[node.steps[0].output])
+        at += size
+        alive = crossing[at] if at < len(nodes) else []
+        # A value from before the torn box would have to enter it twice.
+        if len(alive) == 1 and order.get(alive[0], -1) >= least:
+            yield Seam(part, child, alive[0], shapes[alive[0]], above)
+
+
+def _crossing(order: Mapping[int, int], last: Mapping[int, int], nodes: int) -> Lists:
+    """Return the values that are made before each node, and read there or later."""
+    starts: Lists = [[] for _ in range(nodes + 1)]
+    ends: Lists = [[] for _ in range(nodes + 1)]
+    for value, end in last.items():
+        start = order.get(value, -1) + 1
+        if end >= start:
+            starts[start].append(value)
+            ends[end + 1 if end < nodes else nodes].append(value)
+    alive: dict[int, None] = {}
+    found: Lists = []
+    for place in range(nodes):
+        alive.update(dict.fromkeys(starts[place]))
+        for value in ends[place]:
+            alive.pop(value, None)
+        # More than two are never a seam, whatever they are.
+        found.append([value for value, _ in zip(alive, range(2), strict=False)])
+    return found
+
+
+Lists = list[list[int]]
+
+
+def _places(parts: tuple[Part, ...]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield for each place its part and child, the first node that counts, and nodes.
+
+    The nodes are those since the place before.
+    """
+    at = 0
+    for index, part in enumerate(parts):
+        start = at
+        if isinstance(part, Box) and part.heading.copies == 1:
+            for child, inner in enumerate(part.parts[:-1], 1):
+                size = len([*leaves([inner])])
+                at += size
+                yield index, child, start, size
+            size = len([*leaves(part.parts[-1:])])
+        else:
+            size = len([*leaves([part])])
+        at += size
+        yield index + 1, 0, -1, size
+
+
+def _split(drawn: Picture, seam: Seam) -> tuple[Picture, Picture]:
+    before, after = drawn.parts[: seam.part], drawn.parts[seam.part :]
+    if seam.child:
+        torn = after[0]
+        assert isinstance(torn, Box)
+        before = (*before, torn._replace(parts=torn.parts[: seam.child]))
+        rest = torn._replace(parts=torn.parts[seam.child :], continued=True)
+        after = (rest, *after[1:])
+    below = {step.output for node in leaves(after) for step in node.steps}
+    above: list[Edge] = []
+    under: list[Edge] = []
+    for edge in drawn.edges:
+        here = edge.head if isinstance(edge.head, int) else edge.tail
+        (under if here in below else above).append(edge)
+    joint = Port(name=JOINT, value=seam.value, shape=seam.shape)
+    above.append(Edge(seam.value, joint, seam.shape, training=False))
+    head = drawn._replace(parts=before, edges=tuple(above))
+    tail = drawn._replace(parts=after, edges=tuple(under), inputs=(joint,))
+    return head, tail

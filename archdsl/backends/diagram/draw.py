@@ -1,0 +1,234 @@
+"""A network as a picture: dot text anywhere, and a page where there is an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
+from archdsl.files import write
+from archdsl.ir import Group, Network
+from archdsl.limits import MAX_DRAWN
+
+from .accessible import accessible
+from .choose import sheet
+from .dot import Writer, new_graph
+from .labels import title
+from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
+from .options import DEFAULT, Options
+from .pack import scale
+from .picture import Box, Subject, part_of, whole
+from .place import Page, page
+
+# Rows that stand closer bring this much at best.
+_NEARLY = 0.8
+# Cairo's pictures have no more points than this along a side.
+_MAX_PIXELS = 32_767
+
+
+class UnknownPart(ValueError):
+    """A block or path that the network does not have; the message lists some."""
+
+
+def dot_source(
+    network: Network, *, fold: bool = True, options: Options = DEFAULT
+) -> str:
+    """Return a network's diagram as dot text, the same bytes on every run.
+
+    Args:
+        network: what to draw.
+        fold: draw equal consecutive copies once, and a chain's steps as one node.
+        options: how to draw otherwise.
+
+    Raises:
+        UnknownPart: if there is no such block or path.
+    """
+    return Drawing(network, options._replace(fold=fold and options.fold)).source()
+
+
+class Drawing:
+    """A network that is drawn.
+
+    Attributes:
+        network: the network.
+        options: how to draw.
+        subject: the network, or a part of it.
+        sheet: what is drawn of the subject.
+    """
+
+    def __init__(self, network: Network, options: Options = DEFAULT) -> None:
+        self.network = network
+        self.options = options
+        self.subject = subject(network, options)
+        self.sheet = sheet(self.subject, options)
+
+    def source(self) -> str:
+        """Return all as one graph, for an engine to lay out."""
+        graph = new_graph(self.options, self._title())
+        writer = self._writer()
+        pictures = (self.sheet.main, *self.sheet.insets)
+        if self.options.legend:
+            writer.legend(graph, pictures)
+        for drawn in pictures:
+            is_main = drawn is self.sheet.main
+            writer.write(graph, drawn, self.sheet.lowest if is_main else None)
+        return str(graph.source)
+
+    def page(self) -> Page:
+        """Return all laid out; at a lower depth if it does not fit after all.
+
+        Raises:
+            MissingExtra: if there is no layout engine.
+            SpecError: if it is too large for one.
+        """
+        while True:
+            for drawn in (self.sheet.main, *self.sheet.insets):
+                rows = drawn.rows_crossed()
+                if rows > MAX_DRAWN:
+                    raise SpecError([_too_large(self.network, rows, self.options.fold)])
+            found = page(self._title(), self.sheet, self.options, self._writer())
+            options = self.options
+            is_free = options.depth is None and options.fold and not options.tight
+            fits = scale(found.size, options)
+            if not is_free or fits >= 1:
+                return found
+            is_flat = not any(isinstance(p, Box) for p in self.sheet.main.parts)
+            if is_flat or self.sheet.depth < 0:
+                # There is nothing left to close.
+                if fits < _NEARLY:
+                    return found
+                self.options = options._replace(tight=True)
+            else:
+                self.sheet = sheet(self.subject, options, below=self.sheet.depth)
+
+    def image(self, format: str, warn: Callable[[str], None] | None = None) -> bytes:
+        """Return all drawn.
+
+        Args:
+            format: svg, png or pdf.
+            warn: told what the engine warns of.
+
+        Raises:
+            MissingExtra: if there is no layout engine.
+            SpecError: if it is too large for one, or for a png.
+        """
+        found = self.page()
+        pixels = max(found.size) * self.options.dpi / 72
+        if format == "png" and pixels > _MAX_PIXELS:
+            raise SpecError([_too_long(self.network, round(pixels))])
+        data, said = run(found.source, format, "nop2")
+        for line in dict.fromkeys((*found.warnings, *said)) if warn else ():
+            assert warn is not None
+            warn(line)
+        if format == "svg":
+            return accessible(data, self._title() or [self.network.name], found.paths)
+        return data
+
+    def _title(self) -> list[str]:
+        return title(self.subject.name, self.subject.root.steps(), self.options)
+
+    def _writer(self) -> Writer:
+        writer = Writer(self.options)
+        if self.options.shade != "family":
+            main = self.sheet.main
+            weights = (writer.weight(node, main) for node in main.nodes())
+            writer.heaviest = max(weights, default=0)
+        return writer
+
+
+def render(
+    network: Network,
+    path: Path | str | None = None,
+    *,
+    format: str | None = None,
+    fold: bool = True,
+    options: Options = DEFAULT,
+    warn: Callable[[str], None] | None = None,
+) -> str:
+    """Draw a network, and return the drawing's dot text.
+
+    Args:
+        network: what to draw.
+        path: the file to write, if any; it is written whole or not at all.
+        format: one of `FORMATS`; the suffix of `path` tells it when left out.
+        fold: draw equal consecutive copies once, and a chain's steps as one node.
+        options: how to draw otherwise.
+        warn: told what a layout engine warns of.
+
+    Raises:
+        MissingExtra: if the format needs a layout engine and there is none.
+        UnknownFormat: if there is no such format.
+        UnknownPart: if there is no such block or path.
+        SpecError: if it is too large for a layout engine.
+        OSError: if the file cannot be written.
+    """
+    if format is None and path is not None:
+        format = Path(path).suffix.removeprefix(".")
+    if format is not None and format.lower() not in FORMATS:
+        raise UnknownFormat(format)
+    drawing = Drawing(network, options._replace(fold=fold and options.fold))
+    source = drawing.source()
+    if path is not None and format is not None:
+        kind = format.lower()
+        is_text = kind in TEXT_FORMATS
+        write(Path(path), source.encode() if is_text else drawing.image(kind, warn))
+    return source
+
+
+def subject(network: Network, options: Options) -> Subject:
+    """Return what of a network is drawn.
+
+    Raises:
+        UnknownPart: if there is no such block or path.
+    """
+    wanted = options.only or options.block
+    if not wanted:
+        return whole(network)
+    known: dict[str, Group] = {}
+    for group in _groups(network.root):
+        name = group.path if options.only else group.word
+        if options.only or group.role == "block":
+            known.setdefault(name, group)
+    if wanted not in known:
+        what = "part" if options.only else "block"
+        hint = did_you_mean(wanted, known) or f"it has {', '.join([*known][:6])}"
+        raise UnknownPart(f"{network.name} has no {what} `{wanted}`; {hint}")
+    group = known[wanted]
+    # Of a block's calls, the one with most inside: with a projection, if any has one.
+    if options.block:
+        calls = [one for one in _groups(network.root) if one.word == wanted]
+        group = max(calls, key=lambda one: sum(1 for _ in one.steps()))
+    return part_of(f"{network.name}: {wanted}", group)
+
+
+def _groups(root: Group) -> Iterator[Group]:
+    stack = [*root.children]
+    while stack:
+        node = stack.pop(0)
+        if isinstance(node, Group):
+            stack = [*node.children, *stack]
+            if node.role in ("block", "group"):
+                yield node
+
+
+def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
+    way = "" if fold else "fold it, "
+    return Diagnostic(
+        "A0910",
+        f"the picture of {network.name} is too large to be laid out: its arrows cross "
+        f"{rows:,} rows, and {MAX_DRAWN:,} take an engine some seconds",
+        network.root.span,
+        label="drawn here",
+        help=f"{way}draw a part of it by `--only`, or write `--format dot`",
+    )
+
+
+def _too_long(network: Network, pixels: int) -> Diagnostic:
+    return Diagnostic(
+        "A0910",
+        f"the picture of {network.name} would be {pixels:,} pixels long, and a png has "
+        f"at most {_MAX_PIXELS:,}",
+        network.root.span,
+        label="drawn here",
+        help="use a smaller `--depth` or `--dpi`, or write svg or pdf",
+    )

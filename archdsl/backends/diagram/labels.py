@@ -1,0 +1,200 @@
+"""What nodes and boxes say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from archdsl.ir import Step
+from archdsl.layer import Layer
+from archdsl.values import Shape, channels, show_shape
+
+from .options import Options
+from .picture import Closed, Heading, Node, Picture
+
+_MAX_TEXT = 72
+
+Cost = Callable[[Step], int]
+
+
+def title(name: str, steps: Iterable[Step], options: Options) -> list[str]:
+    """Return the lines above the picture."""
+    if options.title is not None:
+        return [options.title] if options.title else []
+    always = training = 0
+    for step in steps:
+        training += params(step)
+        always += 0 if step.training else params(step)
+    text = f"{always:,} parameters"
+    more = "" if always == training else f" ({training:,} in training)"
+    return [name, text + more]
+
+
+def params(step: Step) -> int:
+    """Return the parameters that a step brings; none where it shares weights."""
+    if step.shared:
+        return 0
+    tensors = step.op.tensors(*step.input_shapes)
+    return sum(int(tensor.elements) for tensor in tensors if tensor.trainable)
+
+
+def macs(step: Step) -> int:
+    """Return a step's multiply-accumulates for one sample."""
+    return int(step.op.macs(step.input_shapes, step.shape))
+
+
+def heading_of(heading: Heading, show: Callable[[str], str]) -> str:
+    """Return ``layer1.1 to layer1.2: bottleneck<64>  x2``."""
+    names = [show(path) for path in (heading.path, heading.last) if path]
+    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
+    times = f"x{heading.copies}" if heading.copies > 1 else ""
+    return "  ".join(filter(None, (text, times)))
+
+
+def short(path: str) -> str:
+    """Return a path's end, from its last part that is not only a number."""
+    parts = path.split(".")
+    at = len(parts) - 1
+    while at > 0 and parts[at].isdigit():
+        at -= 1
+    return ".".join(parts[at:])
+
+
+def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
+    """Yield the heading, the layers of the chain, and their shape and costs."""
+    heading = node.heading
+    often = f"x{heading.copies}" if heading.copies > 1 else ""
+    layers = " · ".join(_layer(step, node, drawn) for step in node.steps)
+    if heading.path:
+        yield heading_of(heading, short)
+        yield layers
+    else:
+        yield "  ".join(filter(None, (layers, often)))
+    times = len(drawn.twins[node.steps[0].output])
+    yield from _figures(node.steps, drawn, options, times)
+
+
+def closed_lines(part: Closed, drawn: Picture, options: Options) -> Iterator[str]:
+    """Yield a closed box's heading, its shape and its costs."""
+    yield heading_of(part.heading, short)
+    yield from _figures(part.steps, drawn, options, part.times)
+
+
+def node_tip(node: Node | Closed, drawn: Picture) -> Iterator[str]:
+    """Yield what a tooltip says of each step; of a closed box, its name alone."""
+    if isinstance(node, Closed):
+        yield heading_of(node.heading, str)
+        return
+    for step in node.steps:
+        inputs = " and ".join(map(show_shape, step.input_shapes))
+        text = f"{step.path}: {layer_text(step)}, {inputs} to {show_shape(step.shape)}"
+        number = params(step)
+        yield f"{text}, {number:,} parameters" if number else text
+
+
+def layer_text(step: Step) -> str:
+    """Return a layer's label with what else decides its cost."""
+    op: Layer = step.op
+    text = op.label()
+    groups = int(getattr(op, "groups", 1) or 1)
+    if op.family == "conv" and groups > 1:
+        if groups == channels(step.input_shapes[0]):
+            text = f"dw{text}"
+        else:
+            text += f" groups {groups}"
+    dilation = getattr(op, "dilation", (1, 1))
+    if isinstance(dilation, tuple) and set(dilation) != {1}:
+        even = len(set(dilation)) == 1
+        text += f" dilation {dilation[0] if even else show_shape(dilation)}"
+    return text
+
+
+def _layer(step: Step, node: Node, drawn: Picture) -> str:
+    """Return the layer, after its name if it is the main one and has one."""
+    text = _span([layer_text(twin) for twin in drawn.twins[step.output]])
+    known = step.labelled or step.op.tensors(*step.input_shapes)
+    if step is not node.main or not known or step.name == step.op.word:
+        return text
+    named = step.name.isdigit() and node.heading.path
+    return text if named else f"{step.name}: {text}"
+
+
+def _span(texts: Sequence[str]) -> str:
+    """Return a text of all, or the first's and where the last one differs."""
+    first, last = texts[0], texts[-1]
+    if first == last:
+        return first
+    head, _, end = last.rpartition(" ")
+    return f"{first}…{end}" if first.startswith(head) else f"{first} … {last}"
+
+
+def _figures(
+    steps: Sequence[Step], drawn: Picture, options: Options, times: int
+) -> Iterator[str]:
+    if options.detail == "names":
+        return
+    found = [*_shape(steps, drawn), *_costs(steps, drawn, params, times)]
+    if any(step.shared and step.op.tensors(*step.input_shapes) for step in steps):
+        found.append("shared weights")
+    if found:
+        yield "   ".join(found)
+    if options.detail == "costs":
+        yield from (f"{text} MACs" for text in _costs(steps, drawn, macs, times))
+
+
+def _shape(steps: Sequence[Step], drawn: Picture) -> list[str]:
+    """Return the shape that comes out where it is not that which flows in."""
+    entry, twins = steps[0], drawn.twins[steps[-1].output]
+    shapes = [twin.shape for twin in twins]
+    if set(shapes) == {entry.input_shapes[0]}:
+        return []
+    return [f"→ {_shapes(shapes[0], shapes[-1])}"]
+
+
+def _shapes(first: Shape, last: Shape) -> str:
+    """Return ``96…256x56x56`` for two shapes."""
+    pairs = zip(first, last, strict=True)
+    return "x".join(f"{int(a)}" if a == b else f"{int(a)}…{int(b)}" for a, b in pairs)
+
+
+def _costs(
+    steps: Iterable[Step], drawn: Picture, cost: Cost, times: int
+) -> Iterator[str]:
+    """Yield what the steps cost, of each of so many copies where these are equal."""
+    each = [0] * times
+    for step in steps:
+        twins = drawn.twins[step.output]
+        # Those of one copy follow each other, however often it repeats a part.
+        for place, twin in enumerate(twins):
+            each[place * times // len(twins)] += cost(twin)
+    if not any(each):
+        return
+    if len(each) == 1:
+        yield brief(each[0])
+    elif len(set(each)) == 1:
+        yield f"{brief(each[0])} each"
+    else:
+        yield f"{brief(each[0])}…{brief(each[-1])}"
+
+
+def brief(number: int) -> str:
+    """Return ``9.54 k`` for 9,536: three digits and the thousands in a letter."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size * 0.9995:
+            return f"{float(f'{number / size:.3g}'):g} {unit}"
+    return str(number)
+
+
+def escaped(lines: Iterable[Any]) -> str:
+    """Return lines as one label, in which nothing means anything to dot."""
+    import graphviz
+
+    text = r"\n".join(graphviz.escape(_plain(str(line))) for line in lines)
+    return graphviz.nohtml(text)
+
+
+def _plain(line: str) -> str:
+    text = "".join(c if c.isprintable() else " " for c in line)
+    if len(text) > _MAX_TEXT:
+        text = text[: _MAX_TEXT - 3] + "..."
+    return text.replace("&", "&amp;")

@@ -1,0 +1,66 @@
+"""What can be asked of a picture."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, NamedTuple
+
+Direction = Literal["TB", "LR"]
+Detail = Literal["names", "shapes", "costs"]
+Theme = Literal["light", "dark", "print"]
+Style = Literal["auto", "graph", "unet"]
+Page = Literal["a4", "slide"]
+Shade = Literal["family", "params", "macs"]
+
+# Deeper than any network's blocks are nested.
+ALL: Final = 1_000
+
+# Text of 11 points is drawn at 6 or more where a picture is no larger than this, in
+# points: 523 x 770 of A4's 595 x 842, and 907 x 467 of a slide of 960 x 540.
+FONT: Final = 11.0
+SMALLEST: Final = 6.0
+PAGES: Final[dict[Page, tuple[float, float]]] = {
+    "a4": (523 * FONT / SMALLEST, 770 * FONT / SMALLEST),
+    "slide": (907 * FONT / SMALLEST, 467 * FONT / SMALLEST),
+}
+
+
+class Options(NamedTuple):
+    """How to draw; the defaults are those of `archdsl render`.
+
+    Attributes:
+        fold: draw equal consecutive copies once, and a chain's steps as one node.
+        depth: levels of blocks that stand open; None for as many as fit a page.
+        direction: from top to bottom, or from left to right.
+        detail: what nodes say: names, shapes and parameters, or MACs, too.
+        theme: colours for a light or dark screen, or for print without colour.
+        style: a graph from top to bottom, or one bent as a U; `auto` bends it where
+            skips pair up, and `unet` shows so few blocks open that they do.
+        shade: what fills tell: the family, or the share of parameters or MACs.
+        page: what the picture must fit.
+        title: instead of the network's name and parameters; empty for none.
+        legend: whether one is drawn.
+        insets: whether the blocks that are closed are drawn beside.
+        dpi: dots per inch of a png.
+        block: only the first call of this block, as papers draw one.
+        only: only the group of this path.
+        tight: whether rows stand closer, as where nothing else makes all fit.
+    """
+
+    fold: bool = True
+    depth: int | None = None
+    direction: Direction = "TB"
+    detail: Detail = "shapes"
+    theme: Theme = "light"
+    style: Style = "auto"
+    shade: Shade = "family"
+    page: Page = "a4"
+    title: str | None = None
+    legend: bool = True
+    insets: bool = True
+    dpi: int = 96
+    block: str = ""
+    only: str = ""
+    tight: bool = False
+
+
+DEFAULT: Final = Options()

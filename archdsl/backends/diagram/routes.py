@@ -1,0 +1,136 @@
+"""Which arrows are drawn, so that none runs through a box's title.
+
+An arrow from outside ends at the border of a box. Where several parts of the box read
+what flows in, it ends at a small triangle below the title, from which arrows fan out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final, NamedTuple, Protocol
+
+from .picture import Box, Edge, Part, Picture
+
+# The name of what stands for the rest of a picture that is cut into columns.
+JOINT: Final = "\0joint"
+
+
+class Names(Protocol):
+    """Gives names that nothing else has."""
+
+    def new_id(self) -> str:
+        """Return the name of a node."""
+
+    def new_box(self) -> str:
+        """Return the name of a box."""
+
+
+class Arrow(NamedTuple):
+    """An arrow from one node to another.
+
+    Attributes:
+        start: the node where it starts.
+        end: that where it ends.
+        edges: what it is drawn for.
+        border: the box at whose border its tip stands, if not at the node's.
+    """
+
+    start: str
+    end: str
+    edges: tuple[Edge, ...]
+    border: str
+
+
+class Routes:
+    """The arrows of one picture.
+
+    Attributes:
+        arrows: all of them.
+        clusters: the names of boxes, by identity.
+        triangles: the names of those in each box, by its identity.
+    """
+
+    def __init__(
+        self,
+        drawn: Picture,
+        makers: Mapping[int, str],
+        nodes: Mapping[int, str],
+        names: Names,
+    ) -> None:
+        self.arrows: list[Arrow] = []
+        self.clusters: dict[int, str] = {}
+        self.triangles: dict[int, list[str]] = {}
+        self._makers = makers
+        self._nodes = nodes
+        self._names = names
+        self._around_of: dict[int, tuple[Box, ...]] = {}
+        self._find(drawn.parts)
+        readers: dict[int, list[Edge]] = {}
+        for edge in drawn.edges:
+            readers.setdefault(edge.tail, []).append(edge)
+        for value, edges in readers.items():
+            self._leave(value, edges)
+
+    def _find(self, parts: Iterable[Part]) -> None:
+        """Note which boxes stand around each step, the outermost first."""
+        stack: list[tuple[Part, tuple[Box, ...]]] = [(part, ()) for part in parts]
+        while stack:
+            part, around = stack.pop()
+            if isinstance(part, Box):
+                self.clusters[id(part)] = self._names.new_box()
+                inside = (*around, part)
+                stack += [(child, inside) for child in reversed(part.parts)]
+            else:
+                self._around_of.update((step.output, around) for step in part.steps)
+
+    def _around(self, edge: Edge) -> tuple[Box, ...]:
+        return self._around_of[edge.head] if isinstance(edge.head, int) else ()
+
+    def _leave(self, value: int, edges: list[Edge]) -> None:
+        """Draw what reads a value: beside its maker, then outside of each box."""
+        around = self._around_of.get(value, ())
+        by_level: dict[int, list[Edge]] = {}
+        for edge in edges:
+            pairs = zip(around, self._around(edge), strict=False)
+            level = next(
+                (at for at, (a, b) in enumerate(pairs) if a is not b),
+                min(len(around), len(self._around(edge))),
+            )
+            by_level.setdefault(level, []).append(edge)
+        for level in sorted(by_level, reverse=True):
+            self._fan(self._makers[value], by_level[level], level, "")
+
+    def _fan(self, start: str, edges: list[Edge], level: int, border: str) -> None:
+        """Draw arrows from one node to all that read it on a level and below."""
+        by_part: dict[int, list[Edge]] = {}
+        for edge in edges:
+            around = self._around(edge)
+            key = id(around[level]) if len(around) > level else -id(edge)
+            by_part.setdefault(key, []).append(edge)
+        for key, own in by_part.items():
+            if key < 0:
+                self.arrows.append(Arrow(start, self._end(own[0]), (*own,), border))
+            else:
+                self._enter(start, own, level, border)
+
+    def _enter(self, start: str, edges: list[Edge], level: int, border: str) -> None:
+        """Draw arrows into a box, by a triangle where several of its parts read."""
+        box = self._around(edges[0])[level]
+        border = border or self.clusters[id(box)]
+        parts = {self._part(edge, level + 1) for edge in edges}
+        if len(parts) == 1:
+            self._fan(start, edges, level + 1, border)
+            return
+        triangle = self._names.new_id()
+        self.triangles.setdefault(id(box), []).append(triangle)
+        self.arrows.append(Arrow(start, triangle, tuple(edges), border))
+        self._fan(triangle, edges, level + 1, "")
+
+    def _part(self, edge: Edge, level: int) -> object:
+        """Return which part of a box an edge leads into."""
+        around = self._around(edge)
+        return id(around[level]) if len(around) > level else (edge.head,)
+
+    def _end(self, edge: Edge) -> str:
+        head = edge.head
+        return self._makers[head] if isinstance(head, int) else self._nodes[id(head)]

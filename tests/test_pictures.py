@@ -1,0 +1,296 @@
+"""Pictures on a page, looked at through the layout's own coordinates."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+import xml.etree.ElementTree as ET
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import archdsl
+from archdsl.backends.diagram import Drawing, Options, UnknownPart, render
+from archdsl.backends.diagram.layout import run
+from archdsl.backends.diagram.options import ALL, FONT
+from archdsl.backends.diagram.picture import Closed, picture
+from archdsl.diagnostics import SpecError
+from archdsl.resources import shipped_presets, shipped_specs
+
+Box = tuple[float, float, float, float]
+# A page of A4 in points, less a margin of 36 on each side.
+A4 = (595 - 72, 842 - 72)
+
+
+class Layout:
+    """What the engine says of a drawing: where titles, nodes and arrows are."""
+
+    def __init__(self, name: str, options: Options) -> None:
+        self.drawing = Drawing(archdsl.load(name, symbolic=False), options)
+        self.page = self.drawing.page()
+        data, self.said = run(self.page.source, "json0", "nop2")
+        self.graph: dict[str, Any] = json.loads(data)
+        self.objects = self.graph["objects"]
+
+    def titles(self) -> list[Box]:
+        found = []
+        for one in self.objects:
+            if one["name"].startswith("cluster_") and one.get("lp"):
+                x, y = map(float, one["lp"].split(","))
+                w, h = (72 * float(one[key]) / 2 for key in ("lwidth", "lheight"))
+                found.append((x - w, y - h, x + w, y + h))
+        return found
+
+    def curves(self) -> list[list[tuple[float, float]]]:
+        """Return points along each arrow."""
+        found = []
+        for edge in self.graph.get("edges", ()):
+            text = re.sub(r"[es],\S+ ", "", edge["pos"])
+            points = [tuple(map(float, p.split(","))) for p in text.split()]
+            tips = re.findall(r"[es],([-\d.e+]+),([-\d.e+]+)", edge["pos"])
+            curve = [(float(x), float(y)) for x, y in tips]
+            for at in range(0, len(points) - 3, 3):
+                curve += [bezier(points[at : at + 4], t / 24) for t in range(25)]
+            found.append(curve)
+        return found
+
+    def nodes(self) -> dict[str, Box]:
+        found = {}
+        for one in self.objects:
+            if "pos" in one and one.get("shape") not in ("point", "invtriangle"):
+                x, y = map(float, one["pos"].split(","))
+                w, h = (72 * float(one[key]) / 2 for key in ("width", "height"))
+                found[one["name"]] = (x - w, y - h, x + w, y + h)
+        return found
+
+    def text(self) -> float:
+        """Return the size of nodes' text when the drawing fills a page of A4."""
+        x, y, right, top = map(float, self.graph["bb"].split(","))
+        # The border that Graphviz leaves around a drawing.
+        width, height = right - x + 29, top - y + 29
+        sides = (A4, A4[::-1])
+        return FONT * max(min(w / width, h / height) for w, h in sides)
+
+
+def bezier(points: list[Any], t: float) -> tuple[float, float]:
+    weights = ((1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t * t * (1 - t), t**3)
+    pairs = [*zip(weights, points, strict=True)]
+    return (sum(w * p[0] for w, p in pairs), sum(w * p[1] for w, p in pairs))
+
+
+def within(box: Box, point: tuple[float, float]) -> bool:
+    left, bottom, right, top = box
+    return left < point[0] < right and bottom < point[1] < top
+
+
+@cache
+def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
+    return Layout(name, options)
+
+
+@pytest.mark.parametrize("name", shipped_presets())
+def test_every_preset_is_legible_on_a_page(name: str) -> None:
+    """Text of 6 pt or more on A4; no title struck, no two nodes on each other."""
+    drawn = layout(name)
+    assert drawn.text() >= 6
+    assert not drawn.page.warnings and not drawn.said
+    titles, curves = drawn.titles(), drawn.curves()
+    assert not [t for t in titles if any(within(t, p) for c in curves for p in c)]
+    boxes = sorted(drawn.nodes().values())
+    for at, (_, bottom, right, top) in enumerate(boxes):
+        for left, low, _, high in boxes[at + 1 :]:
+            if left >= right:
+                break
+            assert low >= top - 0.5 or high <= bottom + 0.5
+
+
+@pytest.mark.parametrize("name", ["resnet50", "googlenet", "fpn", "unet", "dla34"])
+def test_no_title_is_struck_with_all_open(name: str) -> None:
+    drawn = layout(name, Options(depth=ALL))
+    titles, curves = drawn.titles(), drawn.curves()
+    assert titles or name == "unet"
+    assert not [t for t in titles if any(within(t, p) for c in curves for p in c)]
+
+
+def test_a_struck_title_would_be_found() -> None:
+    """The test's own eyes: an arrow through the box's corner is seen in it."""
+    left, low, right, high = layout("resnet50").titles()[0]
+    ends = [(left, low), (left, low), (right, high), (right, high)]
+    line = [bezier(ends, t / 24) for t in range(25)]
+    assert any(within((left, low, right, high), point) for point in line)
+
+
+# ---- what labels say
+
+
+def labels(name: str, **options: Any) -> set[str]:
+    drawing = Drawing(archdsl.load(name, symbolic=False), Options(**options))
+    return set(re.findall(r'label="((?:[^"\\]|\\.)*)"', drawing.source()))
+
+
+def spec(body: str) -> str:
+    return f"arch 1\nnetwork net {{\n input 4x16x16\n{body}\n}}\n"
+
+
+def said(body: str, **options: Any) -> str:
+    return Drawing(archdsl.loads(spec(body)), Options(**options)).source()
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        # Weights: 3x3 for each of 4 channels, and their 4 biases.
+        ("conv 3x3 4 groups=4", r"conv1: dwconv 3x3 4\n40"),
+        # 3x3x2 for each of 8 outputs, and 8 biases.
+        ("conv 3x3 8 groups=2", r"conv1: conv 3x3 8 groups 2\n→ 8x16x16   152"),
+        ("conv 3x3 dilation=2 pad=2", r"conv1: conv 3x3 dilation 2\n148"),
+        ("flatten\nlinear 8\nlinear 8", r"linear2: linear 8\n72"),
+    ],
+)
+def test_labels_say_what_changes_the_cost(body: str, words: str) -> None:
+    assert f'"{words}"' in said(body)
+
+
+def test_costs_are_macs_too() -> None:
+    # 8 x 16 x 16 outputs of 9 x 4 products.
+    assert "73.7 k MACs" in said("conv 3x3 8", detail="costs")
+    assert "MACs" not in said("conv 3x3 8")
+
+
+def test_unequal_copies_show_the_first_and_the_last() -> None:
+    """VGG's two linear layers have 102,764,544 and 16,781,312 parameters."""
+    assert any("103 M…16.8 M" in label for label in labels("vgg19"))
+    grown = labels("densenet121", depth=ALL)
+    # 64 channels, and 32 from each of six layers.
+    assert r"concat\n→ 96…256x56x56" in grown
+
+
+def test_equal_copies_say_each() -> None:
+    assert '"conv1: conv 3x3 4  x3\\n148 each"' in said("conv 3x3 4  x3\nconv 1x1 2")
+
+
+def test_rates_of_dropout_do_not_stop_folding() -> None:
+    """A stage's blocks have rates that grow; they are shown as a range."""
+    blocks = "block unit<p> { residual { conv 3x3 4 -> stochasticdepth p } }\n"
+    text = blocks + spec("for p in [0.1, 0.2, 0.3] { unit<p> }").split("\n", 1)[1]
+    net = archdsl.loads(f"arch 1\n{text}")
+    (box,) = picture(net, fold=True).parts
+    assert box.heading.copies == 3
+    assert box.heading.call == "unit<0.1…0.3>"
+
+
+def test_shared_weights_are_told() -> None:
+    source = Drawing(archdsl.load("siamese", symbolic=False)).source()
+    convs = 4
+    assert source.count("shared weights") == source.count("peripheries=2") == convs + 1
+
+
+def test_a_reference_is_dotted() -> None:
+    body = "a: conv 3x3 4 -> maxpool 2x2 -> b: conv 3x3 4\nresize { @b | @a }"
+    source = said(body)
+    assert source.count("style=dotted") == 1
+
+
+# ---- depth and parts
+
+
+def test_depth_closes_blocks() -> None:
+    def shown(depth: int) -> tuple[int, int]:
+        main = Drawing(archdsl.load("resnet50"), Options(depth=depth)).sheet.main
+        nodes = [*main.nodes()]
+        return len(nodes), sum(isinstance(node, Closed) for node in nodes)
+
+    # Stem, pool, four stages, pool and linear; then one or two runs in each stage.
+    assert shown(0) == (8, 4)
+    assert shown(1) == (12, 8)
+    assert shown(2)[1] == 0
+
+
+def test_a_closed_block_has_all_parameters() -> None:
+    drawing = Drawing(archdsl.load("resnet50"), Options(depth=0))
+    # torchvision's layer4 has 14,964,736.
+    assert "layer4: stage<bottleneck, 512, 3>\\n→ 2048x7x7   15 M" in drawing.source()
+
+
+def test_each_kind_that_is_closed_is_drawn_beside() -> None:
+    sheet = Drawing(archdsl.load("mobilenet_v2", symbolic=False)).sheet
+    assert sheet.kinds == ("inverted_residual",)
+    assert len(sheet.insets) == 1
+
+
+def test_block_and_only_draw_a_part() -> None:
+    drawing = Drawing(archdsl.load("resnet50"), Options(block="bottleneck"))
+    # Three convolutions, the projection and the sum.
+    assert len([*drawing.sheet.main.nodes()]) == 5
+    drawing = Drawing(archdsl.load("resnet50"), Options(only="layer1.1"))
+    assert len([*drawing.sheet.main.nodes()]) == 4
+    with pytest.raises(UnknownPart, match="did you mean `bottleneck`"):
+        Drawing(archdsl.load("resnet50"), Options(block="bottlenek"))
+
+
+def test_rows_run_from_left_to_right() -> None:
+    page = Drawing(archdsl.load("vgg19"), Options(direction="LR")).page()
+    assert page.size.width > page.size.height
+
+
+def test_a_unet_is_a_u() -> None:
+    """Skips run level, down on the left and up on the right."""
+    drawn = layout("unet")
+    nodes = drawn.nodes()
+    by_path = {path: nodes[name] for name, path in drawn.page.paths.items()}
+    middle = by_path["middle"]
+    for level in range(4):
+        down, up = by_path[f"down{level}"], by_path[f"merge{level}"]
+        assert down[0] < up[0] and down[2] < up[2]
+        assert down[1] > middle[1] and up[1] > middle[1]
+
+
+def test_what_has_no_pairs_is_no_u() -> None:
+    assert Drawing(archdsl.load("resnet50")).sheet.lowest is None
+    assert Drawing(archdsl.load("unet"), Options(style="graph")).sheet.lowest is None
+
+
+# ---- files
+
+
+def test_a_png_is_never_scaled(tmp_path: Path) -> None:
+    path = tmp_path / "net.png"
+    with pytest.raises(SpecError, match="pixels long"):
+        render(archdsl.load("resnet50"), path, options=Options(dpi=6000, depth=ALL))
+    assert not path.exists()
+
+
+def test_svg_names_its_parts(tmp_path: Path) -> None:
+    path = tmp_path / "net.svg"
+    render(archdsl.load("resnet50"), path)
+    root = ET.parse(path).getroot()
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"] == "resnet50, 25,557,032 parameters"
+    ids = [e.attrib["id"] for e in root.iter() if "id" in e.attrib]
+    assert len(ids) == len(set(ids))
+    assert {"conv1", "layer1.0.conv2", "fc"} <= set(ids)
+    titles = {e.text for e in root.iter("{http://www.w3.org/2000/svg}title")}
+    assert "maxpool1 to input of layer1.0" in titles
+    assert not any(re.fullmatch(r"n\d+", title or "") for title in titles)
+
+
+def test_the_gallery_has_every_network() -> None:
+    gallery = Path(__file__).parent.parent / "docs" / "gallery"
+    page = (gallery / "index.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| \[(\w+)\]\(\1\.svg\) .*specs/([\w/]+)\.arch\) \|$", page, re.M
+    )
+    assert sorted(spec for _, spec in rows) == sorted(shipped_specs())
+    assert sorted(f"{name}.svg" for name, _ in rows) == sorted(
+        path.name for path in gallery.glob("*.svg")
+    )
+
+
+def test_two_thousand_layers_take_seconds(tmp_path: Path) -> None:
+    layers = "\n".join(["conv 3x3 4 -> bn -> relu"] * 700)
+    start = time.process_time()
+    render(archdsl.loads(spec(layers)), tmp_path / "net.svg")
+    assert time.process_time() - start < 5
