@@ -26,22 +26,6 @@ _FENCE = re.compile(r"^```(\w+)[ ]+([^\n`]+)$", re.M)
 _LINK = re.compile(r"(?<=\]\()([^)\s#:]+)")
 
 
-def on_config(config: Any) -> Any:
-    """Leave out of the navigation what is not written yet."""
-    config.nav = _written(config.nav, {*OUTSIDE.values()})
-    return config
-
-
-def _written(nav: list[dict[str, Any]], made: set[str]) -> list[dict[str, Any]]:
-    """Return the entries whose page is a file of docs/, or made here."""
-    return [
-        {title: page if isinstance(page, str) else _written(page, made)}
-        for entry in nav
-        for title, page in entry.items()
-        if not isinstance(page, str) or page in made or (ROOT / "docs" / page).is_file()
-    ]
-
-
 def on_files(files: Files, config: Any) -> Files:
     """Add the pages whose text is outside docs/."""
     for source, uri in OUTSIDE.items():
