@@ -99,8 +99,9 @@ def refuse(folder: Path, text: str | bytes, *codes: str) -> Ended:
     tries = [run(folder, "check", "net.arch")]
     while tries[-1].seconds > SECONDS and len(tries) < 3:
         tries.append(run(folder, "check", "net.arch"))
-    check(tries[-1], *codes)
-    return tries[-1]
+    best = min(tries, key=lambda ended: ended.seconds)
+    check(best, *codes)
+    return best
 
 
 # ---- layers without end ---------------------------------------------------------
