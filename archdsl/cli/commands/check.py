@@ -9,7 +9,7 @@ import click
 
 from archdsl.cli import completion, status
 from archdsl.cli.findings import Finding, chosen, format_option, printed
-from archdsl.cli.options import json_option
+from archdsl.cli.options import SpecCommand, json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Failure,
@@ -46,7 +46,7 @@ class Checked(NamedTuple):
     agreements: dict[str, Agreement]
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @click.argument(
     "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
 )
