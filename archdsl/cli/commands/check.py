@@ -92,7 +92,7 @@ def command(
     except ImportError as error:
         if error.name != "torch":
             raise
-        message = "--torch needs PyTorch: pip install archdsl[torch]"
+        message = '--torch needs PyTorch: pip install "archdsl[torch]"'
         raise Failure(message, status.MISSING_EXTRA) from None
     errors = [*missing, *(error for one in checked for error in one.errors)]
     if form in ("github", "sarif"):

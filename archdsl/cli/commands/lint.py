@@ -171,7 +171,7 @@ def command(
         click.echo(printed(both, form), nl=False)
     elif not diff:
         _print_text(linted, found, to_stderr=fix and "-" in specs)
-    _say_rest(linted, found, errors if form in ("text", "json") else [], diff=diff)
+    _say_rest(linted, found, errors if form == "text" else [], diff=diff)
     if errors:
         return status_of(errors)
     bad = found or (diff and any(_changed(linted)))
