@@ -631,7 +631,8 @@ def _not_found(text: str) -> Diagnostic:
     if path.suffix == ".arch" or len(path.parts) > 1:
         near = []
         if os.path.isdir(path.parent):
-            near = [str(p) for p in path.parent.glob("*.arch")]
+            # A link to nothing is no file, either.
+            near = [str(p) for p in path.parent.glob("*.arch") if p.exists()]
         message = f"there is no file `{text}`"
         return Diagnostic("A0501", message, help=did_you_mean(text, near))
     names = [*shipped_specs(), *shipped_presets()]

@@ -52,7 +52,12 @@ def create(path: Path, data: bytes) -> None:
 @contextmanager
 def _beside(path: Path, data: bytes) -> Iterator[Path]:
     """Write data to a file on the file system of a path, for a while."""
-    with tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent) as folder:
+    try:
+        temporary = tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent)
+    except OSError as error:
+        error.filename = str(path)  # nobody asked for that folder
+        raise
+    with temporary as folder:
         # A file made in the ordinary way has the ordinary permissions.
         new = Path(folder, path.name)
         with new.open("xb") as out:

@@ -214,7 +214,7 @@ def test_without_torch(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["check", "--torch", "alexnet"]) == 3
-    assert "pip install archdsl[torch]" in capsys.readouterr().err
+    assert 'pip install "archdsl[torch]"' in capsys.readouterr().err
     assert main(["check", "alexnet"]) == 0
 
 

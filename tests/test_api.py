@@ -319,6 +319,20 @@ def test_analyze_passes_its_options_on() -> None:
     assert two.memory.optimizer_bytes > 2 * two.memory.param_bytes
 
 
+def test_a_link_to_nothing_is_not_suggested(folder: Path) -> None:
+    (folder / "net.arch").symlink_to("nowhere")
+    with pytest.raises(archdsl.SpecError) as caught:
+        archdsl.load("./net.arch")
+    assert caught.value.diagnostics[0].help is None
+
+
+def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "missing" / "net.dot"
+    with pytest.raises(FileNotFoundError) as caught:
+        archdsl.render("alexnet", path)
+    assert caught.value.filename == str(path)
+
+
 def test_render_gives_dot_text_and_writes_files(tmp_path: Path) -> None:
     network = archdsl.loads(TINY)
     source = archdsl.render(network)

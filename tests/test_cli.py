@@ -876,3 +876,48 @@ def test_every_code_is_explained_in_short_lines(run: Run) -> None:
         lines = run("explain", code).out.splitlines()
         assert lines[0].startswith(f"{code}: ")
         assert all(len(line) <= 80 or line.startswith("    ") for line in lines), code
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze --depth 1 -:second",
+        "check -:second",
+        "compare -:second resnet18",
+        "compile -:second",
+        "lint --exit-zero -:second",
+        "plot --json -:second",
+        "render -:second",
+        "sweep -:second width=4..5",
+    ],
+)
+def test_a_preset_of_stdin_is_no_option(run: Run, command: str) -> None:
+    net = "network Net<width = 8> {\n input 3x16x16\n conv 3x3 width\n}\n"
+    presets = "default preset first = Net\npreset second = Net<4>\n"
+    text = f"arch 1\n{net}{presets}"
+    code, out, err = run(*command.split(), stdin=text)
+    assert (code, err) == (0, "")
+    assert out
+    missing = run(*command.replace("second", "third").split(), stdin=text)
+    assert missing.code == 1
+    assert "A0602" in missing.out + missing.err
+
+
+@pytest.mark.parametrize("command", ["check - -", "lint -:a -", "fmt --check - -"])
+def test_stdin_is_read_once(run: Run, command: str) -> None:
+    code, out, err = run(*command.split(), stdin=MESSY)
+    assert (code, out) == (2, "")
+    assert "only one SPEC can be standard input" in err
+
+
+@pytest.mark.parametrize("command", ["analyze", "plot"])
+def test_runs_are_of_gradients(run: Run, command: str) -> None:
+    code, out, err = run(command, "resnet18", "--runs", "3")
+    assert (code, out) == (2, "")
+    assert "gradients" in err
+
+
+def test_the_usage_of_schema_has_one_name(run: Run) -> None:
+    assert run("schema", "--help").out.startswith(
+        "Usage: archdsl schema [OPTIONS] [NAME]\n"
+    )

@@ -203,7 +203,7 @@ def test_without_torch_the_command_says_what_to_install(
 ) -> None:
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["analyze", "plain20", "--gradients"]) == 3
-    assert "pip install archdsl[torch]" in capsys.readouterr().err
+    assert 'pip install "archdsl[torch]"' in capsys.readouterr().err
 
 
 def test_a_batch_that_cannot_be_trained_on_is_wrong_usage(

@@ -111,6 +111,16 @@ def test_rules_can_be_chosen(
     assert (code, [each["code"] for each in findings]) == (int(bool(found)), found)
 
 
+def test_errors_are_printed_once(run: Run, folder: Path) -> None:
+    write("a.arch", BIASED.replace("conv", "cov", 1))
+    code, out, err = run("lint", "--json", "a.arch")
+    assert (code, err) == (1, "")
+    assert [error["code"] for error in json.loads(out)["errors"]] == ["A0106"]
+    code, out, err = run("lint", "a.arch")
+    assert (code, out) == (1, "")
+    assert "A0106" in err
+
+
 def test_json_has_these_keys(run: Run, folder: Path) -> None:
     write("a.arch", BIASED)
     code, out, _err = run("lint", "--json", "a.arch")

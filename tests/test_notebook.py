@@ -102,6 +102,16 @@ def test_long_tables_are_folded_and_names_escaped() -> None:
     assert "&lt;script&gt;" in str(archdsl.analyze(network)._repr_html_())
 
 
+def test_the_table_has_all_inputs_and_outputs() -> None:
+    html = archdsl.analyze("two_inputs")._repr_html_()
+    assert html is not None
+    assert "</strong>: image 3x64x64, table 16 → 10\n" in html
+    html = archdsl.analyze("googlenet")._repr_html_()
+    assert html is not None
+    heads = "aux1 1000 (training only), aux2 1000 (training only)"
+    assert f"</strong>: 3x224x224 → output 1000, {heads}\n" in html
+
+
 # ---- the magic ------------------------------------------------------------------
 
 

@@ -229,6 +229,10 @@ def test_block_and_only_draw_a_part() -> None:
     assert len([*drawing.sheet.main.nodes()]) == 4
     with pytest.raises(UnknownPart, match="did you mean `bottleneck`"):
         Drawing(archdsl.load("resnet50"), Options(block="bottlenek"))
+    with pytest.raises(UnknownPart, match="no block `unit`; it has none"):
+        Drawing(archdsl.load("alexnet"), Options(block="unit"))
+    with pytest.raises(UnknownPart, match="give only one"):
+        Drawing(archdsl.load("resnet50"), Options(only="layer1", block="bottleneck"))
 
 
 def test_rows_run_from_left_to_right() -> None:

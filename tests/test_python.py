@@ -186,6 +186,6 @@ def test_without_pandas_a_frame_says_what_to_install(
         return real(name, *arguments, **options)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    with pytest.raises(ImportError, match=r"pip install archdsl\[frame\]") as caught:
+    with pytest.raises(ImportError, match=r'pip install "archdsl\[frame\]"') as caught:
         archdsl.analyze("alexnet").frame()
     assert caught.value.name == "pandas"

@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 import archdsl
 from archdsl.cli import main
-from archdsl.cli.terminal import Meter
+from archdsl.cli.terminal import Meter, Progress
 from archdsl.sweeps import (
     FIGURES,
     AxisError,
@@ -1086,3 +1086,21 @@ def test_a_meter_tells_rate_and_time_left(
         "",
         "",
     ]
+
+
+@pytest.mark.parametrize(("columns", "width"), [("40", 39), ("200", 78), ("1", 1)])
+def test_progress_never_wraps(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    columns: str,
+    width: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress(2) as progress:
+        progress.step("a name " * 20)
+    meter = Meter(8000)
+    meter(0)
+    meter.end()
+    lines = [line for line in capsys.readouterr().err.split("\r") if line]
+    assert [len(line) for line in lines] == [width] * 4

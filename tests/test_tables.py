@@ -276,3 +276,29 @@ def test_what_a_comparison_leaves_out_is_said(run: Run) -> None:
     assert "differences" in said and said.endswith("--width 0 shows all.")
     _, out, _ = run("compare", "resnet18", "resnet34", "--width", "100")
     assert "+116.7 %" in out or "To fit" not in out
+
+
+def test_a_comparison_names_the_layers_in_full(run: Run) -> None:
+    specs = ("resnet18", "resnet50")
+    names = {
+        line.split()[1]
+        for line in run("compare", *specs).out.splitlines()
+        if line.startswith(("  + ", "  - ", "  ~ "))
+    }
+    longest = max(map(len, names))
+    assert longest > 16
+    for width in (longest + 4, 60):
+        _, out, _ = run("compare", *specs, "--width", str(width))
+        lines = out.splitlines()
+        assert max(map(len, lines)) <= width
+        found = [line.split()[1] for line in lines if line[:4] in ("  + ", "  ~ ")]
+        assert set(found) == names
+        assert "details" in " ".join(out.partition("To fit")[2].split())
+
+
+def test_a_figure_is_never_cut(shipped: dict[str, Analysis]) -> None:
+    facts = shipped["two_inputs"]
+    # "436.4 KiB" once became "436." where the names left no more room.
+    wide = re.findall(r"\S+ [KM]iB", "\n".join(table(facts)))
+    assert wide
+    assert re.findall(r"\S+ [KM]iB", "\n".join(table(facts, width=30))) == wide

@@ -117,7 +117,13 @@ def _totals(comparison: Comparison, few: bool) -> Sheet:
 def _items(section: _Section) -> Sheet:
     rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]]
-    return Sheet([Column("", column) for column in columns])
+    # Which layers differ is said before how: the last detail is left out first.
+    return Sheet(
+        [
+            Column("", column, called="details", rank=at)
+            for at, column in enumerate(columns)
+        ]
+    )
 
 
 def _no_bar(share: float, cells: int) -> str:
@@ -353,7 +359,8 @@ def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
     """Return what a checkpoint of the first network meets in another."""
     keys, old, new = diff.keys, comparison.names[0], comparison.names[at]
     lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
-    title = f"checkpoint of {_code(old)} in {_code(new)}: {keys.loaded:,} keys load"
+    load = f"{keys.loaded:,} " + ("key loads" if keys.loaded == 1 else "keys load")
+    title = f"checkpoint of {_code(old)} in {_code(new)}: {load}"
     if not lost:
         return _Section(f"{title}, none is left over", ())
     both = comparison.analyses[0], comparison.analyses[at]

@@ -179,7 +179,9 @@ def _cut(text: str, width: int) -> str:
     kept = text[: width - 1]
     # Half a number would be another number.
     whole = kept.rpartition(" ")[0].rstrip()
-    return f"{whole or text[: width - 2]}.."[:width]
+    # A sign such as `+` before a name says nothing without some of the name.
+    says = any(map(str.isalnum, whole))
+    return f"{whole if says else text[: width - 2]}.."[:width]
 
 
 def _rounded(cell: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Final
 
@@ -11,7 +11,7 @@ from archdsl.values import show_shape
 from .text import show_bytes, show_count, show_field
 
 if TYPE_CHECKING:
-    from archdsl.passes.analysis import Analysis, LayerFacts
+    from archdsl.passes.analysis import Analysis, LayerFacts, Terminal
 
 # Longer tables are folded away below the totals.
 _OPEN: Final = 30
@@ -25,7 +25,7 @@ def html(analysis: Analysis) -> str:
     Only what makes numbers stand below each other is styled, so that the notebook's own
     light or dark theme holds.
     """
-    ports = f"{show_shape(analysis.input)} → {show_shape(analysis.output)}"
+    ports = f"{_ports(analysis.inputs)} → {_ports(analysis.outputs)}"
     layers = _table([_HEADER, *map(_row, analysis.layers)], _NUMBERS)
     few = len(analysis.layers) <= _OPEN
     return "\n".join(
@@ -37,6 +37,15 @@ def html(analysis: Analysis) -> str:
             layers,
             "</details></div>",
         ]
+    )
+
+
+def _ports(ports: Sequence[Terminal]) -> str:
+    return ", ".join(
+        (f"{escape(port.name)} " if len(ports) > 1 else "")
+        + show_shape(port.shape)
+        + (" (training only)" if port.training else "")
+        for port in ports
     )
 
 

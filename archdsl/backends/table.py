@@ -209,12 +209,13 @@ def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
     # Where there is no room beside a figure, its note stands below.
     beside = width - at >= _LEAST_NOTE
     indent = " " * (at if beside else 4)
-    for line, (_, _, note) in zip(figures, totals, strict=True):
+    for line, (name, figure, note) in zip(figures, totals, strict=True):
         first, *others = wrap(note, width - len(indent)) or [""]
         if beside:
             yield f"{line:{at}}{first}".rstrip()
         else:
-            yield line[:width]
+            # A number that ends early would be another number.
+            yield line if len(line) <= width else f"{name}  {figure}".rstrip()[:width]
             others = [first] * bool(first) + others
         yield from (indent + other for other in others)
 

@@ -59,7 +59,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     except ImportError as error:
         if error.name != "torch":
             raise
-        message = "gradients need PyTorch: pip install archdsl[torch]"
+        message = 'gradients need PyTorch: pip install "archdsl[torch]"'
         raise Failure(message, status.MISSING_EXTRA) from None
     except ValueError as error:  # batch norm's, on one value for each channel
         message = f"{network.name} cannot train on a batch of {size}: {error}"

@@ -35,6 +35,24 @@ class _File(click.Path):
             self.fail(f"no file is called {value!r}", param, ctx)
 
 
+class SpecCommand(click.Command):
+    """Takes ``-:NAME`` for a SPEC, a preset of standard input, rather than options."""
+
+    def make_parser(self, ctx: click.Context) -> Any:
+        """Return a parser that lets such a SPEC stand where any other can."""
+        parser: Any = super().make_parser(ctx)
+        process = parser._process_opts
+
+        def process_others(arg: str, state: Any) -> None:
+            if arg.startswith("-:"):
+                state.largs.append(arg)
+            else:
+                process(arg, state)
+
+        parser._process_opts = process_others
+        return parser
+
+
 OUTPUT = _File(path_type=Path)
 OUTPUT_FILE = _File(dir_okay=False, path_type=Path)
 INPUT_FILE = _File(exists=True, dir_okay=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+import click
+
 from archdsl.diagnostics import Diagnostic
 from archdsl.limits import MAX_FOLDERS
 
@@ -14,7 +16,12 @@ def expanded(specs: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
 
     A shipped name wins over a folder of that name, which can be written ``name/``.
     Hidden folders are left out, and links to folders are not followed.
+
+    Raises:
+        UsageError: if standard input is asked for twice.
     """
+    if sum(spec == "-" or spec.startswith("-:") for spec in specs) > 1:
+        raise click.UsageError("only one SPEC can be standard input")
     found: list[str] = []
     errors: list[Diagnostic] = []
     for spec in specs:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING, TextIO
 
@@ -189,7 +190,7 @@ class Progress:
 
     def _print(self, line: str) -> None:
         if self.shown:
-            print(f"\r{line[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
+            _overwrite(line)
 
 
 class Meter:
@@ -228,7 +229,23 @@ class Meter:
 
     def _print(self, line: str) -> None:
         if self.shown:
-            print(f"\r{line[:_WIDTH]:{_WIDTH}}", end="", file=sys.stderr, flush=True)
+            _overwrite(line)
+
+
+def _overwrite(line: str) -> None:
+    """Print a line over the last one; one that wraps could not be taken away."""
+    width = max(1, min(_WIDTH, _columns() - 1))
+    print(f"\r{line[:width]:{width}}", end="", file=sys.stderr, flush=True)
+
+
+def _columns() -> int:
+    """Return the columns of stderr's terminal; stdout may be a pipe beside it."""
+    from shutil import get_terminal_size
+
+    with suppress(OSError):
+        if columns := os.get_terminal_size(sys.stderr.fileno()).columns:
+            return columns
+    return get_terminal_size().columns
 
 
 def _bar(done: int, total: int) -> str:

@@ -468,7 +468,7 @@ class Analysis:
         try:
             import pandas
         except ImportError:
-            message = "`frame` needs pandas: pip install archdsl[frame]"
+            message = '`frame` needs pandas: pip install "archdsl[frame]"'
             raise ImportError(message, name="pandas") from None
         names = pandas.Index([layer.name for layer in self.layers], name="layer")
         return pandas.DataFrame([self._record(one) for one in self.layers], index=names)

@@ -179,8 +179,10 @@ def subject(network: Network, options: Options) -> Subject:
     """Return what of a network is drawn.
 
     Raises:
-        UnknownPart: if there is no such block or path.
+        UnknownPart: if there is no such block or path, or if both are asked for.
     """
+    if options.only and options.block:
+        raise UnknownPart("a path and a block each name what is drawn: give only one")
     wanted = options.only or options.block
     if not wanted:
         return whole(network)
@@ -191,7 +193,8 @@ def subject(network: Network, options: Options) -> Subject:
             known.setdefault(name, group)
     if wanted not in known:
         what = "part" if options.only else "block"
-        hint = did_you_mean(wanted, known) or f"it has {', '.join([*known][:6])}"
+        some = ", ".join([*known][:6]) or "none"
+        hint = did_you_mean(wanted, known) or f"it has {some}"
         raise UnknownPart(f"{network.name} has no {what} `{wanted}`; {hint}")
     group = known[wanted]
     # Of a block's calls, the one with most inside: with a projection, if any has one.

@@ -11,6 +11,7 @@ import click
 from archdsl.backends.views import VIEWS
 from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
+    SpecCommand,
     device_options,
     find_device,
     json_option,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 MODES = ("eval", "train")
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @spec_options
 @run_options
 @click.option(
@@ -152,6 +153,8 @@ def command(
         raise click.UsageError("--show time needs a --device")
     if "counts" in shown and tool is None:
         raise click.UsageError("--show counts needs a --count")
+    if runs > 1 and not with_gradients:
+        raise click.UsageError("--runs says how often --gradients runs the network")
     try:
         network = load_network(spec, params, input_shape, symbolic=tool is not None)
     except SpecError as error:

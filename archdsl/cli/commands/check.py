@@ -9,7 +9,7 @@ import click
 
 from archdsl.cli import completion, status
 from archdsl.cli.findings import Finding, chosen, format_option, printed
-from archdsl.cli.options import json_option
+from archdsl.cli.options import SpecCommand, json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Failure,
@@ -46,7 +46,7 @@ class Checked(NamedTuple):
     agreements: dict[str, Agreement]
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @click.argument(
     "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
 )
@@ -92,7 +92,7 @@ def command(
     except ImportError as error:
         if error.name != "torch":
             raise
-        message = "--torch needs PyTorch: pip install archdsl[torch]"
+        message = '--torch needs PyTorch: pip install "archdsl[torch]"'
         raise Failure(message, status.MISSING_EXTRA) from None
     errors = [*missing, *(error for one in checked for error in one.errors)]
     if form in ("github", "sarif"):

@@ -8,6 +8,7 @@ import click
 
 from archdsl.cli import completion
 from archdsl.cli.options import (
+    SpecCommand,
     json_option,
     load_networks,
     run_options,
@@ -16,7 +17,7 @@ from archdsl.cli.options import (
 from archdsl.cli.terminal import fail, fitting, print_json, wants_color
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @click.argument(
     "specs",
     nargs=-1,

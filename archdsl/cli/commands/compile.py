@@ -7,12 +7,18 @@ from pathlib import Path
 import click
 
 from archdsl.cli.files import write_bytes
-from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
+from archdsl.cli.options import (
+    OUTPUT_FILE,
+    SpecCommand,
+    json_option,
+    load_network,
+    spec_options,
+)
 from archdsl.cli.terminal import print_json, say
 from archdsl.diagnostics import SpecError
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @spec_options
 @click.option(
     "-o",

@@ -11,7 +11,7 @@ import click
 
 from archdsl.cli import completion, status
 from archdsl.cli.findings import Finding, chosen, format_option, printed
-from archdsl.cli.options import Command, json_option, network_options
+from archdsl.cli.options import Command, SpecCommand, json_option, network_options
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
@@ -102,7 +102,7 @@ def _rule_options(command: Command) -> Command:
     return command
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @click.argument("specs", nargs=-1, metavar="SPEC...", shell_complete=completion.specs)
 @_rule_options
 @network_options
@@ -171,7 +171,7 @@ def command(
         click.echo(printed(both, form), nl=False)
     elif not diff:
         _print_text(linted, found, to_stderr=fix and "-" in specs)
-    _say_rest(linted, found, errors if form in ("text", "json") else [], diff=diff)
+    _say_rest(linted, found, errors if form == "text" else [], diff=diff)
     if errors:
         return status_of(errors)
     bad = found or (diff and any(_changed(linted)))

@@ -22,6 +22,7 @@ from archdsl.cli.files import write_bytes
 from archdsl.cli.gradients import measure, runs_option
 from archdsl.cli.options import (
     OUTPUT_FILE,
+    SpecCommand,
     device_options,
     find_device,
     json_option,
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from archdsl.ir import Network
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @click.argument(
     "specs",
     nargs=-1,
@@ -123,6 +124,8 @@ def command(
         raise click.UsageError(
             "--show roofline needs a --device, and nothing else does"
         )
+    if runs > 1 and kind != "gradients":
+        raise click.UsageError("--runs is for --show gradients")
     networks, errors = load_networks(specs, params, input_shape)
     if errors:
         return fail(errors, as_json=as_json)

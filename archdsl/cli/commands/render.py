@@ -10,14 +10,20 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import writing
-from archdsl.cli.options import OUTPUT_FILE, json_option, load_network, spec_options
+from archdsl.cli.options import (
+    OUTPUT_FILE,
+    SpecCommand,
+    json_option,
+    load_network,
+    spec_options,
+)
 from archdsl.cli.terminal import Failure, print_json
 
 if TYPE_CHECKING:
     from archdsl.backends.diagram import Drawing
 
 
-@click.command()
+@click.command(cls=SpecCommand)
 @spec_options
 @click.option(
     "-o",

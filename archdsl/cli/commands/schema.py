@@ -12,7 +12,9 @@ from archdsl.cli.terminal import print_json
 
 
 @click.command()
-@click.argument("name", required=False, type=click.Choice(tuple(OUTPUTS)))
+@click.argument(
+    "name", required=False, metavar="[NAME]", type=click.Choice(tuple(OUTPUTS))
+)
 @json_option
 def command(name: str | None, as_json: bool) -> int:
     """Print the JSON schema of what a command prints with --json.

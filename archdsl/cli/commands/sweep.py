@@ -12,7 +12,13 @@ import click
 
 from archdsl.cli import status
 from archdsl.cli.files import write_bytes, writing
-from archdsl.cli.options import OUTPUT_FILE, json_option, run_options, spec_options
+from archdsl.cli.options import (
+    OUTPUT_FILE,
+    SpecCommand,
+    json_option,
+    run_options,
+    spec_options,
+)
 from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
 
@@ -23,7 +29,7 @@ if TYPE_CHECKING:
 _ROWS = 50
 
 
-class _Command(click.Command):
+class _Command(SpecCommand):
     """Takes `--ray` with and without an address."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
