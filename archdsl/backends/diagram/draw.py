@@ -15,7 +15,7 @@ from .choose import sheet
 from .dot import Writer, new_graph
 from .labels import title
 from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
-from .options import DEFAULT, Options
+from .options import DEFAULT, SMALLEST, Options, check
 from .pack import scale
 from .picture import Box, Subject, part_of, whole
 from .place import Page, page
@@ -51,12 +51,13 @@ class Drawing:
 
     Attributes:
         network: the network.
-        options: how to draw.
+        options: how to draw; what no picture can have raises ValueError or TypeError.
         subject: the network, or a part of it.
         sheet: what is drawn of the subject.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
+        check(options)
         self.network = network
         self.options = options
         self.subject = subject(network, options)
@@ -106,7 +107,7 @@ class Drawing:
 
         Args:
             format: svg, png or pdf.
-            warn: told what the engine warns of.
+            warn: told what the engine warns of, and of text too small for a page.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -117,12 +118,25 @@ class Drawing:
         if format == "png" and pixels > _MAX_PIXELS:
             raise SpecError([_too_long(self.network, round(pixels))])
         data, said = run(found.source, format, "nop2")
-        for line in dict.fromkeys((*found.warnings, *said)) if warn else ():
-            assert warn is not None
-            warn(line)
+        if warn:
+            engine = dict.fromkeys((*found.warnings, *said))
+            for line in (*self._too_small(found), *engine):
+                warn(line)
         if format == "svg":
             return accessible(data, self._title() or [self.network.name], found.paths)
         return data
+
+    def _too_small(self, found: Page) -> Iterator[str]:
+        """Yield a warning if text is below its least size on one page."""
+        options = self.options
+        fits = scale(found.size, options)
+        if fits < 1:
+            page = options.page.upper() if options.page == "a4" else f"a {options.page}"
+            yield (
+                f"on {page}, the text of this picture has {fits * SMALLEST:.1f} pt, "
+                f"less than {SMALLEST:g}: close blocks by a smaller --depth, or draw "
+                "parts on pages of their own by --only and --block"
+            )
 
     def _title(self) -> list[str]:
         return title(self.subject.name, self.subject.root.steps(), self.options)
@@ -153,7 +167,7 @@ def render(
         format: one of `FORMATS`; the suffix of `path` tells it when left out.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
-        warn: told what a layout engine warns of.
+        warn: told what a layout engine warns of, and of text too small for a page.
 
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.

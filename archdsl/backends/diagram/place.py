@@ -75,8 +75,8 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
         beside.insert(0, _legend(one, options, writer, warnings))
     columns, places, size = _best(ways, beside, options)
     kinds = places[len(columns) + options.legend :]
-    pairs = zip(one.kinds, kinds, strict=True)
-    left_out = [kind for kind, place in pairs if place is None]
+    pairs = zip(one.ways, kinds, strict=True)
+    left_out = [way for way, place in pairs if place is None]
     put = [
         (piece, place)
         for piece, place in zip([*columns, *beside], places, strict=True)
@@ -272,5 +272,5 @@ def _words(
         )
     if left_out:
         more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
-        text = f"not drawn beside: {', '.join(left_out[:2])}{more} (see --block)"
+        text = f"not drawn beside: {', '.join(left_out[:2])}{more}"
         graph.node("rest", escaped([text]), pos=f"{middle:g},{MARGIN / 2:g}", **look)

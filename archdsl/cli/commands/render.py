@@ -163,4 +163,4 @@ def _print(drawing: Drawing, source: str, format: str) -> None:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"the layout engine says: {line}", err=True)
+    click.echo(f"warning: {line.removeprefix('Warning: ')}", err=True)
