@@ -578,6 +578,15 @@ _LIMITS: Final = {
         _net("conv 3x3 3  x30"),
         ("render --unfold net.arch -o net.svg", "check net.arch"),
     ),
+    "A0911": Entry(
+        "the network is no chain",
+        "`--style volumes` draws a network in which each layer reads the one before "
+        "it. Blocks are closed where that leaves a chain, but here it does not, or "
+        "`--depth` keeps them open.",
+        _net("cat { { conv 3x3 8 } { conv 1x1 8 } }"),
+        _net("conv 3x3 8"),
+        ("render --style volumes net.arch", "check net.arch"),
+    ),
 }
 
 CODES: Final = {

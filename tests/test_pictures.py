@@ -98,6 +98,19 @@ class Layout:
         found = re.search(r"\d+$", name)
         return int(found[0]) if found else 0
 
+    def texts(self) -> list[Box]:
+        """Return where each line of text is, by the engine's own widths."""
+        found = []
+        for one in json.loads(run(self.page.source, "json", "nop2")[0])["objects"]:
+            size = FONT
+            for draw in one.get("_ldraw_", ()):
+                if draw["op"] == "F":
+                    size = draw["size"]
+                elif draw["op"] == "T":
+                    (x, y), half = draw["pt"], draw["width"] / 2
+                    found.append((x - half, y - 0.2 * size, x + half, y + 0.75 * size))
+        return found
+
     def text(self) -> float:
         """Return the size of nodes' text when the drawing fills a page of A4."""
         x, y, right, top = map(float, self.graph["bb"].split(","))
@@ -218,10 +231,10 @@ class Svg:
         self.curves: list[list[tuple[float, float]]] = []
         self.tips: list[list[tuple[float, float]]] = []
         for edge in by_kind["edge"]:
-            points = numbers(next(edge.iter(f"{NAMESPACE}path")).attrib["d"])
+            route = numbers(next(edge.iter(f"{NAMESPACE}path")).attrib["d"])
             curve = [
-                bezier(points[at : at + 4], t / 24)
-                for at in range(0, len(points) - 3, 3)
+                bezier(route[at : at + 4], t / 24)
+                for at in range(0, len(route) - 3, 3)
                 for t in range(25)
             ]
             self.curves.append(curve)
@@ -400,6 +413,66 @@ def test_a_unet_is_a_u() -> None:
         down, up = by_path[f"down{level}"], by_path[f"merge{level}"]
         assert down[0] < up[0] and down[2] < up[2]
         assert down[1] > middle[1] and up[1] > middle[1]
+
+
+# ---- volumes
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg16", "resnet50", "googlenet", "mobilenet_v2"]
+)
+def test_no_text_or_box_of_volumes_covers_another(name: str) -> None:
+    drawn = layout(name, Options(style="volumes"))
+    assert drawn.text() >= 6 and not drawn.said
+    boxes = [*drawn.texts()]
+    nodes = {name: box for name, box in drawn.nodes().items() if name != "all"}
+    boxes += [box for name, box in nodes.items() if re.fullmatch(r"n\d+", name)]
+    assert len(boxes) > 20
+    for at, (left, low, right, high) in enumerate(boxes):
+        assert left >= 0 and low >= 0
+        assert right <= drawn.page.size.width and high <= drawn.page.size.height
+        for a, b, c, d in boxes[at + 1 :]:
+            assert left >= c or a >= right or low >= d or b >= high
+
+
+def test_volumes_have_the_sizes_of_maps_and_channels() -> None:
+    """AlexNet: maps of 224 are 2.02 times as high as those of 55, by the root."""
+    drawn = layout("alexnet", Options(style="volumes"))
+    fronts: dict[str, list[tuple[float, float]]] = {}
+    nodes = drawn.nodes()
+    for name, path in drawn.page.paths.items():
+        left, low, right, high = nodes[name]
+        fronts.setdefault(path, []).append((right - left, high - low))
+    (first,), (stem,), (wide,) = (
+        fronts[path] for path in ("input", "features.0", "features.6")
+    )
+    assert first[1] / stem[1] == pytest.approx((224 / 55) ** 0.5, rel=0.01)
+    # 384 channels and 64.
+    assert wide[0] / stem[0] == pytest.approx(6**0.5, rel=0.01)
+    # Two equal convolutions, and two linear layers before the last.
+    assert len(fronts["features.8"]) == len(fronts["classifier.1"]) == 2
+
+
+def test_the_tops_and_sides_of_volumes_are_drawn() -> None:
+    """Two polygons for each box with maps; bars have none."""
+    drawn = layout("alexnet", Options(style="volumes"))
+    (faces,) = re.findall(r'_background="([^"]*)"', drawn.page.source)
+    bars = 3
+    assert faces.count(" P 4 ") == 2 * (len(drawn.page.paths) - bars)
+
+
+def test_what_is_no_chain_has_no_volumes() -> None:
+    for name, path in (("unet", "crop1"), ("siamese", "")):
+        with pytest.raises(SpecError, match="is no chain") as caught:
+            Drawing(archdsl.load(name), Options(style="volumes"))
+        assert path in str(caught.value)
+    with pytest.raises(SpecError, match="no chain at depth 2"):
+        Drawing(archdsl.load("resnet50"), Options(style="volumes", depth=2))
+
+
+def test_volumes_leave_out_what_only_trains() -> None:
+    source = Drawing(archdsl.load("googlenet"), Options(style="volumes")).source()
+    assert "no parts of training" in source and "auxiliary" not in source
 
 
 def test_what_has_no_pairs_is_no_u() -> None:

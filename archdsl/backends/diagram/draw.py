@@ -17,8 +17,10 @@ from .labels import title
 from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
 from .options import DEFAULT, SMALLEST, Options, check
 from .pack import scale
-from .picture import Box, Subject, part_of, whole
+from .picture import Box, Picture, Subject, part_of, whole
 from .place import Page, page
+from .volumes import page as volumes_page
+from .volumes import volumes
 
 # Rows that stand closer bring this much at best.
 _NEARLY = 0.8
@@ -54,6 +56,10 @@ class Drawing:
         options: how to draw; what no picture can have raises ValueError or TypeError.
         subject: the network, or a part of it.
         sheet: what is drawn of the subject.
+        chain: what is, if it is drawn as volumes.
+
+    Raises:
+        SpecError: if it is to be drawn as volumes, and is no chain.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
@@ -62,9 +68,14 @@ class Drawing:
         self.options = options
         self.subject = subject(network, options)
         self.sheet = sheet(self.subject, options)
+        self.chain: Picture | None = None
+        if options.style == "volumes":
+            self.chain = volumes(self.subject, options, network)
 
     def source(self) -> str:
         """Return all as one graph, for an engine to lay out."""
+        if self.chain is not None:
+            return self.page().source
         graph = new_graph(self.options, self._title())
         writer = self._writer()
         pictures = (self.sheet.main, *self.sheet.insets)
@@ -82,6 +93,9 @@ class Drawing:
             MissingExtra: if there is no layout engine.
             SpecError: if it is too large for one.
         """
+        if self.chain is not None:
+            writer = self._writer()
+            return volumes_page(self._title(), self.chain, self.options, writer)
         while True:
             for drawn in (self.sheet.main, *self.sheet.insets):
                 rows = drawn.rows_crossed()
@@ -144,7 +158,7 @@ class Drawing:
     def _writer(self) -> Writer:
         writer = Writer(self.options)
         if self.options.shade != "family":
-            main = self.sheet.main
+            main = self.chain or self.sheet.main
             weights = (writer.weight(node, main) for node in main.nodes())
             writer.heaviest = max(weights, default=0)
         return writer

@@ -9,7 +9,7 @@ from archdsl.diagnostics import did_you_mean
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
 Theme = Literal["light", "dark", "print"]
-Style = Literal["auto", "graph", "unet"]
+Style = Literal["auto", "graph", "unet", "volumes"]
 Page = Literal["a4", "slide"]
 Shade = Literal["family", "params", "macs"]
 
@@ -39,7 +39,8 @@ class Options(NamedTuple):
         detail: what nodes say: names, shapes and parameters, or MACs, too.
         theme: colours for a light or dark screen, or for print without colour.
         style: a graph from top to bottom, or one bent as a U; `auto` bends it where
-            skips pair up, and `unet` shows so few blocks open that they do.
+            skips pair up, and `unet` shows so few blocks open that they do. `volumes`
+            draws a chain as boxes of the size of its maps and channels.
         shade: what fills tell: the family, or the share of parameters or MACs.
         page: what the picture must fit.
         title: instead of the network's name and parameters; empty for none.
