@@ -168,7 +168,7 @@ def _no_chain(
     assert step is not None
     depth = "" if options.depth is None else f" at depth {options.depth}"
     return Diagnostic(
-        "A0911",
+        "A0801",
         f"{network.name} is no chain{depth}, so that it cannot be drawn as volumes",
         step.span,
         label=f"`{step.path}` does not just read the layer before it",
