@@ -470,6 +470,14 @@ def test_what_is_no_chain_has_no_volumes() -> None:
         Drawing(archdsl.load("resnet50"), Options(style="volumes", depth=2))
 
 
+def test_volumes_are_called_by_their_paths() -> None:
+    network = archdsl.load("alexnet", symbolic=False)
+    svg = Drawing(network, Options(style="volumes")).image("svg").decode()
+    titles = set(re.findall("<title>(.*?)</title>", svg))
+    assert {"input", "features.0", "classifier.6"} <= titles
+    assert not any("label" in title for title in titles)
+
+
 def test_volumes_leave_out_what_only_trains() -> None:
     source = Drawing(archdsl.load("googlenet"), Options(style="volumes")).source()
     assert "no parts of training" in source and "auxiliary" not in source
