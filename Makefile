@@ -2,6 +2,7 @@
 # make test    set up, then the linters and the whole test suite
 # make lint    the linters alone
 # make bench   the benchmarks
+# make docs    the site, build/site/index.html
 # make wheel   sdist and wheel, in dist/
 # make versions  the wheel, with the lowest versions that it takes and the newest
 # make clean   remove what was built (`make distclean`: the environment, too)
@@ -26,7 +27,7 @@ DIST := dist/.stamp
 PACKAGED := $(shell find archdsl grammar specs -type f ! -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint bench wheel wheel-check versions clean distclean
+.PHONY: demo test lint docs bench wheel wheel-check versions clean distclean
 
 demo: $(DEV)
 	@mkdir -p build
@@ -51,6 +52,10 @@ bench: $(DEV)
 	@set -e; for script in benchmarks/bench_*.py; do \
 		echo "$$script"; $(BIN)/python "$$script"; \
 	done
+
+docs: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+	@echo "The site is build/site/index.html."
 
 wheel: $(DIST)
 

@@ -14,6 +14,7 @@ from archdsl.limits import (
     MAX_DEPTH,
     MAX_DRAWN,
     MAX_FILE_BYTES,
+    MAX_FOLDERS,
     MAX_IMPORTS,
     MAX_NAMES,
     MAX_PARTS,
@@ -68,7 +69,7 @@ _UNIT = "block unit<width> {\n    conv 3x3 width -> bn -> relu\n}"
 
 _SYNTAX: Final = {
     "A0001": Entry(
-        "something stands where it cannot",
+        "something is out of place",
         "The file does not follow the grammar at this place: a word, a sign or the "
         "end of a line comes where something else is needed. The message says what, "
         "if only a few things could stand there.",
@@ -156,7 +157,7 @@ _NAMES: Final = {
         _net("stem: conv 3x3 16"),
     ),
     "A0104": Entry(
-        "a name stands for nothing",
+        "a name is not defined",
         "An expression reads a name that is no parameter, value, loop variable, "
         "block or layer kind here, or calls a function that does not exist. "
         "Functions call only those above them. A preset can name a network that the "
@@ -180,7 +181,7 @@ _NAMES: Final = {
         ),
     ),
     "A0106": Entry(
-        "a word stands for no layers",
+        "a word is not a layer or a block",
         "The first word of a layer is a layer kind, a block of the file or of its "
         "imports, a block of the library, or a parameter that stands for one.",
         _net("conv 3x3 16 -> maxpol 2x2"),
@@ -196,13 +197,13 @@ _NAMES: Final = {
     ),
     "A0108": Entry(
         "a block calls itself",
-        "Blocks cannot contain themselves, not even by way of others, since that "
+        "Blocks cannot contain themselves, not even through other blocks, since that "
         "would have no end. Repeat by `x3` or by `for` instead.",
         _net("deep", before="block deep {\n    conv 3x3 -> relu\n    deep\n}"),
         _net("deep  x4", before="block deep {\n    conv 3x3 -> relu\n}"),
     ),
     "A0109": Entry(
-        "a label stands in a numbered body",
+        "there is a label in a numbered body",
         "The parts of `seq { ... }`, and of a block declared with `seq`, are named "
         "0, 1, 2 and so on, as in torch's Sequential. They take no labels.",
         _net("features: seq {", "    stem: conv 3x3 16", "    relu", "}"),
@@ -220,7 +221,7 @@ _ARGUMENTS: Final = {
     ),
     "A0202": Entry(
         "an argument is missing",
-        "What has no default must be given.",
+        "An argument without a default must be given.",
         _net("globalavgpool", "linear"),
         _net("globalavgpool", "linear 10"),
     ),
@@ -261,7 +262,7 @@ _ARGUMENTS: Final = {
         _net("conv 3x3 ([16, 32][1])"),
     ),
     "A0208": Entry(
-        "braces stand where none belong, or are missing",
+        "braces are out of place, or missing",
         "Only `seq`, merges, `residual` and blocks with a parameter `body` take "
         "layers in braces, and braces that were passed to a block take no arguments.",
         _net("relu { conv 3x3 16 }"),
@@ -285,8 +286,8 @@ _ARGUMENTS: Final = {
     ),
     "A0211": Entry(
         "a statement belongs to the network itself",
-        "`input`, `output` and `expect` speak of a whole network, so they cannot "
-        "stand in a block, in a branch or in labelled braces.",
+        "`input`, `output` and `expect` apply to a whole network, so they cannot "
+        "be in a block, in a branch or in labelled braces.",
         _net("unit", before="block unit {\n    conv 3x3 16\n    expect depth == 1\n}"),
         _net("unit", "expect depth == 1", before="block unit {\n    conv 3x3 16\n}"),
     ),
@@ -358,14 +359,14 @@ _CLAIMS: Final = {
     "A0402": Entry(
         "a claim cannot be checked",
         "A claim compares a figure of the network with an expression, such as "
-        "`params == 1_000`, or names sizes behind it, such as `output 16x32x32`.",
+        "`params == 1_000`, or names sizes after it, such as `output 16x32x32`.",
         _net("conv 3x3 16", "expect weights == 448"),
         _net("conv 3x3 16", "expect params == 448"),
     ),
     "A0403": Entry(
         "a claim can be neither proven nor refuted",
         "A foreign op may read any of its input, unless the spec says that it is "
-        "pointwise. So of the receptive fields behind it only an upper bound is known: "
+        "pointwise. So of the receptive fields after it only an upper bound is known: "
         "no unit sees more. Only a claim that they are no larger can be proven.",
         _net(
             "conv 3x3 16 -> clip",
@@ -398,7 +399,7 @@ _FILES: Final = {
     ),
     "A0503": Entry(
         "the imports form a circle",
-        "A file imports itself, directly or by way of others. Move what both need "
+        "A file imports itself, directly or through others. Move what both need "
         "into a third file.",
         _net("unit<16>", before=f'import unit from "net.arch"\n\n{_UNIT}'),
         _net("unit<16>", before=_UNIT),
@@ -422,14 +423,14 @@ _TWO = _net("conv 3x3 16") + _net("conv 3x3 32").removeprefix("arch 1\n").replac
 _CHOICE: Final = {
     "A0601": Entry(
         "it is not clear which network is meant",
-        "The file defines no network, or several and no default. Name one behind a "
+        "The file defines no network, or several and no default. Name one after a "
         "colon, or mark a preset as the default.",
         _TWO,
         f"{_TWO}\ndefault preset small = net\n",
     ),
     "A0602": Entry(
         "there is no such preset",
-        "The name behind the colon is neither a preset nor a network of the file.",
+        "The name after the colon is neither a preset nor a network of the file.",
         f"{_FAMILY}\npreset small = net<8>\n",
         f"{_FAMILY}\npreset small = net<8>\n",
         ("analyze net.arch:large", "analyze net.arch:small"),
@@ -572,11 +573,12 @@ _LIMITS: Final = {
         "",
     ),
     "A0909": Entry(
-        "the file has too many networks to check at once",
+        "there is too much to check at once",
         "All presets and networks of a file that are checked at once have at most "
         f"{MAX_CHECKED:,} layers together, where each of them counts as "
         f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
-        "their own.",
+        f"their own. A folder that stands for its specs has at most {MAX_FOLDERS:,} "
+        "folders below it.",
         _LARGE.format(count=7000),
         _LARGE.format(count=70),
         ("check net.arch", "check net.arch"),

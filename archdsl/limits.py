@@ -19,3 +19,5 @@ MAX_LIST: Final = 10_000
 MAX_BRANCHES: Final = 2_000
 MAX_NAMES: Final = 500
 MAX_STEPS: Final = 500_000
+# Folders below one that stands for its specs; a slip such as `fmt /` finds more.
+MAX_FOLDERS: Final = 500

@@ -70,9 +70,8 @@ _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 
 
 def pages() -> list[Path]:
-    """Return the pages, the README first; those of the command line, if it has some."""
-    named = [Path(name).resolve() for name in sys.argv[1:]]
-    return named or [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    """Return the pages, the README first."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 class Wrong(Exception):
@@ -287,6 +286,8 @@ def _renewed(shown: str, printed: str) -> str:
             places = [at] if anchored else range(at, len(lines))
             at = next((p for p in places if _fits(wanted, lines[p:])), -1)
             if at < 0:
+                at = max(places, key=lambda p: _likeness(wanted, lines[p:]), default=-1)
+            if at < 0 or _likeness(wanted, lines[at:]) < len(wanted) / 3:
                 return printed
             found += lines[at : at + len(wanted)]
             at, anchored = at + len(wanted), True
@@ -295,6 +296,14 @@ def _renewed(shown: str, printed: str) -> str:
 
 def _fits(wanted: list[list[str]], lines: list[str]) -> bool:
     return wanted == [line.split() for line in lines[: len(wanted)]]
+
+
+def _likeness(wanted: list[list[str]], lines: list[str]) -> float:
+    """Return how many lines are as wanted; one with half of the words counts half."""
+    return sum(
+        len({*words} & {*line.split()}) / max(len(words), len(line.split()), 1)
+        for words, line in zip(wanted, lines, strict=False)
+    )
 
 
 class _inside:
@@ -485,6 +494,7 @@ def limits_table() -> str:
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",
         "MAX_REPEAT": "copies of a repeat, items of a range",
         "MAX_PARTS": "layers and blocks of a network, counted before they are made",
+        "MAX_FOLDERS": "folders below one that stands for its specs",
         "MAX_CHECKED": "layers of all networks of a file, for `check` and `lint`; each "
         f"network counts as {limits.NETWORK_PARTS} more",
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
@@ -714,7 +724,8 @@ def refreshed(text: str, folder: Path) -> str:
 def main() -> int:
     """Rewrite the pages; the status is 1 if one of them cannot be."""
     status = 0
-    for page in pages():
+    named = [Path(name).resolve() for name in sys.argv[1:]]
+    for page in named or pages():
         text = page.read_text(encoding="utf-8")
         with tempfile.TemporaryDirectory() as folder:
             try:

@@ -21,20 +21,19 @@ INTRODUCTION = """\
 
 # Errors
 
-What is wrong with a spec is said with a code, the place, what was found there, the
-calls of blocks that lead there, and what to do about it. Mistakes that do not depend on
-one another are reported together. A code keeps its meaning; the wording may change.
+An error has a code, a place, what was found there, the calls of blocks that lead there,
+and what to do about it. Mistakes that do not depend on one another are reported
+together. The meaning of a code never changes; its wording may.
 
 ```text
 {example}
 ```
 
-`archdsl explain A0301` prints the entry of a code. With `--json`, every error is a
-record with its code, message, file, line, column, the end of its place, label, notes
-and help.
+`archdsl explain A0301` explains a code. With `--json`, every error is a record with its
+code, message, file, line, column, the end of its place, label, notes and help.
 
-The exit status is 1 if a spec has errors, and 4 if it is refused for its size, by a
-code from A0900.
+The exit status is 1 if a spec has errors. It is 4 if a spec is refused for its size, by
+a code from A0900 on.
 """
 EXAMPLE = """\
 arch 1

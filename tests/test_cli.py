@@ -389,8 +389,8 @@ def test_analyze_says_what_only_training_runs(run: Run) -> None:
     out = run("analyze", "googlenet").out
     assert re.search(r"^aux1 +auxiliary \(training only\)", out, re.M)
     assert out.count("(training only)") == 4  # two outputs, two heads
-    assert "6,624,904 without what only training runs" in out
-    assert "8,372,224 more in training" in out
+    assert "6,624,904 without auxiliary heads" in out
+    assert "auxiliary heads add 8,372,224 in training" in out
 
 
 def test_analyze_of_several_inputs(run: Run) -> None:

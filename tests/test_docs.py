@@ -108,6 +108,16 @@ def test_outputs_are_renewed(tmp_path: Path) -> None:
     assert refresh.refreshed(of("...\nb\n"), tmp_path) == of("a\nb\nc\n")
 
 
+def test_an_output_stays_short_where_its_words_change(tmp_path: Path) -> None:
+    def of(shown: str) -> str:
+        return f"```console\n$ printf 'first\\nsize 3 new\\nlast\\n'\n{shown}```\n"
+
+    renewed = refresh.refreshed(of("...\nsize 3 old\n...\n"), tmp_path)
+    assert renewed == of("...\nsize 3 new\n...\n")
+    whole = of("first\nsize 3 new\nlast\n")
+    assert refresh.refreshed(of("...\nall else\n...\n"), tmp_path) == whole
+
+
 # ---- links and paths ------------------------------------------------------------
 
 

@@ -49,28 +49,28 @@ def test_fields_of_layers() -> None:
     projection = fields.cells(_layer(facts, "layer2.0.downsample.0"))
     assert projection[-1] == "reads 28x28 of 56x56"
     joined = fields.cells(_layer(_facts("dla34"), "stage3.left.add1"))
-    assert joined[-1] == "joins maps 1 apart"
+    assert joined[-1] == "joins maps offset by 1"
 
 
 def test_totals_of_fields() -> None:
     rows = _totals(fields, _facts("squeezenet1_0"))
     assert rows["smallest input"] == (
         "21x21",
-        "of 20x224, features.11 says: maxpool: a window of 3 is larger than the padded "
+        "20x224 fails at features.11: maxpool: a window of 3 is larger than the padded "
         "input of 1",
     )
     assert rows["input read"] == (
         "99.1 %",
-        "of its positions reach the output; rows 223 and columns 223 do not, counted "
-        "from 0",
+        "of the input's positions reach the output; rows 223 and columns 223 do not "
+        "(counted from 0)",
     )
     assert "misaligned" not in rows
 
 
 def test_totals_of_a_network_that_takes_some_sizes() -> None:
     rows = _totals(fields, _facts("dla34"))
-    assert rows["and then"][0] == "by 32"
-    assert rows["and then"][1].startswith("2 sizes in a row fit; of 33x224, ")
+    assert rows["in steps"][0] == "of 32"
+    assert rows["in steps"][1].startswith("2 sizes in a row fit; 33x224 fails at ")
     assert rows["misaligned"][0] == "7"
     assert rows["stage6.left.add1"] == (
         "by 8",
@@ -78,7 +78,7 @@ def test_totals_of_a_network_that_takes_some_sizes() -> None:
     )
     template = _totals(fields, _facts(str(specs_dir() / "templates" / "unet.arch")))
     assert template["smallest input"][0] == "8x8"
-    assert template["and then"][0] == "by 8"
+    assert template["in steps"][0] == "of 8"
 
 
 def test_totals_of_a_network_that_takes_one_size_of_map() -> None:

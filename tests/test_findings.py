@@ -319,3 +319,20 @@ def test_a_hook_runs_on_the_files_of_a_commit(
     assert Path(good).read_text() == GOOD
     done = spawn(*arguments, bad, cwd=folder)
     assert done.returncode == 1 or Path(bad).read_text() != before
+
+
+# ---- a slip -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["check", "lint", "fmt"])
+def test_a_folder_of_everything_is_refused(
+    run: Run, folder: Path, command: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("archdsl.cli.specs.MAX_FOLDERS", 3)
+    untidy = GOOD.replace("    conv", "  conv")
+    for name in ("a", "b/c"):
+        write(f"all/{name}/net.arch", untidy)
+    code, out, err = run(command, "all")
+    assert (code, out) == (4, "")
+    assert "error[A0909]: all has more than 3 folders" in err
+    assert Path("all/a/net.arch").read_text() == untidy

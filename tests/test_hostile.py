@@ -349,6 +349,8 @@ def started_sweep(folder: Path) -> subprocess.Popen[bytes]:
         stderr=subprocess.PIPE,
         cwd=folder,
         start_new_session=True,
+        # A shell that runs tests in the background lets them ignore SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     journal = folder / "all.csv.journal"
     for _ in range(600):

@@ -398,12 +398,12 @@ def test_spans_of_expressions_cover_their_brackets() -> None:
 # What stands in a network, and what is said: code, line in the body, column, and parts
 # of the message and the help.
 MISTAKES = [
-    ("conv 3x3 x 2", ("A0001", 1, 10, "`x` stands apart", "`x2`")),
-    ("conv 3 x 3", ("A0001", 1, 6, "`x` stands apart", "`3x3`")),
+    ("conv 3x3 x 2", ("A0001", 1, 10, "`x` has a space beside it", "`x2`")),
+    ("conv 3 x 3", ("A0001", 1, 6, "`x` has a space beside it", "`3x3`")),
     ("conv 3x 3", ("A0001", 1, 6, "`3x` is neither", "spaces between")),
     ("conv 3x3 64k", ("A0001", 1, 10, "`64k` is neither", "spaces between")),
     ("conv x2 -> relu", ("A0001", 1, 6, "end of a chain", "whole chain")),
-    ("conv x2 x3", ("A0001", 1, 9, "`x3` is not expected", "stands once")),
+    ("conv x2 x3", ("A0001", 1, 9, "`x3` is not expected", "comes once")),
     ("conv 3x3 ->\nrelu", ("A0001", 1, 10, "line ends after `->`", "next line")),
     ("relu -> ", ("A0001", 1, 6, "line ends after `->`", "next line")),
     ("-> relu", ("A0001", 1, 1, "`->` is not expected", "begins with a layer")),
@@ -415,9 +415,9 @@ MISTAKES = [
     ("a:\nrelu", ("A0001", 1, 1, "label `a` has no layer", "`a: conv 3x3 64`")),
     ("relu // fast", ("A0001", 1, 6, "`//` is not expected", "begins with `#`")),
     ("/* old */", ("A0001", 1, 1, "`/*` is not expected", "begins with `#`")),
-    ("conv 'a'", ("A0002", 1, 6, "`'` cannot stand", "double quotes")),
-    ("conv “a”", ("A0002", 1, 6, "`“` cannot stand", "double quotes")),
-    ('conv "a', ("A0002", 1, 6, '`"` cannot stand', "line it starts on")),
+    ("conv 'a'", ("A0002", 1, 6, "`'` is not allowed", "double quotes")),
+    ("conv “a”", ("A0002", 1, 6, "`“` is not allowed", "double quotes")),
+    ('conv "a', ("A0002", 1, 6, '`"` is not allowed', "line it starts on")),
     ("conv 3×3", ("A0002", 1, 7, "`×`", "3x3")),
     ("conv\u00a03x3", ("A0002", 1, 5, "U+00A0", "not an ordinary space")),
     ("a<1, 2\nrelu", ("A0003", 1, 2, "`<` is never closed", "`>` ends")),

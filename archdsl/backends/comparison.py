@@ -30,7 +30,7 @@ _FIGURES: Final = (
     ("depth", "depth"),
     ("layers", "layers"),
     ("receptive field", "receptive_field"),
-    ("by local paths", "local_field"),
+    ("  local paths", "local_field"),
     ("inference memory", "inference_bytes"),
     ("training memory", "training_peak_bytes"),
 )
@@ -235,7 +235,7 @@ def _notes(comparison: Comparison) -> list[str]:
     memory = comparison.analyses[0].memory
     return [
         f"Peaks of memory for a batch of {memory.batch} in {memory.dtype}, "
-        f"trained with {memory.optimizer}; all else for one sample."
+        f"trained with {memory.optimizer}; all other figures are for one sample."
     ]
 
 
@@ -267,7 +267,7 @@ def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
         items = [_Item("~", c.name, (_change(c),)) for c in diff.changed]
         yield _Section(title, tuple(items))
     if diff.moved:
-        title = f"another output shape: {_count(diff.moved, 'layer')}"
+        title = f"output shape changed: {_count(diff.moved, 'layer')}"
         yield _Section(title, (*_moved(diff.moved, new),))
     if diff.rewired:
         yield _rewired(diff, {*runs(old)} & {*runs(new)})
@@ -327,17 +327,19 @@ def _rewired(diff: Diff, common: set[str]) -> _Section:
         if not d.old or not d.new or common.issuperset((*d.old, *d.new))
     ]
     left = len(diff.rewired) - len(known)
-    title = f"reads others: {_count(diff.rewired, 'layer or output')}"
-    note = f", {left:,} of them only by what was added or removed" if left else ""
+    title = f"inputs changed: {_count(diff.rewired, 'layer or output')}"
+    note = (
+        f", {left:,} of them only because layers were added or removed" if left else ""
+    )
     items = tuple(_Item("~", d.name, (_sources(d),)) for d in known)
     return _Section(title + note, items)
 
 
 def _sources(rewired: Difference) -> str:
     if rewired.old is None:
-        return f"is new, of {_listed(rewired.new)}"
+        return f"new, reads {_listed(rewired.new)}"
     if rewired.new is None:
-        return f"is gone, was of {_listed(rewired.old)}"
+        return f"gone, read {_listed(rewired.old)}"
     gone = [name for name in rewired.old if name not in rewired.new]
     come = [name for name in rewired.new if name not in rewired.old]
     if gone and come:
@@ -353,7 +355,7 @@ def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
     lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
     title = f"checkpoint of {_code(old)} in {_code(new)}: {keys.loaded:,} keys load"
     if not lost:
-        return _Section(f"{title}, which is all", ())
+        return _Section(f"{title}, none is left over", ())
     both = comparison.analyses[0], comparison.analyses[at]
     everything = [tensors(runs(facts).values()) for facts in both]
     items = [
@@ -369,7 +371,7 @@ def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
     parts = (
         f"{len(keys.missing):,} missing",
         f"{len(keys.unexpected):,} unexpected",
-        f"{len(keys.reshaped):,} of another shape",
+        f"{len(keys.reshaped):,} with another shape",
     )
     return _Section(f"{title}, {', '.join(parts)}", tuple(items))
 

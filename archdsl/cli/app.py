@@ -74,7 +74,7 @@ def app() -> None:
     """Describe convolutional networks, analyse them, and compile them to PyTorch.
 
     A SPEC is the path of an .arch file, the name of a shipped network or preset
-    (googlenet, resnet18), either of them with a preset behind a colon
+    (googlenet, resnet18), either of them with a preset after a colon
     (net.arch:small), or - for standard input.
 
     \b

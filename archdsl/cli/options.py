@@ -132,21 +132,21 @@ def run_options(command: Command) -> Command:
             type=click.Choice(OPTIMIZERS),
             default="sgd",
             show_default=True,
-            help="Optimizer whose state the memory counts.",
+            help="Optimizer whose state takes memory, too.",
         ),
         click.option(
             "--dtype",
             type=click.Choice(DTYPES),
             default="float32",
             show_default=True,
-            help="Type of weights and activations, for memory, bytes and time.",
+            help="Data type of weights and activations, for memory, bytes and time.",
         ),
         click.option(
             "--batch",
             type=click.IntRange(1, 1_000_000),
             default=1,
             show_default=True,
-            help="Samples at a time, for memory, bytes and time.",
+            help="Batch size, for memory, bytes and time.",
         ),
     ):
         command = option(command)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from archdsl.diagnostics import Diagnostic
+from archdsl.limits import MAX_FOLDERS
 
 
 def expanded(specs: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
@@ -20,7 +21,13 @@ def expanded(specs: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
         if not _is_folder(spec):
             found.append(spec)
             continue
-        below = list(_below(spec))
+        below = _below(spec)
+        if below is None:
+            message = (
+                f"{spec} has more than {MAX_FOLDERS:,} folders to look for specs in"
+            )
+            errors.append(Diagnostic("A0909", message, help="name one of them"))
+            continue
         found += below
         if not below:
             message = f"there is no .arch file in the folder {spec}"
@@ -36,9 +43,12 @@ def _is_folder(spec: str) -> bool:
     return spec not in shipped_specs() and spec not in shipped_presets()
 
 
-def _below(folder: str) -> list[str]:
+def _below(folder: str) -> list[str] | None:
+    """Return the specs below a folder, None if there are too many folders."""
     found = []
-    for root, folders, files in os.walk(folder):
+    for number, (root, folders, files) in enumerate(os.walk(folder)):
+        if number >= MAX_FOLDERS:
+            return None
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         names = sorted(name for name in files if name.endswith(".arch"))
         found += [os.path.normpath(os.path.join(root, name)) for name in names]

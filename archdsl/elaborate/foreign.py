@@ -179,7 +179,7 @@ class Foreign(Layer):
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
         if len(parts) not in (1, 3) or not whole or min(parts) < 1:
             raise Mismatch(
-                f"{self.word}: its output would be {show(value)}, which is no shape",
+                f"{self.word}: its output would be {show(value)}, which is not a shape",
                 help="an output is [channels, height, width] or [features]",
             )
         return tuple(parts)

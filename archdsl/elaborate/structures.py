@@ -179,13 +179,13 @@ def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
                 f"residual: `{said}` and a written shortcut are in conflict",
                 branches[1].span,
                 label="this is the shortcut",
-                help=f"drop `{said}`, or the branch behind `|`",
+                help=f"drop `{said}`, or the branch after `|`",
             )
         if name in ("projection", "before") and not projects:
             why = "with a written shortcut" if written else f"with `shortcut = {mode}`"
             raise Fault(
                 "A0201",
-                f"residual: `{said}` is about a projection, and {why} there is none",
+                f"residual: `{said}` needs a projection, and {why} there is none",
                 argument.span,
                 help=f"drop `{said}`",
             )

@@ -131,7 +131,7 @@ class Walker(Calls):
         if where:
             raise Fault(
                 "A0211",
-                f"`{word}` stands in the network itself, not in {where}",
+                f"`{word}` belongs in the network itself, not in {where}",
                 span,
                 help="move it out, to the other statements of the network",
             )
@@ -144,7 +144,7 @@ class Walker(Calls):
         if name in self.input_names:
             raise Fault(
                 "A0101",
-                "the network has several inputs of one name",
+                "several inputs have the same name",
                 statement.span,
                 help="name them: `input left 3x64x64`",
             )
@@ -301,7 +301,7 @@ class Walker(Calls):
             if step.repeat is not None:
                 raise Fault(
                     "A0209",
-                    "a repeat stands at the end of its chain, and repeats all of it",
+                    "a repeat comes at the end of its chain, and repeats all of it",
                     step.repeat.span,
                     help="put the part to repeat on a line of its own",
                 )

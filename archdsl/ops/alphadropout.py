@@ -9,8 +9,8 @@ from archdsl.values import Operations, Saved, Scratch, Shape, TorchCall, TorchFo
 class AlphaDropout(Layer):
     """Dropout that goes with `selu`: `alphadropout 0.1`.
 
-    A dropped element becomes the unit's limit far below zero, and all are scaled and
-    shifted so that mean 0 and variance 1 remain.
+    A dropped element gets the value that `selu` approaches far below zero. Then all
+    elements are scaled and shifted, which keeps mean 0 and variance 1.
 
     Source: Klambauer et al. 2017, section 2, "New dropout technique".
     """
@@ -19,7 +19,12 @@ class AlphaDropout(Layer):
     family = "dropout"
 
     p: float = arg(
-        "float", 0.5, at=0, minimum=0, maximum=1, help="probability that one is dropped"
+        "float",
+        0.5,
+        at=0,
+        minimum=0,
+        maximum=1,
+        help="probability of a dropped element",
     )
 
     def operations(

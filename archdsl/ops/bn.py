@@ -18,8 +18,8 @@ from archdsl.values import (
 class BatchNorm(Layer):
     """Batch normalisation over each channel: `bn`.
 
-    A convolution or `linear` that nothing else reads has no bias, which the norm
-    would cancel, unless it says `bias=true`.
+    A convolution or `linear` that only the norm reads has no bias, since the norm
+    would cancel it, unless it says `bias=true`.
 
     Source: Ioffe & Szegedy 2015, algorithm 1.
     """

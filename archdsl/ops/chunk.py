@@ -45,7 +45,7 @@ class Chunk(Layer):
         if isinstance(inputs[0], Last):
             raise Mismatch(
                 "chunk needs the channels first, and its input has them last",
-                help="put it behind `permute first`",
+                help="put it after `permute first`",
             )
         if self.place > self.of:
             raise Mismatch(

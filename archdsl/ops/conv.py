@@ -53,11 +53,12 @@ class SameConv2d(nn.Conv2d):
 class Conv(Layer):
     """2-d convolution: `conv 3x3 64 /2`.
 
-    Without a width it keeps the channels of its input. Without `pad`, an odd
-    kernel is padded so that stride 1 keeps the size, and an even one is not
-    padded. `pad=same` pads as TensorFlow does: just so much that there are size /
-    stride outputs, rounded up, at the end one more than at the start if it is odd.
-    Without `bias`, it has one unless a `bn` of the same block is all that reads it.
+    Without a width, it keeps the number of channels. Without `pad`, an odd kernel is
+    padded so that stride 1 keeps the size, and an even kernel is not padded.
+    `pad=same` pads as TensorFlow does: enough for size / stride outputs, rounded up;
+    if the padding is odd, the end gets one more than the start. Unless you say
+    otherwise, there is a bias, except where only a `bn` of the same block reads the
+    output.
 
     MACs: output elements x kernel area x input channels / groups.
     """

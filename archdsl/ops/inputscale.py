@@ -18,7 +18,7 @@ class InputScale(nn.Module):
 
 
 class InputScale(Layer):
-    """From ImageNet's normalisation of an image to one around 0.5: `inputscale`.
+    """Change the normalisation of an image from ImageNet's to 0.5: `inputscale`.
 
     Each channel is multiplied by deviation / 0.5, and (mean - 0.5) / 0.5 is added.
 
@@ -34,7 +34,7 @@ class InputScale(Layer):
         if need_map(inputs[0], self.word)[0] != 3:
             raise Mismatch(
                 f"inputscale needs the 3 channels of an image, not {int(inputs[0][0])}",
-                help="put it right behind the input",
+                help="put it right after the input",
             )
         return inputs[0]
 

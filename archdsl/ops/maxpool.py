@@ -58,9 +58,9 @@ class MaxPool(Layer):
     """Max pooling over a sliding window: `maxpool 3x3 /2 pad=1`.
 
     Without a stride, windows do not overlap. With `ceil`, a last window that
-    reaches beyond the padded input still counts. Padding never wins: it is minus
-    infinity. `pad=same` pads as TensorFlow does: just so much that there are size /
-    stride outputs, rounded up, at the end one more than at the start if it is odd.
+    reaches beyond the padded input still counts. The padding is minus infinity, so it
+    is never the maximum. `pad=same` pads as TensorFlow does: enough for size / stride
+    outputs, rounded up; if the padding is odd, the end gets one more than the start.
     """
 
     word = "maxpool"

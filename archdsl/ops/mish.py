@@ -7,7 +7,7 @@ from archdsl.values import Saved, Shape, TorchCall, TorchForm
 
 
 class Mish(Layer):
-    """The unit x * tanh(log(1 + exp(x))): `mish`.
+    """Mish, x * tanh(log(1 + exp(x))): `mish`.
 
     Source: Misra 2019, equation 1.
     """

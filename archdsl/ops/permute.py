@@ -20,7 +20,7 @@ _ORDERS = {"last": (0, 2, 3, 1), "first": (0, 3, 1, 2)}
 
 
 class Permute(Layer):
-    """Move a map's channels behind its height and width, or back: `permute last`.
+    """Move a map's channels after its height and width, or back: `permute last`.
 
     With the channels last, `linear` and `layernorm` act on each position.
     `permute first` returns to the order in which convolutions work.

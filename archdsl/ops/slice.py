@@ -23,7 +23,7 @@ class Slice(nn.Module):
 
 
 class Slice(Layer):
-    """The channels from one number up to another, that one left out: `slice 0 58`.
+    """The channels from one number up to, but not including, another: `slice 0 58`.
 
     Numbers count from 0; without the second, the range goes on to the last channel.
     `slice 0 (channels // 2)` is the first half and `slice (channels // 2)` the rest.
@@ -44,7 +44,7 @@ class Slice(Layer):
         if isinstance(inputs[0], Last):
             raise Mismatch(
                 "slice needs the channels first, and its input has them last",
-                help="put it behind `permute first`",
+                help="put it after `permute first`",
             )
         stop = self._stop(inputs[0])
         if not self.start < stop <= inputs[0][0]:

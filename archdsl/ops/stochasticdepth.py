@@ -28,7 +28,7 @@ class StochasticDepth(nn.Module):
 class StochasticDepth(Layer):
     """Drop a branch for whole samples in training: `stochasticdepth 0.2`.
 
-    Each sample is zeroed with probability p, and else divided by 1 - p. It stands at
+    Each sample is zeroed with probability p, and otherwise divided by 1 - p. Put it at
     the end of a residual's body.
 
     Source: Huang et al. 2016, "Deep networks with stochastic depth", section 3; with

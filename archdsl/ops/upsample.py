@@ -24,7 +24,7 @@ class Upsample(Layer):
         None,
         at=0,
         minimum=1,
-        help="factors, as 2x2, which is what is taken when all is left out",
+        help="factors; 2x2 when both this and the size are left out",
     )
     size: tuple[int, int] | None = arg(
         "window", None, minimum=1, help="output size in place of factors"

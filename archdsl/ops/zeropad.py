@@ -7,9 +7,9 @@ from archdsl.values import Shape, TorchCall, TorchForm, Window
 
 
 class ZeroPad(Layer):
-    """Add zeros at the sides of a map, each on its own: `zeropad right=1 bottom=1`.
+    """Add zeros at any side of a map: `zeropad right=1 bottom=1`.
 
-    A convolution or pooling that is padded evenly has `pad` for it.
+    To pad all sides alike, use the `pad` of a convolution or pool.
     """
 
     word = "zeropad"

@@ -101,7 +101,9 @@ class Build(Transformer[Token, t.File]):
         digits = text.replace("_", "").lstrip("0")
         if digits and not digits.isdigit():
             help = "sizes are whole numbers, such as `3x224x224`"
-            self._error("A0001", f"`{text}` is no whole number", self._span(at), help)
+            self._error(
+                "A0001", f"`{text}` is not a whole number", self._span(at), help
+            )
             return 1
         # int() itself refuses thousands of digits.
         if len(digits) > 10 or int(digits or "0") > MAX_INTEGER:
@@ -127,7 +129,7 @@ class Build(Transformer[Token, t.File]):
     def _claim(self, above: t.Item | None, expect: t.Expect) -> None:
         """Give the claims on a line of their own to the preset above."""
         if not isinstance(above, t.Preset):
-            message = "`expect` stands in a network or below a preset"
+            message = "`expect` belongs in a network or below a preset"
             self.stray.append(Diagnostic("A0001", message, expect.span))
         elif above.expect is None:
             above.expect = expect
@@ -308,9 +310,9 @@ class Build(Transformer[Token, t.File]):
             if element.step.repeat is not None:
                 self._error(
                     "A0001",
-                    "a repeat stands at the end of a chain",
+                    "a repeat comes at the end of a chain",
                     element.step.repeat.span,
-                    "it repeats the whole chain; what is not repeated stands apart",
+                    "it repeats the whole chain; put the rest on another line",
                 )
         span = elements[0].span.to(elements[-1].span)
         return t.Chain([e.step for e in elements], span)
@@ -378,7 +380,7 @@ class Build(Transformer[Token, t.File]):
                 span, help = before.span, f"sizes have no spaces: `{shown}`"
             else:
                 span, help = arg.span, f"a repeat has no space: `x{number}`"
-            self._error("A0001", "`x` stands apart", span.to(after.span), help)
+            self._error("A0001", "`x` has a space beside it", span.to(after.span), help)
 
     def group(self, body: t.Body) -> t.Group:
         return t.Group(body.span, body)

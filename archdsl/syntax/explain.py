@@ -126,7 +126,7 @@ def explain(place: Place) -> Diagnostic:
             return found
     if place.kind:
         return place.refused(_expected(place))
-    return place.error(f"`{place.word}` cannot stand here", _expected(place))
+    return place.error(f"`{place.word}` is not allowed here", _expected(place))
 
 
 def _expected(place: Place) -> str | None:
@@ -198,7 +198,7 @@ def _line_end(place: Place) -> Diagnostic | None:
         return place.error("the line ends before `{`", help, here)
     if last.type == "COLON" and place.before and place.before.type in _LABELS:
         span = Span(place.source, place.before.start_pos or 0, last.end_pos)
-        help = f"write a layer behind it: `{place.before}: conv 3x3 64`"
+        help = f"write a layer after it: `{place.before}: conv 3x3 64`"
         return place.error(f"the label `{place.before}` has no layer", help, span)
     end = Span(place.source, last.end_pos, last.end_pos + 1)
     if last.type == "EQUAL":
@@ -230,7 +230,7 @@ def _quote(place: Place) -> Diagnostic | None:
     help = 'strings stand in double quotes: "spec.arch"'
     if place.word == '"':
         help = "a string ends on the line it starts on"
-    return place.error(f"`{place.word}` cannot stand here", help)
+    return place.error(f"`{place.word}` is not allowed here", help)
 
 
 def _character(place: Place) -> Diagnostic | None:
@@ -245,7 +245,7 @@ def _character(place: Place) -> Diagnostic | None:
         help = "names have ASCII letters, digits and `_`"
         if character.isspace():
             help = "this is not an ordinary space"
-        message = f"`{character}` (U+{ord(character):04X}) cannot stand here"
+        message = f"`{character}` (U+{ord(character):04X}) is not allowed here"
         return place.error(message, help, Span(place.source, place.at, place.at + 1))
     return None
 
@@ -332,10 +332,10 @@ def _repeat(place: Place) -> Diagnostic | None:
     guard = re.search(r"\s(if\s[^;{}]*?)\s*$", place.text[start : place.at])
     if repeat is not None and guard is not None:
         repeated = f"{repeat[0]}...)" if repeat[1] == "(" else repeat[0]
-        help = f"a repeat stands before the guard: `{repeated} {guard[1]}`"
+        help = f"a repeat comes before the guard: `{repeated} {guard[1]}`"
         return place.refused(help)
     if place.kind in ("REPEAT", "XPAREN"):
-        return place.refused("a repeat stands once, at the end of a chain")
+        return place.refused("a repeat comes once, at the end of a chain")
     return None
 
 

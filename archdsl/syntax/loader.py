@@ -192,7 +192,7 @@ class Loader:
         for item in file.items[1:]:
             if isinstance(item, t.Version):
                 self._error(
-                    "A0007", "the version stands once, on the first line", item.span
+                    "A0007", "the version is stated once, on the first line", item.span
                 )
         if not isinstance(first, t.Version):
             at = Span(file.source, 0, max(1, len(file.source.line(1))))

@@ -24,12 +24,12 @@ COLUMNS = (
 )
 
 _OPS: Final = (
-    ("bias", "sums of biases"),
-    ("norm", "operations of normalisations"),
-    ("activation", "operations of activations, such as one comparison a relu"),
-    ("pool", "comparisons, sums and divisions of windows"),
-    ("add", "sums and products of branches"),
-    ("other", "all others, such as softmax, interpolation and dropout"),
+    ("bias", "additions of biases"),
+    ("norm", "operations of normalisation layers"),
+    ("activation", "operations of activations; a relu is one comparison"),
+    ("pool", "comparisons, sums and divisions in pooling windows"),
+    ("add", "elementwise sums and products of branches"),
+    ("other", "everything else, such as softmax, interpolation and dropout"),
 )
 
 
@@ -74,12 +74,14 @@ def _sample(costs: Facts) -> list[Total]:
             row(f"  {name}", costs["ops"][name], heads["ops"][name], note)
             for name, note in _OPS
         ),
-        row("  FLOPs", costs["flops"], heads["flops"], "2 x MACs and all of these"),
+        row(
+            "  FLOPs", costs["flops"], heads["flops"], "2 x MACs plus all of the above"
+        ),
         row(
             "  backward MACs",
             costs["backward_macs"],
             heads["backward_macs"],
-            "gradients of weights, and of inputs that depend on a parameter",
+            "for gradients of weights, and of inputs that depend on a parameter",
         ),
     ]
 
@@ -87,21 +89,21 @@ def _sample(costs: Facts) -> list[Total]:
 def _batch(costs: Facts) -> list[Total]:
     """Return what the batch takes."""
     once = costs["ops_per_batch"]
-    more = f", and {once:,} for statistics, whatever the batch" if once else ""
+    more = f", plus {once:,} for statistics, once per batch" if once else ""
     return [
         (f"batch {costs['batch']}, {costs['dtype']}", "", ""),
-        ("  FLOPs", f"{costs['batch_flops']:,}", f"those of each sample{more}"),
+        ("  FLOPs", f"{costs['batch_flops']:,}", f"of all samples{more}"),
         (
             "  read",
             show_bytes(costs["bytes_read"]),
-            "each layer's inputs, parameters and buffers, once; views move nothing",
+            "each layer's inputs, parameters and buffers, once; views read nothing",
         ),
         (
             "  written",
             show_bytes(costs["bytes_written"]),
             "each layer's output"
             + (
-                ", what it keeps beside inputs and output, and running statistics"
+                ", whatever else it keeps for the backward pass, running statistics"
                 if costs["mode"] == "train"
                 else ""
             ),

@@ -29,7 +29,7 @@ def totals(facts: Facts) -> list[Total]:
     rows = [("MACs", f"{facts['macs']:,}", "of convolutions and linear layers")]
     count = facts["count"]
     if count is None:
-        return [*rows, ("counted", "-", "`--count TOOL` says which tool is to count")]
+        return [*rows, ("counted", "-", "choose a tool with `--count TOOL`")]
     name = f"{count['tool']}, {count['unit']}"
     note = f"{count['version']}: {count['note']}"
     return [*rows, (name, f"{count['total']:,}", note)]

@@ -15,8 +15,8 @@ from . import Column, Facts, Total
 
 COLUMNS = (
     Column("receptive field", short="field", right=False, moves=True, of_last=True),
-    Column("first unit", right=False, rank=1, moves=True, of_last=True),
-    Column("by paths", right=False, rank=3, moves=True, of_last=True),
+    Column("first unit sees", right=False, rank=1, moves=True, of_last=True),
+    Column("single paths", right=False, rank=3, moves=True, of_last=True),
     Column("of input", rank=2, moves=True, of_last=True),
     Column("", right=False, rank=2),
 )
@@ -83,7 +83,7 @@ def _remark(layer: Facts) -> str:
     if read and read["share"] < 1:
         remarks.append(f"reads {show_shape(read['reads'])} of {show_shape(read['of'])}")
     if joined:
-        remarks.append(f"joins maps {per_axis(joined['offset'])} apart")
+        remarks.append(f"joins maps offset by {per_axis(joined['offset'])}")
     return ", ".join(remarks)
 
 
@@ -97,34 +97,38 @@ def _percent(share: float) -> str:
 
 
 def _main(field: Facts) -> Iterator[Total]:
-    note = "of each of the last feature map's units"
+    note = "of a unit of the last feature map"
     if not field["whole"]:
         note = (
-            f"of the last feature map's units, {per_axis(field['jump'])} apart; the "
-            f"first sees {_interval(field['interval'])}"
+            f"of a unit of the last feature map; units are {per_axis(field['jump'])} "
+            f"apart, the first sees {_interval(field['interval'])}"
         )
     yield "receptive field", show_field(field), note
     if field["whole"] and field["local"] is not None:
-        yield "  local paths", show_local(field), "without global pooling and the like"
-    yield "by paths", _paths(field), "of the narrowest path and of the widest one"
+        yield (
+            "  local paths",
+            show_local(field),
+            "leaving out global pooling and the like",
+        )
+    yield "single paths", _paths(field), "along the narrowest path and the widest one"
     yield (
         "of input",
         f"{_bound(field)}{_percent(field['share'])}",
-        "of its positions within one such field",
+        "of the input's positions lie in one such field",
     )
 
 
 def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
     height, width = smallest["size"]
     notes = [_why(failure) for failure in smallest["below"] if failure]
-    note = notes[0] if notes else "nothing refuses it"
+    note = notes[0] if notes else "no layer needs more"
     yield "smallest input", f"{height}x{width}", note
     if smallest["built"] != smallest["size"]:
         height, width = smallest["built"]
-        note = "the smallest that `--input` takes, auxiliary heads included"
+        note = "the smallest that `--input` accepts; auxiliary heads are built, too"
         if several:
-            note = "the smallest it can be built for, its other inputs in proportion"
-        yield "  built anew", f"{height}x{width}", note
+            note = "the smallest that can be built, with the other inputs in proportion"
+        yield "  to build", f"{height}x{width}", note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
     if any(smallest["largest"]):
@@ -139,13 +143,13 @@ def _steps(smallest: Facts) -> Total:
     if set(smallest["run"]) != {1}:
         notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
     known = None not in smallest["step"]
-    step = f"by {per_axis(smallest['step'])}" if known else "none known"
-    return "  and then", step, "; ".join(notes)
+    step = f"of {per_axis(smallest['step'])}" if known else "none known"
+    return "  in steps", step, "; ".join(notes)
 
 
 def _why(failure: Facts) -> str:
     height, width = failure["size"]
-    return f"of {height}x{width}, {failure['layer']} says: {failure['message']}"
+    return f"{height}x{width} fails at {failure['layer']}: {failure['message']}"
 
 
 def _coverage(coverage: Facts) -> Total:
@@ -154,9 +158,9 @@ def _coverage(coverage: Facts) -> Total:
         for name, runs in zip(("rows", "columns"), coverage["dropped"], strict=True)
         if runs
     ]
-    note = "of its positions reach the output"
+    note = "of the input's positions reach the output"
     if lost:
-        note += f"; {' and '.join(lost)} do not, counted from 0"
+        note += f"; {' and '.join(lost)} do not (counted from 0)"
     return "input read", _percent(coverage["share"]), note
 
 
@@ -170,7 +174,13 @@ def _joins(joins: Sequence[Facts]) -> list[Total]:
     """Return the layers that join what looks at different places, below a gap."""
     if not joins:
         return []
-    rows = [("misaligned", str(len(joins)), "layers join maps that look elsewhere")]
+    rows = [
+        (
+            "misaligned",
+            str(len(joins)),
+            "layers join maps whose units look at different places",
+        )
+    ]
     for join in joins[:_MOST_JOINS]:
         offset = f"by {per_axis(join['offset'])}"
         rows.append((f"  {join['layer']}", offset, _places(join["branches"])))

@@ -57,31 +57,31 @@ def _field(field: Facts | None) -> str:
 
 def _sizes(facts: Facts) -> list[Total]:
     extra = facts["auxiliary"]
-    notes = ["buffers apart"]
+    notes = ["not counting buffers"]
     if facts["trainable"] != facts["params"]:
         notes.append(f"{facts['trainable']:,} trainable")
     if extra["params"]:
         inference = facts["params"] - extra["params"]
-        notes.append(f"{inference:,} without what only training runs")
+        notes.append(f"{inference:,} without auxiliary heads")
     return [
-        ("params", f"{facts['params']:,}", ", ".join(notes)),
-        ("buffers", f"{facts['buffers']:,}", "elements, such as running statistics"),
+        ("params", f"{facts['params']:,}", "; ".join(notes)),
+        ("buffers", f"{facts['buffers']:,}", "stored, not trained: running statistics"),
         (
             "depth",
             str(facts["depth"]),
-            "conv and linear layers on the longest path; not projections, nor what "
-            "only trains",
+            "conv and linear layers on the longest path; shortcut projections and "
+            "auxiliary heads not counted",
         ),
         (
             "MACs",
             f"{facts['macs']:,}",
-            "multiply-accumulates of conv and linear, without biases, for one sample"
+            "multiply-accumulates of conv and linear layers, without biases, per sample"
             + _heads(facts, "macs"),
         ),
         (
             "FLOPs",
             f"{facts['flops']:,}",
-            f"2 x MACs and all other operations{_heads(facts, 'flops')}",
+            f"2 x MACs plus all other operations{_heads(facts, 'flops')}",
         ),
         *_fields(facts["receptive_field"]),
     ]
@@ -91,8 +91,8 @@ def _heads(facts: Facts, figure: str) -> str:
     """Return the share of auxiliary heads, which only run in training."""
     share = facts["auxiliary"][figure]
     if facts["mode"] == "train":
-        return f"; in training, {share:,} of them by auxiliary heads" if share else ""
-    return f"; {share:,} more in training" if share else ""
+        return f"; {share:,} of them in auxiliary heads" if share else ""
+    return f"; auxiliary heads add {share:,} in training" if share else ""
 
 
 def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
@@ -100,15 +100,16 @@ def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
     if field is None:
         yield "receptive field", "-", "there is no feature map"
     elif field["whole"]:
-        yield "receptive field", show_field(field), "of each of the last map's units"
+        yield "receptive field", show_field(field), "of a unit of the last feature map"
         if field["local"] is not None:
-            note = "without global pooling and the like"
+            note = "leaving out global pooling and the like"
             yield "  local paths", show_local(field), note
     else:
         jump = per_axis(field["jump"])
         start = ", ".join("nowhere" if n is None else str(n) for n in field["start"])
         note = (
-            f"of the last feature map's units, {jump} apart, the first from ({start})"
+            f"of a unit of the last feature map; units are {jump} apart, the first "
+            f"starts at ({start})"
         )
         yield "receptive field", show_field(field), note
 
@@ -118,7 +119,7 @@ def _memory(memory: Mapping[str, Any]) -> list[Total]:
         ("  parameters", "param_bytes", ""),
         ("  buffers", "buffer_bytes", ""),
         ("  gradients", "gradient_bytes", ""),
-        ("  optimizer", "optimizer_bytes", memory["optimizer"]),
+        ("  optimizer", "optimizer_bytes", f"state of {memory['optimizer']}"),
         ("  saved", "saved_bytes", "activations kept for the backward pass"),
     )
     rows = [(name, show_bytes(memory[key]), note) for name, key, note in figures]
@@ -126,8 +127,12 @@ def _memory(memory: Mapping[str, Any]) -> list[Total]:
         (
             "  inference",
             show_bytes(memory["inference_peak"]["bytes"]),
-            "peak of a pass",
+            "peak of one forward pass",
         ),
-        ("  training", show_bytes(memory["training_peak"]["bytes"]), "peak of a step"),
+        (
+            "  training",
+            show_bytes(memory["training_peak"]["bytes"]),
+            "peak of one training step",
+        ),
     ]
     return [(f"memory, batch {memory['batch']}, {memory['dtype']}", "", ""), *rows]

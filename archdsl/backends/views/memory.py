@@ -26,10 +26,10 @@ def totals(facts: Facts) -> list[Total]:
     """Return what there is in inference and in training, then the peaks."""
     memory = facts["memory"]
     rows = [
-        ("parameters", "param_bytes", "those of auxiliary heads, too"),
+        ("parameters", "param_bytes", "with those of auxiliary heads"),
         ("buffers", "buffer_bytes", ""),
         ("gradients", "gradient_bytes", "of the parameters"),
-        ("optimizer", "optimizer_bytes", f"what {memory['optimizer']} keeps"),
+        ("optimizer", "optimizer_bytes", f"state of {memory['optimizer']}"),
     ]
     return [
         (f"batch {memory['batch']}, {memory['dtype']}", "", ""),
@@ -38,7 +38,7 @@ def totals(facts: Facts) -> list[Total]:
         (
             "  autocast",
             show_bytes(memory["autocast_saved_bytes"]),
-            "the same in float32 under autocast to bfloat16",
+            "the same for a float32 model under autocast to bfloat16",
         ),
         ("  inference peak", *_peak(memory["inference_peak"])),
         ("  training peak", *_peak(memory["training_peak"])),
@@ -50,10 +50,14 @@ def _fits(fits: Facts | None) -> list[Total]:
     if fits is None:
         return []
     rows = [
-        (f"  {what}", f"{fits[f'{what}_batch']:,}", "the largest batch")
+        (f"  {what}", f"{fits[f'{what}_batch']:,}", "largest batch")
         for what in ("training", "inference")
     ]
-    return [("", "", ""), (f"in {show_bytes(fits['budget_bytes'])}", "", ""), *rows]
+    return [
+        ("", "", ""),
+        (f"fits in {show_bytes(fits['budget_bytes'])}", "", ""),
+        *rows,
+    ]
 
 
 def _total(saved: Sequence[Facts]) -> str:
@@ -68,17 +72,17 @@ def _tensor(tensor: Facts, holder: str) -> str:
 
 
 def _saved_note(memory: Facts) -> str:
-    what = "distinct tensors that autograd keeps, each at its first holder"
+    what = "tensors that autograd keeps, each listed at the first layer to keep it"
     if memory["recompute"]:
-        what += "; of blocks only their inputs, as they are run again"
+        what += "; of each block only the input, as the block is run again"
     return f"{what}; {_line(memory['saved_sample_bytes'], memory['saved_fixed_bytes'])}"
 
 
 def _peak(peak: Facts) -> tuple[str, str]:
     """Return a peak, and when it is reached."""
-    when = f"in the {peak['phase']} pass of {peak['layer']}"
+    when = f"in the {peak['phase']} pass, at {peak['layer']}"
     if peak["phase"] == "recompute":
-        when = f"as {peak['layer']} is run again"
+        when = f"while {peak['layer']} is run again"
     elif peak["phase"] == "step":
         when = "in the optimizer's step"
     elif not peak["layer"]:

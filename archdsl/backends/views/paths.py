@@ -67,7 +67,7 @@ def totals(facts: Facts) -> list[Total]:
     return [*rows, ("", "", ""), *_distribution(lengths)]
 
 
-_LENGTH: Final = "weighted layers on the way, projections on shortcuts included"
+_LENGTH: Final = "weighted layers along the path, shortcut projections included"
 
 
 def _number(paths: Facts) -> str:
@@ -97,7 +97,7 @@ def _distribution(lengths: Sequence[Sequence[int]]) -> Iterator[Total]:
     for length, number in lengths:
         sums[(length - first) // width] += number
     total, most = sum(sums.values()), max(sums.values())
-    yield "length", "of all paths", ""
+    yield "length", "share of paths", ""
     for at, number in sums.items():
         low = first + at * width
         high = min(low + width - 1, last)

@@ -51,7 +51,7 @@ def totals(facts: Facts) -> list[Total]:
     """Return the time of the network, what bounds it, and what it was computed from."""
     time = facts.get("time")
     if not time:
-        return [("time", "-", "no device is given")]
+        return [("time", "-", "choose a device with `--device NAME`")]
     return [
         *_whole(time),
         *_shares(time, facts["layers"]),
@@ -83,12 +83,12 @@ def _whole(time: Facts) -> list[Total]:
             "time at least",
             show_seconds(time["seconds"]),
             f"{what}, batch {time['batch']}, {time['dtype']}{_rounding(time)}; "
-            "a kernel a layer, none fused",
+            "one kernel per layer, none fused",
         ),
         (
             "throughput at most",
             "-" if rate is None else f"{rate:,.0f}",
-            "samples a second",
+            "samples per second",
         ),
     ]
 
@@ -127,14 +127,16 @@ def _device(time: Facts) -> list[Total]:
         (
             "ridge",
             f"{time['ridge']:,.1f}",
-            "FLOPs/byte from which on a convolution is bound by compute",
+            "FLOPs/byte; above it a convolution is bound by compute",
         ),
     ]
     if time["memory_bytes"]:
         rows.append(("memory", show_bytes(time["memory_bytes"]), "of the device"))
     if time["launch_seconds"]:
         launch = show_seconds(time["launch_seconds"])
-        rows.append(("launch", launch, "at least, from one kernel to the next"))
+        rows.append(
+            ("launch", launch, "shortest time between the starts of two kernels")
+        )
     return rows
 
 

@@ -49,28 +49,29 @@ MODES = ("eval", "train")
     type=click.Choice(MODES),
     default="eval",
     show_default=True,
-    help="Whose operations are counted: of inference, or of training with all heads.",
+    help="Count the operations of inference, or of training with auxiliary heads.",
 )
 @click.option(
     "--count",
     "tool",
     type=click.Choice(tuple(TOOLS)),
-    help="Count as that tool does, too; see `archdsl explain counts`.",
+    help="Show what this tool counts, too; see `archdsl explain counts`.",
 )
 @click.option(
     "--recompute",
     is_flag=True,
-    help="Run each block again in the backward pass, which saves memory.",
+    help="Assume that the backward pass runs each block again, to save memory.",
 )
 @click.option(
     "--fits",
     "budget",
     callback=size,
     metavar="SIZE",
-    help="Find the largest batch for a memory of that size, such as 24GiB.",
+    help="Find the largest batch that fits in this much memory, such as 24GiB.",
 )
 @device_options(
-    "Estimate the time on it, too, such as a100-sxm-40gb; see `archdsl list --devices`."
+    "Estimate the time on this device, too, such as a100-sxm-40gb; see "
+    "`archdsl list --devices`."
 )
 @click.option(
     "--show",
@@ -124,12 +125,12 @@ def command(
 ) -> int:
     """Print the layers of a network and its totals.
 
-    Gives the output shape, parameters, multiply-accumulates (MACs) and receptive
-    field of each layer, and the depth and memory of the whole. What the spec
-    claims with `expect` is checked. Only --gradients needs torch.
+    Shows the output shape, parameters, multiply-accumulates (MACs) and receptive
+    field of each layer, then the depth, totals and memory of the network. Checks
+    what the spec claims with `expect`. Only --gradients needs torch.
 
-    On a terminal, tables fit its width, equal copies are folded, and bars show what
-    share of the whole a layer has. A pipe gets every layer and every digit.
+    On a terminal, tables fit its width, equal copies are folded, and bars show the
+    share of each layer. A pipe gets every layer and every digit.
 
     \b
     Examples:

@@ -54,13 +54,13 @@ class Checked(NamedTuple):
     "--torch",
     "with_torch",
     is_flag=True,
-    help="Build each network, too, and compare its analysis with the module: shapes, "
+    help="Also build each network and compare the module with the analysis: shapes, "
     "parameters, MACs, saved bytes, receptive fields.",
 )
 @click.option(
     "--allow-foreign",
     is_flag=True,
-    help="With --torch, import and run the Python code that `op`s name.",
+    help="With --torch, import and run the Python code that each `op` names.",
 )
 @format_option
 @json_option
@@ -73,8 +73,8 @@ def command(
 ) -> int:
     """Check the syntax, names, shapes and claims of specs.
 
-    Every preset of every SPEC is checked, what it claims with `expect` too, and all
-    errors of all of them are shown. A folder stands for all .arch files below it.
+    Checks every preset of every SPEC, with what it claims with `expect`, and shows
+    all errors that it finds. A folder stands for all .arch files below it.
 
     \b
     Examples:

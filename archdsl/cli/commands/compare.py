@@ -25,7 +25,7 @@ from archdsl.cli.terminal import fail, fitting, print_json, wants_color
     shell_complete=completion.specs,
 )
 @run_options
-@click.option("--markdown", is_flag=True, help="Print Markdown, as for a pull request.")
+@click.option("--markdown", is_flag=True, help="Print Markdown, for a pull request.")
 @width_option
 @json_option
 def command(
@@ -39,10 +39,10 @@ def command(
 ) -> int:
     """Print what differs between networks.
 
-    Gives the totals of all side by side, with their differences to the first one's;
-    then for each of the others the layers that were added, removed or changed, by
-    their paths, and the keys of a checkpoint of the first that do not load. Needs
-    no torch.
+    Shows the totals side by side, with the differences from the first network. Then,
+    for each of the others, lists the layers that were added, removed or changed, by
+    their paths, and the keys of a checkpoint of the first that would not load. Does
+    not need torch.
 
     \b
     Examples:

@@ -19,7 +19,7 @@ from archdsl.diagnostics import SpecError
     "--output",
     type=OUTPUT_FILE,
     metavar="FILE.py",
-    help="Write the module there, as a whole or not at all, instead of printing it.",
+    help="Write the module to this file instead of printing it.",
 )
 @json_option
 def command(

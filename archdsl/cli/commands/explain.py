@@ -17,7 +17,7 @@ from archdsl.diagnostics import did_you_mean
 @click.argument("code", shell_complete=completion.codes)
 @json_option
 def command(code: str, as_json: bool) -> None:
-    """Explain an error's code, a rule of lint, or a topic such as counts.
+    """Explain an error code, a lint rule, or a topic such as counts.
 
     CODE is the code of an error or rule, the name of a rule, or a topic.
 

@@ -31,15 +31,16 @@ if TYPE_CHECKING:
     "specs", nargs=-1, required=True, metavar="SPEC...", shell_complete=completion.specs
 )
 @click.option(
-    "--check", is_flag=True, help="Write nothing; exit with 1 if some would change."
+    "--check", is_flag=True, help="Write nothing; exit with 1 if a file would change."
 )
 @click.option("--diff", is_flag=True, help="Write nothing; print what would change.")
 @json_option
 def command(specs: tuple[str, ...], check: bool, diff: bool, as_json: bool) -> int:
     """Rewrite specs in the canonical layout; comments stay.
 
-    Each SPEC is a file, a folder for all .arch files below it, or - for standard
-    input, whose layout goes to stdout. A file that does not parse is left as it is.
+    Each SPEC is a file, which is rewritten in place, a folder for all .arch files
+    below it, or - for standard input, whose new layout is printed. A file that does
+    not parse is left as it is.
 
     \b
     Examples:

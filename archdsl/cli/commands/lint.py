@@ -88,7 +88,7 @@ def _rule_options(command: Command) -> Command:
             callback=_codes,
             shell_complete=completion.rules,
             metavar="CODES",
-            help="Leave these rules out.",
+            help="Skip these rules.",
         ),
         click.option(
             "--select",
@@ -106,10 +106,14 @@ def _rule_options(command: Command) -> Command:
 @click.argument("specs", nargs=-1, metavar="SPEC...", shell_complete=completion.specs)
 @_rule_options
 @network_options
-@click.option("--fix", is_flag=True, help="Follow the advice where that is safe.")
-@click.option("--unsafe", is_flag=True, help="With --fix: change the network, too.")
+@click.option(
+    "--fix", is_flag=True, help="Make the edits that do not change the network."
+)
+@click.option(
+    "--unsafe", is_flag=True, help="With --fix: also make the edits that change it."
+)
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 whatever is found.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there is advice.")
 @format_option
 @json_option
 def command(
@@ -126,9 +130,9 @@ def command(
     form: str | None,
     as_json: bool,
 ) -> int:
-    """Advise on the networks of specs, with figures.
+    """Give advice on networks, with figures.
 
-    All presets of every SPEC are looked at; a folder stands for all .arch files below
+    Looks at every preset of every SPEC; a folder stands for all .arch files below
     it. A comment such as `# lint: allow W0101 the
     paper's stem` silences a rule in a spec. `archdsl explain W0101` says more about a
     rule, --list names all of them. The exit status is 1 if something is found.

@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     "--devices",
     "wants_devices",
     is_flag=True,
-    help="List the devices that `archdsl analyze --device` knows instead.",
+    help="List the devices for `archdsl analyze --device` instead.",
 )
 @json_option
 def command(wants_devices: bool, as_json: bool) -> int:

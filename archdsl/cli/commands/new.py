@@ -33,14 +33,14 @@ _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
     "--output",
     type=OUTPUT,
     metavar="FILE",
-    help="Write the spec there instead of to NAME.arch; - is standard output.",
+    help="Write the spec to this file instead of NAME.arch; - is standard output.",
 )
 @json_option
 def command(name: str, template: str, output: Path | None, as_json: bool) -> None:
     """Start a spec with a network called NAME.
 
-    The spec is a small network that works, with comments, to be changed into your
-    own. A file that exists is never overwritten.
+    Writes a small network that works, with comments, for you to change. Never
+    overwrites a file.
 
     \b
     Templates:

@@ -57,63 +57,74 @@ def _axes(
 @click.option(
     "--where",
     metavar="TEST",
-    help="Keep the points that fit, such as 'params < 5M and macs < 600M'.",
+    help="Keep the points where this is true, such as 'params < 5M and macs < 600M'.",
 )
 @click.option(
     "--pareto",
     metavar="NAMES",
-    help="Keep the points that no other one dominates in these figures: "
-    "params,macs or params,-depth, where a minus asks for much of it.",
+    help="Keep the Pareto front of these figures: the points that no other one "
+    "dominates. In params,-depth the minus says that more is better.",
 )
-@click.option("--sort", metavar="NAMES", help="Sort by these figures; -NAME downwards.")
-@click.option("--top", type=click.IntRange(1), metavar="N", help="Keep the first N.")
+@click.option(
+    "--sort", metavar="NAMES", help="Sort by these figures; -NAME sorts downwards."
+)
+@click.option(
+    "--top", type=click.IntRange(1), metavar="N", help="Keep the first N points."
+)
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="Figures to show, instead of params, macs and those asked about.",
+    help="Figures to show. By default params, macs and those that other options name.",
 )
 @click.option(
     "--all",
     "everything",
     is_flag=True,
-    help="Write all points, not only those kept, with the columns kept and error.",
+    help="Write all points, with columns that say which were kept and which failed.",
 )
-@click.option("--sample", type=click.IntRange(1), metavar="N", help="Take N at random.")
-@click.option("--seed", type=int, default=0, show_default=True, help="For --sample.")
+@click.option(
+    "--sample",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Try N points chosen at random.",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="Seed of --sample."
+)
 @run_options
 @click.option(
     "-j",
     "--jobs",
     type=click.IntRange(1, 4096),
     metavar="N",
-    help="Processes to use. By default one a core, unless it takes only a second.",
+    help="Number of processes. By default one per core, or one if that takes a second.",
 )
 @click.option(
     "--ray",
     metavar="[ADDRESS]",
-    help="Compute on a Ray cluster; without ADDRESS on that of RAY_ADDRESS, or on one "
-    "started here.",
+    help="Compute on the Ray cluster at ADDRESS. Without ADDRESS, use RAY_ADDRESS from "
+    "the environment, or start a cluster here.",
 )
 @click.option(
     "-o",
     "--output",
     type=OUTPUT_FILE,
     metavar="FILE",
-    help="Write the points there, as .csv, .json, .jsonl or .parquet. A run that was "
+    help="Write the points to a .csv, .json, .jsonl or .parquet file. A run that was "
     "stopped goes on from FILE.journal.",
 )
 @click.option(
     "--resume/--restart",
     default=True,
     show_default=True,
-    help="Go on from FILE.journal if it is there, or begin anew.",
+    help="Go on from FILE.journal if there is one, or start again.",
 )
 @click.option(
     "--plot",
     "plot_",
     type=OUTPUT_FILE,
     metavar="FILE",
-    help="Draw all points and the front, as .svg, .png or .pdf.",
+    help="Plot all points and the front, as .svg, .png or .pdf.",
 )
 @json_option
 def command(

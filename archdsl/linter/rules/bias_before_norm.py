@@ -33,7 +33,7 @@ class BiasBeforeNorm(Rule):
 
     code = "W0103"
     name = "bias-before-norm"
-    title = "a bias that the norm behind it cancels"
+    title = "a bias that the norm after it cancels"
     bad = net("conv 3x3 32 bias=true -> bn -> relu", "conv 1x1 10")
     good = net("conv 3x3 32 -> bn -> relu", "conv 1x1 10")
 

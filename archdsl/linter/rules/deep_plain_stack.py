@@ -21,7 +21,7 @@ class DeepPlainStack(Rule):
     A stack is a run of layers, each of which is all that reads the one before it. It
     ends where branches meet, and where a second layer reads the same value, as a
     shortcut or an auxiliary head does: the gradient comes in there by a shorter way.
-    What counts are convolutions and linear layers. It is said of the first layer of the
+    What counts are convolutions and linear layers. It applies to the first layer of the
     longest stack, if that has more than 20 of them.
 
     Source: He et al. 2015, "Deep residual learning for image recognition", section 1,

@@ -17,7 +17,7 @@ EARLY_SCALE: Final = 16
 
 
 class Downsampling(Rule):
-    """How a network spends its work over the resolutions is a choice. It is said of
+    """How a network spends its work over the resolutions is a choice. It applies to
     networks that turn a map into a vector, in two cases.
 
     Too late: more than half of the multiply-accumulates are spent on maps of half the

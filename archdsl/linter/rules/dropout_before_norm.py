@@ -11,13 +11,13 @@ from archdsl.passes.graph import Node
 
 class DropoutBeforeNorm(Rule):
     """Dropout changes the variance of what it passes on: in training it is larger than
-    in inference, by 1 / (1 - p) for values around zero. A batch norm behind it measures
+    in inference, by 1 / (1 - p) for values around zero. A batch norm after it measures
     the variance in training, and divides by that in inference, where it is not so. The
     shift grows through the layers between, and accuracy falls although each of the two
     helps alone.
 
-    It is said of every dropout with a norm anywhere behind it that has running
-    statistics. Dropout behind all norms, as before the last linear layer, is fine, and
+    It applies to every dropout with a norm anywhere after it that has running
+    statistics. Dropout after all norms, as before the last linear layer, is fine, and
     so are norms of a single sample, such as `layernorm`. Stochastic depth, which drops
     whole samples of a branch, and `alphadropout`, which keeps the variance, are not
     meant.
@@ -28,7 +28,7 @@ class DropoutBeforeNorm(Rule):
 
     code = "W0111"
     name = "dropout-before-norm"
-    title = "dropout with a batch norm behind it"
+    title = "dropout with a batch norm after it"
     bad = net(
         "conv 3x3 16 -> bn -> relu -> dropout 0.5",
         "conv 3x3 32 /2 -> bn -> relu",
@@ -42,9 +42,9 @@ class DropoutBeforeNorm(Rule):
 
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the dropouts that a norm with running statistics comes after."""
-        behind = _next_norm(net)
+        after = _next_norm(net)
         for node in net.graph.nodes:
-            norm = behind.get(node.output)
+            norm = after.get(node.output)
             acts = node.op.shifts_variance and not node.op.aliases(training=True)
             if acts and norm is not None and not node.op.erases(training=True):
                 yield _finding(node, norm)
@@ -70,8 +70,8 @@ def _finding(node: Node, norm: Node) -> Finding:
     ratio = 1 / (1 - dropped)
     return Finding(
         node,
-        f"{norm.step.path} takes its statistics behind {node.step.path}, which makes "
+        f"{norm.step.path} takes its statistics after {node.step.path}, which makes "
         "them those of training only",
         label=f"values around zero vary {ratio:.2f} times as much in training",
-        help="move it behind the last norm, to the classifier, or drop it",
+        help="move it after the last norm, to the classifier, or drop it",
     )

@@ -25,7 +25,7 @@ class DroppedPixels(Rule):
     is one, and so the stride stands on the 3x3 there in most code today. A `maxpool
     2x2` on a map of 7x7 leaves 13 of its 49 positions.
 
-    It is said where at least 5 % of the positions of a map are read by nothing. A row
+    It applies where at least 5 % of the positions of a map are read by nothing. A row
     of 224 at the border of an image is not worth it.
 
     Where a pool can round its size up, `--unsafe` writes `ceil=true`.
@@ -72,7 +72,7 @@ def _passes_on(node: Node) -> bool:
 
 
 def _windows(net: Net, value: int) -> Iterator[Node | None]:
-    """Yield the layers that read a value, behind those that pass it on.
+    """Yield the layers that read a value, after those that pass it on.
 
     None stands for the caller, who gets it as an output.
     """

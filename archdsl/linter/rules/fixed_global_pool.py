@@ -13,11 +13,11 @@ from archdsl.values import Window, show_shape, sizes
 
 class FixedGlobalPool(Rule):
     """`avgpool 7x7` on a map of 7x7 is a global pool, for that size alone. With a
-    larger input, it leaves a larger map, and a linear layer behind it does not fit any
+    larger input, it leaves a larger map, and a linear layer after it does not fit any
     more; with a smaller one, the window does not fit. `adaptiveavgpool 1x1` computes
     the same for any size, and `globalavgpool` makes a vector of it.
 
-    It is said where the numbers stand in the spec, the window covers the map exactly,
+    It applies where the numbers stand in the spec, the window covers the map exactly,
     and nothing is padded. The edit is safe: for this size, the network computes the
     same.
 

@@ -32,7 +32,7 @@ class HeavyClassifier(Rule):
     before it leaves C, the average of each channel, and has no weights of its own,
     which acts against overfitting, too. The network then takes images of any size.
 
-    It is said where the linear layers from a flattened map on have more than half of
+    It applies where the linear layers from a flattened map on have more than half of
     the network's weights, and that map has more than one position.
 
     Where the word `flatten` stands in the spec, `--unsafe` writes `globalavgpool` in
@@ -121,7 +121,7 @@ def _finding(net: Net, uses: Sequence[Flattened], heavy: int) -> Finding:
     written = net.written(node) if alone else None
     return Finding(
         node,
-        f"the linear layers behind {node.step.path} have "
+        f"the linear layers after {node.step.path} have "
         f"{percent(heavy, net.params)} of the network's weights",
         saved,
         label=f"{inputs:,} features of {count(sizes(before))} positions",

@@ -33,10 +33,10 @@ class LargeKernel(Rule):
     nonlinearity between them, too.
 
     With a stride s, the first of the stack takes it, and each of the others widens the
-    field by 2 s; where no such stack has the same field, nothing is said. Between them
+    field by 2 s; where no such stack has the same field, it is silent. Between them
     there are as many channels as at the wider one of both ends. Where the other end is
     far narrower, as an image is, the stack would cost more than the large kernel, and
-    nothing is said either. Depthwise and grouped convolutions are left out: few weights
+    it is silent, too. Depthwise and grouped convolutions are left out: few weights
     of a network are theirs, and each layer more moves all activations once more.
 
     What is saved at one place is at least 1 % of the network's weights or

@@ -29,7 +29,7 @@ class One(NamedTuple):
 
 
 class LinearInARow(Rule):
-    """A convolution behind a convolution, with nothing nonlinear between them, is a
+    """A convolution after a convolution, with nothing nonlinear between them, is a
     linear function of a linear function, and so again one convolution: that of a kernel
     as large as both together reach. Depth without a nonlinearity adds nothing that the
     network can express. The same holds of linear layers. A `bn` between them does not
@@ -37,7 +37,7 @@ class LinearInARow(Rule):
 
     Two layers may still be the cheaper way to write the one: 1x7 and 7x1 in place of
     7x7, a depthwise convolution and a 1x1, a narrow layer between wide ones as in the
-    linear bottlenecks of MobileNetV2. So it is said only where one layer with all
+    linear bottlenecks of MobileNetV2. So it applies only where one layer with all
     channels joined has no more weights and no more multiply-accumulates than the two,
     and neither is grouped or dilated.
 
@@ -45,7 +45,7 @@ class LinearInARow(Rule):
     the outermost rows: there, the second sees zeros in place of what the first would
     have made of them. So it is where the first is larger than 1x1 and the second pads.
 
-    A `relu` between them is what is missing most often. What is saved is said for the
+    A `relu` between them is what is missing most often. What is saved is given for the
     one layer in their place.
 
     Source: Saxe, McClelland & Ganguli 2013, "Exact solutions to the nonlinear dynamics

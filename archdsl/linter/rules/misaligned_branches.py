@@ -39,13 +39,13 @@ class MisalignedBranches(Rule):
     `convtranspose 2x2 /2` avoid both.
 
     The shortcut of ResNet-D pools, `avgpool 2x2`, beside a body that has its stride in
-    a 3x3 convolution. It is said of that one, too, since it is so: unit 0 of the body
+    a 3x3 convolution. It is reported for it, too, as it is so: unit 0 of the body
     looks at row 0, and unit 0 of the shortcut at row 0.5, half a position of the map
     before, as the gradients of both show. It is a quarter of a step of the new map, and
     each such stage adds its own. The published weights have learnt it; there, a comment
     settles it. A new network loses nothing by `avgpool 3x3 /2 pad=1`.
 
-    It is said where maps come apart. A join further on is left out if it would be
+    It applies where maps come apart. A join further on is left out if it would be
     aligned, were those before it; `archdsl analyze --show fields` has them all.
     Branches that see the whole image have no place, and are not compared.
 

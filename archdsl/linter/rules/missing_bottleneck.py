@@ -22,7 +22,7 @@ class MissingBottleneck(Rule):
     and 1x1 back. With 256 channels and 3x3 that takes 69,632 weights in place of
     589,824.
 
-    It is said of a single layer from at least 256 channels to at least 256, the width
+    It applies to a single layer from at least 256 channels to at least 256, the width
     at which He et al. begin, that has at least a tenth of the network's
     multiply-accumulates, and no 1x1 convolution right before it yet. The layers of a
     deep network have a tenth only where the work is uneven: each of VGG-16's widest

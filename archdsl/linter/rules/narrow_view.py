@@ -23,7 +23,7 @@ class NarrowView(Rule):
     larger fields are more accurate, up to the size of the image and beyond, since the
     border of a field counts little.
 
-    It is said of networks that turn a map into a vector by a global pool, if the field
+    It applies to networks that turn a map into a vector by a global pool, if the field
     of a unit before it is smaller than the input along an axis. Below half of a side,
     there are units that see nothing in common. A field that misses only the rim loses
     little, as SqueezeNet 1.1 with 207 of 224 positions shows; there, a comment with a
@@ -57,7 +57,7 @@ class NarrowView(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the pool behind the last map, if that sees less than the input."""
+        """Yield the pool after the last map, if that sees less than the input."""
         graph = net.graph
         known = net.fields
         value = main_value(graph, known)

@@ -13,10 +13,10 @@ from archdsl.passes.graph import Node
 class NoEffect(Rule):
     """Some layers do nothing with the arguments they have: `dropout 0`, `scale 1`,
     `maxpool 1x1`, `upsample 1x1`, `shuffle 1`, `flatten` of a vector, `identity`. A
-    `relu` right behind a `relu` does nothing, either. They are left over from an edit,
+    `relu` right after a `relu` does nothing, either. They are left over from an edit,
     or stand for one that was forgotten.
 
-    It is said of layers that the spec writes so itself: not where a parameter decides,
+    It applies to layers that the spec writes so itself: not where a parameter decides,
     as in `dropout drop`, nor of a layer with a label, nor of a branch that is all of
     `identity`.
 

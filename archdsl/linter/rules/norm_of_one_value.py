@@ -12,7 +12,7 @@ from archdsl.values import show_shape, sizes
 
 class NormOfOneValue(Rule):
     """The mean of one value is that value, and its deviation is zero: what a norm
-    leaves of it is 0, and behind weight and bias the bias. The network computes the
+    leaves of it is 0, and after weight and bias the bias. The network computes the
     same for all inputs from there on.
 
     `groupnorm` with one channel a group does so in any mode, on a map of 1x1 or a
@@ -25,7 +25,7 @@ class NormOfOneValue(Rule):
     statistics, and nothing is wrong. A `groupnorm` of one value is refused for a batch
     of 1 in any mode.
 
-    Of a `bn` it is said on maps of 1x1, as behind a global pool, and on vectors, where
+    For a `bn` it applies on maps of 1x1, as after a global pool, and on vectors, where
     nothing but the batch gives it values. A `bn` on vectors is common in the heads of
     self-supervised networks, which train with batches of hundreds: a comment with that
     reason settles it.

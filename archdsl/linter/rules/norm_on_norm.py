@@ -1,4 +1,4 @@
-"""A norm that the norm behind it undoes."""
+"""A norm that the norm after it undoes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class NormOnNorm(Rule):
     a whole is undone: its mean, its deviation, its weight but for the sign, and its
     bias. The weights of the first have no gradient but for what epsilon leaves.
 
-    It is said where the second is `bn`, `instancenorm`, or `groupnorm` with one channel
+    It applies where the second is `bn`, `instancenorm`, or `groupnorm` with one channel
     a group, and the first does nothing else to a channel of one sample than to scale
     and shift it: a `bn`, or before the other two any of these three. An `instancenorm`
     before `bn` makes samples equal that `bn` would leave different, and stays.
@@ -34,7 +34,7 @@ class NormOnNorm(Rule):
 
     code = "W0119"
     name = "norm-on-norm"
-    title = "a norm that the norm behind it undoes"
+    title = "a norm that the norm after it undoes"
     bad = net("conv 3x3 32 -> bn -> bn -> relu", "conv 1x1 10")
     good = net("conv 3x3 32 -> bn -> relu", "conv 1x1 10")
 

@@ -16,7 +16,7 @@ class RectifiedLogits(Rule):
     same share, and no gradient. A sigmoid leaves differences below 1, so that no share
     is more than e times another; a second softmax does the same.
 
-    It is said of a softmax whose input is the output of an activation that is never
+    It applies to a softmax whose input is the output of an activation that is never
     negative. The edit leaves that activation out, which makes another network, so it
     needs `--unsafe`.
 
@@ -31,7 +31,7 @@ class RectifiedLogits(Rule):
     good = net("conv 3x3 16 -> relu", "conv 1x1 10 -> softmax")
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the softmax layers behind such an activation."""
+        """Yield the softmax layers after such an activation."""
         for node in net.graph.nodes:
             maker = net.makers.get(node.inputs[0])
             if not node.op.sums_to_one or maker is None:

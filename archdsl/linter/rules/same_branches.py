@@ -18,8 +18,8 @@ class SameBranches(Rule):
     Branches without either are the same if they apply the same layers to the same
     value; an empty branch is the input itself.
 
-    It is not said of `mul`, since a square is something new, nor where the spec shares
-    weights (`same`) for different inputs.
+    It does not apply to `mul`, since a square is something new, nor where the spec
+    shares weights (`same`) for different inputs.
 
     Source: the arithmetic of the kinds, as their pages have it.
     """

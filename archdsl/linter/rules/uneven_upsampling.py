@@ -22,7 +22,7 @@ class UnevenUpsampling(Rule):
     leaves bare all that is no multiple of it.
 
     `convtranspose 4x4 /2 pad=1` and `convtranspose 2x2 /2` are even. So is an
-    `upsample 2x2` with a convolution behind it. The outputs at the rim always have
+    `upsample 2x2` with a convolution after it. The outputs at the rim always have
     fewer taps; they are no pattern, and do not count.
 
     `convtranspose 3x3 /2 pad=1 out_pad=1` keeps the places that odd kernels leave, as

@@ -20,7 +20,7 @@ class ZerosInMaximum(Rule):
     leave the padding out of the maximum, and converters that write an explicit pad
     before a pool make this mistake. `maxpool 2x2 /1 pad=same` pads as they do.
 
-    It is said where a layer that takes a maximum reads a `zeropad`, and what flows into
+    It applies where a layer that takes a maximum reads a `zeropad`, and what flows into
     that one may be negative: nothing is known of the network's input, and of what a
     convolution or a norm makes.
 
@@ -66,7 +66,7 @@ def _help(node: Node, maker: Node) -> str:
     """Return how to pad with what no maximum takes."""
     path, pad = maker.step.path, _pad(node, maker)
     if pad is None:
-        return f"leave {path} out, or put it behind a `relu`"
+        return f"leave {path} out, or put it after a `relu`"
     return f"let the pool pad: drop {path}, and write `pad={pad}` in {node.step.path}"
 
 

@@ -16,7 +16,7 @@ from .formulas import UNCOUNTED, area, groups, inputs, linear, pair, rule_of
 VERSION: Final = "calflops 0.3.2"
 UNIT: Final = "FLOPs"
 EVALUATES: Final = True
-NOTE: Final = "two for each MAC, biases of convolutions, norms, activations and pools"
+NOTE: Final = "2 x MACs, plus biases of convolutions, norms, activations and pools"
 ABOUT: Final = (
     "calflops replaces functions, which the modules call, too. It counts two "
     "operations for each MAC, and says FLOPs; biases of convolutions, but not of "

@@ -24,7 +24,9 @@ from .formulas import (
 VERSION: Final = "fvcore 0.1.5.post20221221"
 UNIT: Final = "MACs"
 EVALUATES: Final = False
-NOTE: Final = "MACs without biases; batch norms, adaptive average pools and upsampling"
+NOTE: Final = (
+    "MACs without biases, plus batch norms, adaptive average pools, upsampling"
+)
 ABOUT: Final = (
     "fvcore traces the module and looks at the operators of the trace. It counts a MAC "
     "for each product of convolutions and linear layers, and no biases; 2 operations "

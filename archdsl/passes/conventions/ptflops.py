@@ -23,7 +23,7 @@ from .formulas import (
 VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
 EVALUATES: Final = True
-NOTE: Final = "convolutions and linear layers with their biases, and nothing else"
+NOTE: Final = "MACs and biases of convolutions and linear layers, nothing else"
 ABOUT: Final = (
     "ptflops with its backend `aten`, which its manual calls the default, looks at the "
     "operators that torch runs in the end. It counts MACs and biases of convolutions "

@@ -25,7 +25,7 @@ from .formulas import (
 VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
 EVALUATES: Final = True
-NOTE: Final = "MACs with biases, norms, activations and pools, of modules often twice"
+NOTE: Final = "MACs, biases, norms, activations, pools; modules often count twice"
 ABOUT: Final = (
     "ptflops with its backend `pytorch`, which is taken when none is named, hooks "
     "modules and replaces functions. It counts MACs with biases, 2 operations for each "

@@ -14,7 +14,7 @@ from .formulas import positions
 VERSION: Final = "torchinfo 1.8.0"
 UNIT: Final = "MACs"
 EVALUATES: Final = False
-NOTE: Final = "weights and biases: of convolutions at each position, of others once"
+NOTE: Final = "weights and biases, those of convolutions once per output position"
 ABOUT: Final = (
     "torchinfo multiplies parameters: weights and biases of a convolution by the "
     "positions of its output, those of any other module by nothing. So a batch norm "
