@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         plot,
         render,
     )
+    from .backends.diagram import Options
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -36,6 +37,7 @@ __all__ = [
     "Comparison",
     "Diagnostic",
     "Network",
+    "Options",
     "SpecError",
     "Sweep",
     "__version__",
@@ -59,6 +61,7 @@ _HOMES = {
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Network": "archdsl.ir",
+    "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",
     "Sweep": "archdsl.sweeps.result",
     "sweep": "archdsl.sweeps",

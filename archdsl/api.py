@@ -19,6 +19,7 @@ from .resources import shipped_presets, shipped_specs
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
+    from .backends.diagram import Options
     from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
@@ -259,8 +260,12 @@ def render(
     *,
     format: str | None = None,
     fold: bool = True,
+    options: Options | None = None,
+    warn: Callable[[str], None] | None = None,
 ) -> str:
     """Draw the network, and return the drawing's dot source.
+
+    Without options, the picture fits a page of A4, as that of the command does.
 
     Args:
         network: as for `analyze`.
@@ -268,19 +273,29 @@ def render(
         format: ``svg``, ``png``, ``pdf`` or ``dot``; the suffix of `path` tells it
             when left out.
         fold: whether repeats are drawn once, with their number.
+        options: those of the command, such as
+            ``archdsl.Options(theme="dark", depth=1)``.
+        warn: told what is wrong with the picture, such as text too small for a page.
 
     Raises:
         archdsl.backends.diagram.MissingExtra: if no layout engine is installed.
+        archdsl.backends.diagram.UnknownPart: if there is no such block or path.
         archdsl.backends.diagram.UnknownFormat: if there is no such format.
         OSError: if the file cannot be written.
-        SpecError: if `network` names a spec that is wrong.
+        SpecError: if `network` names a spec that is wrong, or cannot be drawn so.
         TypeError: if an argument is nothing of its kind.
+        ValueError: if no picture can have an option.
     """
+    from .backends.diagram import Options
     from .backends.diagram import render as run
 
-    check_types(format=format, fold=fold)
+    check_types(format=format, fold=fold, warn=warn)
+    looks = Options() if options is None else options
+    if not isinstance(looks, Options):
+        raise _wrong("options", "an `archdsl.Options`", looks)
     file = None if path is None else Path(_as_path("path", path))
-    return run(as_network(network), file, format=format, fold=fold)
+    network = as_network(network)
+    return run(network, file, format=format, fold=fold, options=looks, warn=warn)
 
 
 def plot(
@@ -443,12 +458,12 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("top", "sample", "seed", "jobs"), (int, "an integer")),
     **dict.fromkeys(("everything", "restart"), (bool, "true or false")),
     "journal": (str | os.PathLike, "a text or a path"),
-    "progress": (Callable, "a function"),
+    **dict.fromkeys(("progress", "warn"), (Callable, "a function")),
     "ray": (bool | str, "true, false, or an address"),
 }
 _OPTIONAL = frozenset(
     {"preset", "params", "tool", "budget", "format", "where", "top", "sample", "jobs"}
-    | {"journal", "progress", "show"}
+    | {"journal", "progress", "show", "warn"}
 )
 _POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
@@ -846,17 +861,12 @@ def _tables(analysis: Analysis) -> str:
 
 def _picture(network: Network) -> str | None:
     """Return a network as svg; None without a layout engine, or if it is too large."""
-    from tempfile import TemporaryDirectory
+    from .backends.diagram import Drawing, MissingExtra
 
-    from .backends.diagram import MissingExtra
-
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "network.svg")
-        try:
-            render(network, path)
-        except (MissingExtra, SpecError):
-            return None
-        return path.read_text(encoding="utf-8")
+    try:
+        return Drawing(network).image("svg").decode()
+    except (MissingExtra, SpecError):
+        return None
 
 
 display.shows("Analysis", _table)

@@ -495,6 +495,18 @@ _LARGE: Final = "arch 1\n\n" + "\n".join(
     for name in ("one", "two", "three")
 )
 
+_PICTURES: Final = {
+    "A0801": Entry(
+        "the network is no chain",
+        "`--style volumes` draws a network in which each layer reads the one before "
+        "it. Blocks are closed where that leaves a chain, but here it does not, or "
+        "`--depth` keeps them open.",
+        _net("concat { conv 3x3 8 | conv 1x1 8 }"),
+        _net("conv 3x3 8"),
+        ("render --style volumes net.arch", "check net.arch"),
+    ),
+}
+
 _LIMITS: Final = {
     "A0901": Entry(
         "the file is too large",
@@ -591,6 +603,7 @@ CODES: Final = {
     **_FILES,
     **_CHOICE,
     **_AGREEMENT,
+    **_PICTURES,
     **_LIMITS,
 }
 
@@ -603,5 +616,6 @@ SECTIONS: Final = {
     "A05": "Files",
     "A06": "The choice of a network",
     "A07": "Agreement with torch",
+    "A08": "Pictures",
     "A09": "Limits",
 }

@@ -71,7 +71,8 @@ def _example() -> str:
 def _contents() -> Iterator[str]:
     for prefix, heading in SECTIONS.items():
         codes = [c for c in CODES if c.startswith(prefix)]
-        yield f"- [{heading}](#{_anchor(heading)}): {codes[0]} to {codes[-1]}"
+        span = " to ".join(dict.fromkeys((codes[0], codes[-1])))
+        yield f"- [{heading}](#{_anchor(heading)}): {span}"
 
 
 def _sections() -> Iterator[str]:

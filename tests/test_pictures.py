@@ -7,6 +7,7 @@ import re
 import time
 import xml.etree.ElementTree as ET
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from archdsl.backends.diagram import Drawing, Options, UnknownPart, render
 from archdsl.backends.diagram.layout import run
 from archdsl.backends.diagram.options import ALL, FONT
 from archdsl.backends.diagram.picture import Closed, picture
+from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
 from archdsl.resources import shipped_presets, shipped_specs
 
@@ -64,6 +66,49 @@ class Layout:
                 x, y = map(float, one["pos"].split(","))
                 w, h = (72 * float(one[key]) / 2 for key in ("width", "height"))
                 found[one["name"]] = (x - w, y - h, x + w, y + h)
+        return found
+
+    def fans(self) -> list[list[float]]:
+        """Return where branches begin, from left to right; a list for each fork.
+
+        They are in the spec's order, in which nodes are written. A node that reads
+        several values begins no branch.
+        """
+        tails: dict[int, set[int]] = {}
+        for edge in self.graph.get("edges", ()):
+            tails.setdefault(edge["head"], set()).add(edge["tail"])
+        forks: dict[int, list[int]] = {}
+        for head, (tail, *others) in tails.items():
+            if not others:
+                forks.setdefault(tail, []).append(head)
+        centre = {
+            one["_gvid"]: float(one["pos"].split(",")[0])
+            for one in self.objects
+            if "pos" in one
+        }
+        return [
+            [centre[head] for head in sorted(heads, key=self.number)]
+            for heads in forks.values()
+            if len(heads) > 1
+        ]
+
+    def number(self, gvid: int) -> int:
+        """Return how many nodes were written before this one."""
+        name = next(one["name"] for one in self.objects if one["_gvid"] == gvid)
+        found = re.search(r"\d+$", name)
+        return int(found[0]) if found else 0
+
+    def texts(self) -> list[Box]:
+        """Return where each line of text is, by the engine's own widths."""
+        found = []
+        for one in json.loads(run(self.page.source, "json", "nop2")[0])["objects"]:
+            size = FONT
+            for draw in one.get("_ldraw_", ()):
+                if draw["op"] == "F":
+                    size = draw["size"]
+                elif draw["op"] == "T":
+                    (x, y), half = draw["pt"], draw["width"] / 2
+                    found.append((x - half, y - 0.2 * size, x + half, y + 0.75 * size))
         return found
 
     def text(self) -> float:
@@ -121,6 +166,128 @@ def test_a_struck_title_would_be_found() -> None:
     ends = [(left, low), (left, low), (right, high), (right, high)]
     line = [bezier(ends, t / 24) for t in range(25)]
     assert any(within((left, low, right, high), point) for point in line)
+
+
+# One fork of each has its second branch on the left, where it begins in a lower row:
+# the slices of a projection that go into a sum and into a concatenation, and a line
+# that goes on while a new one begins.
+OTHER_ROWS = {"dpn92": 1, "hrnet_w18": 1}
+
+
+@pytest.mark.parametrize("name", shipped_presets())
+def test_branches_stand_in_the_specs_order(name: str) -> None:
+    wrong = [fork for fork in layout(name).fans() if fork != sorted(fork)]
+    assert len(wrong) <= OTHER_ROWS.get(name, 0)
+
+
+def test_forks_are_seen() -> None:
+    """Inception's four branches are one, in each of the two blocks that are drawn."""
+    assert max(map(len, layout("googlenet").fans())) == 4
+
+
+# ---- the picture of the README
+
+NAMESPACE = "{http://www.w3.org/2000/svg}"
+
+
+def numbers(text: str) -> list[tuple[float, float]]:
+    found = [*map(float, re.findall(r"-?\d+\.?\d*", text))]
+    return [*zip(found[::2], found[1::2], strict=True)]
+
+
+def around(points: list[tuple[float, float]]) -> Box:
+    xs, ys = zip(*points, strict=True)
+    return (min(xs), min(ys), max(xs), max(ys))
+
+
+class Svg:
+    """Where a picture's nodes, titles and arrows are, by its own text."""
+
+    def __init__(self, path: Path) -> None:
+        groups = [*ET.parse(path).getroot().iter(f"{NAMESPACE}g")]
+        by_kind: dict[str, list[ET.Element]] = {}
+        for group in groups:
+            by_kind.setdefault(group.attrib.get("class", ""), []).append(group)
+        self.nodes: list[Box] = []
+        for node in by_kind["node"]:
+            for shape in node.iter():
+                if shape.tag == f"{NAMESPACE}ellipse":
+                    x, y, rx, ry = (
+                        float(shape.attrib[k]) for k in ("cx", "cy", "rx", "ry")
+                    )
+                    self.nodes.append((x - rx, y - ry, x + rx, y + ry))
+                elif points := shape.attrib.get("points", shape.attrib.get("d")):
+                    self.nodes.append(around(numbers(points)))
+        self.boxes = [
+            around(numbers(path.attrib["d"]))
+            for cluster in by_kind.get("cluster", ())
+            for path in cluster.iter(f"{NAMESPACE}path")
+        ]
+        self.titles = [
+            box_of(text)
+            for cluster in by_kind.get("cluster", ())
+            for text in cluster.iter(f"{NAMESPACE}text")
+        ]
+        self.curves: list[list[tuple[float, float]]] = []
+        self.tips: list[list[tuple[float, float]]] = []
+        for edge in by_kind["edge"]:
+            route = numbers(next(edge.iter(f"{NAMESPACE}path")).attrib["d"])
+            curve = [
+                bezier(route[at : at + 4], t / 24)
+                for at in range(0, len(route) - 3, 3)
+                for t in range(25)
+            ]
+            self.curves.append(curve)
+            self.tips += [
+                numbers(tip.attrib["points"])
+                for tip in edge.iter(f"{NAMESPACE}polygon")
+            ]
+
+
+def box_of(text: ET.Element) -> Box:
+    """Return about where a text is, from where it is anchored."""
+    x, y, size = (float(text.attrib[key]) for key in ("x", "y", "font-size"))
+    width = 0.5 * size * len(text.text or "")
+    left = x - {"middle": width / 2, "end": width}.get(text.attrib["text-anchor"], 0)
+    return (left, y - 0.7 * size, left + width, y)
+
+
+def test_the_readmes_arrows_end_at_nodes_and_cross_none() -> None:
+    drawn = Svg(Path(__file__).parent.parent / "docs" / "images" / "small.svg")
+    assert len(drawn.curves) == len(drawn.tips) > 10 and drawn.titles
+    for curve in drawn.curves:
+        for left, low, right, high in drawn.nodes:
+            if within((left - 2, low - 2, right + 2, high + 2), curve[0]):
+                continue  # it starts there
+            inner = (left + 1, low + 1, right - 1, high - 1)
+            assert not any(within(inner, point) for point in curve)
+        assert not any(within(t, point) for t in drawn.titles for point in curve)
+    for tip in drawn.tips:
+        assert any(touches(tip, box) for box in (*drawn.nodes, *drawn.boxes))
+
+
+def touches(tip: list[tuple[float, float]], box: Box) -> bool:
+    """Return whether an arrow's head has a corner at a border, within 2 points."""
+    left, low, right, high = box
+    outer = (left - 2, low - 2, right + 2, high + 2)
+    inner = (left + 2, low + 2, right - 2, high - 2)
+    return any(within(outer, point) and not within(inner, point) for point in tip)
+
+
+# ---- themes
+
+
+def test_fills_of_the_print_theme_differ_in_grey() -> None:
+    """Fills are greys; any two that are both common differ by 4% of white or more."""
+    fills = PRINT.fills
+    greys = {family: int(colour[1:3], 16) for family, colour in fills.items()}
+    assert all(colour == "#" + colour[1:3] * 3 for colour in fills.values())
+    # A merge is white and round, a norm or activation white and square.
+    levels = sorted({grey for family, grey in greys.items() if family != "norm"})
+    assert len(levels) == len(fills) - 1
+    assert min(b - a for a, b in pairwise(levels)) >= 0.04 * 255
+    used = set(re.findall(r'color="?(#\w+)', said("conv 3x3 4", theme="print")))
+    assert used and all(len(set(re.findall("..", one[1:]))) == 1 for one in used)
 
 
 # ---- what labels say
@@ -252,9 +419,137 @@ def test_a_unet_is_a_u() -> None:
         assert down[1] > middle[1] and up[1] > middle[1]
 
 
+# ---- volumes
+
+
+@pytest.mark.parametrize(
+    "name", ["alexnet", "vgg16", "resnet50", "googlenet", "mobilenet_v2"]
+)
+def test_no_text_or_box_of_volumes_covers_another(name: str) -> None:
+    drawn = layout(name, Options(style="volumes"))
+    assert drawn.text() >= 6 and not drawn.said
+    boxes = [*drawn.texts()]
+    nodes = {name: box for name, box in drawn.nodes().items() if name != "all"}
+    boxes += [box for name, box in nodes.items() if re.fullmatch(r"n\d+", name)]
+    assert len(boxes) > 20
+    for at, (left, low, right, high) in enumerate(boxes):
+        assert left >= 0 and low >= 0
+        assert right <= drawn.page.size.width and high <= drawn.page.size.height
+        for a, b, c, d in boxes[at + 1 :]:
+            assert left >= c or a >= right or low >= d or b >= high
+
+
+def test_volumes_have_the_sizes_of_maps_and_channels() -> None:
+    """AlexNet: maps of 224 are 2.02 times as high as those of 55, by the root."""
+    drawn = layout("alexnet", Options(style="volumes"))
+    fronts: dict[str, list[tuple[float, float]]] = {}
+    nodes = drawn.nodes()
+    for name, path in drawn.page.paths.items():
+        left, low, right, high = nodes[name]
+        fronts.setdefault(path, []).append((right - left, high - low))
+    (first,), (stem,), (wide,) = (
+        fronts[path] for path in ("input", "features.0", "features.6")
+    )
+    assert first[1] / stem[1] == pytest.approx((224 / 55) ** 0.5, rel=0.01)
+    # 384 channels and 64.
+    assert wide[0] / stem[0] == pytest.approx(6**0.5, rel=0.01)
+    # Two equal convolutions, and two linear layers before the last.
+    assert len(fronts["features.8"]) == len(fronts["classifier.1"]) == 2
+
+
+def test_the_tops_and_sides_of_volumes_are_drawn() -> None:
+    """Two polygons for each box with maps; bars have none."""
+    drawn = layout("alexnet", Options(style="volumes"))
+    (faces,) = re.findall(r'_background="([^"]*)"', drawn.page.source)
+    bars = 3
+    assert faces.count(" P 4 ") == 2 * (len(drawn.page.paths) - bars)
+
+
+def test_what_is_no_chain_has_no_volumes() -> None:
+    for name, path in (("unet", "crop1"), ("siamese", "")):
+        with pytest.raises(SpecError, match="is no chain") as caught:
+            Drawing(archdsl.load(name), Options(style="volumes"))
+        assert path in str(caught.value)
+    with pytest.raises(SpecError, match="no chain at depth 2"):
+        Drawing(archdsl.load("resnet50"), Options(style="volumes", depth=2))
+
+
+def test_volumes_are_called_by_their_paths() -> None:
+    network = archdsl.load("alexnet", symbolic=False)
+    svg = Drawing(network, Options(style="volumes")).image("svg").decode()
+    titles = set(re.findall("<title>(.*?)</title>", svg))
+    assert {"input", "features.0", "classifier.6"} <= titles
+    assert not any("label" in title for title in titles)
+
+
+def test_volumes_leave_out_what_only_trains() -> None:
+    source = Drawing(archdsl.load("googlenet"), Options(style="volumes")).source()
+    assert "no parts of training" in source and "auxiliary" not in source
+
+
 def test_what_has_no_pairs_is_no_u() -> None:
     assert Drawing(archdsl.load("resnet50")).sheet.lowest is None
     assert Drawing(archdsl.load("unet"), Options(style="graph")).sheet.lowest is None
+
+
+# ---- options
+
+
+def test_what_is_not_drawn_beside_is_told_with_its_option() -> None:
+    """The options that the note names draw blocks and groups of the network."""
+    page = layout("hrnet_w18").page
+    (note,) = re.findall(r'"not drawn beside: ([^"]*?)(?: and \d+ more)?"', page.source)
+    network = archdsl.load("hrnet_w18", symbolic=False)
+    for way in note.split(", "):
+        option, name = way.split(" ")
+        assert Drawing(network, Options(**{option.removeprefix("--"): name})).source()
+
+
+def test_text_too_small_for_a_page_is_told() -> None:
+    heard: list[str] = []
+    network = archdsl.load("resnet50", symbolic=False)
+    Drawing(network, Options(fold=False)).image("svg", heard.append)
+    (line,) = heard
+    told = re.search(r"has ([\d.]+) pt", line)
+    assert told is not None
+    # The engine leaves a little less around a drawing than is reckoned with.
+    true = layout("resnet50", Options(fold=False)).text()
+    assert float(told[1]) == pytest.approx(true, rel=0.05)
+    heard.clear()
+    Drawing(network).image("svg", heard.append)
+    assert not heard
+
+
+def test_functions_take_the_commands_options(tmp_path: Path) -> None:
+    """Every option of the command has its name and default in `archdsl.Options`."""
+    from archdsl.cli.commands.render import command
+
+    made = command.make_context("render", ["alexnet"]).params
+    for name, default in Options()._asdict().items():
+        assert name == "tight" or made[name] == default, name
+    options = archdsl.Options(theme="dark", block="bottleneck")
+    source = archdsl.render("resnet50", tmp_path / "net.svg", options=options)
+    assert source == Drawing(archdsl.load("resnet50"), options).source()
+    assert "#1e1e1e" in (tmp_path / "net.svg").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        (
+            "theme",
+            "drak",
+            "no `drak`; there are light, dark, print; did you mean `dark`",
+        ),
+        ("depth", "1", "depth must be int or None, not str"),
+        ("legend", 1, "legend must be bool, not int"),
+        ("dpi", 0, "dpi must be 10 to 10,000, not 0"),
+    ],
+)
+def test_options_that_no_picture_has(name: str, value: Any, message: str) -> None:
+    options = Options()._replace(**{name: value})
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        archdsl.render("alexnet", options=options)
 
 
 # ---- files

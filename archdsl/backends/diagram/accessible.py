@@ -6,7 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
-_NODE = re.compile(r"<title>(n\d+|\w+&#45;&gt;\w+|cluster_\w+|title|rest)</title>")
+_NODE = re.compile(
+    r"<title>(n\d+|label_\w+|\w+&#45;&gt;\w+|cluster_\w+|title|rest)</title>"
+)
 _EDGE = "&#45;&gt;"
 
 

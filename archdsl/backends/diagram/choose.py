@@ -38,6 +38,7 @@ class Sheet(NamedTuple):
         main: the whole.
         insets: the blocks that are closed in it, each drawn once.
         kinds: what these blocks are called.
+        ways: the option that draws each of them alone.
         depth: levels of blocks that stand open in it.
         lowest: the node at the bottom of the U, if it is drawn as one.
     """
@@ -45,6 +46,7 @@ class Sheet(NamedTuple):
     main: Picture
     insets: tuple[Picture, ...]
     kinds: tuple[str, ...]
+    ways: tuple[str, ...]
     depth: int
     lowest: int | None = None
 
@@ -62,7 +64,7 @@ def sheet(subject: Subject, options: Options, below: int | None = None) -> Sheet
     if options.depth is not None:
         return _filled(drawn, min(options.depth, deepest), options)
     if not options.fold and below is None:
-        return Sheet(drawn, (), (), deepest)
+        return Sheet(drawn, (), (), (), deepest)
     if below is None and _may_bend(options):
         for depth in (0, -1):
             one = _filled(drawn, depth, options)
@@ -83,9 +85,11 @@ def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
     """Return a picture at a depth, with all kinds of blocks that are closed."""
     main = closed(drawn, depth)
     wanted = [*_kinds(main, options)] if options.insets else []
-    names = tuple(name for name, _ in wanted)
     lowest = bottom(main) if _may_bend(options) else None
-    return Sheet(main, tuple(inset for _, inset in wanted), names, depth, lowest)
+    names = tuple(kind(box) for box, _ in wanted)
+    ways = tuple(_way(box) for box, _ in wanted)
+    insets = tuple(inset for _, inset in wanted)
+    return Sheet(main, insets, names, ways, depth, lowest)
 
 
 def _may_bend(options: Options) -> bool:
@@ -117,8 +121,8 @@ def _column_sizes(main: Picture, whole: Measured, number: int) -> list[Size]:
     return [Size(whole.size.width, end - start + 50) for start, end in pairs]
 
 
-def _kinds(main: Picture, options: Options) -> Iterator[tuple[str, Picture]]:
-    """Yield each kind of block that is closed, and those closed in its own drawing."""
+def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
+    """Yield a box of each kind that is closed, and of those closed in its drawing."""
     limit = _INSET * PAGES[options.page][1]
     found: set[str] = set()
     shapes: list[object] = []
@@ -145,12 +149,17 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[str, Picture]]:
             levels -= 1
             inset = closed(drawn, max(levels, 1))
         waiting += _closed_boxes(inset)
-        yield name, inset
+        yield box, inset
 
 
 def kind(box: Box) -> str:
     """Return what blocks of one kind have in common: the word, or else the path."""
     return box.group.word if box.group.role == "block" else box.heading.path
+
+
+def _way(box: Box) -> str:
+    """Return the option of `archdsl render` that draws such a box alone."""
+    return f"{'--block' if box.group.role == 'block' else '--only'} {kind(box)}"
 
 
 def _word(step: Step) -> tuple[object, ...]:

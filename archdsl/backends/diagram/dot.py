@@ -188,7 +188,7 @@ class Writer:
         return {
             "label": escaped([heading_of(box.heading, short) + more]),
             "tooltip": escaped([heading_of(box.heading, str)]),
-            "id": self._unique(box.heading.path or "repeat"),
+            "id": self.unique(box.heading.path or "repeat"),
             "labeljust": "l",
             "fontsize": f"{FONT:g}",
             "style": _dashed("rounded,filled", box.training),
@@ -210,11 +210,11 @@ class Writer:
             name,
             escaped(lines),
             tooltip=escaped(node_tip(node, drawn)),
-            id=self._unique(self.paths[name].partition(" ")[0]),
-            **self._look(node, drawn),
+            id=self.unique(self.paths[name].partition(" ")[0]),
+            **self.look(node, drawn),
         )
 
-    def _look(self, node: Node | Closed, drawn: Picture) -> dict[str, str]:
+    def look(self, node: Node | Closed, drawn: Picture) -> dict[str, str]:
         """Return the attributes of a node's shape and colours."""
         if isinstance(node, Closed):
             look = {"style": _dashed("rounded,filled", node.box.training)}
@@ -265,7 +265,7 @@ class Writer:
             margin="0.02,0.02",
             style=_dashed("filled", port.training),
             fillcolor=self.palette.fills["merge"],
-            id=self._unique(port.name),
+            id=self.unique(port.name),
         )
 
     def _triangle(self, graph: Digraph, name: str, box: Box) -> None:
@@ -326,7 +326,7 @@ class Writer:
         """Return an id that no other node has."""
         return f"n{next(self._nodes)}"
 
-    def _unique(self, path: str) -> str:
+    def unique(self, path: str) -> str:
         """Return a path as an id of svg, with a number if it is taken."""
         wanted = _NOT_AN_ID.sub("_", path)
         found = wanted if wanted[:1].isalpha() else f"p_{wanted}"

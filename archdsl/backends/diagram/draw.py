@@ -15,10 +15,12 @@ from .choose import sheet
 from .dot import Writer, new_graph
 from .labels import title
 from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
-from .options import DEFAULT, Options
+from .options import DEFAULT, SMALLEST, Options, check
 from .pack import scale
-from .picture import Box, Subject, part_of, whole
+from .picture import Box, Picture, Subject, part_of, whole
 from .place import Page, page
+from .volumes import page as volumes_page
+from .volumes import volumes
 
 # Rows that stand closer bring this much at best.
 _NEARLY = 0.8
@@ -51,19 +53,29 @@ class Drawing:
 
     Attributes:
         network: the network.
-        options: how to draw.
+        options: how to draw; what no picture can have raises ValueError or TypeError.
         subject: the network, or a part of it.
         sheet: what is drawn of the subject.
+        chain: what is, if it is drawn as volumes.
+
+    Raises:
+        SpecError: if it is to be drawn as volumes, and is no chain.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
+        check(options)
         self.network = network
         self.options = options
         self.subject = subject(network, options)
         self.sheet = sheet(self.subject, options)
+        self.chain: Picture | None = None
+        if options.style == "volumes":
+            self.chain = volumes(self.subject, options, network)
 
     def source(self) -> str:
         """Return all as one graph, for an engine to lay out."""
+        if self.chain is not None:
+            return self.page().source
         graph = new_graph(self.options, self._title())
         writer = self._writer()
         pictures = (self.sheet.main, *self.sheet.insets)
@@ -81,6 +93,9 @@ class Drawing:
             MissingExtra: if there is no layout engine.
             SpecError: if it is too large for one.
         """
+        if self.chain is not None:
+            writer = self._writer()
+            return volumes_page(self._title(), self.chain, self.options, writer)
         while True:
             for drawn in (self.sheet.main, *self.sheet.insets):
                 rows = drawn.rows_crossed()
@@ -106,7 +121,7 @@ class Drawing:
 
         Args:
             format: svg, png or pdf.
-            warn: told what the engine warns of.
+            warn: told what the engine warns of, and of text too small for a page.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -117,12 +132,25 @@ class Drawing:
         if format == "png" and pixels > _MAX_PIXELS:
             raise SpecError([_too_long(self.network, round(pixels))])
         data, said = run(found.source, format, "nop2")
-        for line in dict.fromkeys((*found.warnings, *said)) if warn else ():
-            assert warn is not None
-            warn(line)
+        if warn:
+            engine = dict.fromkeys((*found.warnings, *said))
+            for line in (*self._too_small(found), *engine):
+                warn(line)
         if format == "svg":
             return accessible(data, self._title() or [self.network.name], found.paths)
         return data
+
+    def _too_small(self, found: Page) -> Iterator[str]:
+        """Yield a warning if text is below its least size on one page."""
+        options = self.options
+        fits = scale(found.size, options)
+        if fits < 1:
+            page = options.page.upper() if options.page == "a4" else f"a {options.page}"
+            yield (
+                f"on {page}, the text of this picture has {fits * SMALLEST:.1f} pt, "
+                f"less than {SMALLEST:g}: close blocks by a smaller --depth, or draw "
+                "parts on pages of their own by --only and --block"
+            )
 
     def _title(self) -> list[str]:
         return title(self.subject.name, self.subject.root.steps(), self.options)
@@ -130,7 +158,7 @@ class Drawing:
     def _writer(self) -> Writer:
         writer = Writer(self.options)
         if self.options.shade != "family":
-            main = self.sheet.main
+            main = self.chain or self.sheet.main
             weights = (writer.weight(node, main) for node in main.nodes())
             writer.heaviest = max(weights, default=0)
         return writer
@@ -153,7 +181,7 @@ def render(
         format: one of `FORMATS`; the suffix of `path` tells it when left out.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
-        warn: told what a layout engine warns of.
+        warn: told what a layout engine warns of, and of text too small for a page.
 
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.

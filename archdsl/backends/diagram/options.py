@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from archdsl.diagnostics import did_you_mean
 
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
 Theme = Literal["light", "dark", "print"]
-Style = Literal["auto", "graph", "unet"]
+Style = Literal["auto", "graph", "unet", "volumes"]
 Page = Literal["a4", "slide"]
 Shade = Literal["family", "params", "macs"]
 
 # Deeper than any network's blocks are nested.
 ALL: Final = 1_000
+
+# Dots per inch of a png, the least and the most.
+DPI: Final = (10, 10_000)
 
 # Text of 11 points is drawn at 6 or more where a picture is no larger than this, in
 # points: 523 x 770 of A4's 595 x 842, and 907 x 467 of a slide of 960 x 540.
@@ -34,7 +39,8 @@ class Options(NamedTuple):
         detail: what nodes say: names, shapes and parameters, or MACs, too.
         theme: colours for a light or dark screen, or for print without colour.
         style: a graph from top to bottom, or one bent as a U; `auto` bends it where
-            skips pair up, and `unet` shows so few blocks open that they do.
+            skips pair up, and `unet` shows so few blocks open that they do. `volumes`
+            draws a chain as boxes of the size of its maps and channels.
         shade: what fills tell: the family, or the share of parameters or MACs.
         page: what the picture must fit.
         title: instead of the network's name and parameters; empty for none.
@@ -64,3 +70,30 @@ class Options(NamedTuple):
 
 
 DEFAULT: Final = Options()
+
+
+def check(options: Options) -> None:
+    """Refuse options that a picture cannot have.
+
+    Raises:
+        TypeError: if one is nothing of its kind.
+        ValueError: if it is, but no picture has it; the message lists those there are.
+    """
+    for name, kind in get_type_hints(Options).items():
+        value = getattr(options, name)
+        known = get_args(kind)
+        if get_origin(kind) is Literal:
+            if value not in known:
+                text = str(value)[:40]
+                hint = did_you_mean(text, known)
+                message = f"{name}: no `{text}`; there are {', '.join(known)}"
+                raise ValueError(message + (f"; {hint}" if hint else ""))
+        elif type(value) not in (known or (kind,)):
+            words = " or ".join(one.__name__ for one in known or (kind,))
+            raise TypeError(
+                f"{name} must be {words.replace('NoneType', 'None')}, "
+                f"not {type(value).__name__}"
+            )
+    low, high = DPI
+    if not low <= options.dpi <= high:
+        raise ValueError(f"dpi must be {low} to {high:,}, not {options.dpi}")

@@ -75,8 +75,8 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
         beside.insert(0, _legend(one, options, writer, warnings))
     columns, places, size = _best(ways, beside, options)
     kinds = places[len(columns) + options.legend :]
-    pairs = zip(one.kinds, kinds, strict=True)
-    left_out = [kind for kind, place in pairs if place is None]
+    pairs = zip(one.ways, kinds, strict=True)
+    left_out = [way for way, place in pairs if place is None]
     put = [
         (piece, place)
         for piece, place in zip([*columns, *beside], places, strict=True)
@@ -101,7 +101,9 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
             )
         ]
         _joint(graph, ends, _route(spots, (tail, head), corners[at:], options))
-    _words(graph, lines, left_out, size)
+    more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
+    note = f"not drawn beside: {', '.join(left_out[:2])}{more}" if left_out else ""
+    words(graph, lines, note, size)
     return Page(str(graph.source), size, writer.paths, tuple(warnings))
 
 
@@ -259,10 +261,8 @@ def _show(point: Point) -> str:
     return f"{point[0]:.2f},{point[1]:.2f}"
 
 
-def _words(
-    graph: Digraph, lines: Sequence[str], left_out: Sequence[str], size: Size
-) -> None:
-    """Write the title, and what there was no room for."""
+def words(graph: Digraph, lines: Sequence[str], note: str, size: Size) -> None:
+    """Write the title above all, and a note below."""
     middle = size.width / 2
     top = size.height - HEAD / 2 + 8
     look = {"shape": "plaintext", "height": "0.3"}
@@ -270,7 +270,5 @@ def _words(
         graph.node(
             "title", escaped(lines), pos=f"{middle:g},{top:g}", fontsize="18", **look
         )
-    if left_out:
-        more = f" and {len(left_out) - 2} more" if len(left_out) > 2 else ""
-        text = f"not drawn beside: {', '.join(left_out[:2])}{more} (see --block)"
-        graph.node("rest", escaped([text]), pos=f"{middle:g},{MARGIN / 2:g}", **look)
+    if note:
+        graph.node("rest", escaped([note]), pos=f"{middle:g},{MARGIN / 2:g}", **look)

@@ -121,8 +121,12 @@ def family_of(family: str) -> str:
 
 def shade(palette: Palette, share: float) -> str:
     """Return the fill for a share from 0 to 1."""
-    low, high = (_rgb(colour) for colour in palette.shades)
-    pairs = zip(low, high, strict=True)
+    return mix(*palette.shades, share)
+
+
+def mix(first: str, second: str, share: float) -> str:
+    """Return a colour with so large a share of the second one."""
+    pairs = zip(_rgb(first), _rgb(second), strict=True)
     return "#" + "".join(f"{round(a + (b - a) * share):02x}" for a, b in pairs)
 
 

@@ -72,10 +72,11 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--style",
-    type=click.Choice(["auto", "graph", "unet"]),
+    type=click.Choice(["auto", "graph", "unet", "volumes"]),
     default="auto",
     show_default=True,
-    help="A graph from top to bottom, or bent as a U; auto bends where skips pair up.",
+    help="A graph from top to bottom, or bent as a U, which auto does where "
+    "skips pair up; volumes draws a chain as boxes as large as its maps.",
 )
 @click.option(
     "--shade",
@@ -169,4 +170,4 @@ def _print(drawing: Drawing, source: str, format: str) -> None:
 
 
 def _warn(line: str) -> None:
-    click.echo(f"the layout engine says: {line}", err=True)
+    click.echo(f"warning: {line.removeprefix('Warning: ')}", err=True)
