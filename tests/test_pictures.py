@@ -187,6 +187,7 @@ def test_forks_are_seen() -> None:
 
 # ---- the picture of the README
 
+DOCS = Path(__file__).parent.parent / "docs"
 NAMESPACE = "{http://www.w3.org/2000/svg}"
 
 
@@ -252,8 +253,16 @@ def box_of(text: ET.Element) -> Box:
     return (left, y - 0.7 * size, left + width, y)
 
 
+def test_no_picture_shows_the_names_that_dot_text_has_for_nodes() -> None:
+    images = [*(DOCS / "gallery").glob("*.svg"), *(DOCS / "images").rglob("*.svg")]
+    assert len(images) > 40
+    for image in images:
+        shown = re.findall(r">n\d+</text>", image.read_text(encoding="utf-8"))
+        assert not shown, image
+
+
 def test_the_readmes_arrows_end_at_nodes_and_cross_none() -> None:
-    drawn = Svg(Path(__file__).parent.parent / "docs" / "images" / "small.svg")
+    drawn = Svg(DOCS / "images" / "small.svg")
     assert len(drawn.curves) == len(drawn.tips) > 10 and drawn.titles
     for curve in drawn.curves:
         for left, low, right, high in drawn.nodes:

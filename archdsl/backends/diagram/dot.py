@@ -275,7 +275,7 @@ class Writer:
         width, height = ("0.07", "0.14") if sideways else ("0.14", "0.07")
         graph.node(
             name,
-            "",
+            " ",  # pygraphviz writes the name where there is none
             margin="0",
             shape="triangle" if sideways else "invtriangle",
             orientation="-90" if sideways else "0",
