@@ -6,8 +6,8 @@ measured. The time is the processor's, so that a busy machine fails no test.
 
 from __future__ import annotations
 
+import json
 import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -51,32 +51,37 @@ class Ended(NamedTuple):
     resident: int
 
 
+# A process counts the memory of the one that started it as its own, up to where it
+# becomes another program; so this small one starts it, and not what runs the tests.
+LAUNCHER = """
+import json, os, resource, subprocess, sys
+mapped, patience, *command = sys.argv[1:]
+resource.setrlimit(resource.RLIMIT_AS, (int(mapped), int(mapped)))
+resource.setrlimit(resource.RLIMIT_CPU, (int(patience), int(patience)))
+status = subprocess.call(command, stdout=subprocess.DEVNULL)
+used = resource.getrusage(resource.RUSAGE_CHILDREN)
+print(json.dumps([status, used.ru_utime + used.ru_stime, used.ru_maxrss]))
+"""
+
+
 def run(folder: Path, *arguments: str, stdin: Path | None = None) -> Ended:
     """Run the command line in a folder, under limits."""
     log = folder / "stderr.log"
+    limits = str(MOST_MAPPED), str(PATIENCE)
+    command = [sys.executable, "-m", "archdsl", *arguments]
     with open(stdin or os.devnull, "rb") as source, log.open("wb") as errors:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "archdsl", *arguments],
+        done = subprocess.run(
+            [sys.executable, "-S", "-c", LAUNCHER, *limits, *command],
             cwd=folder,
             env={**os.environ, "PYTHONPATH": str(ROOT), "ARCHDSL_CACHE": "off"},
             stdin=source,
-            stdout=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
             stderr=errors,
-            preexec_fn=_limit,
+            check=True,
         )
-        _, code, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(code)
-    return Ended(
-        process.returncode,
-        log.read_text("utf-8"),
-        usage.ru_utime + usage.ru_stime,
-        usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024),
-    )
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_AS, (MOST_MAPPED, MOST_MAPPED))
-    resource.setrlimit(resource.RLIMIT_CPU, (PATIENCE, PATIENCE))
+    status, seconds, resident = json.loads(done.stdout)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Ended(status, log.read_text("utf-8"), seconds, resident * unit)
 
 
 def check(ended: Ended, *codes: str) -> None:

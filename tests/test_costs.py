@@ -412,8 +412,9 @@ def test_table(training: bool) -> None:
     network = archdsl.load("googlenet")
     facts = analyze(network, batch=8, mode="train" if training else "eval").as_dict()
     layers = facts["layers"]
-    rows = [dict(zip(view.HEADER, view.cells(layer), strict=True)) for layer in layers]
-    whole = dict(zip(view.HEADER, view.group(layers), strict=True))
+    titles = [column.title for column in view.COLUMNS]
+    rows = [dict(zip(titles, view.cells(layer), strict=True)) for layer in layers]
+    whole = dict(zip(titles, view.group(layers), strict=True))
     # By hand: 7x7 taps of 3 channels; a batch of 8 images and the weights.
     first = {"MACs": f"{49 * 3 * 64 * 112 * 112:,}", "bias": "-", "read": "4.6 MiB"}
     assert rows[0].items() >= first.items()

@@ -487,7 +487,9 @@ def test_the_view_of_a_network() -> None:
 def test_the_view_without_a_device() -> None:
     assert view.cells({"name": "conv1"}) == ("-", "-", "-", "-")
     assert view.group([{"name": "conv1", "time": None}]) == ("-", "-", "-", "-")
-    assert view.totals({"layers": []}) == [("time", "-", "no device is given")]
+    assert view.totals({"layers": []}) == [
+        ("time", "-", "choose a device with `--device NAME`")
+    ]
 
 
 @pytest.mark.parametrize(

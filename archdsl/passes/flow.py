@@ -213,6 +213,7 @@ class _Flattener:
 
     Attributes:
         optional: whether it met guards, repeats that make no copy, or empty modules.
+        kept: whether empty modules are called nevertheless.
     """
 
     def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
@@ -221,6 +222,7 @@ class _Flattener:
         self.guards = sequence and owner.indexed
         self.reads = flows.slots(owner).reads
         self.optional = False
+        self.kept = False
         self.replaced: dict[tuple[int, int], int] = {}
         self.renamed: dict[int, int] = {}
         self.fresh = 0
@@ -239,7 +241,7 @@ class _Flattener:
             elif child.role in OWNERS:
                 empty = next(child.steps(), None) is None
                 self.optional |= empty
-                if self.sequence or not empty:
+                if self.sequence or self.kept or not empty:
                     yield self._module(child)
             elif child.role == "repeat":
                 yield from self._repeat(child)
@@ -311,7 +313,25 @@ class _Flattener:
             ):
                 yield self._shortcut(child, group)
                 continue
-            yield from self.children((child,), outer)
+            if isinstance(child, Group) and child.role == "shortcut":
+                yield from self._kept_shortcut(child, group)
+            else:
+                yield from self.children((child,), outer)
+
+    def _kept_shortcut(self, shortcut: Group, structure: Group) -> Iterator[Op]:
+        """Yield the operations of a shortcut, calls of empty modules included.
+
+        So calls of a block with layers in its shortcut and without have one class.
+        """
+        kept, self.kept = self.kept, True
+        ops = tuple(self.children((shortcut,), structure.input))
+        self.kept = kept
+        if ops and shortcut.output == shortcut.input:
+            # All are empty, and what the sum reads second is the input.
+            self.fresh -= 1
+            self.replaced[structure.output, 1] = self.fresh
+            ops = (*ops[:-1], ops[-1]._replace(output=self.fresh))
+        yield from ops
 
     def _optional(self, group: Group, entry: int) -> Op:
         """Return the sum with the input, there or not, as one operation."""
