@@ -306,17 +306,12 @@ class _Flattener:
             return
         outer = entry if group.word == "optional" else group.input
         for child in group.children:
-            if (
-                isinstance(child, Group)
-                and child.role == "shortcut"
-                and child.condition is not None
-            ):
-                yield self._shortcut(child, group)
-                continue
-            if isinstance(child, Group) and child.role == "shortcut":
+            if isinstance(child, Step) or child.role != "shortcut":
+                yield from self.children((child,), outer)
+            elif child.condition is None:
                 yield from self._kept_shortcut(child, group)
             else:
-                yield from self.children((child,), outer)
+                yield self._shortcut(child, group)
 
     def _kept_shortcut(self, shortcut: Group, structure: Group) -> Iterator[Op]:
         """Yield the operations of a shortcut, calls of empty modules included.

@@ -89,14 +89,12 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
                 ha="right",
                 fontsize=7,
             )
-    from matplotlib.ticker import MaxNLocator
-
     if largest > _LINEAR:
         axes.set_yscale("log", base=2)
         axes.yaxis.set_major_formatter("{x:g}")
     else:
-        axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        style.whole(axes.yaxis)
+    style.whole(axes.xaxis)
     axes.set_title(f"{style.name_of(series)}receptive field")
     axes.set_xlabel("depth: convolutions and linear layers on the longest path")
     axes.set_ylabel("pixels along one axis")

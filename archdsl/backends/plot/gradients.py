@@ -54,9 +54,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         )
     axes.set_yscale("log")
     style.numbers(axes.yaxis)
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.whole(axes.xaxis)
     axes.set_title(f"{style.name_of(series)}gradient when training starts")
     axes.set_xlabel("convolutions and linear layers, from the input to the output")
     axes.set_ylabel("norm of the gradient of the weights")

@@ -46,9 +46,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.yaxis.set_major_formatter("{x:g} %")
         axes.grid(axis="y", **style.GRID)
         axes.set_axisbelow(True)
-    from matplotlib.ticker import MaxNLocator
-
-    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
+    style.whole(panels[-1].xaxis)
     panels[-1].set_xlim(left=0)
     panels[-1].set_xlabel("convolutions and linear layers on the way of the gradient")
     figure.supylabel("share of the paths", fontsize=9)

@@ -84,6 +84,13 @@ def units(axis: Any, unit: str = "") -> None:
         _few_decades(axis)
 
 
+def whole(axis: Any) -> None:
+    """Let an axis have ticks at whole numbers alone."""
+    from matplotlib.ticker import MaxNLocator
+
+    axis.set_major_locator(MaxNLocator(integer=True))
+
+
 def numbers(axis: Any) -> None:
     """Let an axis count in plain numbers, such as 0.1, 1, 10."""
     axis.set_major_formatter("{x:,g}")

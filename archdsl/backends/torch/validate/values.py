@@ -96,8 +96,8 @@ class Graph:
         self.demanding = True
         self.calls.clear()
 
-    def take_turn(self, leaf: Leaf, key: tuple[Any, ...]) -> None:
-        """Note a call of a module whose calls have an order, or ask for it.
+    def take_turn(self, leaf: Leaf, key: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Return what names one call of a module whose calls have an order.
 
         Raises:
             Refused: if it is asked for, and the code does another one before it.
@@ -107,6 +107,8 @@ class Graph:
             turns.append(key)
         elif turns and turns.popleft() != key:
             refuse("the code calls it in another order")
+        number = self.calls[key] = self.calls.get(key, 0) + 1
+        return key if number == 1 else (*key, number)
 
     def operation(self, key: tuple[Any, ...]) -> Value:
         """Return the value of an operation.
@@ -175,10 +177,7 @@ class Leaf:
             return value
         key = (self, *args)
         if self.has_turns:
-            graph.take_turn(self, key)
-            turn = graph.calls[key] = graph.calls.get(key, 0) + 1
-            if turn > 1:
-                key = (*key, turn)
+            key = graph.take_turn(self, key)
         return graph.operation(key)
 
 
