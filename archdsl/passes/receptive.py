@@ -429,12 +429,14 @@ def _through(
         image: sizes of the network's input.
     """
     (field, units), output = seen[0], sizes(node.shape)
-    if len(seen) > 1:
-        field = _union(seen, image)
+    merges = window == POINTWISE and node.op.sources is None and len(node.inputs) > 1
+    if merges or len(seen) > 1:
+        # An input that is not followed may be what the others are repeated for.
+        field = _union(seen, image, output if merges else None)
     if window is None:
         return _global(field, units, node, image)
     # Units may come on at the end or go, and then limit what the next layers see.
-    if window == POINTWISE and (len(seen) > 1 or output == units):
+    if window == POINTWISE and (merges or output == units):
         return field
     alike = _is_square(window) and len({*units}) == len({*output}) == 1
     both = tuple(zip(units, output, strict=True))
@@ -525,7 +527,8 @@ def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
 def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis:
     """Return what a window sees, with what its units really see if that differs.
 
-    Only windows that reach beyond an end can differ.
+    Only windows that reach beyond an end can differ, or that read units in the
+    padding: these see nothing, yet the outline counts where they lie.
 
     Args:
         axis: what the units it slides along see.
@@ -536,8 +539,9 @@ def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis
     kernel, stride, pad, dilation, up = parts
     before, after = units
     if axis.seen is None:
-        low = min(after, -(-pad // stride))
-        inside = (before - 1) * up + pad - dilation * (kernel - 1)
+        start, end = _core(axis, before)
+        low = min(after, -(-(pad + start * up) // stride))
+        inside = (end - 1) * up + pad - dilation * (kernel - 1)
         high = max(low, inside // stride + 1)
         edges = (*range(low), *range(high, after))
         if all([_read(axis, n, parts, before) == found.visible(n) for n in edges]):
@@ -575,17 +579,51 @@ def _first_seen(axis: Axis, units: Iterable[int]) -> Ends:
     return next((ends for ends in seen if ends is not None), None)
 
 
+def _core(axis: Axis, units: int) -> tuple[int, int]:
+    """Return a range of units of which none sees the padding alone, along no way.
+
+    Those before its start and from its end on may.
+    """
+    along = [_core_along(way, axis, units) for way in _ways(axis)]
+    starts, ends = zip(*along, strict=True)
+    return max(starts), min(ends)
+
+
+def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
+    """Return the same, of what the units see along one way."""
+    period = len(way.ends)
+    start, end = 0, units
+    for phase, ends in enumerate(way.ends[:units]):
+        if ends is None:
+            continue
+        first, last = ends
+        if way.jump:
+            # So many periods lie before the input; from this one on, all behind it.
+            before = -((last - axis.low) // way.jump)
+            behind = (axis.high - first) // way.jump + 1
+        else:
+            before = units if last < axis.low else 0
+            behind = 0 if first > axis.high else units
+        if before > 0:
+            start = max(start, (before - 1) * period + phase + 1)
+        end = min(end, max(0, behind) * period + phase)
+    return min(start, units), end
+
+
 def _limits(axis: Axis, units: int) -> tuple[int, int]:
     """Return the first and last position of the input that some units see."""
+    nothing = axis.high + 1, axis.high
     if axis.seen is not None:
-        ends = hull(axis.seen)
-        return (axis.high + 1, axis.high) if ends is None else ends
+        return hull(axis.seen) or nothing
+    core = _core(axis, units)
+    if core[0] >= core[1] or (axis.ways is not None and core != (0, units)):
+        return hull([axis.visible(n) for n in range(units)]) or nothing
     if axis.ways is None:
-        first, last = axis.first, axis.last + (units - 1) * axis.jump
-        return max(axis.low, int(first)), min(axis.high, int(last))
+        first, last = axis.visible(core[0]), axis.visible(core[1] - 1)
+        return hull((first, last)) or nothing
     ends = limits(axis.ways, units)
     if ends is None:
-        return axis.high + 1, axis.high  # nothing
+        return nothing
     return max(axis.low, ends[0]), min(axis.high, ends[1])
 
 
@@ -608,12 +646,19 @@ def _whole(seen: Sequence[_Seen], image: Shape) -> Field:
 # ---- where paths meet -----------------------------------------------------------
 
 
-def _union(seen: Sequence[_Seen], image: Shape) -> Field:
-    """Return the hull of what a unit sees along several paths."""
+def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> Field:
+    """Return the hull of what a unit sees along several paths.
+
+    Args:
+        seen: the fields that meet.
+        image: sizes of the network's input.
+        units: how many units it has along each axis; as many as meet unless given.
+    """
     fields = [each.field for each in seen]
-    if all(each == seen[0] for each in seen):
+    if units is None:
+        units = tuple(map(max, zip(*(each.units for each in seen), strict=True)))
+    if all(each == seen[0] for each in seen) and seen[0].units == units:
         return fields[0]
-    units = [max(counts) for counts in zip(*(each.units for each in seen), strict=True)]
     # A vector has no units along the axes, and sees all.
     joined = [_together(seen, n, most) for n, most in enumerate(units)]
     spans = tuple([each for each, _ in joined]) or _all_of(image)
