@@ -14,6 +14,7 @@ from importlib import import_module
 from math import gcd
 from typing import Any, ClassVar, Final
 
+from .limits import MAX_INTEGER
 from .symbolic import is_symbolic
 from .values import (
     POINTWISE,
@@ -130,6 +131,36 @@ class Field:
         self.minimum = minimum
         self.maximum = maximum
         self.choices = choices
+
+    def refusal(self, value: Any) -> str:
+        """Return why a value cannot be the argument's, or nothing."""
+        if value is None:
+            return "" if self.default is None else "is missing"
+        if isinstance(value, str):
+            return "" if value in self.choices else f"cannot be {value!r}"
+        parts = value if self.type == "window" else (value,)
+        if not isinstance(parts, tuple) or len(parts) != (2 if parts is value else 1):
+            return f"is of two sizes, not {value!r}"
+        wanted: Any = _TYPES.get(self.type, ())
+        low, high = self.minimum, self.maximum
+        part: Any
+        for part in parts:
+            if not isinstance(part, wanted) or (type(part) is bool) != (wanted is bool):
+                return f"cannot be {value!r}"
+            if not abs(part) <= MAX_INTEGER:  # nor is it a number at all
+                return f"cannot be {value!r}"
+            if (low is not None and part < low) or (high is not None and part > high):
+                return f"is out of bounds: {value!r}"
+        return ""
+
+
+# A float is always one: numbers in a spec are converted.
+_TYPES: Final[Mapping[str, type]] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "window": int,
+}
 
 
 def arg(
