@@ -204,6 +204,8 @@ class Layer:
             input is; empty if one may be.
         channelwise: whether in inference it multiplies each channel by a number and
             adds another, and nothing else.
+        scales: whether its weight can multiply each channel of its output by a number,
+            and its bias add one; see `scaled`.
         pools_batch: whether in training its statistics are those of all samples.
         sums_to_one: whether its outputs are shares of one, over the channels.
         maximum: whether each output is the largest input of its window.
@@ -228,6 +230,7 @@ class Layer:
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""
     channelwise: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
     sums_to_one: ClassVar[bool] = False
     maximum: ClassVar[bool] = False
@@ -372,6 +375,26 @@ class Layer:
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether the output is the input, with these arguments, in any mode."""
         return inputs == (output,) and self.aliases(True) and self.aliases(False)
+
+    def channel_affine(self, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return what a channelwise kind multiplies by in inference, and what it adds.
+
+        Args:
+            own: its tensors, by name.
+
+        Returns:
+            Two tensors with a number for each channel.
+        """
+        raise NotImplementedError(self.word)
+
+    def scaled(self, weight: Any, factors: Any) -> Any:
+        """Return the weight that multiplies the output's channels by numbers.
+
+        Args:
+            weight: the layer's own.
+            factors: a tensor with a number for each channel of the output.
+        """
+        raise NotImplementedError(self.word)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""
