@@ -334,6 +334,18 @@ def two_outputs_of_one_name(network: Network, random: Random) -> Spoilt:
     yield lambda: changed(network, outputs=(*network.outputs, network.outputs[0]))
 
 
+@spoiling("two inputs are named")
+def two_inputs_of_one_name(network: Network, random: Random) -> Spoilt:
+    (first, *_) = network.inputs
+    yield lambda: changed(network, inputs=(first, changed(first, value=10**6)))
+
+
+@spoiling("starts with an underscore")
+def an_input_that_no_argument_can_be_called(network: Network, random: Random) -> Spoilt:
+    (first, *others) = network.inputs
+    yield lambda: changed(network, inputs=(changed(first, name="__x"), *others))
+
+
 @spoiling("nothing reads the value")
 def a_step_for_nothing(network: Network, random: Random) -> Spoilt:
     relu = kind("relu")

@@ -156,6 +156,7 @@ class _Verifier:
     def run(self) -> list[Problem]:
         """Return all that is wrong."""
         root = self.network.root
+        self._port_names("inputs", self.network.inputs)
         for place, port in _placed("inputs", self.network.inputs):
             self._new_value(place, port.value, port.shape)
             self._check_shape((*place, "shape"), port.shape)
@@ -431,15 +432,22 @@ class _Verifier:
 
     # ---- the rest
 
+    def _port_names(self, field: str, ports: Sequence[Port]) -> None:
+        names = Counter(port.name for port in ports)
+        for place, port in _placed(field, ports):
+            why = refusal(port.name, "label", LABEL_RESERVED)
+            if why:
+                self.report((*place, "name"), f"`{port.name[:100]}` {why}")
+            if names[port.name] > 1:
+                self.report((*place, "name"), f"two {field} are named {port.name}")
+
     def _outputs(self) -> None:
-        names = Counter(port.name for port in self.network.outputs)
+        self._port_names("outputs", self.network.outputs)
         if not self.network.outputs:
             self.report(("outputs",), "there is no output")
             return
         for place, port in _placed("outputs", self.network.outputs):
             self.read.add(port.value)
-            if names[port.name] > 1:
-                self.report(place, f"two outputs are named {port.name}")
             self._output(place, port)
         if self.network.outputs[0].value != self.network.root.output:
             self.report(("outputs", 0), "the first is the output of the root")
