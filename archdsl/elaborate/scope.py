@@ -217,6 +217,7 @@ class Namespace:
     Attributes:
         path: dotted path of the owner, empty for the network.
         indexed: whether parts are named by number.
+        containers: what stands before the dot of labels, with the first such place.
         outer: namespace whose labels taps may read, too; None for a block.
         caller: that of the place where a block is called.
         steps: the labelled parts as written, for `same`.
@@ -226,6 +227,7 @@ class Namespace:
 
     __slots__ = (
         "caller",
+        "containers",
         "counts",
         "current",
         "indexed",
@@ -249,6 +251,7 @@ class Namespace:
         self.indexed = indexed
         self.outer = outer
         self.taken: dict[str, Span] = {}
+        self.containers: dict[str, Span] = {}
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
@@ -259,12 +262,16 @@ class Namespace:
         """Return the path of a part."""
         return f"{self.path}.{name}" if self.path else str(name)
 
+    def has(self, name: str) -> bool:
+        """Return whether a layer or a container has a name."""
+        return name in self.taken or name in self.containers
+
     def number(self, word: str) -> str:
         """Return the name of the next unlabelled part."""
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
         if not self.indexed:
-            while f"{word}{count + 1}" in self.taken:
+            while self.has(f"{word}{count + 1}"):
                 count += 1
         self.counts[key] = count + 1
         return str(count) if self.indexed else f"{word}{count + 1}"

@@ -178,13 +178,14 @@ class Walker(Calls):
         name: str | None = self.label_text(last, context, None) if last else None
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
             name = self.label_text(statement.chain.steps[-1].path, context, None)
-        name = name or f"output{len(self.outputs) + 1}"
-        if last is not None and "-" in name:
+        name = (name or f"output{len(self.outputs) + 1}").rpartition(".")[2]
+        if not name.isidentifier():
             raise Fault(
                 "A0103",
-                f"`{name}` cannot name an output: it has a hyphen",
-                last.span,
-                help="outputs are read as attributes; use an underscore",
+                f"`{name}` cannot name an output: it "
+                f"{'has a hyphen' if '-' in name else 'is a number'}",
+                last.span if last is not None else statement.span,
+                help="label the last layer of the output's chain by a plain name",
             )
         if name == "output" or any(port.name == name for port in self.outputs):
             raise Fault(
@@ -510,8 +511,8 @@ def _how_to_tap(label: str, space: Namespace) -> str:
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (
-            f"the parts of `{owner}` are its own: label them outside of it, as in "
-            f"`{owner.replace('.', '_')}{{i}}: ...`, to read each"
+            f"the parts of `{owner}` are its own: give each a label with a dot, as in "
+            f"`{owner.replace('.', '_')}.{{i}}: ...`, instead of braces around them"
         )
     if space.is_outside(label):
         return (

@@ -13,10 +13,12 @@ from archdsl.backends.torch.classes import (
     Flag,
     Item,
     Loop,
+    Member,
     shown,
 )
 from archdsl.backends.torch.layout import (
     WIDTH,
+    attribute_text,
     lay_out,
     lay_out_statements,
     lay_out_test,
@@ -208,10 +210,23 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     lines += ["        super().__init__()", *assigned]
     lines += [f"        self.{attr} = {n}" for n, attr in plan.settings().items()]
     declared = False
+    containers: set[str] = set()
     for item in plan.items:
+        container = _container(item)
+        if container and container not in containers:
+            containers.add(container)
+            lines.append(f"        self.{container} = nn.ModuleDict()")
         lines += _item(item, variables, plan, declared)
         declared = declared or _needs_list(shown(item))
     return [*lines, *_initialisation(network)]
+
+
+def _container(item: Item) -> str:
+    """Return the name before the dot in a submodule's label; empty without a dot."""
+    if not isinstance(item, Member):
+        return ""
+    container, dot, _ = item.attr.partition(".")
+    return container if dot else ""
 
 
 def _needs_list(node: Node | None) -> bool:
@@ -315,8 +330,9 @@ def _item(
         return []
     node = in_variables(item.node, variables)
     if item.condition is None:
-        if isinstance(node, Call) and item.attr.isidentifier():
-            return _with_list(node, f"self.{item.attr} = ", plan, declared)
+        own = attribute_text(item.attr)
+        if isinstance(node, Call) and own:
+            return _with_list(node, f"{own} = ", plan, declared)
         return _submodule(item.label, node)
     test = with_names(item.condition, variables)
     return [
@@ -327,8 +343,8 @@ def _item(
 
 
 def _submodule(label: Label, node: Node) -> list[str]:
-    if not reads(label) and (attr := "".join(map(str, label))).isidentifier():
-        return lay_out(node, 8, f"self.{attr} = ")
+    if not reads(label) and (own := attribute_text("".join(map(str, label)))):
+        return lay_out(node, 8, f"{own} = ")
     return lay_out(_added(label, node), 8)
 
 
