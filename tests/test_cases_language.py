@@ -71,6 +71,35 @@ def braces_in_seq(network: Network) -> None:
     ]
 
 
+def dotted_keys(network: Network) -> None:
+    # The keys of 2017, each container's together.
+    parts = {"norm": (64, 128), "conv": (128, 32)}
+    state = archdsl.build(network).state_dict()
+    weights = {name: len(t) for name, t in state.items() if name.endswith("weight")}
+    assert weights == {
+        f"denselayer1.{name}.{n}.weight": width
+        for name, widths in parts.items()
+        for n, width in enumerate(widths, 1)
+    }
+
+
+def parts_of_containers(network: Network) -> None:
+    # What flows in, the image, and two units of 8 channels.
+    concat = next(step for step in network.steps() if step.op.word == "concat")
+    assert [shape[0] for shape in concat.input_shapes] == [4, 3, 8, 8]
+    module = archdsl.build(network)
+    middle = module.get_submodule("mid")
+    assert [name for name, _ in middle.named_children()] == ["0", "1", "2", "last"]
+    parameters = dict(module.named_parameters())
+    for name, weight in parameters.items():
+        if ".conv1.weight" in name or name == "mid.last.weight":
+            # Some 200 draws or more, but for 32 of the last one.
+            assert 0.3 < float(weight.detach().std()) < 0.7
+    assert parameters["mid.last.bias"].unique().tolist() == [1]
+    assert parameters["other.0.weight"].unique().tolist() == [0]
+    assert parameters["other.1.weight"].unique().tolist() == [2]
+
+
 RIGHT: dict[str, Callable[[Network], None]] = {
     check.__name__: check
     for check in (
@@ -78,6 +107,8 @@ RIGHT: dict[str, Callable[[Network], None]] = {
         guard_channels,
         bias_before_distant_norm,
         braces_in_seq,
+        dotted_keys,
+        parts_of_containers,
     )
 }
 

@@ -165,6 +165,13 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     if quoted and "-" in name:
         name = name.replace("-", "_")
     container, dot, part = name.partition(".")
+    if "." in part:
+        raise Fault(
+            "A0103",
+            f"`{name[:100]}` cannot name a label: it has more than one dot",
+            span,
+            help="put it into labelled braces, which own the names inside",
+        )
     _check(container, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
     if dot and not (part.isascii() and part.isdigit() and len(part) <= 100):
         _check(part, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
@@ -242,8 +249,6 @@ def _advice(name: str, what: str) -> str:
             "the parts of `seq { ... }` are named by number, from 0; elsewhere write "
             f"a number after a dot: `blocks.{name[:20]}: ...`"
         )
-    if what == "label" and "." in name:
-        return "a label has one dot: for further levels, put it into labelled braces"
     if not _IDENTIFIER.match(name.strip("_") or "a"):
         return "choose another name"
     return f"choose another name, such as `{name.strip('_')[:40] or what}_`"

@@ -295,6 +295,8 @@ class Build(Transformer[Token, t.File]):
     def init(self, parts: list[Any]) -> t.Init:
         word, what, *rest = parts
         kind, path = ("", what[1:]) if what.type == "TAP" else (str(what), "")
+        if len(rest) % 2:  # after a path, a kind or nothing
+            kind = str(rest.pop(0) or "")
         settings = [
             t.Arg(str(n), v, self._span(n, v))
             for n, v in zip(rest[::2], rest[1::2], strict=True)

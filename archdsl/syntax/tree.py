@@ -286,7 +286,8 @@ class Init(Node):
 
     Attributes:
         kind: word of the layer kind; empty where one layer is meant.
-        path: of that layer, without the `@`; empty where a kind is meant.
+        path: of that layer, or of what the layers of the kind stand in, without the
+            `@`; empty where all of the kind are meant.
         settings: tensors and how they start.
         span: where it stands.
     """

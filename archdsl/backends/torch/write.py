@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from archdsl.backends.torch.classes import (
@@ -385,17 +386,40 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
 def _initialisation(network: Network | None) -> list[str]:
     if network is None or not network.initializers:
         return []
-    settings: dict[str, tuple[Initializer, ...]] = {}
+    lines = [""]
+    kinds = [i for i in network.initializers if i.kind]
+    for path, ways in groupby(kinds, attrgetter("path")):
+        lines += _of_kinds(network, path, list(ways))
     for initializer in network.initializers:
-        if initializer.path:
-            continue
-        for module in _modules_of(network, initializer.kind):
+        if not initializer.kind:
+            target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
+            lines += lay_out(_starting(initializer, target), 8)
+    return lines if len(lines) > 1 else []
+
+
+def _of_kinds(network: Network, path: str, ways: Sequence[Initializer]) -> list[str]:
+    """Return the loop that initialises layers by their kind.
+
+    Args:
+        network: whose layers they are.
+        path: of what they stand in; empty for the network itself.
+        ways: how their tensors start.
+    """
+    settings: dict[str, tuple[Initializer, ...]] = {}
+    for initializer in ways:
+        for module in _modules_of(network, initializer):
             settings[module] = (*settings.get(module, ()), initializer)
     alike: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
     for module, found in settings.items():
         key = tuple((i.tensor, i.scheme, i.arguments) for i in found)
         alike.setdefault(key, []).append(module)
-    lines = ["", "        for module in self.modules():"] if alike else []
+    if not alike:
+        return []
+    owner = "self"
+    if path:
+        plain = path.isidentifier()
+        owner = f"self.{path}" if plain else f'self.get_submodule("{path}")'
+    lines = [f"        for module in {owner}.modules():"]
     for number, modules in enumerate(alike.values()):
         word = "elif" if number else "if"
         test = f"isinstance(module, {' | '.join(modules)})"
@@ -407,20 +431,15 @@ def _initialisation(network: Network | None) -> list[str]:
         lines.append(f"            {word} {test}:")
         for initializer in found:
             lines += _initializer(initializer, guarded)
-    single = [i for i in network.initializers if i.path]
-    if single and not lines:
-        lines = [""]
-    for initializer in single:
-        target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
-        lines += lay_out(_starting(initializer, target), 8)
     return lines
 
 
-def _modules_of(network: Network, kind: str) -> Iterator[str]:
+def _modules_of(network: Network, way: Initializer) -> Iterator[str]:
     found = {
         form.module.name: None
         for step in network.steps()
-        if step.op.word == kind and (form := step.form).module is not None
+        if way.is_about(step.path, step.op.word)
+        and (form := step.form).module is not None
     }
     yield from found
 

@@ -192,15 +192,12 @@ class Demands:
         if not ways:
             return found
         # What is said of one layer goes before what its kind is told.
-        for way in (*(w for w in ways if not w.path), *(w for w in ways if w.path)):
+        for way in (*(w for w in ways if w.kind), *(w for w in ways if not w.kind)):
             function = SCHEMES[way.scheme].function
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
             start = _plain_start((function, *args[1:]))
             for step in self.steps:
-                if way.path not in ("", step.path) or way.kind not in (
-                    "",
-                    step.op.word,
-                ):
+                if not way.is_about(step.path, step.op.word):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
                 if start and any(tensor.name == way.tensor for tensor in tensors):
