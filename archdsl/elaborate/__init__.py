@@ -361,8 +361,8 @@ def check_read(walker: Walker) -> None:
                     tapped.span,
                     label="nothing reads it before the next tap",
                     notes=tuple(call.note() for call in tapped.trail),
-                    help="a loop makes no branches, but can join one value in each "
-                    "round: `concat { | @label{i} }`",
+                    help="a loop makes no branches; a `for` behind a branch does: "
+                    "`concat { @label{i} for i in range(3) }`",
                 )
             )
 

@@ -227,6 +227,7 @@ class Builder:
             bindings[own] = poly_of(channels(value.shape))
             shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape, tapped=value.tapped)
+        space.entry = entry
         inner: Parts = []
         statement, before = self.statement, self._values
         inside = context.replace(space=space, level=level)

@@ -14,6 +14,9 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
 
+# The label by which a tap reads what flows into a block.
+INPUT = "input"
+
 
 class Fault(Exception):
     """One mistake of the user; whoever can go on without the part catches it."""
@@ -223,6 +226,7 @@ class Namespace:
         steps: the labelled parts as written, for `same`.
         lets: integers that got a name of their own here.
         current: what flows into the step being read, for the word `channels`.
+        entry: what flows into the block, braces or network, for `@input`.
     """
 
     __slots__ = (
@@ -230,6 +234,7 @@ class Namespace:
         "containers",
         "counts",
         "current",
+        "entry",
         "indexed",
         "lets",
         "outer",
@@ -255,6 +260,7 @@ class Namespace:
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
+        self.entry: Value | None = None
         self.lets: dict[str, int] = {}
         self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
@@ -282,6 +288,8 @@ class Namespace:
         while space is not None:
             if label in space.values:
                 return space.values[label]
+            if label == INPUT and space.outer is None:
+                return space.entry
             space = space.outer
         return None
 

@@ -14,7 +14,7 @@ from archdsl.elaborate.evaluate import (
     bind_targets,
     evaluate,
     integer,
-    show,
+    listed,
     test_of,
     too_long,
     truth,
@@ -30,12 +30,13 @@ from archdsl.elaborate.scope import (
     Unknown,
     Value,
 )
+from archdsl.elaborate.structures import refuse_each
 from archdsl.ir import Group, Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
-from archdsl.values import Dims, channels, show_shape, with_channels
+from archdsl.values import channels, show_shape, with_channels
 
 # Steps of work that a copy or a round takes besides what is in it.
 ROUND = 10
@@ -56,6 +57,7 @@ class Walker(Calls):
                 help="join them: `concat { a | b }`, `add { a | b }`",
             )
             return self.report(fault, context)
+        refuse_each(body.branches)
         return self.branch(body.branches[0], value, context, parts)
 
     def branch(
@@ -165,6 +167,7 @@ class Walker(Calls):
         self.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
+        context.space.entry = context.space.entry or made
         return value if len(self.inputs) > 1 else made
 
     def _output(
@@ -229,14 +232,7 @@ class Walker(Calls):
     def _for(
         self, statement: t.For, value: Value, context: Context, parts: Parts
     ) -> Value:
-        items = evaluate(statement.iterable, context)
-        if not isinstance(items, tuple) or isinstance(items, Dims):
-            raise Fault(
-                "A0204",
-                f"`for` needs a list, not {show(items)}",
-                statement.iterable.span,
-                help="write `for i in range(n)` to count",
-            )
+        items = listed(statement.iterable, context)
         count = items.length if isinstance(items, Range) else len(items)
 
         def rounds() -> Iterator[Build]:

@@ -209,11 +209,20 @@ class Chain(Node):
     span: Span
 
 
+class Each(Node):
+    """``for item in list`` behind a branch: as many branches as there are items."""
+
+    targets: Targets
+    iterable: Expr
+    span: Span
+
+
 class Branch(Node):
     """The statements between two ``|`` of a body."""
 
     statements: list[Statement]
     span: Span
+    each: Each | None
 
 
 class Body(Node):
