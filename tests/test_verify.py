@@ -42,6 +42,7 @@ network All<width = 8> {
     tower: { conv 3x3 width; inner: { conv 1x1 width; tanh } }
     layer{}: unit<2 * width> x2
     unit{width}: unit<width, 2>
+    parts.0: conv 1x1
     rest: seq { conv 3x3; relu; bn }
     enc: conv 3x3
     same enc
@@ -246,7 +247,7 @@ def another_name(network: Network, random: Random) -> Spoilt:
 
 @spoiling("cannot name a part")
 def a_name_that_no_module_can_have(network: Network, random: Random) -> Spoilt:
-    for bad in ("forward", "a b", "__class__", "x;import os", "é"):
+    for bad in ("forward", "a b", "__class__", "x;import os", "é", "a.b.c", "a.", "7"):
         top = [
             (p, n)
             for p, n in nodes(network)[1:]

@@ -39,8 +39,6 @@ class _Rewriter:
     def network(self, network: Network) -> Network:
         root = self._group(network.root)
         steps = list(root.steps())
-        paths = {step.path for step in steps}
-        kinds = {step.op.word for step in steps}
         outputs = [
             port.model_copy(update={"value": self._value(port.value)})
             for port in network.outputs
@@ -53,7 +51,7 @@ class _Rewriter:
             initializers=tuple(
                 one
                 for one in network.initializers
-                if one.kind in kinds or one.path in paths
+                if any(one.is_about(step.path, step.op.word) for step in steps)
             ),
         )
 

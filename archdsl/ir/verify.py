@@ -13,7 +13,8 @@ else reads it. What is asked:
 - Structure: what flows into a group is there before it; what flows out was made in it,
   or passes through. Copies of a repeat follow each other.
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
-  shared part, which is an earlier one with the same layers.
+  shared part, which is an earlier one with the same layers. A name with a dot is that
+  of a container, which is no layer, and of a part of it.
 - Modes: what serves training alone is read by such parts alone.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
@@ -23,7 +24,7 @@ else reads it. What is asked:
 from __future__ import annotations
 
 import operator
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -147,8 +148,7 @@ class _Verifier:
         self.made_at: dict[int, Place] = {}
         self.firsts: dict[str, Step | Group] = {}
         self.order: list[int] = []
-        self.of_kind: defaultdict[str, list[Step]] = defaultdict(list)
-        self.of_path: defaultdict[str, list[Step]] = defaultdict(list)
+        self.steps: list[Step] = []
 
     def report(self, place: Place, message: str) -> None:
         self.found.append(Problem(place, message))
@@ -262,8 +262,7 @@ class _Verifier:
         self._new_value(place, step.output, step.shape)
         if step.training:
             self.training.add(step.output)
-        self.of_kind[step.op.word].append(step)
-        self.of_path[step.path].append(step)
+        self.steps.append(step)
 
     def _arguments(self, place: Place, op: Layer) -> bool:
         """Return whether a layer has values for its arguments that a spec can give."""
@@ -388,11 +387,14 @@ class _Verifier:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
             return
-        why = refusal(name.replace("-", "_"), "label", LABEL_RESERVED)
+        container, dot, part = name.partition(".")
+        why = _label_refusal(container)
+        if dot and not why and not (part.isascii() and part.isdigit()):
+            why = _label_refusal(part)
+        if not why and dot and container in owner.parts:
+            why = f"is in {container}, which is a layer"
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
-
-    # ---- numbers
 
     def _check_numbers(
         self, place: Place, part: Step | Group, names: Names, inside: bool = True
@@ -471,12 +473,10 @@ class _Verifier:
     def _initializer(self, place: Place, one: Initializer) -> None:
         """Check that what is set is there, and can be set so."""
         scheme = SCHEMES.get(one.scheme)
-        if bool(one.kind) == bool(one.path):
-            self.report(place, "it is for a kind, or for the layer of a path")
         if scheme is None:
             self.report(place, f"there is no initialisation {one.scheme}")
             return
-        steps = self.of_kind[one.kind] if one.kind else self.of_path[one.path]
+        steps = [s for s in self.steps if one.is_about(s.path, s.op.word)]
         names = {t.name for s in steps for t in s.op.tensors(*s.input_shapes)}
         if one.tensor not in names and not (
             one.kind and one.tensor == "bias" and names
@@ -500,6 +500,10 @@ def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:
 def _same(one: Shape, other: Shape) -> bool:
     """Return whether two shapes are one, channels first or last."""
     return one == other and isinstance(one, Last) == isinstance(other, Last)
+
+
+def _label_refusal(name: str) -> str:
+    return refusal(name.replace("-", "_"), "label", LABEL_RESERVED)
 
 
 def _shown(shape: Shape) -> str:
