@@ -364,6 +364,54 @@ def test_shared_weights_are_told() -> None:
     assert source.count("shared weights") == source.count("peripheries=2") == convs + 1
 
 
+AGAIN = """arch 1
+block unit<width> { conv 3x3 width -> relu; conv 3x3 width }
+network Again {
+    input left 3x8x8
+    input right 3x8x8
+    @left -> tower: unit<4>
+    fc: conv 1x1 2
+    @right -> other: same tower
+    last: same fc
+    @right -> same tower
+    same fc
+    add { @fc | @last | }
+}
+"""
+
+
+def test_a_part_once_more_has_its_own_name_and_tells_whose_weights_it_has() -> None:
+    net = archdsl.loads(AGAIN)
+    opened = Drawing(net).source()
+    assert opened.count("label=tower tooltip") == 0
+    for title in ("tower: unit<4>", "other: same tower", "tower: once more"):
+        assert opened.count(f'label="{title}"') == 1
+    assert 'label="last: conv 1x1 2\\n→ 2x8x8   weights of fc"' in opened
+    assert "last: conv 1x1 2, 4x8x8 to 2x8x8, weights of fc" in opened
+    shut = Drawing(net, Options(depth=0)).source()
+    assert 'label="other: same tower\\n→ 4x8x8   shared weights"' in shut
+    assert shut.count("peripheries=2") == 4
+    alone = Drawing(net, Options(only="other", legend=False)).source()
+    assert 'label="other: same tower"' in alone
+
+
+def test_arrows_between_layers_of_shared_weights_are_seen() -> None:
+    """Double borders stand where the layout put them, so that they do not touch."""
+    drawn = layout("siamese")
+    boxes = drawn.nodes()
+    ringed = [o["name"] for o in drawn.objects if o.get("peripheries") == "2"]
+    assert len(ringed) == 5
+    for name in ringed:
+        box = boxes[name]
+        near = [b for n, b in boxes.items() if n != name and beside(b, box)]
+        assert min(max(box[1] - b[3], b[1] - box[3]) for b in near) >= 9
+
+
+def beside(one: Box, other: Box) -> bool:
+    """Return whether two boxes share a column."""
+    return one[0] < other[2] and other[0] < one[2]
+
+
 def test_a_reference_is_dotted() -> None:
     body = "a: conv 3x3 4 -> maxpool 2x2 -> b: conv 3x3 4\nresize { @b | @a }"
     source = said(body)

@@ -76,7 +76,7 @@ class _Rows:
                 assert isinstance(first, tuple)
                 yield from self.of(first, level, number, training)
                 continue
-            name = _span(first.name, last.name)
+            name = _span(_name(first), _name(last))
             if isinstance(first, Step):
                 yield Row(first, name, level, number)
                 continue
@@ -128,7 +128,11 @@ def _parts(group: Group) -> list[_Part]:
 
 
 def _name(part: _Part) -> str:
-    return "" if isinstance(part, tuple) else part.name
+    """Return a name; of what stands once more, that of this use and of the weights'."""
+    if isinstance(part, tuple):
+        return ""
+    is_other = part.alias not in ("", part.name)
+    return f"{part.alias}: same {part.name}" if is_other else part.name
 
 
 def _span(first: str, last: str) -> str:

@@ -23,6 +23,7 @@ from .labels import (
     closed_lines,
     escaped,
     heading_of,
+    is_shared,
     macs,
     node_lines,
     node_tip,
@@ -30,7 +31,7 @@ from .labels import (
     short,
 )
 from .options import FONT, Options
-from .picture import Box, Closed, Node, Part, Picture
+from .picture import Box, Closed, Node, Part, Picture, path_of
 from .routes import JOINT, Arrow, Routes
 from .themes import FAMILIES, PALETTES, Palette, family_of, shade
 
@@ -205,7 +206,7 @@ class Writer:
             self.paths[name] = node.heading.path
         else:
             lines = node_lines(node, drawn, self.options)
-            self.paths[name] = " and ".join(step.path for step in node.steps)
+            self.paths[name] = " and ".join(map(path_of, node.steps))
         graph.node(
             name,
             escaped(lines),
@@ -226,8 +227,8 @@ class Writer:
             look["fillcolor"] = self.palette.fills[family]
             if family == "merge":
                 look |= {"height": "0.22", "margin": "0.08,0.01"}
-            if node.main.shared and node.main.op.tensors(*node.main.input_shapes):
-                look["peripheries"] = "2"
+        if is_shared(node):
+            look["peripheries"] = "2"
         if self.heaviest:
             look["fillcolor"] = shade(
                 self.palette, self.weight(node, drawn) / self.heaviest

@@ -17,7 +17,7 @@ from .labels import title
 from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
 from .options import DEFAULT, SMALLEST, Options, check
 from .pack import scale
-from .picture import Box, Picture, Subject, part_of, whole
+from .picture import Box, Picture, Subject, part_of, path_of, whole
 from .place import Page, page
 from .volumes import page as volumes_page
 from .volumes import volumes
@@ -216,7 +216,7 @@ def subject(network: Network, options: Options) -> Subject:
         return whole(network)
     known: dict[str, Group] = {}
     for group in _groups(network.root):
-        name = group.path if options.only else group.word
+        name = path_of(group) if options.only else group.word
         if options.only or group.role == "block":
             known.setdefault(name, group)
     if wanted not in known:

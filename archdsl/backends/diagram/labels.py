@@ -10,7 +10,7 @@ from archdsl.layer import Layer
 from archdsl.values import Shape, channels, show_shape
 
 from .options import Options
-from .picture import Closed, Heading, Node, Picture
+from .picture import Closed, Heading, Node, Picture, path_of
 
 _MAX_TEXT = 72
 
@@ -87,9 +87,12 @@ def node_tip(node: Node | Closed, drawn: Picture) -> Iterator[str]:
         return
     for step in node.steps:
         inputs = " and ".join(map(show_shape, step.input_shapes))
-        text = f"{step.path}: {layer_text(step)}, {inputs} to {show_shape(step.shape)}"
+        text = f"{layer_text(step)}, {inputs} to {show_shape(step.shape)}"
         number = params(step)
-        yield f"{text}, {number:,} parameters" if number else text
+        weights = f"{number:,} parameters" if number else ""
+        if _shared(step):
+            weights = f"weights of {step.path}"
+        yield f"{path_of(step)}: " + ", ".join(filter(None, (text, weights)))
 
 
 def layer_text(step: Step) -> str:
@@ -116,7 +119,20 @@ def _layer(step: Step, node: Node, drawn: Picture) -> str:
     if step is not node.main or not known or step.name == step.op.word:
         return text
     named = step.name.isdigit() and node.heading.path
-    return text if named else f"{step.name}: {text}"
+    return text if named else f"{step.alias or step.name}: {text}"
+
+
+def is_shared(node: Node | Closed) -> bool:
+    """Return whether a node's weights are those of an earlier one."""
+    return any(map(_shared, [node.main] if isinstance(node, Node) else node.steps))
+
+
+def _shared(step: Step) -> str:
+    """Return whose weights a step has, if it brings none of its own."""
+    if not step.shared or not step.op.tensors(*step.input_shapes):
+        return ""
+    is_other = step.alias not in ("", step.name)
+    return f"weights of {short(step.path)}" if is_other else "shared weights"
 
 
 def _span(texts: Sequence[str]) -> str:
@@ -134,8 +150,7 @@ def _figures(
     if options.detail == "names":
         return
     found = [*_shape(steps, drawn), *_costs(steps, drawn, params, times)]
-    if any(step.shared and step.op.tensors(*step.input_shapes) for step in steps):
-        found.append("shared weights")
+    found += dict.fromkeys(filter(None, map(_shared, steps)))
     if found:
         yield "   ".join(found)
     if options.detail == "costs":

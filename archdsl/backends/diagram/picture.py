@@ -22,9 +22,10 @@ class Heading(NamedTuple):
     """What a group is called.
 
     Attributes:
-        path: its full name; empty if it has none.
+        path: its full name, where a part stands once more that of this use; empty if
+            it has none.
         last: that of the last copy it stands for; empty if there is only one.
-        call: a block's call, such as ``unit<64>``.
+        call: a block's call, such as ``unit<64>``, or ``same tower``.
         copies: how many it stands for.
     """
 
@@ -409,9 +410,9 @@ def _heading(run: list[Group]) -> Heading:
     first, last = _namesake(run[0]), _namesake(run[-1])
     if first is None or last is None:
         return Heading(copies=len(run))
-    end = "" if last is first else last.path
+    end = "" if last is first else path_of(last)
     call = _call(first, last) if first is run[0] else ""
-    return Heading(first.path, end, call, len(run))
+    return Heading(path_of(first), end, call, len(run))
 
 
 def _namesake(group: Group) -> Group | None:
@@ -423,11 +424,21 @@ def _namesake(group: Group) -> Group | None:
     return named[0] if len(named) == 1 else None
 
 
+def path_of(part: Step | Group) -> str:
+    """Return a part's full name; of one that stands once more, that of this use."""
+    if not part.alias:
+        return part.path
+    around, dot, _ = part.path.rpartition(".")
+    return f"{around}{dot}{part.alias}"
+
+
 def _call(first: Group, last: Group) -> str:
     """Return ``bottleneck<64, stride = 2>``, without what is left at its default.
 
     What differs between the first copy and the last is shown of both.
     """
+    if first.alias:
+        return "once more" if first.alias == first.name else f"same {first.name}"
     if first.role != "block":
         return ""
     arguments = ", ".join(_arguments(first.parameters, last.parameters))
