@@ -550,6 +550,27 @@ def test_what_has_no_pairs_is_no_u() -> None:
     assert Drawing(archdsl.load("unet"), Options(style="graph")).sheet.lowest is None
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
+        ("srgan", {}, "no arrow leads past `stem`, where its maps are smallest"),
+        ("deeplab", {}, "one arrow leads past `layer2`, where its maps"),
+        ("fpn", {"depth": 1}, "blocks stand open in it"),
+        ("unet", {"fold": False}, "blocks stand open in it"),
+    ],
+)
+def test_a_u_that_is_asked_for_is_drawn_or_refused(
+    name: str, options: dict[str, Any], reason: str
+) -> None:
+    network = archdsl.load(name, symbolic=False)
+    with pytest.raises(SpecError, match=reason) as caught:
+        Drawing(network, Options(style="unet", **options))
+    assert [found.code for found in caught.value.diagnostics] == ["A0802"]
+    with pytest.raises(ValueError, match="top to bottom"):
+        Drawing(network, Options(style="unet", direction="LR"))
+
+
 # ---- options
 
 
@@ -601,7 +622,7 @@ def test_functions_take_the_commands_options(tmp_path: Path) -> None:
         ),
         ("depth", "1", "depth must be int or None, not str"),
         ("legend", 1, "legend must be bool, not int"),
-        ("dpi", 0, "dpi must be 10 to 10,000, not 0"),
+        ("dpi", 0, "dpi must be 10 to 1,200, not 0"),
     ],
 )
 def test_options_that_no_picture_has(name: str, value: Any, message: str) -> None:
@@ -616,7 +637,7 @@ def test_options_that_no_picture_has(name: str, value: Any, message: str) -> Non
 def test_a_png_is_never_scaled(tmp_path: Path) -> None:
     path = tmp_path / "net.png"
     with pytest.raises(SpecError, match="pixels long"):
-        render(archdsl.load("resnet50"), path, options=Options(dpi=6000, depth=ALL))
+        render(archdsl.load("resnet50"), path, options=Options(dpi=1200, fold=False))
     assert not path.exists()
 
 

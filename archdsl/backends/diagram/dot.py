@@ -22,13 +22,14 @@ from .bend import is_across, places
 from .labels import (
     closed_lines,
     escaped,
+    fitting_heading,
     heading_of,
     is_shared,
     macs,
     node_lines,
     node_tip,
     params,
-    short,
+    tip,
 )
 from .options import FONT, Options
 from .picture import Box, Closed, Node, Part, Picture, path_of
@@ -187,8 +188,8 @@ class Writer:
         folded = box.heading.copies > 1
         more = " (continued)" if box.continued else ""
         return {
-            "label": escaped([heading_of(box.heading, short) + more]),
-            "tooltip": escaped([heading_of(box.heading, str)]),
+            "label": escaped([fitting_heading(box.heading) + more]),
+            "tooltip": tip([heading_of(box.heading, str)]),
             "id": self.unique(box.heading.path or "repeat"),
             "labeljust": "l",
             "fontsize": f"{FONT:g}",
@@ -210,7 +211,7 @@ class Writer:
         graph.node(
             name,
             escaped(lines),
-            tooltip=escaped(node_tip(node, drawn)),
+            tooltip=tip(node_tip(node, drawn)),
             id=self.unique(self.paths[name].partition(" ")[0]),
             **self.look(node, drawn),
         )

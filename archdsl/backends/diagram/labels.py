@@ -13,6 +13,8 @@ from .options import Options
 from .picture import Closed, Heading, Node, Picture, path_of
 
 _MAX_TEXT = 72
+# A tooltip takes no room of the picture.
+_MAX_TIP = 200
 
 Cost = Callable[[Step], int]
 
@@ -46,9 +48,20 @@ def macs(step: Step) -> int:
 def heading_of(heading: Heading, show: Callable[[str], str]) -> str:
     """Return ``layer1.1 to layer1.2: bottleneck<64>  x2``."""
     names = [show(path) for path in (heading.path, heading.last) if path]
-    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
     times = f"x{heading.copies}" if heading.copies > 1 else ""
+    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
     return "  ".join(filter(None, (text, times)))
+
+
+def fitting_heading(heading: Heading) -> str:
+    """Return the same in what a box has room for; no number of copies is cut off."""
+    whole = heading_of(heading, short)
+    around, dot, last = short(heading.last).rpartition(".")
+    if len(whole) <= _MAX_TEXT or not short(heading.path).startswith(around + dot):
+        return _cut(whole, _MAX_TEXT)
+    text = f"{short(heading.path)}…{last}: {heading.call}"
+    times = f"  x{heading.copies}"
+    return _cut(text, _MAX_TEXT - len(times)) + times
 
 
 def short(path: str) -> str:
@@ -66,7 +79,7 @@ def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
     often = f"x{heading.copies}" if heading.copies > 1 else ""
     layers = " · ".join(_layer(step, node, drawn) for step in node.steps)
     if heading.path:
-        yield heading_of(heading, short)
+        yield fitting_heading(heading)
         yield layers
     else:
         yield "  ".join(filter(None, (layers, often)))
@@ -76,7 +89,7 @@ def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
 
 def closed_lines(part: Closed, drawn: Picture, options: Options) -> Iterator[str]:
     """Yield a closed box's heading, its shape and its costs."""
-    yield heading_of(part.heading, short)
+    yield fitting_heading(part.heading)
     yield from _figures(part.steps, drawn, options, part.times)
 
 
@@ -200,16 +213,23 @@ def brief(number: int) -> str:
     return str(number)
 
 
-def escaped(lines: Iterable[Any]) -> str:
+def escaped(lines: Iterable[Any], room: int = _MAX_TEXT) -> str:
     """Return lines as one label, in which nothing means anything to dot."""
     import graphviz
 
-    text = r"\n".join(graphviz.escape(_plain(str(line))) for line in lines)
+    text = r"\n".join(graphviz.escape(_plain(str(line), room)) for line in lines)
     return graphviz.nohtml(text)
 
 
-def _plain(line: str) -> str:
+def tip(lines: Iterable[Any]) -> str:
+    """Return lines as a tooltip."""
+    return escaped(lines, _MAX_TIP)
+
+
+def _plain(line: str, room: int) -> str:
     text = "".join(c if c.isprintable() else " " for c in line)
-    if len(text) > _MAX_TEXT:
-        text = text[: _MAX_TEXT - 3] + "..."
-    return text.replace("&", "&amp;")
+    return _cut(text, room).replace("&", "&amp;")
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 3] + "..."

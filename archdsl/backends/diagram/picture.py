@@ -470,7 +470,7 @@ def _value(value: Any) -> str:
         case int():
             return str(int(value))
         case float():
-            return f"{float(value):g}"
+            return f"{float(value):.3g}"
         case Dims():
             return repr(value)
         case tuple():
