@@ -9,7 +9,7 @@ package reads these declarations; nothing else names a kind.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from importlib import import_module
 from math import gcd
 from typing import Any, ClassVar, Final
@@ -368,6 +368,11 @@ class Layer:
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the layer's form in torch."""
         raise NotImplementedError(self.word)
+
+    @property
+    def structure(self) -> Hashable:
+        """What equal copies have in common: all but the rate of a dropout."""
+        return type(self) if self.family == "dropout" else self
 
     def label(self) -> str:
         """Return the text of the layer in a diagram or table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from archdsl.backends.text import span
 from archdsl.ir import Step
 from archdsl.layer import Layer
 from archdsl.values import Shape, channels, show_shape
@@ -127,7 +128,8 @@ def layer_text(step: Step) -> str:
 
 def _layer(step: Step, node: Node, drawn: Picture) -> str:
     """Return the layer, after its name if it is the main one and has one."""
-    text = _span([layer_text(twin) for twin in drawn.twins[step.output]])
+    twins = drawn.twins[step.output]
+    text = span(layer_text(twins[0]), layer_text(twins[-1]))
     known = step.labelled or step.op.tensors(*step.input_shapes)
     if step is not node.main or not known or step.name == step.op.word:
         return text
@@ -146,15 +148,6 @@ def _shared(step: Step) -> str:
         return ""
     is_other = step.alias not in ("", step.name)
     return f"weights of {short(step.path)}" if is_other else "shared weights"
-
-
-def _span(texts: Sequence[str]) -> str:
-    """Return a text of all, or the first's and where the last one differs."""
-    first, last = texts[0], texts[-1]
-    if first == last:
-        return first
-    head, _, end = last.rpartition(" ")
-    return f"{first}…{end}" if first.startswith(head) else f"{first} … {last}"
 
 
 def _figures(

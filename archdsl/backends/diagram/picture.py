@@ -395,9 +395,7 @@ def _likeness(group: Group) -> list[object]:
             continue
         sources = [place.get(value, ("outside", value)) for value in node.inputs]
         areas = [sizes(shape) for shape in (*node.input_shapes, node.shape)]
-        # Rates of dropout differ from copy to copy, and are no structure.
-        op = type(node.op) if node.op.family == "dropout" else node.op
-        found.append((op, sources, areas, node.training, node.shared))
+        found.append((node.op.structure, sources, areas, node.training, node.shared))
         place[node.output] = len(place)
     return found
 
