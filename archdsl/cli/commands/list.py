@@ -12,6 +12,7 @@ from archdsl.cli.options import json_option, width_option
 from archdsl.cli.terminal import Progress, fitting, print_json
 
 if TYPE_CHECKING:
+    from archdsl.backends.fit import Sheet
     from archdsl.passes.devices import Device
 
 
@@ -99,55 +100,58 @@ def _as_dict(entry: Entry) -> dict[str, object]:
 
 
 def _table(entries: list[Entry], room: int | None) -> str:
+    note = (
+        "params: trainable or not, auxiliary heads included; depth: conv and linear "
+        "layers on the longest path; MACs: multiply-accumulates for one sample."
+    )
+    titles = ("spec", "preset", "", "input", "params", "depth", "MACs")
+    sheet = _sheet(titles, _rows(entries, "default"), range(4, 7))
+    if room is not None and sheet.width > room:
+        sheet = _sheet(titles, _rows(entries, "*"), range(4, 7))
+        note = f"*: the preset that the spec's name alone stands for; {note}"
+    return _fitted(sheet, note, room)
+
+
+def _rows(entries: list[Entry], mark: str) -> Iterator[tuple[str, ...]]:
     from archdsl.values import show_shape
 
-    rows = []
     previous = ""
     for entry in entries:
-        rows.append(
-            (
-                entry.spec if entry.spec != previous else "",
-                entry.name,
-                "*" if entry.default else "",
-                show_shape(entry.input),
-                f"{entry.params:,}",
-                str(entry.depth),
-                f"{entry.macs:,}",
-            )
+        yield (
+            entry.spec if entry.spec != previous else "",
+            entry.name,
+            mark if entry.default else "",
+            show_shape(entry.input),
+            f"{entry.params:,}",
+            str(entry.depth),
+            f"{entry.macs:,}",
         )
         previous = entry.spec
-    titles = ("spec", "preset", "", "input", "params", "depth", "MACs")
-    note = (
-        "*: the preset that a spec's name alone stands for; params: trainable or not, "
-        "auxiliary heads included; depth: conv and linear layers on the longest path; "
-        "MACs: multiply-accumulates for one sample."
+
+
+def _sheet(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int]
+) -> Sheet:
+    """Return a table of columns, of which some end at one place."""
+    from archdsl.backends.fit import Column, Sheet
+
+    flush, columns = set(right), zip(*rows, strict=True)
+    pairs = enumerate(zip(titles, columns, strict=True))
+    return Sheet(
+        [Column(name, [*cells], right=at in flush) for at, (name, cells) in pairs]
     )
-    return _fitted(titles, rows, range(4, 7), note, room)
 
 
-def _fitted(
-    titles: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    right: Iterable[int],
-    note: str,
-    room: int | None,
-) -> str:
-    """Return a table that fits so many columns, with a note below."""
+def _fitted(sheet: Sheet, note: str, room: int | None) -> str:
+    """Return a table in so many columns of text, with a note below."""
     from textwrap import wrap
 
-    from archdsl.backends import fit
+    from archdsl.backends.fit import note as done
 
-    flush = set(right)
-    sheet = fit.Sheet(
-        [
-            fit.Column(title, [row[at] for row in rows], right=at in flush)
-            for at, title in enumerate(titles)
-        ]
-    )
     if room is not None:
         sheet.fit(room)
     notes = wrap(note, min(room or _NOTE, _NOTE))
-    if room is not None and (said := fit.note([sheet], room)):
+    if room is not None and (said := done([sheet], room)):
         notes += wrap(said, room)
     return "\n".join([*sheet.lines(lambda *_: ""), "", *notes]) + "\n"
 
@@ -188,7 +192,7 @@ def _device_table(known: list[Device], room: int | None) -> str:
         "sparsity; vector: of all others, in float32; GB/s and GB: of the memory. As "
         "the vendors publish them; `--json` has the sources."
     )
-    return _fitted(titles, rows, range(1, 9), note, room)
+    return _fitted(_sheet(titles, rows, range(1, 9)), note, room)
 
 
 def _tera(rate: float | None) -> str:
