@@ -9,7 +9,7 @@ package reads these declarations; nothing else names a kind.
 from __future__ import annotations
 
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from math import gcd
 from typing import Any, ClassVar, Final
@@ -370,7 +370,7 @@ class Layer:
         raise NotImplementedError(self.word)
 
     @property
-    def structure(self) -> Hashable:
+    def structure(self) -> Layer | type[Layer]:
         """What equal copies have in common: all but the rate of a dropout."""
         return type(self) if self.family == "dropout" else self
 
