@@ -348,6 +348,29 @@ def test_equal_copies_say_each() -> None:
     assert '"conv1: conv 3x3 4  x3\\n148 each"' in said("conv 3x3 4  x3\nconv 1x1 2")
 
 
+def test_long_titles_keep_their_numbers_of_copies() -> None:
+    """All three copies are told, whatever of the call there is no room for."""
+    name = "a_block_with_a_long_name_that_says_what_it_does_and_why"
+    text = f"""arch 1
+block {name}<width, kernel> {{ conv kernel width; conv kernel width }}
+network Net {{
+    input 3x8x8
+    stage: seq {{ conv 1x1 8; {name}<8, 3x3> x3 }}
+}}
+"""
+    source = Drawing(archdsl.loads(text), Options(depth=0, insets=False)).source()
+    (title,) = re.findall(r'label="(stage[^"]*?)\\n', source)
+    assert title.startswith("stage.1…3: a_block") and title.endswith("...  x3")
+    assert len(title) <= 72
+    whole = f"stage.1 to stage.3: {name}<8, 3x3>  x3"
+    assert f'tooltip="{whole}"' in source
+
+
+def test_costs_fit_a_page() -> None:
+    drawn = layout("googlenet", Options(detail="costs"))
+    assert drawn.text() >= 6 and drawn.page.source.count("MACs") > 10
+
+
 def test_rates_of_dropout_do_not_stop_folding() -> None:
     """A stage's blocks have rates that grow; they are shown as a range."""
     blocks = "block unit<p> { residual { conv 3x3 4 -> stochasticdepth p } }\n"

@@ -57,11 +57,15 @@ def heading_of(heading: Heading, show: Callable[[str], str]) -> str:
 def fitting_heading(heading: Heading) -> str:
     """Return the same in what a box has room for; no number of copies is cut off."""
     whole = heading_of(heading, short)
-    around, dot, last = short(heading.last).rpartition(".")
-    if len(whole) <= _MAX_TEXT or not short(heading.path).startswith(around + dot):
-        return _cut(whole, _MAX_TEXT)
-    text = f"{short(heading.path)}…{last}: {heading.call}"
-    times = f"  x{heading.copies}"
+    if len(whole) <= _MAX_TEXT:
+        return whole
+    first, last = short(heading.path), short(heading.last)
+    around, dot, end = last.rpartition(".")
+    names = " to ".join(filter(None, (first, last)))
+    if last and first.startswith(around + dot):
+        names = f"{first}…{end}"
+    text = ": ".join(filter(None, (names, heading.call)))
+    times = f"  x{heading.copies}" if heading.copies > 1 else ""
     return _cut(text, _MAX_TEXT - len(times)) + times
 
 
