@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from archdsl.diagnostics import did_you_mean
-from archdsl.limits import MAX_DPI, MIN_DPI
+from archdsl.limits import DPI
 
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
@@ -92,7 +92,8 @@ def check(options: Options) -> None:
                 f"{name} must be {words.replace('NoneType', 'None')}, "
                 f"not {type(value).__name__}"
             )
-    if not MIN_DPI <= options.dpi <= MAX_DPI:
-        raise ValueError(f"dpi must be {MIN_DPI} to {MAX_DPI:,}, not {options.dpi}")
+    low, high = DPI
+    if not low <= options.dpi <= high:
+        raise ValueError(f"dpi must be {low} to {high:,}, not {options.dpi}")
     if options.style == "unet" and options.direction == "LR":
         raise ValueError("a U is drawn from top to bottom: leave out direction LR")

@@ -18,7 +18,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import Failure, print_json
-from archdsl.limits import MAX_DPI, MIN_DPI
+from archdsl.limits import DPI
 
 if TYPE_CHECKING:
     from archdsl.backends.diagram import Drawing
@@ -99,7 +99,7 @@ if TYPE_CHECKING:
 @click.option("--insets/--no-insets", default=True, help="Draw closed blocks beside.")
 @click.option(
     "--dpi",
-    type=click.IntRange(MIN_DPI, MAX_DPI),
+    type=click.IntRange(*DPI),
     default=96,
     show_default=True,
     help="Dots per inch of a png.",
