@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
-from traceback import walk_tb
 from typing import TYPE_CHECKING, TextIO
 
 from click import ClickException, UsageError
@@ -49,6 +48,8 @@ def without_torch(error: ImportError | OSError, needs: str) -> Failure:
         ImportError: the error itself, if it has another cause.
         OSError: likewise.
     """
+    from traceback import walk_tb
+
     if isinstance(error, ImportError) and error.name == "torch":
         message = f'{needs} PyTorch: pip install "archdsl[torch]"'
         return Failure(message, status.MISSING_EXTRA)
