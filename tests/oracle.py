@@ -10,18 +10,25 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import archdsl
+from archdsl.passes.analysis import Analysis
+
+Scheme = tuple[str, tuple[float, ...]]
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -89,7 +96,11 @@ class Case(NamedTuple):
 
     def load(self, input: str | None = None) -> archdsl.Network:
         """Return our network, for another input if one is given."""
-        return archdsl.load(self.preset, params=self.params or None, input=input)
+        return _loaded(self.id, input)
+
+    def analysis(self) -> Analysis:
+        """Return the analysis of our network."""
+        return _analysed(self.id)
 
     def build(self, input: str | None = None) -> nn.Module:
         """Return the module compiled from our spec."""
@@ -101,6 +112,17 @@ class Case(NamedTuple):
             return torchvision.models.get_model(
                 self.model, weights=None, **self.options
             )
+
+    def on_meta(self) -> Pair:
+        """Return both modules without values, which other tests share.
+
+        Whoever runs one sets its mode first; to change one, take `Pair.copies`.
+        """
+        return _on_meta(self.id)
+
+    def reference_on_meta(self) -> nn.Module:
+        """Return torchvision's model without values, under the same conditions."""
+        return _reference_on_meta(self.id)
 
 
 def _case(
@@ -241,6 +263,57 @@ def _scaled_cases() -> Iterator[Case]:
 
 CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
 
+# Of one scope, so that the tests of a case run one after the other and share what was
+# made of it.
+every_case = pytest.mark.parametrize(
+    "case", CASES.values(), ids=CASES.keys(), scope="module"
+)
+
+
+class Pair(NamedTuple):
+    """Our module and torchvision's on the meta device.
+
+    Attributes:
+        ours: compiled from the spec.
+        theirs: of torchvision.
+        drawn: what each tensor of ours was given, by name.
+        expected: the same of theirs.
+    """
+
+    ours: nn.Module
+    theirs: nn.Module
+    drawn: Mapping[str, Scheme]
+    expected: Mapping[str, Scheme]
+
+    def copies(self) -> tuple[nn.Module, nn.Module]:
+        """Return both modules to be changed."""
+        return deepcopy(self.ours), deepcopy(self.theirs)
+
+
+@cache
+def _loaded(id: str, input: str | None) -> archdsl.Network:
+    case = CASES[id]
+    return archdsl.load(case.preset, params=case.params or None, input=input)
+
+
+@cache
+def _analysed(id: str) -> Analysis:
+    return archdsl.analyze(_loaded(id, None))
+
+
+# Few are kept: as many as tests of one case, or of a test with others, need.
+@lru_cache(maxsize=2)
+def _on_meta(id: str) -> Pair:
+    with torch.device("meta"), InitRecorder() as recorder:
+        ours, theirs = CASES[id].build(), CASES[id].reference()
+    return Pair(ours, theirs, recorder.schemes(ours), recorder.schemes(theirs))
+
+
+@lru_cache(maxsize=2)
+def _reference_on_meta(id: str) -> nn.Module:
+    with torch.device("meta"):
+        return CASES[id].reference()
+
 
 class Emitted(NamedTuple):
     """A network whose emitted module is examined as text.
@@ -287,6 +360,42 @@ EMITTED: Mapping[str, Emitted] = {
 }
 
 
+@contextmanager
+def meta() -> Iterator[None]:
+    """Make what is made on the meta device, where batch norm then takes no time.
+
+    Torch computes the shapes of its outputs there by some forty operations in Python,
+    which take most of the time of a network that has one behind every convolution.
+    tests/test_torchvision.py holds what stands in for them against them.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        library._destroy()
+
+
+def _shapes_of_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    channels = x.shape[1]
+    for own in (weight, bias, mean, var):
+        assert own is None or own.shape == (channels,)
+    # Kernels keep the statistics of half precision in 32 bits.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
+    return torch.empty_like(x), *statistics
+
+
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     """Return the MACs of every submodule by path, those of the whole under ``""``.
 
@@ -305,8 +414,9 @@ def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     return {path: n // 2 for path, n in flops.items()}
 
 
-def output_shapes(module: nn.Module, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the shape, without the batch, that each submodule gives."""
+@contextmanager
+def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Note the shape, without the batch, that each submodule gives meanwhile."""
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = []
     for path, part in module.named_modules():
@@ -316,10 +426,9 @@ def output_shapes(module: nn.Module, *inputs: Tensor) -> dict[str, tuple[int, ..
                 shapes[path] = tuple(output.shape[1:])
 
         hooks.append(part.register_forward_hook(note))
-    module(*inputs)
+    yield shapes
     for hook in hooks:
         hook.remove()
-    return shapes
 
 
 # ---- values --------------------------------------------------------------------
@@ -385,8 +494,6 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 # ---- initialisation ------------------------------------------------------------
-
-Scheme = tuple[str, tuple[float, ...]]
 
 
 class InitRecorder(TorchDispatchMode):
