@@ -13,6 +13,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 import archdsl
+from archdsl.passes.analysis import Analysis
 from tests.oracle import (
     CASES,
     Case,
@@ -25,6 +26,9 @@ from tests.oracle import (
     noted_shapes,
     tensors,
 )
+
+# Of submodules, by path, without the batch.
+Shapes = Mapping[str, tuple[int, ...]]
 
 # What torch's own counter gives for torchvision's models; here so that a change of
 # the oracle itself does not pass unseen.
@@ -93,9 +97,7 @@ def assert_close(
     assert not {n: d for n, d in far.items() if not d <= tolerance}
 
 
-def run_on_meta(
-    module: nn.Module, size: tuple[int, int]
-) -> Mapping[str, tuple[int, ...]]:
+def run_on_meta(module: nn.Module, size: tuple[int, int]) -> Shapes:
     """Return the shapes of submodules in training, so that auxiliary heads run, too."""
     with meta(), torch.no_grad(), noted_shapes(module.train()) as shapes:
         module(torch.empty(2, 3, *size))
@@ -103,9 +105,7 @@ def run_on_meta(
 
 
 @lru_cache(maxsize=2)
-def in_training(
-    id: str,
-) -> tuple[Mapping[str, int], Mapping[str, tuple[int, ...]]]:
+def in_training(id: str) -> tuple[Mapping[str, int], Shapes]:
     """Return MACs and shapes of torchvision's submodules, for a batch of two."""
     case = CASES[id]
     theirs = case.on_meta().theirs.train()
@@ -184,24 +184,32 @@ def test_counts_of_every_layer(case: Case) -> None:
     }
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["square", "wide"])
 @every_case
-def test_shapes(case: Case, wide: bool) -> None:
-    if wide:
-        spelled = "3x{}x{}".format(*case.wide)
-        layers = archdsl.analyze(case.load(spelled)).layers
-        with torch.device("meta"):
-            module = case.build(spelled)
-        ours = run_on_meta(module, case.wide)
-        theirs = run_on_meta(case.on_meta().theirs, case.wide)
-    else:
-        layers, module = case.analysis().layers, case.on_meta().ours
-        ours = run_on_meta(module, (case.size, case.size))
-        _, theirs = in_training(case.id)
-    analysed = {layer.name: tuple(layer.output) for layer in layers}
+def test_shapes(case: Case) -> None:
+    module = case.on_meta().ours
+    ours = run_on_meta(module, (case.size, case.size))
+    _, theirs = in_training(case.id)
+    assert_shapes(case.analysis(), module, ours, theirs)
 
+
+@every_case
+def test_shapes_of_a_wide_image(case: Case) -> None:
+    network = case.load("3x{}x{}".format(*case.wide))
+    with torch.device("meta"):
+        module = archdsl.build(network)
+    ours = run_on_meta(module, case.wide)
+    theirs = run_on_meta(case.on_meta().theirs, case.wide)
+    assert_shapes(archdsl.analyze(network), module, ours, theirs)
+
+
+def assert_shapes(
+    analysis: Analysis, module: nn.Module, ours: Shapes, theirs: Shapes
+) -> None:
+    """Compare what submodules gave with what the analysis says."""
+    analysed = {layer.name: tuple(layer.output) for layer in analysis.layers}
     bare = dict(module.named_parameters()).keys()
-    assert {layer.name for layer in layers if layer.params} - bare <= ours.keys()
+    weighted = {layer.name for layer in analysis.layers if layer.params}
+    assert weighted - bare <= ours.keys()
     for shapes in (ours, theirs):
         shared = shapes.keys() & analysed.keys()
         assert {n: shapes[n] for n in shared} == {n: analysed[n] for n in shared}
