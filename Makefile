@@ -48,8 +48,8 @@ test: lint
 
 # Something of every package, in under two minutes on two cores.
 QUICK := agree alignment api cases_language cli codes compare completion cookbook \
-	coverage diagram field_views findings foreign format golden gradients guards \
-	highlight lint_cli lint_savings new parser paths python repeats roofline \
+	coverage diagram field_views findings foreign golden gradients guards \
+	highlight lint_cli lint_savings new parser paths repeats roofline \
 	same_padding schemas startup sweep symbolic tables tutorial
 
 check: $(DEV)

@@ -29,6 +29,7 @@ from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
+from tests.comparing import emitted_once
 from tests.generated import specimen
 from tests.oracle import meta
 from tests.timing import cpu_seconds
@@ -261,6 +262,11 @@ class Outcome(NamedTuple):
 
 def examine(text: str) -> Outcome:
     """Check that a spec is refused with reasons, or is a network that works."""
+    with emitted_once():
+        return _examine(text)
+
+
+def _examine(text: str) -> Outcome:
     start = time.process_time()
     network, layers, code = _compile(text)
     seconds = time.process_time() - start
