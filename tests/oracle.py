@@ -397,6 +397,7 @@ def meta() -> Iterator[None]:
     """
     library = torch.library.Library("aten", "IMPL")
     library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
+    library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
     try:
         with torch.device("meta"):
             yield
@@ -421,6 +422,16 @@ def _shapes_of_batch_norm(
     dtype = torch.promote_types(x.dtype, torch.float32)
     statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
     return torch.empty_like(x), *statistics
+
+
+def _shapes_of_its_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor | None, *rest: Any
+) -> tuple[Tensor | None, ...]:
+    wanted = rest[-1]
+    assert gradient.shape == x.shape
+    own = x.new_empty(x.shape[1], dtype=None if weight is None else weight.dtype)
+    found = torch.empty_like(x), own, torch.empty_like(own)
+    return tuple(g if want else None for g, want in zip(found, wanted, strict=True))
 
 
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:

@@ -144,7 +144,20 @@ def test_shapes_of_batch_norm_are_those_of_torch(
         outputs = torch.ops.aten.native_batch_norm(
             x, weight, bias, *own[2:], training, 0.1, 1e-5
         )
-        return [(t.shape, t.stride(), t.dtype) for t in outputs]
+        wanted = [True, affine, affine]
+        gradients = torch.ops.aten.native_batch_norm_backward(
+            torch.empty_like(x),
+            x,
+            weight,
+            *own[2:],
+            *outputs[1:],
+            training,
+            1e-5,
+            wanted,
+        )
+        found = [t for t in (*outputs, *gradients) if t is not None]
+        assert len(found) == (6 if affine else 4)
+        return [(t.shape, t.stride(), t.dtype) for t in found]
 
     with torch.device("meta"):
         expected = run()
