@@ -324,14 +324,15 @@ def plot(
         optimizer: whose state the memory counts.
         recompute: whether blocks are run again in the backward pass, for the memory.
         device: for the roofline.
-        runs: of each network in torch, for the gradients, with the seeds 0, 1 and so
-            on.
+        runs: of each network in torch, for the gradients alone, with the seeds 0, 1
+            and so on.
 
     Raises:
         ImportError: if gradients are asked for, and torch is not installed.
         SpecError: if one of `networks` names a spec that is wrong.
         TypeError: if an argument is nothing of its kind.
-        ValueError: if there is no such chart, or nothing to draw.
+        ValueError: if there is no such chart, or nothing to draw; or if `runs` are
+            asked for, and no gradients.
     """
     from .backends.plot import Subject
     from .backends.plot import plot as run
@@ -342,6 +343,8 @@ def plot(
     if isinstance(networks, list | tuple):
         given = [*networks]
     kind = show or ("costs" if len(given) == 1 else "compare")
+    if runs > 1 and kind != "gradients":
+        raise ValueError(f'`runs` is for show="gradients", not {kind}')
     if names is not None and len(names) != len(given):
         raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
     subjects = []

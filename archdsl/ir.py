@@ -89,6 +89,8 @@ class Step(Model):
         statement: steps of one chain of the spec share this number.
         span: where the spec says so.
         shared: whether it is an earlier step once more, with the same weights.
+        alias: what `same` calls it then: its label, or the earlier step's name where
+            there is none. Empty for the parts of a group that is there once more.
     """
 
     name: str
@@ -104,6 +106,7 @@ class Step(Model):
     statement: int
     span: InstanceOf[Span]
     shared: bool = False
+    alias: str = ""
 
     def __repr__(self) -> str:
         return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
@@ -156,6 +159,7 @@ class Group(Model):
             block's parameters under which it projects; for an optional shortcut's
             sum (word ``optional``) or a guard, under which it is there.
         shared: whether it is an earlier group once more, with the same weights.
+        alias: as for a step.
         training: whether it only serves outputs of the training mode.
         statement: as for a step.
         span: where the spec says so.
@@ -179,6 +183,7 @@ class Group(Model):
     count: SkipValidation[int] = 1
     condition: SkipValidation[Test | None] = None
     shared: bool = False
+    alias: str = ""
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]

@@ -18,6 +18,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import Failure, print_json
+from archdsl.limits import DPI
 
 if TYPE_CHECKING:
     from archdsl.backends.diagram import Drawing
@@ -76,7 +77,8 @@ if TYPE_CHECKING:
     default="auto",
     show_default=True,
     help="A graph from top to bottom, or bent as a U, which auto does where "
-    "skips pair up; volumes draws a chain as boxes as large as its maps.",
+    "skips pair up, and unet does or refuses; volumes draws a chain as boxes as "
+    "large as its maps.",
 )
 @click.option(
     "--shade",
@@ -97,7 +99,7 @@ if TYPE_CHECKING:
 @click.option("--insets/--no-insets", default=True, help="Draw closed blocks beside.")
 @click.option(
     "--dpi",
-    type=click.IntRange(10, 1_200),
+    type=click.IntRange(*DPI),
     default=96,
     show_default=True,
     help="Dots per inch of a png.",
@@ -135,8 +137,12 @@ def command(
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ not in (None, "dot", "gv"):
         raise click.UsageError("--json holds dot text alone: use -o FILE, too")
+    options = diagram.Options(fold=fold, **looks)
     try:
-        options = diagram.Options(fold=fold, **looks)
+        diagram.check(options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
         if output is None or printed:
             kind = (format_ or "dot").lower()
             if kind not in diagram.FORMATS:
