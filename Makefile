@@ -1,5 +1,6 @@
 # make demo    set up, then analyse, compile, train a step of and draw GoogLeNet
 # make test    set up, then the linters and the whole test suite
+# make check   set up, then the tests of each package that are quick, to work with
 # make lint    the linters alone
 # make bench   the benchmarks
 # make docs    the site, build/site/index.html
@@ -27,7 +28,7 @@ DIST := dist/.stamp
 PACKAGED := $(shell find archdsl grammar specs -type f ! -path '*/__pycache__/*')
 
 .DELETE_ON_ERROR:
-.PHONY: demo test lint docs bench wheel wheel-check versions clean distclean
+.PHONY: demo test check lint docs bench wheel wheel-check versions clean distclean
 
 demo: $(DEV)
 	@mkdir -p build
@@ -38,9 +39,21 @@ demo: $(DEV)
 	$(BIN)/archdsl render googlenet -o build/googlenet.png
 	@echo "The network's picture is build/googlenet.svg (and build/googlenet.png)."
 
-# One thread a worker: pytest-xdist already keeps every core busy.
+# One thread a worker: pytest-xdist already keeps every core busy. A worker takes tests
+# that stand together, as they share what they are about.
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist worksteal
+
 test: lint
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(PYTEST_ARGS)
+	$(PYTEST) --durations=10 $(PYTEST_ARGS)
+
+# Something of every package, in under two minutes on two cores.
+QUICK := agree alignment api cases_language cli codes compare completion cookbook \
+	coverage diagram field_views findings foreign golden gradients guards \
+	highlight lint_cli lint_savings new parser paths repeats roofline \
+	same_padding schemas startup sweep symbolic tables tutorial
+
+check: $(DEV)
+	$(PYTEST) -m "not slow" $(QUICK:%=tests/test_%.py) $(PYTEST_ARGS)
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 import archdsl
+import archdsl.backends.torch as backend
 from archdsl.backends.torch.agree import agree
 from archdsl.ir import Group, Network, Step
 from archdsl.ir.verify import problems
@@ -40,11 +42,28 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
     )
     found = [] if skeleton(network) == skeleton(plain) else ["two elaborations differ"]
     found += map(str, [*problems(network), *problems(plain)])
-    found += differences(network, archdsl.build(network)) + running(network)
-    if figures:
-        found += map(str, agree(network).differences)
-        found += differences(plain, archdsl.build(plain))
+    with emitted_once():
+        found += differences(network, archdsl.build(network)) + running(network)
+        if figures:
+            found += map(str, agree(network).differences)
+            found += differences(plain, archdsl.build(plain))
     return found
+
+
+@contextlib.contextmanager
+def emitted_once() -> Iterator[None]:
+    """Emit and validate a network once, whatever is made of its text meanwhile."""
+    # With its text, the network itself, whose number is only unique while it lives.
+    known: dict[int, tuple[Network, str]] = {}
+    emit = backend.emit
+
+    def remembered(network: Network) -> str:
+        if id(network) not in known:
+            known[id(network)] = network, emit(network)
+        return known[id(network)][1]
+
+    with mock.patch.object(backend, "emit", remembered):
+        yield
 
 
 # ---- elaborations -----------------------------------------------------------------

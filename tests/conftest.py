@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import gc
 import os
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from archdsl.resources import specs_dir
+from archdsl.source import Source
+from archdsl.syntax import parser
 
 # The same examples in every run, so that a change fails by its own fault alone.
 # `--hypothesis-profile search` draws others.
@@ -38,6 +44,12 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--update-golden: golden files are not rewritten in CI")
 
 
+def pytest_collection_finish() -> None:
+    """Keep modules and tests, which stay, from being walked by the collector."""
+    gc.collect()
+    gc.freeze()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     rewritten = sorted(
         str(path)
@@ -49,6 +61,29 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.section("golden files rewritten: review them")
         for path in rewritten:
             terminalreporter.line(path)
+
+
+@pytest.fixture(autouse=True)
+def few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep only the trees of shipped specs between runs.
+
+    The cache has room for some hundreds. Thousands of small specs would drive out
+    those that are read again and again, and each would take longer to store than to
+    parse.
+    """
+    store = parser.store_tree
+    monkeypatch.setattr(
+        parser, "store_tree", lambda file: _is_shipped(file.source) and store(file)
+    )
+
+
+def _is_shipped(source: Source) -> bool:
+    return source.text in _shipped_texts()
+
+
+@cache
+def _shipped_texts() -> frozenset[str]:
+    return frozenset(p.read_text("utf-8") for p in specs_dir().rglob("*.arch"))
 
 
 @pytest.fixture

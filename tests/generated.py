@@ -7,6 +7,7 @@ remains is valid, and small enough to be built and run in milliseconds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from random import Random
 from typing import Protocol, TypeVar
 
@@ -66,6 +67,7 @@ def spec(choose: Chooser) -> str:
     return _Writer(choose).text()
 
 
+@cache
 def specimen(case: int) -> str:
     """Return the valid spec of a number."""
     return spec(Rolled(f"spec {case}"))

@@ -10,18 +10,25 @@ from __future__ import annotations
 import importlib.util
 import math
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import cache, lru_cache
 from itertools import chain
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, NamedTuple
 from unittest import mock
 
+import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 import archdsl
+from archdsl.passes.analysis import Analysis
+
+Scheme = tuple[str, tuple[float, ...]]
 
 _SCHEMAS = (
     "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
@@ -63,6 +70,11 @@ def _regnet_widths(**numbers: Any) -> BlockParams:
 # How the names of torchvision's networks for segmentation begin.
 SEGMENTATION = ("fcn", "deeplab", "lraspp")
 
+# Of both, the last maps of most networks have four units. The smaller one is for those
+# whose strided layers are padded: 33, 17, 9, 5, 3 and 2.
+_BATCH = (2, 3, 64, 64)
+_PADDED = (2, 3, 33, 33)
+
 
 class Case(NamedTuple):
     """A preset of ours and the model of torchvision that it describes.
@@ -88,12 +100,16 @@ class Case(NamedTuple):
     depth: int
     size: int = 224
     wide: tuple[int, int] = (225, 223)
-    batch: tuple[int, int, int, int] = (2, 3, 64, 64)
+    batch: tuple[int, int, int, int] = _BATCH
     gradients: bool = True
 
     def load(self, input: str | None = None) -> archdsl.Network:
         """Return our network, for another input if one is given."""
-        return archdsl.load(self.preset, params=self.params or None, input=input)
+        return _loaded(self.id, input)
+
+    def analysis(self) -> Analysis:
+        """Return the analysis of our network."""
+        return _analysed(self.id)
 
     def build(self, input: str | None = None) -> nn.Module:
         """Return the module compiled from our spec."""
@@ -107,6 +123,17 @@ class Case(NamedTuple):
         with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
             return torchvision.models.get_model(self.model, weights=None, **options)
 
+    def on_meta(self) -> Pair:
+        """Return both modules without values, which other tests share.
+
+        Whoever runs one sets its mode first; to change one, take `Pair.copies`.
+        """
+        return _on_meta(self.id)
+
+    def reference_on_meta(self) -> nn.Module:
+        """Return torchvision's model without values, under the same conditions."""
+        return _reference_on_meta(self.id)
+
 
 def _case(
     model: str,
@@ -116,7 +143,7 @@ def _case(
     params: Mapping[str, Any] = MappingProxyType({}),
     size: int = 224,
     wide: tuple[int, int] = (225, 223),
-    batch: tuple[int, int, int, int] = (2, 3, 64, 64),
+    batch: tuple[int, int, int, int] = _BATCH,
     gradients: bool = True,
     **options: Any,
 ) -> Case:
@@ -137,8 +164,8 @@ def _case(
 def _cases() -> Iterator[Case]:
     yield _case("alexnet", 8)
     for depth in (11, 13, 16, 19):
-        yield _case(f"vgg{depth}", depth)
-        yield _case(f"vgg{depth}_bn", depth)
+        yield _case(f"vgg{depth}", depth, batch=(2, 3, 64, 32))
+        yield _case(f"vgg{depth}_bn", depth, batch=(2, 3, 64, 32))
     yield _case("googlenet", 22, aux_logits=True, init_weights=True)
     yield _case(
         "googlenet",
@@ -158,12 +185,12 @@ def _cases() -> Iterator[Case]:
         init_weights=True,
     )
     for depth in (18, 34, 50, 101, 152):
-        yield _case(f"resnet{depth}", depth)
-    yield _case("resnext50_32x4d", 50)
-    yield _case("resnext101_32x8d", 101)
-    yield _case("resnext101_64x4d", 101)
-    yield _case("wide_resnet50_2", 50)
-    yield _case("wide_resnet101_2", 101)
+        yield _case(f"resnet{depth}", depth, batch=_PADDED)
+    yield _case("resnext50_32x4d", 50, batch=_PADDED)
+    yield _case("resnext101_32x8d", 101, batch=_PADDED)
+    yield _case("resnext101_64x4d", 101, batch=_PADDED)
+    yield _case("wide_resnet50_2", 50, batch=_PADDED)
+    yield _case("wide_resnet101_2", 101, batch=_PADDED)
     for depth in (121, 161, 169, 201):
         yield _case(f"densenet{depth}", depth)
     yield from _light_cases()
@@ -177,17 +204,24 @@ def _light_cases() -> Iterator[Case]:
     yield _case("squeezenet1_0", 1 + 8 * 2 + 1)
     yield _case("squeezenet1_1", 1 + 8 * 2 + 1, gradients=False)
     # A stem, a module of two, sixteen of three, a last convolution and a classifier.
-    yield _case("mobilenet_v2", 1 + 2 + 16 * 3 + 1 + 1)
+    yield _case("mobilenet_v2", 1 + 2 + 16 * 3 + 1 + 1, batch=_PADDED)
     # The same with two layers of each squeeze and excitation, and two of classifier.
     depth = 1 + 2 + 14 * 3 + 8 * 2 + 1 + 2
-    yield _case("mobilenet_v3_large", depth, gradients=False)
-    yield _case("mobilenet_v3_small", 1 + 2 + 10 * 3 + 9 * 2 + 1 + 2)
+    yield _case("mobilenet_v3_large", depth, gradients=False, batch=_PADDED)
+    yield _case("mobilenet_v3_small", 1 + 2 + 10 * 3 + 9 * 2 + 1 + 2, batch=_PADDED)
     # A separable stem, sixteen modules of three, a last convolution, a classifier.
     for scale in ("0_5", "0_75", "1_0", "1_3"):
-        yield _case(f"mnasnet{scale}", 3 + 16 * 3 + 1 + 1, gradients=scale == "1_0")
+        yield _case(
+            f"mnasnet{scale}",
+            3 + 16 * 3 + 1 + 1,
+            gradients=scale == "1_0",
+            batch=_PADDED,
+        )
     for scale in ("0_5", "1_0", "1_5", "2_0"):
         depth = 1 + 16 * 3 + 1 + 1
-        yield _case(f"shufflenet_v2_x{scale}", depth, gradients=scale == "1_0")
+        yield _case(
+            f"shufflenet_v2_x{scale}", depth, gradients=scale == "1_0", batch=_PADDED
+        )
     # A stem of five; three modules of three at most, a reduction of three, four of
     # five, a reduction of four, two of three; a classifier.
     depth = 5 + 3 * 3 + 3 + 4 * 5 + 4 + 2 * 3 + 1
@@ -196,7 +230,8 @@ def _light_cases() -> Iterator[Case]:
         depth,
         size=299,
         wide=(303, 301),
-        batch=(4, 3, 299, 299),
+        # The head's last norm has one value a sample: of two, each would be 1 or -1.
+        batch=(3, 3, 299, 299),
         aux_logits=True,
         init_weights=True,
     )
@@ -223,7 +258,9 @@ def _scaled_cases() -> Iterator[Case]:
     for number, scale in enumerate((1.0, *depths[2:])):
         first, *rest = (math.ceil(n * scale) for n in (1, 2, 2, 3, 3, 4, 1))
         depth = 1 + 4 * first + 5 * sum(rest) + 2
-        yield _case(f"efficientnet_b{number}", depth, gradients=number == 0)
+        yield _case(
+            f"efficientnet_b{number}", depth, gradients=number == 0, batch=_PADDED
+        )
     # Fused units of one layer and of two, then units of five.
     for size, (one, two, five) in {
         "s": (2, 4 + 4, 6 + 9 + 15),
@@ -231,14 +268,23 @@ def _scaled_cases() -> Iterator[Case]:
         "l": (4, 7 + 7, 10 + 19 + 25 + 7),
     }.items():
         depth = 1 + one + 2 * two + 5 * five + 2
-        yield _case(f"efficientnet_v2_{size}", depth, gradients=size == "s")
+        yield _case(
+            f"efficientnet_v2_{size}", depth, gradients=size == "s", batch=_PADDED
+        )
     # Three layers a unit, and with squeeze and excitation five.
     units = {"400mf": (16, 22), "800mf": (14, 16), "1_6gf": (27, 18), "3_2gf": (21, 25)}
     units |= {"8gf": (17, 23), "16gf": (18, 22), "32gf": (20, 23), "128gf": (27, 0)}
     for size, (y, x) in units.items():
-        yield _case(f"regnet_y_{size}", 1 + 5 * y + 1, gradients=size == "400mf")
+        yield _case(
+            f"regnet_y_{size}", 1 + 5 * y + 1, gradients=size == "400mf", batch=_PADDED
+        )
         if x:
-            yield _case(f"regnet_x_{size}", 1 + 3 * x + 1, gradients=size == "400mf")
+            yield _case(
+                f"regnet_x_{size}",
+                1 + 3 * x + 1,
+                gradients=size == "400mf",
+                batch=_PADDED,
+            )
     # A stem and three reductions, three layers a unit, a classifier.
     for size, blocks in {"tiny": 18, "small": 36, "base": 36, "large": 36}.items():
         depth = 1 + 3 + 3 * blocks + 1
@@ -277,7 +323,61 @@ def _segmentation_cases() -> Iterator[Case]:
             )
 
 
-CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
+# Those whose gradients are compared stand first: so a case has one number in both lists
+# of cases, and pytest, which goes by numbers, runs all of its tests in a row. They
+# share what was made of it.
+CASES: Mapping[str, Case] = {
+    case.id: case for case in sorted(_cases(), key=lambda case: not case.gradients)
+}
+
+every_case = pytest.mark.parametrize(
+    "case", CASES.values(), ids=CASES.keys(), scope="module"
+)
+
+
+class Pair(NamedTuple):
+    """Our module and torchvision's on the meta device.
+
+    Attributes:
+        ours: compiled from the spec.
+        theirs: of torchvision.
+        drawn: what each tensor of ours was given, by name.
+        expected: the same of theirs.
+    """
+
+    ours: nn.Module
+    theirs: nn.Module
+    drawn: Mapping[str, Scheme]
+    expected: Mapping[str, Scheme]
+
+    def copies(self) -> tuple[nn.Module, nn.Module]:
+        """Return both modules to be changed."""
+        return deepcopy(self.ours), deepcopy(self.theirs)
+
+
+@cache
+def _loaded(id: str, input: str | None) -> archdsl.Network:
+    case = CASES[id]
+    return archdsl.load(case.preset, params=case.params or None, input=input)
+
+
+@cache
+def _analysed(id: str) -> Analysis:
+    return archdsl.analyze(_loaded(id, None))
+
+
+# Few are kept: as many as tests of one case, or of a test with others, need.
+@lru_cache(maxsize=2)
+def _on_meta(id: str) -> Pair:
+    with torch.device("meta"), InitRecorder() as recorder:
+        ours, theirs = CASES[id].build(), CASES[id].reference()
+    return Pair(ours, theirs, recorder.schemes(ours), recorder.schemes(theirs))
+
+
+@lru_cache(maxsize=2)
+def _reference_on_meta(id: str) -> nn.Module:
+    with torch.device("meta"):
+        return CASES[id].reference()
 
 
 class Emitted(NamedTuple):
@@ -325,6 +425,53 @@ EMITTED: Mapping[str, Emitted] = {
 }
 
 
+@contextmanager
+def meta() -> Iterator[None]:
+    """Make what is made on the meta device, where batch norm then takes no time.
+
+    Torch computes the shapes of its outputs there by some forty operations in Python,
+    which take most of the time of a network that has one behind every convolution.
+    tests/test_torchvision.py holds what stands in for them against them.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
+    library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
+    try:
+        with torch.device("meta"):
+            yield
+    finally:
+        library._destroy()
+
+
+def _shapes_of_batch_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    mean: Tensor | None,
+    var: Tensor | None,
+    training: bool,
+    momentum: float,
+    eps: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    channels = x.shape[1]
+    for own in (weight, bias, mean, var):
+        assert own is None or own.shape == (channels,)
+    # Kernels keep the statistics of half precision in 32 bits.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    statistics = (torch.empty(channels, dtype=dtype, device=x.device) for _ in range(2))
+    return torch.empty_like(x), *statistics
+
+
+def _shapes_of_its_gradients(
+    gradient: Tensor, x: Tensor, weight: Tensor | None, *rest: Any
+) -> tuple[Tensor | None, ...]:
+    wanted = rest[-1]
+    assert gradient.shape == x.shape
+    own = x.new_empty(x.shape[1], dtype=None if weight is None else weight.dtype)
+    found = torch.empty_like(x), own, torch.empty_like(own)
+    return tuple(g if want else None for g, want in zip(found, wanted, strict=True))
+
+
 def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     """Return the MACs of every submodule by path, those of the whole under ``""``.
 
@@ -343,8 +490,9 @@ def macs_of(module: nn.Module, *inputs: Tensor) -> dict[str, int]:
     return {path: n // 2 for path, n in flops.items()}
 
 
-def output_shapes(module: nn.Module, *inputs: Tensor) -> dict[str, tuple[int, ...]]:
-    """Return the shape, without the batch, that each submodule gives."""
+@contextmanager
+def noted_shapes(module: nn.Module) -> Iterator[dict[str, tuple[int, ...]]]:
+    """Note the shape, without the batch, that each submodule gives meanwhile."""
     shapes: dict[str, tuple[int, ...]] = {}
     hooks = []
     for path, part in module.named_modules():
@@ -354,34 +502,55 @@ def output_shapes(module: nn.Module, *inputs: Tensor) -> dict[str, tuple[int, ..
                 shapes[path] = tuple(output.shape[1:])
 
         hooks.append(part.register_forward_hook(note))
-    module(*inputs)
+    yield shapes
     for hook in hooks:
         hook.remove()
-    return shapes
 
 
 # ---- values --------------------------------------------------------------------
 
 
-def fill(module: nn.Module, seed: int = 0) -> None:
+def fill(module: nn.Module) -> None:
     """Give a module made on the meta device values that tell its tensors apart.
 
     Activations neither vanish nor explode, and no tensor is left at a value, such
     as one or zero, under which a mistake could hide.
     """
     module.to_empty(device="cpu")
-    generator = torch.Generator().manual_seed(seed)
+    place = 0
     for name, value in module.state_dict().items():
+        if not value.is_floating_point():
+            value.fill_(3)
+            continue
+        _write_drawn(value.view(-1), place)
+        place += value.numel()
         if value.dim() > 1:
             # He et al. 2015, "Delving deep into rectifiers", for a uniform draw.
-            bound = (6 / value[0].numel()) ** 0.5
-            value.uniform_(-bound, bound, generator=generator)
-        elif value.is_floating_point() and not name.endswith("bias"):
-            value.uniform_(0.5, 1.5, generator=generator)
-        elif value.is_floating_point():
-            value.uniform_(-0.1, 0.1, generator=generator)
+            value.mul_((6 / value[0].numel()) ** 0.5)
+        elif not name.endswith("bias"):
+            value.mul_(0.5).add_(1.0)
         else:
-            value.fill_(3)
+            value.mul_(0.1)
+
+
+@cache
+def _drawn(dtype: torch.dtype) -> Tensor:
+    """Return values between -1 and 1, a prime number of them, as no tensor has."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.empty(1_048_583, dtype=dtype).uniform_(-1, 1, generator=generator)
+
+
+def _write_drawn(values: Tensor, place: int) -> None:
+    """Copy drawn values from a place on, and again from the first behind the last.
+
+    Drawing a hundred million takes a second, copying them a tenth of that.
+    """
+    drawn, done = _drawn(values.dtype), 0
+    while done < len(values):
+        start = (place + done) % len(drawn)
+        part = drawn[start : start + len(values) - done]
+        values[done : done + len(part)] = part
+        done += len(part)
 
 
 def no_dropout(module: nn.Module) -> list[float]:
@@ -424,8 +593,6 @@ def distance(ours: Tensor, theirs: Tensor) -> float:
 
 
 # ---- initialisation ------------------------------------------------------------
-
-Scheme = tuple[str, tuple[float, ...]]
 
 
 class InitRecorder(TorchDispatchMode):

@@ -20,10 +20,8 @@ from archdsl.passes.graph import flatten, plain
 from archdsl.symbolic import Poly, Sym, SymFloat
 from archdsl.values import MEASURES
 from tests.handmade import Sketch, chain
-from tests.oracle import CASES, Case
+from tests.oracle import CASES, Case, every_case
 from tests.timing import cpu_seconds
-
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def _googlenet() -> Analysis:
@@ -88,7 +86,7 @@ def test_auxiliary_heads_are_told_apart() -> None:
 
 @every_case
 def test_totals_are_sums_of_the_layers(case: Case) -> None:
-    analysis = analyze(case.load())
+    analysis = case.analysis()
     layers = analysis.layers
     assert sum(layer.params for layer in layers) == analysis.params
     assert sum(layer.cost.buffers for layer in layers) == analysis.buffers
@@ -105,7 +103,7 @@ def test_totals_are_sums_of_the_layers(case: Case) -> None:
 
 @every_case
 def test_depth_is_that_of_the_papers_name(case: Case) -> None:
-    assert analyze(case.load()).depth == case.depth
+    assert case.analysis().depth == case.depth
 
 
 def test_depth_is_along_the_longest_path() -> None:

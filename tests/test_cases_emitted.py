@@ -6,8 +6,7 @@ shapes that pass; what is right was counted by hand from the spec.
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import runpy
 from collections import Counter
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -151,20 +150,17 @@ def test_calls_of_one_layer_run_in_the_order_of_the_spec() -> None:
 
 
 @pytest.mark.parametrize("path", sorted({c.name for c in CASES_OF_RUNS}))
-def test_runs_as_a_script(path: str, tmp_path: Path) -> None:
+def test_runs_as_a_script(
+    path: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     network = archdsl.load(CASES / f"{path}.arch")
     (tmp_path / "net.py").write_text(archdsl.emit(network), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, tmp_path / "net.py"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    runpy.run_path(str(tmp_path / "net.py"), run_name="__main__")
     always = [port for port in network.outputs if not port.training]
     shapes = [str((1, *map(int, port.shape))) for port in always]
     names = [f"{port.name} " if len(always) > 1 else "" for port in always]
     lines = [f"{name}{shape}" for name, shape in zip(names, shapes, strict=True)]
-    assert done.stdout.splitlines() == lines
+    assert capfd.readouterr().out.splitlines() == lines
 
 
 def test_a_training_output_that_stands_first_is_not_the_main_one() -> None:

@@ -22,12 +22,11 @@ from archdsl.values import Operations, Shape, TorchForm
 from tests import handmade, operations
 from tests.handmade import Sketch, chain
 from tests.operations import PURPOSES, Macs
-from tests.oracle import CASES, Case, tensors
+from tests.oracle import CASES, Case, every_case, meta, tensors
 from tests.strategies import sketches
 
 BATCH = 2
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 modes = pytest.mark.parametrize("training", [False, True], ids=["eval", "train"])
 
 
@@ -42,8 +41,8 @@ def run(graph: Graph, training: bool) -> Cost:
 @every_case
 def test_operations_are_those_that_torch_runs(case: Case) -> None:
     graph = flatten(case.load())
-    with torch.device("meta"):
-        theirs = case.reference()
+    theirs = case.reference_on_meta()
+    with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         # In inference, a network of each family is enough.
         for training in (False, True) if case.gradients else (True,):
@@ -90,8 +89,8 @@ LEAVES = (
 )
 def test_modules_move_what_their_hooks_see(name: str, training: bool) -> None:
     case = CASES[name]
-    with torch.device("meta"):
-        theirs = case.reference().train(training)
+    theirs = case.reference_on_meta().train(training)
+    with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         expected = moved(theirs, x)
     found = {
@@ -113,10 +112,14 @@ def moved(owner: nn.Module, x: Tensor) -> dict[str, Traffic]:
 
         return hook
 
-    for path, leaf in owner.named_modules():
-        if isinstance(leaf, LEAVES):
-            leaf.register_forward_hook(note(path))
+    hooks = [
+        leaf.register_forward_hook(note(path))
+        for path, leaf in owner.named_modules()
+        if isinstance(leaf, LEAVES)
+    ]
     owner(x)
+    for hook in hooks:
+        hook.remove()
     return found
 
 

@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import runpy
 import subprocess
 import sys
 import tokenize
@@ -294,9 +295,15 @@ def _aside(node: ast.AST) -> Iterator[ast.stmt | ast.expr]:
 
 
 @every_module
-def test_run_as_a_script(emitted: Emitted, files: dict[str, Path]) -> None:
-    printed = run(sys.executable, files[emitted.id])
-    assert printed == "(1, 1000)\n"
+def test_run_as_a_script(
+    emitted: Emitted, files: dict[str, Path], capfd: pytest.CaptureFixture[str]
+) -> None:
+    runpy.run_path(str(files[emitted.id]), run_name="__main__")
+    assert capfd.readouterr() == ("(1, 1000)\n", "")
+
+
+def test_run_in_a_process_of_its_own(files: dict[str, Path]) -> None:
+    assert run(sys.executable, files["squeezenet1_0"]) == "(1, 1000)\n"
 
 
 # ---- under torch's tools -------------------------------------------------------

@@ -10,7 +10,7 @@ import torch
 
 import archdsl
 from tests.conftest import ROOT
-from tests.oracle import EMITTED, Emitted, output_shapes
+from tests.oracle import EMITTED, Emitted, meta, noted_shapes
 
 MODELS = ROOT / "tests" / "golden" / "models"
 
@@ -21,9 +21,9 @@ def test_emitted_module(emitted: Emitted, golden: Callable[[Path, str], None]) -
     text = archdsl.emit(network)
     compile(text, emitted.id, "exec", dont_inherit=True)
     with torch.device("meta"):
-        shapes = output_shapes(
-            archdsl.build(network).eval(), torch.empty(2, 3, 224, 224)
-        )
+        module = archdsl.build(network).eval()
+    with meta(), noted_shapes(module) as shapes:
+        module(torch.empty(2, 3, 224, 224))
     assert shapes[""] == tuple(network.outputs[0].shape)
 
     golden(MODELS / f"{emitted.id}.py", text)

@@ -10,6 +10,7 @@ import ast
 import builtins
 import keyword
 import re
+from functools import cache
 from typing import NamedTuple
 
 import pytest
@@ -206,13 +207,14 @@ NUMBERED = {"label of a repeat", "label in a loop"}
 # ---- what a spec comes to -------------------------------------------------------
 
 
-def refusal(text: str) -> set[str]:
+@cache
+def refusal(text: str) -> frozenset[str]:
     """Return the codes with which a spec is refused; none if it is not."""
     try:
         archdsl.loads(text)
     except archdsl.SpecError as error:
-        return {d.code for d in error.diagnostics}
-    return set()
+        return frozenset(d.code for d in error.diagnostics)
+    return frozenset()
 
 
 def check_runs(text: str) -> nn.Module:
@@ -261,7 +263,7 @@ def fill(spec: str, name: str) -> str:
 # ---- names ----------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES, scope="module")
 def test_every_name_is_refused_in_words(place: str) -> None:
     one = PLACES[place].one
     for name in NAMES:
@@ -271,7 +273,7 @@ def test_every_name_is_refused_in_words(place: str) -> None:
             assert found & {"A0103", "A0001"}, (name, found)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", PLACES, scope="module")
 def test_close_names_run(place: str) -> None:
     one = PLACES[place].one
     for name in CLOSE.split():
@@ -283,7 +285,7 @@ def test_close_names_run(place: str) -> None:
                 raise
 
 
-@pytest.mark.parametrize("place", [p for p in PLACES if PLACES[p].all])
+@pytest.mark.parametrize("place", [p for p in PLACES if PLACES[p].all], scope="module")
 def test_all_names_of_a_kind_at_once(place: str) -> None:
     one, many, all_, between = PLACES[place]
     kept = [n for n in NAMES if not refusal(fill(one, n))]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ from archdsl.passes.memory import Memory, memory
 from archdsl.values import Last
 from tests import handmade
 from tests.handmade import Sketch, chain
-from tests.oracle import CASES, Case
+from tests.oracle import CASES, Case, every_case, meta
 from tests.strategies import KINDS, layers, sketches
 
 BATCH = 8
@@ -37,8 +38,6 @@ PUBLISHED = {
     "resnet50": 687_488_512,
     "densenet121": 1_043_225_344,
 }
-
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
 def _memory(network: Network, **options: int | str) -> Memory:
@@ -57,8 +56,8 @@ def test_saved_bytes_are_the_published_ones(name: str) -> None:
 
 @every_case
 def test_saved_bytes_equal_torchvision(case: Case) -> None:
-    with torch.device("meta"):
-        reference = case.reference().train()
+    reference = case.reference_on_meta().train()
+    with meta():
         image = torch.empty(BATCH, 3, case.size, case.size)
         expected = handmade.saved_bytes(reference, image)
     assert analyze(case.load(), batch=BATCH).memory.saved_bytes == expected
@@ -67,9 +66,9 @@ def test_saved_bytes_equal_torchvision(case: Case) -> None:
 @every_case
 def test_saved_bytes_equal_torchvision_in_bfloat16(case: Case) -> None:
     height, width = case.wide
-    with torch.device("meta"):
+    reference = deepcopy(case.reference_on_meta()).to(torch.bfloat16).train()
+    with meta():
         image = torch.empty(3, 3, height, width, dtype=torch.bfloat16)
-        reference = case.reference().to(torch.bfloat16).train()
         expected = handmade.saved_bytes(reference, image)
     figures = analyze(
         case.load(f"3x{height}x{width}"), batch=3, dtype="bfloat16"
@@ -317,14 +316,14 @@ def test_nothing_is_kept_where_no_gradient_flows() -> None:
 
 
 @every_case
-@pytest.mark.parametrize("dtype", ["float32", "float64", "bfloat16"])
-def test_parameters_and_buffers_equal_torchvision(case: Case, dtype: str) -> None:
-    with torch.device("meta"):
-        reference = case.reference().to(getattr(torch, dtype))
-    figures = analyze(case.load(), dtype=dtype).memory
-    assert figures.param_bytes == sum(p.nbytes for p in reference.parameters())
-    assert figures.gradient_bytes == figures.param_bytes
-    assert figures.buffer_bytes == sum(b.nbytes for b in reference.buffers())
+def test_parameters_and_buffers_equal_torchvision(case: Case) -> None:
+    reference = deepcopy(case.reference_on_meta())
+    for dtype in ("float32", "float64", "bfloat16"):
+        reference.to(getattr(torch, dtype))
+        figures = analyze(case.load(), dtype=dtype).memory
+        assert figures.param_bytes == sum(p.nbytes for p in reference.parameters())
+        assert figures.gradient_bytes == figures.param_bytes
+        assert figures.buffer_bytes == sum(b.nbytes for b in reference.buffers())
 
 
 OPTIMIZERS: dict[str, Callable[[list[nn.Parameter]], torch.optim.Optimizer]] = {

@@ -31,6 +31,7 @@ SPECS = sorted((ROOT / "specs").rglob("*.arch"))
 def cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("ARCHDSL_CACHE", raising=False)
+    monkeypatch.setattr(parser, "store_tree", cache.store_tree)
     return tmp_path / "archdsl" / "trees"
 
 

@@ -131,12 +131,16 @@ def within(box: Box, point: tuple[float, float]) -> bool:
     return left < point[0] < right and bottom < point[1] < top
 
 
+# Of one scope, so that the tests of a preset share its layout.
+every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module")
+
+
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
     return Layout(name, options)
 
 
-@pytest.mark.parametrize("name", shipped_presets())
+@every_preset
 def test_every_preset_is_legible_on_a_page(name: str) -> None:
     """Text of 6 pt or more on A4; no title struck, no two nodes on each other."""
     drawn = layout(name)
@@ -174,7 +178,7 @@ def test_a_struck_title_would_be_found() -> None:
 OTHER_ROWS = {"dpn92": 1, "hrnet_w18": 1, "lraspp_mobilenet_v3_large": 1}
 
 
-@pytest.mark.parametrize("name", shipped_presets())
+@every_preset
 def test_branches_stand_in_the_specs_order(name: str) -> None:
     wrong = [fork for fork in layout(name).fans() if fork != sorted(fork)]
     assert len(wrong) <= OTHER_ROWS.get(name, 0)

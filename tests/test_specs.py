@@ -14,7 +14,7 @@ from archdsl.ir.verify import problems
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import read_source
-from tests.oracle import CASES, torchvision
+from tests.oracle import CASES, meta, torchvision
 
 SPECS = sorted(shipped_specs().values())
 MAX_LINES = 90
@@ -97,6 +97,7 @@ def test_presets_are_what_they_claim_and_build(preset: str) -> None:
     assert not check_expectations(network, analysis)
     with torch.device("meta"):
         module = archdsl.build(network)
+    with meta():
         shapes = shapes_of(module.eval(), network)
     assert sum(p.numel() for p in module.parameters()) == analysis.params
     assert sum(b.numel() for b in module.buffers()) == analysis.buffers

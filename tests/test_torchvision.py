@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 
 import pytest
@@ -12,17 +13,22 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 import archdsl
+from archdsl.passes.analysis import Analysis
 from tests.oracle import (
     CASES,
     Case,
-    InitRecorder,
     distance,
+    every_case,
     fill,
     macs_of,
+    meta,
     no_dropout,
-    output_shapes,
+    noted_shapes,
     tensors,
 )
+
+# Of submodules, by path, without the batch.
+Shapes = Mapping[str, tuple[int, ...]]
 
 # What torch's own counter gives for torchvision's models; here so that a change of
 # the oracle itself does not pass unseen.
@@ -44,9 +50,11 @@ PUBLISHED_PARAMS = {
 # Enough for a network of each family; the schemes themselves are compared for all.
 SAMPLED = ("alexnet", "vgg11", "googlenet", "resnet18", "densenet121", "convnext_tiny")
 
-every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 some_cases = pytest.mark.parametrize(
-    "case", [case for case in CASES.values() if case.gradients], ids=lambda c: c.id
+    "case",
+    [case for case in CASES.values() if case.gradients],
+    ids=lambda c: c.id,
+    scope="module",
 )
 
 
@@ -63,15 +71,9 @@ def one_large_at_a_time(
         yield
 
 
-def on_meta(case: Case) -> tuple[nn.Module, nn.Module]:
-    """Return our module and torchvision's, without values."""
-    with torch.device("meta"):
-        return case.build(), case.reference()
-
-
 def with_equal_values(case: Case, dtype: torch.dtype) -> tuple[nn.Module, nn.Module]:
     """Return our module and torchvision's, which share their parameters' storage."""
-    ours, theirs = (module.to(dtype) for module in on_meta(case))
+    ours, theirs = (module.to(dtype) for module in case.on_meta().copies())
     fill(theirs)
     state = dict(theirs.state_dict())
     # In training, each updates its own.
@@ -95,12 +97,29 @@ def assert_close(
     assert not {n: d for n, d in far.items() if not d <= tolerance}
 
 
+def run_on_meta(module: nn.Module, size: tuple[int, int]) -> Shapes:
+    """Return the shapes of submodules in training, so that auxiliary heads run, too."""
+    with meta(), torch.no_grad(), noted_shapes(module.train()) as shapes:
+        module(torch.empty(2, 3, *size))
+    return shapes
+
+
+@lru_cache(maxsize=2)
+def in_training(id: str) -> tuple[Mapping[str, int], Shapes]:
+    """Return MACs and shapes of torchvision's submodules, for a batch of two."""
+    case = CASES[id]
+    theirs = case.on_meta().theirs.train()
+    with meta(), torch.no_grad(), noted_shapes(theirs) as shapes:
+        macs = macs_of(theirs, torch.empty(2, 3, case.size, case.size))
+    return macs, shapes
+
+
 # ---- names, shapes, counts -----------------------------------------------------
 
 
 @every_case
 def test_state_dict(case: Case) -> None:
-    ours, theirs = on_meta(case)
+    ours, theirs = case.on_meta().copies()
 
     def table(module: nn.Module) -> list[tuple[str, torch.Size, torch.dtype]]:
         return [(k, v.shape, v.dtype) for k, v in module.state_dict().items()]
@@ -111,11 +130,46 @@ def test_state_dict(case: Case) -> None:
     ours.load_state_dict(theirs.state_dict(), strict=True, assign=True)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("training", [False, True])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("affine", [False, True])
+def test_shapes_of_batch_norm_are_those_of_torch(
+    dtype: torch.dtype, training: bool, layout: torch.memory_format, affine: bool
+) -> None:
+    def run() -> list[tuple[torch.Size, tuple[int, ...], torch.dtype]]:
+        x = torch.empty(2, 6, 5, 4, dtype=dtype).to(memory_format=layout)
+        own = torch.empty(4, 6, dtype=dtype)
+        weight, bias = own[:2] if affine else (None, None)
+        outputs = torch.ops.aten.native_batch_norm(
+            x, weight, bias, *own[2:], training, 0.1, 1e-5
+        )
+        wanted = [True, affine, affine]
+        gradients = torch.ops.aten.native_batch_norm_backward(
+            torch.empty_like(x),
+            x,
+            weight,
+            *own[2:],
+            *outputs[1:],
+            training,
+            1e-5,
+            wanted,
+        )
+        found = [t for t in (*outputs, *gradients) if t is not None]
+        assert len(found) == (6 if affine else 4)
+        return [(t.shape, t.stride(), t.dtype) for t in found]
+
+    with torch.device("meta"):
+        expected = run()
+    with meta():
+        assert run() == expected
+
+
 @every_case
 def test_counts(case: Case) -> None:
-    analysis = archdsl.analyze(case.load())
-    with torch.device("meta"):
-        theirs = case.reference().eval()
+    analysis = case.analysis()
+    theirs = case.on_meta().theirs.eval()
+    with meta(), torch.no_grad():
         macs = macs_of(theirs, torch.empty(1, 3, case.size, case.size))
     params = sum(p.numel() for p in theirs.parameters())
     assert analysis.params == params == PUBLISHED_PARAMS.get(case.id, params)
@@ -125,12 +179,10 @@ def test_counts(case: Case) -> None:
 
 @every_case
 def test_counts_of_every_layer(case: Case) -> None:
-    analysis = archdsl.analyze(case.load())
+    analysis = case.analysis()
     layers = {layer.name: layer for layer in analysis.layers}
-    with torch.device("meta"):
-        # In training, so that the auxiliary heads run, too.
-        theirs = case.reference().train()
-        macs = macs_of(theirs, torch.empty(2, 3, case.size, case.size))
+    theirs = case.on_meta().theirs
+    macs, _ = in_training(case.id)
     assert 2 * (analysis.macs + analysis.auxiliary.macs) == macs[""]
     leaves = {path: m for path, m in theirs.named_modules() if not [*m.children()]}
     params = Counter[str]()
@@ -145,21 +197,32 @@ def test_counts_of_every_layer(case: Case) -> None:
     }
 
 
-@pytest.mark.parametrize("wide", [False, True], ids=["square", "wide"])
 @every_case
-def test_shapes(case: Case, wide: bool) -> None:
-    size = case.wide if wide else (case.size, case.size)
-    spelled = "3x{}x{}".format(*size)
-    layers = archdsl.analyze(case.load(spelled)).layers
-    with torch.device("meta"):
-        batch = torch.empty(2, 3, *size)
-        module = case.build(spelled).train()
-        ours = output_shapes(module, batch)
-        theirs = output_shapes(case.reference().train(), batch)
-    analysed = {layer.name: tuple(layer.output) for layer in layers}
+def test_shapes(case: Case) -> None:
+    module = case.on_meta().ours
+    ours = run_on_meta(module, (case.size, case.size))
+    _, theirs = in_training(case.id)
+    assert_shapes(case.analysis(), module, ours, theirs)
 
+
+@every_case
+def test_shapes_of_a_wide_image(case: Case) -> None:
+    network = case.load("3x{}x{}".format(*case.wide))
+    with torch.device("meta"):
+        module = archdsl.build(network)
+    ours = run_on_meta(module, case.wide)
+    theirs = run_on_meta(case.on_meta().theirs, case.wide)
+    assert_shapes(archdsl.analyze(network), module, ours, theirs)
+
+
+def assert_shapes(
+    analysis: Analysis, module: nn.Module, ours: Shapes, theirs: Shapes
+) -> None:
+    """Compare what submodules gave with what the analysis says."""
+    analysed = {layer.name: tuple(layer.output) for layer in analysis.layers}
     bare = dict(module.named_parameters()).keys()
-    assert {layer.name for layer in layers if layer.params} - bare <= ours.keys()
+    weighted = {layer.name for layer in analysis.layers if layer.params}
+    assert weighted - bare <= ours.keys()
     for shapes in (ours, theirs):
         shared = shapes.keys() & analysed.keys()
         assert {n: shapes[n] for n in shared} == {n: analysed[n] for n in shared}
@@ -224,9 +287,7 @@ def train_step(
 
 @every_case
 def test_initialisation(case: Case) -> None:
-    with torch.device("meta"), InitRecorder() as recorder:
-        ours, theirs = case.build(), case.reference()
-    found, expected = recorder.schemes(ours), recorder.schemes(theirs)
+    _, _, found, expected = case.on_meta()
     assert [*found] == [*expected]
     different = {
         name: (found[name], scheme)
