@@ -725,8 +725,10 @@ def test_the_shortcut_of_resnet_d_looks_half_a_position_beside_its_body() -> Non
         size="4x12x12",
     )
     found = only(text, "W0115")
-    assert "units look 0.5 positions of the input apart" in found.message
-    assert "avgpool1, `avgpool 2x2 /2`, moves its units by 0.5 positions" in found.notes
+    assert "units are 0.5 positions of the input apart" in found.message
+    assert (
+        "avgpool1, `avgpool 2x2 /2`, shifts its units by 0.5 positions" in found.notes
+    )
     x = torch.ones(1, 1, 12, requires_grad=True)
     body = functional.conv1d(x, torch.ones(1, 1, 3), None, 2, 1)
     pooled = functional.avg_pool1d(x, 2)

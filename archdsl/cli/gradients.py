@@ -26,7 +26,7 @@ def runs_option(command: Command) -> Command:
         type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
-        help="Runs for the gradients, of the seeds 0, 1 and so on; medians are shown.",
+        help="Number of runs for gradients, with seeds 0, 1, ...; shows the medians.",
     )(command)
 
 

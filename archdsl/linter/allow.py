@@ -24,16 +24,15 @@ from .rule import BAD_ALLOW, STALE_ALLOW, all_rules
 from .written import bodies_of
 
 PAGES: Final = {
-    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule and "
-    "cannot\n\nA comment that begins with `# lint:` is of the form `# lint: allow "
-    "W0101 the reason`. Several codes are separated by commas. Each is the code of a "
-    "rule, and the reason is there for whoever reads the spec next.",
+    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule, "
+    "but does not\n\nA comment that begins with `# lint:` must have the form `# lint: "
+    "allow W0101 the reason`. Several codes are separated by commas. Each must be the "
+    "code of a rule. The reason is for whoever reads the spec next.",
     STALE_ALLOW: f"{STALE_ALLOW} (stale-allow): a comment that silences nothing\n\n"
-    "The rule finds nothing any more where the comment allows it, in no network of the "
-    "file. Then the comment tells of something that is not there, and would hide what "
-    "is written there later. It is only said if all networks of a file were looked at, "
-    "as the file describes them, and not of a comment in a block that none of them "
-    "calls. `--fix` drops the comment.",
+    "The rule has no finding there any more, in any network of the file. The comment "
+    "then describes something that is gone, and would hide a later finding. It is only "
+    "reported if all networks of the file were checked as the file defines them, "
+    "and not for a comment in a block that none of them calls. `--fix` removes it.",
 }
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
@@ -167,7 +166,9 @@ def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
 def _mistake(span: Span, read: re.Match[str] | None) -> Mistake | None:
     form = "write `# lint: allow W0101 the reason`, several codes with commas"
     if read is None:
-        return Mistake(span, "this comment is not of a form that silences a rule", form)
+        return Mistake(
+            span, "this comment does not have the form that silences a rule", form
+        )
     for code in read["codes"].replace(" ", "").split(","):
         if code not in all_rules():
             near = did_you_mean(code, all_rules())

@@ -257,12 +257,13 @@ def _notes(
         rest = len(others) - _SHOWN
         shown = ", ".join(others[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
         together = f"; together {place.saving}" if any(place.saving) else ""
-        yield f"{worst.node.step.path} is one of {len(paths)}: {shown}{together}"
+        figures = f"the figures are for {worst.node.step.path}"
+        yield f"{figures}; also found at {shown}{together}"
     if len(places) > 1:
         names = [each.net.network.name for each in places]
         rest = len(names) - _SHOWN
         shown = ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-        yield f"the figures are for {names[0]}; it is found in {shown}"
+        yield f"the figures are for {names[0]}; also found in {shown}"
 
 
 def _shown(name: str) -> str:
@@ -317,9 +318,9 @@ def _of_stale(allow: Allow) -> Iterator[Advice]:
     yield Advice(
         STALE_ALLOW,
         ABOUT_ALLOWS[STALE_ALLOW],
-        f"nothing is found here for {words} to silence",
+        f"there is no finding of {words} here to silence",
         allow.span,
-        help="drop the comment" if whole else f"drop {words} from it",
+        help="remove the comment" if whole else f"remove {words} from it",
         fix=_without_comment(allow) if whole else None,
     )
 

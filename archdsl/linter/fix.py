@@ -137,7 +137,7 @@ class _Mender:
         drops = frozenset[str]().union(*(fix.drops for fix in fixes))
         safe = all(fix.safe for fix in fixes)
         if [n.name for n in self.nets] != [n.name for n in after]:
-            raise _Unfit("the spec would describe other networks")
+            raise _Unfit("the spec would describe different networks")
         for old, made in zip(self.nets, after, strict=True):
             _check_claims(old, made)
             _check_outputs(old, made)
@@ -199,7 +199,7 @@ def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:
             raise _Unfit(f"the state_dict would lose {'.'.join(path)}")
     for path in after:
         if path not in before:
-            raise _Unfit(f"the state_dict would have {'.'.join(path)} in its stead")
+            raise _Unfit(f"the state_dict would have {'.'.join(path)} instead")
 
 
 def _state(network: Network) -> Mapping[tuple[str, str], Shape]:
