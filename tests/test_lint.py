@@ -568,7 +568,7 @@ def test_how_far_apart_units_look_along_each_axis() -> None:
     found = only(text, "W0115")
     assert "units are 0x1 positions of the input apart" in found.message
     assert found.notes[0] == (
-        "the units of one branch are moved by -1 column: zeropad1 -2, conv2 1"
+        "the units of one branch are shifted by -1 column: zeropad1 -2, conv2 1"
     )
     alike = net("concat { conv 3x3 4 | zeropad left=1 right=1 -> conv 1x3 4 pad=0 }")
     assert advice(alike, "W0115") == ()
