@@ -470,9 +470,9 @@ _AGREEMENT: Final = {
     "A0702": Entry(
         "the class of an op cannot be imported",
         "`archdsl check --torch --allow-foreign` imports the classes that the `op`s of "
-        "the spec name. This error means that Python does not find the module, that the "
-        "module does not have the class, or that importing it fails. The layer could "
-        "then not be checked.",
+        "the spec name. This error means that Python does not find the module, that "
+        "the module does not have the class, or that importing it fails. The layer "
+        "could then not be checked.",
         _PRELU.format(name="no_such_module.PReLU", params=1),
         _PRELU.format(name="torch.nn.PReLU", params=1),
         (
