@@ -1,7 +1,7 @@
-"""Tests of a block's parameters, and labels computed from them, as data.
+"""Conditions on a block's parameters, and labels computed from them, as data.
 
-Numbers in them are polynomials over the block's names, so that a backend can write
-them in the names of whatever it makes of the block.
+Their numbers are polynomials over the block's names, so that a backend can write them
+with its own names for these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is said when something is wrong with a spec.
+"""Errors in specs.
 
-A user's mistake is a `Diagnostic`, collected with the others in `Diagnostics`
-and raised once as `SpecError`. A mistake of ours stays an ordinary exception.
+A user's mistake is a `Diagnostic`. Diagnostics are collected in `Diagnostics` and
+raised together as a `SpecError`. A bug in archdsl stays an ordinary exception.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How results show themselves as text.
+"""How results are shown.
 
-What a result is and how it is laid out belong to different layers of the package. The
-upper one says here what it can show, and the lower one asks for it.
+A result and its layout belong to different layers of the package. The upper layer
+registers a function that shows a class of results, and the lower one looks it up here.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Writing files as a whole or not at all, so that they outlast a loss of power."""
+"""Atomic writing of files that survives a loss of power."""
 
 from __future__ import annotations
 

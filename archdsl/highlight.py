@@ -1,4 +1,4 @@
-"""A Pygments lexer of the language, which the grammar tells all words and signs.
+"""A Pygments lexer for the language, whose words and symbols come from the grammar.
 
 Pygments finds it by its entry point, for MkDocs, Sphinx and `pygmentize -l arch`.
 """

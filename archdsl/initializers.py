@@ -1,4 +1,4 @@
-"""How parameters can start: the schemes that `init` statements name.
+"""Initialisation schemes, which `init` statements name.
 
 Sources: Glorot & Bengio 2010 (xavier); He et al. 2015, "Delving deep into
 rectifiers" (kaiming).

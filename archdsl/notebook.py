@@ -1,4 +1,4 @@
-"""The magic `%%arch` of Jupyter notebooks."""
+"""The cell magic `%%arch` for Jupyter notebooks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the grammar and the shipped specs lie, installed or in a checkout."""
+"""Finds the grammar and the shipped specs, installed or in a checkout."""
 
 from __future__ import annotations
 

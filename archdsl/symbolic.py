@@ -1,10 +1,10 @@
-"""Numbers that remember how they were computed.
+"""Integers that remember how they were computed.
 
-When a network is elaborated for code generation, the parameters of a block are
-`Sym` integers: they compute like ints, so every shape rule works on them
-unchanged, and they carry the expression by which the emitted constructor
-computes the same number. Expressions are kept as integer polynomials over
-names and opaque terms, so that equal ones print alike.
+When a network is elaborated for code generation, the parameters of a block are `Sym`
+integers. They behave like ints, so every shape rule works on them unchanged, and they
+carry the expression with which the emitted constructor computes the same number.
+Expressions are integer polynomials over names and opaque terms, so that equal ones are
+written the same.
 """
 
 from __future__ import annotations

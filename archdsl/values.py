@@ -1,7 +1,7 @@
-"""Small frozen values that every stage shares: shapes, windows, code.
+"""Small frozen values that all stages share: shapes, windows, torch calls.
 
-A shape is a tuple of ints without the batch: `(channels, height, width)` for a
-feature map, `(features,)` for a vector.
+A shape is a tuple of ints without the batch: `(channels, height, width)` for a feature
+map, `(features,)` for a vector.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The networks that one file describes."""
+"""The networks that a file describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks side by side as text: for a terminal, or for a pull request."""
+"""The report of `archdsl compare`, for a terminal or a pull request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Columns that fit a width: what is rounded, cut and left out, in which order."""
+"""Fits tables to a width: which columns are rounded, shortened or left out, in which
+order.
+"""
 
 from __future__ import annotations
 

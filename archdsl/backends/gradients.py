@@ -1,4 +1,4 @@
-"""The norms of gradients as text for a terminal."""
+"""A report of gradient norms for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An analysis as tables of HTML, for a notebook."""
+"""The tables of an analysis as HTML, for notebooks."""
 
 from __future__ import annotations
 

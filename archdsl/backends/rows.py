@@ -1,4 +1,4 @@
-"""The rows of a table of layers: blocks above their parts, equal copies once."""
+"""The rows of a table of layers: blocks above their parts, equal copies shown once."""
 
 from __future__ import annotations
 

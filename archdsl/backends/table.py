@@ -1,4 +1,4 @@
-"""A network and its facts as text for a terminal."""
+"""The report of `archdsl analyze` for a terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every table of a terminal has in common: columns and units."""
+"""Columns and units, shared by all tables for terminals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a shell offers where a word is not complete yet."""
+"""Completion in the shell."""
 
 from __future__ import annotations
 

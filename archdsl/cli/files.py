@@ -1,4 +1,4 @@
-"""Output files, and what is said when one cannot be written."""
+"""Output files, and errors when they cannot be written."""
 
 from __future__ import annotations
 

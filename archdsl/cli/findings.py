@@ -1,4 +1,4 @@
-"""What is wrong with specs, for the tools that show it beside their text."""
+"""Errors and findings in formats that other tools show next to the text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Options for what torch measures of a network's gradients, and its failures."""
+"""Measures gradients for commands: their option, and what can fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What `--json` of each command prints, as JSON schemas.
+"""JSON schemas of the `--json` output of each command.
 
-A shape is written as its example would be: a mapping of keys, a list of the shape of
+A shape is written like an example of it: a mapping of keys, a list with the shape of
 its items, or the name of a type. A key that ends in ``?`` may be missing.
 """
 

@@ -1,4 +1,4 @@
-"""Sizes of memory as a person writes them."""
+"""Parses sizes of memory as people write them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The SPECs of a command that takes many: folders stand for what is in them."""
+"""The SPECs of commands that take several: a folder stands for the specs in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is printed where: results to stdout, everything else to stderr."""
+"""Printing: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
-"""Which layers have a bias, where the spec does not say so.
+"""Decides which layers have a bias if the spec does not say.
 
-A batch norm subtracts the mean of each channel, and with it whatever was added to the
-whole channel before. So a layer whose output is read by nothing but such norms has no
-bias. Only norms of the same block count, as a block owns its weights: what a caller
-does changes nothing in it. And only those of the same copy of a repeat or loop, so
-that its copies are alike.
+A batch norm subtracts the mean of each channel, including any bias added right before.
+So a layer has no bias if its output is only read by such norms. Only norms in the same
+block count, since a block owns its weights, which must not depend on the caller. They
+must also be in the same copy of a repeat or loop, so that all copies are equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Calls: what a word means, and the layers that it stands for."""
+"""Calls: the meaning of a word, and the layers that it stands for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sizes of the input near the given one at which branches agree."""
+"""Input sizes close to the given one at which branches have the same size."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Layer kinds that a spec declares itself, by `op`.
 
-The spec says which class of which Python module to call, with what, and how the
-shape follows; nothing of that module is imported before the emitted code runs.
+The spec names a class in a Python module, its arguments, and how to compute the output
+shape. The module is not imported before the emitted code runs.
 """
 
 from __future__ import annotations

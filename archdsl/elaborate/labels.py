@@ -1,4 +1,4 @@
-"""Which labels the text of a block could make, and which names it reads."""
+"""Which labels the body of a block can produce, and which names it reads."""
 
 from __future__ import annotations
 

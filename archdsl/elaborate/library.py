@@ -1,4 +1,4 @@
-"""The library whose blocks need no import."""
+"""The library of blocks that need no import."""
 
 from __future__ import annotations
 

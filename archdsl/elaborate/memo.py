@@ -1,4 +1,4 @@
-"""What networks of one spec have in common: their layers, and what these make."""
+"""What the networks of one spec share: their layers, and the results of these."""
 
 from __future__ import annotations
 

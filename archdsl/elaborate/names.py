@@ -1,4 +1,4 @@
-"""Which names a spec may use: they become attributes and arguments of a module."""
+"""Which names a spec can use: they become attributes and arguments of a module."""
 
 from __future__ import annotations
 

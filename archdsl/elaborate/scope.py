@@ -1,4 +1,4 @@
-"""Where a name is looked up while a spec is elaborated."""
+"""Scopes: where names are looked up during elaboration."""
 
 from __future__ import annotations
 

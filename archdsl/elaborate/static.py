@@ -1,6 +1,6 @@
-"""Checks that need no values: what a spec's names mean, wherever they stand.
+"""Checks that need no values: what the names in a spec refer to.
 
-They also reach the parts that no preset uses, so that nothing is silently wrong.
+They cover parts that no preset uses, too, so that no mistake stays hidden.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Layers around branches: merges, and residuals with their shortcuts."""
+"""Structures with branches: merges, and residuals with their shortcuts."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""The layers of a network without the network: what kinds, shapes and how many.
+"""The layers of a network without the graph: their kinds, shapes and number.
 
-Totals such as parameters and MACs need no more. A block that is called again with
-the same arguments on an input of the same shape has the same layers, so they are
-counted once, for all networks of a spec.
+Totals such as parameters and MACs need no more than that. A block that is called again
+with the same arguments and input shape has the same layers, so they are counted once
+for all networks of a spec.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The walk over a spec's statements and chains that makes the graph."""
+"""Walks over the statements and chains of a spec, and builds the graph."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
 """Comments that silence rules, each with a reason.
 
-`# lint: allow W0101 the paper's stem` at the end of a line is about the statements
-that begin or end on that line. On a line of its own it is about the statement or
-definition that comes next, and above `arch 1` about the whole file. What is about a
-call of a block is about the block's layers, where they come from that call. In an
-imported file it is about that file's blocks, wherever they are called.
+At the end of a line, `# lint: allow W0101 the paper's stem` applies to the statements
+that begin or end on that line. On a line of its own, it applies to the next statement
+or definition, and above `arch 1` to the whole file. At the call of a block, it applies
+to the layers of that call. In an imported file, it applies to that file's blocks,
+wherever they are called.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All rules over all networks of a spec, and what the spec silences."""
+"""Applies all rules to all networks of a spec, except where the spec silences them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Following advice by editing a spec's text."""
+"""Follows advice by editing the text of a spec."""
 
 from __future__ import annotations
 

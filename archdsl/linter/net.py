@@ -1,4 +1,4 @@
-"""What the rules read of a network: its graph, with what they often ask of it."""
+"""What rules work on: the graph of a network, and facts that several of them need."""
 
 from __future__ import annotations
 

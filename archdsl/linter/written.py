@@ -1,4 +1,4 @@
-"""Layers as they are written, and edits of them."""
+"""Layers in the text of the spec, and edits of them."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""Whether the branches that a layer joins look at the same places.
+"""Whether the branches that a layer joins are centred on the same positions.
 
-Unit i of a map stands for one place of the input: the centre of what it sees. Where
-maps are added, multiplied or concatenated, the units that meet should have one centre.
-They do not where, say, one branch halves the size by 2x2 pooling, whose first unit
-looks between pixels, and another by a 3x3 convolution, whose first unit looks at one.
+Unit i of a map represents one place in the input: the centre of its receptive field.
+Where maps are added, multiplied or concatenated, the units that meet should have the
+same centre. They do not, for example, if one branch halves the size by a 2x2 pool,
+whose first unit is centred between pixels, and another by a 3x3 convolution, whose
+first unit is centred on a pixel.
 
 Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural
 networks", Distill, section "Arbitrary computation graphs".

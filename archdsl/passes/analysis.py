@@ -1,4 +1,4 @@
-"""All facts about a network together: what `archdsl analyze` reports."""
+"""All figures of a network, as `archdsl analyze` reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks side by side: what `archdsl compare` reports."""
+"""The comparison of networks that `archdsl compare` reports."""
 
 from __future__ import annotations
 

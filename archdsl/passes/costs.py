@@ -1,4 +1,4 @@
-"""What layers cost: parameters, buffers, MACs, operations and bytes moved."""
+"""The costs of layers: parameters, buffers, MACs, operations and memory traffic."""
 
 from __future__ import annotations
 

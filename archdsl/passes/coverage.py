@@ -1,9 +1,9 @@
-"""Which positions of the input, and of each layer's input, are read at all.
+"""Which positions of the network's input, and of each layer's input, are read.
 
-A stride that is larger than its kernel steps over positions, and a size that a stride
-does not divide may leave the last ones out. Along each axis, the positions of a value
-are a set, written as the bits of one integer. The sets are followed from the output
-back to the input, through every layer's window.
+A stride larger than its kernel skips positions, and if a stride does not divide a size,
+the last positions may be left out. Along each axis, the set of used positions of a
+value is stored as the bits of an integer. These sets are propagated from the output
+back to the input, through the window of every layer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What differs between two networks: layers by their paths, and checkpoint keys."""
+"""The differences between two networks: layers by their paths, and checkpoint keys."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network is what its spec expects."""
+"""Checks the claims (`expect`) of a spec."""
 
 from __future__ import annotations
 

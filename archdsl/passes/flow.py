@@ -1,7 +1,7 @@
-"""What a class's `forward` does, as a list of operations in order.
+"""What the `forward` of a class does, as a list of operations in order.
 
-Transparent groups of the IR dissolve here: what remains are steps, submodules,
-loops over alike submodules, and shortcuts that may or may not project.
+Transparent groups of the IR disappear here: what remains are steps, submodules, loops
+over similar submodules, and shortcuts that may or may not have a projection.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a running program holds the values of a network."""
+"""How long a running program keeps the values of a network alive."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The network as a list of steps, in the form in which the passes read it."""
+"""The network as a flat list of steps, for the other passes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which steps may write their output over their input."""
+"""Which steps can overwrite their input with their output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a network has in memory, moment by moment, in inference or a training step."""
+"""What a network has in memory at each moment of inference or of a training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many bytes a network takes, by what for."""
+"""How many bytes a network needs, by purpose."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What some channels of a value see, where channels that see other things are joined.
+"""What a subset of channels sees, if the channels of a value see different things.
 
-A layer that takes some of the channels sees what these see. They are followed back to
-where they part: through layers that treat each channel by itself, and those that move
-or group channels.
+A layer that takes some of the channels sees what these see. They are traced back to
+where they were joined, through layers that work on each channel separately, and through
+layers that reorder or group channels.
 """
 
 from __future__ import annotations

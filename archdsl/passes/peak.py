@@ -1,4 +1,4 @@
-"""The most memory in use at once, in a pass of inference or a step of training."""
+"""The peak memory of a forward pass in inference, or of a training step."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""What units see that see by turns: behind layers that enlarge, the phase decides.
+"""Receptive fields that alternate: after upsampling layers, they depend on the phase.
 
-Behind a transposed convolution of stride 2, even and odd units see windows of other
-sizes, and so on behind further ones. Along an axis, what the units of a value see
-recurs with a period: unit ``q * period + r`` sees what unit r does, moved by
-``q * jump``. All positions are whole numbers, and all of it is exact.
+After a transposed convolution with stride 2, even and odd units see windows of
+different sizes, and so on after further ones. Along an axis, the fields of the units of
+a value repeat with a period: unit ``q * period + r`` sees what unit r sees, shifted by
+``q * jump``. All positions are integers, and everything is exact.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Plain data that is made as far as it is read."""
+"""Plain data that is only computed when it is read."""
 
 from __future__ import annotations
 

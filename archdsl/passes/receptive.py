@@ -1,14 +1,14 @@
-"""What every unit sees of the network's input.
+"""The receptive field of every unit in the network's input.
 
-Along each axis, unit i of a value sees the input from ``start + i * jump`` to
-``start + i * jump + size - 1``, cut off at the input's ends. Behind layers that enlarge
-it depends on the unit's phase, and is followed by periods. Where paths meet, a unit
-sees the hull of what it sees along each of them. What it sees along a single path, the
-narrowest and the widest one, is followed beside that, and so is what it sees along
-local paths alone, which leave out those by which it sees all.
+Along each axis, unit i of a value sees the input from ``start + i * jump`` to ``start +
+i * jump + size - 1``, clipped to the input. After upsampling layers it depends on the
+unit's phase, and is described by a period. Where paths join, a unit sees the hull of
+what it sees along each of them. Also tracked are the fields along the narrowest and the
+widest single path, and those along local paths alone, which exclude paths through
+layers that see the whole input.
 
-Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
-neural networks", Distill.
+Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural
+networks", Distill.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How long a network takes at least on a device, layer by layer.
+"""A lower bound for the time that a network takes on a device, layer by layer.
 
 Source: Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance
 model for multicore architectures".

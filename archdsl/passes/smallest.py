@@ -1,8 +1,8 @@
-"""The smallest input that a network takes, and what fails below it.
+"""The smallest input that a network accepts, and what fails below it.
 
-The layers are asked for their shapes again, at other sizes of the input, without
-elaborating the spec again. The weights stay what they are: a linear layer behind
-`flatten` takes maps of one size only.
+The shapes of the layers are computed again for other input sizes, without elaborating
+the spec again. The weights stay the same, so a linear layer after `flatten` only
+accepts maps of one size.
 """
 
 from __future__ import annotations

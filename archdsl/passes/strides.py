@@ -1,4 +1,4 @@
-"""Which values lie in memory with gaps: views of a part of another value."""
+"""Which values are not contiguous in memory: views of a part of another value."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run of a network makes, keeps and frees, layer by layer."""
+"""What a run of a network allocates, keeps and frees, layer by layer."""
 
 from __future__ import annotations
 

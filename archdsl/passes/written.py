@@ -1,7 +1,7 @@
-"""What torch runs for a step: its modules, and the functions that they call.
+"""What torch executes for a step: its modules, and the functions that they call.
 
-Other tools count by these. Nothing here depends on the kind of a layer: all is read
-from the form in torch that the kind declares, and from what torch's own modules do.
+Other tools count these. Nothing here depends on the kind of a layer: everything follows
+from the torch form that the kind declares, and from what torch's own modules do.
 """
 
 from __future__ import annotations

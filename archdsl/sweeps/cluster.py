@@ -1,4 +1,4 @@
-"""Rows of many points on a cluster, by Ray."""
+"""Computes the rows of a sweep on a Ray cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures of one point, as far as they are asked for, the cheap ones first."""
+"""The figures of one point: only those that are needed, the cheap ones first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which points are better than all others in some respect."""
+"""Pareto fronts: the points that no other point dominates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows on disk while a sweep runs, so that a killed run can go on."""
+"""Rows on disk while a sweep runs, so that an interrupted run can continue."""
 
 from __future__ import annotations
 

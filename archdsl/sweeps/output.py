@@ -1,4 +1,4 @@
-"""A sweep's rows as files: CSV, JSON, JSON lines, Parquet, and a plot."""
+"""Writes the rows of a sweep to files: CSV, JSON, JSON lines, Parquet, and a plot."""
 
 from __future__ import annotations
 

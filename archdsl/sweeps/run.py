@@ -1,4 +1,4 @@
-"""Rows of many points: in this process, in several, or on a cluster."""
+"""Computes the rows of a sweep: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 

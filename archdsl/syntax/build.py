@@ -1,4 +1,4 @@
-"""Grammar rules to tree nodes; runs while the parser reduces, so it never recurses."""
+"""Builds tree nodes from grammar rules while the parser reduces, without recursion."""
 
 from __future__ import annotations
 

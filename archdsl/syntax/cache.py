@@ -1,10 +1,10 @@
-"""Syntax trees and parser tables kept between runs, in the user's cache folder.
+"""A cache of syntax trees and parser tables between runs, in the user's cache folder.
 
-Reading a tree back needs no parser. An entry carries the text it was made from and
-all else that decides what the tree is: the grammar, this package, Python. It is
-JSON, from which only tree nodes and plain data can come, so that a planted file cannot
-run anything. Whatever is wrong with an entry or with the folder, the text is parsed as
-if there were no cache. ``ARCHDSL_CACHE=off`` turns it off.
+Loading a tree needs no parser. An entry contains the text it was made from, and
+everything else that determines the tree: the grammar, this package, Python. It is JSON,
+which can only contain tree nodes and plain data, so a planted file cannot run code. If
+anything is wrong with an entry or the folder, the text is parsed as if there were no
+cache. ``ARCHDSL_CACHE=off`` turns it off.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Checks of a text that need no parser, and of a tree's depth."""
+"""Checks of a text before parsing, and of the depth of a tree."""
 
 from __future__ import annotations
 

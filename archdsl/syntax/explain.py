@@ -1,4 +1,4 @@
-"""Syntax errors in words, with what to write instead."""
+"""Messages for syntax errors, with what to write instead."""
 
 from __future__ import annotations
 

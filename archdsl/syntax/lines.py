@@ -1,4 +1,4 @@
-"""Where statements end: the line ends among the tokens."""
+"""Decides which line ends among the tokens end a statement."""
 
 from __future__ import annotations
 

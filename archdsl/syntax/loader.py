@@ -1,4 +1,4 @@
-"""Files and what they import, without leaving the spec's folder."""
+"""Loads files and what they import, without leaving the spec's folder."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Running the parser, and going on after a syntax error.
+"""Runs the parser, and continues after a syntax error.
 
-After an error the rest of its statement is skipped. What the statement's layers in
-braces contain is still parsed, so that mistakes in it are reported too.
+After an error, the rest of its statement is skipped. Layers in braces within the
+statement are still parsed, so that mistakes in them are reported, too.
 """
 
 from __future__ import annotations

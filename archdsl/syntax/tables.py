@@ -1,4 +1,4 @@
-"""The Lark parser, from stored tables where there are some."""
+"""The Lark parser, loaded from stored tables if there are any."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Finds networks that are drawn as a U: down to small maps, and up beside that."""
+"""Detects networks that can be drawn as a U: down to small maps, and back up next to
+it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is drawn of a network so that it fits a page: depth, columns and insets."""
+"""Chooses the depth, columns and insets with which a network fits a page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cuts a picture into columns, where one value crosses and little is torn."""
+"""Cuts a picture into columns, where one value crosses and few blocks are split."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
 """Pictures as dot text.
 
-Every id is generated, and every text of the user passes through `escaped`, so
-nothing in a name can become an attribute, markup or an escape of dot.
+Every id is generated, and every user-supplied text passes through `escaped`, so nothing
+in a name can become an attribute, markup or an escape sequence of dot.
 
-No arrow runs through a box's title: an arrow from outside ends at the border. Where
+No arrow crosses the title of a box: an arrow from outside ends at the border. If
 several parts read what flows into a box, it ends at a small triangle below the title,
-from which arrows fan out.
+and arrows fan out from there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A network as a picture: dot text anywhere, and a page where there is an engine."""
+"""Draws a network: as dot text, or as a page if a layout engine is installed."""
 
 from __future__ import annotations
 

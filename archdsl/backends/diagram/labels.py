@@ -1,4 +1,4 @@
-"""What nodes and boxes say."""
+"""The texts of nodes and boxes."""
 
 from __future__ import annotations
 

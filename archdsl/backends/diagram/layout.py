@@ -1,4 +1,4 @@
-"""Dot text as a file: by the system's Graphviz, or by the engine in pygraphviz."""
+"""Writes dot text to a file, with the system's Graphviz or the engine in pygraphviz."""
 
 from __future__ import annotations
 

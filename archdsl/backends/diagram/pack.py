@@ -1,4 +1,4 @@
-"""Where columns and insets stand on a page."""
+"""The arrangement of columns and insets on a page."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a diagram shows: nodes, boxes around them, and edges; no dot text yet.
+"""The contents of a diagram: nodes, boxes around them, and edges, independent of dot.
 
-With folding, the steps of one chain share a node, consecutive copies that are
-the same up to names are drawn once, and a box around a single node becomes that
-node's heading. A step that is not drawn lends its edges to the one drawn for it.
+With folding, the steps of one chain share a node, consecutive copies that only differ
+in names are drawn once, and a box around a single node becomes the heading of that
+node. A step that is not drawn passes its edges to the one that is drawn for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Puts the pieces of a sheet on one page.
 
-Inside one graph, columns come out badly. So dot lays out each column and inset alone;
-then all are moved to their places, and drawn as one graph that keeps its positions.
+dot does not lay out columns well inside one graph. So it lays out each column and inset
+separately; then all are moved to their places, and drawn as one graph with fixed
+positions.
 """
 
 from __future__ import annotations

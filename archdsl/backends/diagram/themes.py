@@ -1,6 +1,7 @@
-"""Colours.
+"""Colour themes.
 
-The fills of each theme differ for any colour vision, and their text is readable.
+The fills of a theme can be told apart with any colour vision, and text on them is
+readable.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""A chain of layers as boxes, as papers draw AlexNet and VGG.
+"""A chain of layers as boxes, as in the papers on AlexNet and VGG.
 
-What a layer gives is a box: as high and deep as its maps, as thick as it has channels.
-What has no maps is a bar, the higher the more numbers it has. All sizes grow with the
-square root, or else 7x7 maps could not be seen beside those of 224x224.
+The output of a layer is a box: its height and depth are the size of the map, its
+thickness is the number of channels. A vector is a bar whose height grows with its size.
+All lengths are proportional to the square root, since otherwise 7x7 maps would be
+invisible next to those of 224x224.
 
-The places are computed here, so that dot text has them, too. A box's front is a node;
-its top and side are polygons behind all nodes.
+Positions are computed here, so that they are in the dot text, too. The front of a box
+is a node; its top and side are polygons behind all nodes.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Figures of networks as charts, one file each.
+"""Charts of the figures of networks, one per file.
 
-A chart is made in two steps. `data` reads an analysis and returns plain data, without
-matplotlib; `draw` puts that of several networks into one matplotlib figure.
+A chart is made in two steps. `data` turns an analysis into plain data, without
+matplotlib; `draw` draws the data of several networks in one matplotlib figure.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How the receptive field grows with depth."""
+"""Receptive field over depth."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a training step has in memory, from moment to moment."""
+"""Memory in use over the course of a training step."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks as PyTorch: the text of a module, or the module itself."""
+"""Networks in PyTorch: the source of a module, or the module itself."""
 
 from __future__ import annotations
 

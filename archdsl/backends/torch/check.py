@@ -1,6 +1,7 @@
-"""The last gate before emitted text leaves: only what emission needs may stand in it.
+"""A whitelist of Python constructs, applied to emitted text as a last safeguard.
 
-Names of a spec were checked when it was read; this check does not rely on that.
+The names of a spec are already checked when it is read; this check does not rely on
+that.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How large the gradient of each layer is when training starts, from a run in torch."""
+"""The gradient norm of each layer when training starts, measured by a run in torch."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Trees of Python as lines of text.
+"""Lays out trees of Python code as lines of text.
 
-Layout follows the formatter's rule for calls and lists: on one line if that fits;
-else all items on a line of their own; else one item a line, with a trailing comma.
+The layout of calls and lists follows the formatter's rule: on one line if that fits;
+otherwise all items on one line of their own; otherwise one item per line, with a
+trailing comma.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""The text of a network as a module that Python's own tools find.
+"""Turns emitted text into a module that Python's own tools can find.
 
-What `build` returns can be pickled, by `torch.save` or for another process, and its
-source can be read, as `torch.jit.script` does. A pickle holds the text itself, so it
-can be read wherever archdsl is installed.
+The result of `build` can be pickled, by `torch.save` or for another process, and its
+source is available, as `torch.jit.script` needs. A pickle contains the text itself, so
+it can be loaded wherever archdsl is installed.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Python of emitted code as trees: expressions, and the statements of a `forward`.
+"""Trees of emitted Python code: expressions, and the statements of a `forward`.
 
-The first part serves constructors, whose numbers are polynomials over the arguments;
-the second serves `forward`. Trees are compared and merged as they are; text is made
-of them last.
+The first part is for constructors, whose numbers are polynomials over the arguments;
+the second part is for `forward`. Trees are compared and merged as trees; they become
+text last.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """From the IR to the classes of an emitted module.
 
-Every block, and every group that is more than a chain, becomes a class. Calls of
-one block share a class wherever the same text serves them all; a call that needs
-other text, such as one with another activation, gets a class of its own.
+Every block, and every group that is more than a chain, becomes a class. Calls of a
+block share a class if the same code works for all of them; a call that needs different
+code, for example another activation, gets its own class.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The inside of one class: its submodules and its `forward`."""
+"""The body of one class: its submodules and its `forward`."""
 
 from __future__ import annotations
 

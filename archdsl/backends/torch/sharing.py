@@ -1,8 +1,8 @@
-"""Whether one class can serve two calls of a block, and what it must be told then.
+"""Whether one class can serve two calls of a block, and which arguments it then needs.
 
-Two texts that differ only in constants become one, with an argument for each pair of
-constants: so a width that a spec computes in a way that cannot be written over the
-block's own parameters is simply passed in.
+Two classes that only differ in constants are merged, with an argument for each pair of
+constants. So a width that cannot be expressed by the block's own parameters is simply
+passed in.
 """
 
 from __future__ import annotations

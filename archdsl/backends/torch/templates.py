@@ -1,7 +1,7 @@
 """The functions of layer kinds as expressions.
 
-A kind declares its function as Python with places in braces; see `TorchForm`. Each
-such text is read once, whatever the number of layers.
+A kind declares its function as Python code with placeholders in braces; see
+`TorchForm`. Each such text is parsed once, however many layers use it.
 """
 
 from __future__ import annotations

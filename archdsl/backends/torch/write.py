@@ -1,4 +1,4 @@
-"""The text of an emitted module, from the plans of its classes."""
+"""Writes the text of an emitted module from the plans of its classes."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables of `archdsl analyze`, one file each.
+"""Tables of `archdsl analyze`, one per file.
 
-A view adds columns to the network's layers, and rows of totals below them. It reads
-the facts as plain data, as `Analysis.facts` gives them, of which those that it does
-not read are not computed.
+A view adds columns to the table of layers, and rows of totals below it. It reads the
+figures as plain data, as `Analysis.facts` returns them; figures that it does not read
+are not computed.
 """
 
 from __future__ import annotations

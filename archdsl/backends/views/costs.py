@@ -1,4 +1,4 @@
-"""The view of operations and bytes: what each layer computes and moves."""
+"""The view of costs: operations and memory traffic of each layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view of what another tool counts, beside MACs."""
+"""The view of another tool's count, next to MACs."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The view of receptive fields: what each layer sees of the input and reads of its own.
+"""The view of receptive fields: what each layer sees of the network's input and its
+own.
 
-Figures along two axes are written as height x width, or once if they are alike.
+Figures along two axes are written as height x width, or once if they are equal.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The view that is shown by itself: what each layer costs and sees."""
+"""The default view: output, costs and receptive field of each layer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The view of memory: what each layer keeps, and the peaks with their lines."""
+"""The view of memory: what each layer keeps for the backward pass, and the peaks."""
 
 from __future__ import annotations
 

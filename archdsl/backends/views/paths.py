@@ -1,4 +1,4 @@
-"""The view of the gradient's paths: how many lead to each layer, and how long."""
+"""The view of the gradient's paths: their number and length at each layer."""
 
 from __future__ import annotations
 

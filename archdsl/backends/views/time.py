@@ -1,4 +1,4 @@
-"""The view of time: how long each layer takes at least on a device, and why."""
+"""The view of time: a lower bound for each layer on a device, and what bounds it."""
 
 from __future__ import annotations
 

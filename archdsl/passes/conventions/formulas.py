@@ -1,4 +1,4 @@
-"""Sums that several tools share."""
+"""Formulas that several tools share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ptflops with its backend `aten`: the operators that ATen runs.
+"""ptflops with its backend `aten`: the operators that ATen executes.
 
 Source: ptflops 0.7.5, `ptflops/aten_ops.py`.
 """

@@ -1,4 +1,4 @@
-"""ptflops with its backend `pytorch`: hooks on modules, and functions replaced.
+"""ptflops with its backend `pytorch`: hooks on modules, and patched functions.
 
 Source: ptflops 0.7.5, `ptflops/pytorch_ops.py` and `pytorch_engine.py`.
 """

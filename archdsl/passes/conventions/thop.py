@@ -1,4 +1,4 @@
-"""thop's `profile`: hooks on modules of the very classes that it lists.
+"""thop's `profile`: hooks on modules of exactly the classes that it lists.
 
 Source: thop 0.1.1, `thop/profile.py` and `thop/vision/basic_hooks.py`.
 """

@@ -1,4 +1,4 @@
-"""ultralytics-thop's `profile`: hooks on modules, and on products of matrices.
+"""ultralytics-thop's `profile`: hooks on modules, and on matrix products.
 
 Source: ultralytics-thop 2.2.3, `thop/profile.py` and `thop/vision/basic_hooks.py`.
 """

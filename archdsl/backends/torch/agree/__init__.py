@@ -1,6 +1,6 @@
-"""Whether the analysis of a network and the module built from it agree.
+"""Checks that the analysis of a network agrees with the module built from it.
 
-Everything but what units see runs on the meta device, where nothing is computed, so
+Everything except receptive fields runs on the meta device, which computes no values, so
 that networks of any size take seconds.
 """
 

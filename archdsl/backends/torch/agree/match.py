@@ -1,4 +1,4 @@
-"""Which calls of a module's run are which layers of the network."""
+"""Matches the calls of a module's run to the layers of the network."""
 
 from __future__ import annotations
 

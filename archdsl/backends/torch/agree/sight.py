@@ -1,13 +1,13 @@
-"""What every unit sees of the input, traced through a module's own calls.
+"""The receptive field of every unit, traced through the calls of a module.
 
-In place of numbers, tensors hold the positions of the input that these depend on. Each
-sample of the batch holds one end of them: the first row, the last row, the first and
-the last column, the first ones negative, so that to join is always to take the
-maximum. A convolution then is a maximum over its window and its channels, a sum is the
-maximum of its terms, and the padding, which depends on nothing, is minus infinity.
+Instead of activations, tensors hold the positions of the input that a value depends on.
+Each sample of the batch holds one bound: the first row, the last row, and the first and
+the last column. The first ones are negated, so that joining is always a maximum. A
+convolution then becomes a maximum over its window and channels, a sum is the maximum of
+its terms, and padding, which depends on nothing, is minus infinity.
 
-So every function of torch that a layer calls is replaced by what it does to
-dependencies, with the arguments that it is called with; weights are not read.
+Every torch function that a layer calls is replaced by its effect on dependencies, for
+the arguments that it is called with. Weights are not read.
 """
 
 from __future__ import annotations

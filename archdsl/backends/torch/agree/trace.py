@@ -1,4 +1,6 @@
-"""What a module does: its submodules' and functions' calls, and what it keeps."""
+"""Records what a module does: calls of its submodules and of functions, and saved
+tensors.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Translation validation: emitted text is read again, and has to be the network.
+"""Translation validation: emitted text is read back and compared with the network.
 
-The text is parsed, its constructors and `forward` are run on symbolic values in both
-modes, and the operations that they do are held against the steps of the IR. Nothing is
-shared with what wrote the text.
+The text is parsed, its constructors and `forward` are executed on symbolic values in
+both modes, and the resulting operations are compared with the steps of the IR. No code
+is shared with the emitter.
 """
 
 from __future__ import annotations

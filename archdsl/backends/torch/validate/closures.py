@@ -1,8 +1,9 @@
-"""Emitted code as Python closures over symbolic values: no step is parsed twice.
+"""Compiles emitted code to closures over symbolic values, so that it is parsed only
+once.
 
-Each function here takes a node of the syntax tree, and returns what evaluates it in a
-frame, which holds the local variables. Only what emission needs is known; all else is
-refused.
+Each function here takes a node of the syntax tree and returns a closure that evaluates
+it in a frame, which holds the local variables. Constructs that emission does not need
+are rejected.
 """
 
 from __future__ import annotations

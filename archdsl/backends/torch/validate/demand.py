@@ -1,4 +1,4 @@
-"""What a network of the IR demands of the emitted code, step by step."""
+"""What the IR requires of the emitted code, step by step."""
 
 from __future__ import annotations
 

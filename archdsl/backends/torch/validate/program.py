@@ -1,4 +1,6 @@
-"""The text of a module, read: its classes, the network that it makes, and its runs."""
+"""The program that emitted text defines: its classes, the network it builds, its
+execution.
+"""
 
 from __future__ import annotations
 

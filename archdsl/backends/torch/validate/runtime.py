@@ -1,4 +1,4 @@
-"""What the operations of emitted code do to symbolic values and modules."""
+"""The effect of emitted operations on symbolic values and modules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parameters of torch's callables, so that equal calls have one form."""
+"""The parameters of torch's callables, so that equal calls have one canonical form."""
 
 from __future__ import annotations
 

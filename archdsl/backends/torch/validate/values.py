@@ -1,7 +1,7 @@
-"""What emitted code computes with when it is read instead of run.
+"""The symbolic values on which emitted code is executed.
 
-A tensor is a `Value`: the operation that made it, and the values it read. Equal
-operations on equal values are one `Value`, which counts how often it was computed.
+A tensor is a `Value`: the operation that produced it, and its operands. Equal
+operations on equal values are a single `Value`, which counts how often it was computed.
 """
 
 from __future__ import annotations
