@@ -1,4 +1,4 @@
-"""Devices with their published peak rates: a built-in table, and files that add more."""
+"""Devices with their published peak rates: a table and files that extend it."""
 
 from __future__ import annotations
 
