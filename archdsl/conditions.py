@@ -45,7 +45,7 @@ class Joined(NamedTuple):
 
 Test = Comparison | Truth | Not | Joined
 
-# A name in parts: text, and numbers that are read from parameters.
+# A name as parts: text, and numbers computed from parameters.
 Label = tuple[str | Poly, ...]
 
 

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 _GRAMMAR = Path("grammar", "arch.lark")
-# Folders of specs that are no networks to be called by name.
+# Folders of specs that are not networks with a shipped name.
 _APART = ("std", "templates")
 _PRESET = re.compile(r"^[ \t]*(?:default[ \t]+)?preset[ \t]+([A-Za-z_]\w*)", re.M)
 

@@ -32,7 +32,7 @@ class Atom:
         self.op = op
         self.args = args
         self.size: int = 1 + sum([a.size for a in args])
-        # Asked for often, and costly in nested terms.
+        # Needed often, and expensive for nested terms.
         self._hash = hash((op, args))
 
     def __eq__(self, other: object) -> bool:
@@ -211,7 +211,7 @@ class Poly:
         return self.text()
 
 
-# Plain numbers and names are asked for more often than all else, and are few.
+# Plain numbers and names are needed most often, and there are few of them.
 _CONSTANTS: Final[dict[int, Poly]] = {}
 _NAMES: Final[dict[str, Poly]] = {}
 _MOST_KEPT: Final = 10_000
@@ -378,7 +378,7 @@ class SymFloat(float):
         return self
 
 
-# A union of types would be made anew at each call, and this is called often.
+# A union of types would be created at each call, and this is called often.
 _SYMBOLIC: Final = (Sym, SymFloat)
 
 

@@ -16,9 +16,9 @@ from .text import show_bytes, show_field, show_local
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
 _DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"
-# Of a list in Markdown: a comment on a pull request has at most 65,536 characters.
+# Limit of a list in Markdown: a pull request comment has at most 65,536 characters.
 _MOST_ITEMS: Final = 50
-# Characters of a SPEC that stands over a column, where lines are short.
+# Characters of a SPEC in a column header, if lines are short.
 _LONG_NAME: Final = 16
 
 _FIGURES: Final = (
@@ -34,7 +34,7 @@ _FIGURES: Final = (
     ("inference memory", "inference_bytes"),
     ("training memory", "training_peak_bytes"),
 )
-# Rows that are left out if they are as another one.
+# Rows that are left out if they equal another row.
 _LEFT_OUT: Final = {"trainable": "params", "local_field": "receptive_field"}
 _NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
 
@@ -117,7 +117,7 @@ def _totals(comparison: Comparison, few: bool) -> Sheet:
 def _items(section: _Section) -> Sheet:
     rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]]
-    # Which layers differ is said before how: the last detail is left out first.
+    # Which layers differ matters more than how, so the last details are dropped first.
     return Sheet(
         [
             Column("", column, called="details", rank=at)

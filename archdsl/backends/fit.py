@@ -12,11 +12,11 @@ from textwrap import wrap
 from typing import Final
 
 _GAP: Final = 2
-# Cells of a bar, the narrowest last.
+# Widths of a bar in cells, the narrowest last.
 _BARS: Final = (8, 5, 3, 0)
-# How far a column of text may be cut while others could still be left out.
+# A column of text is not cut below this while others can still be left out.
 _LEAST_TEXT: Final = 12
-# How far it may be for the sake of bars.
+# It is not cut below this to make room for bars.
 _FAIR_TEXT: Final = 15
 _LEAST_NAME: Final = 16
 _LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
@@ -179,9 +179,9 @@ def _cut(text: str, width: int) -> str:
     if width <= 4:
         return text[:width]
     kept = text[: width - 1]
-    # Half a number would be another number.
+    # A truncated number would be a different number.
     whole = kept.rpartition(" ")[0].rstrip()
-    # A sign such as `+` before a name says nothing without some of the name.
+    # A sign such as `+` is useless without part of the name after it.
     says = any(map(str.isalnum, whole))
     return f"{whole if says else text[: width - 2]}.."[:width]
 

@@ -12,7 +12,7 @@ from archdsl.ir import Group, Step
 Node = Step | Group
 # A layer or block, or all of those that one copy of a repeat consists of.
 _Part = Node | tuple["_Part", ...]
-# What two layers have in common whose rows are the same.
+# The attributes that two layers with equal rows share.
 Content = Callable[[Step], Hashable]
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -62,7 +62,7 @@ class _Rows:
     def __init__(self, content: Content | None, depth: int | None) -> None:
         self._content = content
         self._depth = depth
-        # Equal contents have one number, so that comparing them takes no time.
+        # Equal contents get the same number, so that comparing them is fast.
         self._numbers: dict[Hashable, int] = {}
         self._known: dict[int, int] = {}
 
@@ -99,7 +99,7 @@ class _Rows:
         if known is None:
             content = self._whole(part)
             known = self._numbers.setdefault(content, len(self._numbers))
-            if not isinstance(part, tuple):  # those do not live as long as the network
+            if not isinstance(part, tuple):  # these do not live as long as the network
                 self._known[id(part)] = known
         return known
 

@@ -18,7 +18,7 @@ from .views import VIEWS, Facts, Total, View, view
 
 _BOLD, _DIM, _BLUE, _OFF = "\033[1m", "\033[2m", "\033[34m", "\033[0m"
 _NO_COLOR: Final = "\033[39m"
-# A note beside a figure gets so many characters at least.
+# A note next to a figure gets at least this many characters.
 _LEAST_NOTE: Final = 24
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -41,7 +41,7 @@ class Style(NamedTuple):
     color: bool = False
 
 
-# What a pipe gets: everything, whatever the terminal.
+# For a pipe: everything, independent of any terminal.
 PLAIN: Final = Style()
 
 
@@ -77,7 +77,7 @@ class _Report:
         self._root = network.root
         self._facts = facts
         self._style = style
-        # By value, as a layer that is there twice has one name.
+        # By value, since a layer that is used twice has only one name.
         steps = zip(network.steps(), facts["layers"], strict=True)
         self._layers = {step.output: layer for step, layer in steps}
         self._folded = False
@@ -206,7 +206,7 @@ def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
         return
     figures = align([(name, figure, "") for name, figure, _ in totals], right=(1,))
     at = max(map(len, figures)) + 2
-    # Where there is no room beside a figure, its note stands below.
+    # If there is no room next to a figure, its note is printed below.
     beside = width - at >= _LEAST_NOTE
     indent = " " * (at if beside else 4)
     for line, (name, figure, note) in zip(figures, totals, strict=True):
@@ -214,7 +214,7 @@ def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
         if beside:
             yield f"{line:{at}}{first}".rstrip()
         else:
-            # A number that ends early would be another number.
+            # A truncated number would be a different number.
             yield line if len(line) <= width else f"{name}  {figure}".rstrip()[:width]
             others = [first] * bool(first) + others
         yield from (indent + other for other in others)

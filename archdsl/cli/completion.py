@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-# Only shells ask for these, so that other runs do without.
+# Only needed for completion, so imported late.
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -25,7 +25,7 @@ def specs(
     else:
         found = [*shipped_specs(), *shipped_presets(), *_files(incomplete)]
     items = _beginning(found, incomplete)
-    # Where there is nothing, the shell's own completion of files goes on.
+    # Without a result, the shell completes files by itself.
     return items or [_item(incomplete, type="file")]
 
 

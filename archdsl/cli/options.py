@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-# Written out, as the passes that know them are imported only when they run.
+# Repeated here, since the passes that define them are only imported on demand.
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 

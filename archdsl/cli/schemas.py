@@ -437,7 +437,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "sweep": (_SWEEP,),
 }
 
-# What is shipped has none.
+# Commands about what is shipped cannot fail on a spec.
 _WITHOUT_ERRORS: Final = frozenset({"list"})
 
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _WIDTH = 78
-# Below that, a table says nothing, and a terminal that claims less is none.
+# Narrower tables are useless, and a terminal that claims less is not a real one.
 _NARROWEST = 20
 _BAR = 24
-# Seconds between two lines of a meter: more often is only work.
+# Seconds between two updates of the progress meter.
 _PAUSE = 0.1
 
 

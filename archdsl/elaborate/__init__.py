@@ -25,7 +25,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import MEASURES, Shape
 
-# Files whose names mean something, which does not change.
+# Files whose names have been checked; the result does not change.
 _RIGHT: WeakSet[Module] = WeakSet()
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
@@ -96,7 +96,7 @@ def _other_sizes(
         return not trial.errors.found and end.shape is not None
 
     found = fitting_sizes(walker.inputs[0].shape, fits)
-    # Without steps left, a size may only seem not to fit.
+    # If the steps are used up, a size may fail only because of that.
     return found if budget.left > 0 else ""
 
 
@@ -231,7 +231,7 @@ def _network(
         inputs=tuple(walker.inputs),
         outputs=(
             Port(name="output", value=end.number, shape=end.shape),
-            # Those of training last: in inference, they are left out.
+            # Training-only outputs come last, as inference leaves them out.
             *sorted(walker.outputs, key=lambda port: port.training),
         ),
         root=root,
@@ -290,7 +290,7 @@ def _with_overrides(
     for at, argument in enumerate(angle):
         name = argument.name or (names[at] if at < len(names) else "")
         if name in params:
-            # The place is kept, so that arguments by position still count.
+            # The position is kept, so that positional arguments still line up.
             argument = t.Arg(
                 argument.name, _given(params[name], argument.span), argument.span
             )
@@ -352,7 +352,7 @@ def check_read(walker: Walker) -> None:
                 )
             )
     for tapped in walker.tapped:
-        # A loop can make one mistake ten thousand times.
+        # A loop can repeat one mistake ten thousand times.
         if not tapped.is_read and not walker.errors.knows("A0305", tapped.span):
             walker.errors.add(
                 Diagnostic(

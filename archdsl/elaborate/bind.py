@@ -387,7 +387,7 @@ def _complete(
             value = given[param.name]
             place = places.get(param.name, span)
         elif param.default is not None:
-            # A default may read the parameters before it.
+            # A default can use the parameters before it.
             value = evaluate(param.default, defaults.bind(values))
             place = param.default.span
         else:

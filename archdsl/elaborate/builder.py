@@ -135,7 +135,7 @@ class Builder:
         self.sizes_differ: list[Span] = []
         self.scope = Scope()
         self._undecided: dict[int, Undecided] = {}
-        # What each layer was at its first use, by path.
+        # Each layer at its first use, by path.
         self._firsts: dict[str, tuple[Layer, tuple[Shape, ...], Shape]] = {}
         self._values = 0
         self._parts = 0
@@ -152,7 +152,7 @@ class Builder:
     def report(self, fault: Fault, context: Context) -> Value:
         """Keep a mistake, and return a value that nothing more is said about."""
         self.faults += 1
-        # A loop can make one mistake ten thousand times.
+        # A loop can repeat one mistake ten thousand times.
         if fault.code and not self.errors.knows(fault.code, fault.span):
             self.errors.add(fault.diagnostic(context.notes()))
         return self.new_value(None)

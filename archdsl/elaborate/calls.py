@@ -25,7 +25,7 @@ from archdsl.layer import Layer, all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-# Words around layers that are no layer kinds.
+# Words that stand where layers do, but are not layer kinds.
 STRUCTURES = ("seq", "residual", "same")
 
 

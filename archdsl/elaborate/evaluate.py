@@ -28,7 +28,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
 
-# Items of a list that a message shows.
+# Number of list items shown in a message.
 MAX_SHOWN = 12
 
 WORDS_OF_TYPES = {

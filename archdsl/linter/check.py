@@ -141,7 +141,7 @@ def lint(
     silencing = Allows([*own, *others])
     kept = []
     for code, rule in all_rules().items():
-        # What a comment silences, all rules together know.
+        # Whether a comment is stale depends on all rules together.
         if wanted(code) or (stale and own):
             found = list(_of_rule(rule(), nets, silencing))
             kept += found if wanted(code) else []

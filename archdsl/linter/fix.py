@@ -113,7 +113,7 @@ class _Mender:
             if len(part) == 1:
                 self.refused[_key(part[0])] = Refused(part[0], str(unfit))
                 return
-            # The later ones first, since they leave the places of the others alone.
+            # Later edits first, since they do not move the places of earlier ones.
             half = len(part) // 2
             self.apply(part[half:])
             self.apply(part[:half])

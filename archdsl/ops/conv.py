@@ -164,7 +164,7 @@ class Conv(Layer):
             return 0
         if self._is_apart:
             return count(self._with_pads(shape))
-        # torch's own `same` pads both ends evenly, and copies for the odd one alone.
+        # torch's own `same` pads both ends equally, and copies only for an odd total.
         channels, *sizes = shape
         odd = [n + last - first for n, (first, last) in self._each(sizes)]
         return channels * count(tuple(odd)) if odd != sizes else 0

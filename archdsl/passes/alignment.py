@@ -23,7 +23,7 @@ from .receptive import Axis, Field, divide
 if TYPE_CHECKING:
     from .receptive import Number
 
-# Moves of two branches since they parted, beyond which they are not told.
+# With more shifts than this since two branches diverged, they are not listed.
 _MOST_MOVES: Final = 64
 
 
@@ -128,7 +128,7 @@ def _compare(
 
 def _apart(branches: Sequence[Branch], n: int) -> Number:
     """Return how far apart the centres of branches are along axis n."""
-    # Jumps are constant, so at one of the ends it is furthest.
+    # Jumps are constant, so the largest distance is at one of the ends.
     ends = [b.centre[n] for b in branches], [b.last[n] for b in branches]
     return max(_spread([c for c in end if c is not None]) for end in ends)
 
@@ -267,7 +267,7 @@ def _met(
         axis = known[value].axes[n]
         return axis.last - axis.first
 
-    # Any other has but one unit there, which is repeated.
+    # All others have a single unit there, which is repeated.
     own = [value for value in values if sizes(graph.shapes[value])[n] == units]
     return sorted(own or values[:1], key=reach)
 

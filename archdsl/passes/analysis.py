@@ -19,7 +19,7 @@ from .memory import OPTIMIZERS, Memory, memory
 from .plain import Groups, Plain, whole
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
 
-# The others are imported when they are asked for.
+# The others are imported on demand.
 if TYPE_CHECKING:
     import pandas
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .roofline import LayerTime, Roofline
     from .smallest import Smallest
 
-# Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
+# Increased whenever a key of `Analysis.as_dict` is removed or changes its meaning.
 SCHEMA: Final = 1
 
 Mode = Literal["eval", "train"]
@@ -165,7 +165,7 @@ class LayerFacts:
     @property
     def saved(self) -> list[dict[str, str | int]]:
         """The tensors that autograd keeps and that it is the first to hold."""
-        # What a layer that is there twice holds stands where it is first.
+        # What a layer that is used twice holds is listed at its first use.
         return [] if self.step.shared else self.whole.saved.get(self.name, [])
 
     @property
@@ -587,7 +587,7 @@ def _data(facts: _Facts | None) -> dict[str, Any] | None:
     return None if facts is None else facts.as_dict()
 
 
-# What is made together, by its keys, in the order of the JSON.
+# Values that are computed together, by their keys, in the order of the JSON.
 _OF_LAYER: Final[Groups[LayerFacts]] = {
     (
         *("name", "kind", "line", "file", "training", "input", "inputs", "output"),

@@ -16,11 +16,11 @@ from archdsl.values import POINTWISE, Shape, Window, sizes
 from .graph import Graph, Node
 from .receptive import windows
 
-# Bits of a set, beyond which none is made: a window may be padded by millions.
+# Largest number of bits of a set: a window can be padded by millions.
 _MOST_BITS: Final = 1 << 20
 
 Ranges = tuple[tuple[int, int], ...]
-# A set of positions along each axis; none along a vector, which is read if it is there.
+# A set of positions along each axis; a vector has none, and is read as a whole.
 Sets = tuple[int, ...]
 
 
@@ -175,7 +175,7 @@ def _read(
                 made[key] = _slide(*key)
             mask = made[key]
         found.append(mask)
-    # Where nothing is read along one axis, nothing is along the other one.
+    # If nothing is read along one axis, nothing is read along the other.
     return tuple(found) if all(found) else (0,) * len(found)
 
 

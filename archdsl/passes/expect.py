@@ -99,7 +99,7 @@ def _sizes(measure: str, field: ReceptiveField) -> _Sizes | None:
     if measure == "receptive_field":
         return _Sizes(field.smallest, field.size, field.exact, field.whole)
     if field.local is None:
-        # Where it is not known what a layer reads, it may be a single position.
+        # If it is not known what a layer reads, it may read a single position.
         return None if field.exact else _Sizes(field.smallest, field.size, exact=False)
     assert field.local_smallest is not None
     return _Sizes(field.local_smallest, field.local, field.exact)
@@ -109,7 +109,7 @@ def _proves(claim: Expectation, sizes: _Sizes) -> bool | None:
     """Return whether a claim holds of every unit, None if that is not known."""
     claimed = _numbers(claim.value)
     if len(claimed) == 1:
-        claimed *= len(sizes.most)  # one number claims it of both axes
+        claimed *= len(sizes.most)  # a single number is a claim about both axes
     if len(claimed) != len(sizes.most):
         return claim.op == "!="
     op = "==" if claim.op == "!=" else claim.op
@@ -128,7 +128,7 @@ def _proves_along(
     compare = _COMPARE[op]
     if exact:
         return compare(least, claimed) and compare(most, claimed)
-    # Only from above is anything known.
+    # Only an upper bound is known.
     if op in ("<", "<="):
         return True if compare(most, claimed) else None
     return None if most >= claimed + (op == ">") else False

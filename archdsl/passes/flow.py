@@ -143,7 +143,7 @@ class Flows:
         """Return the arguments of a group's class."""
         known = self._slots.get(id(group))
         if known is None:
-            # A projection is no owner, and stands alone.
+            # A projection is not a namespace, and is handled alone.
             alike = self._alike[group.path] if group.role in OWNERS else [group]
             shapes = {len([*_parts(one)]) for one in alike}
             self._find_slots(alike if len(shapes) == 1 else [group])
@@ -173,7 +173,7 @@ class Flows:
         for n, group in enumerate(alike):
             numbers: list[int] = []
             for place, key in enumerate(keys):
-                # Numbers of values are positive, and those of the flow small.
+                # Values are positive, and the flow's own numbers small: this one is free.
                 taken = key[n] in numbers
                 numbers.append(-MAX_PARTS - place if taken else key[n])
             by_key = dict(zip(keys, numbers, strict=True))
@@ -324,7 +324,7 @@ class _Flattener:
         ops = tuple(self.children((shortcut,), structure.input))
         self.kept = kept
         if ops and shortcut.output == shortcut.input:
-            # All are empty, and what the sum reads second is the input.
+            # All are empty, so the second operand of the sum is the input.
             self.fresh -= 1
             self.replaced[structure.output, 1] = self.fresh
             ops = (*ops[:-1], ops[-1]._replace(output=self.fresh))
@@ -423,7 +423,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
         if op.reads != (value,) or op.hole or op.is_merge or op.optional or is_bare(op):
             return False
         if op.again:
-            return False  # a Sequential would have its weights twice
+            return False  # a Sequential would contain its weights twice
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):
@@ -433,7 +433,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
         ):
             return False
         value = op.output
-    # A guarded part at the end that is not there leaves the value before it.
+    # If a guarded part at the end is absent, the result is the value before it.
     return bool(ops) and (value == group.output or ops[-1].is_guard)
 
 

@@ -12,7 +12,7 @@ from archdsl.ir import Group, Role, Step
 
 from .graph import Graph, Node
 
-# The groups that become modules, whose call holds what it is given until it ends.
+# Groups that become modules: a call holds its arguments until it ends.
 _CALLS: Final[frozenset[Role]] = frozenset(("network", "block", "group"))
 
 
@@ -84,7 +84,7 @@ class _Walk:
         counts = Counter([value for item in items for value in item.reads])
         for item in items:
             if item.named is not None and counts[item.named] > 1:
-                # Its variable has its own name, and so never gets another value.
+                # Its variable has its own name, so it is never reassigned.
                 self._hold(item.named, last)
             if item.function is not None and not outside.isdisjoint(item.reads):
                 self.lent.add(item.function)
@@ -92,7 +92,7 @@ class _Walk:
         return _Item(group.statement, outside, first, last, named=named)
 
     def _statement(self, items: list[_Item]) -> set[int]:
-        """Hold what a statement reads; return the values that come from outside of it."""
+        """Hold what a statement reads; return the values that come from outside it."""
         start, end = items[0].first, items[-1].last
         outside = set()
         for item in items:

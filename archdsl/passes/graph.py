@@ -79,7 +79,7 @@ def flatten(network: Network) -> Graph:
     """Return the graph of a network."""
     shapes = {port.value: _plain_shape(port.shape) for port in network.inputs}
     nodes = []
-    # Copies of a block may share their layers; the network keeps these alive.
+    # Copies of a block can share layers; the network keeps these alive.
     known: dict[tuple[int, tuple[Shape, ...]], tuple[Layer, tuple[Tensor, ...]]] = {}
     for step, shortcut in _steps(network.root):
         shapes[step.output] = shape = _plain_shape(step.shape)

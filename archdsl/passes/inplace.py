@@ -30,7 +30,7 @@ def inplace(graph: Graph) -> frozenset[int]:
         if node.output not in entries and _overwrites(node, taken):
             found.add(node.output)
             if saved.input:
-                taken.add(node.output)  # it is kept in the input's stead
+                taken.add(node.output)  # it is kept instead of the input
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
         if saved.output or node.op.read_only:
@@ -74,7 +74,7 @@ def _together(graph: Graph) -> list[Sequence[int]]:
         stack += part.children
         if part.role == "repeat":
             rounds = [_own_steps(copy) for copy in part.children]
-            # Rounds of other lengths are not alike.
+            # Iterations of different lengths do not correspond.
             if len({len(steps) for steps in rounds}) == 1:
                 found += zip(*rounds, strict=True)
     return found

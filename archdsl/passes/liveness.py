@@ -222,7 +222,7 @@ class _Step(_Run):
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
             if place == last and not entry.own and entry.output not in entry.keeps:
-                # All is kept before the layer runs, which then does not run any more.
+                # Everything is kept before this layer, so it need not run again.
                 self.keep(entry)
                 break
             self.forward_kept(place, "recompute")

@@ -263,7 +263,7 @@ class Memory:
         return tape(self.graph, self._item, self._keeps, self._overwritten, copied)
 
 
-# What is made together, by its keys, in the order of the JSON.
+# Values that are computed together, by their keys, in the order of the JSON.
 _GROUPS: Final[Groups[Memory]] = {
     ("batch", "dtype", "optimizer", "recompute"): Memory._setting,
     (

@@ -139,7 +139,7 @@ def training_peak(
     """
     usage, state, at_step = _step(tape, optimizer, recompute)
     if first:
-        # The state is only there in the optimiser's step.
+        # The state only exists in the optimiser's step.
         moments = {**usage.moments, at_step: STEP}
         return _envelope(moments, fixed)
     moments = {**usage.moments, at_step - state: STEP}
@@ -220,7 +220,7 @@ def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:
         first = 1
         while found:
             below, at, start = found[-1]
-            # The smallest batch for which this one needs no less.
+            # The smallest batch for which this moment needs at least as much.
             first = max(1, -((low - at) // (slope - below)))
             if first > start:
                 break

@@ -16,9 +16,9 @@ from typing import Final, NamedTuple
 # First and last position that a unit sees; None if it sees nothing.
 Ends = tuple[int, int] | None
 
-# A longer period than this, and than there are units, is cut to the units there are.
+# A period longer than this and than the number of units is cut to that number.
 MOST_PHASES: Final = 64
-# Ways to go on along an axis that are kept apart; more become a table of the units.
+# Number of ways along an axis that are kept; more become a table of the units.
 MOST_WAYS: Final = 16
 
 
@@ -68,11 +68,11 @@ def slide(
     phases = period * up // gcd(period * up, stride)
     if units is not None and _too_long(phases, units):
         phases = units
-    # Taps meet a unit of the input, and not an empty position, at every so many.
+    # Only one tap in so many meets a unit of the input and not an empty position.
     common = gcd(dilation, up)
     apart, step = up // common, dilation // common
     inverse = pow(step, -1, apart)
-    # Units of as many phases as there are tell all, as each phase only moves on.
+    # One unit per phase suffices, since each phase only shifts.
     most = period // gcd(period, step)
     rising = _rises(seen)
     ends: list[Ends] = []

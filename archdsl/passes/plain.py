@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 Subject = TypeVar("Subject")
-# Of each group of keys, what makes its values.
+# For each group of keys, the function that computes their values.
 Groups = Mapping[tuple[str, ...], Callable[[Subject], Mapping[str, Any]]]
 
 

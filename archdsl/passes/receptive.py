@@ -327,13 +327,15 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
     along: list[tuple[Any, ...]] = []
     parts: tuple[Axis, Spans, int] | None = None
     for each in zip(field.axes, field.spans, units, strict=True):
-        # Most networks are alike along both axes.
+        # Most networks treat both axes equally.
         along.append(along[-1] if each == parts else _along(*each))
         parts = each
     largest, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
     if not field.whole:
         local = smallest, largest
-        most = tuple(map(min, most, largest))  # a bound may be more than all together
+        most = tuple(
+            map(min, most, largest)
+        )  # a bound can exceed the field over all paths
     return ReceptiveField(
         size=largest,
         jump=jump,
@@ -400,7 +402,7 @@ def _visible(axis: Axis, units: int) -> int:
         return max([_size(axis.visible(n)) for n in range(units)])
     tried = {0, units - 1}
     if axis.jump:
-        # Where an end of the field meets one of the limits, the cut-off changes.
+        # Clipping changes where an end of the field meets one of the limits.
         for way in (axis.low - axis.first, axis.high - axis.last):
             tried |= {int(way // axis.jump), -int(-way // axis.jump)}
     return max([_size(axis.visible(n)) for n in tried if 0 <= n < units])
@@ -435,11 +437,11 @@ def _through(
     (field, units), output = seen[0], sizes(node.shape)
     merges = window == POINTWISE and node.op.sources is None and len(node.inputs) > 1
     if merges or len(seen) > 1:
-        # An input that is not followed may be what the others are repeated for.
+        # An input that is not tracked may determine how often the others are repeated.
         field = _union(seen, image, output if merges else None)
     if window is None:
         return _global(field, units, node, image)
-    # Units may come on at the end or go, and then limit what the next layers see.
+    # Units can be added or removed at the end, which limits what later layers see.
     if window == POINTWISE and (merges or output == units):
         return field
     alike = _is_square(window) and len({*units}) == len({*output}) == 1
@@ -472,7 +474,7 @@ def _is_square(window: Window) -> bool:
     return all([parts[0] == parts[1] for parts in window])
 
 
-_Units = tuple[int, int]  # along an axis, before a layer and behind it
+_Units = tuple[int, int]  # along an axis, before and after a layer
 
 
 def _each(
@@ -605,7 +607,7 @@ def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
             continue
         first, last = ends
         if way.jump:
-            # So many periods lie before the input; from this one on, all behind it.
+            # Periods that lie before the input, and the first one that lies beyond it.
             before = -((last - axis.low) // way.jump)
             behind = (axis.high - first) // way.jump + 1
         else:
@@ -666,7 +668,7 @@ def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> F
         units = tuple(map(max, zip(*(each.units for each in seen), strict=True)))
     if all(each == seen[0] for each in seen) and seen[0].units == units:
         return fields[0]
-    # A vector has no units along the axes, and sees all.
+    # A vector has no units along the axes, and sees everything.
     joined = [_together(seen, n, most) for n, most in enumerate(units)]
     spans = tuple([each for each, _ in joined]) or _all_of(image)
     told = all(field.told for field in fields) and all(told for _, told in joined)
@@ -728,7 +730,7 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
         max(axis.high for axis in axes),
     )
     if any([axis.ways is not None or axis.jump != jump for axis in axes]):
-        # Many branches may be one.
+        # Many branches may have the same field.
         ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
         outline = _told_apart(outline, together(list(ways), units))
     if all([_is_cut_alike(axis, outline, units) for axis in axes]):
@@ -762,7 +764,7 @@ def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
         elif isinstance(jump, int):
             start = Periodic(((0, 0),), jump) if turns is None else turns
             found.append(_by_turns(slide(start, *parts, units[1]), least, most))
-        else:  # a bound, of paths that are too many to tell
+        else:  # a bound, as there are too many paths to follow
             pace, low, high = _bounds(slide(STEADY, *parts))
             found.append(Span(jump * pace, least + jump * low, most + jump * high))
     return tuple(found)
@@ -810,7 +812,7 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
     for field, own in seen:
         for span in field.spans[n]:
             if own[n] != units:
-                # The only unit along an axis is repeated for all.
+                # The only unit along an axis is repeated for all units.
                 span = Span(0, _extent(span, 1, min), _extent(span, 1, max))
             key = span.jump, span.turns
             if key in found:

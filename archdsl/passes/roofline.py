@@ -219,7 +219,7 @@ def _layer_time(
 ) -> LayerTime:
     batch, moved = work.batch, work.traffic.bytes
     if not moved:
-        return LayerTime()  # a view, which runs nothing
+        return LayerTime()  # a view, for which no kernel runs
     macs = batch * work.cost.macs
     operations = work.batch_flops - 2 * macs
     forward = pass_time(macs, operations, moved, rates)

@@ -11,7 +11,7 @@ from archdsl.values import Saved
 from .graph import Graph, Node
 from .recompute import Part
 
-# A size is one number: bytes a sample times this, plus bytes whatever the batch.
+# A size is one number: bytes per sample times this, plus fixed bytes.
 SAMPLE: Final = 1 << 64
 
 
@@ -218,7 +218,7 @@ def saved_tensors(
             for value, what in keep.values:
                 hold(path, value, what)
             if keep.own:
-                # By place: a shared layer keeps its own anew each time.
+                # By place: a shared layer keeps new tensors at each use.
                 found[~at] = keep.what, path, [path], keep.own
     return tuple(
         [SavedTensor(what, of, tuple(by), n) for what, of, by, n in found.values()]

@@ -28,7 +28,7 @@ from .receptive import windows
 # What a window says that does not fit. Sizes never shrink where the input grows, so
 # below such a size everything fails.
 _WINDOW: Final = "A0303"
-# Sizes tried one by one where those that fit do not follow each other.
+# How many sizes are tried one by one if those that fit are not consecutive.
 _MOST_TRIED: Final = 512
 
 
@@ -164,7 +164,7 @@ def _both(fit: _Fit, given: Shape) -> tuple[int, int, tuple[int, int]]:
     height, width = given
     top = _first(lambda n: fit((n, width)), height)
     left = _first(lambda n: fit((height, n)), width, guess=top)
-    # Layers that come with archdsl work along each axis alone; a spec's own need not.
+    # archdsl's own layers treat each axis separately; those of a spec need not.
     together = fit((top, left)) is None
     return top, left, (top, left if together else width)
 
@@ -265,7 +265,7 @@ def _parts(
             continue
         inputs = tuple([same.get(value, value) for value in node.inputs])
         op, shapes = node.op, node.input_shapes
-        # A map whose channels come last equals one of the same numbers.
+        # A shape with its channels last compares equal to a plain tuple.
         key = op, shapes, tuple(map(type, shapes))
         if key not in known:
             known[key] = len(known), _sized(node), window == POINTWISE and _keeps(node)
@@ -376,7 +376,7 @@ def _first(fails: _Try, given: int, guess: int = 1) -> int:
         below = fails(guess - 1) if guess > 1 else None
         if guess == 1 or (below is not None and below.side < 0):
             return guess
-    # Up to `low` all are too small.
+    # All sizes up to `low` are too small.
     low, high = 0, given
     while high - low > 1:
         middle = (low + high) // 2

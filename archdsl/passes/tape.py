@@ -96,7 +96,7 @@ def tape(
     sample = item * SAMPLE
     entries = []
     for node in graph.nodes:
-        # Where no gradient comes back, what is kept goes with the output.
+        # If no gradient flows back, what is kept is freed with the output.
         keep = keeps.get(node.output) if node.output in differentiated else None
         entry = _entry(node, keep, differentiated, item)
         if node.output in copied:
@@ -122,7 +122,7 @@ def _entry(
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
     forward = scratch.forward * sample
-    # In inference, what training keeps of its own is gone at once.
+    # In inference, tensors that only training keeps are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own if scratch.inference is None else scratch.inference * sample
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item

@@ -190,7 +190,7 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         if form.module is not None and form.module.name in _ORDERING:
             changed = False
         elif "F.layer_norm(" in text:
-            changed = True  # it permutes what the norm has put in order
+            changed = True  # it permutes what the norm has made contiguous
         elif ".permute(" in text:
             changed = not changed
         if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
@@ -198,7 +198,7 @@ def out_of_order(graph: Graph) -> frozenset[int]:
     return frozenset(found)
 
 
-# Modules whose output lies in order.
+# Modules whose output is in memory order.
 _ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 
@@ -236,7 +236,7 @@ def _modules(
     first = torch.module.name
     derived = base(torch.helper) if torch.helper else ""
     known = not torch.origin
-    # What follows a module of a global pool takes its one unit's axes away.
+    # The module after that of a global pool removes the axes of its single unit.
     between = (channels(input), 1, 1) if torch.then and sizes(input) else output
     arguments = _arguments(torch.module)
     call = Call(first, arguments, input, between, tensors, derived)
@@ -249,7 +249,7 @@ def _modules(
         function = _MODULES[first].function
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
-        # What a module of torch calls must be said above, or its counts are guessed.
+        # A torch module's calls must be listed above, or its counts would be guesses.
         functions = (Call(first, arguments, input, between),)
     return Written((call, *rest), functions, known, macs)
 

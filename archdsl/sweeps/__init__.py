@@ -77,7 +77,7 @@ __all__ = [
 
 _DEFAULT_COLUMNS = ("params", "macs")
 
-# Told how many points are done.
+# Called with the number of points that are done.
 Progress = Callable[[int], None]
 
 

@@ -14,7 +14,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
 from archdsl.values import Dims
 
-# Axes that set no parameter of the network.
+# Axes that do not set a parameter of the network.
 INPUT: Final = "input"
 PRESET: Final = "preset"
 

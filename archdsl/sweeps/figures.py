@@ -20,7 +20,7 @@ from archdsl.values import Shape
 from .axes import INPUT, PRESET, Axis, places
 from .where import Condition
 
-# Sums over layers, which need no graph.
+# Sums over layers, which do not need the graph.
 SUMS: Final[Mapping[str, str]] = {
     "params": "elements of all parameters",
     "trainable": "elements of the parameters that an optimiser changes",
@@ -97,7 +97,7 @@ class Evaluator:
         setting = self._setting(point)
         uses = network = None
         try:
-            # If the graph is needed anyway, it has the layers, too.
+            # If the graph is needed anyway, the layers come from it.
             if not self._needs_graph or self._condition is not None:
                 uses = tally(self.task.module, self._memo, **setting)
             if uses is None:

@@ -14,7 +14,7 @@ from .figures import Row
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
 
-# What may differ between a journal and the run that finds it, in the words of a user.
+# What can differ between a journal and the present run, in the user's words.
 _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",

@@ -18,7 +18,7 @@ FORMATS: Final = ("csv", "json", "jsonl", "parquet")
 PLOTS: Final = ("svg", "png", "pdf")
 SCHEMA: Final = 1
 
-# Labels of more points would cover each other.
+# Labels of more points would overlap.
 _LABELS: Final = 16
 
 

@@ -24,7 +24,7 @@ class Point:
         number: of the point in the product of all axes, from 0.
     """
 
-    # There may be millions, so what can be made from these is not kept.
+    # There can be millions, so nothing that can be computed from these is stored.
     __slots__ = ("_row", "_task", "number")
 
     def __init__(self, number: int, task: Task, row: Row) -> None:
@@ -295,7 +295,7 @@ def show(value: Any) -> str:
 def _sort(points: list[Point], objective: Objective) -> None:
     name = objective.name
     points.sort(key=lambda p: order_key(p.values.get(name)), reverse=objective.largest)
-    # What has no figure comes last, whatever the order.
+    # Points without the figure come last in either order.
     points.sort(key=lambda p: p.values.get(name) is None)
 
 

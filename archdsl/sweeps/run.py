@@ -13,10 +13,10 @@ from .figures import Evaluator, Row, Task
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-# Points that a process takes at a time; also what a killed run may lose for each.
+# Points per task of a process; also how many an interrupted run can lose for each.
 CHUNK: Final = 50
 CLUSTER_CHUNK: Final = 500
-# Starting processes takes some tenths of a second, so a short sweep does without.
+# Starting processes takes some tenths of a second, too long for short sweeps.
 _PATIENCE: Final = 1.0
 
 
@@ -153,7 +153,7 @@ class _Processes(NamedTuple):
                 del left[done[0].at]
                 yield done
         except BrokenProcessPool:
-            # The system ended one, most often for want of memory.
+            # The system killed one, most often because memory ran out.
             _stop(pool)
             yield from here(task, [*left.values()])
             return
@@ -201,11 +201,11 @@ def _begin(task: Task) -> None:
     import signal
     from threading import Thread
 
-    # The process that waits for the results says when to stop.
+    # The parent process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
-    # Most of what is made here stays, and the collector need not look at it again.
+    # Most objects created here stay alive, so the collector need not scan them again.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
 

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r'"[^"]*"|(?<![\w.])(\d[\d_]*(?:\.\d+)?)([kKMGT]?)(?![\w.])
 _HIDDEN: Final = "number_of_the_condition_"
 # More digits than any figure has, and fewer than Python refuses to read.
 _MAX_DIGITS: Final = 100
-# Beyond it, numbers would only cost time.
+# Larger numbers would only cost time.
 _MAX_NUMBER: Final = 10**300
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -37,7 +37,7 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "//": operator.floordiv,
     "%": operator.mod,
 }
-# Those of the language that give a number.
+# Functions of the language that return a number.
 _FUNCTIONS: Final = {
     name: entry for name, entry in FUNCTIONS.items() if name not in ("range", "unique")
 }
@@ -169,7 +169,7 @@ class Condition:
         if isinstance(expr, t.DimsLiteral):
             return show_shape(expr.dims)
         if isinstance(expr, t.Name):
-            # Another word is a text, as on an axis: `unit == bottleneck`.
+            # Any other word is a string, as on an axis: `unit == bottleneck`.
             found = values.get(expr.id, expr.id)
             if found is None:
                 raise _NoValue

@@ -251,7 +251,7 @@ class _Lines:
         """Write finished lines below the current one."""
         self.end()
         self.done += lines
-        # Their own statements saw to their width.
+        # Their own statements took care of their width.
 
 
 class _Layout:

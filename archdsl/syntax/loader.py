@@ -94,7 +94,7 @@ def read_source(path: Path, shown: str | None = None) -> Source:
     shown = shown or str(path)
     try:
         info = os.stat(path)
-        # A pipe or a device could keep us waiting, or never end.
+        # Reading a pipe or device could block or never end.
         if not stat.S_ISREG(info.st_mode):
             raise _no_file(shown, info.st_mode)
         if info.st_size > MAX_FILE_BYTES:

@@ -26,7 +26,7 @@ _MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[(\[{)\]}>|;\n]')
 _BRACE = re.compile(r"\s*\{")
 _CLOSES = {")": "(", "]": "[", ">": "<"}
 _OPENS = {"LPAR": "(", "XPAREN": "(", "LSQB": "[", "OPEN": "<"}
-# What to put where a header is unreadable, so that its braces can follow.
+# Replaces an unreadable header, so that its braces can follow.
 _REPAIRS = (
     (),
     ("NAME",),

@@ -9,7 +9,7 @@ from archdsl.values import sizes
 
 from .picture import Box, Edge, Picture
 
-# Fewer arrows from one side to the other are no reason to bend a picture.
+# With fewer arrows across, a U is not worth it.
 _PAIRS = 2
 
 

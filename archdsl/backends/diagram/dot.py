@@ -37,7 +37,7 @@ from .themes import FAMILIES, PALETTES, Palette, family_of, shade
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-# Fonts differ between machines: the first that is there is used.
+# Fonts differ between machines: the first available one is used.
 FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 _TRAINING = "training"
 _NOT_AN_ID = re.compile(r"[^\w.-]", re.ASCII)

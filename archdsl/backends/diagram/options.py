@@ -16,7 +16,7 @@ Shade = Literal["family", "params", "macs"]
 # Deeper than any network's blocks are nested.
 ALL: Final = 1_000
 
-# Dots per inch of a png, the least and the most.
+# Smallest and largest dots per inch of a png.
 DPI: Final = (10, 10_000)
 
 # Text of 11 points is drawn at 6 or more where a picture is no larger than this, in

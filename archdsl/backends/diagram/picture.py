@@ -239,7 +239,7 @@ def _closed(
             continue
         copies = times * part.heading.copies
         if depth >= is_block(part) or not part.heading.path:
-            # What has no name says nothing when it is closed.
+            # A closed box without a name would not say anything.
             below = depth - is_block(part)
             yield part._replace(parts=tuple(_closed(part.parts, below, copies, inside)))
         else:
@@ -394,7 +394,7 @@ def _likeness(group: Group) -> list[object]:
             continue
         sources = [place.get(value, ("outside", value)) for value in node.inputs]
         areas = [sizes(shape) for shape in (*node.input_shapes, node.shape)]
-        # Rates of dropout differ from copy to copy, and are no structure.
+        # Dropout rates differ between copies, but are not part of the structure.
         op = type(node.op) if node.op.family == "dropout" else node.op
         found.append((op, sources, areas, node.training, node.shared))
         place[node.output] = len(place)
@@ -439,7 +439,7 @@ def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterato
     for parameter, other in zip(first, last, strict=True):
         value, default = parameter.value, parameter.default
         optional = optional or default is not None
-        # The channels that flow in stand at what makes them.
+        # Input channels are shown at the layer that outputs them.
         if parameter.name == "in_channels" or value == default == other.value:
             continue
         text = _value(value)
@@ -447,7 +447,7 @@ def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterato
             text += f"…{_value(other.value)}"
         if not optional:
             yield text
-        # The layers of a block that may be left out are seen in the drawing.
+        # Optional layers of a block are visible in the drawing.
         elif isinstance(value, int | float | str | tuple):
             yield f"{parameter.name} = {text}"
 

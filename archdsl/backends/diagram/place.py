@@ -26,7 +26,7 @@ from .routes import JOINT
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-# An attribute of a laid-out graph; what is quoted is taken whole.
+# An attribute of a laid-out graph; a quoted value is one token.
 _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 _MOVED = frozenset({"pos", "bb", "lp", "xlp"})
@@ -126,7 +126,7 @@ def _ways(
     for number in range(2, COLUMNS + 1):
         cuts = cut(one.main, bottoms, number)
         if len(cuts) == number and length < 2 * number * longest:
-            # Only one of the ways is drawn, so that all may have the same ids.
+            # Only one of the variants is drawn, so all can use the same ids.
             writer.taken.clear()
             ways.append([_piece(part, options, writer, warnings) for part, _ in cuts])
     return ways
@@ -207,7 +207,7 @@ def _shifted(value: str, shift: Point) -> str:
         axis += 1
         return f"{float(match[0]) + shift[(axis - 1) % 2]:g}"
 
-    # `e,` and `s,` before the ends of an arrow hold no number.
+    # The prefixes `e,` and `s,` of the ends of an arrow are not numbers.
     return _NUMBER.sub(add, value)
 
 

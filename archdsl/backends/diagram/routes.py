@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from .picture import Box, Edge, Part, Picture
 
-# The name of what stands for the rest of a picture that is cut into columns.
+# Name of the node that represents the other columns of a picture.
 JOINT: Final = "\0joint"
 
 

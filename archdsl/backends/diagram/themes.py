@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# In the legend's order: what the legend says of a layer's family.
+# The legend's texts for the families, in its order.
 FAMILIES: Final = {
     "conv": "convolution",
     "linear": "linear",
@@ -18,7 +18,7 @@ FAMILIES: Final = {
     "norm": "norm, activation",
     "other": "other",
 }
-# These alone make a node of their own seldom, and share a neutral fill.
+# These rarely have a node of their own, and share a neutral fill.
 _NEUTRAL: Final = frozenset({"norm", "activation", "dropout"})
 
 

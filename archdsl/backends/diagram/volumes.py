@@ -45,16 +45,16 @@ _SIDE: Final = 130.0
 _THICK: Final = 34.0
 _LEAST: Final = 4.0
 _BAR: Final = 9.0
-# How far a box's back is moved to the right and up, as a share of its depth.
+# Offset of a box's back to the right and up, as a share of its depth.
 _SLANT: Final = 0.36
 # Between boxes of one layer's copies, between layers, and between rows.
 _NEAR: Final = 4.0
 _GAP: Final = 12.0
 _ROWS: Final = 22.0
 _LINE: Final = 13.2
-# A character's width is at most this on average, whatever font there is.
+# The average width of a character is at most this in any font.
 _CHARACTER: Final = 6.3
-# More copies than these are not drawn each.
+# If there are more copies than this, they are not all drawn.
 _COPIES: Final = 4
 _NOTE = "lengths are square roots of channels and sizes"
 

@@ -71,7 +71,7 @@ def _classes(network: Network) -> dict[str, Step]:
     for step in network.steps():
         form = step.form
         call = form.module
-        # Another class stands in the module's own text.
+        # Any other class is defined in the module's own text.
         if call is not None and (form.origin or call.name.startswith("nn.")):
             found.setdefault(f"{form.origin or 'torch'}.{call.name}", step)
     return found
@@ -87,7 +87,7 @@ def _import_classes(network: Network) -> None:
         origin, _, attribute = name.rpartition(".")
         try:
             getattr(import_module(origin), attribute)
-        except (Exception, SystemExit) as error:  # it is anybody's code
+        except (Exception, SystemExit) as error:  # arbitrary code can raise anything
             raise ForeignImport(name, step, error) from error
 
 

@@ -201,7 +201,7 @@ class ClassPlan:
         names: dict[str, None] = {}
         for node in expressions_in(self.forward):
             if isinstance(node, Setting):
-                # In the order in which they stand, whatever the hashes.
+                # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
         taken = {item.attr for item in self.items if not isinstance(item, Loop)}
         return {n: f"{n}_" if n in taken else n for n in names}
@@ -382,7 +382,7 @@ def _number_at_end(label: Label) -> tuple[Label, int] | None:
         return None
     text = last.rstrip("0123456789")
     digits = last[len(text) :]
-    # A number with zeros before it would lose them.
+    # A number with leading zeros would lose them.
     if not digits or str(int(digits)) != digits:
         return None
     return (*label[:-1], *([text] if text else [])), int(digits)

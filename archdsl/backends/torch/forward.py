@@ -38,12 +38,12 @@ from archdsl.symbolic import Poly
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40
-# Names of values that the spec gives none, in the order of preference.
+# Names for values without a name in the spec, in order of preference.
 _GENERIC: Final = ("x", "out", "y", "z")
 
-# What an operation calls: a submodule, or a parameter of the class.
+# The target of an operation: a submodule, or a parameter of the class.
 Caller = Callable[[Op], Own | Each]
-# A loop whose rounds read and make a variable.
+# A loop whose iterations read and update a variable.
 Loops = Callable[[Op, str], For | None]
 
 

@@ -46,7 +46,7 @@ from archdsl.conditions import Comparison, Joined, Label, Not, Number, Test, Tru
 from archdsl.symbolic import Poly
 
 WIDTH = 88
-# How tightly an expression binds: what stands alone, products, sums, conditions.
+# Precedence of expressions: atoms, products, sums, conditions.
 _ALONE, _PRODUCT, _SUM, _CONDITION = 3, 2, 1, 0
 
 
@@ -181,7 +181,7 @@ def _range_text(node: Range) -> str:
 def _binary_text(node: Binary) -> str:
     own = _PRODUCT if node.op in ("*", "/") else _SUM
     first, *rest = node.operands
-    # Operators join from the left, and sums of floats depend on the order.
+    # Operators are left-associative, and sums of floats depend on the order.
     parts = [_operand(first, own), *(_operand(one, own + 1) for one in rest)]
     return f" {node.op} ".join(parts)
 
@@ -213,7 +213,7 @@ def spread(node: Node) -> bool:
     """Return whether an expression may not stand on one line."""
     if isinstance(node, Call):
         args = settled(node.args)
-        # One that is left alone goes without a comma, and so may share the line.
+        # A single item has no trailing comma, and so can share the line.
         own = node.spread and (len(args) > 1 or len(node.args) == 1)
         return own or any([spread(a.value) for a in args])
     return False

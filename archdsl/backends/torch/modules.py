@@ -58,7 +58,7 @@ def module_of(text: str, word: str, foreign: tuple[str, ...] = ()) -> ModuleType
     known = sys.modules.get(name)
     if known is not None:
         return known
-    # No such file is there; a name in angle brackets would never be looked up.
+    # No such file exists; a name in angle brackets would never be looked up.
     spec = spec_from_loader(name, _TextLoader(text, f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)

@@ -399,7 +399,7 @@ def _leaf(values: Sequence[Poly | str]) -> Node | None:
         return Leaf(values[0])
     even = affine(values)
     if len(values) == 2:
-        # Two points make any line: only a plain step is taken for one.
+        # Two points fit any progression, so only a simple step counts as one.
         step = values[1] - values[0] if even else None  # type: ignore[operator]
         plain = isinstance(step, Poly) and len(step.terms) < 2 and bool(step.names())
         return even if plain else First(Leaf(values[0]), Leaf(values[1]))

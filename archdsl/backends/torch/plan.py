@@ -59,7 +59,7 @@ class Planner:
         self.flows = Flows(network.root)
         self._revision = Revision()
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
-        # Blocks need no second plan where the network's numbers become plain.
+        # Blocks need no second plan if only the network's numbers become plain.
         self._made: dict[int, Make] = {}
 
     def run(self) -> ClassPlan:

@@ -81,7 +81,7 @@ class Scope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
-        # What the arguments of `forward` are called.
+        # Names of the arguments of `forward`.
         self.inputs: Sequence[str] = ("x",)
 
     # ---- submodules
@@ -188,12 +188,12 @@ class Scope:
         if self.group.indexed and all(len(copy) == 1 for copy in alone):
             nodes = [self.node(copy[0]) for copy in alone]
             count = poly_of(op.node.count).substitute(self.bindings)
-            # A single copy is written as a loop, too, if other calls may make more.
+            # A single copy is also written as a loop if other calls may have more.
             least = 1 if count.number is None else 2
             general = generalise(nodes) if len(nodes) >= least else None
             if count.number is None and not self._goes_on(op, general):
                 general = None
-            # Two rounds that differ read better as two lines.
+            # Two different iterations are easier to read as two lines.
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
@@ -210,7 +210,7 @@ class Scope:
         A Sequential runs what it holds; elsewhere `forward` runs over all submodules,
         so the class must have no others.
         """
-        # Not by its output: a repeat of nothing has that of the one before it.
+        # Not by its output: that of an empty repeat is the output of what comes before.
         if id(op.node) not in self.loops:
             self.loops[id(op.node)] = self._new_loop(op)
         return self.loops[id(op.node)]

@@ -63,7 +63,7 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
         {field.name for field in known.fields}, known.promoted, _names(known, new)
     )
     items = sharing.items(known.items, new.items)
-    # A constant that a new call leaves out would have no value.
+    # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
     if (known.items, known.forward) != (items, forward):
@@ -184,7 +184,7 @@ class Sharing:
             return None
         counts = mine.counts | theirs.counts
         if more.is_single and counts != {1}:
-            # Nothing says what those of further rounds are called.
+            # The names in further iterations are unknown.
             return None
         pairs = zip(mine.nodes, theirs.nodes, strict=False)
         nodes = [self.node(a, b, "size") for a, b in pairs]

@@ -26,7 +26,7 @@ from archdsl.backends.torch.nodes import (
     mapped,
 )
 
-# What stands for the places while a text is read; no kind's own names look like it.
+# Stand-ins for placeholders during parsing; no kind uses names like these.
 _PLACE: Final = "place_of_"
 _ALL: Final = {"*,": "all", "*+": "sum", "**": "product"}
 _OPERATORS: Final[Mapping[type[ast.operator], str]] = {

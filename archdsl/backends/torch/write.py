@@ -182,7 +182,7 @@ def _docstring(text: str, facts: list[str]) -> list[str]:
     return [*lines, '    """']
 
 
-# A full stop that ends a sentence, and no abbreviation such as "et al.".
+# A full stop that ends a sentence, not one after an abbreviation such as "et al.".
 _SENTENCE = re.compile(r"(?<!\bal)(?<!\bcf)(?<!\be\.g)(?<!\bi\.e)([.!?]) ")
 
 

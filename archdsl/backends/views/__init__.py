@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 Facts = Mapping[str, Any]
 Total = tuple[str, str, str]
 
-# In the order in which they are printed; the first one unless others are asked for.
+# In the order in which they are printed; the first one is the default.
 VIEWS: Final = ("layers", "costs", "counts", "memory", "fields", "paths", "time")
 
 

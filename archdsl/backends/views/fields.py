@@ -22,7 +22,7 @@ COLUMNS = (
     Column("", right=False, rank=2),
 )
 
-# Joins that are named below the table, the others being counted.
+# Number of joins that are named below the table; the others are only counted.
 _MOST_JOINS: Final = 8
 
 

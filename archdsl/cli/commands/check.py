@@ -158,7 +158,7 @@ def _check_networks(
             if found is not None:
                 agreements[name] = found
     if not networks:
-        # That a library has no network is no fault of it; its blocks may have some.
+        # A library need not have a network, but its blocks can have errors.
         _, wrong = _check_network(module, None)
         errors = [e for e in wrong if e.code != NO_NETWORK]
     return Checked(spec, networks, _each_once(errors), agreements)

@@ -25,7 +25,7 @@ from archdsl.diagnostics import SpecError
 if TYPE_CHECKING:
     from archdsl.sweeps import Axis, Sweep
 
-# Rows of the table where `--top` does not say.
+# Rows of the table without `--top`.
 _ROWS = 50
 
 
@@ -298,7 +298,7 @@ def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
     if plot is not None:
         write_bytes(plot, draw(found, _suffix(plot)))
     if output is not None:
-        # Only now is everything where it was asked for.
+        # Only now has everything been written.
         with suppress(OSError):
             _journal(output).unlink()
 

@@ -76,7 +76,7 @@ def _alive(net: Net, nodes: tuple[Node, ...], erasing: Set[int]) -> set[int]:
 def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
     before = [each for each in dead if each.output != node.output]
     values = {each.output for each in dead}
-    # Weights that another use of them keeps alive are not among those.
+    # Weights that are also used elsewhere do not count.
     owned = [
         each
         for each in before

@@ -12,7 +12,7 @@ from archdsl.passes.graph import Node
 from archdsl.values import POINTWISE, show_shape, sizes
 
 SHARE: Final = 0.05
-MOST: Final = 1 << 14  # positions along an axis, beyond which nothing is said
+MOST: Final = 1 << 14  # longest axis that is checked
 
 
 class DroppedPixels(Rule):
@@ -53,7 +53,7 @@ class DroppedPixels(Rule):
         passed = {node.output for node in net.graph.nodes if _passes_on(node)}
         for value, shape in net.graph.shapes.items():
             if value in passed:
-                continue  # seen with the value that it was made of
+                continue  # handled with the value that it was computed from
             readers = list(_windows(net, value))
             masks = [_masks(reader) for reader in readers if reader is not None]
             known = [mask for mask in masks if mask is not None]

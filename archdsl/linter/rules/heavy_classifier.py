@@ -66,7 +66,7 @@ class HeavyClassifier(Rule):
         for node in net.graph.nodes:
             behind = _linear_behind(net, node) if _flattens(node) else []
             if behind:
-                # Linear layers with the same weights are one, whatever they read.
+                # Linear layers that share weights count once, whatever they read.
                 uses = found.setdefault(behind[-1].step.path, [])
                 uses.append(Flattened(node, behind))
         for uses in found.values():

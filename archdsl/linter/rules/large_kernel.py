@@ -153,7 +153,9 @@ def _fix(net: Net, node: Node, stack: Stack) -> Fix | None:
     if kernel is None or {arg.name for arg in written.call.args} - known:
         return None
     if written.call.label is not None or node.shape[0] < node.input_shapes[0][0]:
-        return None  # a name belongs to one layer, and a width to the last
+        return (
+            None  # a label can only name one layer, and the width is that of the last
+        )
     wide = f" {width.value.span.text}" if width else ""
     stride, flag = written.argument("/"), written.argument("bias")
     slash = f" {stride.span.text}" if stride else ""

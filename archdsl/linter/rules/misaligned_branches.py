@@ -77,7 +77,7 @@ class MisalignedBranches(Rule):
 
 
 def _finding(node: Node, join: Misalignment, cause: Origin) -> Finding:
-    # The branch that was moved more is the one to mend.
+    # The branch that is shifted more is the one to repair.
     moves = max(cause.moves, key=lambda moves: abs(_net(moves)))
     return Finding(
         node,
@@ -137,7 +137,7 @@ def _notes(join: Misalignment, cause: Origin) -> Iterator[str]:
     """Yield what moved each branch, and what part of it earlier joins have."""
     way = _AXES[cause.axis] if len(set(cause.offset)) > 1 else "position"
     for moves in cause.moves:
-        # A pool, say, and what undoes it are not worth a word.
+        # Shifts that cancel, such as a pool and its upsampling, are not mentioned.
         if _net(moves):
             yield _told(moves, way)
     if cause.offset != join.offset:

@@ -66,7 +66,7 @@ class NarrowView(Rule):
         if not net.classifies or value is None or value in graph.inputs:
             return
         if known[value].whole:
-            return  # by a gate, say
+            return  # for example by a gate
         readers = net.readers[value]
         if len(readers) != 1 or readers[0].op.family != "pool":
             return

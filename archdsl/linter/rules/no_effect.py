@@ -54,7 +54,7 @@ def _earlier(net: Net, node: Node) -> Node | None:
     """Return the layer right before an idempotent one that did what it does."""
     maker = net.makers.get(node.inputs[0]) if node.op.idempotent else None
     while maker is not None and maker.op != node.op:
-        # What only passes a value on stands between them for nothing.
+        # Layers in between that only pass a value on do not matter.
         passed = maker.op.passes(maker.input_shapes, maker.shape)
         maker = net.makers.get(maker.inputs[0]) if passed else None
     return maker

@@ -60,7 +60,7 @@ def undoes(after: Node, node: Node) -> bool:
 
 def _finding(net: Net, node: Node, after: Node) -> Finding:
     before, own, saved = node.step.path, params(node), _saved(node)
-    # A convolution before it has no bias on its account.
+    # A convolution before it has no bias because of it.
     help = "remove it"
     if node.op.absorbs_bias and not after.op.absorbs_bias:
         help += ", and write `bias=false` in a convolution before it"

@@ -46,7 +46,7 @@ class OddChannels(Rule):
         for owner in net.owners:
             if not macs(owner) or not _is_full(owner):
                 continue
-            # Uses differ where one of them reads the image, or makes an output.
+            # Uses can differ: one may read the image, or produce an output.
             pads = max(_pads(use, fixed) for use in net.uses(owner))
             cost = saving(net.uses(owner), 0, lambda n: _cost(n, _pads(n, fixed)))
             if cost.macs:

@@ -52,7 +52,7 @@ class OverwrittenActivation(Rule):
         planned = inplace(net.graph)
         nodes = net.graph.nodes
         foreign = {n.output: name for n in nodes if (name := _foreign_inplace(n))}
-        # A mask is memory of its own.
+        # A mask has memory of its own.
         masked = {value for value, name in foreign.items() if "Dropout" in name}
         for node, keeper in overwritten(nodes, {*planned, *foreign}, masked):
             kept = count(node.input_shapes[0]) * _FLOAT
@@ -136,7 +136,7 @@ def overwritten(
         if node.output in masked:
             continue
         if saved.input or saved.factors:
-            # In place, it keeps what it wrote over the input in the input's stead.
+            # In place, it keeps its output, which has replaced the input.
             kept.update(dict.fromkeys(places, node))
         if saved.output:
             kept[home[node.output]] = node

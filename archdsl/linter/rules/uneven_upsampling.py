@@ -72,7 +72,7 @@ def _axis(node: Node, window: Window, axis: int) -> tuple[int, int, int, int, in
 def _covered(node: Node, window: Window, axis: int) -> int:
     """Return how many units along an axis some tap makes of an input."""
     kernel, dilation, pad, up, size, units = _axis(node, window, axis)
-    # Input unit i makes units i * up + each of these.
+    # Input unit i contributes to the units i * up + each of these.
     reached = sorted({pad - dilation * tap for tap in range(kernel)})
     phases: dict[int, list[int]] = {}
     for first in reached:

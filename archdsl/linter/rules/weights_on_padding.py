@@ -12,7 +12,7 @@ from archdsl.linter.rule import Finding, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.values import Window, show_shape, sizes
 
-MOST: Final = 1 << 20  # taps, beyond which nothing is said
+MOST: Final = 1 << 20  # largest number of taps that is checked
 
 
 class WeightsOnPadding(Rule):
@@ -70,7 +70,7 @@ class WeightsOnPadding(Rule):
             yield _finding(net, node, taps, number, note)
 
 
-# Which taps live, row by row.
+# Which taps are used, row by row.
 Taps = tuple[tuple[bool, ...], ...]
 
 
@@ -128,7 +128,7 @@ def meets(first: int, stride: int, up: int, units: int, size: int) -> bool:
     common = gcd(stride, up)
     if first % common:
         return False
-    # Every so many units one reads a multiple of `up`; the first that is not negative.
+    # One unit in `every` reads a multiple of `up`; find the first that is not negative.
     every = up // common
     unit = -first // common * pow(stride // common, -1, every) % every
     least = -(first // stride)

@@ -25,9 +25,9 @@ from .trace import Trace, saving, tensors_in, trace
 if TYPE_CHECKING:
     from torch import nn
 
-# Samples: batch norm takes no single one in training.
+# Samples: batch norm refuses a single one in training.
 _BATCH: Final = 2
-# What may be computed with numbers where a look without them leaves a doubt.
+# Limit for computing with numbers, if tracing without them is inconclusive.
 _FEW_BYTES: Final = 1 << 28
 
 
@@ -128,7 +128,7 @@ class _Comparison:
         self.module = module
         self.facts = analyze(network, batch=_BATCH)
         self.graph: Graph = self.facts.graph
-        # What their classes keep and read, nobody but they can say.
+        # Nobody else can know what their classes keep and read.
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
         self.contiguous = True
@@ -158,7 +158,7 @@ class _Comparison:
         for name, value in theirs.items():
             self.check("tensor", name, None, value)
         if self.differences:
-            return  # the totals would only say so again
+            return  # the totals would only repeat it
         parameters = list(self.module.parameters())
         trainable = [p for p in parameters if p.requires_grad]
         for name, ours, found in (
@@ -172,7 +172,7 @@ class _Comparison:
     def _tensor(self, node: Node, tensor: Tensor, theirs: dict[str, Any]) -> None:
         path = node.step.path
         if tensor.name == "*":
-            # Of a foreign layer only the number of elements is known.
+            # For a foreign layer, only the number of elements is known.
             own = [name for name in theirs if name.startswith(f"{path}.")]
             parts = [theirs.pop(name) for name in own]
             found = sum(count(shape) for shape, trainable, _ in parts if trainable)
@@ -242,7 +242,7 @@ class _Comparison:
 
         ours, theirs = self.facts.memory.saved_bytes, self._kept("meta")
         if ours != theirs and ours <= _FEW_BYTES:
-            # Without numbers, some functions hand on what else they would copy.
+            # On the meta device, some functions return an input instead of a copy.
             theirs = self._kept("cpu")
         if ours != theirs and self._permutes():
             self.skipped["saved bytes"] = (
@@ -363,7 +363,7 @@ def _first_difference(
         seen = axis.visible(unit)
         low, high = seen or (1, 0)
         if first > last:
-            # Behind a layer that sees all, units may still lie in the padding.
+            # Even after a layer that sees everything, units can lie in the padding.
             fine = seen is None or field.whole or not field.exact
         else:
             fine = low <= first and last <= high

@@ -72,7 +72,7 @@ def look(
     return output
 
 
-# Functions that only move numbers, or take the largest one already.
+# Functions that only move values, or already take a maximum.
 _MOVES: Final = frozenset(
     (
         "__getitem__",
@@ -120,7 +120,7 @@ _POINTWISE: Final = frozenset(
         "tanh",
     )
 )
-# What is asked of a tensor that is no tensor itself.
+# Attributes of a tensor that are not tensors themselves.
 _ASKS: Final = frozenset(["__get__", "size", "dim"])
 
 

@@ -155,7 +155,7 @@ def _plain(value: Any) -> Hashable:
     if isinstance(value, Tensor):
         return "tensor"
     if isinstance(value, Mapping):
-        # That it writes in place changes nothing in what is computed.
+        # Running in place does not change what is computed.
         items = ((k, _plain(v)) for k, v in value.items() if k != "inplace")
         return tuple(sorted(items))
     if isinstance(value, slice):
@@ -284,7 +284,7 @@ def saving(module: nn.Module) -> Iterator[dict[int, Any]]:
     """
     import torch
 
-    # Kept as they are found, so that no identity is used twice.
+    # Kept alive once found, so that no object id is reused.
     own = [t.untyped_storage() for t in (*module.parameters(), *module.buffers())]
     own_ids = {storage._cdata for storage in own}
     found: dict[int, Any] = {}

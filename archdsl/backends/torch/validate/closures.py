@@ -39,7 +39,7 @@ from archdsl.backends.torch.validate.values import (
 
 Frame = dict[str, Any]
 Closure = Callable[[Frame], Any]
-# What Python itself would raise for such code.
+# What Python would raise for such code.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
@@ -171,7 +171,7 @@ _OPERATORS: Final[dict[type, tuple[str, Callable[[Any, Any], Any]]]] = {
 
 
 def _binary(node: ast.BinOp, scope: Scope) -> Closure:
-    # A sum of many stands to the left of its last one, and so on.
+    # A long sum is nested on the left, so it is unrolled from the last term.
     rest: list[tuple[ast.operator, ast.expr]] = []
     left: ast.expr = node
     while isinstance(left, ast.BinOp):
@@ -395,7 +395,7 @@ def _method_call(
     only = expression(node.args[0], scope)
 
     def run(frame: Frame) -> Any:
-        # Nearly all calls are of one layer, on one value.
+        # Nearly all calls are calls of a layer on one value.
         found = owner(frame)
         if type(found) is Instance:
             child = found.children.get(name)

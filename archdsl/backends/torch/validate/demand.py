@@ -106,7 +106,7 @@ class Demands:
                 wanted.update((f"{step.path}.{n}", None) for n in made.children)
             elif made.name != "nn.Identity":
                 wanted[step.path] = None
-        # One of another call of the same class, which this call has no use for.
+        # It belongs to another call of the same class; this call does not use it.
         empty = {"nn.Identity"} | {
             form.module.name
             for step, form in zip(self.steps, self.forms, strict=True)
@@ -191,7 +191,7 @@ class Demands:
         ways = self.network.initializers
         if not ways:
             return found
-        # What is said of one layer goes before what its kind is told.
+        # A scheme for one layer takes precedence over that of its kind.
         for way in (*(w for w in ways if not w.path), *(w for w in ways if w.path)):
             function = SCHEMES[way.scheme].function
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
@@ -218,7 +218,7 @@ class Demands:
             port.value: graph.input(place) for place, port in enumerate(network.inputs)
         }
         pairs = list(zip(self.steps, self.forms, strict=True))
-        # What serves outputs of training alone runs last.
+        # Parts that are only needed for training outputs run last.
         for step, form in sorted(pairs, key=lambda pair: pair[0].training):
             if step.training and not training:
                 continue
@@ -230,7 +230,7 @@ class Demands:
             if value.step is None:
                 value.step = step
             values[step.output] = value
-            if value not in inputs:  # an identity is its input
+            if value not in inputs:  # the output of an identity is its input
                 value.steps += 1
                 self._place(step, value)
         self._counts(graph)
@@ -241,7 +241,7 @@ class Demands:
     def _place(self, step: Step, value: Value) -> None:
         """Demand that a step writes over its input just where the analysis says so."""
         if isinstance(step.op, Foreign):
-            return  # what a spec declares is advised on by lint
+            return  # lint checks what a spec declares
         made = self.program.modules.get(step.path)
         over = value.inplace or (made is not None and made.inplace)
         if over and step.output not in self.inplace:

@@ -21,7 +21,7 @@ from archdsl.backends.torch.validate.values import (
 )
 
 CONTAINERS: Final = ("nn.Module", "nn.Sequential", "nn.ModuleList", "nn.ModuleDict")
-# They make tensors out of numbers alone.
+# They create tensors from numbers alone.
 _CREATE: Final = ("torch.full", "torch.ones", "torch.zeros", "torch.randn")
 _MAX_ROUNDS: Final = 1_000_000
 
@@ -343,7 +343,7 @@ def _ordered(pairs: Any = (), **named: Any) -> dict[Any, Any]:
 
 
 def _tuple(values: Any = ()) -> Any:
-    # The shape of a tensor is one already.
+    # The shape of a tensor is a tuple already.
     return values if type(values) is Value else tuple(items(values))
 
 
