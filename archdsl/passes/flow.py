@@ -173,7 +173,7 @@ class Flows:
         for n, group in enumerate(alike):
             numbers: list[int] = []
             for place, key in enumerate(keys):
-                # Values are positive, and the flow's own numbers small: this one is free.
+                # Values are positive and the flow's own numbers small, so this is free.
                 taken = key[n] in numbers
                 numbers.append(-MAX_PARTS - place if taken else key[n])
             by_key = dict(zip(keys, numbers, strict=True))
