@@ -238,7 +238,7 @@ class Calls(Builder):
         return self.layer(layer, label, (value,), context, call.span, parts)
 
     def _bound(self, call: t.Call, ref: KindRef, context: Context) -> Layer:
-        """Return the layer that a call describes, from the memo if it was seen before."""
+        """Return the layer that a call describes, from the memo if seen before."""
         if self.memo is None or ref.bound:
             return bind_layer(call, ref, context)
         known = self.memo.of_call(call, ref.kind)
@@ -268,13 +268,13 @@ def unknown_word(call: t.Call, known: set[str]) -> Fault:
 
 
 def _in_angles(word: str) -> str:
-    """Return a hint how to pass arguments, or which kind was meant, as for `dense 10`."""
+    """Return a hint how to pass arguments, or which kind is meant (`dense 10`)."""
     meant = _other_name(word)
     return f"write `{word}<...>`" + (f", or `{meant}` for the layer" if meant else "")
 
 
 def _other_name(word: str) -> str | None:
-    """Return archdsl's word for a name used in torch, Keras or papers.
+    """Return archdsl's word for a name from torch, Keras or papers.
 
     `BatchNorm2d` is `bn`, and `swish` is `silu`.
     """

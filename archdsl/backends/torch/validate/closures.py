@@ -44,11 +44,11 @@ _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, Value
 
 
 class Scope:
-    """The names that some code knows.
+    """The names visible to some code.
 
     Attributes:
         locals: names of variables.
-        globals: what the module defines and imports.
+        globals: names that the module defines and imports.
     """
 
     def __init__(self, locals: set[str], globals: Mapping[str, Any]) -> None:
@@ -57,7 +57,7 @@ class Scope:
 
 
 def refused(node: ast.AST, why: str = "") -> Refused:
-    """Return a refusal of code that cannot be followed."""
+    """Return an error for code that cannot be evaluated symbolically."""
     error = Refused(why or f"{type(node).__name__} is not understood")
     error.line = getattr(node, "lineno", None)
     return error
@@ -67,7 +67,7 @@ def refused(node: ast.AST, why: str = "") -> Refused:
 
 
 def expression(node: ast.expr, scope: Scope) -> Closure:
-    """Return what evaluates an expression."""
+    """Return a closure that evaluates an expression."""
     make = _EXPRESSIONS.get(type(node))
     if make is None:
         raise refused(node)
@@ -93,7 +93,7 @@ def _name(node: ast.Name, scope: Scope) -> Closure:
 
 
 def dotted(node: ast.expr, scope: Scope) -> Ref | None:
-    """Return what a name such as `nn.Conv2d` was imported as, if it is one."""
+    """Return the imported name behind a name such as `nn.Conv2d`, if it is one."""
     if isinstance(node, ast.Name):
         if node.id in scope.locals:
             return None
@@ -106,7 +106,7 @@ def dotted(node: ast.expr, scope: Scope) -> Ref | None:
 
 
 def short(name: str) -> str:
-    """Return a dotted name of torch as emitted code writes it."""
+    """Return a dotted torch name as emitted code writes it."""
     for long, brief in (("torch.nn.functional", "F"), ("torch.nn", "nn")):
         if name == long or name.startswith(f"{long}."):
             return brief + name[len(long) :]
@@ -129,7 +129,7 @@ def _sequence(node: ast.Tuple | ast.List, scope: Scope) -> Closure:
 
 
 def _several(nodes: Sequence[ast.expr], scope: Scope) -> Callable[[Frame], list[Any]]:
-    """Return what evaluates expressions, of which some may have a star."""
+    """Return a closure that evaluates expressions, some of which may be starred."""
     if not any(isinstance(node, ast.Starred) for node in nodes):
         parts = [expression(node, scope) for node in nodes]
         return lambda frame: [part(frame) for part in parts]
@@ -454,7 +454,7 @@ Statement = Callable[[Frame], tuple[Any] | None]
 
 
 def block(nodes: Iterable[ast.stmt], scope: Scope) -> Statement:
-    """Return what runs statements in order."""
+    """Return a closure that runs statements in order."""
     steps = []
     for node in nodes:
         if isinstance(node, ast.Pass) or _is_docstring(node):
@@ -501,7 +501,7 @@ def _names(node: ast.expr) -> list[str]:
 
 
 def _target(node: ast.expr, scope: Scope) -> Callable[[Frame, Any], None]:
-    """Return what assigns a value."""
+    """Return a closure that assigns a value."""
     if isinstance(node, ast.Name):
         return _assigner(node.id)
     if isinstance(node, ast.Tuple):
@@ -617,7 +617,7 @@ _STATEMENTS: Final[dict[type, Callable[[Any, Scope], Statement]]] = {
 
 
 def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
-    """Refuse a type that Python could not read: it does so where code is defined."""
+    """Refuse a type annotation that Python could not evaluate on definition."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         annotation(node.left, globals)
         annotation(node.right, globals)
