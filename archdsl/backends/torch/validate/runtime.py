@@ -33,7 +33,7 @@ Kwargs = dict[str, Any]
 
 
 def apply(function: Any, args: Args, kwargs: Kwargs) -> Any:
-    """Call anything that emitted code may call."""
+    """Call anything that emitted code is allowed to call."""
     if isinstance(function, Leaf):
         if kwargs:
             refuse(f"`{function.path or function.name}` is called with keywords")
@@ -69,7 +69,7 @@ def call_instance(instance: Instance, args: Args, kwargs: Kwargs) -> Any:
 
 
 def call_torch(name: str, args: Args, kwargs: Kwargs) -> Any:
-    """Call a function of torch, or make a module."""
+    """Call a torch function, or create a torch module."""
     try:
         if name.startswith("nn.init."):
             return _initialise(name, args, kwargs)
@@ -159,7 +159,7 @@ def index(owner: Any, place: Any) -> Any:
 
 
 def unpacked(value: Any, count: int) -> list[Any]:
-    """Return the parts of a value that is assigned to several names."""
+    """Return the parts of a value that is unpacked into several names."""
     if type(value) is Value:
         return [index(value, place) for place in range(count)]
     parts = items(value)
@@ -169,7 +169,7 @@ def unpacked(value: Any, count: int) -> list[Any]:
 
 
 def items(value: Any) -> list[Any]:
-    """Return what a loop goes over."""
+    """Return the items that a loop iterates over."""
     if type(value) is Instance and value.kind.container != "nn.Module":
         named = value.kind.container == "nn.ModuleDict"
         return list(value.children if named else value.children.values())
@@ -229,7 +229,7 @@ def extend(instance: Instance, modules: Iterable[Any]) -> None:
 
 
 def register(instance: Instance, name: Any, module: Any) -> None:
-    """Make a module a part of another one."""
+    """Register a module as a submodule of another one."""
     if not instance.ready:
         refuse("a submodule before `super().__init__()`")
     if not isinstance(module, Leaf | Instance):
@@ -270,7 +270,7 @@ def owns(leaf: Leaf, tensor: str) -> bool:
 
 
 def below(instance: Module) -> list[Module]:
-    """Return a module and all below it, in the order of torch's `modules`."""
+    """Return a module and all its submodules, in the order of torch's `modules`."""
     found: list[Module] = []
     stack = [instance]
     while stack:
@@ -370,7 +370,7 @@ assert all(hasattr(builtins, name) for name in BUILTINS)
 
 
 def _initialise(name: str, args: Args, kwargs: Kwargs) -> None:
-    """Note that a tensor starts in some way."""
+    """Record how a tensor is initialised."""
     found, _ = bound(name, args, kwargs)
     tensor, *rest = found
     if not isinstance(tensor, TensorOf):
