@@ -25,12 +25,12 @@ def parse_bytes(text: str) -> int:
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size of memory: write it as 24GiB or 80GB")
+        raise ValueError(f"{text!r} is not a memory size: write it as 24GiB or 80GB")
     number, unit = match.groups()
     factor = _BY_NAME.get(unit.lower())
     if factor is None:
         units = ", ".join(_UNITS)
-        what = f"{unit} is no unit" if unit else "the unit is missing"
+        what = f"{unit} is not a unit" if unit else "the unit is missing"
         raise ValueError(f"{text!r}: {what}; there are {units}")
     whole, _, part = number.partition(".")
     scale: int = 10 ** len(part)

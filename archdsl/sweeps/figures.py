@@ -53,18 +53,19 @@ Row = tuple[int | float | None, ...] | str
 
 
 class Task(NamedTuple):
-    """All that decides the rows of a sweep; it can be sent to another process.
+    """Everything that determines the rows of a sweep; it can be sent to another
+    process.
 
     Attributes:
         module: the loaded spec.
         axes: what varies.
-        preset: which of the spec's presets, if that does not vary.
-        params: values of further parameters.
-        input: shape of the input, if that is fixed and not the spec's.
-        setting: batch, dtype and optimizer of the memory.
-        figures: which ones to compute.
-        condition: text of a test that needs axes and sums alone. Points that fail it
-            are not analysed further.
+        preset: the preset of the spec, if that does not vary.
+        params: values of other parameters.
+        input: shape of the input, if it is fixed and not that of the spec.
+        setting: batch, dtype and optimizer for memory.
+        figures: the figures to compute.
+        condition: text of a condition that only needs axes and sums. Points that do not
+            satisfy it are not analysed further.
     """
 
     module: Module
@@ -78,7 +79,7 @@ class Task(NamedTuple):
 
 
 class Evaluator:
-    """Computes rows, one after the other, and keeps what they have in common."""
+    """Computes rows, one after the other, and keeps what they share."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -93,7 +94,7 @@ class Evaluator:
         self._needs_graph = len(self._sums) < len(task.figures)
 
     def row(self, point: int) -> Row:
-        """Return what is found out about a point."""
+        """Return the figures of a point."""
         setting = self._setting(point)
         uses = network = None
         try:
@@ -161,14 +162,14 @@ class Evaluator:
 
 
 def _value(module: Module, name: str, value: Any) -> Any:
-    """Return a value as `elaborate` takes it."""
+    """Return a value as `elaborate` accepts it."""
     if name == INPUT:
         return as_shape(value)
     return value if name == PRESET else as_value(module, value)
 
 
 def _sums(uses: Mapping[Use, int]) -> dict[str, Any]:
-    """Return the sums over all layers; heads of the training mode do not compute."""
+    """Return the sums over all layers; auxiliary heads have no MACs in inference."""
     params = trainable = buffers = macs = flops = layers = 0
     for use, count in uses.items():
         if use.facts is None:
@@ -192,7 +193,7 @@ def _facts(use: Use) -> tuple[int, ...]:
 
 
 def _node(use: Use) -> Node:
-    """Return a layer as it would stand in a graph, apart from its place."""
+    """Return a layer as it would be in a graph, without its position."""
     inputs = tuple(range(len(use.input_shapes)))
     step = _new_step(
         name="",

@@ -170,7 +170,7 @@ def _no_chain(
     depth = "" if options.depth is None else f" at depth {options.depth}"
     return Diagnostic(
         "A0801",
-        f"{network.name} is no chain{depth}, so that it cannot be drawn as volumes",
+        f"{network.name} is not a chain{depth}, so it cannot be drawn as volumes",
         step.span,
         label=f"`{step.path}` does not just read the layer before it",
         help="leave out `--style volumes`"

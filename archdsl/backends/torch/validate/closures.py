@@ -669,7 +669,7 @@ class Function:
         frame = dict(zip(self.names, args, strict=False))
         for name, value in kwargs.items():
             if name not in self.known or name in frame:
-                refuse(f"`{name}` is no argument of {self.name}, or given twice")
+                refuse(f"`{name}` is not an argument of {self.name}, or is given twice")
             frame[name] = value
         if len(frame) < len(self.names):
             for name in self.names:

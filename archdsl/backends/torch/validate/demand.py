@@ -158,7 +158,7 @@ class Demands:
         found: list[Any] = [made]
         if form.then:
             if not isinstance(made, Instance) or made.kind.name != "nn.Sequential":
-                raise Different(step, "it is no sequence of modules")
+                raise Different(step, "it is not a sequence of modules")
             found = list(made.children.values())
         if len(found) != len(calls):
             raise Different(step, f"it has {len(found)} modules, not {len(calls)}")

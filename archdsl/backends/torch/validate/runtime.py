@@ -233,7 +233,7 @@ def register(instance: Instance, name: Any, module: Any) -> None:
     if not instance.ready:
         refuse("a submodule before `super().__init__()`")
     if not isinstance(module, Leaf | Instance):
-        refuse(f"{_kind(module)} is no module, and is registered as `{name}`")
+        refuse(f"{_kind(module)} is not a module, but is registered as `{name}`")
     if not isinstance(name, str) or not name or "." in name:
         refuse(f"a submodule of the name {name!r}")
     if name in instance.attributes or name in instance.parameters:

@@ -139,7 +139,7 @@ class Signature:
         for name, value in kwargs.items():
             found = self.places.get(name)
             if found is None or found < len(args):
-                refuse(f"`{name}` is no argument here, or given twice")
+                refuse(f"`{name}` is not an argument here, or is given twice")
             values[found] = normal(value)
         for place, source in self.follow:
             if isinstance(values[place], _Follows) or values[place] is None:
