@@ -480,7 +480,7 @@ def test_what_is_no_chain_has_no_volumes() -> None:
             Drawing(archdsl.load(name), Options(style="volumes"))
         assert path in str(caught.value)
         assert [found.code for found in caught.value.diagnostics] == ["A0801"]
-    with pytest.raises(SpecError, match="no chain at depth 2"):
+    with pytest.raises(SpecError, match="not a chain at depth 2"):
         Drawing(archdsl.load("resnet50"), Options(style="volumes", depth=2))
 
 
