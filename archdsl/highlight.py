@@ -42,7 +42,7 @@ _BUILT_IN: Final = _KINDS | (LANGUAGE_WORDS - _WORDS)
 
 
 class ArchLexer(RegexLexer):
-    """Tells the words of an `.arch` file apart, to colour them."""
+    """Classifies the tokens of an `.arch` file for syntax highlighting."""
 
     name = "archdsl"
     url = ""

@@ -26,7 +26,7 @@ def specs_dir() -> Path:
 def shipped_specs() -> dict[str, Path]:
     """Return the shipped specs by name: ``resnet``, ``tutorial/...``.
 
-    Libraries and templates are not among them.
+    Libraries and templates are not included.
     """
     root = specs_dir()
     found = {p.relative_to(root).with_suffix(""): p for p in root.rglob("*.arch")}

@@ -20,11 +20,11 @@ MAX_SIZE: Final = 400
 
 
 class TooLong(ArithmeticError):
-    """An expression that grows beyond what anybody could read."""
+    """An expression that grows too long to be readable."""
 
 
 class Atom:
-    """A name, or a term that a polynomial cannot hold, such as ``c // 2``."""
+    """A name, or a term that a polynomial cannot represent, such as ``c // 2``."""
 
     __slots__ = ("_hash", "args", "op", "size")
 
@@ -188,7 +188,7 @@ class Poly:
         return total
 
     def text(self, precedence: int = 0) -> str:
-        """Return Python text, in parentheses if it binds looser than asked."""
+        """Return Python text, in parentheses if its precedence is too low."""
         parts = [_render_term(m, abs(f)) for m, f in self.terms]
         if not parts:
             return "0"
@@ -260,7 +260,7 @@ def _negated(monomial: Monomial, factor: int, term: str) -> str:
 
 
 def combine(op: str, args: tuple[Poly, ...]) -> Poly:
-    """Return ``args`` joined by an operator polynomials do not have."""
+    """Return ``args`` joined by an operator that polynomials do not have."""
     numbers = [a.number for a in args]
     if all(n is not None for n in numbers) and op in _FOLD:
         return Poly.constant(_FOLD[op](*numbers))

@@ -34,12 +34,12 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     """Return the gradients of a network at initialisation.
 
     Args:
-        network: what to run.
-        batch: what `--batch` has; 8 are taken where it was not given.
-        runs: how many.
+        network: the network.
+        batch: the value of `--batch`; 8 samples are used if it was not given.
+        runs: number of runs.
 
     Raises:
-        Failure: if torch is not installed, has no memory for it, or the network
+        Failure: if torch is not installed or runs out of memory, or if the network
             cannot train on such a batch.
         UsageError: if the spec names Python code.
     """

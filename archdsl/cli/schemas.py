@@ -27,13 +27,13 @@ class Null(NamedTuple):
 
 
 class By(NamedTuple):
-    """An object whose keys are names, all with values of one shape."""
+    """An object with arbitrary names as keys, and values of one shape."""
 
     shape: Any
 
 
 class Any_(NamedTuple):
-    """One of some shapes; anything if there are none."""
+    """One of several shapes; anything if there are none."""
 
     shapes: tuple[Any, ...] = ()
 
@@ -442,10 +442,10 @@ _WITHOUT_ERRORS: Final = frozenset({"list"})
 
 
 def schema(command: str) -> dict[str, Any]:
-    """Return the JSON schema of what a command prints with `--json`.
+    """Return the JSON schema of a command's `--json` output.
 
-    A command that fails prints its errors alone. Otherwise new keys may come, so that
-    others than those named here are allowed.
+    A command that fails prints only its errors. Otherwise, keys may be added later, so
+    keys that are not listed here are allowed.
 
     Args:
         command: one of `OUTPUTS`.

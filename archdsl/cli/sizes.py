@@ -17,11 +17,11 @@ _BY_NAME: Final = {name.lower(): factor for name, factor in _UNITS.items()}
 def parse_bytes(text: str) -> int:
     """Return the bytes of a size such as ``24GiB``, ``80 GB`` or ``1.5MiB``.
 
-    KiB, MiB, GiB and TiB are powers of 1024, kB, MB, GB and TB powers of 1000; the case
-    of the letters does not matter. Part of a byte is left out.
+    KiB, MiB, GiB and TiB are powers of 1024, kB, MB, GB and TB powers of 1000; case
+    does not matter. Fractions of a byte are dropped.
 
     Raises:
-        ValueError: if the text is no size.
+        ValueError: if the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

@@ -48,11 +48,11 @@ class Allow:
     """A comment that silences rules.
 
     Attributes:
-        codes: of the rules.
-        reason: why.
+        codes: codes of the rules.
+        reason: the reason.
         span: the comment's place.
-        ranges: the offsets of what it is about, each a start and an end.
-        used: the codes of which it silenced something.
+        ranges: the start and end offsets of what it applies to.
+        used: the codes for which it silenced something.
     """
 
     codes: tuple[str, ...]
@@ -63,15 +63,15 @@ class Allow:
 
     @property
     def stale(self) -> list[str]:
-        """The codes of which it silenced nothing."""
+        """The codes for which it silenced nothing."""
         return [code for code in self.codes if code not in self.used]
 
 
 class Allows:
-    """Comments, to be searched by what they are about.
+    """Comments, indexed by what they apply to.
 
-    Statements nest, so that few ranges cover a place, however many there are; all
-    comments that are about the same range silence alike.
+    Statements are nested, so only few ranges cover a place, however many there are. All
+    comments that apply to the same range have the same effect.
     """
 
     def __init__(self, found: Iterable[Allow]) -> None:
@@ -85,7 +85,7 @@ class Allows:
         self._used: set[_Range] = set()
 
     def silence(self, code: str, places: Iterable[Span]) -> bool:
-        """Return whether one is about a place, and note that each such is of use."""
+        """Return whether a comment applies to a place, and mark all that do as used."""
         if not self._by_range:
             return False
         ranges = {each for place in places for each in self._around(code, place)}
@@ -108,7 +108,7 @@ _Parts: TypeAlias = tuple[Sequence[int], Sequence[Sequence[_Range]]]
 
 
 def _parts(ranges: Iterable[_Range]) -> Mapping[tuple[int, str], _Parts]:
-    """Divide texts into parts within which the same ranges cover every place."""
+    """Split texts into parts within which the same ranges cover every place."""
     turns: dict[tuple[int, str], dict[int, list[_Range]]] = {}
     for each in ranges:
         source, code, *ends = each
@@ -132,7 +132,7 @@ def _swept(turns: Mapping[int, list[_Range]]) -> _Parts:
 
 
 class Mistake(NamedTuple):
-    """What is wrong with such a comment."""
+    """An error in such a comment."""
 
     span: Span
     message: str
@@ -140,7 +140,9 @@ class Mistake(NamedTuple):
 
 
 def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
-    """Return the comments of a file that silence rules, and what is wrong with some."""
+    """Return the comments of a file that silence rules, and the errors in such
+    comments.
+    """
     source = file.source
     found: list[Allow] = []
     mistakes: list[Mistake] = []
@@ -180,7 +182,7 @@ def _mistake(span: Span, read: re.Match[str] | None) -> Mistake | None:
 
 
 def comments(source: Source) -> Iterator[tuple[int, int]]:
-    """Yield where each comment of a text starts and ends."""
+    """Yield the start and end of each comment in a text."""
     text, at = source.text, 0
     while match := _SIGN.search(text, at):
         at = match.end()
@@ -191,7 +193,7 @@ def comments(source: Source) -> Iterator[tuple[int, int]]:
 
 
 def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a text that a comment at an offset is about."""
+    """Yield the ranges of a text that a comment at an offset applies to."""
     text = source.text
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].strip():
@@ -205,18 +207,18 @@ def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, in
 
 
 class _Extents:
-    """Where the items and statements of a file start and end, to be searched."""
+    """The starts and ends of a file's items and statements, for searching."""
 
     def __init__(self, file: t.File) -> None:
         self._by_start = sorted(_extents(file))
         self._by_end = sorted(self._by_start, key=itemgetter(1))
 
     def begins_before(self, at: int) -> bool:
-        """Whether anything does."""
+        """Whether anything begins before an offset."""
         return bool(self._by_start) and self._by_start[0][0] < at
 
     def next(self, at: int) -> tuple[int, int] | None:
-        """Return the longest of those that begin first behind an offset."""
+        """Return the longest of those that begin first after an offset."""
         first = bisect_right(self._by_start, at, key=itemgetter(0))
         if first == len(self._by_start):
             return None
@@ -235,7 +237,7 @@ class _Extents:
 
 
 def _extents(file: t.File) -> Iterator[tuple[int, int]]:
-    """Yield where each item and statement of a file starts and ends."""
+    """Yield the start and end of each item and statement of a file."""
     text = file.source.text
     for item in file.items:
         start, end = item.span.start, item.span.end
@@ -254,7 +256,7 @@ def _extents(file: t.File) -> Iterator[tuple[int, int]]:
 
 
 def definitions(file: t.File) -> Iterator[tuple[int, int]]:
-    """Yield where each block and network of a file starts and ends."""
+    """Yield the start and end of each block and network of a file."""
     return (_of_definition(each) for each in file.definitions())
 
 
