@@ -522,7 +522,7 @@ def test_analyze_in_training_counts_more_and_claims_the_same(run: Run) -> None:
         (("--show", "counts"), "--show counts needs a --count"),
         (("--devices", "net.arch"), "--devices needs a --device"),
         (("--device", "t4", "--devices", "net.arch"), "net.arch"),
-        (("--fits", "much"), "no size of memory"),
+        (("--fits", "much"), "not a memory size"),
         (("--fits", "24"), "the unit is missing"),
     ],
 )

@@ -44,8 +44,8 @@ class _Item(NamedTuple):
 
     Attributes:
         sign: ``+``, ``-`` or ``~``.
-        name: of a layer, a namespace or a key.
-        cells: what is said about it.
+        name: name of a layer, a namespace or a key.
+        cells: its figures.
     """
 
     sign: str
@@ -63,12 +63,12 @@ class _Section(NamedTuple):
 def text(
     comparison: Comparison, *, color: bool = False, width: int | None = None
 ) -> str:
-    """Return the comparison for a terminal: totals first, then what differs.
+    """Return the comparison for a terminal: totals first, then differences.
 
     Args:
-        comparison: what `compare` gives.
-        color: whether to use a terminal's colours and bold and dim letters.
-        width: characters of a line; as many as it takes when None.
+        comparison: the result of `compare`.
+        color: whether to use a terminal's colours, bold and dim text.
+        width: characters per line; None for no limit.
     """
     sheets = [_totals(comparison, few=width is not None)]
     sections = list(_sections(comparison))
@@ -91,11 +91,11 @@ def text(
 
 
 def _totals(comparison: Comparison, few: bool) -> Sheet:
-    """Return the totals as columns; where room is short, differences are left out.
+    """Return the totals as columns; differences are left out if there is no room.
 
     Args:
-        comparison: what is compared.
-        few: whether further inputs and outputs are only counted.
+        comparison: the comparison.
+        few: whether additional inputs and outputs are only counted.
     """
     columns = []
     for at, cells in enumerate(zip(*_table(comparison, few), strict=True)):
@@ -173,7 +173,7 @@ def _ports_row(comparison: Comparison, what: str, few: bool) -> list[str]:
 
 
 def _first_port(facts: Analysis, what: str) -> str:
-    """Return the main input's or output's shape, and how many others there are."""
+    """Return the shape of the main input or output, and the number of others."""
     first, *others = facts.inputs if what == "input" else facts.outputs
     return show_shape(first.shape) + (f" +{len(others)}" if others else "")
 
@@ -209,7 +209,7 @@ def _figure(comparison: Comparison, at: int, key: str) -> str:
 
 
 def _delta(delta: Delta | None, key: str) -> tuple[str, str]:
-    """Return the absolute and the relative difference, once if the axes agree."""
+    """Return the absolute and relative difference, once if the axes agree."""
     if delta is None:
         return "", ""
     number, relative = delta
@@ -280,7 +280,7 @@ def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
 
 
 def _parts(sign: str, found: Sequence[Run], whole: Analysis) -> Iterator[_Item]:
-    """Yield layers, those that make up a whole block or group as one."""
+    """Yield layers; all layers of a block or group are shown as one."""
     own = {run.name: run for run in found}
     blocks = _blocks(whole.network.root)
     for name, members in fold(own, runs(whole)).items():
@@ -326,7 +326,7 @@ def _moved(found: Sequence[Difference], new: Analysis) -> Iterator[_Item]:
 
 
 def _rewired(diff: Diff, common: set[str]) -> _Section:
-    """Return what reads others, but for what only follows layers put in or out."""
+    """Return the layers whose inputs changed, except as a result of added layers."""
     known = [
         d
         for d in diff.rewired
@@ -356,7 +356,7 @@ def _sources(rewired: Difference) -> str:
 
 
 def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
-    """Return what a checkpoint of the first network meets in another."""
+    """Return what happens to a checkpoint of the first network in another one."""
     keys, old, new = diff.keys, comparison.names[0], comparison.names[at]
     lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
     load = f"{keys.loaded:,} " + ("key loads" if keys.loaded == 1 else "keys load")

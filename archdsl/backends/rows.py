@@ -22,12 +22,12 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        node: the layer or block, the first one of several.
-        name: what it is called below the block that it belongs to.
-        level: how many blocks are around it.
-        times: how many equal ones in a row it stands for.
+        node: the layer or block, or the first one of several.
+        name: its name relative to the block that contains it.
+        level: how many blocks contain it.
+        times: how many consecutive equal ones it represents.
         closed: whether it is a block whose parts have no rows.
-        marked: whether it only runs in training, and what is around it does not.
+        marked: whether it only runs in training, but what contains it does not.
     """
 
     node: Node
@@ -47,13 +47,13 @@ class Row(NamedTuple):
 def rows(
     root: Group, *, content: Content | None = None, depth: int | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a network, in the order in which its layers run.
+    """Yield the rows of a network, in execution order.
 
     Args:
-        root: of the network.
-        content: what makes two layers equal, so that equal copies that follow each
-            other are folded into one row each; nothing is folded when left out.
-        depth: how many levels of names have rows; all when left out.
+        root: root group of the network.
+        content: determines which layers are equal, so that consecutive equal copies
+            share a row; nothing is folded if omitted.
+        depth: number of levels of names that have rows; all if omitted.
     """
     yield from _Rows(content, depth).of(_parts(root), 0, 1, root.training)
 
@@ -69,7 +69,7 @@ class _Rows:
     def of(
         self, parts: Sequence[_Part], level: int, times: int, training: bool
     ) -> Iterator[Row]:
-        """Yield the rows of parts that so many equal copies have, inside a block."""
+        """Yield the rows of parts in a block, which a number of equal copies share."""
         for run in self._runs(parts):
             first, last, number = run[0], run[-1], times * len(run)
             if isinstance(first, tuple) or isinstance(last, tuple):
@@ -94,7 +94,7 @@ class _Rows:
             yield from (list(run) for _, run in groupby(parts, self._number))
 
     def _number(self, part: _Part) -> int:
-        """Return a number that equal parts have in common."""
+        """Return a number that is the same for equal parts."""
         known = self._known.get(id(part))
         if known is None:
             content = self._whole(part)
@@ -114,7 +114,7 @@ class _Rows:
 
 
 def _parts(group: Group) -> list[_Part]:
-    """Return what stands in a group; what names nothing is looked through."""
+    """Return the contents of a group; groups that are not namespaces are expanded."""
     found: list[_Part] = []
     for child in group.children:
         if isinstance(child, Step) or child.role in ("block", "group"):

@@ -12,7 +12,7 @@ COLUMNS = (Column("MACs", share="macs"), Column("counted", share="count"))
 
 
 def cells(layer: Facts) -> tuple[str, ...]:
-    """Return MACs, and what the tool counts."""
+    """Return MACs, and the tool's count."""
     return show_count(layer["macs"]), show_count(layer["count"] or 0)
 
 
