@@ -214,6 +214,35 @@ def test_no_longer_than_torchvision(name: str) -> None:
     )
 
 
+NAMED = """\
+arch 1
+
+block many<kernel, expand, width> { conv kernel expand -> conv 1x1 width }
+block few<expand, width> { conv 1x1 expand -> conv 3x3 width }
+block outer<kernel, expand, width> { many<kernel, expand, width> -> relu }
+
+network Net {
+    input 3x8x8
+    many<3x3, 8, 16> -> many<5x5, 12, 16>
+    few<8, 4> -> few<4, 8>
+    outer<3x3, 8, 6> -> outer<5x5, 4, 6>
+}
+"""
+
+
+def test_numbers_that_say_nothing_are_given_by_name() -> None:
+    text = archdsl.emit(archdsl.loads(NAMED))
+    # Few numbers, and variables called as the arguments, are clear as they are.
+    for call in (
+        "Many(3, kernel=3, expand=8, width=16)",
+        "Many(16, kernel=5, expand=12, width=16)",
+        "Few(16, 8, 4)",
+        "Outer(8, kernel=3, expand=8, width=6)",
+        "Many(in_channels, kernel, expand, width)",
+    ):
+        assert f" = {call}\n" in text
+
+
 def definitions(source: str) -> dict[str, str]:
     """Return the source of top-level classes, functions and tables, by their names."""
     lines = source.splitlines(keepends=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from archdsl import conditions
 from archdsl.backends.torch.layout import flat
@@ -31,6 +31,9 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.conditions import Label, Test
 from archdsl.symbolic import Poly
+
+# As many as torch's own layers take by place: channels in and out, and the kernel.
+_MOST_BARE: Final = 3
 
 
 class Field(NamedTuple):
@@ -222,13 +225,28 @@ class ClassPlan:
     def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
         """Return the arguments of a call that the constructor takes."""
         found = []
+        unnamed = True
         for field in self.signature():
             value = args.get(field.name, Leaf(Poly.name(field.name)))
-            if not field.default:
-                found.append(Argument("", value))
-            elif flat(value) != field.default:
-                found.append(Argument(field.name, value))
+            text = flat(value)
+            if text == field.default:
+                continue
+            unnamed = unnamed and self._says_itself(field, text)
+            found.append(Argument("" if unnamed else field.name, value))
         return found
+
+    def _says_itself(self, field: Field, value: str) -> bool:
+        """Return whether an argument is clear without its name.
+
+        It is where there are few, and where it is what it is called. In front, so are
+        the channels in and out, as torch's own layers take them.
+        """
+        if field.default:
+            return False
+        if sum([not each.default for each in self.signature()]) <= _MOST_BARE:
+            return True
+        is_out = self.out_channels == Poly.name(field.name)
+        return is_out or field.name in ("in_channels", value)
 
     def locals(self) -> dict[Poly, str]:
         """Return the expressions that get a local variable, with its name.

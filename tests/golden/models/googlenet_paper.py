@@ -100,16 +100,34 @@ class GoogLeNet(nn.Module):
         self.conv1 = ConvRelu(3, 64, kernel=7, stride=2)
         self.conv2 = ConvRelu(64, 64)
         self.conv3 = ConvRelu(64, 192, kernel=3)
-        self.inception3a = Inception(192, k5, 64, 96, 128, 16, 32, 32)
-        self.inception3b = Inception(256, k5, 128, 128, 192, 32, 96, 64)
-        self.inception4a = Inception(480, k5, 192, 96, 208, 16, 48, 64)
-        self.inception4b = Inception(512, k5, 160, 112, 224, 24, 64, 64)
-        self.inception4c = Inception(512, k5, 128, 128, 256, 24, 64, 64)
-        self.inception4d = Inception(512, k5, 112, 144, 288, 32, 64, 64)
-        self.inception4e = Inception(528, k5, 256, 160, 320, 32, 128, 128)
+        self.inception3a = Inception(
+            192, k5, c1=64, r3=96, c3=128, r5=16, c5=32, proj=32
+        )
+        self.inception3b = Inception(
+            256, k5, c1=128, r3=128, c3=192, r5=32, c5=96, proj=64
+        )
+        self.inception4a = Inception(
+            480, k5, c1=192, r3=96, c3=208, r5=16, c5=48, proj=64
+        )
+        self.inception4b = Inception(
+            512, k5, c1=160, r3=112, c3=224, r5=24, c5=64, proj=64
+        )
+        self.inception4c = Inception(
+            512, k5, c1=128, r3=128, c3=256, r5=24, c5=64, proj=64
+        )
+        self.inception4d = Inception(
+            512, k5, c1=112, r3=144, c3=288, r5=32, c5=64, proj=64
+        )
+        self.inception4e = Inception(
+            528, k5, c1=256, r3=160, c3=320, r5=32, c5=128, proj=128
+        )
         self.maxpool4 = nn.MaxPool2d(kernel_size=pool4, stride=2, ceil_mode=True)
-        self.inception5a = Inception(832, k5, 256, 160, 320, 32, 128, 128)
-        self.inception5b = Inception(832, k5, 384, 192, 384, 48, 128, 128)
+        self.inception5a = Inception(
+            832, k5, c1=256, r3=160, c3=320, r5=32, c5=128, proj=128
+        )
+        self.inception5b = Inception(
+            832, k5, c1=384, r3=192, c3=384, r5=48, c5=128, proj=128
+        )
         self.aux1 = Auxiliary(512, classes)
         self.aux2 = Auxiliary(528, classes)
         self.dropout1 = nn.Dropout(dropout)

@@ -135,13 +135,13 @@ class InceptionC(nn.Module):
         super().__init__()
         self.branch1x1 = ConvBn(in_channels, 192)
         self.branch7x7_1 = ConvBn(in_channels, c7)
-        self.branch7x7_2 = ConvBn2(c7, c7, (1, 7), (0, 3))
-        self.branch7x7_3 = ConvBn2(c7, 192, (7, 1), (3, 0))
+        self.branch7x7_2 = ConvBn2(c7, c7, kernel_size=(1, 7), padding=(0, 3))
+        self.branch7x7_3 = ConvBn2(c7, 192, kernel_size=(7, 1), padding=(3, 0))
         self.branch7x7dbl_1 = ConvBn(in_channels, c7)
-        self.branch7x7dbl_2 = ConvBn2(c7, c7, (7, 1), (3, 0))
-        self.branch7x7dbl_3 = ConvBn2(c7, c7, (1, 7), (0, 3))
-        self.branch7x7dbl_4 = ConvBn2(c7, c7, (7, 1), (3, 0))
-        self.branch7x7dbl_5 = ConvBn2(c7, 192, (1, 7), (0, 3))
+        self.branch7x7dbl_2 = ConvBn2(c7, c7, kernel_size=(7, 1), padding=(3, 0))
+        self.branch7x7dbl_3 = ConvBn2(c7, c7, kernel_size=(1, 7), padding=(0, 3))
+        self.branch7x7dbl_4 = ConvBn2(c7, c7, kernel_size=(7, 1), padding=(3, 0))
+        self.branch7x7dbl_5 = ConvBn2(c7, 192, kernel_size=(1, 7), padding=(0, 3))
         self.branch_pool = ConvBn(in_channels, 192)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -184,8 +184,8 @@ class InceptionD(nn.Module):
         self.branch3x3_1 = ConvBn(in_channels, 192)
         self.branch3x3_2 = ConvValid(192, 320, stride=2)
         self.branch7x7x3_1 = ConvBn(in_channels, 192)
-        self.branch7x7x3_2 = ConvBn2(192, 192, (1, 7), (0, 3))
-        self.branch7x7x3_3 = ConvBn2(192, 192, (7, 1), (3, 0))
+        self.branch7x7x3_2 = ConvBn2(192, 192, kernel_size=(1, 7), padding=(0, 3))
+        self.branch7x7x3_3 = ConvBn2(192, 192, kernel_size=(7, 1), padding=(3, 0))
         self.branch7x7x3_4 = ConvValid(192, 192, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,12 +205,12 @@ class InceptionE(nn.Module):
         super().__init__()
         self.branch1x1 = ConvBn(in_channels, 320)
         self.branch3x3_1 = ConvBn(in_channels, c3)
-        self.branch3x3_2a = ConvBn2(c3, c3, (1, 3), (0, 1))
-        self.branch3x3_2b = ConvBn2(c3, c3, (3, 1), (1, 0))
+        self.branch3x3_2a = ConvBn2(c3, c3, kernel_size=(1, 3), padding=(0, 1))
+        self.branch3x3_2b = ConvBn2(c3, c3, kernel_size=(3, 1), padding=(1, 0))
         self.branch3x3dbl_1 = ConvBn(in_channels, 448)
         self.branch3x3dbl_2 = ConvBn(448, c3, kernel=3)
-        self.branch3x3dbl_3a = ConvBn2(c3, c3, (1, 3), (0, 1))
-        self.branch3x3dbl_3b = ConvBn2(c3, c3, (3, 1), (1, 0))
+        self.branch3x3dbl_3a = ConvBn2(c3, c3, kernel_size=(1, 3), padding=(0, 1))
+        self.branch3x3dbl_3b = ConvBn2(c3, c3, kernel_size=(3, 1), padding=(1, 0))
         self.branch_pool = ConvBn(in_channels, 192)
 
     def forward(self, x: Tensor) -> Tensor:

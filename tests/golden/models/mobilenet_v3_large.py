@@ -172,21 +172,51 @@ class MobileNetV3(nn.Module):
         super().__init__()
         self.features = nn.Sequential(
             ConvBnHardSwish(3, 16, kernel=3, stride=2),
-            InvertedResidualReLU(16, 3, 16, 16, 0, 1),
-            InvertedResidualReLU(16, 3, 64, 24, 0, 2),
-            InvertedResidualReLU(24, 3, 72, 24, 0, 1),
-            InvertedResidualReLU(24, 5, 72, 40, 24, 2),
-            InvertedResidualReLU(40, 5, 120, 40, 32, 1),
-            InvertedResidualReLU(40, 5, 120, 40, 32, 1),
-            InvertedResidualHardSwish(40, 3, 240, 80, 0, 2),
-            InvertedResidualHardSwish(80, 3, 200, 80, 0, 1),
-            InvertedResidualHardSwish(80, 3, 184, 80, 0, 1),
-            InvertedResidualHardSwish(80, 3, 184, 80, 0, 1),
-            InvertedResidualHardSwish(80, 3, 480, 112, 120, 1),
-            InvertedResidualHardSwish(112, 3, 672, 112, 168, 1),
-            InvertedResidualHardSwish(112, 5, 672, 160, 168, 2),
-            InvertedResidualHardSwish(160, 5, 960, 160, 240, 1),
-            InvertedResidualHardSwish(160, 5, 960, 160, 240, 1),
+            InvertedResidualReLU(
+                16, kernel=3, expand=16, width=16, squeeze=0, stride=1
+            ),
+            InvertedResidualReLU(
+                16, kernel=3, expand=64, width=24, squeeze=0, stride=2
+            ),
+            InvertedResidualReLU(
+                24, kernel=3, expand=72, width=24, squeeze=0, stride=1
+            ),
+            InvertedResidualReLU(
+                24, kernel=5, expand=72, width=40, squeeze=24, stride=2
+            ),
+            InvertedResidualReLU(
+                40, kernel=5, expand=120, width=40, squeeze=32, stride=1
+            ),
+            InvertedResidualReLU(
+                40, kernel=5, expand=120, width=40, squeeze=32, stride=1
+            ),
+            InvertedResidualHardSwish(
+                40, kernel=3, expand=240, width=80, squeeze=0, stride=2
+            ),
+            InvertedResidualHardSwish(
+                80, kernel=3, expand=200, width=80, squeeze=0, stride=1
+            ),
+            InvertedResidualHardSwish(
+                80, kernel=3, expand=184, width=80, squeeze=0, stride=1
+            ),
+            InvertedResidualHardSwish(
+                80, kernel=3, expand=184, width=80, squeeze=0, stride=1
+            ),
+            InvertedResidualHardSwish(
+                80, kernel=3, expand=480, width=112, squeeze=120, stride=1
+            ),
+            InvertedResidualHardSwish(
+                112, kernel=3, expand=672, width=112, squeeze=168, stride=1
+            ),
+            InvertedResidualHardSwish(
+                112, kernel=5, expand=672, width=160, squeeze=168, stride=2
+            ),
+            InvertedResidualHardSwish(
+                160, kernel=5, expand=960, width=160, squeeze=240, stride=1
+            ),
+            InvertedResidualHardSwish(
+                160, kernel=5, expand=960, width=160, squeeze=240, stride=1
+            ),
             ConvBnHardSwish(160, 960),
         )
         self.classifier = nn.Sequential(
