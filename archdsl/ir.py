@@ -238,7 +238,8 @@ class Initializer(Model):
 
     Attributes:
         kind: word of the layer kind; empty for a single layer.
-        path: path of the layer; empty for a kind.
+        path: path of the layer, or of what contains the layers of the kind; empty for
+            all layers of a kind.
         tensor: ``weight`` or ``bias``.
         scheme: name of the scheme, such as ``kaiming_normal``.
         arguments: arguments of the scheme, by name.
@@ -249,6 +250,13 @@ class Initializer(Model):
     tensor: str
     scheme: str
     arguments: tuple[tuple[str, float | int | str], ...] = ()
+
+    def is_about(self, path: str, word: str) -> bool:
+        """Return whether it is about the layer of a path and kind."""
+        if not self.kind:
+            return path == self.path
+        inside = not self.path or path.startswith(f"{self.path}.")
+        return inside and word == self.kind
 
 
 class Network(Model):

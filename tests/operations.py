@@ -147,6 +147,8 @@ _FORMULAS: Mapping[str, Callable[..., dict[str, int]]] = {
     "native_layer_norm": lambda *args, out: {
         "norm": 7 * out[0].numel() + 5 * out[1].numel()
     },
+    # Four products and three sums.
+    "upsample_bilinear2d": lambda *args, out: {"other": 7 * out.numel()},
     "max_pool2d_with_indices": lambda x, kernel, *rest, out: _pool(
         kernel, out[0], less=1
     ),

@@ -60,6 +60,10 @@ def _regnet_widths(**numbers: Any) -> BlockParams:
         return _widths(**numbers)
 
 
+# How the names of torchvision's networks for segmentation begin.
+SEGMENTATION = ("fcn", "deeplab", "lraspp")
+
+
 class Case(NamedTuple):
     """A preset of ours and the model of torchvision that it describes.
 
@@ -97,10 +101,11 @@ class Case(NamedTuple):
 
     def reference(self) -> nn.Module:
         """Return torchvision's model, initialised as it does by itself."""
+        options = dict(self.options)
+        if self.model.startswith(SEGMENTATION):
+            options["weights_backbone"] = None
         with mock.patch.object(BlockParams, "from_init_params", _regnet_widths):
-            return torchvision.models.get_model(
-                self.model, weights=None, **self.options
-            )
+            return torchvision.models.get_model(self.model, weights=None, **options)
 
 
 def _case(
@@ -163,6 +168,7 @@ def _cases() -> Iterator[Case]:
         yield _case(f"densenet{depth}", depth)
     yield from _light_cases()
     yield from _scaled_cases()
+    yield from _segmentation_cases()
 
 
 def _light_cases() -> Iterator[Case]:
@@ -237,6 +243,38 @@ def _scaled_cases() -> Iterator[Case]:
     for size, blocks in {"tiny": 18, "small": 36, "base": 36, "large": 36}.items():
         depth = 1 + 3 + 3 * blocks + 1
         yield _case(f"convnext_{size}", depth, gradients=size == "tiny")
+
+
+def _segmentation_cases() -> Iterator[Case]:
+    """Yield networks that class each pixel; their backbones' depths lose the head."""
+    mobile = 1 + 2 + 14 * 3 + 8 * 2 + 1
+    depths = {
+        # A head of two layers; of three in a row and a classifier.
+        "fcn_resnet50": 49 + 2,
+        "fcn_resnet101": 100 + 2,
+        "deeplabv3_resnet50": 49 + 4,
+        "deeplabv3_resnet101": 100 + 4,
+        "deeplabv3_mobilenet_v3_large": mobile + 4,
+        "lraspp_mobilenet_v3_large": mobile + 2,
+    }
+    # Deep ones with and without the auxiliary head are alike.
+    once = {"fcn_resnet101": False, "deeplabv3_resnet101": True}
+    for model, depth in depths.items():
+        heads = (False,) if model.startswith("lraspp") else (False, True)
+        for aux in (once[model],) if model in once else heads:
+            yield _case(
+                model,
+                depth,
+                id=f"{model}_aux" if aux else model,
+                params={"aux": True} if aux else {},
+                size=520,
+                # Norms of the whole map need several samples.
+                batch=(4, 3, 32, 32),
+                # Others sum some gradients in another order, and those that are zero
+                # on paper come out as rounding alone.
+                gradients=model.startswith("lraspp"),
+                **({"aux_loss": True} if aux else {}),
+            )
 
 
 CASES: Mapping[str, Case] = {case.id: case for case in _cases()}
@@ -368,6 +406,7 @@ def tensors(output: Any) -> dict[str, Tensor]:
         return {"output": output}
     renamed = {
         "logits": "output",
+        "out": "output",
         "aux_logits": "AuxLogits",
         "aux_logits1": "aux1",
         "aux_logits2": "aux2",

@@ -49,6 +49,7 @@ PRESETS = {
     "efficientnet_v2_s": 32,
     "googlenet": 32,
     "inception_v3": 299,
+    "lraspp_mobilenet_v3_large": 64,
     "mnasnet0_5": 32,
     "mobilenet_v3_small": 32,
     "regnet_y_400mf": 32,

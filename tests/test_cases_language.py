@@ -15,11 +15,14 @@ import pytest
 
 import archdsl
 from archdsl.backends.torch.agree import agree
+from archdsl.elaborate import elaborate
 from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.fitting import REACH, fitting_sizes
+from archdsl.elaborate.tally import Tallies, tally
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import all_kinds
 from archdsl.layer import words as kind_words
+from archdsl.syntax.loader import load_file
 from archdsl.values import Shape
 from tests.conftest import ROOT
 from tests.generated import specimen
@@ -71,6 +74,66 @@ def braces_in_seq(network: Network) -> None:
     ]
 
 
+def dotted_keys(network: Network) -> None:
+    # The keys of 2017, each container's together.
+    parts = {"norm": (64, 128), "conv": (128, 32)}
+    state = archdsl.build(network).state_dict()
+    weights = {name: len(t) for name, t in state.items() if name.endswith("weight")}
+    assert weights == {
+        f"denselayer1.{name}.{n}.weight": width
+        for name, widths in parts.items()
+        for n, width in enumerate(widths, 1)
+    }
+
+
+def parts_of_containers(network: Network) -> None:
+    # What flows in, the image, and two units of 8 channels.
+    concat = next(step for step in network.steps() if step.op.word == "concat")
+    assert [shape[0] for shape in concat.input_shapes] == [4, 3, 8, 8]
+    module = archdsl.build(network)
+    middle = module.get_submodule("mid")
+    assert [name for name, _ in middle.named_children()] == ["0", "1", "2", "last"]
+    parameters = dict(module.named_parameters())
+    for name, weight in parameters.items():
+        if ".conv1.weight" in name or name == "mid.last.weight":
+            # Some 200 draws or more, but for 32 of the last one.
+            assert 0.3 < float(weight.detach().std()) < 0.7
+    assert parameters["mid.last.bias"].unique().tolist() == [1]
+    assert parameters["other.0.weight"].unique().tolist() == [0]
+    assert parameters["other.1.weight"].unique().tolist() == [2]
+
+
+def aggregation(network: Network) -> None:
+    joined = {
+        step.path: [shape[0] for shape in step.input_shapes]
+        for step in network.steps()
+        if step.op.arity is None
+    }
+    assert joined == {
+        # The input of each block, and its units of 8 in order.
+        "osa1.concat1": [4, 8, 8, 8],
+        "osa1.inner.concat1": [16, 4],
+        "osa2.concat1": [16, 8, 8],
+        "osa2.inner.concat1": [16, 16],
+        "numbered1.1.concat1": [16, 16],
+        "add1": [6, 6, 6],
+        "mul1": [6, 6],
+        "concat1": [6, 3],
+    }
+    kernels = [
+        vars(step.op)["kernel"]
+        for step in network.steps()
+        if step.path.startswith("seq") and step.op.word == "conv"
+    ]
+    assert kernels == [(1, 1), (3, 3), (5, 5)]
+    # Counted without the graph, it is the same.
+    module = load_file(CASES / "aggregation.arch")
+    params = {"layers": 4}
+    uses = tally(module, Tallies(), params=params)
+    steps = list(elaborate(module, params=params).steps())
+    assert uses is not None and sum(uses.values()) == len(steps)
+
+
 RIGHT: dict[str, Callable[[Network], None]] = {
     check.__name__: check
     for check in (
@@ -78,6 +141,9 @@ RIGHT: dict[str, Callable[[Network], None]] = {
         guard_channels,
         bias_before_distant_norm,
         braces_in_seq,
+        dotted_keys,
+        parts_of_containers,
+        aggregation,
     )
 }
 

@@ -65,12 +65,15 @@ def test_specs_are_short_and_laid_out_canonically(path: Path) -> None:
     assert archdsl.format(source.text) == source.text
 
 
-def test_every_classifier_of_torchvision_is_a_preset() -> None:
+def test_every_classifier_and_segmenter_of_torchvision_is_a_preset() -> None:
     models = torchvision.models
     names = set(models.list_models(module=models))
     without = ("vit_", "swin_", "maxvit_")
     wanted = {name for name in names if not name.startswith(without)}
     assert len(wanted) == 68
+    segmenters = set(models.list_models(module=models.segmentation))
+    assert len(segmenters) == 6
+    wanted |= segmenters
     assert wanted <= set(shipped_presets())
     assert wanted == {case.model for case in CASES.values()}
 

@@ -51,8 +51,15 @@ def fate(module: Module, memo: Tallies, **setting: Any) -> Fate:
     return "counted"
 
 
-# `init` of one layer by its path needs the network.
-NEED_PATHS = {"inception_v3", "nin", "squeezenet1_0", "squeezenet1_1"}
+# `init` by a path needs the network.
+NEED_PATHS = {"inception_v3", "nin", "squeezenet1_0", "squeezenet1_1"} | {
+    "deeplabv3_mobilenet_v3_large",
+    "deeplabv3_resnet101",
+    "deeplabv3_resnet50",
+    "fcn_resnet101",
+    "fcn_resnet50",
+    "lraspp_mobilenet_v3_large",
+}
 
 
 @pytest.mark.parametrize("name", sorted(set(shipped_presets().values())))

@@ -359,8 +359,8 @@ def check_read(walker: Walker) -> None:
                     tapped.span,
                     label="nothing reads it before the next tap",
                     notes=tuple(call.note() for call in tapped.trail),
-                    help="a loop makes no branches, but can join one value in each "
-                    "round: `concat { | @label{i} }`",
+                    help="a loop makes no branches; a `for` behind a branch does: "
+                    "`concat { @label{i} for i in range(3) }`",
                 )
             )
 
@@ -373,10 +373,10 @@ def initializers(walker: Walker) -> Iterable[Initializer]:
     steps = {step.path: step for step in walker.producers.values()}
     for statement, context in walker.inits:
         try:
-            if statement.path:
-                found = [_check_layer(statement, context, steps)]
+            if statement.kind:
+                found = _check_kind(statement, context, steps.values())
             else:
-                found = _check_kind(statement, steps.values())
+                found = [_check_layer(statement, context, steps)]
             yield from _initializer(statement, context, _flat(found))
         except Fault as fault:
             walker.report(fault, context)
@@ -415,8 +415,10 @@ def _initializer(
         )
 
 
-def _check_kind(statement: t.Init, steps: Collection[Producer]) -> list[Producer]:
-    """Refuse a kind that the network does not use, or that has no such tensor.
+def _check_kind(
+    statement: t.Init, context: Context, steps: Collection[Producer]
+) -> list[Producer]:
+    """Refuse a kind that is not used there, or that has no such tensor.
 
     Returns:
         The layers of the kind.
@@ -424,10 +426,14 @@ def _check_kind(statement: t.Init, steps: Collection[Producer]) -> list[Producer
     if kind(statement.kind) is None:
         raise Fault("A0106", f"`{statement.kind}` is not a layer kind", statement.span)
     found = [step for step in steps if step.op.word == statement.kind]
+    where = "the network"
+    if statement.path:
+        where = f"`{context.space.join(statement.path)}`"
+        found = [s for s in found if s.path.startswith(f"{where.strip('`')}.")]
     if not found:
         raise Fault(
             "A0305",
-            f"the network has no layer of the kind {statement.kind}",
+            f"{where} has no layer of the kind {statement.kind}",
             statement.span,
             label="this sets nothing",
             help="drop it, or put it in an `if`",

@@ -228,6 +228,7 @@ class Builder:
             bindings[own] = poly_of(channels(value.shape))
             shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape, tapped=value.tapped)
+        space.entry = entry
         inner: Parts = []
         statement, before = self.statement, self._values
         inside = context.replace(space=space, level=level)
@@ -631,8 +632,14 @@ class Builder:
         self.claim(label, span, context)
 
     def claim(self, name: str, span: Span, context: Context) -> None:
-        """Reserve a name in the namespace; refuse it if it is taken."""
+        """Reserve a name in the namespace; refuse it if it is taken.
+
+        Raises:
+            Fault: if another part, or a container of parts, has that name.
+        """
         taken = context.space.taken
+        container, dot, _ = name.partition(".")
+        self._keep_apart(container, bool(dot), span, context.space)
         if name in taken:
             again = taken[name] == span
             raise Fault(
@@ -647,6 +654,26 @@ class Builder:
                 else "give one of them another label",
             )
         taken[name] = span
+
+    def _keep_apart(
+        self, name: str, contains: bool, span: Span, space: Namespace
+    ) -> None:
+        """Refuse a name that is a layer's in one place, and a container's in another.
+
+        Raises:
+            Fault: naming both.
+        """
+        other = (space.taken if contains else space.containers).get(name)
+        if other is not None:
+            raise Fault(
+                "A0102",
+                f"`{space.join(name)}` names a layer, and what other layers stand in",
+                span,
+                label=f"the other is on line {other.line}",
+                help="give the layer another label",
+            )
+        if contains:
+            space.containers.setdefault(name, span)
 
     def name(self, label: str | None, word: str, context: Context, span: Span) -> str:
         """Return the name of a part: its label, or the next number."""

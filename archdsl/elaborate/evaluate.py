@@ -530,6 +530,23 @@ def _call_own(
     return evaluate(definition.value, inner)
 
 
+def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
+    """Return the list that a `for` goes through.
+
+    Raises:
+        Fault: if it is none.
+    """
+    items = evaluate(expr, context)
+    if not isinstance(items, tuple) or isinstance(items, Dims):
+        raise Fault(
+            "A0204",
+            f"`for` needs a list, not {show(items)}",
+            expr.span,
+            help="write `for i in range(n)` to count",
+        )
+    return items
+
+
 def bind_targets(
     targets: t.Targets, place: int, item: Any, span: Span
 ) -> dict[str, Any]:

@@ -154,7 +154,8 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """Refuse a label that cannot be the name of a submodule.
 
     Args:
-        name: the label.
+        name: the label; with a dot, the names of a container and of a part of it,
+            which may be a number.
         span: its place.
         quoted: whether it is in quotes, and can contain hyphens.
 
@@ -163,7 +164,17 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """
     if quoted and "-" in name:
         name = name.replace("-", "_")
-    _check(name, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
+    container, dot, part = name.partition(".")
+    if "." in part:
+        raise Fault(
+            "A0103",
+            f"`{name[:100]}` cannot name a label: it has more than one dot",
+            span,
+            help="put it into labelled braces, which own the names inside",
+        )
+    _check(container, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
+    if dot and not (part.isascii() and part.isdigit() and len(part) <= 100):
+        _check(part, span, "label", MODULE_ATTRIBUTES | EMITTED_NAMES)
 
 
 def check_parameter(name: str, span: Span) -> None:
@@ -234,12 +245,9 @@ def _check(name: str, span: Span, what: str, reserved: frozenset[str]) -> None:
 
 def _advice(name: str, what: str) -> str:
     if what == "label" and name.isdigit():
-        return "the parts of `seq { ... }` are named by number, from 0"
-    plain = name.replace(".", "")
-    if what == "label" and "." in name and _IDENTIFIER.match(plain):
         return (
-            f"no submodule has a dot in its name: write `{plain}`, and rename the "
-            "keys of the checkpoint"
+            "the parts of `seq { ... }` are named by number, from 0; elsewhere write "
+            f"a number after a dot: `blocks.{name[:20]}: ...`"
         )
     if not _IDENTIFIER.match(name.strip("_") or "a"):
         return "choose another name"

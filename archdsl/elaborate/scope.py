@@ -14,6 +14,9 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
 
+# The label by which a tap reads what flows into a block.
+INPUT = "input"
+
 
 class Fault(Exception):
     """One mistake of the user; caught by code that can continue without the faulty
@@ -220,17 +223,21 @@ class Namespace:
     Attributes:
         path: dotted path of its owner, empty for the network.
         indexed: whether parts are named by number.
+        containers: the parts before the dot in labels, with their first place.
         outer: namespace whose labels taps can read, too; None for a block.
         caller: namespace of the place where a block is called.
         steps: the labelled parts as written, for `same`.
         lets: named integers that are defined here.
         current: input of the step being elaborated, for the word `channels`.
+        entry: input of the block, braces or network, for `@input`.
     """
 
     __slots__ = (
         "caller",
+        "containers",
         "counts",
         "current",
+        "entry",
         "indexed",
         "lets",
         "outer",
@@ -252,9 +259,11 @@ class Namespace:
         self.indexed = indexed
         self.outer = outer
         self.taken: dict[str, Span] = {}
+        self.containers: dict[str, Span] = {}
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
+        self.entry: Value | None = None
         self.lets: dict[str, int] = {}
         self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
 
@@ -262,12 +271,16 @@ class Namespace:
         """Return the path of a part."""
         return f"{self.path}.{name}" if self.path else str(name)
 
+    def has(self, name: str) -> bool:
+        """Return whether a layer or a container has a name."""
+        return name in self.taken or name in self.containers
+
     def number(self, word: str) -> str:
         """Return the name of the next unlabelled part."""
         key = "" if self.indexed else word
         count = self.counts.get(key, 0)
         if not self.indexed:
-            while f"{word}{count + 1}" in self.taken:
+            while self.has(f"{word}{count + 1}"):
                 count += 1
         self.counts[key] = count + 1
         return str(count) if self.indexed else f"{word}{count + 1}"
@@ -278,6 +291,8 @@ class Namespace:
         while space is not None:
             if label in space.values:
                 return space.values[label]
+            if label == INPUT and space.outer is None:
+                return space.entry
             space = space.outer
         return None
 

@@ -250,8 +250,7 @@ class _Definition:
         bound = frozenset(self.names)
         if value is not None:
             self._expression(value, bound | known)
-        for branch in self.definition.body.branches:
-            self._statements(branch.statements, bound)
+        self._body(self.definition.body, bound)
         for name, span in self.names.items():
             if name not in self.used:
                 self._say(
@@ -355,7 +354,13 @@ class _Definition:
 
     def _body(self, body: t.Body, bound: frozenset[str]) -> None:
         for branch in body.branches:
-            self._statements(branch.statements, bound)
+            names: frozenset[str] = frozenset()
+            if branch.each is not None:
+                self._expression(branch.each.iterable, bound)
+                names = frozenset(branch.each.targets.all_names())
+                self._check_targets(branch.each.targets)
+                self._check_number(names, branch.each.span)
+            self._statements(branch.statements, bound | names)
 
     def _chain(self, chain: t.Chain, bound: frozenset[str]) -> None:
         for step in chain.steps:

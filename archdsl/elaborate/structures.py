@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.conditions import Comparison, Test, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
-from archdsl.elaborate.evaluate import evaluate
+from archdsl.elaborate.evaluate import bind_targets, evaluate, listed
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
 from archdsl.ir import Role
@@ -52,26 +52,73 @@ def merge(
     """Elaborate ``concat { a | b }``: branches of a common input, and a merge."""
     layer = bind_layer(call, ref, context)
     word = ref.kind.word
-    if call.body is None or len(call.body.branches) < 2:
+    written = call.body.branches if call.body is not None else []
+    branches = list(_branches(word, written, context))
+    if len(branches) < 2:
         raise Fault(
             "A0210",
             f"{word} joins two branches or more",
             call.span,
+            label="" if len(written) < 2 else f"{len(branches)} here",
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
         )
-    branches = call.body.branches
-    if len(branches) > MAX_BRANCHES:
-        message = f"{word} has more than {MAX_BRANCHES:,} branches"
-        raise Fault("A0906", message, branches[MAX_BRANCHES].span)
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
-        ends = [_branch(walker, b, entry, inner, out) for b in branches]
+        ends = [
+            _branch(walker, branch, entry, inner.bind(names), out)
+            for branch, names in branches
+        ]
         walker.statement = statement
         names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
         return walker.layer(layer, None, tuple(ends), inner, call.span, out, names)
 
     return _structure(walker, word, call.span, label, value, context, parts, build)
+
+
+def _branches(
+    word: str, written: Sequence[t.Branch], context: Context
+) -> Iterator[tuple[t.Branch, Mapping[str, Any]]]:
+    """Yield the branches of a merge, each with the names that a `for` behind it binds.
+
+    Raises:
+        Fault: if there are too many, or nothing to go through.
+    """
+    count = 0
+    for branch in written:
+        rounds: Iterable[Mapping[str, Any]] = ({},)
+        if branch.each is not None:
+            context.budget.spend(branch.each.span)
+            rounds = _rounds(branch.each, context)
+        for names in rounds:
+            count += 1
+            if count > MAX_BRANCHES:
+                message = f"{word} has more than {MAX_BRANCHES:,} branches"
+                raise Fault("A0906", message, branch.span)
+            yield branch, names
+
+
+def _rounds(each: t.Each, context: Context) -> Iterator[Mapping[str, Any]]:
+    items = listed(each.iterable, context)
+    for place, item in enumerate(items):
+        yield bind_targets(each.targets, place, item, each.span)
+
+
+def refuse_each(branches: Sequence[t.Branch]) -> None:
+    """Refuse a `for` behind what is no branch of a merge.
+
+    Raises:
+        Fault: naming it.
+    """
+    for branch in branches:
+        if branch.each is not None:
+            raise Fault(
+                "A0210",
+                "`for` behind layers makes branches, and no merge is around them",
+                branch.each.span,
+                help="join them: `concat { @unit{i} for i in range(3) }`; for layers "
+                "one after another, write `for i in range(3) { ... }`",
+            )
 
 
 def residual(
@@ -101,6 +148,7 @@ def residual(
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
+    refuse_each(branches)
     _check_options(call, mode, branches)
     statement = walker.statement
 

@@ -295,6 +295,7 @@ class _Tally(Walker):
             self._add_part(span)
             inner = context.replace(space=space, level=level)
             entry = Value(value.number, value.shape, tapped=value.tapped)
+            space.entry = entry
             if definition is None:
                 return build(entry, inner, [])
             return self.whole(build, entry, inner, [])

@@ -14,7 +14,7 @@ from archdsl.elaborate.evaluate import (
     bind_targets,
     evaluate,
     integer,
-    show,
+    listed,
     test_of,
     too_long,
     truth,
@@ -30,12 +30,13 @@ from archdsl.elaborate.scope import (
     Unknown,
     Value,
 )
+from archdsl.elaborate.structures import refuse_each
 from archdsl.ir import Group, Port
 from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
-from archdsl.values import Dims, channels, show_shape, with_channels
+from archdsl.values import channels, show_shape, with_channels
 
 # Steps of work that a copy or a round takes besides what is in it.
 ROUND = 10
@@ -56,6 +57,7 @@ class Walker(Calls):
                 help="join them: `concat { a | b }`, `add { a | b }`",
             )
             return self.report(fault, context)
+        refuse_each(body.branches)
         return self.branch(body.branches[0], value, context, parts)
 
     def branch(
@@ -165,6 +167,7 @@ class Walker(Calls):
         self.input_spans[made.number] = statement.span
         if statement.name:
             context.space.values[statement.name] = made
+        context.space.entry = context.space.entry or made
         return value if len(self.inputs) > 1 else made
 
     def _output(
@@ -178,13 +181,14 @@ class Walker(Calls):
         name: str | None = self.label_text(last, context, None) if last else None
         if name is None and isinstance(statement.chain.steps[-1], t.Tap):
             name = self.label_text(statement.chain.steps[-1].path, context, None)
-        name = name or f"output{len(self.outputs) + 1}"
-        if last is not None and "-" in name:
+        name = (name or f"output{len(self.outputs) + 1}").rpartition(".")[2]
+        if not name.isidentifier():
             raise Fault(
                 "A0103",
-                f"`{name}` cannot name an output: it has a hyphen",
-                last.span,
-                help="outputs are read as attributes; use an underscore",
+                f"`{name}` cannot name an output: it "
+                f"{'has a hyphen' if '-' in name else 'is a number'}",
+                last.span if last is not None else statement.span,
+                help="label the last layer of the output's chain by a plain name",
             )
         if name == "output" or any(port.name == name for port in self.outputs):
             raise Fault(
@@ -228,14 +232,7 @@ class Walker(Calls):
     def _for(
         self, statement: t.For, value: Value, context: Context, parts: Parts
     ) -> Value:
-        items = evaluate(statement.iterable, context)
-        if not isinstance(items, tuple) or isinstance(items, Dims):
-            raise Fault(
-                "A0204",
-                f"`for` needs a list, not {show(items)}",
-                statement.iterable.span,
-                help="write `for i in range(n)` to count",
-            )
+        items = listed(statement.iterable, context)
         count = items.length if isinstance(items, Range) else len(items)
 
         def rounds() -> Iterator[Build]:
@@ -510,8 +507,8 @@ def _how_to_tap(label: str, space: Namespace) -> str:
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (
-            f"the parts of `{owner}` are its own: label them outside of it, as in "
-            f"`{owner.replace('.', '_')}{{i}}: ...`, to read each"
+            f"the parts of `{owner}` are its own: give each a label with a dot, as in "
+            f"`{owner.replace('.', '_')}.{{i}}: ...`, instead of braces around them"
         )
     if space.is_outside(label):
         return (

@@ -424,6 +424,8 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
             return False
         if op.again:
             return False  # a Sequential would contain its weights twice
+        if "." in op.node.name:
+            return False  # it would contain the container, which cannot be called
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):

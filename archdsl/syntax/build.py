@@ -192,6 +192,8 @@ class Build(Transformer[Token, t.File]):
 
     def op(self, name: Token, params: list[t.Param] | None, body: t.Body) -> t.OpDef:
         settings: list[t.Let] = []
+        if each := body.branches[0].each:
+            self._error("A0001", "an `op` has no branches", each.span)
         for statement in body.branches[0].statements:
             if isinstance(statement, t.Let):
                 settings.append(statement)
@@ -243,10 +245,14 @@ class Build(Transformer[Token, t.File]):
             at = branch.span.end
         return t.Body(branches, self._span(opened, closed))
 
-    def branch(self, *statements: t.Statement | None) -> t.Branch:
-        kept = [s for s in statements if s is not None]
+    def branch(self, *parts: t.Statement | t.Each | None) -> t.Branch:
+        kept = [s for s in parts if s is not None and not isinstance(s, t.Each)]
+        each = next((part for part in parts if isinstance(part, t.Each)), None)
         span = kept[0].span.to(kept[-1].span) if kept else Span(self.source, 0, 0)
-        return t.Branch(kept, span)
+        return t.Branch(kept, span, each)
+
+    def each(self, targets: t.Targets, iterable: t.Expr) -> t.Each:
+        return t.Each(targets, iterable, targets.span.to(iterable.span))
 
     def input(self, name: Token | None = None, dims: Token | None = None) -> t.Input:
         if dims is None:  # the alternative without a name has one child only
@@ -295,6 +301,8 @@ class Build(Transformer[Token, t.File]):
     def init(self, parts: list[Any]) -> t.Init:
         word, what, *rest = parts
         kind, path = ("", what[1:]) if what.type == "TAP" else (str(what), "")
+        if len(rest) % 2:  # after a path, a kind or nothing
+            kind = str(rest.pop(0) or "")
         settings = [
             t.Arg(str(n), v, self._span(n, v))
             for n, v in zip(rest[::2], rest[1::2], strict=True)

@@ -149,6 +149,11 @@ class Statement:
         leaf = self.parts[0].nodes[0] if self.parts[0].nodes else None
         return leaf.kind if isinstance(leaf, Leaf) else ""
 
+    def binds(self) -> bool:
+        """Return whether it has a `for`, whose names stand before a comma."""
+        nodes = self.parts[-1].nodes
+        return any(isinstance(node, Leaf) and node.kind == "FOR" for node in nodes)
+
 
 def read(source: Source) -> Branch:
     """Return a whole file.
@@ -312,7 +317,7 @@ class _Reader:
 def _glue(leaf: Leaf, statement: Statement) -> str:
     if leaf.kind == "ARROW":
         return "->"
-    if leaf.kind == "COMMA" and statement.first() != "FOR":
+    if leaf.kind == "COMMA" and not statement.binds():
         return ","
     if leaf.kind == "ELSE" or (leaf.kind == "EXPECT" and statement.parts[0].nodes):
         return leaf.kind.lower()

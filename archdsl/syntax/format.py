@@ -85,7 +85,7 @@ class _Spacing:
         before, tight = self.before, self.tight
         kind = node.kind if isinstance(node, Leaf | Brackets) else "LBRACE"
         self.tight = self._is_tight_after(kind)
-        if kind == "IF":
+        if kind in ("IF", "FOR"):
             self.expression = True
         elif kind == "EQUAL" and self.count == 1 and self.first == "NAME":
             self.expression = self.apart = True  # a value gets a name

@@ -209,11 +209,20 @@ class Chain(Node):
     span: Span
 
 
+class Each(Node):
+    """``for item in list`` behind a branch: as many branches as there are items."""
+
+    targets: Targets
+    iterable: Expr
+    span: Span
+
+
 class Branch(Node):
     """The statements between two ``|`` of a body."""
 
     statements: list[Statement]
     span: Span
+    each: Each | None
 
 
 class Body(Node):
@@ -286,7 +295,8 @@ class Init(Node):
 
     Attributes:
         kind: word of the layer kind; empty where one layer is meant.
-        path: of that layer, without the `@`; empty where a kind is meant.
+        path: of that layer, or of what the layers of the kind stand in, without the
+            `@`; empty where all of the kind are meant.
         settings: tensors and how they start.
         span: where it stands.
     """

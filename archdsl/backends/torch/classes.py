@@ -210,7 +210,8 @@ class ClassPlan:
             if isinstance(node, Setting):
                 # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
-        taken = {item.attr for item in self.items if not isinstance(item, Loop)}
+        attrs = [item.attr for item in self.items if not isinstance(item, Loop)]
+        taken = {attr.partition(".")[0] for attr in attrs}
         return {n: f"{n}_" if n in taken else n for n in names}
 
     def signature(self) -> list[Field]:

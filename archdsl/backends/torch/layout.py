@@ -160,9 +160,18 @@ def _name_of(argument: Argument) -> str:
 def _own_text(own: Own) -> str:
     if own.indexed:
         return f"self[{own.name}]"
-    if own.name.isidentifier():
-        return f"self.{own.name}"
-    return f'self.get_submodule("{own.name}")'
+    return attribute_text(own.name) or f'self.get_submodule("{own.name}")'
+
+
+def attribute_text(name: str) -> str | None:
+    """Return how a class writes a submodule; None if no attribute has such a name.
+
+    What stands after a dot is a key of an `nn.ModuleDict`.
+    """
+    container, dot, key = name.partition(".")
+    if not container.isidentifier():
+        return None
+    return f'self.{container}["{key}"]' if dot else f"self.{container}"
 
 
 def _rounds(star: Star) -> str:

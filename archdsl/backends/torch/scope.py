@@ -225,6 +225,8 @@ class Scope:
         modules = [[o for o in copy if not self._is_function(o)] for copy in copies]
         if any(len(copy) != 1 for copy in modules) or self._is_tapped(op):
             return None
+        if any("." in copy[0].node.name for copy in modules):
+            return None
         if not self.sequential and not self._is_alone(op):
             return None
         loop = self._loop_of(times, [copy[0] for copy in modules])

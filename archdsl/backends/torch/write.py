@@ -6,6 +6,7 @@ import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
+from operator import attrgetter
 from typing import Any
 
 from archdsl.backends.torch.classes import (
@@ -13,10 +14,12 @@ from archdsl.backends.torch.classes import (
     Flag,
     Item,
     Loop,
+    Member,
     shown,
 )
 from archdsl.backends.torch.layout import (
     WIDTH,
+    attribute_text,
     lay_out,
     lay_out_statements,
     lay_out_test,
@@ -208,10 +211,23 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     lines += ["        super().__init__()", *assigned]
     lines += [f"        self.{attr} = {n}" for n, attr in plan.settings().items()]
     declared = False
+    containers: set[str] = set()
     for item in plan.items:
+        container = _container(item)
+        if container and container not in containers:
+            containers.add(container)
+            lines.append(f"        self.{container} = nn.ModuleDict()")
         lines += _item(item, variables, plan, declared)
         declared = declared or _needs_list(shown(item))
     return [*lines, *_initialisation(network)]
+
+
+def _container(item: Item) -> str:
+    """Return the name before the dot in a submodule's label; empty without a dot."""
+    if not isinstance(item, Member):
+        return ""
+    container, dot, _ = item.attr.partition(".")
+    return container if dot else ""
 
 
 def _needs_list(node: Node | None) -> bool:
@@ -316,8 +332,9 @@ def _item(
         return []
     node = in_variables(item.node, variables)
     if item.condition is None:
-        if isinstance(node, Call) and item.attr.isidentifier():
-            return _with_list(node, f"self.{item.attr} = ", plan, declared)
+        own = attribute_text(item.attr)
+        if isinstance(node, Call) and own:
+            return _with_list(node, f"{own} = ", plan, declared)
         return _submodule(item.label, node)
     test = with_names(item.condition, variables)
     return [
@@ -328,8 +345,8 @@ def _item(
 
 
 def _submodule(label: Label, node: Node) -> list[str]:
-    if not reads(label) and (attr := "".join(map(str, label))).isidentifier():
-        return lay_out(node, 8, f"self.{attr} = ")
+    if not reads(label) and (own := attribute_text("".join(map(str, label)))):
+        return lay_out(node, 8, f"{own} = ")
     return lay_out(_added(label, node), 8)
 
 
@@ -370,17 +387,40 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
 def _initialisation(network: Network | None) -> list[str]:
     if network is None or not network.initializers:
         return []
-    settings: dict[str, tuple[Initializer, ...]] = {}
+    lines = [""]
+    kinds = [i for i in network.initializers if i.kind]
+    for path, ways in groupby(kinds, attrgetter("path")):
+        lines += _of_kinds(network, path, list(ways))
     for initializer in network.initializers:
-        if initializer.path:
-            continue
-        for module in _modules_of(network, initializer.kind):
+        if not initializer.kind:
+            target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
+            lines += lay_out(_starting(initializer, target), 8)
+    return lines if len(lines) > 1 else []
+
+
+def _of_kinds(network: Network, path: str, ways: Sequence[Initializer]) -> list[str]:
+    """Return the loop that initialises layers by their kind.
+
+    Args:
+        network: whose layers they are.
+        path: of what they stand in; empty for the network itself.
+        ways: how their tensors start.
+    """
+    settings: dict[str, tuple[Initializer, ...]] = {}
+    for initializer in ways:
+        for module in _modules_of(network, initializer):
             settings[module] = (*settings.get(module, ()), initializer)
     alike: dict[tuple[tuple[Any, ...], ...], list[str]] = {}
     for module, found in settings.items():
         key = tuple((i.tensor, i.scheme, i.arguments) for i in found)
         alike.setdefault(key, []).append(module)
-    lines = ["", "        for module in self.modules():"] if alike else []
+    if not alike:
+        return []
+    owner = "self"
+    if path:
+        plain = path.isidentifier()
+        owner = f"self.{path}" if plain else f'self.get_submodule("{path}")'
+    lines = [f"        for module in {owner}.modules():"]
     for number, modules in enumerate(alike.values()):
         word = "elif" if number else "if"
         test = f"isinstance(module, {' | '.join(modules)})"
@@ -392,20 +432,15 @@ def _initialisation(network: Network | None) -> list[str]:
         lines.append(f"            {word} {test}:")
         for initializer in found:
             lines += _initializer(initializer, guarded)
-    single = [i for i in network.initializers if i.path]
-    if single and not lines:
-        lines = [""]
-    for initializer in single:
-        target = f'self.get_parameter("{initializer.path}.{initializer.tensor}")'
-        lines += lay_out(_starting(initializer, target), 8)
     return lines
 
 
-def _modules_of(network: Network, kind: str) -> Iterator[str]:
+def _modules_of(network: Network, way: Initializer) -> Iterator[str]:
     found = {
         form.module.name: None
         for step in network.steps()
-        if step.op.word == kind and (form := step.form).module is not None
+        if way.is_about(step.path, step.op.word)
+        and (form := step.form).module is not None
     }
     yield from found
 

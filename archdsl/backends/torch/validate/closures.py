@@ -23,6 +23,7 @@ from archdsl.backends.torch.validate.runtime import (
     index,
     items,
     method,
+    put,
     truth,
     unpacked,
 )
@@ -515,6 +516,9 @@ def _target(node: ast.expr, scope: Scope) -> Callable[[Frame, Any], None]:
     if isinstance(node, ast.Attribute):
         owner, name = expression(node.value, scope), node.attr
         return lambda frame, value: assign(owner(frame), name, value)
+    if isinstance(node, ast.Subscript):
+        owner, place = expression(node.value, scope), expression(node.slice, scope)
+        return lambda frame, value: put(owner(frame), place(frame), value)
     raise refused(node)
 
 

@@ -117,7 +117,7 @@ class Demands:
             for path, leaf in program.modules.items()
             if path in wanted or leaf.name not in empty
         ]
-        self._order(own, list(wanted))
+        self._order(own, _together(list(wanted)))
         self._order(list(program.parameters), _own_first(list(bare)))
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
@@ -192,15 +192,12 @@ class Demands:
         if not ways:
             return found
         # A scheme for one layer takes precedence over that of its kind.
-        for way in (*(w for w in ways if not w.path), *(w for w in ways if w.path)):
+        for way in (*(w for w in ways if w.kind), *(w for w in ways if not w.kind)):
             function = SCHEMES[way.scheme].function
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
             start = _plain_start((function, *args[1:]))
             for step in self.steps:
-                if way.path not in ("", step.path) or way.kind not in (
-                    "",
-                    step.op.word,
-                ):
+                if not way.is_about(step.path, step.op.word):
                     continue
                 tensors = step.op.tensors(*step.input_shapes)
                 if start and any(tensor.name == way.tensor for tensor in tensors):
@@ -320,6 +317,21 @@ class Demands:
         for value, (name, due) in zip(found, wanted.items(), strict=True):
             if value is not due:
                 raise Different(due.step, f"`{name}` is {show(value)}, not its output")
+
+
+def _together(paths: Sequence[str]) -> list[str]:
+    """Return paths as torch lists them: what one container holds stands together."""
+    parts: dict[str, list[str]] = {}
+    for path in paths:
+        parts.setdefault(path.partition(".")[0], []).append(path)
+    found: list[str] = []
+    for name, inside in parts.items():
+        if len(inside) == 1:
+            found += inside
+        else:
+            deeper = [path.removeprefix(f"{name}.") for path in inside]
+            found += [f"{name}.{path}" for path in _together(deeper)]
+    return found
 
 
 def _own_first(paths: Sequence[str], depth: int = 0) -> list[str]:

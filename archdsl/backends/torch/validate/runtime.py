@@ -259,6 +259,13 @@ def assign(owner: Any, name: str, value: Any) -> None:
         owner.attributes[name] = value
 
 
+def put(owner: Any, key: Any, value: Any) -> None:
+    """Set an item, as only an `nn.ModuleDict` of emitted code has them."""
+    if not isinstance(owner, Instance) or owner.kind.container != "nn.ModuleDict":
+        refuse(f"an item of {_kind(owner)} is set")
+    register(owner, key, value)
+
+
 def owns(leaf: Leaf, tensor: str) -> bool:
     """Return whether a module has a weight or a bias, by its arguments."""
     known = signature(leaf.name)
