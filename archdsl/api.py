@@ -330,14 +330,15 @@ def plot(
         optimizer: optimiser whose state is counted as memory.
         recompute: whether the backward pass recomputes blocks, for memory.
         device: the device, for roofline.
-        runs: number of runs of each network in torch, for gradients, with seeds 0, 1
-            and so on.
+        runs: number of runs of each network in torch, only for gradients, with seeds
+            0, 1 and so on.
 
     Raises:
         ImportError: if `show` is ``gradients`` and torch is not installed.
         SpecError: if one of `networks` names a spec with errors.
         TypeError: if an argument has the wrong type.
-        ValueError: if there is no such chart, or nothing to draw.
+        ValueError: if there is no such chart, or nothing to draw; or if `runs` is
+            given for another chart than gradients.
     """
     from .backends.plot import Subject
     from .backends.plot import plot as run
@@ -348,6 +349,8 @@ def plot(
     if isinstance(networks, list | tuple):
         given = [*networks]
     kind = show or ("costs" if len(given) == 1 else "compare")
+    if runs > 1 and kind != "gradients":
+        raise ValueError(f'`runs` is for show="gradients", not {kind}')
     if names is not None and len(names) != len(given):
         raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
     subjects = []

@@ -505,6 +505,21 @@ _PICTURES: Final = {
         _net("conv 3x3 8"),
         ("render --style volumes net.arch", "check net.arch"),
     ),
+    "A0802": Entry(
+        "the network is no U",
+        "`--style unet` draws a network of maps that get smaller and then larger, "
+        "where two arrows or more lead from the way down to the way up, the first to "
+        "the last. Blocks are closed until it is one; here it is none even then, or "
+        "`--depth` or `--unfold` keeps them open.",
+        _net("conv 3x3 8 -> conv 3x3 8"),
+        _net(
+            "a: conv 3x3 8\n    maxpool 2x2 /2 -> b: conv 3x3 8\n"
+            "    maxpool 2x2 /2 -> conv 3x3 8 -> upsample 2x2\n"
+            "    concat { | @b } -> conv 3x3 8 -> upsample 2x2\n"
+            "    concat { | @a } -> conv 3x3 8"
+        ),
+        ("render --style unet net.arch", "render --style unet net.arch"),
+    ),
 }
 
 _LIMITS: Final = {

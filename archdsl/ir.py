@@ -90,6 +90,8 @@ class Step(Model):
         statement: steps of one chain of the spec share this number.
         span: its place in the spec.
         shared: whether it repeats an earlier step, with the same weights.
+        alias: its name in this use by `same`: its label, or else the earlier step's
+            name. Empty for the parts of a group that is repeated.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Step(Model):
     statement: int
     span: InstanceOf[Span]
     shared: bool = False
+    alias: str = ""
 
     def __repr__(self) -> str:
         return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
@@ -158,6 +161,7 @@ class Group(Model):
             optional shortcut (word ``optional``) and for a guard, the condition under
             which it exists.
         shared: whether it repeats an earlier group, with the same weights.
+        alias: as for a step.
         training: whether it is only needed for outputs of the training mode.
         statement: as for a step.
         span: its place in the spec.
@@ -181,6 +185,7 @@ class Group(Model):
     count: SkipValidation[int] = 1
     condition: SkipValidation[Test | None] = None
     shared: bool = False
+    alias: str = ""
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]

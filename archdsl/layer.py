@@ -375,6 +375,11 @@ class Layer:
         """Return how the layer is written in torch."""
         raise NotImplementedError(self.word)
 
+    @property
+    def structure(self) -> Layer | type[Layer]:
+        """What equal copies have in common: all but the rate of a dropout."""
+        return type(self) if self.family == "dropout" else self
+
     def label(self) -> str:
         """Return the text of the layer in a diagram or table."""
         return self.word

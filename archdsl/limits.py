@@ -13,6 +13,8 @@ MAX_CHECKED: Final = 40_000
 NETWORK_PARTS: Final = 10
 # Rows that all arrows of a picture cross, which a layout engine does in seconds.
 MAX_DRAWN: Final = 2_000
+# Dots per inch of a png, the least and the most.
+DPI: Final = (10, 1_200)
 MAX_INTEGER: Final = 2**31 - 1
 MAX_LIST: Final = 10_000
 # A sum of all of them is one expression, as deep as they are many, for Python's parser.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -204,6 +207,29 @@ def test_without_torch_the_command_says_what_to_install(
     monkeypatch.setitem(sys.modules, "torch", None)
     assert main(["analyze", "plain20", "--gradients"]) == 3
     assert 'pip install "archdsl[torch]"' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["ImportError", "OSError"])
+@pytest.mark.parametrize(
+    "arguments", [("analyze", "plain20", "--gradients"), ("check", "--torch", "nin")]
+)
+def test_a_broken_torch_is_told_in_its_own_words(
+    kind: str, arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    """As where a shared library is missing, which has no name of a module."""
+    said = "libtorch_cpu.so: cannot open shared object file"
+    (tmp_path / "torch").mkdir()
+    text = f"raise {kind}({said!r})\n"
+    (tmp_path / "torch" / "__init__.py").write_text(text, encoding="utf-8")
+    ran = subprocess.run(
+        [sys.executable, "-m", "archdsl", *arguments],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ran.returncode, ran.stdout) == (3, "")
+    assert f"broken: {said}" in ran.stderr
 
 
 def test_a_batch_that_cannot_be_trained_on_is_wrong_usage(

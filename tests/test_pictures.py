@@ -348,6 +348,29 @@ def test_equal_copies_say_each() -> None:
     assert '"conv1: conv 3x3 4  x3\\n148 each"' in said("conv 3x3 4  x3\nconv 1x1 2")
 
 
+def test_long_titles_keep_their_numbers_of_copies() -> None:
+    """All three copies are told, whatever of the call there is no room for."""
+    name = "a_block_with_a_long_name_that_says_what_it_does_and_why"
+    text = f"""arch 1
+block {name}<width, kernel> {{ conv kernel width; conv kernel width }}
+network Net {{
+    input 3x8x8
+    stage: seq {{ conv 1x1 8; {name}<8, 3x3> x3 }}
+}}
+"""
+    source = Drawing(archdsl.loads(text), Options(depth=0, insets=False)).source()
+    (title,) = re.findall(r'label="(stage[^"]*?)\\n', source)
+    assert title.startswith("stage.1…3: a_block") and title.endswith("...  x3")
+    assert len(title) <= 72
+    whole = f"stage.1 to stage.3: {name}<8, 3x3>  x3"
+    assert f'tooltip="{whole}"' in source
+
+
+def test_costs_fit_a_page() -> None:
+    drawn = layout("googlenet", Options(detail="costs"))
+    assert drawn.text() >= 6 and drawn.page.source.count("MACs") > 10
+
+
 def test_rates_of_dropout_do_not_stop_folding() -> None:
     """A stage's blocks have rates that grow; they are shown as a range."""
     blocks = "block unit<p> { residual { conv 3x3 4 -> stochasticdepth p } }\n"
@@ -362,6 +385,54 @@ def test_shared_weights_are_told() -> None:
     source = Drawing(archdsl.load("siamese", symbolic=False)).source()
     convs = 4
     assert source.count("shared weights") == source.count("peripheries=2") == convs + 1
+
+
+AGAIN = """arch 1
+block unit<width> { conv 3x3 width -> relu; conv 3x3 width }
+network Again {
+    input left 3x8x8
+    input right 3x8x8
+    @left -> tower: unit<4>
+    fc: conv 1x1 2
+    @right -> other: same tower
+    last: same fc
+    @right -> same tower
+    same fc
+    add { @fc | @last | }
+}
+"""
+
+
+def test_a_part_once_more_has_its_own_name_and_tells_whose_weights_it_has() -> None:
+    net = archdsl.loads(AGAIN)
+    opened = Drawing(net).source()
+    assert opened.count("label=tower tooltip") == 0
+    for title in ("tower: unit<4>", "other: same tower", "tower: once more"):
+        assert opened.count(f'label="{title}"') == 1
+    assert 'label="last: conv 1x1 2\\n→ 2x8x8   weights of fc"' in opened
+    assert "last: conv 1x1 2, 4x8x8 to 2x8x8, weights of fc" in opened
+    shut = Drawing(net, Options(depth=0)).source()
+    assert 'label="other: same tower\\n→ 4x8x8   shared weights"' in shut
+    assert shut.count("peripheries=2") == 4
+    alone = Drawing(net, Options(only="other", legend=False)).source()
+    assert 'label="other: same tower"' in alone
+
+
+def test_arrows_between_layers_of_shared_weights_are_seen() -> None:
+    """Double borders stand where the layout put them, so that they do not touch."""
+    drawn = layout("siamese")
+    boxes = drawn.nodes()
+    ringed = [o["name"] for o in drawn.objects if o.get("peripheries") == "2"]
+    assert len(ringed) == 5
+    for name in ringed:
+        box = boxes[name]
+        near = [b for n, b in boxes.items() if n != name and beside(b, box)]
+        assert min(max(box[1] - b[3], b[1] - box[3]) for b in near) >= 9
+
+
+def beside(one: Box, other: Box) -> bool:
+    """Return whether two boxes share a column."""
+    return one[0] < other[2] and other[0] < one[2]
 
 
 def test_a_reference_is_dotted() -> None:
@@ -502,6 +573,27 @@ def test_what_has_no_pairs_is_no_u() -> None:
     assert Drawing(archdsl.load("unet"), Options(style="graph")).sheet.lowest is None
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "reason"),
+    [
+        ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
+        ("srgan", {}, "no arrow leads past `stem`, where its maps are smallest"),
+        ("deeplab", {}, "one arrow leads past `layer2`, where its maps"),
+        ("fpn", {"depth": 1}, "blocks stand open in it"),
+        ("unet", {"fold": False}, "blocks stand open in it"),
+    ],
+)
+def test_a_u_that_is_asked_for_is_drawn_or_refused(
+    name: str, options: dict[str, Any], reason: str
+) -> None:
+    network = archdsl.load(name, symbolic=False)
+    with pytest.raises(SpecError, match=reason) as caught:
+        Drawing(network, Options(style="unet", **options))
+    assert [found.code for found in caught.value.diagnostics] == ["A0802"]
+    with pytest.raises(ValueError, match="top to bottom"):
+        Drawing(network, Options(style="unet", direction="LR"))
+
+
 # ---- options
 
 
@@ -553,7 +645,7 @@ def test_functions_take_the_commands_options(tmp_path: Path) -> None:
         ),
         ("depth", "1", "depth must be int or None, not str"),
         ("legend", 1, "legend must be bool, not int"),
-        ("dpi", 0, "dpi must be 10 to 10,000, not 0"),
+        ("dpi", 0, "dpi must be 10 to 1,200, not 0"),
     ],
 )
 def test_options_that_no_picture_has(name: str, value: Any, message: str) -> None:
@@ -568,7 +660,7 @@ def test_options_that_no_picture_has(name: str, value: Any, message: str) -> Non
 def test_a_png_is_never_scaled(tmp_path: Path) -> None:
     path = tmp_path / "net.png"
     with pytest.raises(SpecError, match="pixels long"):
-        render(archdsl.load("resnet50"), path, options=Options(dpi=6000, depth=ALL))
+        render(archdsl.load("resnet50"), path, options=Options(dpi=1200, fold=False))
     assert not path.exists()
 
 

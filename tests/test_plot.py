@@ -394,6 +394,24 @@ def test_networks_without_weights_or_maps_are_drawn() -> None:
         assert_clear(archdsl.plot([plain, vector], show=show).figure())
 
 
+def test_nothing_is_drawn_below_zero() -> None:
+    plain, vector = (archdsl.loads(ODD, preset=name) for name in ("Plain", "Vector"))
+    for networks in ([plain], [plain, vector], [plain, "alexnet"]):
+        (axes,) = archdsl.plot(networks, show="compare").figure().axes
+        for low, high in (axes.get_xlim(), axes.get_ylim()):
+            assert low == 0 and high >= 1
+    for show in ("costs", "paths"):
+        for axes in archdsl.plot(plain, show=show).figure().axes:
+            low, high = axes.get_xlim()
+            assert low == 0 and high >= 1
+
+
+def test_fields_tell_what_is_missing() -> None:
+    plain = archdsl.loads(ODD, preset="Plain")
+    with pytest.raises(ValueError, match="has no convolutions that make maps"):
+        archdsl.plot(plain, show="fields")
+
+
 def test_the_command_writes_each_format(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -448,6 +466,8 @@ def test_the_functions_arguments_are_checked() -> None:
         archdsl.plot("alexnet", show="nothing")
     with pytest.raises(ValueError, match="2 names"):
         archdsl.plot("alexnet", names=["a", "b"])
+    with pytest.raises(ValueError, match='`runs` is for show="gradients"'):
+        archdsl.plot("alexnet", runs=2)
     with pytest.raises(ValueError, match="needs a network"):
         archdsl.plot([])
     with pytest.raises(ValueError, match="needs a device"):

@@ -88,7 +88,8 @@ def test_what_is_changed_to_fit_is_said_once(shipped: dict[str, Analysis]) -> No
 
 def test_rounded_numbers_are_those_of_the_layers(shipped: dict[str, Analysis]) -> None:
     factor = {"": 1, "K": 1e3, "M": 1e6, "G": 1e9}
-    for name in ("vgg16", "densenet121"):
+    residual = ("resnet50", "regnet_y_400mf", "convnext_tiny")
+    for name in ("vgg16", "googlenet", "unet", "siamese", *residual):
         facts = shipped[name]
         lines = table(facts, width=80)
         found = [
@@ -104,6 +105,17 @@ def test_rounded_numbers_are_those_of_the_layers(shipped: dict[str, Analysis]) -
         for match, layer in zip(rows, layers, strict=True):
             shown = float(match[1].replace(",", "")) * factor[match[2]]
             assert shown == pytest.approx(layer.params, rel=5e-4)
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_lists_fit_a_width(run: Run, width: int) -> None:
+    for options in ([], ["--devices"]):
+        code, out, _ = run("list", *options, "--width", str(width))
+        lines = out.splitlines()
+        assert code == 0 and max(map(len, lines)) <= width
+        assert lines[0].split()[0] == ("name" if options else "spec")
+    _, out, _ = run("list", "--devices", "--width", "0")
+    assert "NVIDIA H100 SXM" in out
 
 
 # ---- folding --------------------------------------------------------------------
@@ -130,7 +142,15 @@ def test_folding_leaves_nothing_out(shipped: dict[str, Analysis]) -> None:
     from archdsl.backends.views import view
     from archdsl.ir import Step
 
-    for name in ("vgg16", "resnet50", "googlenet", "regnet_y_400mf", "unet", "siamese"):
+    for name in (
+        "vgg16",
+        "resnet50",
+        "googlenet",
+        "regnet_y_400mf",
+        "unet",
+        "siamese",
+        "convnext_tiny",
+    ):
         facts = shipped[name]
         layers = {layer.node.output: layer for layer in facts.layers}
         plain = {value: layer.facts for value, layer in layers.items()}
@@ -153,6 +173,28 @@ def test_what_differs_is_not_folded() -> None:
     text = COPIES.replace("unit<8> x4", "conv 3x3 8 x3; conv 3x3 8 dilation=2")
     shown = [line.split()[:2] for line in table(_analysis(text), fold=True)[4:6]]
     assert shown == [["0-2", "x3"], ["3", "conv"]]
+
+
+def test_rates_of_dropout_do_not_stop_folding() -> None:
+    """A stage's blocks have rates that grow; they are shown as a range."""
+    text = """arch 1
+block unit<p> { residual { conv 3x3 8 -> stochasticdepth p } }
+network Net {
+    input 8x16x16
+    for p in [0.1, 0.2, 0.3] { unit<p> }
+    dropout 0.1 -> dropout 0.5
+}
+"""
+    shown = [line.split() for line in table(_analysis(text), fold=True)[3:8]]
+    # 8 * 8 * 9 weights and 8 biases.
+    assert shown[0][:5] == ["unit1-3", "x3", "unit", "8x16x16", f"{8 * 8 * 9 + 8}"]
+    assert [row[0] for row in shown[1:4]] == ["conv1", "stochasticdepth1", "add1"]
+    assert shown[2][1:3] == ["stochasticdepth", "0.1…0.3"]
+    assert shown[4][:4] == ["dropout1-2", "x2", "dropout", "0.1…0.5"]
+    rows = [line.split() for line in table(_analysis(text))[3:]]
+    assert [row[2] for row in rows if row and row[0] == "stochasticdepth1"] == [
+        *("0.1", "0.2", "0.3")
+    ]
 
 
 def _analysis(text: str) -> Analysis:

@@ -23,6 +23,7 @@ class Row(NamedTuple):
 
     Attributes:
         node: the layer or block, or the first one of several.
+        last: the last one; the same if there is only one.
         name: its name relative to the block that contains it.
         level: how many blocks contain it.
         times: how many consecutive equal ones it represents.
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     """
 
     node: Node
+    last: Node
     name: str
     level: int
     times: int = 1
@@ -55,7 +57,8 @@ def rows(
             share a row; nothing is folded if omitted.
         depth: number of levels of names that have rows; all if omitted.
     """
-    yield from _Rows(content, depth).of(_parts(root), 0, 1, root.training)
+    parts = _parts(root)
+    yield from _Rows(content, depth).of(parts, parts, 0, 1, root.training)
 
 
 class _Rows:
@@ -67,24 +70,40 @@ class _Rows:
         self._known: dict[int, int] = {}
 
     def of(
-        self, parts: Sequence[_Part], level: int, times: int, training: bool
+        self,
+        parts: Sequence[_Part],
+        ends: Sequence[_Part],
+        level: int,
+        times: int,
+        training: bool,
     ) -> Iterator[Row]:
-        """Yield the rows of parts in a block, which a number of equal copies share."""
+        """Yield the rows of parts inside a block.
+
+        Args:
+            parts: parts of the first of some equal copies.
+            ends: parts of the last one.
+            level: how many blocks contain them.
+            times: how many copies there are.
+            training: whether they only run in training.
+        """
+        at = 0
         for run in self._runs(parts):
-            first, last, number = run[0], run[-1], times * len(run)
-            if isinstance(first, tuple) or isinstance(last, tuple):
-                assert isinstance(first, tuple)
-                yield from self.of(first, level, number, training)
+            at += len(run)
+            first, end, number = run[0], ends[at - 1], times * len(run)
+            if isinstance(first, tuple) or isinstance(end, tuple):
+                assert isinstance(first, tuple) and isinstance(end, tuple)
+                yield from self.of(first, end, level, number, training)
                 continue
-            name = _span(first.name, last.name)
-            if isinstance(first, Step):
-                yield Row(first, name, level, number)
+            name = _span(_name(first), _name(run[-1]))
+            if isinstance(first, Step) or isinstance(end, Step):
+                yield Row(first, end, name, level, number)
                 continue
             closed = level + 1 == self._depth
             marked = first.training > training
-            yield Row(first, name, level, number, closed, marked)
+            yield Row(first, end, name, level, number, closed, marked)
             if not closed:
-                yield from self.of(_parts(first), level + 1, 1, first.training)
+                inner = _parts(first), _parts(end)
+                yield from self.of(*inner, level + 1, 1, first.training)
 
     def _runs(self, parts: Sequence[_Part]) -> Iterator[list[_Part]]:
         """Yield runs of equal parts."""
@@ -128,7 +147,11 @@ def _parts(group: Group) -> list[_Part]:
 
 
 def _name(part: _Part) -> str:
-    return "" if isinstance(part, tuple) else part.name
+    """Return a name; of what stands once more, that of this use and of the weights'."""
+    if isinstance(part, tuple):
+        return ""
+    is_other = part.alias not in ("", part.name)
+    return f"{part.alias}: same {part.name}" if is_other else part.name
 
 
 def _span(first: str, last: str) -> str:

@@ -13,7 +13,7 @@ from archdsl.values import show_shape
 from . import fit
 from .fit import wrapped
 from .rows import Row, rows
-from .text import align
+from .text import align, span
 from .views import VIEWS, Facts, Total, View, view
 
 _BOLD, _DIM, _BLUE, _OFF = "\033[1m", "\033[2m", "\033[34m", "\033[0m"
@@ -184,7 +184,8 @@ class _Content:
         cells = self._view.cells(layer)
         inputs = tuple(tuple(shape) for shape in layer["inputs"])
         figures = tuple(cells[at] for at in self._fixed)
-        return step.op, inputs, step.shape, step.shared, step.training, figures
+        own = step.op.structure, step.shape, step.shared, step.training
+        return *own, inputs, figures
 
 
 def _steps(node: Step | Group) -> Iterator[Step]:
@@ -224,7 +225,8 @@ def _kind(row: Row) -> str:
     """Return the kind of a layer or block; a block says if it only runs in training."""
     node = row.node
     if isinstance(node, Step):
-        return node.op.label()
+        assert isinstance(row.last, Step)
+        return span(node.op.label(), row.last.op.label())
     word = node.word if node.role == "block" else ""
     return f"{word} (training only)".lstrip() if row.marked else word
 

@@ -23,6 +23,14 @@ def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]
     return [form.format(*row).rstrip() for row in rows]
 
 
+def span(first: str, last: str) -> str:
+    """Return a text for all from the first to the last, such as ``dropout 0.1…0.3``."""
+    if first == last:
+        return first
+    head, _, end = last.rpartition(" ")
+    return f"{first}…{end}" if first.startswith(head) else f"{first} … {last}"
+
+
 def show_bytes(number: int) -> str:
     """Return a number of bytes in the largest unit in which it is at least one."""
     size, unit = float(number), "B"

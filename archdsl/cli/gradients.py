@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 from . import status
 from .options import Command
-from .terminal import Failure, Progress
+from .terminal import Failure, Progress, without_torch
 
 if TYPE_CHECKING:
     from archdsl.backends.torch.gradients import Gradients
@@ -56,11 +56,8 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
         raise click.UsageError(
             f"{network.name} imports {', '.join(error.names)}, which is not run here"
         ) from None
-    except ImportError as error:
-        if error.name != "torch":
-            raise
-        message = 'gradients need PyTorch: pip install "archdsl[torch]"'
-        raise Failure(message, status.MISSING_EXTRA) from None
+    except (ImportError, OSError) as error:
+        raise without_torch(error, "gradients need") from None
     except ValueError as error:  # batch norm's, on one value for each channel
         message = f"{network.name} cannot train on a batch of {size}: {error}"
         raise Failure(message, status.USAGE) from None

@@ -37,6 +37,31 @@ class Failure(ClickException):
         self.status = status
 
 
+def without_torch(error: ImportError | OSError, needs: str) -> Failure:
+    """Return what to end with where PyTorch cannot be imported.
+
+    Args:
+        error: by which an import ended.
+        needs: what wants PyTorch, and the verb: ``gradients need``.
+
+    Raises:
+        ImportError: the error itself, if it has another cause.
+        OSError: likewise.
+    """
+    from traceback import walk_tb
+
+    if isinstance(error, ImportError) and error.name == "torch":
+        message = f'{needs} PyTorch: pip install "archdsl[torch]"'
+        return Failure(message, status.MISSING_EXTRA)
+    frames = [frame.f_globals for frame, _ in walk_tb(error.__traceback__)]
+    started = any(names.get("__name__") == "torch" for names in frames)
+    # Of a package whose import failed, Python keeps no entry.
+    if not started or "torch" in sys.modules:
+        raise error
+    message = f"{needs} PyTorch, and the one that is installed is broken: {error}"
+    return Failure(message, status.MISSING_EXTRA)
+
+
 def wants_color(stream: TextIO) -> bool:
     """Return whether a stream is a terminal, and colours are not turned off."""
     return (

@@ -310,6 +310,18 @@ class Builder:
         children = tuple([self._renewed(child) for child in part.children])
         return _new_group(**{**vars(part), "children": children})
 
+    def renamed(self, part: Step | Group, name: str, alias: str) -> Step | Group:
+        """Return a part once more in which what bears a name has another one, too."""
+        if name in (part.name, part.alias):
+            new = _new_step if isinstance(part, Step) else _new_group
+            part = new(**{**vars(part), "alias": alias})
+            if isinstance(part, Step):
+                self.producers[part.output] = part
+        elif isinstance(part, Group) and part.role not in ("block", "group"):
+            children = [self.renamed(child, name, alias) for child in part.children]
+            part = _new_group(**{**vars(part), "children": tuple(children)})
+        return part
+
     def keep_way(
         self,
         made: Value,

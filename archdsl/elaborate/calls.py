@@ -43,7 +43,14 @@ class Calls(Builder):
         """Elaborate statements in order."""
 
     @abstractmethod
-    def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
+    def same(
+        self,
+        call: t.Call,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
         """Elaborate an earlier part again, with the same weights."""
 
     def call(
@@ -56,7 +63,7 @@ class Calls(Builder):
     ) -> Value:
         word = call.word
         if word == "same" and word not in context.env:
-            return self.same(call, value, context, parts)
+            return self.same(call, label, value, context, parts)
         if word == "seq" and word not in context.env:
             return self._seq(call, label, value, context, parts)
         if word == "residual" and call.body is not None and word not in context.env:

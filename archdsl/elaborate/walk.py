@@ -428,7 +428,14 @@ class Walker(Calls):
             context.space.steps[label] = step, context, value
         return result
 
-    def same(self, call: t.Call, value: Value, context: Context, parts: Parts) -> Value:
+    def same(
+        self,
+        call: t.Call,
+        label: str | None,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
         """Elaborate ``same encoder``: an earlier part again, with the same weights."""
         name = _one_name(call)
         if name is None:
@@ -451,8 +458,11 @@ class Walker(Calls):
         step, where, original = found
         self.check_alike(original, value, call.span)
         inner = where.replace(again=call.span, training=context.training)
+        made = len(parts)
         again = self._step(step, value, inner, parts, None)
         context.space.values[name] = first
+        alias = label or name
+        parts[made:] = [self.renamed(part, name, alias) for part in parts[made:]]
         return again
 
     def _tap(self, step: t.Tap, context: Context) -> Value:

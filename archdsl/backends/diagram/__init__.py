@@ -2,7 +2,7 @@
 
 from .draw import Drawing, UnknownPart, dot_source, render
 from .layout import FORMATS, MissingExtra, UnknownFormat, image
-from .options import Options
+from .options import Options, check
 
 __all__ = [
     "FORMATS",
@@ -11,6 +11,7 @@ __all__ = [
     "Options",
     "UnknownFormat",
     "UnknownPart",
+    "check",
     "dot_source",
     "image",
     "render",

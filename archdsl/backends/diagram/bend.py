@@ -5,9 +5,9 @@ it.
 from __future__ import annotations
 
 from archdsl.layer import count
-from archdsl.values import sizes
+from archdsl.values import show_shape, sizes
 
-from .picture import Box, Edge, Picture
+from .picture import Box, Closed, Edge, Node, Picture, path_of
 
 # With fewer arrows across, a U is not worth it.
 _PAIRS = 2
@@ -19,20 +19,39 @@ def bottom(drawn: Picture) -> int | None:
     That is the first of those with the smallest maps. On both sides of it stand nodes
     that arrows pair up, the first on its way down with the last on its way up.
     """
+    found = bottom_or_reason(drawn)
+    return found if isinstance(found, int) else None
+
+
+def bottom_or_reason(drawn: Picture) -> int | str:
+    """Return the place of the node at the bottom, or why the picture is no U."""
     nodes = [*drawn.nodes()]
-    maps = [len(node.steps[-1].shape) == 3 for node in nodes]
-    if any(isinstance(part, Box) for part in drawn.parts) or not all(maps):
-        return None
-    areas = [count(sizes(node.steps[-1].shape)) for node in nodes]
-    if not areas:
-        return None
+    if any(isinstance(part, Box) for part in drawn.parts):
+        return "blocks stand open in it"
+    shapes = [node.steps[-1].shape for node in nodes]
+    vector = next((at for at, shape in enumerate(shapes) if len(shape) != 3), None)
+    if vector is not None:
+        what = _name(nodes[vector])
+        return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"
+    if not nodes:
+        return "nothing is drawn in it"
+    areas = [count(sizes(shape)) for shape in shapes]
     lowest = areas.index(min(areas))
     pairs = sorted(set(_across(drawn, lowest)))
     tails = [tail for tail, _ in pairs]
     heads = [head for _, head in pairs]
     is_nested = heads == sorted(heads, reverse=True)
     is_paired = len(set(tails)) == len(set(heads)) == len(pairs)
-    return lowest if len(pairs) >= _PAIRS and is_nested and is_paired else None
+    if len(pairs) < _PAIRS:
+        skips = "one arrow leads" if pairs else "no arrow leads"
+        return f"{skips} past `{_name(nodes[lowest])}`, where its maps are smallest"
+    if not (is_nested and is_paired):
+        return "what leads past the smallest maps does not pair up, the first the last"
+    return lowest
+
+
+def _name(node: Node | Closed) -> str:
+    return node.heading.path or path_of(node.steps[-1])
 
 
 def places(drawn: Picture) -> dict[int, int]:

@@ -22,15 +22,17 @@ from .bend import is_across, places
 from .labels import (
     closed_lines,
     escaped,
+    fitting_heading,
     heading_of,
+    is_shared,
     macs,
     node_lines,
     node_tip,
     params,
-    short,
+    tip,
 )
 from .options import FONT, Options
-from .picture import Box, Closed, Node, Part, Picture
+from .picture import Box, Closed, Node, Part, Picture, path_of
 from .routes import JOINT, Arrow, Routes
 from .themes import FAMILIES, PALETTES, Palette, family_of, shade
 
@@ -186,8 +188,8 @@ class Writer:
         folded = box.heading.copies > 1
         more = " (continued)" if box.continued else ""
         return {
-            "label": escaped([heading_of(box.heading, short) + more]),
-            "tooltip": escaped([heading_of(box.heading, str)]),
+            "label": escaped([fitting_heading(box.heading) + more]),
+            "tooltip": tip([heading_of(box.heading, str)]),
             "id": self.unique(box.heading.path or "repeat"),
             "labeljust": "l",
             "fontsize": f"{FONT:g}",
@@ -205,11 +207,11 @@ class Writer:
             self.paths[name] = node.heading.path
         else:
             lines = node_lines(node, drawn, self.options)
-            self.paths[name] = " and ".join(step.path for step in node.steps)
+            self.paths[name] = " and ".join(map(path_of, node.steps))
         graph.node(
             name,
             escaped(lines),
-            tooltip=escaped(node_tip(node, drawn)),
+            tooltip=tip(node_tip(node, drawn)),
             id=self.unique(self.paths[name].partition(" ")[0]),
             **self.look(node, drawn),
         )
@@ -226,8 +228,8 @@ class Writer:
             look["fillcolor"] = self.palette.fills[family]
             if family == "merge":
                 look |= {"height": "0.22", "margin": "0.08,0.01"}
-            if node.main.shared and node.main.op.tensors(*node.main.input_shapes):
-                look["peripheries"] = "2"
+        if is_shared(node):
+            look["peripheries"] = "2"
         if self.heaviest:
             look["fillcolor"] = shade(
                 self.palette, self.weight(node, drawn) / self.heaviest

@@ -11,13 +11,23 @@ from archdsl.ir import Group, Network
 from archdsl.limits import MAX_DRAWN
 
 from .accessible import accessible
+from .bend import bottom_or_reason
 from .choose import sheet
 from .dot import Writer, new_graph
 from .labels import title
 from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
 from .options import DEFAULT, SMALLEST, Options, check
 from .pack import scale
-from .picture import Box, Picture, Subject, part_of, whole
+from .picture import (
+    Box,
+    Picture,
+    Subject,
+    closed,
+    part_of,
+    path_of,
+    picture,
+    whole,
+)
 from .place import Page, page
 from .volumes import page as volumes_page
 from .volumes import volumes
@@ -59,7 +69,8 @@ class Drawing:
         chain: what is, if it is drawn as volumes.
 
     Raises:
-        SpecError: if it is to be drawn as volumes, and is no chain.
+        SpecError: if it is to be drawn as volumes, and is no chain; or as a U, and is
+            none.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
@@ -68,6 +79,8 @@ class Drawing:
         self.options = options
         self.subject = subject(network, options)
         self.sheet = sheet(self.subject, options)
+        if options.style == "unet" and self.sheet.lowest is None:
+            raise SpecError([_no_u(self.subject, options)])
         self.chain: Picture | None = None
         if options.style == "volumes":
             self.chain = volumes(self.subject, options, network)
@@ -216,7 +229,7 @@ def subject(network: Network, options: Options) -> Subject:
         return whole(network)
     known: dict[str, Group] = {}
     for group in _groups(network.root):
-        name = group.path if options.only else group.word
+        name = path_of(group) if options.only else group.word
         if options.only or group.role == "block":
             known.setdefault(name, group)
     if wanted not in known:
@@ -240,6 +253,22 @@ def _groups(root: Group) -> Iterator[Group]:
             stack = [*node.children, *stack]
             if node.role in ("block", "group"):
                 yield node
+
+
+def _no_u(what: Subject, options: Options) -> Diagnostic:
+    depth = -1 if options.depth is None and options.fold else options.depth
+    drawn = picture(what, fold=options.fold)
+    reason = bottom_or_reason(drawn if depth is None else closed(drawn, depth))
+    ways = " or `--depth`" if options.depth is not None else ""
+    ways += "" if options.fold else " or `--unfold`"
+    return Diagnostic(
+        "A0802",
+        f"{what.name} cannot be drawn as a U: {reason}",
+        what.root.span,
+        label="two arrows or more must lead from the way down to the way up, the first "
+        "to the last",
+        help=f"leave out `--style unet`{ways}, or draw a part of maps by `--only`",
+    )
 
 
 def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+from archdsl.backends.text import span
 from archdsl.ir import Step
 from archdsl.layer import Layer
 from archdsl.values import Shape, channels, show_shape
 
 from .options import Options
-from .picture import Closed, Heading, Node, Picture
+from .picture import Closed, Heading, Node, Picture, path_of
 
 _MAX_TEXT = 72
+# A tooltip takes no room of the picture.
+_MAX_TIP = 200
 
 Cost = Callable[[Step], int]
 
@@ -46,9 +49,24 @@ def macs(step: Step) -> int:
 def heading_of(heading: Heading, show: Callable[[str], str]) -> str:
     """Return ``layer1.1 to layer1.2: bottleneck<64>  x2``."""
     names = [show(path) for path in (heading.path, heading.last) if path]
-    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
     times = f"x{heading.copies}" if heading.copies > 1 else ""
+    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
     return "  ".join(filter(None, (text, times)))
+
+
+def fitting_heading(heading: Heading) -> str:
+    """Return the same in what a box has room for; no number of copies is cut off."""
+    whole = heading_of(heading, short)
+    if len(whole) <= _MAX_TEXT:
+        return whole
+    first, last = short(heading.path), short(heading.last)
+    around, dot, end = last.rpartition(".")
+    names = " to ".join(filter(None, (first, last)))
+    if last and first.startswith(around + dot):
+        names = f"{first}…{end}"
+    text = ": ".join(filter(None, (names, heading.call)))
+    times = f"  x{heading.copies}" if heading.copies > 1 else ""
+    return _cut(text, _MAX_TEXT - len(times)) + times
 
 
 def short(path: str) -> str:
@@ -66,7 +84,7 @@ def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
     often = f"x{heading.copies}" if heading.copies > 1 else ""
     layers = " · ".join(_layer(step, node, drawn) for step in node.steps)
     if heading.path:
-        yield heading_of(heading, short)
+        yield fitting_heading(heading)
         yield layers
     else:
         yield "  ".join(filter(None, (layers, often)))
@@ -76,7 +94,7 @@ def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
 
 def closed_lines(part: Closed, drawn: Picture, options: Options) -> Iterator[str]:
     """Yield a closed box's heading, its shape and its costs."""
-    yield heading_of(part.heading, short)
+    yield fitting_heading(part.heading)
     yield from _figures(part.steps, drawn, options, part.times)
 
 
@@ -87,9 +105,12 @@ def node_tip(node: Node | Closed, drawn: Picture) -> Iterator[str]:
         return
     for step in node.steps:
         inputs = " and ".join(map(show_shape, step.input_shapes))
-        text = f"{step.path}: {layer_text(step)}, {inputs} to {show_shape(step.shape)}"
+        text = f"{layer_text(step)}, {inputs} to {show_shape(step.shape)}"
         number = params(step)
-        yield f"{text}, {number:,} parameters" if number else text
+        weights = f"{number:,} parameters" if number else ""
+        if _shared(step):
+            weights = f"weights of {step.path}"
+        yield f"{path_of(step)}: " + ", ".join(filter(None, (text, weights)))
 
 
 def layer_text(step: Step) -> str:
@@ -111,21 +132,26 @@ def layer_text(step: Step) -> str:
 
 def _layer(step: Step, node: Node, drawn: Picture) -> str:
     """Return the layer, after its name if it is the main one and has one."""
-    text = _span([layer_text(twin) for twin in drawn.twins[step.output]])
+    twins = drawn.twins[step.output]
+    text = span(layer_text(twins[0]), layer_text(twins[-1]))
     known = step.labelled or step.op.tensors(*step.input_shapes)
     if step is not node.main or not known or step.name == step.op.word:
         return text
     named = step.name.isdigit() and node.heading.path
-    return text if named else f"{step.name}: {text}"
+    return text if named else f"{step.alias or step.name}: {text}"
 
 
-def _span(texts: Sequence[str]) -> str:
-    """Return a text of all, or the first's and where the last one differs."""
-    first, last = texts[0], texts[-1]
-    if first == last:
-        return first
-    head, _, end = last.rpartition(" ")
-    return f"{first}…{end}" if first.startswith(head) else f"{first} … {last}"
+def is_shared(node: Node | Closed) -> bool:
+    """Return whether a node's weights are those of an earlier one."""
+    return any(map(_shared, [node.main] if isinstance(node, Node) else node.steps))
+
+
+def _shared(step: Step) -> str:
+    """Return whose weights a step has, if it brings none of its own."""
+    if not step.shared or not step.op.tensors(*step.input_shapes):
+        return ""
+    is_other = step.alias not in ("", step.name)
+    return f"weights of {short(step.path)}" if is_other else "shared weights"
 
 
 def _figures(
@@ -134,8 +160,7 @@ def _figures(
     if options.detail == "names":
         return
     found = [*_shape(steps, drawn), *_costs(steps, drawn, params, times)]
-    if any(step.shared and step.op.tensors(*step.input_shapes) for step in steps):
-        found.append("shared weights")
+    found += dict.fromkeys(filter(None, map(_shared, steps)))
     if found:
         yield "   ".join(found)
     if options.detail == "costs":
@@ -185,16 +210,23 @@ def brief(number: int) -> str:
     return str(number)
 
 
-def escaped(lines: Iterable[Any]) -> str:
+def escaped(lines: Iterable[Any], room: int = _MAX_TEXT) -> str:
     """Return lines as one label, in which nothing means anything to dot."""
     import graphviz
 
-    text = r"\n".join(graphviz.escape(_plain(str(line))) for line in lines)
+    text = r"\n".join(graphviz.escape(_plain(str(line), room)) for line in lines)
     return graphviz.nohtml(text)
 
 
-def _plain(line: str) -> str:
+def tip(lines: Iterable[Any]) -> str:
+    """Return lines as a tooltip."""
+    return escaped(lines, _MAX_TIP)
+
+
+def _plain(line: str, room: int) -> str:
     text = "".join(c if c.isprintable() else " " for c in line)
-    if len(text) > _MAX_TEXT:
-        text = text[: _MAX_TEXT - 3] + "..."
-    return text.replace("&", "&amp;")
+    return _cut(text, room).replace("&", "&amp;")
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 3] + "..."

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from .labels import closed_lines, heading_of, node_lines, short
+from .labels import closed_lines, fitting_heading, node_lines
 from .options import Options
 from .picture import Box, Closed, Node, Part, Picture
 
@@ -100,4 +100,4 @@ def _title_width(part: Part) -> float:
     if not isinstance(part, Box):
         return 0.0
     inner = max((_title_width(child) for child in part.parts), default=0.0)
-    return 16 + max(inner, _CHARACTER * len(heading_of(part.heading, short)))
+    return 16 + max(inner, _CHARACTER * len(fitting_heading(part.heading)))

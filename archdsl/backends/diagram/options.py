@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from archdsl.diagnostics import did_you_mean
+from archdsl.limits import DPI
 
 Direction = Literal["TB", "LR"]
 Detail = Literal["names", "shapes", "costs"]
@@ -15,9 +16,6 @@ Shade = Literal["family", "params", "macs"]
 
 # Deeper than any network's blocks are nested.
 ALL: Final = 1_000
-
-# Smallest and largest dots per inch of a png.
-DPI: Final = (10, 10_000)
 
 # Text of 11 points is drawn at 6 or more where a picture is no larger than this, in
 # points: 523 x 770 of A4's 595 x 842, and 907 x 467 of a slide of 960 x 540.
@@ -97,3 +95,5 @@ def check(options: Options) -> None:
     low, high = DPI
     if not low <= options.dpi <= high:
         raise ValueError(f"dpi must be {low} to {high:,}, not {options.dpi}")
+    if options.style == "unet" and options.direction == "LR":
+        raise ValueError("a U is drawn from top to bottom: leave out direction LR")

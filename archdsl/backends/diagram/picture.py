@@ -22,9 +22,10 @@ class Heading(NamedTuple):
     """What a group is called.
 
     Attributes:
-        path: its full name; empty if it has none.
+        path: its full name, where a part stands once more that of this use; empty if
+            it has none.
         last: that of the last copy it stands for; empty if there is only one.
-        call: a block's call, such as ``unit<64>``.
+        call: a block's call, such as ``unit<64>``, or ``same tower``.
         copies: how many it stands for.
     """
 
@@ -394,9 +395,7 @@ def _likeness(group: Group) -> list[object]:
             continue
         sources = [place.get(value, ("outside", value)) for value in node.inputs]
         areas = [sizes(shape) for shape in (*node.input_shapes, node.shape)]
-        # Dropout rates differ between copies, but are not part of the structure.
-        op = type(node.op) if node.op.family == "dropout" else node.op
-        found.append((op, sources, areas, node.training, node.shared))
+        found.append((node.op.structure, sources, areas, node.training, node.shared))
         place[node.output] = len(place)
     return found
 
@@ -409,9 +408,9 @@ def _heading(run: list[Group]) -> Heading:
     first, last = _namesake(run[0]), _namesake(run[-1])
     if first is None or last is None:
         return Heading(copies=len(run))
-    end = "" if last is first else last.path
+    end = "" if last is first else path_of(last)
     call = _call(first, last) if first is run[0] else ""
-    return Heading(first.path, end, call, len(run))
+    return Heading(path_of(first), end, call, len(run))
 
 
 def _namesake(group: Group) -> Group | None:
@@ -423,11 +422,21 @@ def _namesake(group: Group) -> Group | None:
     return named[0] if len(named) == 1 else None
 
 
+def path_of(part: Step | Group) -> str:
+    """Return a part's full name; of one that stands once more, that of this use."""
+    if not part.alias:
+        return part.path
+    around, dot, _ = part.path.rpartition(".")
+    return f"{around}{dot}{part.alias}"
+
+
 def _call(first: Group, last: Group) -> str:
     """Return ``bottleneck<64, stride = 2>``, without what is left at its default.
 
     What differs between the first copy and the last is shown of both.
     """
+    if first.alias:
+        return "once more" if first.alias == first.name else f"same {first.name}"
     if first.role != "block":
         return ""
     arguments = ", ".join(_arguments(first.parameters, last.parameters))
@@ -459,7 +468,7 @@ def _value(value: Any) -> str:
         case int():
             return str(int(value))
         case float():
-            return f"{float(value):g}"
+            return f"{float(value):.3g}"
         case Dims():
             return repr(value)
         case tuple():

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 # An attribute of a laid-out graph; a quoted value is one token.
 _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
+# All attributes of a node, an edge or a graph.
+_ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
+# What the outer of two borders adds to a node's width and height, in inches.
+_RING = 8 / 72
 _MOVED = frozenset({"pos", "bb", "lp", "xlp"})
 Point = tuple[float, float]
 
@@ -180,10 +184,24 @@ def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -
 def _laid_out(source: str, warnings: list[str], joints: tuple[str, str]) -> Piece:
     data, said = run(source, "dot")
     warnings += said
-    text = data.decode().replace("\\\n", "")
+    text = _ATTRIBUTES.sub(_inside, data.decode().replace("\\\n", ""))
     box = re.search(r'\bbb="([^"]*)"', text)
     _, _, width, height = map(float, (box[1] if box else "0,0,0,0").split(","))
     return Piece(text, Size(width, height), joints)
+
+
+def _inside(node: re.Match[str]) -> str:
+    """Return a node with the sizes inside its outer border, which nop2 adds again."""
+    found = _ATTRIBUTE.finditer(node[0])
+    if not any(match[1] == "peripheries" and match[2] == "2" for match in found):
+        return node[0]
+
+    def shrunk(match: re.Match[str]) -> str:
+        if match[1] not in ("width", "height"):
+            return match[0]
+        return f"{match[1]}={float(match[2]) - _RING:.5g}"
+
+    return _ATTRIBUTE.sub(shrunk, node[0])
 
 
 # ---- moving what is laid out

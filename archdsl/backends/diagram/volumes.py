@@ -29,11 +29,22 @@ from .labels import (
     node_tip,
     params,
     short,
+    tip,
 )
 from .measure import Size
 from .options import Options
 from .pack import EDGE, HEAD, MARGIN, scale
-from .picture import Box, Closed, Node, Part, Picture, Subject, closed, picture
+from .picture import (
+    Box,
+    Closed,
+    Node,
+    Part,
+    Picture,
+    Subject,
+    closed,
+    path_of,
+    picture,
+)
 from .place import Page, words
 from .themes import FAMILIES, family_of, mix
 
@@ -299,12 +310,12 @@ def _draw(
     x, y = spot
     thick, height, deep = sizes.box(one.shape)
     palette = writer.palette
-    fill, path, tip = palette.fills["merge"], "input", [show_shape(one.shape)]
+    fill, path, said = palette.fills["merge"], "input", [show_shape(one.shape)]
     if one.node is not None:
         fill = writer.look(one.node, drawn)["fillcolor"]
         own = one.node.main if isinstance(one.node, Node) else one.node.steps[0]
-        path = one.node.heading.path or own.path
-        tip = [*node_tip(one.node, drawn)]
+        path = one.node.heading.path or path_of(own)
+        said = [*node_tip(one.node, drawn)]
     move = _SLANT * deep
     for _ in range(one.copies):
         if move:
@@ -329,7 +340,7 @@ def _draw(
             fixedsize="true",
             style="filled",
             fillcolor=fill,
-            tooltip=escaped(tip),
+            tooltip=tip(said),
             id=writer.unique(path),
         )
         x += thick + _NEAR

@@ -39,6 +39,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
             marker=style.marker(number),
             markersize=5,
             label=family,
+            clip_on=False,
         )
     points = [(one["macs"], one["params"]) for one in series]
     if all(min(point) > 0 for point in points):
@@ -46,6 +47,10 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.set_yscale("log")
     axes.set_title("parameters against multiply-accumulates")
     axes.margins(0.12)
+    if axes.get_xscale() == "linear":
+        # Where a network has none of either, nothing below that is there to be shown.
+        axes.set_xlim(0, 1.12 * max(1, *(macs for macs, _ in points)))
+        axes.set_ylim(0, 1.12 * max(1, *(params for _, params in points)))
     for axis, what in ((axes.xaxis, _MACS), (axes.yaxis, "parameters")):
         style.units(axis)
         axis.set_label_text(what)

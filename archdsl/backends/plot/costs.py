@@ -79,7 +79,8 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.set_title(title)
         style.units(axes.xaxis)
         # Room for the figures at the ends of the bars.
-        axes.set_xlim(0, axes.get_xlim()[1] * 1.3 or 1)
+        most = max((n[key] for one in series for n in one["stages"]), default=0)
+        axes.set_xlim(0, axes.get_xlim()[1] * 1.3 if most else 1)
         axes.grid(axis="x", **style.GRID)
         axes.set_axisbelow(True)
     panels[0].set_yticks(range(len(names)), names)

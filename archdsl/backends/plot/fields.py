@@ -23,11 +23,13 @@ def data(subject: Subject) -> dict[str, Any]:
     units see by global pooling, as in squeeze and excitation, is left out.
 
     Raises:
-        ValueError: if the first input has no receptive fields.
+        ValueError: if the first input has no receptive fields, or there is no
+            convolution by which depth is counted.
     """
     analysis = subject.analysis
     known = depths(analysis.graph)
     found: dict[int, tuple[int, int]] = {0: (1, 1)}
+    seen = False
     for layer in analysis.layers:
         field = layer.receptive_field
         if field is None or layer.step.training or not sizes(layer.output):
@@ -35,13 +37,15 @@ def data(subject: Subject) -> dict[str, Any]:
         local = field.local
         if local is None:
             continue
+        seen = True
         depth = known[layer.step.output]
         most, least = max(local), max(field.minimum)
         if depth in found and depth:
             most, least = max(most, found[depth][0]), min(least, found[depth][1])
         found[depth] = most, least
     if len(found) == 1:
-        raise ValueError(f"{subject.name} has no receptive fields of its first input")
+        what = "receptive fields" if not seen else "convolutions that make maps"
+        raise ValueError(f"{subject.name} has no {what} of its first input")
     fields, narrowest = [], max(most for most, _ in found.values())
     for depth, (most, least) in sorted(found.items(), reverse=True):
         narrowest = min(narrowest, least)

@@ -47,7 +47,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.grid(axis="y", **style.GRID)
         axes.set_axisbelow(True)
     style.whole(panels[-1].xaxis)
-    panels[-1].set_xlim(left=0)
+    panels[-1].set_xlim(0, max(panels[-1].get_xlim()[1], 1.5))
     panels[-1].set_xlabel("convolutions and linear layers on the way of the gradient")
     figure.supylabel("share of the paths", fontsize=9)
 

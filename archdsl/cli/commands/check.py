@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli import completion, status
+from archdsl.cli import completion
 from archdsl.cli.findings import Finding, chosen, format_option, printed
 from archdsl.cli.options import SpecCommand, json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
-    Failure,
     Progress,
     count,
     print_json,
     say_diagnostics,
     status_of,
+    without_torch,
 )
 from archdsl.diagnostics import Diagnostic, SpecError
 
@@ -89,11 +89,8 @@ def command(
     given, missing = expanded(specs)
     try:
         checked = _check_all(given, foreign)
-    except ImportError as error:
-        if error.name != "torch":
-            raise
-        message = '--torch needs PyTorch: pip install "archdsl[torch]"'
-        raise Failure(message, status.MISSING_EXTRA) from None
+    except (ImportError, OSError) as error:
+        raise without_torch(error, "--torch needs") from None
     errors = [*missing, *(error for one in checked for error in one.errors)]
     if form in ("github", "sarif"):
         click.echo(printed([Finding(error) for error in errors], form), nl=False)

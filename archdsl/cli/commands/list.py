@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from archdsl.cli.options import json_option
-from archdsl.cli.terminal import Progress, print_json
+from archdsl.cli.options import json_option, width_option
+from archdsl.cli.terminal import Progress, fitting, print_json
 
 if TYPE_CHECKING:
+    from archdsl.backends.fit import Sheet
     from archdsl.passes.devices import Device
+
+
+# Characters of a line of notes, at most.
+_NOTE = 78
 
 
 class Entry(NamedTuple):
@@ -34,8 +39,9 @@ class Entry(NamedTuple):
     is_flag=True,
     help="List the devices for `archdsl analyze --device` instead.",
 )
+@width_option
 @json_option
-def command(wants_devices: bool, as_json: bool) -> int:
+def command(wants_devices: bool, width: int | None, as_json: bool) -> int:
     """List the shipped networks and their presets.
 
     \b
@@ -44,13 +50,14 @@ def command(wants_devices: bool, as_json: bool) -> int:
       archdsl list --devices
       archdsl list --json
     """
+    room = fitting(width, sys.stdout)
     if wants_devices:
-        return _list_devices(as_json)
+        return _list_devices(as_json, room)
     entries = _entries()
     if as_json:
         print_json({"networks": [_as_dict(entry) for entry in entries]})
     else:
-        sys.stdout.write(_table(entries))
+        sys.stdout.write(_table(entries, room))
     return 0
 
 
@@ -92,51 +99,81 @@ def _as_dict(entry: Entry) -> dict[str, object]:
     return {**entry._asdict(), "input": list(entry.input)}
 
 
-def _table(entries: list[Entry]) -> str:
-    from archdsl.backends.text import align
+def _table(entries: list[Entry], room: int | None) -> str:
+    note = (
+        "params: trainable or not, auxiliary heads included; depth: conv and linear "
+        "layers on the longest path; MACs: multiply-accumulates for one sample."
+    )
+    titles = ("spec", "preset", "", "input", "params", "depth", "MACs")
+    sheet = _sheet(titles, _rows(entries, "default"), range(4, 7))
+    if room is not None and sheet.width > room:
+        sheet = _sheet(titles, _rows(entries, "*"), range(4, 7))
+        note = f"*: the preset that the spec's name alone stands for; {note}"
+    return _fitted(sheet, note, room)
+
+
+def _rows(entries: list[Entry], mark: str) -> Iterator[tuple[str, ...]]:
     from archdsl.values import show_shape
 
-    rows = [("spec", "preset", "", "input", "params", "depth", "MACs")]
     previous = ""
     for entry in entries:
-        rows.append(
-            (
-                entry.spec if entry.spec != previous else "",
-                entry.name,
-                "default" if entry.default else "",
-                show_shape(entry.input),
-                f"{entry.params:,}",
-                str(entry.depth),
-                f"{entry.macs:,}",
-            )
+        yield (
+            entry.spec if entry.spec != previous else "",
+            entry.name,
+            mark if entry.default else "",
+            show_shape(entry.input),
+            f"{entry.params:,}",
+            str(entry.depth),
+            f"{entry.macs:,}",
         )
         previous = entry.spec
-    notes = (
-        "params: trainable or not, auxiliary heads included; depth: conv and linear",
-        "layers on the longest path; MACs: multiply-accumulates for one sample.",
+
+
+def _sheet(
+    titles: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int]
+) -> Sheet:
+    """Return a table of columns, of which some end at one place."""
+    from archdsl.backends.fit import Column, Sheet
+
+    flush, columns = set(right), zip(*rows, strict=True)
+    pairs = enumerate(zip(titles, columns, strict=True))
+    return Sheet(
+        [Column(name, [*cells], right=at in flush) for at, (name, cells) in pairs]
     )
-    return "\n".join([*align(rows, right=(4, 5, 6)), "", *notes]) + "\n"
+
+
+def _fitted(sheet: Sheet, note: str, room: int | None) -> str:
+    """Return a table in so many columns of text, with a note below."""
+    from textwrap import wrap
+
+    from archdsl.backends.fit import note as done
+
+    if room is not None:
+        sheet.fit(room)
+    notes = wrap(note, min(room or _NOTE, _NOTE))
+    if room is not None and (said := done([sheet], room)):
+        notes += wrap(said, room)
+    return "\n".join([*sheet.lines(lambda *_: ""), "", *notes]) + "\n"
 
 
 # ---- devices ------------------------------------------------------------------------
 
 
-def _list_devices(as_json: bool) -> int:
+def _list_devices(as_json: bool, room: int | None) -> int:
     from archdsl.passes.devices import devices
 
     known = devices()
     if as_json:
         print_json({"devices": [device.as_dict() for device in known.values()]})
     else:
-        sys.stdout.write(_device_table(list(known.values())))
+        sys.stdout.write(_device_table(list(known.values()), room))
     return 0
 
 
-def _device_table(known: list[Device]) -> str:
-    from archdsl.backends.text import align
+def _device_table(known: list[Device], room: int | None) -> str:
     from archdsl.passes.devices import FORMATS
 
-    rows: list[tuple[str, ...]] = [("name", *FORMATS, "vector", "GB/s", "GB", "device")]
+    rows = []
     for device in known:
         size = device.memory_bytes
         rows.append(
@@ -149,12 +186,13 @@ def _device_table(known: list[Device]) -> str:
                 device.title,
             )
         )
-    notes = (
-        "float64 to float16: 10^12 operations a second of matrix products, without",
-        "sparsity; vector: of all others, in float32; GB/s and GB: of the memory.",
-        "As the vendors publish them; `--json` has the sources.",
+    titles = ("name", *FORMATS, "vector", "GB/s", "GB", "device")
+    note = (
+        "float64 to float16: 10^12 operations a second of matrix products, without "
+        "sparsity; vector: of all others, in float32; GB/s and GB: of the memory. As "
+        "the vendors publish them; `--json` has the sources."
     )
-    return "\n".join([*align(rows, right=range(1, 9)), "", *notes]) + "\n"
+    return _fitted(_sheet(titles, rows, range(1, 9)), note, room)
 
 
 def _tera(rate: float | None) -> str:

@@ -18,6 +18,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import Failure, print_json
+from archdsl.limits import DPI
 
 if TYPE_CHECKING:
     from archdsl.backends.diagram import Drawing
@@ -75,8 +76,8 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "graph", "unet", "volumes"]),
     default="auto",
     show_default=True,
-    help="A graph, or a U as in U-Net, which auto chooses where skips pair up; volumes "
-    "draws a chain as boxes with the size of its maps.",
+    help="A graph, or a U as in U-Net, which auto chooses where skips pair up, and "
+    "unet requires; volumes draws a chain as boxes with the size of its maps.",
 )
 @click.option(
     "--shade",
@@ -99,7 +100,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--dpi",
-    type=click.IntRange(10, 1_200),
+    type=click.IntRange(*DPI),
     default=96,
     show_default=True,
     help="Dots per inch of a png.",
@@ -138,8 +139,12 @@ def command(
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ not in (None, "dot", "gv"):
         raise click.UsageError("--json only contains dot text: use -o FILE, too")
+    options = diagram.Options(fold=fold, **looks)
     try:
-        options = diagram.Options(fold=fold, **looks)
+        diagram.check(options)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    try:
         if output is None or printed:
             kind = (format_ or "dot").lower()
             if kind not in diagram.FORMATS:
