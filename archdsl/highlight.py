@@ -22,7 +22,7 @@ from pygments.token import (
 )
 
 from archdsl import ops
-from archdsl.elaborate.names import LANGUAGE_WORDS
+from archdsl.naming import LANGUAGE_WORDS
 from archdsl.resources import grammar_text
 
 _GRAMMAR: Final = re.sub(r"^\s*//.*", "", grammar_text(), flags=re.M)

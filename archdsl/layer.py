@@ -14,6 +14,7 @@ from importlib import import_module
 from math import gcd
 from typing import Any, ClassVar, Final
 
+from .limits import MAX_INTEGER
 from .symbolic import is_symbolic
 from .values import (
     POINTWISE,
@@ -132,6 +133,36 @@ class Field:
         self.maximum = maximum
         self.choices = choices
 
+    def refusal(self, value: Any) -> str:
+        """Return why a value cannot be the argument's, or nothing."""
+        if value is None:
+            return "" if self.default is None else "is missing"
+        if isinstance(value, str):
+            return "" if value in self.choices else f"cannot be {value!r}"
+        parts = value if self.type == "window" else (value,)
+        if not isinstance(parts, tuple) or len(parts) != (2 if parts is value else 1):
+            return f"is of two sizes, not {value!r}"
+        wanted: Any = _TYPES.get(self.type, ())
+        low, high = self.minimum, self.maximum
+        part: Any
+        for part in parts:
+            if not isinstance(part, wanted) or (type(part) is bool) != (wanted is bool):
+                return f"cannot be {value!r}"
+            if not abs(part) <= MAX_INTEGER:  # nor is it a number at all
+                return f"cannot be {value!r}"
+            if (low is not None and part < low) or (high is not None and part > high):
+                return f"is out of bounds: {value!r}"
+        return ""
+
+
+# A float is always one: numbers in a spec are converted.
+_TYPES: Final[Mapping[str, type]] = {
+    "int": int,
+    "float": float,
+    "bool": bool,
+    "window": int,
+}
+
 
 def arg(
     type: str,
@@ -176,6 +207,8 @@ class Layer:
         sign: ``positive`` if outputs are never negative, ``kept`` if they are not for
             inputs that are not; empty if they may be.
         channelwise: whether in inference it only scales and shifts each channel.
+        scales: whether its weight can absorb a factor for each channel of its
+            output, and its bias a summand; see `scaled`.
         pools_batch: whether its statistics in training are over all samples of the
             batch.
         sums_to_one: whether its outputs sum to 1 over the channels.
@@ -201,6 +234,7 @@ class Layer:
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""
     channelwise: ClassVar[bool] = False
+    scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
     sums_to_one: ClassVar[bool] = False
     maximum: ClassVar[bool] = False
@@ -346,6 +380,26 @@ class Layer:
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether the output always equals the input, with these arguments."""
         return inputs == (output,) and self.aliases(True) and self.aliases(False)
+
+    def channel_affine(self, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return what a channelwise kind multiplies by in inference, and what it adds.
+
+        Args:
+            own: its tensors, by name.
+
+        Returns:
+            Two tensors with a number for each channel.
+        """
+        raise NotImplementedError(self.word)
+
+    def scaled(self, weight: Any, factors: Any) -> Any:
+        """Return the weight that multiplies the output's channels by numbers.
+
+        Args:
+            weight: the layer's own.
+            factors: a tensor with a number for each channel of the output.
+        """
+        raise NotImplementedError(self.word)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what autograd keeps for the backward pass in training."""

@@ -43,15 +43,15 @@ from typing import Any, NamedTuple
 import archdsl
 from archdsl.api import open_spec
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
-from archdsl.elaborate.names import (
+from archdsl.initializers import SCHEMES
+from archdsl.layer import REQUIRED, Field, Layer, all_kinds
+from archdsl.linter.rule import all_rules
+from archdsl.naming import (
     EMITTED_NAMES,
     LANGUAGE_WORDS,
     MODULE_ATTRIBUTES,
     SOFT_KEYWORDS,
 )
-from archdsl.initializers import SCHEMES
-from archdsl.layer import REQUIRED, Field, Layer, all_kinds
-from archdsl.linter.rule import all_rules
 from archdsl.passes.analysis import analyze
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import specs_dir

@@ -14,6 +14,7 @@ from torch.overrides import TorchFunctionMode
 import archdsl
 from archdsl.backends.torch.agree import agree
 from archdsl.ir import Group, Network, Step
+from archdsl.ir.verify import problems
 from tests.executor import draw_state, execute
 from tests.manual_specs import params_of
 
@@ -25,8 +26,8 @@ _BATCH: Final = 2
 def faults(text: str, *, figures: bool = True) -> list[str]:
     """Return what is wrong with what becomes of a spec; nothing if all is well.
 
-    Both elaborations must give one network, the module compute what the network's steps
-    do, and its file run.
+    Both elaborations must give one network, a valid one, the module compute what the
+    network's steps do, and its file run.
 
     Args:
         text: of the spec, which may end in values for its parameters.
@@ -38,6 +39,7 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
         for symbolic in (True, False)
     )
     found = [] if skeleton(network) == skeleton(plain) else ["two elaborations differ"]
+    found += map(str, [*problems(network), *problems(plain)])
     found += differences(network, archdsl.build(network)) + running(network)
     if figures:
         found += map(str, agree(network).differences)

@@ -10,8 +10,8 @@ import pytest
 from pygments.lexers import get_lexer_by_name, get_lexer_for_filename
 from pygments.token import Error, Keyword, Name, Number, Operator, String, Token
 
-from archdsl.elaborate.names import LANGUAGE_WORDS
 from archdsl.highlight import ArchLexer
+from archdsl.naming import LANGUAGE_WORDS
 from archdsl.resources import grammar_text, specs_dir
 from archdsl.source import Source
 from archdsl.syntax.parser import tokenize

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor, nn
 
 import archdsl
-from archdsl.elaborate.names import MODULE_ATTRIBUTES
 from archdsl.layer import words
+from archdsl.naming import MODULE_ATTRIBUTES
 
 MODULES = (nn.Module(), nn.Sequential(), nn.ModuleDict(), nn.ModuleList())
 IMPORTS = {

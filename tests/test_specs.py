@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.verify import problems
 from archdsl.passes.expect import check_expectations
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import read_source
@@ -91,6 +92,7 @@ def shapes_of(module: nn.Module, network: Network) -> dict[str, tuple[int, ...]]
 @pytest.mark.parametrize("preset", sorted(shipped_presets()))
 def test_presets_are_what_they_claim_and_build(preset: str) -> None:
     network = archdsl.load(preset)
+    assert not problems(network)
     analysis = archdsl.analyze(network)
     assert not check_expectations(network, analysis)
     with torch.device("meta"):

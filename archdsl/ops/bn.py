@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from archdsl.layer import Layer, arg, count, given, need_map
 from archdsl.values import (
     Operations,
@@ -56,6 +59,11 @@ class BatchNorm(Layer):
                 "num_batches_tracked", (), trainable=False, integer=True, running=True
             ),
         )
+
+    def channel_affine(self, own: Mapping[str, Any]) -> tuple[Any, Any]:
+        """Return weight / deviation, and the bias less that of the mean."""
+        factors = own["weight"] * (own["running_var"] + float(self.eps)) ** -0.5
+        return factors, own["bias"] - own["running_mean"] * factors
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
         """Return the positions of a channel."""

@@ -67,6 +67,7 @@ class Conv(Layer):
     also = ("convolution", "convolve")
     family = "conv"
     autocast = "lower"
+    scales = True
     weighted = True
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
@@ -128,6 +129,10 @@ class Conv(Layer):
         width = channels if self.width is None else self.width
         weight = (width, channels // self.groups, *self.kernel)
         return conv_tensors(weight, self.bias is not False, width)
+
+    def scaled(self, weight: Any, factors: Any) -> Any:
+        """Return the weight, whose output channels come first, times the factors."""
+        return weight * factors.reshape(-1, 1, 1, 1)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return output elements x kernel area x input channels / groups."""

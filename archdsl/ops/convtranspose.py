@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from archdsl.layer import (
     Layer,
@@ -37,6 +38,7 @@ class ConvTranspose(Layer):
     also = ("deconv", "deconvolution", "upconv", "transposedconv", "convtransposed")
     family = "conv"
     autocast = "lower"
+    scales = True
     weighted = True
 
     kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
@@ -102,6 +104,16 @@ class ConvTranspose(Layer):
         width = channels if self.width is None else self.width
         weight = (channels, width // self.groups, *self.kernel)
         return conv_tensors(weight, self.bias is not False, width)
+
+    def scaled(self, weight: Any, factors: Any) -> Any:
+        """Return the weight times the factors.
+
+        Its inputs come first, each with the outputs of its group.
+        """
+        inputs, outputs, *kernel = weight.shape
+        parted = weight.reshape(self.groups, -1, outputs, *kernel)
+        by_group = factors.reshape(self.groups, 1, outputs, 1, 1)
+        return (parted * by_group).reshape(inputs, outputs, *kernel)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return input elements x kernel area x output channels / groups."""

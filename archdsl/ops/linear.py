@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from archdsl.layer import Layer, Mismatch, all_channels, arg, conv_tensors, count, given
 from archdsl.values import (
@@ -33,6 +34,7 @@ class Linear(Layer):
     family = "linear"
     autocast = "lower"
     spares_weight = True
+    scales = True
     weighted = True
 
     width: int = arg("int", at=0, minimum=1, help="output features")
@@ -55,6 +57,10 @@ class Linear(Layer):
         """Return weight (out, in) and bias (out)."""
         weight = (self.width, channels(inputs[0]))
         return conv_tensors(weight, self.bias is not False, self.width)
+
+    def scaled(self, weight: Any, factors: Any) -> Any:
+        """Return the weight, whose output channels come first, times the factors."""
+        return weight * factors.reshape(-1, 1)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return input features x output features, at each position."""

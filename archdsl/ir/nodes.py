@@ -15,11 +15,11 @@ from typing import Any, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
-from .conditions import Label, Test
-from .display import shown_as
-from .layer import Layer
-from .source import Span
-from .values import Shape, TorchForm, show_shape
+from archdsl.conditions import Label, Test
+from archdsl.display import shown_as
+from archdsl.layer import Layer
+from archdsl.source import Span
+from archdsl.values import Shape, TorchForm, show_shape
 
 P = ParamSpec("P")
 M = TypeVar("M")

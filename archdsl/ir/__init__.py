@@ -1,0 +1,27 @@
+"""The elaborated, shape-checked network: its nodes, and what holds of them."""
+
+from archdsl.ir.nodes import (
+    Expectation,
+    Group,
+    Initializer,
+    Model,
+    Network,
+    Parameter,
+    Port,
+    Role,
+    Step,
+    unchecked,
+)
+
+__all__ = [
+    "Expectation",
+    "Group",
+    "Initializer",
+    "Model",
+    "Network",
+    "Parameter",
+    "Port",
+    "Role",
+    "Step",
+    "unchecked",
+]

@@ -1,0 +1,88 @@
+"""One network made of another: layers replaced, and layers taken out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from archdsl.ir.nodes import Group, Network, Step, unchecked
+from archdsl.layer import Layer
+
+_new_step = unchecked(Step)
+_new_group = unchecked(Group)
+
+
+def rewrite(
+    network: Network, ops: Mapping[int, Layer], gone: Collection[int] = ()
+) -> Network:
+    """Return a network in which some layers are others, and some are not there.
+
+    What read the output of a layer that is taken out reads its input. All other parts
+    keep their paths. Claims of the spec are dropped, as they are about another network,
+    and so are initialisations of what is gone.
+
+    Args:
+        network: the one to change; it stays as it is.
+        ops: what to put in the place of a layer, by the number of the step's output.
+        gone: outputs of the steps to take out, each of one input.
+    """
+    return _Rewriter(ops, gone).network(network)
+
+
+class _Rewriter:
+    def __init__(self, ops: Mapping[int, Layer], gone: Collection[int]) -> None:
+        self.ops = ops
+        self.gone = gone
+        # For outputs of steps that are gone, what is read instead.
+        self.instead: dict[int, int] = {}
+
+    def network(self, network: Network) -> Network:
+        root = self._group(network.root)
+        steps = list(root.steps())
+        outputs = [
+            port.model_copy(update={"value": self._value(port.value)})
+            for port in network.outputs
+        ]
+        return Network(
+            name=network.name,
+            inputs=network.inputs,
+            outputs=tuple(outputs),
+            root=root,
+            initializers=tuple(
+                one
+                for one in network.initializers
+                if any(one.is_about(step.path, step.op.word) for step in steps)
+            ),
+        )
+
+    def _value(self, number: int) -> int:
+        return self.instead.get(number, number)
+
+    def _group(self, group: Group) -> Group:
+        entry = self._value(group.input)
+        children: list[Step | Group] = []
+        for child in group.children:
+            if isinstance(child, Group):
+                children.append(self._group(child))
+            elif child.output in self.gone:
+                self.instead[child.output] = self._value(child.inputs[0])
+            else:
+                children.append(self._step(child))
+        made = {
+            "input": entry,
+            "output": self._value(group.output),
+            "children": tuple(children),
+        }
+        return _new_group(**{**_fields(group), **made})
+
+    def _step(self, step: Step) -> Step:
+        inputs = tuple([self._value(number) for number in step.inputs])
+        op = self.ops.get(step.output, step.op)
+        if op is step.op and inputs == step.inputs:
+            return step
+        return _new_step(**{**_fields(step), "inputs": inputs, "op": op})
+
+
+def _fields(node: Step | Group) -> dict[str, Any]:
+    """Return a node's fields, without what is kept about it besides."""
+    return {name: getattr(node, name) for name in type(node).model_fields}

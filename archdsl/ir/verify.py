@@ -1,0 +1,590 @@
+"""Whether a network is one: what every pass and backend takes for granted.
+
+The elaborator makes networks of which all this holds, and each transformation must; a
+network from outside, such as one read from JSON, is held against it before anything
+else reads it. What is asked:
+
+- Data: a value is made once, and before it is read. Shapes are those that the layers
+  give, and what reads a value knows its shape.
+- Owners: of what is made inside a network, block or group, the parts outside read its
+  output alone. Inside, everything that was made before in the owners around can be
+  read: those are taps. Transparent groups hide nothing. An `output` of the network may
+  be any value.
+- Structure: what flows into a group is there before it; what flows out was made in it,
+  or passes through. Copies of a repeat follow each other.
+- Names: paths are those of the tree; in one owner no two parts have one name, but for a
+  shared part, which is an earlier one with the same layers. A name with a dot is that
+  of a container, which is no layer, and of a part of it.
+- Modes: what serves training alone is read by such parts alone.
+- Numbers: an expression that a number, a label or a condition carries has its value, in
+  the names of the owner.
+- Nothing is made for nothing: each value is read, or is an output.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
+
+from archdsl.conditions import Comparison, Joined, Label, Not, Test, Truth
+from archdsl.initializers import SCHEMES
+from archdsl.initializers import refusal as refusal_of_scheme
+from archdsl.ir.nodes import Group, Initializer, Network, Port, Step
+from archdsl.layer import Layer, Mismatch
+from archdsl.limits import MAX_INTEGER
+from archdsl.naming import LABEL_RESERVED, refusal
+from archdsl.symbolic import Poly, Sym, TooLong
+from archdsl.values import MEASURES, Last, Shape, channels, show_shape
+
+OWNERS = ("network", "block", "group")
+_COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+
+Place = tuple[str | int, ...]
+Names = Mapping[str, Poly]
+
+
+class Problem(NamedTuple):
+    """One thing that is wrong with a network.
+
+    Attributes:
+        place: the way to it from the network, by fields and positions, such as
+            ``("root", "children", 3, "shape")``.
+        message: what is wrong, in one sentence.
+    """
+
+    place: Place
+    message: str
+
+    def __str__(self) -> str:
+        return f"{show_place(self.place)}: {self.message}"
+
+
+class InvalidNetwork(ValueError):
+    """A network of which something does not hold that must.
+
+    Attributes:
+        problems: all that is wrong with it.
+    """
+
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        found = "\n".join(f"  {problem}" for problem in problems)
+        super().__init__(f"{name} is no valid network:\n{found}")
+
+
+def verify(network: Network) -> Network:
+    """Return a network of which all holds that this module says.
+
+    Raises:
+        InvalidNetwork: with all that does not.
+    """
+    found = problems(network)
+    if found:
+        raise InvalidNetwork(network.name, found)
+    return network
+
+
+def problems(network: Network) -> list[Problem]:
+    """Return all that is wrong with a network, in the order of its parts."""
+    return _Verifier(network).run()
+
+
+def show_place(place: Place) -> str:
+    """Return ``root.children[3].shape``."""
+    text = ""
+    for part in place:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+class _Owner(NamedTuple):
+    """What the parts of a group that owns names have in common.
+
+    Attributes:
+        group: the group itself.
+        level: how many groups stand between it and its block.
+        names: what the names in its numbers stand for.
+        parts: the names of its parts so far.
+    """
+
+    group: Group
+    level: int
+    names: Names
+    parts: set[str]
+
+    def path(self, name: str) -> str:
+        """Return the path of a part."""
+        return f"{self.group.path}.{name}" if self.group.path else name
+
+
+class _Verifier:
+    """Walks through a network once.
+
+    Attributes:
+        found: what is wrong so far.
+        shapes: of every value made so far, by number.
+        training: the values that only exist in training.
+        inside: for each value that no part may read any more, the path of the owner
+            that it stays in.
+        read: values that something reads.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.found: list[Problem] = []
+        self.shapes: dict[int, Shape] = {}
+        self.training: set[int] = set()
+        self.inside: dict[int, str] = {}
+        self.read: set[int] = set()
+        self.made_at: dict[int, Place] = {}
+        self.firsts: dict[str, Step | Group] = {}
+        self.order: list[int] = []
+        self.steps: list[Step] = []
+
+    def report(self, place: Place, message: str) -> None:
+        self.found.append(Problem(place, message))
+
+    def run(self) -> list[Problem]:
+        """Return all that is wrong."""
+        root = self.network.root
+        self._port_names("inputs", self.network.inputs)
+        for place, port in _placed("inputs", self.network.inputs):
+            self._new_value(place, port.value, port.shape)
+            self._check_shape((*place, "shape"), port.shape)
+            if port.training:
+                self.report(place, f"the input {port.name} exists in training alone")
+        if not self.network.inputs:
+            self.report(("inputs",), "there is no input")
+        if root.role != "network" or root.path or root.name:
+            self.report(("root",), "the root is a group of the role network, unnamed")
+        names = _names(root)
+        self._check_numbers(("root",), root, names)
+        self._children(("root",), root, _Owner(root, 0, names, set()))
+        self._group_ends(("root",), root)
+        self._outputs()
+        self._unread()
+        for place, one in _placed("initializers", self.network.initializers):
+            if not self.found:  # else its layers may be none
+                self._initializer(place, one)
+        for place, claim in _placed("expectations", self.network.expectations):
+            if claim.measure not in MEASURES or claim.op not in _COMPARISONS:
+                self.report(place, f"nobody can claim {claim.measure} {claim.op}")
+        return self.found
+
+    # ---- values
+
+    def _new_value(self, place: Place, number: int, shape: Shape) -> None:
+        if number in self.shapes:
+            self.report(place, f"the value {number} is made twice")
+            return
+        self.shapes[number] = shape
+        self.made_at[number] = place
+        self.order.append(number)
+
+    def _check_read(
+        self, place: Place, number: int, shape: Shape, training: bool
+    ) -> None:
+        """Check that a value may be read here, and has the shape that is said."""
+        self.read.add(number)
+        known = self.shapes.get(number)
+        if known is None:
+            self.report(place, f"it reads the value {number} before that is made")
+            return
+        if number in self.inside:
+            self.report(
+                place,
+                f"it reads the value {number}, which stays inside of "
+                f"{self.inside[number]}: only an owner's output leaves it",
+            )
+        if number in self.training and not training:
+            self.report(place, f"it reads the value {number}, which is for training")
+        if not _same(known, shape):
+            self.report(
+                place,
+                f"the value {number} is {_shown(known)}, and here {_shown(shape)}",
+            )
+
+    def _check_shape(self, place: Place, shape: Shape) -> bool:
+        """Return whether sizes are of some shape, and in bounds."""
+        if len(shape) not in (1, 3) or (isinstance(shape, Last) and len(shape) != 3):
+            self.report(place, f"{_shown(shape)} is no shape of a map or a vector")
+        elif not all(1 <= size <= MAX_INTEGER for size in shape):
+            bounds = f"1 to {MAX_INTEGER:,}"
+            self.report(place, f"{_shown(shape)} has a size that is not {bounds}")
+        else:
+            return True
+        return False
+
+    # ---- the tree
+
+    def _children(self, place: Place, group: Group, owner: _Owner) -> None:
+        for number, child in enumerate(group.children):
+            where = (*place, "children", number)
+            if child.training < group.training:
+                self.report(where, "it stands in a part that is for training alone")
+            if isinstance(child, Step):
+                self._step(where, child, owner)
+            elif child.role in OWNERS:
+                self._owner(where, child, owner)
+            else:
+                self._transparent(where, child, owner)
+
+    def _step(self, place: Place, step: Step, owner: _Owner) -> None:
+        self._name(place, step, owner)
+        self._check_numbers(place, step, owner.names)
+        arity = step.op.arity
+        number = len(step.inputs)
+        if len(step.input_shapes) != number:
+            self.report(place, f"it has {number} inputs, and other input_shapes")
+            return
+        if number < 2 if arity is None else number != arity:
+            wanted = "two inputs or more" if arity is None else f"{arity} inputs"
+            self.report(place, f"{step.op.word} has {wanted}, not {number}")
+            return
+        for at, (value, shape) in enumerate(
+            zip(step.inputs, step.input_shapes, strict=True)
+        ):
+            self._check_read((*place, "inputs", at), value, shape, step.training)
+        shapes = enumerate(step.input_shapes)
+        right = [self._check_shape((*place, "input_shapes", n), s) for n, s in shapes]
+        if self._arguments(place, step.op) and all(right):
+            self._result(place, step)
+            self.firsts.setdefault(step.path, step)
+        self._new_value(place, step.output, step.shape)
+        if step.training:
+            self.training.add(step.output)
+        self.steps.append(step)
+
+    def _arguments(self, place: Place, op: Layer) -> bool:
+        """Return whether a layer has values for its arguments that a spec can give."""
+        right = True
+        for name, value in vars(op).items():
+            field = op.fields.get(name)
+            why = "is no argument" if field is None else field.refusal(value)
+            if why:
+                right = False
+                self.report((*place, "op", name), f"{op.word}: `{name}` {why}")
+        return right
+
+    def _result(self, place: Place, step: Step) -> None:
+        """Check that a layer fits its inputs, and gives the shape that is said."""
+        try:
+            shape = step.op.shape(*step.input_shapes)
+        except Mismatch as mismatch:
+            self.report((*place, "op"), mismatch.message)
+            return
+        if not _same(shape, step.shape):
+            self.report(
+                (*place, "shape"),
+                f"{step.op.word} gives {_shown(shape)}, not {_shown(step.shape)}",
+            )
+        elif self._check_shape((*place, "shape"), shape) and step.shared:
+            self._again(place, step)
+
+    def _again(self, place: Place, step: Step) -> None:
+        """Check that a layer that stands once more is the one that it was."""
+        first = self.firsts.get(step.path)
+        if not isinstance(first, Step):
+            self.report(place, f"there is no earlier layer {step.path} to share")
+        elif first.op.word != step.op.word or first.form != step.form:
+            self.report(place, f"the layer {step.path} was another one before")
+
+    def _owner(self, place: Place, group: Group, around: _Owner) -> None:
+        self._name(place, group, around)
+        self._enter(place, group)
+        level = 0 if group.role == "block" else around.level + 1
+        self._check_numbers(place, group, around.names, inside=False)
+        names = dict(around.names) if group.role == "group" else _names(group)
+        own = f"in_channels:{level}" if level else "in_channels"
+        if group.input_shape:
+            names[own] = Poly.constant(int(channels(group.input_shape)))
+        self._check_inner_numbers(place, group, names)
+        before = len(self.order)
+        self._children(place, group, _Owner(group, level, names, set()))
+        self._group_ends(place, group)
+        for value in self.order[before:]:
+            if value != group.output and value not in self.inside:
+                self.inside[value] = group.path
+        first = self.firsts.setdefault(group.path, group)
+        if group.shared and (not isinstance(first, Group) or first is group):
+            self.report(place, f"there is no earlier part {group.path} to share")
+        elif group.shared and _outline(group) != _outline(first):
+            self.report(place, f"the part {group.path} had other layers before")
+
+    def _transparent(self, place: Place, group: Group, owner: _Owner) -> None:
+        if group.path != owner.group.path:
+            self.report(
+                (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
+            )
+        self._enter(place, group)
+        self._check_numbers(place, group, owner.names)
+        self._condition((*place, "condition"), group, owner.names)
+        self._children(place, group, owner)
+        self._group_ends(place, group)
+        if group.role == "repeat":
+            self._copies(place, group)
+
+    def _copies(self, place: Place, repeat: Group) -> None:
+        """Check that copies follow each other."""
+        if max(repeat.count, 0) != len(repeat.children):
+            self.report((*place, "count"), "it is not the number of copies")
+        value = repeat.input
+        for number, copy in enumerate(repeat.children):
+            where = (*place, "children", number)
+            if isinstance(copy, Step) or copy.role != "copy":
+                self.report(where, "the parts of a repeat are copies")
+                return
+            if copy.input != value:
+                self.report((*where, "input"), "a copy starts from the one before")
+            value = copy.output
+        if repeat.output != value:
+            self.report((*place, "output"), "the last copy's output is the repeat's")
+
+    def _enter(self, place: Place, group: Group) -> None:
+        """Check that what flows into a group is there."""
+        at = (*place, "input")
+        # That a group names a value is no use of it.
+        known = group.input in self.read
+        self._check_read(at, group.input, group.input_shape, group.training)
+        if not known:
+            self.read.discard(group.input)
+
+    def _group_ends(self, place: Place, group: Group) -> None:
+        """Check what flows out of a group."""
+        known = group.output in self.read
+        self._check_read((*place, "output"), group.output, group.shape, True)
+        if not known:
+            self.read.discard(group.output)
+
+    # ---- names
+
+    def _name(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+        wanted = owner.path(part.name)
+        if part.path != wanted:
+            self.report((*place, "path"), f"it is {wanted} by its name and its owner")
+        known = part.name in owner.parts
+        if owner.group.shared and not part.shared:
+            self.report((*place, "shared"), f"{owner.group.path} is shared, all of it")
+        elif known and not part.shared:
+            self.report((*place, "name"), f"two parts are named {wanted}")
+        if part.pattern and _text(part.pattern, owner.names) != part.name:
+            self.report((*place, "pattern"), f"it does not give {part.name}")
+        if not known:
+            self._new_name((*place, "name"), part.name, owner)
+        owner.parts.add(part.name)
+
+    def _new_name(self, place: Place, name: str, owner: _Owner) -> None:
+        if owner.group.indexed:
+            if name != str(len(owner.parts)):
+                self.report(place, "the parts of a seq are named by number, from 0")
+            return
+        container, dot, part = name.partition(".")
+        why = _label_refusal(container)
+        if dot and not why and not (part.isascii() and part.isdigit()):
+            why = _label_refusal(part)
+        if not why and dot and container in owner.parts:
+            why = f"is in {container}, which is a layer"
+        if why:
+            self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
+
+    def _check_numbers(
+        self, place: Place, part: Step | Group, names: Names, inside: bool = True
+    ) -> None:
+        if isinstance(part, Step):
+            fields = [("op", name, value) for name, value in vars(part.op).items()]
+            fields += [("shape", "", part.shape)]
+            fields += [("input_shapes", "", shape) for shape in part.input_shapes]
+        else:
+            fields = [("shape", "", part.shape), ("input_shape", "", part.input_shape)]
+            fields += [("count", "", part.count)]
+            fields += [("parameters", p.name, p.value) for p in part.parameters]
+        for field, name, value in fields:
+            if not _holds(value, names):
+                self.report(
+                    (*place, *filter(None, (field, name))),
+                    f"{_plain(value)} is not what its expression gives",
+                )
+
+    def _condition(self, place: Place, group: Group, names: Names) -> None:
+        """Check that a part is there if and only if its condition holds."""
+        if group.condition is None:
+            return
+        holds = _true(group.condition, names)
+        if holds is None:
+            self.report(place, "it cannot be told whether it holds")
+        elif holds != bool(group.children):
+            there = "is there" if group.children else "is not there"
+            self.report(
+                place, f"it {'holds' if holds else 'fails'}, and the part {there}"
+            )
+
+    def _check_inner_numbers(self, place: Place, group: Group, names: Names) -> None:
+        for name, value in group.lets:
+            if not _holds(value, names):
+                self.report((*place, "lets", name), "its expression gives another")
+
+    # ---- the rest
+
+    def _port_names(self, field: str, ports: Sequence[Port]) -> None:
+        names = Counter(port.name for port in ports)
+        for place, port in _placed(field, ports):
+            why = refusal(port.name, "label", LABEL_RESERVED)
+            if why:
+                self.report((*place, "name"), f"`{port.name[:100]}` {why}")
+            if names[port.name] > 1:
+                self.report((*place, "name"), f"two {field} are named {port.name}")
+
+    def _outputs(self) -> None:
+        self._port_names("outputs", self.network.outputs)
+        if not self.network.outputs:
+            self.report(("outputs",), "there is no output")
+            return
+        for place, port in _placed("outputs", self.network.outputs):
+            self.read.add(port.value)
+            self._output(place, port)
+        if self.network.outputs[0].value != self.network.root.output:
+            self.report(("outputs", 0), "the first is the output of the root")
+        if self.network.outputs[0].training:
+            self.report(("outputs", 0), "the first exists in both modes")
+
+    def _output(self, place: Place, port: Port) -> None:
+        known = self.shapes.get(port.value)
+        if known is None:
+            self.report(place, f"nothing makes the value {port.value}")
+        elif not _same(known, port.shape):
+            self.report(place, f"its value is {_shown(known)}")
+        elif port.value in self.training and not port.training:
+            self.report(place, "its value exists in training alone")
+
+    def _unread(self) -> None:
+        for value, place in self.made_at.items():
+            if value not in self.read:
+                self.report(place, f"nothing reads the value {value}")
+
+    def _initializer(self, place: Place, one: Initializer) -> None:
+        """Check that what is set is there, and can be set so."""
+        scheme = SCHEMES.get(one.scheme)
+        if scheme is None:
+            self.report(place, f"there is no initialisation {one.scheme}")
+            return
+        steps = [s for s in self.steps if one.is_about(s.path, s.op.word)]
+        names = {t.name for s in steps for t in s.op.tensors(*s.input_shapes)}
+        if one.tensor not in names and not (
+            one.kind and one.tensor == "bias" and names
+        ):
+            self.report(place, f"no layer {one.kind or one.path} has a {one.tensor}")
+        for name, value in one.arguments:
+            wanted = scheme.arguments.get(name)
+            if wanted is None or not isinstance(value, wanted[0]):
+                self.report(place, f"{one.scheme} takes no {name} of {value!r}")
+                return
+        why = refusal_of_scheme(one.scheme, dict(one.arguments))
+        if why:
+            self.report(place, f"{one.scheme}: {why}")
+
+
+def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:
+    for number, item in enumerate(items):
+        yield (field, number), item
+
+
+def _same(one: Shape, other: Shape) -> bool:
+    """Return whether two shapes are one, channels first or last."""
+    return one == other and isinstance(one, Last) == isinstance(other, Last)
+
+
+def _label_refusal(name: str) -> str:
+    return refusal(name.replace("-", "_"), "label", LABEL_RESERVED)
+
+
+def _shown(shape: Shape) -> str:
+    last = ", channels last" if isinstance(shape, Last) else ""
+    return f"{show_shape(shape)}{last}"
+
+
+def _outline(part: Step | Group) -> Any:
+    """Return what two uses of one part have in common."""
+    if isinstance(part, Step):
+        return part.path, part.op.word
+    return part.path, part.role, part.indexed, tuple(map(_outline, part.children))
+
+
+def _names(group: Group) -> dict[str, Poly]:
+    """Return what the parameters of a block or network stand for in expressions.
+
+    Those that are true or false are 1 or 0.
+    """
+    known = {p.name: p.value for p in group.parameters if p.name != "in_channels"}
+    return {name: _poly(value) for name, value in known.items() if _counts(value)}
+
+
+def _counts(value: Any) -> bool:
+    """Return whether a parameter stands for a number in expressions."""
+    if isinstance(value, tuple):
+        return len(set(value)) == 1 and _counts(value[0])
+    return isinstance(value, int)
+
+
+def _poly(value: Any) -> Poly:
+    return Poly.constant(int(value[0] if isinstance(value, tuple) else value))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return tuple(_plain(part) for part in value)
+    return int(value) if isinstance(value, Sym) else value
+
+
+def _holds(value: Any, names: Names) -> bool:
+    """Return whether expressions have the values of the numbers that carry them."""
+    if isinstance(value, tuple):
+        return all([_holds(part, names) for part in value])
+    if not isinstance(value, Sym):
+        return True
+    return _value(value.poly, names) == int(value)
+
+
+def _text(label: Label, names: Names) -> str:
+    """Return a label with its numbers, or ? where one has no value."""
+    values = [part if isinstance(part, str) else _value(part, names) for part in label]
+    return "".join("?" if value is None else str(value) for value in values)
+
+
+def _value(number: Poly | float, names: Names) -> float | None:
+    """Return what an expression gives, or None if it reads what there is not."""
+    if not isinstance(number, Poly):
+        return number
+    try:
+        return number.substitute(names).number
+    except (TooLong, ZeroDivisionError):
+        return None
+
+
+def _true(test: Test, names: Names) -> bool | None:
+    """Return whether a test holds, or None if that cannot be told."""
+    match test:
+        case Comparison(left, op, right):
+            one, other = _value(left, names), _value(right, names)
+            if one is None or other is None or op not in _COMPARISONS:
+                return None
+            return _COMPARISONS[op](one, other)
+        case Truth(name):
+            value = _value(Poly.name(name), names)
+            return None if value is None else bool(value)
+        case Not(inner):
+            holds = _true(inner, names)
+            return None if holds is None else not holds
+        case Joined(op, tests):
+            found = [_true(one, names) for one in tests]
+            if None in found:
+                return None
+            return all(found) if op == "and" else any(found)

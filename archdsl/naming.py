@@ -1,0 +1,181 @@
+"""Which names a network may use: they become attributes and arguments of a module."""
+
+from __future__ import annotations
+
+import keyword
+import re
+
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*\Z", re.ASCII)
+
+# Attributes of torch's Module: a submodule of such a name is lost, or breaks it.
+MODULE_ATTRIBUTES = frozenset(
+    [
+        "T_destination",
+        "add_module",
+        "apply",
+        "bfloat16",
+        "buffers",
+        "call_super_init",
+        "children",
+        "compile",
+        "cpu",
+        "cuda",
+        "double",
+        "dump_patches",
+        "eval",
+        "extra_repr",
+        "float",
+        "forward",
+        "get_buffer",
+        "get_extra_state",
+        "get_parameter",
+        "get_submodule",
+        "half",
+        "ipu",
+        "load_state_dict",
+        "modules",
+        "mtia",
+        "named_buffers",
+        "named_children",
+        "named_modules",
+        "named_parameters",
+        "parameters",
+        "register_backward_hook",
+        "register_buffer",
+        "register_forward_hook",
+        "register_forward_pre_hook",
+        "register_full_backward_hook",
+        "register_full_backward_pre_hook",
+        "register_load_state_dict_post_hook",
+        "register_load_state_dict_pre_hook",
+        "register_module",
+        "register_parameter",
+        "register_state_dict_post_hook",
+        "register_state_dict_pre_hook",
+        "requires_grad_",
+        "set_extra_state",
+        "set_submodule",
+        "share_memory",
+        "state_dict",
+        "to",
+        "to_empty",
+        "train",
+        "training",
+        "type",
+        "xpu",
+        "zero_grad",
+        "append",
+        "extend",
+        "insert",
+        "pop",
+        "clear",
+        "items",
+        "keys",
+        "values",
+        "update",
+    ]
+)
+
+# Names that emitted code uses for something else.
+EMITTED_NAMES = frozenset(
+    [
+        "self",
+        "cls",
+        "torch",
+        "nn",
+        "F",
+        "Tensor",
+        "OrderedDict",
+        "NamedTuple",
+        "Callable",
+        "super",
+        "range",
+        "print",
+        "tuple",
+        "list",
+        "dict",
+        "set",
+        "int",
+        "float",
+        "bool",
+        "str",
+        "len",
+        "min",
+        "max",
+        "isinstance",
+        "getattr",
+        "setattr",
+        "enumerate",
+        "zip",
+        "module",
+        "in_channels",
+    ]
+)
+
+SOFT_KEYWORDS = frozenset(("match", "case", "type", "_"))
+
+LANGUAGE_WORDS = frozenset(
+    [
+        "arch",
+        "import",
+        "from",
+        "block",
+        "network",
+        "preset",
+        "default",
+        "input",
+        "output",
+        "training",
+        "for",
+        "in",
+        "if",
+        "else",
+        "expect",
+        "init",
+        "seq",
+        "residual",
+        "same",
+        "fn",
+        "op",
+        "true",
+        "false",
+        "and",
+        "or",
+        "not",
+        "channels",
+    ]
+)
+
+
+LABEL_RESERVED = MODULE_ATTRIBUTES | EMITTED_NAMES
+PARAMETER_RESERVED = EMITTED_NAMES | LANGUAGE_WORDS
+
+
+def is_identifier(name: str) -> bool:
+    """Return whether a name is made of ASCII letters, digits and underscores."""
+    return _IDENTIFIER.match(name) is not None
+
+
+def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
+    """Return why something cannot bear a name, as the end of a sentence, or nothing.
+
+    Args:
+        name: the name.
+        what: what it is for, such as ``label``.
+        reserved: names that mean something else there.
+    """
+    if keyword.iskeyword(name) or (what != "label" and name in SOFT_KEYWORDS):
+        return "is a word of Python's, and the name becomes Python code"
+    if name.startswith("_"):
+        return "starts with an underscore, which Python treats as private"
+    if name[:1].isdigit():
+        return "begins with a digit"
+    if not is_identifier(name):
+        return "is not made of the letters a-z, digits and underscores alone"
+    if len(name) > 100:
+        return "is longer than 100 characters"
+    if name in reserved:
+        if name in MODULE_ATTRIBUTES:
+            return "is an attribute of torch's modules"
+        return "has a meaning of its own"
+    return ""

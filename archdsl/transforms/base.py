@@ -1,0 +1,69 @@
+"""What all transformations have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from archdsl.ir import Group, Network, Step
+from archdsl.ir.verify import verify
+from archdsl.layer import Layer, kind
+
+
+@dataclass(frozen=True)
+class Transformation:
+    """A way to make one network of another; its fields are its options.
+
+    Parts that remain keep their paths, so that their weights fit.
+    """
+
+    def apply(self, network: Network) -> Network:
+        """Return the network that it makes; the given one stays as it is.
+
+        Raises:
+            archdsl.ir.verify.InvalidNetwork: if that is no valid network, which is a
+                mistake of the transformation.
+        """
+        return verify(self.rewrite(network))
+
+    def rewrite(self, network: Network) -> Network:
+        """Return the network, not verified yet."""
+        raise NotImplementedError
+
+    def weights(self, network: Network, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `state_dict` of the network that it makes.
+
+        Args:
+            network: the one that is given to `apply`.
+            state: its `state_dict`, which stays as it is.
+
+        Raises:
+            KeyError: if the state has no tensor of a layer whose weights change.
+        """
+        return dict(state)
+
+
+def new_identity() -> Layer:
+    """Return a layer that does nothing, for a place that cannot be empty."""
+    identity = kind("identity")
+    assert identity is not None
+    return identity()
+
+
+def numbered(network: Network) -> set[str]:
+    """Return the paths of the steps that are named by number, as parts of a seq.
+
+    None of these can be taken out, as those behind it would get other names.
+    """
+    return {step.path for step in _in_seqs(network.root, False)}
+
+
+def _in_seqs(group: Group, indexed: bool) -> Iterator[Step]:
+    if group.role in ("network", "block", "group"):
+        indexed = group.indexed
+    for child in group.children:
+        if isinstance(child, Group):
+            yield from _in_seqs(child, indexed)
+        elif indexed:
+            yield child
