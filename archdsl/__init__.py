@@ -4,7 +4,7 @@ The functions below load their parts on first use, so that importing the
 package costs nothing.
 """
 
-# Type checkers take it for typing's, whose import would be the most of ours.
+# Type checkers treat it as typing's, whose import would dominate ours.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import (

@@ -49,19 +49,20 @@ def load(
     Args:
         spec: path of a file, ``path:preset``, the name of a shipped spec or preset
             (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
-        preset: which of the spec's presets; its default one when left out.
+        preset: which of the spec's presets to load; the default one if omitted.
         params: values of the network's parameters, by name: numbers, truth values,
-            lists, and text, which is read as ``-D`` reads it: ``"32"`` is a number,
-            ``"3x3"`` are sizes, ``"[2, 2]"`` is a list, a word is a block, a layer kind
-            or else a string, and so is what stands in further quotes.
-        input: shape of the input without the batch: ``"3x224x224"`` or its sizes.
-        symbolic: whether numbers keep the expressions that code generation writes.
-        **values: further ones of `params`.
+            lists or text. Text is read as by ``-D``: ``"32"`` is a number, ``"3x3"`` is
+            a size, ``"[2, 2]"`` is a list, and a word is a block, a layer kind or
+            otherwise a string. Text in additional quotes is always a string.
+        input: shape of the input without the batch: ``"3x224x224"``, or a sequence of
+            sizes.
+        symbolic: whether numbers keep their expressions, which code generation needs.
+        **values: more parameters, as in `params`.
 
     Raises:
-        SpecError: with all that is wrong with the spec.
-        TypeError: if an argument is nothing of its kind, or given twice.
-        ValueError: if `input` is no shape, or two different presets are asked for.
+        SpecError: with all errors in the spec.
+        TypeError: if an argument has the wrong type or is given twice.
+        ValueError: if `input` is not a shape, or two different presets are asked for.
     """
     check_types(preset=preset, params=params, symbolic=symbolic)
     given = _together(params, values)
@@ -83,21 +84,21 @@ def loads(
     symbolic: bool = True,
     **values: object,
 ) -> Network:
-    """Return the network that a spec's text describes.
+    """Return the network that the text of a spec describes.
 
     Args:
-        text: of the spec; it can import the library, but no files.
-        name: the file name that errors show.
+        text: the spec; it can import libraries, but no files.
+        name: the file name to show in errors.
         preset: as for `load`.
         params: as for `load`.
         input: as for `load`.
         symbolic: as for `load`.
-        **values: further ones of `params`.
+        **values: more parameters, as in `params`.
 
     Raises:
-        SpecError: with all that is wrong with the spec.
-        TypeError: if an argument is nothing of its kind, or given twice.
-        ValueError: if `input` is no shape.
+        SpecError: with all errors in the spec.
+        TypeError: if an argument has the wrong type or is given twice.
+        ValueError: if `input` is not a shape.
     """
     from .syntax.loader import load_text
 
@@ -124,24 +125,26 @@ def analyze(
     device: str | Device | None = None,
     budget: int | None = None,
 ) -> Analysis:
-    """Return the network's parameters, MACs, receptive fields, memory and the rest.
+    """Return the network's parameters, MACs, receptive fields, memory and other
+    figures.
 
     Args:
-        network: what `load` returned, or what it takes: ``"resnet50"``.
-        batch: samples at a time, for memory and bytes moved.
-        dtype: of parameters and activations, for memory and bytes moved.
-        optimizer: whose state the memory counts.
-        mode: whose operations are counted, ``eval`` or ``train``.
-        recompute: whether blocks are run again in the backward pass, for memory.
-        tool: one whose way of counting is applied, too, such as ``fvcore``.
-        device: whose time is estimated, such as ``a100-sxm-40gb``, or one of
-            `archdsl.passes.devices`.
-        budget: bytes of memory, for which to look for the largest batch.
+        network: a network from `load`, or what `load` accepts: ``"resnet50"``.
+        batch: batch size, for memory and memory traffic.
+        dtype: data type of parameters and activations, for memory and memory traffic.
+        optimizer: optimiser whose state is counted as memory.
+        mode: ``eval`` or ``train``: the mode whose operations are counted.
+        recompute: whether the backward pass recomputes blocks, for memory.
+        tool: a tool whose count to compute as well, such as ``fvcore``.
+        device: a device for which to estimate the time, such as ``a100-sxm-40gb``, or
+            one from `archdsl.passes.devices`.
+        budget: bytes of memory for which to find the largest batch.
 
     Raises:
-        SpecError: if `network` names a spec that is wrong.
-        TypeError: if an argument is nothing of its kind.
-        ValueError: if one of these is none, or the device has no rate for the dtype.
+        SpecError: if `network` names a spec with errors.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument has an unknown value, or the device has no rate for
+            the dtype.
     """
     from .passes.analysis import analyze as run
 
@@ -168,19 +171,21 @@ def compare(
     dtype: str = "float32",
     optimizer: str = "sgd",
 ) -> Comparison:
-    """Return networks side by side, and what differs in structure from the first.
+    """Return networks side by side, and how their structure differs from the first
+    one's.
 
     Args:
-        networks: two or more, as for `analyze`, the one to compare with first.
-        names: what to call each; the networks' own names when left out.
-        batch: samples at a time, for the memory.
-        dtype: of parameters and activations, for the memory.
-        optimizer: whose state the memory counts.
+        networks: two or more, as for `analyze`. All are compared with the first.
+        names: a name for each to show; the networks' own names if omitted.
+        batch: batch size, for memory.
+        dtype: data type of parameters and activations, for memory.
+        optimizer: optimiser whose state is counted as memory.
 
     Raises:
-        SpecError: if one of `networks` names a spec that is wrong.
-        TypeError: if an argument is nothing of its kind.
-        ValueError: if there are less than two networks, or not a name for each.
+        SpecError: if one of `networks` names a spec with errors.
+        TypeError: if an argument has the wrong type.
+        ValueError: if there are fewer than two networks, or the number of names
+            differs.
     """
     from .passes.compare import compare as run
 
@@ -193,14 +198,14 @@ def compare(
 
 
 def emit(network: Network | Spec) -> str:
-    """Return the text of a Python module that defines the network in PyTorch.
+    """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
 
     Raises:
-        SpecError: if `network` names a spec that is wrong.
-        TypeError: if it is no network.
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network.
     """
     from .backends.torch import emit as run
 
@@ -218,25 +223,25 @@ def build(
 ) -> nn.Module:
     """Return a network as a freshly initialised PyTorch module.
 
-    ``build("resnet50", classes=10)`` loads it, too.
+    ``build("resnet50", classes=10)`` also loads the network.
 
     Args:
         network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
-            imported, and so run.
-        preset: as for `load`, where `network` only names a spec.
-        params: as for `load`, likewise.
-        input: as for `load`, likewise.
-        **values: further ones of `params`.
+            imported, which runs their code.
+        preset: as for `load`, if `network` names a spec.
+        params: as for `load`, if `network` names a spec.
+        input: as for `load`, if `network` names a spec.
+        **values: more parameters, as in `params`.
 
     Raises:
         ImportError: if torch, or a class that an `op` names, cannot be imported.
-        archdsl.backends.torch.ForeignCode: if an `op` names a module, and none is
-            allowed.
-        SpecError: if `network` names a spec that is wrong.
-        TypeError: if it is no network, an argument is nothing of its kind or given
-            twice, or there are parameters for what is loaded already.
-        ValueError: if `input` is no shape, or two different presets are asked for.
+        archdsl.backends.torch.ForeignCode: if an `op` names a module, and
+            `allow_foreign` is not set.
+        SpecError: if `network` names a spec with errors.
+        TypeError: if `network` is not a network, an argument has the wrong type or is
+            given twice, or there are parameters for a network that is already loaded.
+        ValueError: if `input` is not a shape, or two different presets are asked for.
     """
     from .backends.torch import build as run
     from .ir import Network
@@ -263,28 +268,29 @@ def render(
     options: Options | None = None,
     warn: Callable[[str], None] | None = None,
 ) -> str:
-    """Draw the network, and return the drawing's dot source.
+    """Draw the network, and return the dot source of the drawing.
 
-    Without options, the picture fits a page of A4, as that of the command does.
+    Without options, the picture fits an A4 page, as with the command.
 
     Args:
         network: as for `analyze`.
         path: the file to write, if any.
-        format: ``svg``, ``png``, ``pdf`` or ``dot``; the suffix of `path` tells it
-            when left out.
-        fold: whether repeats are drawn once, with their number.
-        options: those of the command, such as
-            ``archdsl.Options(theme="dark", depth=1)``.
-        warn: told what is wrong with the picture, such as text too small for a page.
+        format: ``svg``, ``png``, ``pdf`` or ``dot``; if omitted, the suffix of `path`
+            decides.
+        fold: whether to draw repeats once, with their count.
+        options: the options of the command, such as ``archdsl.Options(theme="dark",
+            depth=1)``.
+        warn: called with each warning about the picture, for example that its text is
+            too small for a page.
 
     Raises:
         archdsl.backends.diagram.MissingExtra: if no layout engine is installed.
         archdsl.backends.diagram.UnknownPart: if there is no such block or path.
         archdsl.backends.diagram.UnknownFormat: if there is no such format.
         OSError: if the file cannot be written.
-        SpecError: if `network` names a spec that is wrong, or cannot be drawn so.
-        TypeError: if an argument is nothing of its kind.
-        ValueError: if no picture can have an option.
+        SpecError: if `network` names a spec with errors, or cannot be drawn this way.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an option has a value that is not allowed.
     """
     from .backends.diagram import Options
     from .backends.diagram import render as run
@@ -310,29 +316,29 @@ def plot(
     device: str | Device | None = None,
     runs: int = 1,
 ) -> Plot:
-    """Return a chart of the figures of networks, which a notebook shows by itself.
+    """Return a chart of the figures of networks, which is displayed in notebooks.
 
     Args:
         networks: one or several, as for `analyze`.
         show: ``compare``, ``costs``, ``fields``, ``gradients``, ``memory``, ``paths``
-            or ``roofline``; ``costs`` of one network and ``compare`` of several when
-            left out.
-        names: what to call each; what they were given as, or their own names, when left
-            out.
-        batch: samples at a time, for the memory and the roofline.
-        dtype: of parameters and activations, likewise.
-        optimizer: whose state the memory counts.
-        recompute: whether blocks are run again in the backward pass, for the memory.
-        device: for the roofline.
-        runs: of each network in torch, for the gradients alone, with the seeds 0, 1
-            and so on.
+            or ``roofline``. The default is ``costs`` for one network and ``compare``
+            for several.
+        names: a name for each to show; if omitted, the name it was given by, or its
+            own.
+        batch: batch size, for memory and roofline.
+        dtype: data type of parameters and activations, for memory and roofline.
+        optimizer: optimiser whose state is counted as memory.
+        recompute: whether the backward pass recomputes blocks, for memory.
+        device: the device, for roofline.
+        runs: number of runs of each network in torch, only for gradients, with seeds
+            0, 1 and so on.
 
     Raises:
-        ImportError: if gradients are asked for, and torch is not installed.
-        SpecError: if one of `networks` names a spec that is wrong.
-        TypeError: if an argument is nothing of its kind.
-        ValueError: if there is no such chart, or nothing to draw; or if `runs` are
-            asked for, and no gradients.
+        ImportError: if `show` is ``gradients`` and torch is not installed.
+        SpecError: if one of `networks` names a spec with errors.
+        TypeError: if an argument has the wrong type.
+        ValueError: if there is no such chart, or nothing to draw; or if `runs` is
+            given for another chart than gradients.
     """
     from .backends.plot import Subject
     from .backends.plot import plot as run
@@ -370,15 +376,15 @@ def plot(
 
 
 def format(text: str, *, name: str = "<text>") -> str:
-    """Return a spec's text in the canonical layout.
+    """Return the text of a spec in the canonical layout.
 
     Args:
-        text: of the spec.
-        name: the file name that errors show.
+        text: the spec.
+        name: the file name to show in errors.
 
     Raises:
-        SpecError: if it does not parse.
-        TypeError: if an argument is no text.
+        SpecError: if it cannot be parsed.
+        TypeError: if an argument is not a string.
     """
     check_types(text=text, name=name)
     from .source import Source
@@ -388,13 +394,13 @@ def format(text: str, *, name: str = "<text>") -> str:
 
 
 def list_models(include: str = "*") -> list[str]:
-    """Return the names of the shipped networks, each of which `load` takes.
+    """Return the names of the shipped networks, each of which `load` accepts.
 
     Args:
-        include: what they look like, such as ``"resnet*"``.
+        include: a pattern that the names must match, such as ``"resnet*"``.
 
     Raises:
-        TypeError: if `include` is no text.
+        TypeError: if `include` is not a string.
     """
     from fnmatch import fnmatchcase
 
@@ -417,21 +423,21 @@ def lint(
 ) -> tuple[Advice, ...]:
     """Return the advice about all networks of a spec, in the order of its text.
 
-    ``str`` of an advice is what `archdsl lint` prints.
+    ``str`` of a piece of advice is what `archdsl lint` prints.
 
     Args:
-        spec: as for `load`; of one that names a preset, only that one is looked at.
-        select: codes or names of the rules to apply, such as ``"W0101"``; all when
-            left out.
+        spec: as for `load`; if it names a preset, only that one is checked.
+        select: codes or names of the rules to apply, such as ``"W0101"``; all if
+            omitted.
         ignore: codes or names of rules to leave out.
         params: as for `load`.
         input: as for `load`.
-        **values: further ones of `params`.
+        **values: more parameters, as in `params`.
 
     Raises:
-        SpecError: with all that is wrong with the spec.
-        TypeError: if an argument is nothing of its kind, or given twice.
-        ValueError: if there is no such rule, or `input` is no shape.
+        SpecError: with all errors in the spec.
+        TypeError: if an argument has the wrong type or is given twice.
+        ValueError: if there is no such rule, or `input` is not a shape.
     """
     from .linter.rule import chosen
 
@@ -447,7 +453,7 @@ def lint(
     return lint_module(module, preset, parameters, shape, codes).advice
 
 
-# ---- what arguments are -----------------------------------------------------
+# ---- checks of arguments ----------------------------------------------------
 
 _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("text", "name", "preset", "dtype", "optimizer"), (str, "a text")),
@@ -472,11 +478,12 @@ _POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
 
 def check_types(**given: object) -> None:
-    """Refuse arguments that are nothing of their kind, before they fail somewhere.
+    """Check the types of arguments, so that mistakes are reported here and not deep
+    inside.
 
     Raises:
         TypeError: saying what the argument must be.
-        ValueError: if it must be 1 or more, and is not.
+        ValueError: if it must be at least 1, and is not.
     """
     for name, value in given.items():
         if value is None and name in _OPTIONAL:
@@ -494,10 +501,10 @@ def check_types(**given: object) -> None:
 
 
 def _check_names(names: Sequence[str] | None) -> None:
-    """Refuse names that are no list of texts.
+    """Check that names are a list of strings.
 
     Raises:
-        TypeError: saying so.
+        TypeError: if they are not.
     """
     texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
     if names is not None and not (texts and all(isinstance(n, str) for n in names)):
@@ -511,10 +518,10 @@ def _wrong(name: str, words: str, value: object) -> TypeError:
 def _together(
     params: Mapping[str, object] | None, values: Mapping[str, object]
 ) -> Mapping[str, object]:
-    """Return parameters that are given in two ways.
+    """Return parameters given both as a mapping and by keyword, merged.
 
     Raises:
-        TypeError: if one is given in both.
+        TypeError: if one is given in both ways.
     """
     if not values or not params:
         return params or values
@@ -525,7 +532,7 @@ def _together(
 
 
 def texts(name: str, given: object) -> list[str]:
-    """Return the texts that a text or a list of them stands for.
+    """Return a string, or a sequence of strings, as a list.
 
     Raises:
         TypeError: if it is neither.
@@ -541,10 +548,10 @@ def texts(name: str, given: object) -> list[str]:
 
 
 def as_spec(given: object) -> Spec:
-    """Return what names a spec.
+    """Return the SPEC as text.
 
     Raises:
-        TypeError: if it does not.
+        TypeError: if it is not a string or path.
     """
     if not isinstance(given, str | os.PathLike):
         raise _wrong("network", "what `load` returns, or what it takes", given)
@@ -555,7 +562,7 @@ def _as_path(name: str, value: object) -> str:
     """Return a path as text.
 
     Raises:
-        TypeError: if it is none, or one of bytes.
+        TypeError: if it is not a path, or is a path in bytes.
     """
     text = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(text, str):
@@ -574,11 +581,11 @@ def _as_device(given: str | Device) -> Device:
 
 
 def as_network(given: Network | Spec) -> Network:
-    """Return a network, loaded if it is only named.
+    """Return a network; load it if it is given by name.
 
     Raises:
-        SpecError: if the spec is wrong.
-        TypeError: if it is no network.
+        SpecError: if the spec has errors.
+        TypeError: if it is not a network.
     """
     from .ir import Network
 
@@ -587,16 +594,17 @@ def as_network(given: Network | Spec) -> Network:
     return load(as_spec(given))
 
 
-# ---- what a SPEC names ------------------------------------------------------
+# ---- finding and loading a SPEC ---------------------------------------------
 
 
 def open_spec(spec: Spec) -> tuple[Module, str | None]:
-    """Return the file that a spec names, loaded, and the preset it names.
+    """Return the loaded file that a SPEC refers to, and the preset that it names.
 
-    An existing file wins over a shipped name, and a whole name over `NAME:PRESET`.
+    An existing file takes precedence over a shipped name, and a complete name over
+    `NAME:PRESET`.
 
     Raises:
-        SpecError: if there is no such file or name, or it does not load.
+        SpecError: if there is no such file or name, or it cannot be loaded.
     """
     from .syntax.loader import load_file
 
@@ -605,7 +613,7 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
 
 
 def find_spec(spec: Spec) -> tuple[Path | None, str | None]:
-    """Return the file (None for stdin) and the preset that a spec names.
+    """Return the file (None for stdin) and the preset that a SPEC refers to.
 
     Raises:
         SpecError: if there is no such file or name.
@@ -621,7 +629,7 @@ def find_spec(spec: Spec) -> tuple[Path | None, str | None]:
     if text in shipped_presets():
         return shipped_specs()[shipped_presets()[text]], text
     head, colon, preset = text.rpartition(":")
-    # `C:\net.arch` and `12:30.arch` end in no identifier, so they name a file.
+    # `C:\net.arch` and `12:30.arch` do not end in an identifier, so they are files.
     if not colon or not _IDENTIFIER.fullmatch(preset):
         raise SpecError([_not_found(text)])
     if head == "-":
@@ -633,7 +641,7 @@ def find_spec(spec: Spec) -> tuple[Path | None, str | None]:
 
 
 def _find_file(text: str) -> Path | None:
-    """Return the file of a path or of a shipped spec's name."""
+    """Return the file with a path, or of a shipped spec."""
     if text != "-" and os.path.exists(text) and not os.path.isdir(text):
         return Path(text)
     return shipped_specs().get(text)
@@ -649,7 +657,7 @@ def _not_found(text: str) -> Diagnostic:
     if path.suffix == ".arch" or len(path.parts) > 1:
         near = []
         if os.path.isdir(path.parent):
-            # A link to nothing is no file, either.
+            # A broken link is not a file, either.
             near = [str(p) for p in path.parent.glob("*.arch") if p.exists()]
         message = f"there is no file `{text}`"
         return Diagnostic("A0501", message, help=did_you_mean(text, near))
@@ -662,10 +670,10 @@ def _not_found(text: str) -> Diagnostic:
 
 
 def load_stdin() -> Module:
-    """Return the spec on standard input, loaded; it cannot import files.
+    """Load the spec on standard input; it cannot import files.
 
     Raises:
-        SpecError: if it does not load.
+        SpecError: if it cannot be loaded.
     """
     from .syntax.loader import Loader, decode
 
@@ -681,7 +689,7 @@ def elaborate_module(
     input: str | Sequence[int] | None = None,
     symbolic: bool = True,
 ) -> Network:
-    """Return a network of a loaded file; the arguments are those of `load`."""
+    """Return a network of a loaded file; for the arguments, see `load`."""
     from .elaborate import elaborate
 
     given = {}
@@ -706,10 +714,10 @@ def elaborate_all(
     input: Sequence[int] | None = None,
     spec: str = "",
 ) -> list[Network]:
-    """Return several networks of a loaded file, which messages call `spec`.
+    """Return several networks of a loaded file, which error messages call `spec`.
 
     Raises:
-        SpecError: with what is wrong with all of them.
+        SpecError: with the errors of all of them.
     """
     from .variants import Allowance
 
@@ -744,7 +752,7 @@ def lint_module(
     """Return the advice about one preset of a loaded file, or about all its networks.
 
     Raises:
-        SpecError: with what is wrong with all of them.
+        SpecError: with the errors of all of them.
     """
     from .linter.check import lint as run
     from .variants import variants
@@ -760,11 +768,11 @@ def lint_module(
 
 
 def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
-    """Return an input's sizes, as numbers or written ``3x224x224``.
+    """Return the sizes of an input, given as numbers or as ``3x224x224``.
 
     Raises:
-        TypeError: if they are neither.
-        ValueError: if they are no shape of an input.
+        TypeError: if it is neither.
+        ValueError: if it is not the shape of an input.
     """
     if isinstance(given, str) and not _SHAPE.fullmatch(given):
         raise ValueError(f"`{_short(given)}` is not a shape such as 3x224x224")
@@ -790,11 +798,11 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
 
 
 def as_value(module: Module, value: object) -> object:
-    """Return a parameter's value so that text can stand for more than a string.
+    """Return the value of a parameter; text is parsed as by ``-D``.
 
     Raises:
-        TypeError: if no parameter can have such a value.
-        ValueError: if it is no finite number.
+        TypeError: if no parameter can have a value of this type.
+        ValueError: if it is not a finite number.
     """
     from .syntax import tree
 
@@ -814,7 +822,7 @@ def as_value(module: Module, value: object) -> object:
 
 
 def _read_value(module: Module, text: str) -> object:
-    """Return the value that a text stands for: an expression, or else a string."""
+    """Return the value of a text: that of an expression if it is one, else a string."""
     from .layer import kind
     from .source import Source, Span
     from .syntax import tree

@@ -1,6 +1,6 @@
-"""What each error code means, with an example of it.
+"""The explanation of each error code, with an example.
 
-`archdsl explain` prints an entry, and `docs/errors.md` shows all of them.
+`archdsl explain` prints one, and `docs/errors.md` has all of them.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Entry(NamedTuple):
 
     Attributes:
         title: what is wrong, in a few words.
-        text: when it is said and why, in a few plain sentences.
-        wrong: a spec that has the error; empty where no short one can.
+        text: when the error occurs and why, in a few sentences.
+        wrong: a spec with the error; empty if no short spec has it.
         right: the same spec, repaired.
-        run: arguments of `archdsl` with which each of the two is shown, for an error
-            of the command line; else empty.
-        alone: whether the specs can be shown in print and need no other file.
+        run: for errors that depend on the command line, the arguments of `archdsl`
+            for each of the two specs; otherwise empty.
+        alone: whether the specs are printable and need no other file.
     """
 
     title: str
@@ -70,55 +70,55 @@ _UNIT = "block unit<width> {\n    conv 3x3 width -> bn -> relu\n}"
 _SYNTAX: Final = {
     "A0001": Entry(
         "something is out of place",
-        "The file does not follow the grammar at this place: a word, a sign or the "
-        "end of a line comes where something else is needed. The message says what, "
-        "if only a few things could stand there.",
+        "The file does not follow the grammar here: there is a word, a symbol or the "
+        "end of a line where something else is expected. If there are only a few "
+        "possibilities, the message lists them.",
         _net("conv 3x3, 16"),
         _net("conv 3x3 16"),
     ),
     "A0002": Entry(
         "a character means nothing here",
-        "No word, number or sign of the language begins with this character. Often "
-        "it is a sign of another language, or one that only looks like the right "
-        "one, such as a typographic quote. Letters outside ASCII stand in comments "
-        "only.",
+        "No word, number or symbol of the language begins with this character. Often "
+        "it is a symbol from another language, or one that only looks like the right "
+        "one, such as a typographic quote. Letters outside ASCII are only allowed in "
+        "comments.",
         _net("conv 3x3 $width"),
         _net("conv 3x3 16"),
     ),
     "A0003": Entry(
         "a bracket is never closed",
-        "Every `{`, `(`, `[` and `<` needs its partner. Where the indentation shows "
-        "which one is left open, that one is named.",
+        "Every `{`, `(`, `[` and `<` needs a matching closing bracket. If the "
+        "indentation shows which one is left open, the message points at it.",
         _net("conv 3x3 16").removesuffix("}\n"),
         _net("conv 3x3 16"),
     ),
     "A0004": Entry(
         "a bracket closes nothing",
-        "A `}`, `)` or `]` stands here, and no bracket of its kind is open.",
+        "There is a `}`, `)` or `]` here, but no bracket of its kind is open.",
         _net("conv 3x3 16") + "}\n",
         _net("conv 3x3 16"),
     ),
     "A0005": Entry(
         "the file is not UTF-8",
-        "Specs are UTF-8 text. The message names the first byte that is not. Save "
-        "the file in that encoding.",
+        "Specs are UTF-8 text. The message gives the first byte that is not valid. "
+        "Save the file in that encoding.",
         _net("conv 3x3 16  # für 16 Kanäle"),
         _net("conv 3x3 16  # für 16 Kanäle"),
         alone=False,
     ),
     "A0006": Entry(
         "the file has a control character",
-        "Invisible characters, such as a form feed or a mark that turns the "
-        "direction of writing, can make a spec mean something else than it shows. "
-        "They are refused everywhere, in comments too.",
+        "Invisible characters, such as a form feed or a mark that changes the "
+        "direction of writing, can make a spec look different from what it means. "
+        "They are refused everywhere, even in comments.",
         _net("conv 3x3 16  # next page: \f"),
         _net("conv 3x3 16  # next page"),
         alone=False,
     ),
     "A0007": Entry(
         "the version of the language is missing or unknown",
-        "The first line of a spec names the version of the language it is written "
-        "in, once: `arch 1`. A later archdsl can then read it as it was meant.",
+        "The first line of a spec gives the version of the language that it is written "
+        "in: `arch 1`. Later versions of archdsl can then still read it as intended.",
         "network net {\n    input 3x32x32\n    conv 3x3 16\n}\n",
         _net("conv 3x3 16"),
     ),
@@ -126,11 +126,11 @@ _SYNTAX: Final = {
 
 _NAMES: Final = {
     "A0101": Entry(
-        "one name is given twice",
-        "Blocks, networks, presets, functions and ops of a file share one set of "
-        "names, with what it imports. Parameters of one block, inputs and outputs of "
-        "a network, and values with a name must differ, too. Only one preset is the "
-        "default.",
+        "a name is defined twice",
+        "The blocks, networks, presets, functions and ops of a file, and what it "
+        "imports, must all have different names. So must the parameters of a block, "
+        "the inputs and outputs of a network, and named values. Only one preset can "
+        "be the default.",
         _net("unit<16>", before=f"{_UNIT}\n\n{_UNIT.replace('3x3', '5x5')}"),
         _net(
             "unit<16>",
@@ -141,27 +141,26 @@ _NAMES: Final = {
     "A0102": Entry(
         "two layers have the same path",
         "A layer's path is its name in reports and the key of its weights, so it "
-        "must be the only one. A label can also take the name that a later layer "
-        "without a label would get: the second unlabelled `conv` of a body is "
-        "`conv2`.",
+        "must be unique. A label can also clash with the name that a layer without a "
+        "label gets: the second unlabelled `conv` of a body is `conv2`.",
         _net("for width in [16, 32] {", "    stage: conv 3x3 width", "}"),
         _net("for i, width in [16, 32] {", "    stage{i}: conv 3x3 width", "}"),
     ),
     "A0103": Entry(
         "a name is reserved",
-        "Names of a spec become attributes, arguments and classes in Python. "
-        "Python's own words, attributes of torch's modules, names that compiled code "
-        "uses for itself, and names that begin with an underscore would break it or "
-        "mean something else.",
+        "The names in a spec become attributes, arguments and classes in Python. "
+        "Keywords of Python, attributes of torch modules, names that compiled code "
+        "uses itself, and names that begin with an underscore would break the code or "
+        "change its meaning.",
         _net("train: conv 3x3 16"),
         _net("stem: conv 3x3 16"),
     ),
     "A0104": Entry(
         "a name is not defined",
-        "An expression reads a name that is no parameter, value, loop variable, "
-        "block or layer kind here, or calls a function that does not exist. "
-        "Functions call only those above them. A preset can name a network that the "
-        "file does not have.",
+        "An expression uses a name that is not a parameter, value, loop variable, "
+        "block or layer kind here, or calls a function that does not exist. A function "
+        "can only call functions defined above it. The error also occurs if a preset "
+        "refers to a network that the file does not define.",
         _net(
             "unit<16>", before="block unit<width> {\n    conv 3x3 widht\n    bn\n}"
         ).replace("bn\n", "conv 1x1 width\n"),
@@ -169,8 +168,8 @@ _NAMES: Final = {
     ),
     "A0105": Entry(
         "something is never used",
-        "A parameter, a value with a name or an imported name that nothing reads is "
-        "most likely a slip: the network would not change with it.",
+        "A parameter, named value or import that is never used is most likely a "
+        "mistake: changing it would not change the network.",
         _net(
             "unit<16, 2>",
             before="block unit<width, stride> {\n    conv 3x3 width\n}",
@@ -182,30 +181,30 @@ _NAMES: Final = {
     ),
     "A0106": Entry(
         "a word is not a layer or a block",
-        "The first word of a layer is a layer kind, a block of the file or of its "
-        "imports, a block of the library, or a parameter that stands for one.",
+        "A layer begins with a layer kind, a block that the file defines or imports, a "
+        "library block, or a parameter that stands for one of these.",
         _net("conv 3x3 16 -> maxpol 2x2"),
         _net("conv 3x3 16 -> maxpool 2x2"),
     ),
     "A0107": Entry(
         "a tap reads a label that is not there",
-        "`@label` and `same label` stand for an earlier layer of the same block, in "
-        "the same braces or in those around. Labels inside another block, and those "
-        "that come later, cannot be read.",
+        "`@label` and `same label` refer to an earlier layer of the same block, in "
+        "the same braces or in enclosing ones. Labels inside other blocks, and labels "
+        "that come later, cannot be used.",
         _net("early: conv 3x3 16", "conv 3x3 16", "concat { | @erly }"),
         _net("early: conv 3x3 16", "conv 3x3 16", "concat { | @early }"),
     ),
     "A0108": Entry(
         "a block calls itself",
-        "Blocks cannot contain themselves, not even through other blocks, since that "
-        "would have no end. Repeat by `x3` or by `for` instead.",
+        "Blocks cannot contain themselves, not even through other blocks, since the "
+        "network would never end. Use `x3` or `for` to repeat something.",
         _net("deep", before="block deep {\n    conv 3x3 -> relu\n    deep\n}"),
         _net("deep  x4", before="block deep {\n    conv 3x3 -> relu\n}"),
     ),
     "A0109": Entry(
         "there is a label in a numbered body",
         "The parts of `seq { ... }`, and of a block declared with `seq`, are named "
-        "0, 1, 2 and so on, as in torch's Sequential. They take no labels.",
+        "0, 1, 2 and so on, as in torch's Sequential, so they cannot have labels.",
         _net("features: seq {", "    stem: conv 3x3 16", "    relu", "}"),
         _net("features: {", "    stem: conv 3x3 16", "    relu", "}"),
     ),
@@ -214,8 +213,8 @@ _NAMES: Final = {
 _ARGUMENTS: Final = {
     "A0201": Entry(
         "an argument is unknown",
-        "The layer, block, op or function has no argument or setting of this name. "
-        "Layer kinds take their arguments after the word, blocks take theirs in < >.",
+        "The layer, block, op or function has no argument or setting with this name. "
+        "Arguments of layers follow the layer kind; those of blocks are in < >.",
         _net("conv 3x3 16 padding=1"),
         _net("conv 3x3 16 pad=1"),
     ),
@@ -227,60 +226,59 @@ _ARGUMENTS: Final = {
     ),
     "A0203": Entry(
         "there are too many arguments",
-        "More arguments stand without a name than there are places for, or a "
-        "function gets another number of them than it takes.",
+        "There are more unnamed arguments than the layer or block accepts, or a "
+        "function is called with the wrong number of arguments.",
         _net("conv 3x3 16 2"),
         _net("conv 3x3 16 /2"),
     ),
     "A0204": Entry(
         "a value is of the wrong type",
-        "An integer, a number with a fraction, sizes such as 3x3, a truth value, a "
-        "string, a list, a layer kind and a block are not taken for one another, "
-        "except that an integer serves as a number. A parameter has the type that it "
-        "declares, or that of its default.",
+        "Integers, numbers with a fraction, sizes such as 3x3, truth values, strings, "
+        "lists, layer kinds and blocks are different types. Only an integer is also "
+        "accepted as a number. A parameter has the type that it declares, or that of "
+        "its default.",
         _net("conv 3 16"),
         _net("conv 3x3 16"),
     ),
     "A0205": Entry(
         "a value is out of range",
-        "The argument has a smallest and perhaps a largest value, which the message "
-        "names.",
+        "The argument has a smallest and possibly a largest value, which the message "
+        "gives.",
         _net("conv 3x3 16", "dropout 50"),
         _net("conv 3x3 16", "dropout 0.5"),
     ),
     "A0206": Entry(
         "an argument is given twice",
-        "It stands once by its place and once by its name, or twice by name.",
+        "It is given both by position and by name, or twice by name.",
         _net("conv 3x3 16 width=32"),
         _net("conv 3x3 32"),
     ),
     "A0207": Entry(
         "an expression has no value",
-        "The operation is not defined for what it gets: a division by zero, an index "
-        "outside a list, a sum with a list, a loop over items of another length.",
+        "The operation is not defined for these operands: a division by zero, an index "
+        "outside a list, a sum with a list, or a loop over items of another length.",
         _net("conv 3x3 ([16, 32][2])"),
         _net("conv 3x3 ([16, 32][1])"),
     ),
     "A0208": Entry(
         "braces are out of place, or missing",
         "Only `seq`, merges, `residual` and blocks with a parameter `body` take "
-        "layers in braces, and braces that were passed to a block take no arguments.",
+        "layers in braces. Braces that were passed to a block take no arguments.",
         _net("relu { conv 3x3 16 }"),
         _net("{ conv 3x3 16 -> relu }"),
     ),
     "A0209": Entry(
         "a repeat makes no sense",
-        "A literal count of 0 would silently drop layers, a negative one means "
-        "nothing, and `{}` in a label needs something that repeats. A computed count "
-        "may be 0.",
+        "A literal count of 0 would silently remove layers, and a negative count has "
+        "no meaning. `{}` in a label needs a repeat. A computed count can be 0.",
         _net("conv 3x3 16 -> relu  x0"),
         _net("conv 3x3 16 -> relu  x2"),
     ),
     "A0210": Entry(
         "branches are not joined, or there is only one",
-        "`|` separates branches, and a merge says how they are joined: `concat`, "
-        "`add` or `mul`. A merge needs two branches at least, of which one may be "
-        "empty. A residual has its body and at most one shortcut.",
+        "`|` separates branches, and a merge defines how they are joined: `concat`, "
+        "`add` or `mul`. A merge needs at least two branches, one of which can be "
+        "empty. A residual has a body and at most one shortcut.",
         _net("{ conv 1x1 16 | conv 3x3 16 }"),
         _net("concat { conv 1x1 16 | conv 3x3 16 }"),
     ),
@@ -296,47 +294,47 @@ _ARGUMENTS: Final = {
 _SHAPES: Final = {
     "A0301": Entry(
         "branches do not fit each other",
-        "`add` and `mul` need branches of one shape, `concat` of one height and "
-        "width. The message gives the shape of both, the layer that makes it, and "
-        "the calls of blocks that lead there. A residual without a written shortcut "
-        "projects its input by a strided 1x1 convolution, which cannot reach every "
-        "shape.",
+        "`add` and `mul` need branches with the same shape, `concat` needs the same "
+        "height and width. The message gives both shapes, the layers that produce "
+        "them, and the block calls that lead there. If a residual has no explicit "
+        "shortcut, its input is projected by a strided 1x1 convolution, which cannot "
+        "produce every shape.",
         _net("add { conv 3x3 16 | conv 1x1 8 }"),
         _net("add { conv 3x3 16 | conv 1x1 16 }"),
     ),
     "A0302": Entry(
         "a layer does not fit its input",
-        "A convolution or a pool needs a feature map, a linear layer a vector, and "
-        "some arguments exclude each other.",
+        "A convolution or pool needs a feature map, and a linear layer needs a vector. "
+        "The error also occurs for arguments that exclude each other.",
         _net("conv 3x3 16", "linear 10"),
         _net("conv 3x3 16", "globalavgpool", "linear 10"),
     ),
     "A0303": Entry(
         "a window is larger than its input",
-        "The kernel, with its dilation, reaches over more than the input and its "
-        "padding have, so there is no position for it. Most often too many layers "
-        "have halved the size before.",
+        "The kernel, including its dilation, is larger than the padded input, so there "
+        "is no position for it. Most often, too many earlier layers have halved the "
+        "size.",
         _net("maxpool 16x16", "conv 3x3 16 pad=0"),
         _net("maxpool 8x8", "conv 3x3 16 pad=0"),
     ),
     "A0304": Entry(
         "groups do not divide the channels",
-        "Each group of a convolution gets the same number of input channels and "
-        "makes the same number of output channels.",
+        "All groups of a convolution have the same number of input channels and the "
+        "same number of output channels.",
         _net("conv 3x3 16 groups=2"),
         _net("conv 1x1 16", "conv 3x3 16 groups=2"),
     ),
     "A0305": Entry(
         "a result is never used",
-        "What a layer makes, and what flows in, must reach an output. A chain that "
-        "begins with a tap leaves the value before it, which something else has to "
-        "read.",
+        "Every layer's output, and every input, must be used on the way to an output "
+        "of the network. A chain that begins with a tap does not use the value before "
+        "it, so something else must.",
         _net("early: conv 3x3 16", "conv 3x3 16", "@early -> relu"),
         _net("early: conv 3x3 16", "conv 3x3 16", "concat { | @early } -> relu"),
     ),
     "A0306": Entry(
         "there is no input",
-        "A network begins with `input` and the shape of one sample, before any layer.",
+        "A network begins with `input` and the shape of one sample.",
         "arch 1\n\nnetwork net {\n    conv 3x3 16\n}\n",
         _net("conv 3x3 16"),
     ),
@@ -350,8 +348,8 @@ _CLIP: Final = """op clip {
 _CLAIMS: Final = {
     "A0401": Entry(
         "a claim does not hold",
-        "`expect` states a figure, and the network has another one. Either the spec "
-        "or the claim is wrong. Claims are not checked when parameters or the input "
+        "`expect` states a figure, but the network has a different one. Either the "
+        "spec or the claim is wrong. Claims are not checked if parameters or the input "
         "are changed from outside.",
         _net("conv 3x3 16", "expect params == 432"),
         _net("conv 3x3 16", "expect params == 448"),
@@ -365,9 +363,9 @@ _CLAIMS: Final = {
     ),
     "A0403": Entry(
         "a claim can be neither proven nor refuted",
-        "A foreign op may read any of its input, unless the spec says that it is "
-        "pointwise. So of the receptive fields after it only an upper bound is known: "
-        "no unit sees more. Only a claim that they are no larger can be proven.",
+        "A foreign op may read all of its input, unless the spec says that it is "
+        "pointwise. So only an upper bound is known for the receptive fields after it, "
+        "and only a claim that they are no larger than something can be proven.",
         _net(
             "conv 3x3 16 -> clip",
             "expect receptive_field == 3x3",
@@ -384,16 +382,16 @@ _CLAIMS: Final = {
 _FILES: Final = {
     "A0501": Entry(
         "a file or library is not there",
-        "The path or name leads to no regular file. Imports are relative to the file "
-        "they stand in; a name without quotes is a library that comes with archdsl.",
+        "There is no regular file at this path. Imports are relative to the file that "
+        "contains them; a name without quotes is a library that comes with archdsl.",
         _net("conv 3x3 16", before="import inception from preludes"),
         _net("inception<8, 4, 8, 4, 8, 8>", before="import inception from prelude"),
     ),
     "A0502": Entry(
         "an import leaves the spec's folder",
-        "A spec reads files in its own folder and below, and no others, so that a "
-        "spec from elsewhere can do no harm. A spec that is no file itself imports "
-        "none.",
+        "A spec can only import files in its own folder and below, so that a spec from "
+        "an unknown source can do no harm. A spec that is not a file cannot import "
+        "files.",
         _net("unit<16>", before='import unit from "../units.arch"'),
         _net("unit<16>", before=_UNIT),
     ),
@@ -407,8 +405,8 @@ _FILES: Final = {
     ),
     "A0504": Entry(
         "a file does not define what is imported",
-        "Blocks, functions and ops can be imported by their names, networks and "
-        "presets cannot.",
+        "Blocks, functions and ops can be imported by name. Networks and presets "
+        "cannot be imported.",
         _net("inceptions<8, 4, 8, 4, 8, 8>", before="import inceptions from prelude"),
         _net("inception<8, 4, 8, 4, 8, 8>", before="import inception from prelude"),
     ),
@@ -423,7 +421,7 @@ _TWO = _net("conv 3x3 16") + _net("conv 3x3 32").removeprefix("arch 1\n").replac
 _CHOICE: Final = {
     "A0601": Entry(
         "it is not clear which network is meant",
-        "The file defines no network, or several and no default. Name one after a "
+        "The file defines no network, or several but no default. Name one after a "
         "colon, or mark a preset as the default.",
         _TWO,
         f"{_TWO}\ndefault preset small = net\n",
@@ -462,17 +460,19 @@ network net {{
 _AGREEMENT: Final = {
     "A0701": Entry(
         "the analysis and torch differ",
-        "`archdsl check --torch` builds the module and compares every figure. What a "
-        "spec declares of a foreign layer may be wrong; otherwise archdsl is.",
+        "`archdsl check --torch` builds the module and compares every figure. Either "
+        "the spec declares something wrong about a foreign layer, or it is a bug in "
+        "archdsl.",
         _PRELU.format(name="torch.nn.PReLU", params=8),
         _PRELU.format(name="torch.nn.PReLU", params=1),
         ("check --torch net.arch", "check --torch net.arch"),
     ),
     "A0702": Entry(
         "the class of an op cannot be imported",
-        "`archdsl check --torch --allow-foreign` imports what the spec's `op`s name. "
-        "The module is not where Python looks, lacks the class, or fails when it is "
-        "imported. Nothing is known then about the layer.",
+        "`archdsl check --torch --allow-foreign` imports the classes that the `op`s of "
+        "the spec name. This error means that Python does not find the module, that "
+        "the module does not have the class, or that importing it fails. The layer "
+        "could then not be checked.",
         _PRELU.format(name="no_such_module.PReLU", params=1),
         _PRELU.format(name="torch.nn.PReLU", params=1),
         (
@@ -482,8 +482,8 @@ _AGREEMENT: Final = {
     ),
     "A0703": Entry(
         "it is not known how another tool counts something",
-        "`--count` gives the figure of another tool to the unit. Where its rules for a "
-        "function are not known, there is no figure, rather than a wrong one.",
+        "`--count` gives the exact figure of another tool. If it is not known how the "
+        "tool counts a function, this error is reported instead of a wrong figure.",
         "",
         "",
     ),
@@ -497,9 +497,9 @@ _LARGE: Final = "arch 1\n\n" + "\n".join(
 
 _PICTURES: Final = {
     "A0801": Entry(
-        "the network is no chain",
-        "`--style volumes` draws a network in which each layer reads the one before "
-        "it. Blocks are closed where that leaves a chain, but here it does not, or "
+        "the network is not a chain",
+        "`--style volumes` can only draw a network in which each layer reads the one "
+        "before it. Blocks are closed if that leaves a chain, but here it does not, or "
         "`--depth` keeps them open.",
         _net("concat { conv 3x3 8 | conv 1x1 8 }"),
         _net("conv 3x3 8"),
@@ -525,52 +525,49 @@ _PICTURES: Final = {
 _LIMITS: Final = {
     "A0901": Entry(
         "the file is too large",
-        f"A spec has at most {MAX_FILE_BYTES:,} bytes, and {MAX_TOKENS:,} words and "
-        "signs. Networks of any depth fit into less by `x`, `for` and blocks.",
+        f"A spec can have at most {MAX_FILE_BYTES:,} bytes, and {MAX_TOKENS:,} words "
+        "and symbols. With `x`, `for` and blocks, even very deep networks need less.",
         "",
         "",
     ),
     "A0902": Entry(
-        "something nests too deep",
-        f"Brackets, operators, blocks and braces nest at most {MAX_DEPTH} levels "
-        "deep, each "
-        "for itself. Give the parts names, or repeat by `x` or `for`.",
+        "something is nested too deeply",
+        "Brackets, operators, blocks and braces can each be nested at most "
+        f"{MAX_DEPTH} levels deep. Name some parts, or repeat them with `x` or `for`.",
         _net(f"conv 3x3 {'(' * 65}16{')' * 65}"),
         _net("conv 3x3 16"),
     ),
     "A0903": Entry(
         "a number is too large",
-        "Integers, and the sizes of a tensor along each axis, fit into 31 bits.",
+        "Integers, and the sizes of a tensor along each axis, must fit into 31 bits.",
         _net("conv 3x3 16_000_000_000"),
         _net("conv 3x3 16"),
     ),
     "A0904": Entry(
         "the network is too large",
-        f"A network has at most {MAX_PARTS:,} layers and blocks. They are counted "
-        "before they "
-        "are made, so that a short spec cannot ask for endless work.",
+        f"A network can have at most {MAX_PARTS:,} layers and blocks. They are counted "
+        "before they are created, so that a short spec cannot cause endless work.",
         _net("relu  x10_000", "relu  x10_000", "relu  x10_000").replace("_", ""),
         _net("relu  x100"),
     ),
     "A0905": Entry(
         "too many files are imported",
-        f"One spec imports at most {MAX_IMPORTS} files, directly or not.",
+        f"A spec can import at most {MAX_IMPORTS} files, directly or indirectly.",
         "",
         "",
     ),
     "A0906": Entry(
         "a repeat, a list or a merge is too long",
-        f"A repeat, a range and a list have at most {MAX_REPEAT:,} items, those "
-        "of the lists in "
-        f"a list included. A merge has at most {MAX_BRANCHES:,} branches.",
+        f"A repeat, range or list can have at most {MAX_REPEAT:,} items, including the "
+        f"items of nested lists. A merge can have at most {MAX_BRANCHES:,} branches.",
         _net("relu  x1000000000"),
         _net("relu  x10"),
     ),
     "A0907": Entry(
         "the spec asks for too much work",
-        f"Loops, expressions and calls together take at most {MAX_STEPS:,} steps, "
-        "and a single "
-        "expression of parameters cannot grow beyond what a constructor could carry.",
+        f"Loops, expressions and calls can take at most {MAX_STEPS:,} steps in total. "
+        "The size of a single expression of parameters is limited, too, since it is "
+        "written into the constructor of a class.",
         _net(
             "for i in range(10_000) {",
             "    for j in range(10_000) {",
@@ -582,17 +579,18 @@ _LIMITS: Final = {
     ),
     "A0908": Entry(
         "a block has too many names",
-        "Parameters, values with a name and loop variables of one block are at most "
-        f"{MAX_NAMES}. Lists hold many values under one name.",
+        "A block can have at most "
+        f"{MAX_NAMES} parameters, named values and loop variables. Use a list to keep "
+        "many values under one name.",
         "",
         "",
     ),
     "A0909": Entry(
         "there is too much to check at once",
-        "All presets and networks of a file that are checked at once have at most "
-        f"{MAX_CHECKED:,} layers together, where each of them counts as "
-        f"{NETWORK_PARTS} more. Check them by their names, `SPEC:NAME`, or in files of "
-        f"their own. A folder that stands for its specs has at most {MAX_FOLDERS:,} "
+        "The presets and networks of a file that are checked at once can have at most "
+        f"{MAX_CHECKED:,} layers in total, where each network counts as "
+        f"{NETWORK_PARTS} more. Check them one by one, as `SPEC:NAME`, or split the "
+        f"file. A folder given in place of its specs can have at most {MAX_FOLDERS:,} "
         "folders below it.",
         _LARGE.format(count=7000),
         _LARGE.format(count=70),
@@ -600,9 +598,9 @@ _LIMITS: Final = {
     ),
     "A0910": Entry(
         "the picture is too large",
-        f"The arrows of a picture cross at most {MAX_DRAWN:,} rows together, since the "
-        "time of a layout engine grows faster than these. Folded repeats count once. "
-        "The dot text, which needs no engine, has no such limit.",
+        f"The arrows of a picture can cross at most {MAX_DRAWN:,} rows in total, since "
+        "the time that layout takes grows even faster than this number. Folded repeats "
+        "count once. dot text, which needs no layout, has no such limit.",
         _net("conv 3x3 3  x3000"),
         _net("conv 3x3 3  x30"),
         ("render --unfold net.arch -o net.svg", "check net.arch"),

@@ -1,7 +1,7 @@
-"""Tests of a block's parameters, and labels computed from them, as data.
+"""Conditions on a block's parameters, and labels computed from them, as data.
 
-Numbers in them are polynomials over the block's names, so that a backend can write
-them in the names of whatever it makes of the block.
+Their numbers are polynomials over the block's names, so that a backend can write them
+with its own names for these.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Bindings = Mapping[str, Poly]
 
 
 class Comparison(NamedTuple):
-    """Two numbers, and how they compare, such as ``==`` or ``<=``."""
+    """Two numbers and a comparison, such as ``==`` or ``<=``."""
 
     left: Number
     op: str
@@ -25,19 +25,19 @@ class Comparison(NamedTuple):
 
 
 class Truth(NamedTuple):
-    """A parameter that is true or false."""
+    """A boolean parameter."""
 
     name: str
 
 
 class Not(NamedTuple):
-    """The opposite of a test."""
+    """The negation of a condition."""
 
     test: Test
 
 
 class Joined(NamedTuple):
-    """Tests of which all must hold, or one."""
+    """Conditions joined by `and` or `or`."""
 
     op: Literal["and", "or"]
     tests: tuple[Test, ...]
@@ -45,19 +45,19 @@ class Joined(NamedTuple):
 
 Test = Comparison | Truth | Not | Joined
 
-# A name in parts: text, and numbers that are read from parameters.
+# A name as parts: text, and numbers computed from parameters.
 Label = tuple[str | Poly, ...]
 
 
 def joined(op: Literal["and", "or"], tests: Sequence[Test]) -> Test | None:
-    """Return one test for several, or None for none."""
+    """Return one condition for several, or None for none."""
     if len(tests) < 2:
         return tests[0] if tests else None
     return Joined(op, tuple(tests))
 
 
 def substitute(test: Test, bindings: Bindings) -> Test:
-    """Return a test with names replaced, all of them at once."""
+    """Return a condition with names replaced, all of them at once."""
     if isinstance(test, Comparison):
         left, right = (_number(side, bindings) for side in (test.left, test.right))
         return Comparison(left, test.op, right)
@@ -73,7 +73,7 @@ def _number(number: Number, bindings: Bindings) -> Number:
 
 
 def names(test: Test) -> set[str]:
-    """Return the parameters that a test reads."""
+    """Return the parameters that a condition depends on."""
     if isinstance(test, Comparison):
         sides = [side for side in (test.left, test.right) if isinstance(side, Poly)]
         return set().union(*(side.names() for side in sides))
@@ -85,7 +85,7 @@ def names(test: Test) -> set[str]:
 
 
 def numbers(test: Test) -> list[Poly]:
-    """Return the integers that a test compares, in the order in which they stand."""
+    """Return the integers that a condition compares, in order."""
     if isinstance(test, Comparison):
         return [side for side in (test.left, test.right) if isinstance(side, Poly)]
     if isinstance(test, Not):
@@ -96,7 +96,7 @@ def numbers(test: Test) -> list[Poly]:
 
 
 def with_names(test: Test, variables: Mapping[Poly, str]) -> Test:
-    """Return a test in which some numbers are read from variables."""
+    """Return a condition in which some numbers are read from variables."""
     if isinstance(test, Comparison):
         sides = [
             Poly.name(variables[side])
@@ -114,7 +114,7 @@ def with_names(test: Test, variables: Mapping[Poly, str]) -> Test:
 
 
 def label(parts: Sequence[str | Poly]) -> Label:
-    """Return a label, its neighbouring texts and plain numbers joined into one."""
+    """Return a label with adjacent texts and plain numbers merged."""
     found: list[str | Poly] = []
     for part in parts:
         plain = isinstance(part, Poly) and part.number is not None
@@ -127,5 +127,5 @@ def label(parts: Sequence[str | Poly]) -> Label:
 
 
 def reads(written: Label) -> set[str]:
-    """Return the parameters that a label reads."""
+    """Return the parameters that a label depends on."""
     return set().union(*(part.names() for part in written if isinstance(part, Poly)))

@@ -1,7 +1,7 @@
-"""What is said when something is wrong with a spec.
+"""Errors in specs.
 
-A user's mistake is a `Diagnostic`, collected with the others in `Diagnostics`
-and raised once as `SpecError`. A mistake of ours stays an ordinary exception.
+A user's mistake is a `Diagnostic`. Diagnostics are collected in `Diagnostics` and
+raised together as a `SpecError`. A bug in archdsl stays an ordinary exception.
 """
 
 from __future__ import annotations
@@ -15,15 +15,16 @@ MAX_TEXT = 1_000
 
 
 class Diagnostic:
-    """One message: a stable code, where, what was found, and what to do.
+    """One message: a stable code, a place, what was found, and what to do.
 
     Attributes:
         code: stable identifier, such as ``A0301``; `archdsl explain` describes it.
-        message: one matter-of-fact sentence that stands alone.
-        span: the place in the source, or None where there is none.
-        label: what is found at that place, printed beside the caret.
-        notes: further facts, such as the blocks the step was reached through.
-        later: finds one more note, if that takes time; asked once, when all are shown.
+        message: one factual sentence that can be understood alone.
+        span: the place in the source, or None if there is none.
+        label: what was found there, printed next to the caret.
+        notes: further facts, such as the block calls that led to the place.
+        later: computes one more note, if that takes time; called once, when all are
+            shown.
         help: what to do about it, or None.
         severity: ``error``, or ``warning`` for advice.
     """
@@ -77,7 +78,7 @@ class Diagnostic:
 
     @property
     def is_limit(self) -> bool:
-        """Whether the spec was refused for its size (exit status 4)."""
+        """Whether the spec exceeds a limit (exit status 4)."""
         return self.code.startswith("A09")
 
     def as_dict(self) -> dict[str, object]:
@@ -121,7 +122,7 @@ class Diagnostic:
 
 
 def _short(text: str) -> str:
-    """Cut what endless names make too long to read, and leave out signs unseen."""
+    """Shorten a text with very long names, and remove invisible characters."""
     if not text.isprintable():
         text = "".join(c if c.isprintable() or c == "\n" else " " for c in text)
     return text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 3]}..."
@@ -142,8 +143,8 @@ def _excerpt(span: Span, line: int, column: int) -> tuple[str, int, int]:
 def place(span: Span | None) -> dict[str, object]:
     """Return a place as plain data: its file, first character, and end.
 
-    The end is the position behind the last character, so that an empty place ends where
-    it starts. Without a place, all are None.
+    The end is the position after the last character, so an empty place ends where it
+    starts. Without a place, all are None.
     """
     if span is None:
         return dict.fromkeys(("file", "line", "column", "end_line", "end_column"))
@@ -158,7 +159,7 @@ def place(span: Span | None) -> dict[str, object]:
 
 
 class SpecError(Exception):
-    """A spec that is refused, with every diagnostic that was found.
+    """A spec with errors, with all diagnostics that were found.
 
     Attributes:
         diagnostics: in the order of the source, at least one.
@@ -173,7 +174,7 @@ class SpecError(Exception):
 
     @property
     def is_limit(self) -> bool:
-        """Whether some limit was hit (exit status 4 rather than 1)."""
+        """Whether a limit was exceeded (exit status 4 instead of 1)."""
         return any(d.is_limit for d in self.diagnostics)
 
 
@@ -183,14 +184,14 @@ def _in_order(diagnostic: Diagnostic) -> tuple[str, int]:
 
 
 class Diagnostics:
-    """Collects messages; says each only once per place and code."""
+    """Collects messages; each one is only kept once per place and code."""
 
     def __init__(self) -> None:
         self.found: list[Diagnostic] = []
         self._seen: set[tuple[str, Span | None]] = set()
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Keep a message unless the same was said at the same place."""
+        """Keep a message, unless there is one with this code at the same place."""
         key = diagnostic.code, diagnostic.span
         if key in self._seen:
             return
@@ -200,11 +201,11 @@ class Diagnostics:
             raise SpecError(self.found)
 
     def knows(self, code: str, span: Span | None) -> bool:
-        """Return whether a message with this code was said at this place."""
+        """Return whether there is a message with this code at this place."""
         return (code, span) in self._seen
 
     def raise_if_any(self) -> None:
-        """Raise `SpecError` with all that was collected, if anything was."""
+        """Raise `SpecError` with all messages, if there are any."""
         if self.found:
             raise SpecError(self.found)
 

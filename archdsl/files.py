@@ -1,4 +1,4 @@
-"""Writing files as a whole or not at all, so that they outlast a loss of power."""
+"""Atomic writing of files that survives a loss of power."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from pathlib import Path
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written.
+    """Write a file atomically.
 
     Raises:
-        OSError: if it cannot be written; it is then as it was before.
+        OSError: if it cannot be written; the old file is then unchanged.
     """
     try:
         mode = path.stat().st_mode
@@ -32,10 +32,10 @@ def write(path: Path, data: bytes) -> None:
 
 
 def create(path: Path, data: bytes) -> None:
-    """Write a new file so that it is never seen half-written.
+    """Create a file atomically.
 
     Raises:
-        OSError: if it cannot be written, or there is one already.
+        OSError: if it cannot be written or already exists.
     """
     with _beside(path, data) as new:
         try:
@@ -51,7 +51,7 @@ def create(path: Path, data: bytes) -> None:
 
 @contextmanager
 def _beside(path: Path, data: bytes) -> Iterator[Path]:
-    """Write data to a file on the file system of a path, for a while."""
+    """Write data to a temporary file on the same file system as a path."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent)
     except OSError as error:
@@ -66,10 +66,10 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
 
 
 def _write_through(handle: int, data: bytes) -> None:
-    """Write all of it, down to the disk.
+    """Write data completely, and flush it to disk.
 
-    A file may be renamed before its contents arrive there, and a full disk may be
-    noticed only then.
+    Otherwise a file could be renamed before its contents are on disk, and a full disk
+    might only be noticed then.
     """
     left = memoryview(data)
     while left:
@@ -78,7 +78,7 @@ def _write_through(handle: int, data: bytes) -> None:
 
 
 def _sync_folder(folder: Path) -> None:
-    """Let a new name reach the disk, where the system can be asked for that."""
+    """Flush a new name to disk, if the system supports it."""
     try:
         handle = os.open(folder, os.O_RDONLY)
     except OSError:  # not readable, or a system that opens no folders

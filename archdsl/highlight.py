@@ -1,4 +1,4 @@
-"""A Pygments lexer of the language, which the grammar tells all words and signs.
+"""A Pygments lexer for the language, whose words and symbols come from the grammar.
 
 Pygments finds it by its entry point, for MkDocs, Sphinx and `pygmentize -l arch`.
 """
@@ -42,7 +42,7 @@ _BUILT_IN: Final = _KINDS | (LANGUAGE_WORDS - _WORDS)
 
 
 class ArchLexer(RegexLexer):
-    """Tells the words of an `.arch` file apart, to colour them."""
+    """Classifies the tokens of an `.arch` file for syntax highlighting."""
 
     name = "archdsl"
     url = ""

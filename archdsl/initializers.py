@@ -1,4 +1,4 @@
-"""How parameters can start: the schemes that `init` statements name.
+"""Initialisation schemes, which `init` statements name.
 
 Sources: Glorot & Bengio 2010 (xavier); He et al. 2015, "Delving deep into
 rectifiers" (kaiming).
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 
 class Scheme(NamedTuple):
-    """One scheme.
+    """An initialisation scheme.
 
     Attributes:
         function: name in `torch.nn.init`.
-        arguments: what it takes, by name: type and help. All may be left out.
+        arguments: its arguments by name, with type and help. All are optional.
         help: one line for the manual.
     """
 
@@ -71,7 +71,7 @@ _MODES = ("fan_in", "fan_out")
 
 
 def refusal(scheme: str, arguments: Mapping[str, Any]) -> str:
-    """Return why torch could not draw by a scheme with such arguments, or nothing."""
+    """Return why torch would refuse such arguments of a scheme, or an empty text."""
     if arguments.get("mode", _MODES[0]) not in _MODES:
         return f'`mode` is "fan_in" or "fan_out", not "{arguments["mode"]}"'
     if arguments.get("nonlinearity") in _MODES:

@@ -1,9 +1,9 @@
-"""What a layer kind declares about itself, in one place.
+"""The base class of layer kinds, and their registry.
 
-Each kind is one class in one file of `archdsl.ops`, named after its word. Its
-fields are its arguments; its methods, the facets below, are computed from its
-own arguments and the shapes of its inputs alone. Everything else in the
-package reads these declarations; nothing else names a kind.
+Each kind is one class in one file of `archdsl.ops`, named after its word in specs. Its
+fields are its arguments. Its methods, the facets below, depend only on its own
+arguments and the shapes of its inputs. Everything else in the package works from these
+declarations, and mentions no specific kind.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from .values import (
 REQUIRED: Any = object()
 _NO_SCRATCH = Scratch()
 
-# What the operations besides MACs are for in each family; ``other`` in the rest.
+# The purpose of each family's operations other than MACs; ``other`` for the rest.
 _FAMILY: Final[Mapping[str, str]] = {
     "conv": "bias",
     "linear": "bias",
@@ -46,12 +46,12 @@ _FAMILY: Final[Mapping[str, str]] = {
 
 
 class Mismatch(Exception):
-    """A layer that does not fit its inputs; becomes a diagnostic.
+    """A layer that does not fit its inputs; it is turned into a diagnostic.
 
     Attributes:
         code: the diagnostic's code.
         message: what is wrong, in one sentence.
-        label: what stands at the place.
+        label: shown at the place in the spec.
         help: what to do about it.
     """
 
@@ -74,8 +74,8 @@ class Differ(Mismatch):
     """Branches of a merge that do not fit each other.
 
     Attributes:
-        aspect: what they differ in, with what each of the two has.
-        places: which two of the inputs.
+        aspect: what they differ in, and the value of each.
+        places: indices of the two inputs.
     """
 
     def __init__(
@@ -93,12 +93,13 @@ class Field:
     Attributes:
         name: its keyword.
         type: ``int``, ``float``, ``bool``, ``window``, ``pads`` or ``choice``.
-        default: its value when left out; `REQUIRED` if it must be given.
-        position: its place among the arguments without a keyword, ``/`` for the
-            stride's place, or None if it has only its keyword.
-        minimum: the least value, for numbers and each part of a window.
+        default: its value if omitted; `REQUIRED` if it must be given.
+        position: its index among the positional arguments, ``/`` for the place of the
+            stride, or None if it can only be given by keyword.
+        minimum: the smallest value, for numbers and each part of a window.
         maximum: the largest value, or None.
-        choices: the words a ``choice`` may be, and any other in place of a number.
+        choices: the words that a ``choice`` can be; for a number, words that can be
+            given instead.
         help: one line for the manual.
     """
 
@@ -178,41 +179,44 @@ def arg(
 
 
 class Layer:
-    """Base of all layer kinds. Its attributes are its arguments, fixed once made.
+    """Base of all layer kinds. The attributes of an instance are its arguments, and
+    frozen.
 
     Class attributes:
         word: the word in a spec, and the file's name.
-        also: what others call it, in small letters without `_`.
-        family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``,
-            ``merge``, ``dropout``, ``reshape`` or ``other``; colours diagrams, and
-            says what its operations besides MACs are for.
+        also: other names for it, in lower case and without ``_``, for suggestions.
+        family: ``conv``, ``linear``, ``norm``, ``activation``, ``pool``, ``merge``,
+            ``dropout``, ``reshape`` or ``other``. It decides the colour in diagrams,
+            and the category of the operations other than MACs.
         weighted: whether the layer counts towards depth.
         arity: number of inputs; None for two or more.
-        sources: number of inputs whose values it reads, None for all; of the others
-            it reads the shape alone.
+        sources: number of inputs whose values it reads, None for all; of the others, it
+            only reads the shape.
         absorbs_bias: whether it cancels a bias added right before it.
-        autocast: what torch's autocast computes it in: ``lower``, the dtype that it is
-            given; ``wide``, that of the parameters; ``input``, the widest of its
+        autocast: the dtype it computes in under torch's autocast: ``lower``, the given
+            lower dtype; ``wide``, that of the parameters; ``input``, the widest of its
             inputs. As on a CPU, see `passes.autocast`.
-        spares_weight: whether autograd does not keep its weight where its input needs
-            no gradient.
-        gathers: whether it works on a copy of an input whose memory has gaps.
-        read_only: whether its output is a view that torch lets no step write over.
-        shifts_variance: whether its output varies more in training than in inference.
-        idempotent: whether a second one right behind it changes nothing.
-        sign: ``positive`` if no output is below zero, ``kept`` if none is where no
-            input is; empty if one may be.
-        channelwise: whether in inference it multiplies each channel by a number and
-            adds another, and nothing else.
-        scales: whether its weight can multiply each channel of its output by a number,
-            and its bias add one; see `scaled`.
-        pools_batch: whether in training its statistics are those of all samples.
-        sums_to_one: whether its outputs are shares of one, over the channels.
-        maximum: whether each output is the largest input of its window.
-        selects: whether it takes some of the channels, and nothing else.
-        scatters: whether it makes channels of positions, or positions of channels.
-        of_any_size: for a pool with a window, the word of the kind that pools a map of
-            any size to a given one in the same way.
+        spares_weight: whether autograd does not keep its weight if its input needs no
+            gradient.
+        gathers: whether it copies an input that is not contiguous before it reads it.
+        read_only: whether its output is a view that torch does not allow to be modified
+            in place.
+        shifts_variance: whether its output has a larger variance in training than in
+            inference.
+        idempotent: whether applying it twice in a row is the same as once.
+        sign: ``positive`` if outputs are never negative, ``kept`` if they are not for
+            inputs that are not; empty if they may be.
+        channelwise: whether in inference it only scales and shifts each channel.
+        scales: whether its weight can absorb a factor for each channel of its
+            output, and its bias a summand; see `scaled`.
+        pools_batch: whether its statistics in training are over all samples of the
+            batch.
+        sums_to_one: whether its outputs sum to 1 over the channels.
+        maximum: whether each output is the maximum of its window.
+        selects: whether all it does is to select some of the channels.
+        scatters: whether it turns channels into positions, or positions into channels.
+        of_any_size: for a pool with a window, the word of the corresponding adaptive
+            pool, whose output size is given.
     """
 
     word: ClassVar[str] = ""
@@ -285,28 +289,28 @@ class Layer:
         return 0
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return operations for one sample, besides the MACs, in inference.
+        """Return operations other than MACs for one sample in inference.
 
-        Every addition, multiplication, division, comparison, root, power or
-        elementary function of one number is one operation. A window counts in
-        full where it reaches over the padding, as it does in the MACs.
+        Every addition, multiplication, division, comparison, root, power or elementary
+        function of one number is one operation. Windows count in full even where they
+        cover padding, as they do for MACs.
         """
         return 0
 
     def operations(
         self, inputs: tuple[Shape, ...], output: Shape, training: bool
     ) -> Operations:
-        """Return operations for one sample, besides the MACs, by what they are for.
+        """Return operations other than MACs for one sample, by purpose.
 
-        Those of inference sum to `elementwise`. By default they are all for what the
-        kind's family says, and the same in training.
+        In inference, they sum to `elementwise`. By default, they all belong to the
+        purpose of the kind's family, and are the same in training.
         """
         return self.all_for(_FAMILY.get(self.family, "other"), inputs, output)
 
     def all_for(
         self, purpose: str, inputs: tuple[Shape, ...], output: Shape
     ) -> Operations:
-        """Return those of `elementwise`, all for one purpose of `Operations`."""
+        """Return the operations of `elementwise`, all for one purpose."""
         number = self.elementwise(inputs, output)
         return Operations(**{purpose: number}) if number else Operations()
 
@@ -315,8 +319,8 @@ class Layer:
     ) -> int:
         """Return multiply-accumulates of the backward pass for one sample.
 
-        By default those of the forward pass are products of the weights and the
-        inputs, so that the gradient of either takes as many again.
+        By default, the MACs of the forward pass are products of weights and inputs, so
+        the gradient of the weights and that of the input take as many each.
 
         Args:
             inputs: shapes of the inputs.
@@ -336,44 +340,45 @@ class Layer:
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return the channels of each input that some of the output depend on.
+        """Return the channels of each input that the given output channels depend on.
 
-        Kinds that say nothing else treat each channel by itself.
+        By default, each output channel depends on the same channel of the inputs.
         """
         return (some,) * len(inputs)
 
     def opaque(self) -> bool:
-        """Return whether a unit may see less than all where `window` gives None."""
+        """Return whether a unit may see less than everything if `window` is None."""
         return False
 
     def aliases(self, training: bool) -> bool:
-        """Return whether the output is the input's own memory in that mode."""
+        """Return whether the output shares the input's memory in that mode."""
         return False
 
     def erases(self, training: bool) -> bool:
-        """Return whether the output is zero in that mode, whatever the input is."""
+        """Return whether the output is zero for any input in that mode."""
         return False
 
     def is_positive(self, inputs: Sequence[bool]) -> bool:
-        """Return whether no output is below zero, told which inputs are known so."""
+        """Return whether the output is never negative, given which inputs are not."""
         return self.sign == "positive" or (self.sign == "kept" and all(inputs))
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
-        """Return of how many values of a sample it takes each mean, 0 if it takes none.
+        """Return over how many values of a sample it takes each mean; 0 if it takes
+        none.
 
-        The deviation is that of the same values.
+        The deviation is taken over the same values.
         """
         return 0
 
     def cancels_bias(self, inputs: tuple[Shape, ...]) -> bool:
-        """Return whether what is added to a whole channel before it changes nothing.
+        """Return whether adding a constant to a channel of its input changes nothing.
 
-        Where its statistics are those of the batch, that is in training.
+        If its statistics are those of the batch, this refers to training.
         """
         return self.absorbs_bias
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether the output is the input, with these arguments, in any mode."""
+        """Return whether the output always equals the input, with these arguments."""
         return inputs == (output,) and self.aliases(True) and self.aliases(False)
 
     def channel_affine(self, own: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -403,7 +408,7 @@ class Layer:
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return what the layer allocates for a while, in either pass.
+        """Return what the layer allocates temporarily, in either pass.
 
         Args:
             inputs: shapes of the inputs.
@@ -413,14 +418,15 @@ class Layer:
         return _NO_SCRATCH
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether its inputs' gradients are its output's own, or parts of it.
+        """Return whether the gradients of its inputs are its output's gradient, or
+        views of it.
 
-        Otherwise, each is made anew.
+        Otherwise, each one is a new tensor.
         """
         return self.aliases(True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return the layer's form in torch."""
+        """Return how the layer is written in torch."""
         raise NotImplementedError(self.word)
 
     @property
@@ -434,10 +440,10 @@ class Layer:
 
 
 def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
-    """Return (channels, height, width), or refuse any other shape.
+    """Return (channels, height, width); refuse any other shape.
 
     Raises:
-        Mismatch: if the shape is not that of a feature map, its channels first.
+        Mismatch: if the shape is not that of a feature map with its channels first.
     """
     if isinstance(inputs, Last):
         raise Mismatch(
@@ -474,7 +480,7 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
 
 
 def difference(first: Shape, other: Shape, wide: bool) -> str:
-    """Say what two shapes differ in; nothing if they agree."""
+    """Return a description of how two shapes differ; empty if they are equal."""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"
     if wide and channels(first) != channels(other):
@@ -533,9 +539,9 @@ def same_pad(kernel: tuple[int, ...], dilation: tuple[int, ...]) -> tuple[int, .
 def same_pads(
     size: int, kernel: int, stride: int, dilation: int = 1
 ) -> tuple[int, int]:
-    """Return the padding before and after that gives size / stride units, rounded up.
+    """Return the padding before and after for size / stride outputs, rounded up.
 
-    The odd one goes to the end.
+    If the total is odd, the end gets one more.
 
     Source: TensorFlow's notes on convolution, for the padding "SAME"; the sum of both
     is max((ceil(size / stride) - 1) * stride + dilation * (kernel - 1) + 1 - size, 0).
@@ -545,7 +551,7 @@ def same_pads(
 
 
 def adaptive(inputs: Shape, output: Shape) -> Window:
-    """Return the hull of the windows of adaptive pooling.
+    """Return a window that contains all windows of adaptive pooling.
 
     Output unit o reads inputs floor(o * n / m) to ceil((o + 1) * n / m) - 1 along an
     axis of n inputs and m outputs.
@@ -563,7 +569,7 @@ def adaptive(inputs: Shape, output: Shape) -> Window:
 
 
 def adaptive_taps(inputs: Shape, output: Shape) -> int:
-    """Return the inputs that all windows of adaptive pooling read together."""
+    """Return how many inputs all windows of adaptive pooling read in total."""
     total = channels(output)
     for n, m in zip(sizes(inputs), sizes(output), strict=True):
         total *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
@@ -571,12 +577,12 @@ def adaptive_taps(inputs: Shape, output: Shape) -> int:
 
 
 def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) -> Window:
-    """Return the window of a map resized by interpolation.
+    """Return the window of a map that is resized by interpolation.
 
-    Along an axis of n inputs and m outputs, unit o reads the input at
-    (o + 1/2) n / m - 1/2, or at o (n - 1) / (m - 1) with the corners aligned: there
-    the two units around it mix, unless it falls on one. Without interpolation, it
-    takes unit floor(o n / m).
+    Along an axis of n inputs and m outputs, output o samples the input at (o + 1/2) n /
+    m - 1/2, or at o (n - 1) / (m - 1) if the corners are aligned. The value is
+    interpolated between the two neighbouring units, unless the position falls on one.
+    Without interpolation, it is unit floor(o n / m).
     """
     parts = []
     for n, m in zip(sizes(inputs), sizes(output), strict=True):
@@ -584,7 +590,7 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
         step, up = (n - 1, m - 1) if corners else (n, m)
         common = gcd(step, up)
         step, up = step // common, up // common
-        # In steps of 1 / up of an input unit: where the first and the last one lie.
+        # Positions of the first and last unit, in steps of 1 / up of an input unit.
         first, last = 1 - up, 0
         if corners:
             last = up - 1
@@ -597,10 +603,10 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:
-    """Return the (name, value) of those whose value is not torch's default.
+    """Return those (name, value) pairs whose value is not torch's default.
 
-    A value that a block's parameter decides is always written, and so is one that
-    only happens to equal what a parameter decides.
+    A value that depends on a parameter of the block is always included, even if it
+    happens to equal the default.
     """
     return tuple(
         (name, value)
@@ -617,13 +623,13 @@ def all_channels(inputs: tuple[Shape, ...]) -> tuple[Sequence[int], ...]:
 def group_channels(
     some: Sequence[int], groups: int, before: int, after: int
 ) -> tuple[Sequence[int], ...]:
-    """Return the channels that some of the output read, where each reads its group.
+    """Return the input channels that given output channels read in a grouped layer.
 
     Args:
         some: channels of the output.
-        groups: how many there are.
-        before: channels of the input.
-        after: channels of the output.
+        groups: number of groups.
+        before: number of input channels.
+        after: number of output channels.
     """
     size = before // groups
     known = sorted({channel * groups // after for channel in some})
@@ -631,7 +637,7 @@ def group_channels(
 
 
 def conv_tensors(weight: Shape, bias: bool, out_channels: int) -> tuple[Tensor, ...]:
-    """Return a weight and, if asked for, its bias."""
+    """Return a weight and, if requested, its bias."""
     if bias:
         return Tensor("weight", weight), Tensor("bias", (out_channels,))
     return (Tensor("weight", weight),)
@@ -645,7 +651,7 @@ def count(shape: Shape) -> int:
     return product
 
 
-# ---- the registry: one file a kind, found by its name -----------------------
+# ---- the registry: one kind per file, found by its name ---------------------
 
 _LOADED: dict[str, type[Layer]] = {}
 

@@ -1,4 +1,4 @@
-"""The sizes beyond which a spec is refused, before memory is touched."""
+"""Limits on the size of specs, checked before memory is allocated."""
 
 from typing import Final
 

@@ -1,4 +1,4 @@
-"""The magic `%%arch` of Jupyter notebooks."""
+"""The cell magic `%%arch` for Jupyter notebooks."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def load_ipython_extension(shell: Any) -> None:
     def arch(line: str, cell: str) -> Network | None:
         """Load the spec in this cell: `%%arch [NAME]`.
 
-        Each preset of the spec, and each network without one, becomes a variable of
-        its name. The one of NAME is shown, else the default one. What is wrong with
-        the spec is printed, and then no variable changes.
+        Each preset of the spec, and each network without presets, becomes a variable
+        with its name. The one called NAME is displayed, or else the default one. If the
+        spec has errors, they are printed, and no variable changes.
         """
         try:
             networks, first = networks_of(cell, line.strip())
@@ -34,14 +34,14 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def networks_of(text: str, name: str = "") -> tuple[dict[str, Network], str]:
-    """Return the networks of a spec's text by their names, and which one to show.
+    """Return the networks of a spec by their names, and which one to show.
 
     Args:
-        text: of the spec; it can import the library, but no files.
-        name: which one to show; the default one when left out, else the first.
+        text: the spec; it can import libraries, but no files.
+        name: which one to show; if omitted, the default one, or else the first.
 
     Raises:
-        SpecError: with all that is wrong with the spec, or what it claims.
+        SpecError: with all errors in the spec or in its claims.
     """
     from archdsl.passes.expect import check_expectations
     from archdsl.syntax.loader import load_text

@@ -1,4 +1,4 @@
-"""Where the grammar and the shipped specs lie, installed or in a checkout."""
+"""Finds the grammar and the shipped specs, installed or in a checkout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 
 _GRAMMAR = Path("grammar", "arch.lark")
-# Folders of specs that are no networks to be called by name.
+# Folders of specs that are not networks with a shipped name.
 _APART = ("std", "templates")
 _PRESET = re.compile(r"^[ \t]*(?:default[ \t]+)?preset[ \t]+([A-Za-z_]\w*)", re.M)
 
@@ -26,7 +26,7 @@ def specs_dir() -> Path:
 def shipped_specs() -> dict[str, Path]:
     """Return the shipped specs by name: ``resnet``, ``tutorial/...``.
 
-    Libraries and templates are not among them.
+    Libraries and templates are not included.
     """
     root = specs_dir()
     found = {p.relative_to(root).with_suffix(""): p for p in root.rglob("*.arch")}

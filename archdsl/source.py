@@ -1,7 +1,7 @@
-"""Text and positions in it.
+"""Source text and positions in it.
 
-A span is a pair of offsets; line and column are computed only when somebody
-asks, which is when an error is printed.
+A span is a pair of offsets. Line and column are only computed on demand, for printing
+an error.
 """
 
 from __future__ import annotations

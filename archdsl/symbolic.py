@@ -1,10 +1,10 @@
-"""Numbers that remember how they were computed.
+"""Integers that remember how they were computed.
 
-When a network is elaborated for code generation, the parameters of a block are
-`Sym` integers: they compute like ints, so every shape rule works on them
-unchanged, and they carry the expression by which the emitted constructor
-computes the same number. Expressions are kept as integer polynomials over
-names and opaque terms, so that equal ones print alike.
+When a network is elaborated for code generation, the parameters of a block are `Sym`
+integers. They behave like ints, so every shape rule works on them unchanged, and they
+carry the expression with which the emitted constructor computes the same number.
+Expressions are integer polynomials over names and opaque terms, so that equal ones are
+written the same.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ MAX_SIZE: Final = 400
 
 
 class TooLong(ArithmeticError):
-    """An expression that grows beyond what anybody could read."""
+    """An expression that grows too long to be readable."""
 
 
 class Atom:
-    """A name, or a term that a polynomial cannot hold, such as ``c // 2``."""
+    """A name, or a term that a polynomial cannot represent, such as ``c // 2``."""
 
     __slots__ = ("_hash", "args", "op", "size")
 
@@ -32,7 +32,7 @@ class Atom:
         self.op = op
         self.args = args
         self.size: int = 1 + sum([a.size for a in args])
-        # Asked for often, and costly in nested terms.
+        # Needed often, and expensive for nested terms.
         self._hash = hash((op, args))
 
     def __eq__(self, other: object) -> bool:
@@ -188,7 +188,7 @@ class Poly:
         return total
 
     def text(self, precedence: int = 0) -> str:
-        """Return Python text, in parentheses if it binds looser than asked."""
+        """Return Python text, in parentheses if its precedence is too low."""
         parts = [_render_term(m, abs(f)) for m, f in self.terms]
         if not parts:
             return "0"
@@ -211,7 +211,7 @@ class Poly:
         return self.text()
 
 
-# Plain numbers and names are asked for more often than all else, and are few.
+# Plain numbers and names are needed most often, and there are few of them.
 _CONSTANTS: Final[dict[int, Poly]] = {}
 _NAMES: Final[dict[str, Poly]] = {}
 _MOST_KEPT: Final = 10_000
@@ -260,7 +260,7 @@ def _negated(monomial: Monomial, factor: int, term: str) -> str:
 
 
 def combine(op: str, args: tuple[Poly, ...]) -> Poly:
-    """Return ``args`` joined by an operator polynomials do not have."""
+    """Return ``args`` joined by an operator that polynomials do not have."""
     numbers = [a.number for a in args]
     if all(n is not None for n in numbers) and op in _FOLD:
         return Poly.constant(_FOLD[op](*numbers))
@@ -378,7 +378,7 @@ class SymFloat(float):
         return self
 
 
-# A union of types would be made anew at each call, and this is called often.
+# A union of types would be created at each call, and this is called often.
 _SYMBOLIC: Final = (Sym, SymFloat)
 
 

@@ -1,7 +1,7 @@
-"""Small frozen values that every stage shares: shapes, windows, code.
+"""Small frozen values that all stages share: shapes, windows, torch calls.
 
-A shape is a tuple of ints without the batch: `(channels, height, width)` for a
-feature map, `(features,)` for a vector.
+A shape is a tuple of ints without the batch: `(channels, height, width)` for a feature
+map, `(features,)` for a vector.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any, Final, NamedTuple
 
 Shape = tuple[int, ...]
 
-# What `expect` can claim, in the order of the report.
+# The figures that `expect` can use, in the order of the report.
 MEASURES: Final = (
     "params",
     "trainable",
@@ -47,7 +47,7 @@ def sizes(shape: Shape) -> Shape:
 
 
 def with_channels(shape: Shape, count: int) -> Shape:
-    """Return a shape with other channels; its sizes become plain numbers."""
+    """Return a shape with other channels; its sizes become plain integers."""
     plain = [int(n) for n in sizes(shape)]
     return Last((*plain, count)) if isinstance(shape, Last) else (count, *plain)
 
@@ -67,10 +67,10 @@ class Tensor(NamedTuple):
     Attributes:
         name: the last part of its `state_dict` key.
         shape: its sizes.
-        trainable: False for buffers, which are not parameters.
+        trainable: False for buffers.
         integer: True for counters, stored as 64-bit integers.
-        running: True for buffers that a forward pass in training updates; of those,
-            counters are not read in inference.
+        running: True for buffers that a forward pass in training updates. Counters
+            among them are not read in inference.
     """
 
     name: str
@@ -89,17 +89,17 @@ class Tensor(NamedTuple):
 
 
 class Operations(NamedTuple):
-    """Operations besides the MACs, by what they are for, for one sample.
+    """Operations other than MACs for one sample, by purpose.
 
     Attributes:
-        bias: sums of the biases of convolutions and linear layers.
+        bias: additions of biases in convolutions and linear layers.
         norm: normalisation.
-        activation: functions of one element, such as rectifiers.
+        activation: element-wise functions, such as rectifiers.
         pool: maxima and averages of windows.
         add: sums and products of branches.
-        other: all others, such as interpolation, softmax and dropout.
-        per_batch: further ones, once for each batch whatever its size, such as those
-            that make running statistics.
+        other: everything else, such as interpolation, softmax and dropout.
+        per_batch: additional operations that occur once per batch, whatever its size,
+            such as updates of running statistics.
     """
 
     bias: int = 0
@@ -137,22 +137,23 @@ POINTWISE = Window()
 
 
 class Saved(NamedTuple):
-    """What autograd keeps of a layer until its backward pass.
+    """What autograd keeps of a layer for its backward pass.
 
-    Parameters and buffers, which exist anyway, are left out.
+    Parameters and buffers are not counted, as they exist anyway.
 
     Attributes:
         input: the layer's inputs are kept.
-        factors: the inputs are multiplied, the first two, then that product with
-            the third and so on; a factor is kept if the other one gets a gradient.
+        factors: the inputs are multiplied: the first two, then that product by the
+            third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
-        own_elements: further elements a sample, of the computing dtype.
-        own_params: further elements a sample, of the parameters' dtype.
-        own_floats: further numbers a sample, of 32 bits or more.
-        own_bytes: further bytes a sample, whatever the dtype, such as indices.
-        batch_elements: further elements for the whole batch, of the computing dtype.
-        batch_floats: further numbers for the whole batch, of 32 bits or more.
-        what: what those further ones are, such as ``mask``.
+        own_elements: additional elements per sample, in the computing dtype.
+        own_params: additional elements per sample, in the parameters' dtype.
+        own_floats: additional numbers per sample, of 32 bits or more.
+        own_bytes: additional bytes per sample that do not depend on the dtype, such as
+            indices.
+        batch_elements: additional elements for the whole batch, in the computing dtype.
+        batch_floats: additional numbers for the whole batch, of 32 bits or more.
+        what: what the additional tensors are, such as ``mask``.
     """
 
     input: bool = False
@@ -168,14 +169,15 @@ class Saved(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Elements a sample that a layer has for a while, and frees again by its end.
+    """Elements per sample that a layer allocates temporarily, and frees before it ends.
 
-    They come on top of what it reads, makes and keeps. Those of the backward pass come
-    on top of what it kept, its output's gradient, and the gradients that it makes.
+    They come in addition to what it reads, outputs and keeps. In the backward pass,
+    they come in addition to what it kept, the gradient of its output, and the gradients
+    that it computes.
 
     Attributes:
         forward: in training.
-        inference: in inference; None if they are what training keeps.
+        inference: in inference; None if it is what training would keep.
         backward: in the backward pass.
     """
 
@@ -185,12 +187,12 @@ class Scratch(NamedTuple):
 
 
 class TorchCall(NamedTuple):
-    """A call as it stands in emitted code: values only, rendered later.
+    """A call in emitted code, as values; it is turned into text later.
 
     Attributes:
         name: dotted name of a torch callable, from a declared layer kind.
         args: positional values.
-        kwargs: named values in the order they are to be written.
+        kwargs: named values, in the order in which they are written.
     """
 
     name: str
@@ -203,18 +205,18 @@ class TorchForm(NamedTuple):
 
     Attributes:
         module: constructor of an equivalent module.
-        function: the same as a function of its inputs, or None where it needs a
-            module. `{0}` and `{1}` stand for the first and second input, `{*,}` for
-            all of them separated by commas, `{*+}` and `{**}` for all of them joined
-            by ``+`` or ``*``, and `{self}` for what `module` makes, for a bare
+        function: the same as a function of its inputs, or None if it needs a module.
+            `{0}` and `{1}` stand for the first and second input, `{*,}` for all of them
+            separated by commas, `{*+}` and `{**}` for all of them joined by ``+`` or
+            ``*``. `{self}` stands for the object that `module` constructs, for a bare
             parameter.
-        kwargs: arguments of `function`: each stands where the function has its name
-            in braces, or else follows the first input.
+        kwargs: arguments of `function`. Each replaces its name in braces, or otherwise
+            follows the first input.
         inplace: whether `inplace=True` may be added.
         then: modules that the module form needs after `module`.
-        helper: text of the class that `module` names, where torch has none.
+        helper: source of the class that `module` names, if torch has none.
         padded: shape of what the helper's function reads, if the helper pads its input.
-        origin: Python module to import what `module` names from, for a foreign one.
+        origin: Python module to import the name of `module` from, for a foreign layer.
     """
 
     module: TorchCall | None

@@ -1,4 +1,4 @@
-"""The networks that one file describes."""
+"""The networks that a file describes."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def variants(module: Module) -> list[str]:
-    """Return the presets of a file, and the networks that can do without one.
+    """Return the presets of a file, and its networks that need no arguments.
 
-    A network that presets use counts where none of them is the default, since it is
-    then what the file's name alone stands for.
+    A network with presets is included if none of them is the default, because the
+    file's name alone then refers to it.
     """
     presets = module.presets.values()
     used = {preset.network for preset in presets}
@@ -32,7 +32,7 @@ def variants(module: Module) -> list[str]:
 
 
 class Allowance:
-    """How much of a file's networks may still be checked at once."""
+    """How much of a file's networks can still be checked at once."""
 
     def __init__(self, spec: str, names: Sequence[str]) -> None:
         self._spec = spec

@@ -467,7 +467,7 @@ def test_the_stride_on_the_first_1x1_drops_three_quarters() -> None:
     """He et al. 2015 put it there; He et al. 2018 say what it costs (figure 2b)."""
     strided = "residual { conv 1x1 4 /2 -> relu -> conv 3x3 4 -> relu -> conv 1x1 16 }"
     found = only(net("conv 3x3 8 -> relu", strided), "W0105")
-    assert found.message.startswith("75 % of the 16x16 positions ")
+    assert found.message.startswith("no layer reads 75 % of the 16x16 positions ")
     later = "residual { conv 1x1 4 -> relu -> conv 3x3 4 /2 -> relu -> conv 1x1 16 }"
     assert advice(net("conv 3x3 8 -> relu", later), "W0105") == ()
 
@@ -524,11 +524,12 @@ def test_convolutions_that_are_lacking_are_those_of_each_axis() -> None:
     found = only(text, "W0106")
     assert "see 5x7 of the input's 16x15 positions" in found.message
     assert found.help == (
-        "6 more 3x3 convolutions before it would see all, or a stride more and fewer "
-        "of them"
+        "6 more 3x3 convolutions before it would cover the input, or fewer with "
+        "another stride"
     )
     rim = net("conv 3x3 4  x7", "globalavgpool", "linear 2")
-    assert only(rim, "W0106").help == "1 more 3x3 convolution before it would see all"
+    help = "1 more 3x3 convolution before it would cover the input"
+    assert only(rim, "W0106").help == help
 
 
 def test_the_published_networks_whose_units_see_less_than_the_image() -> None:
@@ -550,9 +551,12 @@ def test_a_pool_beside_a_convolution_looks_between_pixels() -> None:
     # Unit 0 of the convolution looks at pixel 0, that of the pool between 0 and 1.
     found = only(net("concat { conv 3x3 4 /2 | maxpool 2x2 }"), "W0115")
     assert found.message == (
-        "concat1 joins maps whose units look 0.5 positions of the input apart"
+        "concat1 joins maps whose units are 0.5 positions of the input apart"
     )
-    assert "conv1 looks at row 0, column 0, that of maxpool1 at row 0.5" in found.label
+    assert (
+        "conv1 is centred on row 0, column 0, that of maxpool1 on row 0.5"
+        in found.label
+    )
     assert found.help == (
         "an odd kernel keeps the centre: 3 with a padding of 1 in maxpool1"
     )
@@ -562,9 +566,9 @@ def test_a_pool_beside_a_convolution_looks_between_pixels() -> None:
 def test_how_far_apart_units_look_along_each_axis() -> None:
     text = net("concat { conv 3x3 4 | zeropad left=2 -> conv 1x3 4 pad=0 }")
     found = only(text, "W0115")
-    assert "units look 0x1 positions of the input apart" in found.message
+    assert "units are 0x1 positions of the input apart" in found.message
     assert found.notes[0] == (
-        "the units of one branch are moved by -1 column: zeropad1 -2, conv2 1"
+        "the units of one branch are shifted by -1 column: zeropad1 -2, conv2 1"
     )
     alike = net("concat { conv 3x3 4 | zeropad left=1 right=1 -> conv 1x3 4 pad=0 }")
     assert advice(alike, "W0115") == ()
@@ -575,22 +579,24 @@ def test_units_that_drift_apart_are_told_where_they_are_furthest() -> None:
     enlarged = "upsample 2x2 mode=bilinear align=true"
     text = net("a: conv 3x3 4", "conv 3x3 4 /2", f"add {{ {enlarged} | @a }}")
     found = only(text, "W0115")
-    assert "units look 1 position of the input apart" in found.message
+    assert "units are 1 position of the input apart" in found.message
     assert found.label == (
-        "the last unit of upsample1 looks at row 14, column 14, that of a at row 15, "
-        "column 15"
+        "the last unit of upsample1 is centred on row 14, column 14, that of a on "
+        "row 15, column 15"
     )
     assert found.notes == ()
-    assert found.help == "halve and enlarge by the same steps in all branches"
+    assert found.help == (
+        "use the same downsampling and upsampling steps in all branches"
+    )
 
 
 @pytest.mark.parametrize(
     ("size", "down", "up", "help"),
     [
         # 19 leaves 16, the middle of which begins at 1.
-        (19, "maxpool 2x2 -> maxpool 2x2", "upsample 4x4", "an input size that all"),
-        (16, "conv 3x3 4 /2", "upsample 2x2", "upsample1 undoes 2x2 pools; "),
-        (16, "conv 3x3 4 pad=0 -> zeropad right=2 bottom=2", "relu", "a padding of 1"),
+        (19, "maxpool 2x2 -> maxpool 2x2", "upsample 4x4", "nothing needs to be"),
+        (16, "conv 3x3 4 /2", "upsample 2x2", "upsample1 matches 2x2 pools; "),
+        (16, "conv 3x3 4 pad=0 -> zeropad right=2 bottom=2", "relu", "in conv1, a pad"),
         (16, "maxpool 2x2", "upsample 2x2", None),
         (18, "conv 3x3 4 pad=2 -> conv 2x2 4 pad=0", "conv 2x2 4 pad=0", None),
         (17, "conv 3x3 4 /2", "upsample size=17 mode=bilinear align=true", None),
@@ -612,8 +618,8 @@ def test_a_join_is_not_blamed_for_those_before_it() -> None:
     assert found.message.startswith("concat1 ")
     # The second halves a map whose units are two positions apart.
     first, second = advice(net(apart, apart), "W0115")
-    assert "concat1 joins maps whose units look 0.5 positions" in first.message
-    assert "concat2 joins maps whose units look 1 position of" in second.message
+    assert "concat1 joins maps whose units are 0.5 positions" in first.message
+    assert "concat2 joins maps whose units are 1 position of" in second.message
 
 
 def test_the_published_networks_whose_branches_are_misaligned() -> None:
@@ -790,7 +796,7 @@ def test_dropout_shifts_the_variance_by_what_is_said(p: float) -> None:
     x = torch.randn(1_000_000)
     ratio = float(functional.dropout(x, p).var() / x.var())
     found = only(net(f"conv 3x3 4 -> dropout {p} -> conv 3x3 4 -> bn"), "W0111")
-    said = re.search(r"vary ([\d.]+) times", found.label)
+    said = re.search(r"is ([\d.]+) times", found.label)
     assert said is not None
     assert float(said[1]) == pytest.approx(ratio, rel=0.01)
 
@@ -970,12 +976,12 @@ def test_what_a_comment_is_not_about(text: str) -> None:
         ("# lint: allow W0103   ", "without a reason"),
         ("# lint: allow W9999 why", "no rule `W9999`"),
         ("# lint: allow W0001 why", "no rule `W0001`"),
-        ("# lint: allow bias-before-norm why", "not of a form"),
-        ("# lint: allow", "not of a form"),
-        ("# lint: disable W0103 why", "not of a form"),
-        ("# lint allow W0103 why", "not of a form"),
-        ("# Lint: Allow W0103 why", "not of a form"),
-        ("#lint:allow W0103 why", "not of a form"),
+        ("# lint: allow bias-before-norm why", "not have the form"),
+        ("# lint: allow", "not have the form"),
+        ("# lint: disable W0103 why", "not have the form"),
+        ("# lint allow W0103 why", "not have the form"),
+        ("# Lint: Allow W0103 why", "not have the form"),
+        ("#lint:allow W0103 why", "not have the form"),
     ],
 )
 def test_comments_that_are_wrong(comment: str, words: str) -> None:

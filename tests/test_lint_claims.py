@@ -406,7 +406,7 @@ def test_one_layer_computes_what_two_do(statement: str, inner: int) -> None:
         else:
             assert not bias.any()
         out = new(x)
-    assert ("but for the border" in found.notes[0]) == bool(inner)
+    assert ("except at the border" in found.notes[0]) == bool(inner)
     if inner:
         assert not torch.allclose(out, expected)
         out, expected = (
@@ -509,7 +509,7 @@ def test_norms_that_are_not_undone(pair: tuple[str, str]) -> None:
 
 def test_a_softmax_of_one_value_is_one() -> None:
     text = net("a: conv 3x3 8 -> relu", "conv 1x1 1 -> softmax")
-    assert only(text, "W0120").message.startswith("softmax1 is 1 everywhere")
+    assert only(text, "W0120").message.startswith("softmax1 is always 1")
     owner = built(text)
     out = owner(torch.randn(2, 3, 16, 16))
     assert torch.equal(out, torch.ones_like(out))
@@ -640,7 +640,7 @@ def test_zeros_before_a_pool_win_over_negative_values() -> None:
     assert found.span.text == "maxpool 2x2 /1"
     assert (
         found.help
-        == "let the pool pad: drop zeropad1, and write `pad=same` in maxpool1"
+        == "let the pool pad: remove zeropad1, and write `pad=same` in maxpool1"
     )
     padded = functional.pad(torch.full((1, 1, 2, 2), -1.0), (0, 1, 0, 1))
     assert functional.max_pool2d(padded, 2, 1).max() == 0
@@ -692,10 +692,10 @@ def test_maps_that_are_never_negative_take_zeros(parts: list[str], seed: int) ->
         ("left=1 right=1", "maxpool 1x3 /1", "pad=same"),
         ("left=2 right=2 top=1 bottom=1", "maxpool 3x5 /4", "pad=1x2"),
         ("right=1 bottom=1", "maxpool 3x3 /2", "pad=same"),
-        ("left=1 top=1", "maxpool 2x2 /1", "leave zeropad1 out"),
-        ("right=1 bottom=1", "maxpool 2x2 /1 pad=1", "leave zeropad1 out"),
-        ("right=1 bottom=1", "adaptivemaxpool 2x2", "leave zeropad1 out"),
-        ("right=1 bottom=1", "globalmaxpool", "leave zeropad1 out"),
+        ("left=1 top=1", "maxpool 2x2 /1", "remove zeropad1, "),
+        ("right=1 bottom=1", "maxpool 2x2 /1 pad=1", "remove zeropad1, "),
+        ("right=1 bottom=1", "adaptivemaxpool 2x2", "remove zeropad1, "),
+        ("right=1 bottom=1", "globalmaxpool", "remove zeropad1, "),
     ],
 )
 def test_how_a_pool_is_to_pad(pad: str, pool: str, help: str) -> None:
@@ -725,8 +725,10 @@ def test_the_shortcut_of_resnet_d_looks_half_a_position_beside_its_body() -> Non
         size="4x12x12",
     )
     found = only(text, "W0115")
-    assert "units look 0.5 positions of the input apart" in found.message
-    assert "avgpool1, `avgpool 2x2 /2`, moves its units by 0.5 positions" in found.notes
+    assert "units are 0.5 positions of the input apart" in found.message
+    assert (
+        "avgpool1, `avgpool 2x2 /2`, shifts its units by 0.5 positions" in found.notes
+    )
     x = torch.ones(1, 1, 12, requires_grad=True)
     body = functional.conv1d(x, torch.ones(1, 1, 3), None, 2, 1)
     pooled = functional.avg_pool1d(x, 2)

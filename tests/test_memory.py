@@ -488,11 +488,11 @@ def test_sizes_are_read_as_people_write_them(text: str, number: int) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("much", "'much' is no size of memory: write it as 24GiB or 80GB"),
-        ("-1GB", "'-1GB' is no size of memory"),
+        ("much", "'much' is not a memory size: write it as 24GiB or 80GB"),
+        ("-1GB", "'-1GB' is not a memory size"),
         ("24", "'24': the unit is missing; there are B, kB, MB, GB, TB, KiB"),
-        ("24Gb/s", "'24Gb/s' is no size"),
-        ("24PB", "'24PB': PB is no unit"),
+        ("24Gb/s", "'24Gb/s' is not a memory size"),
+        ("24PB", "'24PB': PB is not a unit"),
     ],
 )
 def test_other_sizes_are_refused(text: str, message: str) -> None:

@@ -551,11 +551,11 @@ def test_the_tops_and_sides_of_volumes_are_drawn() -> None:
 
 def test_what_is_no_chain_has_no_volumes() -> None:
     for name, path in (("unet", "crop1"), ("siamese", "")):
-        with pytest.raises(SpecError, match="is no chain") as caught:
+        with pytest.raises(SpecError, match="is not a chain") as caught:
             Drawing(archdsl.load(name), Options(style="volumes"))
         assert path in str(caught.value)
         assert [found.code for found in caught.value.diagnostics] == ["A0801"]
-    with pytest.raises(SpecError, match="no chain at depth 2"):
+    with pytest.raises(SpecError, match="not a chain at depth 2"):
         Drawing(archdsl.load("resnet50"), Options(style="volumes", depth=2))
 
 

@@ -361,7 +361,7 @@ def test_conditions_are_expressions_of_the_language(text: str, holds: bool) -> N
         ("params <", "`params <` is not a condition"),
         ("params < 5Q", "is not a condition"),
         ("", "is not a condition"),
-        ("widht > 3", "`widht` is no figure and no axis; did you mean `width`?"),
+        ("widht > 3", "`widht` is neither a figure nor an axis; did you mean `width`?"),
         ("sqr(width) > 1", "there is no function `sqr`; did you mean `sqrt`?"),
         ("width", "`width` is not true or false"),
         ("width and on", "`width` is 64, and must be true or false"),

@@ -1,1 +1,1 @@
-"""What a network is turned into: PyTorch code, and diagrams."""
+"""Outputs made from a network: PyTorch code, diagrams, charts and reports."""

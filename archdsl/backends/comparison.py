@@ -1,4 +1,4 @@
-"""Networks side by side as text: for a terminal, or for a pull request."""
+"""The report of `archdsl compare`, for a terminal or a pull request."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from .text import show_bytes, show_field, show_local
 
 _COLORS: Final = {"+": "\033[32m", "-": "\033[31m", "~": "\033[33m"}
 _DIM, _BOLD, _OFF = "\033[2m", "\033[1m", "\033[0m"
-# Of a list in Markdown: a comment on a pull request has at most 65,536 characters.
+# Limit of a list in Markdown: a pull request comment has at most 65,536 characters.
 _MOST_ITEMS: Final = 50
-# Characters of a SPEC that stands over a column, where lines are short.
+# Characters of a SPEC in a column header, if lines are short.
 _LONG_NAME: Final = 16
 
 _FIGURES: Final = (
@@ -34,7 +34,7 @@ _FIGURES: Final = (
     ("inference memory", "inference_bytes"),
     ("training memory", "training_peak_bytes"),
 )
-# Rows that are left out if they are as another one.
+# Rows that are left out if they equal another row.
 _LEFT_OUT: Final = {"trainable": "params", "local_field": "receptive_field"}
 _NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
 
@@ -44,8 +44,8 @@ class _Item(NamedTuple):
 
     Attributes:
         sign: ``+``, ``-`` or ``~``.
-        name: of a layer, a namespace or a key.
-        cells: what is said about it.
+        name: name of a layer, a namespace or a key.
+        cells: its figures.
     """
 
     sign: str
@@ -63,12 +63,12 @@ class _Section(NamedTuple):
 def text(
     comparison: Comparison, *, color: bool = False, width: int | None = None
 ) -> str:
-    """Return the comparison for a terminal: totals first, then what differs.
+    """Return the comparison for a terminal: totals first, then differences.
 
     Args:
-        comparison: what `compare` gives.
-        color: whether to use a terminal's colours and bold and dim letters.
-        width: characters of a line; as many as it takes when None.
+        comparison: the result of `compare`.
+        color: whether to use a terminal's colours, bold and dim text.
+        width: characters per line; None for no limit.
     """
     sheets = [_totals(comparison, few=width is not None)]
     sections = list(_sections(comparison))
@@ -91,11 +91,11 @@ def text(
 
 
 def _totals(comparison: Comparison, few: bool) -> Sheet:
-    """Return the totals as columns; where room is short, differences are left out.
+    """Return the totals as columns; differences are left out if there is no room.
 
     Args:
-        comparison: what is compared.
-        few: whether further inputs and outputs are only counted.
+        comparison: the comparison.
+        few: whether additional inputs and outputs are only counted.
     """
     columns = []
     for at, cells in enumerate(zip(*_table(comparison, few), strict=True)):
@@ -117,7 +117,7 @@ def _totals(comparison: Comparison, few: bool) -> Sheet:
 def _items(section: _Section) -> Sheet:
     rows = [(f"  {item.sign} {item.name}", *item.cells) for item in section.items]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[]]
-    # Which layers differ is said before how: the last detail is left out first.
+    # Which layers differ matters more than how, so the last details are dropped first.
     return Sheet(
         [
             Column("", column, called="details", rank=at)
@@ -173,7 +173,7 @@ def _ports_row(comparison: Comparison, what: str, few: bool) -> list[str]:
 
 
 def _first_port(facts: Analysis, what: str) -> str:
-    """Return the main input's or output's shape, and how many others there are."""
+    """Return the shape of the main input or output, and the number of others."""
     first, *others = facts.inputs if what == "input" else facts.outputs
     return show_shape(first.shape) + (f" +{len(others)}" if others else "")
 
@@ -209,7 +209,7 @@ def _figure(comparison: Comparison, at: int, key: str) -> str:
 
 
 def _delta(delta: Delta | None, key: str) -> tuple[str, str]:
-    """Return the absolute and the relative difference, once if the axes agree."""
+    """Return the absolute and relative difference, once if the axes agree."""
     if delta is None:
         return "", ""
     number, relative = delta
@@ -280,7 +280,7 @@ def _of_layers(diff: Diff, old: Analysis, new: Analysis) -> Iterator[_Section]:
 
 
 def _parts(sign: str, found: Sequence[Run], whole: Analysis) -> Iterator[_Item]:
-    """Yield layers, those that make up a whole block or group as one."""
+    """Yield layers; all layers of a block or group are shown as one."""
     own = {run.name: run for run in found}
     blocks = _blocks(whole.network.root)
     for name, members in fold(own, runs(whole)).items():
@@ -326,7 +326,7 @@ def _moved(found: Sequence[Difference], new: Analysis) -> Iterator[_Item]:
 
 
 def _rewired(diff: Diff, common: set[str]) -> _Section:
-    """Return what reads others, but for what only follows layers put in or out."""
+    """Return the layers whose inputs changed, except as a result of added layers."""
     known = [
         d
         for d in diff.rewired
@@ -356,7 +356,7 @@ def _sources(rewired: Difference) -> str:
 
 
 def _of_keys(diff: Diff, comparison: Comparison, at: int) -> _Section:
-    """Return what a checkpoint of the first network meets in another."""
+    """Return what happens to a checkpoint of the first network in another one."""
     keys, old, new = diff.keys, comparison.names[0], comparison.names[at]
     lost = len(keys.missing) + len(keys.unexpected) + len(keys.reshaped)
     load = f"{keys.loaded:,} " + ("key loads" if keys.loaded == 1 else "keys load")

@@ -1,4 +1,6 @@
-"""Columns that fit a width: what is rounded, cut and left out, in which order."""
+"""Fits tables to a width: which columns are rounded, shortened or left out, in which
+order.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +12,11 @@ from textwrap import wrap
 from typing import Final
 
 _GAP: Final = 2
-# Cells of a bar, the narrowest last.
+# Widths of a bar in cells, the narrowest last.
 _BARS: Final = (8, 5, 3, 0)
-# How far a column of text may be cut while others could still be left out.
+# A column of text is not cut below this while others can still be left out.
 _LEAST_TEXT: Final = 12
-# How far it may be for the sake of bars.
+# It is not cut below this to make room for bars.
 _FAIR_TEXT: Final = 15
 _LEAST_NAME: Final = 16
 _LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
@@ -22,17 +24,17 @@ _LONG_NUMBER: Final = re.compile(r"[+-]?\d{1,3}(,\d{3})+")
 
 @dataclass
 class Column:
-    """One column, as it is and as it is shown.
+    """One column, in full and as it is shown.
 
     Attributes:
         title: its header.
-        cells: of the rows.
-        short: another header, where the cells leave less room.
-        called: what it is called where it is left out, if it has no title.
-        right: whether its cells end, rather than begin, at one place.
+        cells: the cells of its rows.
+        short: a shorter header, if the cells leave less room.
+        called: its name in the note if it is left out, if it has no title.
+        right: whether its cells are right-aligned.
         rank: the larger, the sooner it is left out; 0 for never.
-        shares: for a bar beside each cell, what part of the whole it is; None for none.
-        limit: the width that it is cut to, if it is.
+        shares: for a bar next to each cell, its share of the total; None for no bar.
+        limit: the width that it is cut to, if any.
         is_short: whether it has its short header.
     """
 
@@ -67,11 +69,11 @@ class Sheet:
     """Columns side by side.
 
     Attributes:
-        columns: those that are shown.
-        bar: cells of each bar.
-        left_out: titles of the columns that are not.
-        rounded: whether numbers are.
-        cut: whether texts are.
+        columns: the columns that are shown.
+        bar: width of each bar in cells.
+        left_out: titles of the columns that are left out.
+        rounded: whether numbers are rounded.
+        cut: whether texts are cut.
     """
 
     def __init__(self, columns: Sequence[Column]) -> None:
@@ -89,14 +91,14 @@ class Sheet:
         return sum(column.width for column in self.columns) + gaps + bars
 
     def fit(self, width: int) -> None:
-        """Make the columns as narrow as that, by what is missed least."""
+        """Fit the columns to a width, at the least loss of information."""
         for step in self._steps():
             if self.width <= width:
                 return
             step(width)
 
     def _steps(self) -> Iterator[Callable[[int], None]]:
-        """Yield what makes columns narrower, in order; each is told the width."""
+        """Yield ways to narrow columns, in order; each is called with the width."""
         name, *others = self.columns
         yield lambda _: self._draw(_BARS[1])
         yield lambda _: self._round()
@@ -148,7 +150,7 @@ class Sheet:
         """Return the header and the rows.
 
         Args:
-            bar: draws a share in so many cells.
+            bar: draws a share in a number of cells.
         """
         columns = [self._texts_of(column, bar) for column in self.columns]
         gap = " " * _GAP
@@ -171,21 +173,21 @@ class Sheet:
 
 
 def _cut(text: str, width: int) -> str:
-    """Return a text so that it fits, with two points for the words that are missing."""
+    """Return a text that fits, with two dots in place of omitted words."""
     if len(text) <= width:
         return text
     if width <= 4:
         return text[:width]
     kept = text[: width - 1]
-    # Half a number would be another number.
+    # A truncated number would be a different number.
     whole = kept.rpartition(" ")[0].rstrip()
-    # A sign such as `+` before a name says nothing without some of the name.
+    # A sign such as `+` is useless without part of the name after it.
     says = any(map(str.isalnum, whole))
     return f"{whole if says else text[: width - 2]}.."[:width]
 
 
 def _rounded(cell: str) -> str:
-    """Return a long number to four digits: ``118.0M``; all else as it is."""
+    """Return a long number with four digits: ``118.0M``; other texts are unchanged."""
     if len(cell) < 7 or not _LONG_NUMBER.fullmatch(cell):
         return cell
     sign, digits = (cell[0], cell[1:]) if cell[0] in "+-" else ("", cell)
@@ -197,7 +199,7 @@ def _rounded(cell: str) -> str:
 
 
 def note(sheets: Sequence[Sheet], width: int) -> str:
-    """Return what was done to fit a width, empty if nothing was."""
+    """Return a note on what was done to fit a width, empty if nothing was."""
     said = ["numbers are rounded"] * any(sheet.rounded for sheet in sheets)
     said += ["texts are cut"] * any(sheet.cut for sheet in sheets)
     left_out = dict.fromkeys(name for sheet in sheets for name in sheet.left_out)
@@ -208,5 +210,5 @@ def note(sheets: Sequence[Sheet], width: int) -> str:
 
 
 def wrapped(text: str, width: int | None, indent: str = "") -> list[str]:
-    """Return a text in lines of a width, those after the first one indented."""
+    """Return a text wrapped to a width, with all lines but the first indented."""
     return [text] if width is None else wrap(text, width, subsequent_indent=indent)

@@ -1,4 +1,4 @@
-"""The norms of gradients as text for a terminal."""
+"""A report of gradient norms for a terminal."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ def report(name: str, found: Gradients) -> str:
     """Return a table of the layers' gradients, and how they grow on their way back.
 
     Args:
-        name: of the network.
-        found: of its runs; the table has the medians.
+        name: name of the network.
+        found: the result of its runs; the table has the medians.
     """
     lines = align([_HEADER, *_rows(found)], right=(2, 3, 4, 5))
     return "\n".join([f"{name}: gradients", "", *lines, "", *_totals(found)]) + "\n"
@@ -61,9 +61,10 @@ def _totals(found: Gradients) -> list[str]:
 
 
 def figure(number: float) -> str:
-    """Return a number to three digits: ``1,230``, ``12.3``, ``0.0123`` or ``1.2e-07``.
+    """Return a number with three digits: ``1,230``, ``12.3``, ``0.0123`` or
+    ``1.2e-07``.
 
-    Runs on other processors differ beyond those.
+    Further digits differ between processors.
     """
     if number and not 1e-4 <= abs(number) < 1e7:
         return f"{number:.2e}"

@@ -1,4 +1,4 @@
-"""An analysis as tables of HTML, for a notebook."""
+"""The tables of an analysis as HTML, for notebooks."""
 
 from __future__ import annotations
 
@@ -22,8 +22,7 @@ _NUMBERS: Final = (3, 4)
 def html(analysis: Analysis) -> str:
     """Return an analysis as a table of totals, and one of the layers.
 
-    Only what makes numbers stand below each other is styled, so that the notebook's own
-    light or dark theme holds.
+    The only styling aligns numbers, so that the notebook's light or dark theme applies.
     """
     ports = f"{_ports(analysis.inputs)} → {_ports(analysis.outputs)}"
     layers = _table([_HEADER, *map(_row, analysis.layers)], _NUMBERS)

@@ -1,4 +1,4 @@
-"""The rows of a table of layers: blocks above their parts, equal copies once."""
+"""The rows of a table of layers: blocks above their parts, equal copies shown once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from archdsl.ir import Group, Step
 Node = Step | Group
 # A layer or block, or all of those that one copy of a repeat consists of.
 _Part = Node | tuple["_Part", ...]
-# What two layers have in common whose rows are the same.
+# The attributes that two layers with equal rows share.
 Content = Callable[[Step], Hashable]
 
 _NUMBERED = re.compile(r"(.*?)(\d+)")
@@ -22,13 +22,13 @@ class Row(NamedTuple):
     """One row.
 
     Attributes:
-        node: the layer or block, the first one of several.
-        last: the last one, which is the same where there is only one.
-        name: what it is called below the block that it belongs to.
-        level: how many blocks are around it.
-        times: how many equal ones in a row it stands for.
+        node: the layer or block, or the first one of several.
+        last: the last one; the same if there is only one.
+        name: its name relative to the block that contains it.
+        level: how many blocks contain it.
+        times: how many consecutive equal ones it represents.
         closed: whether it is a block whose parts have no rows.
-        marked: whether it only runs in training, and what is around it does not.
+        marked: whether it only runs in training, but what contains it does not.
     """
 
     node: Node
@@ -49,13 +49,13 @@ class Row(NamedTuple):
 def rows(
     root: Group, *, content: Content | None = None, depth: int | None = None
 ) -> Iterator[Row]:
-    """Yield the rows of a network, in the order in which its layers run.
+    """Yield the rows of a network, in execution order.
 
     Args:
-        root: of the network.
-        content: what makes two layers equal, so that equal copies that follow each
-            other are folded into one row each; nothing is folded when left out.
-        depth: how many levels of names have rows; all when left out.
+        root: root group of the network.
+        content: determines which layers are equal, so that consecutive equal copies
+            share a row; nothing is folded if omitted.
+        depth: number of levels of names that have rows; all if omitted.
     """
     parts = _parts(root)
     yield from _Rows(content, depth).of(parts, parts, 0, 1, root.training)
@@ -65,7 +65,7 @@ class _Rows:
     def __init__(self, content: Content | None, depth: int | None) -> None:
         self._content = content
         self._depth = depth
-        # Equal contents have one number, so that comparing them takes no time.
+        # Equal contents get the same number, so that comparing them is fast.
         self._numbers: dict[Hashable, int] = {}
         self._known: dict[int, int] = {}
 
@@ -80,9 +80,9 @@ class _Rows:
         """Yield the rows of parts inside a block.
 
         Args:
-            parts: of the first of some equal copies.
-            ends: of the last one.
-            level: how many blocks are around.
+            parts: parts of the first of some equal copies.
+            ends: parts of the last one.
+            level: how many blocks contain them.
             times: how many copies there are.
             training: whether they only run in training.
         """
@@ -113,12 +113,12 @@ class _Rows:
             yield from (list(run) for _, run in groupby(parts, self._number))
 
     def _number(self, part: _Part) -> int:
-        """Return a number that equal parts have in common."""
+        """Return a number that is the same for equal parts."""
         known = self._known.get(id(part))
         if known is None:
             content = self._whole(part)
             known = self._numbers.setdefault(content, len(self._numbers))
-            if not isinstance(part, tuple):  # those do not live as long as the network
+            if not isinstance(part, tuple):  # these do not live as long as the network
                 self._known[id(part)] = known
         return known
 
@@ -133,7 +133,7 @@ class _Rows:
 
 
 def _parts(group: Group) -> list[_Part]:
-    """Return what stands in a group; what names nothing is looked through."""
+    """Return the contents of a group; groups that are not namespaces are expanded."""
     found: list[_Part] = []
     for child in group.children:
         if isinstance(child, Step) or child.role in ("block", "group"):

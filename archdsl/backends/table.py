@@ -1,4 +1,4 @@
-"""A network and its facts as text for a terminal."""
+"""The report of `archdsl analyze` for a terminal."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .views import VIEWS, Facts, Total, View, view
 
 _BOLD, _DIM, _BLUE, _OFF = "\033[1m", "\033[2m", "\033[34m", "\033[0m"
 _NO_COLOR: Final = "\033[39m"
-# A note beside a figure gets so many characters at least.
+# A note next to a figure gets at least this many characters.
 _LEAST_NOTE: Final = 24
 _EIGHTHS: Final = " ▏▎▍▌▋▊▉█"
 
@@ -27,11 +27,11 @@ class Style(NamedTuple):
     """How a report looks.
 
     Attributes:
-        width: characters of a line; as many as it takes when None.
-        fold: whether equal copies that follow each other have one row.
-        depth: how many levels of names have rows; all when None.
-        bars: whether bars show shares: no, by ASCII, or by finer blocks.
-        color: whether to use a terminal's colours and bold and dim letters.
+        width: characters per line; None for no limit.
+        fold: whether consecutive equal copies share one row.
+        depth: number of levels of names that have rows; None for all.
+        bars: whether bars show shares: not at all, in ASCII, or in finer blocks.
+        color: whether to use a terminal's colours, bold and dim text.
     """
 
     width: int | None = None
@@ -41,7 +41,7 @@ class Style(NamedTuple):
     color: bool = False
 
 
-# What a pipe gets: everything, whatever the terminal.
+# For a pipe: everything, independent of any terminal.
 PLAIN: Final = Style()
 
 
@@ -55,8 +55,8 @@ def report(
     """Return tables of the network's layers, and its totals with their conventions.
 
     Args:
-        network: what was analysed.
-        facts: what `Analysis.facts` or `Analysis.as_dict` gives.
+        network: the network.
+        facts: the result of `Analysis.facts` or `Analysis.as_dict`.
         views: which tables, names of `archdsl.backends.views.VIEWS`.
         style: how they look.
     """
@@ -71,13 +71,13 @@ def report(
 
 
 class _Report:
-    """Tables of one network, and what is to be said about all of them."""
+    """Tables of one network, and notes that apply to all of them."""
 
     def __init__(self, network: Network, facts: Facts, style: Style) -> None:
         self._root = network.root
         self._facts = facts
         self._style = style
-        # By value, as a layer that is there twice has one name.
+        # By value, since a layer that is used twice has only one name.
         steps = zip(network.steps(), facts["layers"], strict=True)
         self._layers = {step.output: layer for step, layer in steps}
         self._folded = False
@@ -143,7 +143,7 @@ class _Report:
         return tuple(b if column.of_last else a for column, a, b in own)
 
     def _shares(self, fact: str, shown: Sequence[Row]) -> list[float | None]:
-        """Return what part of the whole the rows have of a fact, each copy its own."""
+        """Return each row's share of the total of a figure, for a single copy."""
         if not fact or not self._style.bars:
             return []
         own = {value: layer[fact] or 0 for value, layer in self._layers.items()}
@@ -160,7 +160,7 @@ class _Report:
         return f"{_BLUE}{drawn}{_NO_COLOR}" if style.color else drawn
 
     def notes(self) -> Iterator[str]:
-        """Yield what is to be said once about all tables."""
+        """Yield the notes that apply to all tables."""
         if self._folded:
             yield (
                 "x2, x3, ...: so many equal ones in a row; the figures are those of "
@@ -172,7 +172,7 @@ class _Report:
 
 
 class _Content:
-    """What layers with equal rows have in common, but for where they stand."""
+    """What layers with equal rows have in common, except for their position."""
 
     def __init__(self, view: View, layers: Mapping[int, Facts]) -> None:
         self._view = view
@@ -193,7 +193,7 @@ def _steps(node: Step | Group) -> Iterator[Step]:
 
 
 def _totals(totals: Sequence[Total], width: int | None) -> Iterator[str]:
-    """Yield the lines of the totals; those behind a gap have columns of their own."""
+    """Yield the lines of the totals; those after a gap have columns of their own."""
     for is_gap, group in groupby(totals, lambda total: not any(total)):
         if not is_gap:
             yield ""
@@ -207,7 +207,7 @@ def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
         return
     figures = align([(name, figure, "") for name, figure, _ in totals], right=(1,))
     at = max(map(len, figures)) + 2
-    # Where there is no room beside a figure, its note stands below.
+    # If there is no room next to a figure, its note is printed below.
     beside = width - at >= _LEAST_NOTE
     indent = " " * (at if beside else 4)
     for line, (name, figure, note) in zip(figures, totals, strict=True):
@@ -215,14 +215,14 @@ def _table_of(totals: Sequence[Total], width: int | None) -> Iterator[str]:
         if beside:
             yield f"{line:{at}}{first}".rstrip()
         else:
-            # A number that ends early would be another number.
+            # A truncated number would be a different number.
             yield line if len(line) <= width else f"{name}  {figure}".rstrip()[:width]
             others = [first] * bool(first) + others
         yield from (indent + other for other in others)
 
 
 def _kind(row: Row) -> str:
-    """Return what a layer or block is, and whether a block only runs in training."""
+    """Return the kind of a layer or block; a block says if it only runs in training."""
     node = row.node
     if isinstance(node, Step):
         assert isinstance(row.last, Step)
@@ -245,7 +245,7 @@ def _ports(ports: Sequence[Facts]) -> str:
 
 
 def _blocks(share: float, cells: int) -> str:
-    """Return a bar of eighths of characters; what is not nothing has one of them."""
+    """Return a bar in eighths of characters; anything above 0 gets at least one."""
     full, rest = divmod(max(1, round(8 * cells * share)), 8)
     return f"{_EIGHTHS[-1] * full}{_EIGHTHS[rest] if rest else ''}".ljust(cells)
 

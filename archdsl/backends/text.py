@@ -1,4 +1,4 @@
-"""What every table of a terminal has in common: columns and units."""
+"""Columns and units, shared by all tables for terminals."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from archdsl.values import show_shape
 
 
 def align(rows: Sequence[Sequence[str]], right: Iterable[int] = ()) -> list[str]:
-    """Return rows of cells as lines whose columns stand below each other.
+    """Return rows of cells as lines with aligned columns.
 
     Args:
-        rows: of equally many cells.
-        right: the columns whose cells end, rather than begin, at one place.
+        rows: rows with equally many cells.
+        right: indices of the columns that are right-aligned.
     """
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     flush = set(right)
@@ -32,7 +32,7 @@ def span(first: str, last: str) -> str:
 
 
 def show_bytes(number: int) -> str:
-    """Return a number of bytes in the largest unit that leaves one or more."""
+    """Return a number of bytes in the largest unit in which it is at least one."""
     size, unit = float(number), "B"
     for larger in ("KiB", "MiB", "GiB", "TiB"):
         if size < 1024:
@@ -42,7 +42,7 @@ def show_bytes(number: int) -> str:
 
 
 def show_count(number: int) -> str:
-    """Return a number with its thousands apart, or a dash for none."""
+    """Return a number with thousands separators, or a dash for none."""
     return f"{number:,}" if number else "-"
 
 
@@ -53,7 +53,7 @@ def per_axis(values: Sequence[float]) -> str:
 
 
 def show_field(field: Mapping[str, Any]) -> str:
-    """Return ``3x3``, ``2x2 to 3x3``, ``whole input`` or a bound of it.
+    """Return ``3x3``, ``2x2 to 3x3``, ``whole input``, or an upper bound.
 
     Args:
         field: a receptive field as plain data.

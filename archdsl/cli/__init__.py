@@ -34,12 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if _TERMINATED and code == status.INTERRUPTED:
         code = status.TERMINATED
     if arguments is None:
-        # Collecting what the end of the process frees anyway takes a fifth of it.
+        # Garbage collection at exit would take a fifth of the time, for nothing.
         gc.freeze()
     return code
 
 
-# Filled when the system, or a user, asks the process to end.
+# Set when the system or a user asks the process to end.
 _TERMINATED: list[int] = []
 
 
@@ -52,7 +52,7 @@ def _end_in_order() -> None:
         _TERMINATED.append(number)
         raise KeyboardInterrupt
 
-    # Whoever started us may have had reasons to ignore it.
+    # The parent process may have chosen to ignore the signal.
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, end)
 
@@ -82,7 +82,7 @@ def _guarded(arguments: Sequence[str] | None) -> int:
     return code
 
 
-# What the system says of an output that cannot take more, or of its own limits.
+# Errors of outputs that cannot take more data, or of system limits.
 _OF_THE_SYSTEM = frozenset(
     {
         errno.EAGAIN,
@@ -121,7 +121,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
 def _start_quickly() -> None:
     """Spare a short process what only pays off in long ones."""
-    # The first collections would only walk over freshly imported modules.
+    # The first collections would only scan freshly imported modules.
     gc.set_threshold(500_000, 20, 20)
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

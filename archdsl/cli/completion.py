@@ -1,4 +1,4 @@
-"""What a shell offers where a word is not complete yet."""
+"""Completion in the shell."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-# Only shells ask for these, so that other runs do without.
+# Only needed for completion, so imported late.
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 def specs(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer shipped networks and presets, .arch files with theirs, and folders."""
+    """Complete shipped networks and presets, .arch files and their presets, and
+    folders.
+    """
     from archdsl.resources import shipped_presets, shipped_specs
 
     head, colon, _ = incomplete.rpartition(":")
@@ -25,14 +27,14 @@ def specs(
     else:
         found = [*shipped_specs(), *shipped_presets(), *_files(incomplete)]
     items = _beginning(found, incomplete)
-    # Where there is nothing, the shell's own completion of files goes on.
+    # Without a result, the shell completes files by itself.
     return items or [_item(incomplete, type="file")]
 
 
 def codes(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer what `archdsl explain` explains: codes, rules and topics."""
+    """Complete arguments of `archdsl explain`: codes, rules and topics."""
     from archdsl.cli.topics import TOPICS
     from archdsl.codes import CODES
 
@@ -42,7 +44,7 @@ def codes(
 def rules(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer codes and names of rules, the last of those that commas part."""
+    """Complete the last of several codes or names of rules, separated by commas."""
     before, comma, last = incomplete.rpartition(",")
     return [
         _item(f"{before}{comma}{item.value}") for item in _beginning(_rules(), last)
@@ -52,7 +54,7 @@ def rules(
 def devices(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:
-    """Offer the devices that are known, those of --devices, too."""
+    """Complete the names of devices, including those of --devices."""
     from archdsl.passes.devices import DeviceError
     from archdsl.passes.devices import devices as known
 
@@ -64,7 +66,7 @@ def devices(
 
 
 def _presets(spec: str) -> list[str]:
-    """Return the presets of a file or a shipped spec, none if it cannot be read."""
+    """Return the presets of a file or a shipped spec; none if it cannot be read."""
     from archdsl.resources import presets_in, shipped_specs
 
     path = spec if os.path.isfile(spec) else shipped_specs().get(spec)
@@ -78,7 +80,7 @@ def _presets(spec: str) -> list[str]:
 
 
 def _files(incomplete: str) -> Iterator[str]:
-    """Yield specs whose paths begin so, and folders, in which there may be some."""
+    """Yield specs whose paths have a prefix, and folders that may contain some."""
     from glob import escape, glob
 
     for path in sorted(glob(f"{escape(incomplete)}*")):
@@ -96,7 +98,7 @@ def _rules() -> list[str]:
 
 
 def _beginning(words: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Return the words that begin so, each once, capitals being like others."""
+    """Return the words with a prefix, each once, ignoring case."""
     start = incomplete.lower()
     found = (word for word in words if word.lower().startswith(start))
     return [_item(word) for word in dict.fromkeys(found)]

@@ -1,4 +1,4 @@
-"""Output files, and what is said when one cannot be written."""
+"""Output files, and errors when they cannot be written."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .terminal import Failure
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn what the system says while a file is written into a message.
+    """Turn system errors while a file is written into a message.
 
     Raises:
         Failure: if it cannot be written.
@@ -29,10 +29,10 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file so that it is never seen half-written.
+    """Write a file atomically.
 
     Raises:
-        Failure: if it cannot be written; it is then as it was before.
+        Failure: if it cannot be written; the old file is then unchanged.
     """
     from archdsl.files import write
 
@@ -41,10 +41,10 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def create_bytes(path: Path, data: bytes) -> None:
-    """Write a new file so that it is never seen half-written.
+    """Create a file atomically.
 
     Raises:
-        Failure: if it cannot be written, or there is one already.
+        Failure: if it cannot be written or already exists.
     """
     from archdsl.files import create
 

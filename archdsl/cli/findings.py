@@ -1,4 +1,4 @@
-"""What is wrong with specs, for the tools that show it beside their text."""
+"""Errors and findings in formats that other tools show next to the text."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ format_option = click.option(
 
 
 class Finding(NamedTuple):
-    """An error or advice.
+    """An error or a piece of advice.
 
     Attributes:
-        diagnostic: what is said, and where.
-        fix: the same as a change of the text, if it can be one.
+        diagnostic: the message and its place.
+        fix: the suggestion as an edit of the text, if it can be made automatically.
     """
 
     diagnostic: Diagnostic
@@ -83,7 +83,7 @@ def _property(text: str) -> str:
 
 
 def _message(diagnostic: Diagnostic) -> str:
-    """Return all that is said beside the place."""
+    """Return everything in the message except the place."""
     parts = [diagnostic.message, *diagnostic.notes]
     return "\n".join(
         [*parts, *([f"help: {diagnostic.help}"] if diagnostic.help else [])]
@@ -174,7 +174,7 @@ def _fix(fix: Fix, diagnostic: Diagnostic, span: Span) -> dict[str, Any]:
 
 
 def _uri(span: Span) -> str:
-    """Return a file's name as a reference, relative where the user named it so."""
+    """Return a file's name as a URI reference, relative if the user's path is."""
     name = span.source.name
     if name.startswith("<"):  # standard input has none
         return quote(name)

@@ -1,4 +1,4 @@
-"""Options for what torch measures of a network's gradients, and its failures."""
+"""Measures gradients for commands: their option, and what can fail."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def runs_option(command: Command) -> Command:
         type=click.IntRange(1, 1000),
         default=1,
         show_default=True,
-        help="Runs for the gradients, of the seeds 0, 1 and so on; medians are shown.",
+        help="Number of runs for gradients, with seeds 0, 1, ...; shows the medians.",
     )(command)
 
 
@@ -34,12 +34,12 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     """Return the gradients of a network at initialisation.
 
     Args:
-        network: what to run.
-        batch: what `--batch` has; 8 are taken where it was not given.
-        runs: how many.
+        network: the network.
+        batch: the value of `--batch`; 8 samples are used if it was not given.
+        runs: number of runs.
 
     Raises:
-        Failure: if torch is not installed, has no memory for it, or the network
+        Failure: if torch is not installed or runs out of memory, or if the network
             cannot train on such a batch.
         UsageError: if the spec names Python code.
     """

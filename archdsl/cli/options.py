@@ -1,4 +1,4 @@
-"""What the commands that take one SPEC have in common."""
+"""Arguments and options that several commands share."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Command = Callable[..., Any]
 
-# Written out, as the passes that know them are imported only when they run.
+# Repeated here, since the passes that define them are only imported on demand.
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 OPTIMIZERS = ("sgd", "momentum", "adam")
 
@@ -36,10 +36,10 @@ class _File(click.Path):
 
 
 class SpecCommand(click.Command):
-    """Takes ``-:NAME`` for a SPEC, a preset of standard input, rather than options."""
+    """A command that reads ``-:NAME``, a preset of standard input, as a SPEC."""
 
     def make_parser(self, ctx: click.Context) -> Any:
-        """Return a parser that lets such a SPEC stand where any other can."""
+        """Return a parser that does not take such a SPEC for an option."""
         parser: Any = super().make_parser(ctx)
         process = parser._process_opts
 
@@ -150,7 +150,7 @@ def run_options(command: Command) -> Command:
             type=click.Choice(OPTIMIZERS),
             default="sgd",
             show_default=True,
-            help="Optimizer whose state takes memory, too.",
+            help="Optimizer, whose state counts as memory.",
         ),
         click.option(
             "--dtype",
@@ -205,7 +205,9 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     if name is None and file is None:
         return None
     if name is None:
-        raise click.UsageError("--devices has devices, and --device takes one of them")
+        raise click.UsageError(
+            "--devices needs a --device, which is one of its devices"
+        )
     from archdsl.passes.devices import DeviceError, device, devices
 
     try:
@@ -220,14 +222,14 @@ width_option = click.option(
     "--width",
     type=click.IntRange(min=0),
     metavar="N",
-    help="Fit tables into so many columns, 0 for as many as they need.  [default: the "
-    "terminal's; 0 in a pipe]",
+    help="Fit tables into N columns; 0 means no limit.  [default: the terminal's "
+    "width; 0 in a pipe]",
 )
 json_option = click.option(
     "--json",
     "as_json",
     is_flag=True,
-    help='Print JSON to stdout, errors in a spec too: {"schema": 1, "errors": [...]}.',
+    help='Print JSON. Errors are printed as {"schema": 1, "errors": [...]}, too.',
 )
 
 
@@ -249,7 +251,7 @@ def load_networks(
     params: dict[str, object] | None = None,
     input_shape: tuple[int, ...] | None = None,
 ) -> tuple[list[Network], list[Diagnostic]]:
-    """Return the networks of several specs, and all that is wrong with any.
+    """Return the networks of several specs, and the errors of all of them.
 
     Raises:
         UsageError: if standard input is asked for twice.

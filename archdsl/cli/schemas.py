@@ -1,6 +1,6 @@
-"""What `--json` of each command prints, as JSON schemas.
+"""JSON schemas of the `--json` output of each command.
 
-A shape is written as its example would be: a mapping of keys, a list of the shape of
+A shape is written like an example of it: a mapping of keys, a list with the shape of
 its items, or the name of a type. A key that ends in ``?`` may be missing.
 """
 
@@ -27,13 +27,13 @@ class Null(NamedTuple):
 
 
 class By(NamedTuple):
-    """An object whose keys are names, all with values of one shape."""
+    """An object with arbitrary names as keys, and values of one shape."""
 
     shape: Any
 
 
 class Any_(NamedTuple):
-    """One of some shapes; anything if there are none."""
+    """One of several shapes; anything if there are none."""
 
     shapes: tuple[Any, ...] = ()
 
@@ -437,15 +437,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "sweep": (_SWEEP,),
 }
 
-# What is shipped has none.
+# Commands about what is shipped cannot fail on a spec.
 _WITHOUT_ERRORS: Final = frozenset({"list"})
 
 
 def schema(command: str) -> dict[str, Any]:
-    """Return the JSON schema of what a command prints with `--json`.
+    """Return the JSON schema of a command's `--json` output.
 
-    A command that fails prints its errors alone. Otherwise new keys may come, so that
-    others than those named here are allowed.
+    A command that fails prints only its errors. Otherwise, keys may be added later, so
+    keys that are not listed here are allowed.
 
     Args:
         command: one of `OUTPUTS`.

@@ -1,4 +1,4 @@
-"""Sizes of memory as a person writes them."""
+"""Parses sizes of memory as people write them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ _BY_NAME: Final = {name.lower(): factor for name, factor in _UNITS.items()}
 def parse_bytes(text: str) -> int:
     """Return the bytes of a size such as ``24GiB``, ``80 GB`` or ``1.5MiB``.
 
-    KiB, MiB, GiB and TiB are powers of 1024, kB, MB, GB and TB powers of 1000; the case
-    of the letters does not matter. Part of a byte is left out.
+    KiB, MiB, GiB and TiB are powers of 1024, kB, MB, GB and TB powers of 1000; case
+    does not matter. Fractions of a byte are dropped.
 
     Raises:
-        ValueError: if the text is no size.
+        ValueError: if the text is not a size.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:
-        raise ValueError(f"{text!r} is no size of memory: write it as 24GiB or 80GB")
+        raise ValueError(f"{text!r} is not a memory size: write it as 24GiB or 80GB")
     number, unit = match.groups()
     factor = _BY_NAME.get(unit.lower())
     if factor is None:
         units = ", ".join(_UNITS)
-        what = f"{unit} is no unit" if unit else "the unit is missing"
+        what = f"{unit} is not a unit" if unit else "the unit is missing"
         raise ValueError(f"{text!r}: {what}; there are {units}")
     whole, _, part = number.partition(".")
     scale: int = 10 ** len(part)

@@ -1,4 +1,4 @@
-"""The SPECs of a command that takes many: folders stand for what is in them."""
+"""The SPECs of commands that take several: a folder stands for the specs in it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from archdsl.limits import MAX_FOLDERS
 
 
 def expanded(specs: Sequence[str]) -> tuple[list[str], list[Diagnostic]]:
-    """Return SPECs with folders replaced by the specs in them, and what is wrong.
+    """Return SPECs with folders replaced by the specs in them, and errors.
 
-    A shipped name wins over a folder of that name, which can be written ``name/``.
-    Hidden folders are left out, and links to folders are not followed.
+    A shipped name takes precedence over a folder with that name, which can be written
+    as ``name/``. Hidden folders are skipped, and links to folders are not followed.
 
     Raises:
-        UsageError: if standard input is asked for twice.
+        UsageError: if standard input is given twice.
     """
     if sum(spec == "-" or spec.startswith("-:") for spec in specs) > 1:
         raise click.UsageError("only one SPEC can be standard input")
@@ -51,7 +51,7 @@ def _is_folder(spec: str) -> bool:
 
 
 def _below(folder: str) -> list[str] | None:
-    """Return the specs below a folder, None if there are too many folders."""
+    """Return the specs in a folder and below, None if there are too many folders."""
     found = []
     for number, (root, folders, files) in enumerate(os.walk(folder)):
         if number >= MAX_FOLDERS:

@@ -1,4 +1,4 @@
-"""What is printed where: results to stdout, everything else to stderr."""
+"""Printing: results to stdout, everything else to stderr."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 _WIDTH = 78
-# Below that, a table says nothing, and a terminal that claims less is none.
+# Narrower tables are useless, and a terminal that claims less is not a real one.
 _NARROWEST = 20
 _BAR = 24
-# Seconds between two lines of a meter: more often is only work.
+# Seconds between two updates of the progress meter.
 _PAUSE = 0.1
 
 
 class Failure(ClickException):
-    """Something that ends a command; it belongs to no place in a spec.
+    """An error that ends a command and has no place in a spec.
 
     Attributes:
-        status: what to end with.
+        status: exit status.
     """
 
     def __init__(self, message: str, status: int) -> None:
@@ -63,7 +63,7 @@ def without_torch(error: ImportError | OSError, needs: str) -> Failure:
 
 
 def wants_color(stream: TextIO) -> bool:
-    """Return whether a stream is a terminal whose user did not ask for no colours."""
+    """Return whether a stream is a terminal, and colours are not turned off."""
     return (
         stream.isatty()
         and not os.environ.get("NO_COLOR")
@@ -72,11 +72,11 @@ def wants_color(stream: TextIO) -> bool:
 
 
 def fitting(width: int | None, stream: TextIO) -> int | None:
-    """Return into how many columns to fit what is printed, None for any number.
+    """Return the number of columns to fit output into, None for no limit.
 
     Args:
-        width: what --width says, if it is there; 0 for any number.
-        stream: whose columns count otherwise, if it is a terminal.
+        width: the value of --width, if given; 0 for no limit.
+        stream: the stream, whose width counts otherwise if it is a terminal.
     """
     if width is not None:
         return width or None
@@ -88,7 +88,7 @@ def fitting(width: int | None, stream: TextIO) -> int | None:
 
 
 def bars(stream: TextIO) -> str:
-    """Return what bars can be drawn with on a stream: blocks, or ``#``."""
+    """Return the characters for bars on a stream: blocks, or ``#``."""
     try:
         "\u258f".encode(stream.encoding or "ascii")
     except (LookupError, UnicodeEncodeError):
@@ -104,7 +104,7 @@ def say(text: str) -> None:
 def print_json(value: dict[str, object]) -> None:
     """Print a result as JSON, with the version of its schema first.
 
-    Each key stands on a line, and each item of a list of records.
+    Each key is on a line of its own, and so is each item of a list of records.
     """
     from json import dumps
 
@@ -119,11 +119,11 @@ def print_json(value: dict[str, object]) -> None:
 
 
 def fail(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> int:
-    """Print what is wrong with specs, and return the exit status.
+    """Print errors in specs, and return the exit status.
 
     Args:
         diagnostics: at least one.
-        as_json: print them to stdout as JSON rather than to stderr as text.
+        as_json: print them to stdout as JSON instead of to stderr as text.
     """
     if as_json:
         print_json({"errors": [d.as_dict() for d in diagnostics]})
@@ -133,12 +133,12 @@ def fail(diagnostics: Sequence[Diagnostic], *, as_json: bool = False) -> int:
 
 
 def fail_without_place(error: ClickException, *, as_json: bool = False) -> int:
-    """Print what is wrong with a command line or its surroundings.
+    """Print an error in the command line or the environment.
 
     Args:
-        error: what ends the command; it is always said on stderr.
-        as_json: print it to stdout as JSON, too, unless the command line is wrong: then
-            nothing says that JSON is what was wanted.
+        error: the error, which is always printed to stderr.
+        as_json: also print it to stdout as JSON, unless the command line is wrong: then
+            it is not certain that JSON was requested.
     """
     from archdsl.diagnostics import Diagnostic
 
@@ -152,7 +152,7 @@ def fail_without_place(error: ClickException, *, as_json: bool = False) -> int:
 
 
 def say_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
-    """Print diagnostics to stderr, and their number below."""
+    """Print diagnostics to stderr, followed by their number."""
     color = wants_color(sys.stderr)
     for diagnostic in diagnostics:
         say(diagnostic.render(color) + "\n")
@@ -160,14 +160,14 @@ def say_diagnostics(diagnostics: Sequence[Diagnostic]) -> None:
 
 
 def status_of(diagnostics: Sequence[Diagnostic]) -> int:
-    """Return the exit status that diagnostics lead to."""
+    """Return the exit status for diagnostics."""
     if any(d.is_limit for d in diagnostics):
         return status.LIMIT
     return status.SPEC_ERRORS if diagnostics else status.OK
 
 
 def print_diff(name: str, old: str, new: str, what: str) -> None:
-    """Print to stdout what a text would become, and how that is called."""
+    """Print to stdout how a text would change, with a title for the new text."""
     from difflib import unified_diff
 
     lines = unified_diff(
@@ -186,9 +186,9 @@ def count(number: int, word: str) -> str:
 
 
 class Progress:
-    """One line on a terminal's stderr that says what is being done.
+    """A line on a terminal's stderr that says what is being done.
 
-    Prints nothing where stderr is no terminal. Leaving the context takes it away.
+    Prints nothing if stderr is not a terminal. Leaving the context removes the line.
     """
 
     def __init__(self, total: int, *, always: bool = False) -> None:
@@ -210,7 +210,7 @@ class Progress:
         self.note(name)
 
     def note(self, name: str) -> None:
-        """Say what is being done of that."""
+        """Say which part of it is being done."""
         self._print(f"{self.done}/{self.total} {name}")
 
     def _print(self, line: str) -> None:
@@ -219,9 +219,9 @@ class Progress:
 
 
 class Meter:
-    """One line on a terminal's stderr that says how far a long run is, and how fast.
+    """A line on a terminal's stderr that shows the progress and speed of a long run.
 
-    Prints nothing where stderr is no terminal.
+    Prints nothing if stderr is not a terminal.
     """
 
     def __init__(self, total: int) -> None:
@@ -231,7 +231,7 @@ class Meter:
         self._first: int | None = None
 
     def __call__(self, done: int) -> None:
-        """Show that so many are done, those of an earlier run included."""
+        """Show how many are done, including those of an earlier run."""
         now = monotonic()
         if self._first is None:
             self._first = done
@@ -247,7 +247,7 @@ class Meter:
         self._print(f"[{_bar(done, self.total)}] {text}")
 
     def end(self) -> None:
-        """Take the line away."""
+        """Remove the line."""
         self._print("")
         if self.shown:
             print(end="\r", file=sys.stderr, flush=True)
@@ -258,13 +258,13 @@ class Meter:
 
 
 def _overwrite(line: str) -> None:
-    """Print a line over the last one; one that wraps could not be taken away."""
+    """Print a line over the last one; a wrapped line could not be removed again."""
     width = max(1, min(_WIDTH, _columns() - 1))
     print(f"\r{line[:width]:{width}}", end="", file=sys.stderr, flush=True)
 
 
 def _columns() -> int:
-    """Return the columns of stderr's terminal; stdout may be a pipe beside it."""
+    """Return the width of stderr's terminal, since stdout may be a pipe."""
     from shutil import get_terminal_size
 
     with suppress(OSError):

@@ -25,7 +25,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import MEASURES, Shape
 
-# Files whose names mean something, which does not change.
+# Files whose names have been checked; the result does not change.
 _RIGHT: WeakSet[Module] = WeakSet()
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
@@ -44,15 +44,13 @@ def elaborate(
     Args:
         module: the loaded spec.
         preset: name of a preset or network of the spec; its default if None.
-        params: values of network parameters, over those of the preset.
-        input: shape of the first input, over the spec's.
-        symbolic: whether integers remember the parameters they come from, as code
-            generation needs.
-        memo: what other networks of the spec left for this one; only for numbers
-            that remember nothing.
+        params: values of network parameters, which override those of the preset.
+        input: shape of the first input, which overrides the spec's.
+        symbolic: whether integers carry the expressions that code generation needs.
+        memo: results from other networks of the spec; only if `symbolic` is not set.
 
     Raises:
-        SpecError: with everything that is wrong.
+        SpecError: with all errors.
     """
     errors = Diagnostics()
     if memo is not None:
@@ -83,7 +81,7 @@ def _other_sizes(
     preset: t.Preset | None,
     params: Mapping[str, Any],
 ) -> str:
-    """Say which sizes of the first input fit, where this one does not."""
+    """Return a hint that lists input sizes that fit, if the given one does not."""
     budget = Budget(MOST_STEPS)
 
     def fits(shape: Shape) -> bool:
@@ -96,12 +94,12 @@ def _other_sizes(
         return not trial.errors.found and end.shape is not None
 
     found = fitting_sizes(walker.inputs[0].shape, fits)
-    # Without steps left, a size may only seem not to fit.
+    # If the steps are used up, a size may fail only because of that.
     return found if budget.left > 0 else ""
 
 
 def check_names(module: Module, walker: Walker) -> None:
-    """Check the names of a spec, unless they were found right before."""
+    """Check the names of a spec, unless that was done just before."""
     if module not in _RIGHT:
         static.check(module, walker.prelude, walker.errors)
         if not walker.errors.found:
@@ -109,10 +107,10 @@ def check_names(module: Module, walker: Walker) -> None:
 
 
 def check_module(module: Module) -> None:
-    """Check what a spec's names mean, whatever network of it is meant.
+    """Check what the names of a spec refer to, for all its networks.
 
     Raises:
-        SpecError: with everything that is wrong.
+        SpecError: with all errors.
     """
     walker = Walker(Diagnostics(), False, prelude())
     check_names(module, walker)
@@ -120,10 +118,10 @@ def check_module(module: Module) -> None:
 
 
 def check_parameters(module: Module, preset: str | None, params: Iterable[str]) -> None:
-    """Refuse names that are no parameters of a network.
+    """Refuse names that are not parameters of a network.
 
     Raises:
-        SpecError: naming the first, or if there is no such preset.
+        SpecError: naming the first one, or if there is no such preset.
     """
     try:
         definition, _ = choose(module, preset)
@@ -133,10 +131,10 @@ def check_parameters(module: Module, preset: str | None, params: Iterable[str]) 
 
 
 def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:
-    """Return the network to elaborate and the preset that sets its parameters.
+    """Return the network to elaborate, and the preset that sets its parameters.
 
     Raises:
-        Fault: if there is none of that name, or no single one without a name.
+        Fault: if there is none with that name, or no default without a name.
     """
     networks, presets = module.networks, module.presets
     if not networks:
@@ -231,7 +229,7 @@ def _network(
         inputs=tuple(walker.inputs),
         outputs=(
             Port(name="output", value=end.number, shape=end.shape),
-            # Those of training last: in inference, they are left out.
+            # Training-only outputs come last, as inference leaves them out.
             *sorted(walker.outputs, key=lambda port: port.training),
         ),
         root=root,
@@ -248,7 +246,7 @@ def walk(
     params: Mapping[str, Any],
     parts: Parts,
 ) -> tuple[dict[str, Any], Context, Value]:
-    """Read a network's statements, and return its parameters and what they make."""
+    """Walk over a network's statements; return its parameters and what they build."""
     outside = Context(module, {}, Namespace("", False, None), budget=walker.budget)
     angle = list(preset.angle) if preset else []
     values = bind_block(
@@ -283,14 +281,14 @@ def walk(
 def _with_overrides(
     definition: t.Definition, angle: list[t.Arg], params: Mapping[str, Any]
 ) -> list[t.Arg]:
-    """Return a preset's arguments with those from outside in their stead."""
+    """Return the arguments of a preset, overridden by those from outside."""
     names = [p.name for p in definition.params]
     _check_known(definition, params)
     kept: list[t.Arg] = []
     for at, argument in enumerate(angle):
         name = argument.name or (names[at] if at < len(names) else "")
         if name in params:
-            # The place is kept, so that arguments by position still count.
+            # The position is kept, so that positional arguments still line up.
             argument = t.Arg(
                 argument.name, _given(params[name], argument.span), argument.span
             )
@@ -327,7 +325,7 @@ def _given(value: Any, span: Span) -> t.Expr:
 
 
 def check_read(walker: Walker) -> None:
-    """Report inputs and results that nothing reads."""
+    """Report inputs and results that are never read."""
     for port in walker.inputs:
         if port.value not in walker.read:
             walker.errors.add(
@@ -352,7 +350,7 @@ def check_read(walker: Walker) -> None:
                 )
             )
     for tapped in walker.tapped:
-        # A loop can make one mistake ten thousand times.
+        # A loop can repeat one mistake ten thousand times.
         if not tapped.is_read and not walker.errors.knows("A0305", tapped.span):
             walker.errors.add(
                 Diagnostic(
@@ -371,7 +369,7 @@ def check_read(walker: Walker) -> None:
 
 
 def initializers(walker: Walker) -> Iterable[Initializer]:
-    """Yield how tensors start, as the `init` statements say; report wrong ones."""
+    """Yield the initialisation of tensors from `init` statements; report wrong ones."""
     steps = {step.path: step for step in walker.producers.values()}
     for statement, context in walker.inits:
         try:
@@ -385,7 +383,7 @@ def initializers(walker: Walker) -> Iterable[Initializer]:
 
 
 def _flat(steps: Iterable[Producer]) -> set[str]:
-    """Return the names of tensors with no fan: they have a single axis or none."""
+    """Return the names of tensors that have no fan, as they have at most one axis."""
     tensors = [tensor for s in steps for tensor in s.op.tensors(*s.input_shapes)]
     return {"bias", *(tensor.name for tensor in tensors if len(tensor.shape) < 2)}
 
@@ -420,7 +418,7 @@ def _initializer(
 def _check_kind(
     statement: t.Init, context: Context, steps: Collection[Producer]
 ) -> list[Producer]:
-    """Refuse a kind that the network does not have there, or without such a tensor.
+    """Refuse a kind that is not used there, or that has no such tensor.
 
     Returns:
         The layers of the kind.
@@ -455,7 +453,7 @@ def _check_kind(
 def _check_layer(
     statement: t.Init, context: Context, steps: Mapping[str, Producer]
 ) -> Producer:
-    """Refuse the path of a layer that is not there, or has no such tensor.
+    """Refuse a path without a layer, or whose layer has no such tensor.
 
     Returns:
         The layer.

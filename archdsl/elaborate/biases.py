@@ -1,10 +1,9 @@
-"""Which layers have a bias, where the spec does not say so.
+"""Decides which layers have a bias if the spec does not say.
 
-A batch norm subtracts the mean of each channel, and with it whatever was added to the
-whole channel before. So a layer whose output is read by nothing but such norms has no
-bias. Only norms of the same block count, as a block owns its weights: what a caller
-does changes nothing in it. And only those of the same copy of a repeat or loop, so
-that its copies are alike.
+A batch norm subtracts the mean of each channel, including any bias added right before.
+So a layer has no bias if its output is only read by such norms. Only norms in the same
+block count, since a block owns its weights, which must not depend on the caller. They
+must also be in the same copy of a repeat or loop, so that all copies are equal.
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ from archdsl.layer import Layer
 
 
 class Round:
-    """A copy of a repeat, or all that stands outside of repeats; open until it ends."""
+    """A copy of a repeat, or everything outside of repeats; open until it ends."""
 
     __slots__ = ("is_open",)
 
@@ -22,10 +21,10 @@ class Round:
 
 
 class Scope:
-    """A block or network that is being read.
+    """A block or network that is being elaborated.
 
     Attributes:
-        undecided: the layers of which it is not known yet whether they have a bias.
+        undecided: layers for which it is not yet known whether they have a bias.
         round: the innermost copy.
     """
 
@@ -37,12 +36,12 @@ class Scope:
 
 
 class Undecided:
-    """A layer that has a bias unless all that reads it is a norm that cancels it.
+    """A layer that has a bias unless it is only read by norms that cancel it.
 
     Attributes:
-        output: number of the value it makes.
-        path: of the layer; further uses of its weights bear the same.
-        op: the layer, which does not say whether it has one.
+        output: number of the value that it defines.
+        path: path of the layer; further uses of its weights have the same path.
+        op: the layer, whose bias is not decided.
     """
 
     __slots__ = ("_cancelled", "_needed", "_round", "_scope", "op", "output", "path")
@@ -58,11 +57,11 @@ class Undecided:
 
     @property
     def has_bias(self) -> bool:
-        """Whether it has one, as far as it was read."""
+        """Whether it has a bias, according to its readers so far."""
         return self._needed or not self._cancelled
 
     def read_by(self, layer: Layer | None, scope: Scope) -> None:
-        """Note who reads it: a layer, or the outside of the block or network."""
+        """Record a reader: a layer, or something outside the block or network."""
         cancels = (
             layer is not None
             and layer.absorbs_bias
@@ -74,7 +73,7 @@ class Undecided:
 
 
 def decided(undecided: list[Undecided]) -> dict[int, Layer]:
-    """Return the layers with their decision, by the number of the value they make."""
+    """Return the layers with their decision, by the number of their output."""
     needed = {each.path for each in undecided if each.has_bias}
     return {
         each.output: each.op.replace(bias=each.path in needed) for each in undecided

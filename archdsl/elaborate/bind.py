@@ -34,7 +34,7 @@ from archdsl.values import Dims, sizes
 
 
 def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
-    """Return the layer that a call writes.
+    """Return the layer that a call describes.
 
     Raises:
         Fault: if an argument is unknown, missing, of the wrong type or out of range.
@@ -210,7 +210,7 @@ def _window(
 
 
 def _as_sizes(n: int, context: Context) -> str:
-    """Say how a number is written as sizes, on the map that flows in."""
+    """Return a hint how to write a number as sizes, for the map that flows in."""
     current = context.space.current
     found = sizes(current.shape) if current and current.shape else ()
     if len(found) == 2 and found[0] == 1 < found[1]:
@@ -270,10 +270,10 @@ def bind_block(
         definition: the block or network.
         angle: the arguments in angle brackets.
         span: the call, for messages.
-        context: where the arguments are read.
-        defaults: where the definition's defaults are read.
-        body: layers in braces, given to the parameter `body`.
-        bound: arguments given earlier, which the call may override.
+        context: where the arguments are evaluated.
+        defaults: where the definition's defaults are evaluated.
+        body: layers in braces, passed as the parameter `body`.
+        bound: arguments given earlier, which the call can override.
 
     Raises:
         Fault: if an argument is unknown, missing, given twice or of the wrong type.
@@ -331,7 +331,8 @@ def bind_block(
 def _check_all_count(
     definition: t.Definition, given: Mapping[str, Any], places: Mapping[str, Span]
 ) -> None:
-    """Refuse an argument that serves only the default of one that is given, too.
+    """Refuse an argument that only affects the default of another one that is given,
+    too.
 
     Raises:
         Fault: naming both.
@@ -356,9 +357,9 @@ def _check_all_count(
 
 @lru_cache(maxsize=256)
 def _readers(definition: t.Definition) -> dict[str, tuple[str, ...]]:
-    """Return the parameters whose defaults read a parameter, by its name.
+    """Return, for each parameter, the parameters whose defaults use it.
 
-    One without a default cannot be left out, and so is not among them.
+    Those without a default are not included, since they cannot be omitted.
     """
     reads = [(p.name, names_read(p.default)) for p in definition.params if p.default]
     return {
@@ -387,7 +388,7 @@ def _complete(
             value = given[param.name]
             place = places.get(param.name, span)
         elif param.default is not None:
-            # A default may read the parameters before it.
+            # A default can use the parameters before it.
             value = evaluate(param.default, defaults.bind(values))
             place = param.default.span
         else:
@@ -443,7 +444,7 @@ def _signature(definition: t.Definition) -> str | None:
 def as_names(
     definition: t.Definition, values: Mapping[str, Any], defaults: Context
 ) -> dict[str, Any]:
-    """Return parameter values that remember the parameter they come from."""
+    """Return parameter values that carry the parameter as their expression."""
     names: dict[str, Any] = {}
     for param in definition.params:
         value = _as_name(param.name, values[param.name])
@@ -456,7 +457,9 @@ def as_names(
 def _in_own_names(
     param: t.Param, value: BlockRef, names: Mapping[str, Any], defaults: Context
 ) -> BlockRef:
-    """Return a block whose given arguments are read inside the block it went to."""
+    """Return a block with its given arguments in the names of the block it is passed
+    to.
+    """
     result = plain(value)
     assert isinstance(result, BlockRef)
     if isinstance(param.default, t.Partial):

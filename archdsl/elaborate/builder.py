@@ -50,23 +50,23 @@ Build = Callable[[Value, Context, Parts], Value]
 
 
 class Name(str):
-    """A part's name, with its label over the block's parameters."""
+    """The name of a part, with its label as a template over the block's parameters."""
 
     __slots__ = ("pattern",)
     pattern: Label
 
     def __new__(cls, text: str, pattern: Label = ()) -> Name:
-        """Make the name `text`, whose label is `pattern` if it reads parameters."""
+        """Create the name `text`; `pattern` is its label if it uses parameters."""
         self = super().__new__(cls, text)
         self.pattern = pattern
         return self
 
 
 class Producer(Protocol):
-    """What the rest of a network asks of the step that made a value.
+    """What the builder needs to know of the step that defined a value.
 
     Attributes:
-        path: as for a step of the network, as the others are.
+        path: as in `ir.Step`, like the others.
     """
 
     @property
@@ -86,25 +86,26 @@ class Producer(Protocol):
 
 
 class Builder:
-    """Adds steps and groups in order; keeps what the whole graph shares.
+    """Adds steps and groups in order, and keeps what the whole graph shares.
 
     Attributes:
-        errors: what was found wrong; a faulty step's value has no shape, so that
-            what follows it is not reported as well.
-        symbolic: whether integers remember the parameters they come from.
-        prelude: the library whose blocks need no import.
+        errors: errors so far. The output of a faulty step has no shape, so that no
+            further errors are reported because of it.
+        symbolic: whether integers carry expressions.
+        prelude: the library of blocks that need no import.
         inputs: the network's inputs so far.
-        outputs: further outputs so far.
-        inits: `init` statements met, with their place.
-        expects: `expect` statements met, with their place.
-        definition: the network's, once it is known.
-        budget: what is left of the work that the network may ask for.
-        input_spans: where the inputs are said, by the number of their value.
-        met_input: whether an `input` statement was met, right or wrong.
-        scope: the block or network that is being read, for its biases.
-        sizes_differ: where branches differ in size, which another input may mend.
-        faults: number of mistakes met; what follows from one is not reported.
-        memo: layers met before, where numbers remember no expressions.
+        outputs: additional outputs so far.
+        inits: `init` statements so far, with their places.
+        expects: `expect` statements so far, with their places.
+        definition: the definition of the network, once it is known.
+        budget: the work that the network may still use.
+        input_spans: places of the inputs in the spec, by the number of their value.
+        met_input: whether there was an `input` statement, valid or not.
+        scope: the block or network that is being elaborated, for its biases.
+        sizes_differ: joins whose branches differ in size, which another input size may
+            fix.
+        faults: number of mistakes so far; consequences of a mistake are not reported.
+        memo: layers seen before, if numbers carry no expressions.
     """
 
     def __init__(
@@ -135,7 +136,7 @@ class Builder:
         self.sizes_differ: list[Span] = []
         self.scope = Scope()
         self._undecided: dict[int, Undecided] = {}
-        # What each layer was at its first use, by path.
+        # Each layer at its first use, by path.
         self._firsts: dict[str, tuple[Layer, tuple[Shape, ...], Shape]] = {}
         self._values = 0
         self._parts = 0
@@ -150,20 +151,20 @@ class Builder:
         return Value(self._values, shape)
 
     def report(self, fault: Fault, context: Context) -> Value:
-        """Keep a mistake, and return a value that nothing more is said about."""
+        """Record a mistake, and return a value that causes no further errors."""
         self.faults += 1
-        # A loop can make one mistake ten thousand times.
+        # A loop can repeat one mistake ten thousand times.
         if fault.code and not self.errors.knows(fault.code, fault.span):
             self.errors.add(fault.diagnostic(context.notes()))
         return self.new_value(None)
 
     @property
     def made(self) -> int:
-        """Number of layers and blocks so far."""
+        """Number of layers and blocks created so far."""
         return self._parts
 
     def foresee(self, further: int, span: Span) -> None:
-        """Refuse layers and blocks that are still to be made, if they are too many.
+        """Refuse layers and blocks before they are created, if they are too many.
 
         Raises:
             SpecError: if they are.
@@ -173,14 +174,14 @@ class Builder:
             self.stop(Diagnostic("A0904", message, span))
 
     def stop(self, diagnostic: Diagnostic) -> NoReturn:
-        """Give up, since going on would take too long."""
+        """Abort, since continuing would take too long."""
         raise SpecError([*self.errors.found, diagnostic])
 
     def deeper(self, context: Context, span: Span) -> Context:
-        """Return the context one level further in.
+        """Return the context one nesting level deeper.
 
         Raises:
-            SpecError: if blocks and bodies nest too deep.
+            SpecError: if blocks and bodies are nested too deeply.
         """
         if context.depth >= MAX_DEPTH:
             message = f"blocks and bodies nest deeper than {MAX_DEPTH} levels"
@@ -206,10 +207,10 @@ class Builder:
         definition: t.Definition | None = None,
         values: dict[str, Any] | None = None,
     ) -> Value:
-        """Build a group or block that owns the names below it.
+        """Build a group or block that is a namespace for the names in it.
 
-        Inside, the input's channels bear a name of the owner's; what comes out is
-        expressed in the caller's names again.
+        Inside, the input's channels have a name of their own; the output is expressed
+        in the caller's names again.
         """
         self._add_part(span)
         level = 0 if definition else context.level + 1
@@ -272,7 +273,7 @@ class Builder:
     def whole(
         self, build: Build, value: Value, context: Context, parts: Parts
     ) -> Value:
-        """Build all of a block or network, and decide about its biases."""
+        """Build a whole block or network, and decide about its biases."""
         around, self.scope = self.scope, Scope()
         result = build(value, context, parts)
         self.leave(result)
@@ -281,12 +282,12 @@ class Builder:
         return result
 
     def leave(self, value: Value) -> None:
-        """Note that a value may be read outside of the block or network."""
+        """Record that a value can be read outside of the block or network."""
         if value.number in self._undecided:
             self._undecided[value.number].read_by(None, self.scope)
 
     def decide(self, parts: Parts) -> None:
-        """Say in the parts of a block which of its layers have a bias."""
+        """Enter the decisions about biases into the layers of a block."""
         ops = decided(self.scope.undecided)
         for output, op in ops.items():
             del self._undecided[output]
@@ -295,7 +296,7 @@ class Builder:
             parts[:] = [self._renewed(part) for part in parts]
 
     def settle(self, output: int, op: Layer) -> None:
-        """Put a layer in the place of one that did not know whether it has a bias."""
+        """Replace a layer whose bias was undecided."""
         step = self.producers[output]
         self.producers[output] = _new_step(**{**vars(step), "op": op})
 
@@ -329,14 +330,14 @@ class Builder:
         value: Value,
         bindings: Mapping[str, Poly],
     ) -> None:
-        """Note the stride of an owner as that of a single step.
+        """Record the stride of a namespace, as if it were a single step.
 
         Args:
-            made: its output for what stands around it.
-            result: the same inside.
-            before: number of the youngest value before it.
+            made: its output as seen from outside.
+            result: its output as seen from inside.
+            before: number of the last value before it.
             value: its input.
-            bindings: the names inside, in those of the place around it.
+            bindings: the names inside, in terms of those outside.
         """
         made.tapped = result.tapped
         start, stride = result.back_to(before)
@@ -358,7 +359,7 @@ class Builder:
         condition: Test | None = None,
         name: str = "",
     ) -> Group:
-        """Return a group whose parts bear names of the namespace around it."""
+        """Return a group whose parts are named in the enclosing namespace."""
         return _new_group(
             role=role,
             name=name,
@@ -386,16 +387,16 @@ class Builder:
         parts: Parts,
         merge: Merge | None = None,
     ) -> Value:
-        """Add one step to the graph, and return its value.
+        """Add one step to the graph, and return its output.
 
         Args:
             layer: the layer.
             label: its name, if the spec gives one.
-            inputs: what it reads.
-            context: where it stands.
-            span: the same, in the source.
-            parts: what it is added to.
-            merge: how messages call the inputs of a merge.
+            inputs: the values that it reads.
+            context: its context.
+            span: its place in the source.
+            parts: the list that it is added to.
+            merge: names for the inputs of a merge in messages.
 
         Raises:
             Fault: if the layer does not fit its inputs.
@@ -442,7 +443,7 @@ class Builder:
         span: Span,
         parts: Parts,
     ) -> None:
-        """Add the step that made a value."""
+        """Add the step that defines a value."""
         step = _new_step(
             name=str(name),
             path=context.space.join(name),
@@ -469,10 +470,11 @@ class Builder:
         output: Shape,
         context: Context,
     ) -> None:
-        """Refuse a layer once more where torch needs another module for it.
+        """Refuse another use of a layer if torch needs a different module for it.
 
         Raises:
-            Fault: if it does, such as a batch norm on a vector that was one on a map.
+            Fault: if it does, for example for a batch norm on a vector that was on a
+                map.
         """
         first = self._firsts.get(path)
         if first is None:
@@ -491,10 +493,11 @@ class Builder:
     def _made(
         self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
     ) -> Made:
-        """Return what a layer makes of its inputs, looked up if it was met before.
+        """Return the output of a layer for some inputs, from the memo if it was seen
+        before.
 
         Raises:
-            Fault: if the output is too large, or the layer cannot stand in a seq.
+            Fault: if the output is too large, or the layer is not allowed in a seq.
             Mismatch: if the layer does not fit its inputs.
         """
         known = self.memo.made_by(layer) if self.memo is not None else None
@@ -560,8 +563,8 @@ class Builder:
         """Return ``512x28x28 (layer2.0.conv3, line 12)``.
 
         Args:
-            value: what is described.
-            entry: what flows into the structure that the value leaves.
+            value: the value to describe.
+            entry: the value that flows into the structure that `value` leaves.
         """
         shape = show_shape(value.shape) if value.shape else "unknown"
         if entry is not None and value.number == entry.number:
@@ -577,13 +580,13 @@ class Builder:
     # ---- names
 
     def label_text(self, label: t.Label, context: Context, copy: int | None) -> Name:
-        """Return a label's text, its expressions evaluated.
+        """Return the text of a label, with its expressions evaluated.
 
         Args:
             label: as written.
-            context: where its expressions are read.
-            copy: number of the copy in a repeat, from 1; written where `{}` stands,
-                or at the end.
+            context: where its expressions are evaluated.
+            copy: number of the copy in a repeat, from 1; it replaces `{}`, or is
+                appended.
         """
         text, marked = "", False
         pattern: list[str | Poly] = []
@@ -613,7 +616,7 @@ class Builder:
         return Name(text, written if conditions.reads(written) else ())
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
-        """Refuse another number of channels than shared weights have."""
+        """Refuse a number of channels that does not fit shared weights."""
         if first.shape is None or second.shape is None:
             return
         if channels(first.shape) != channels(second.shape):
@@ -641,10 +644,10 @@ class Builder:
         self.claim(label, span, context)
 
     def claim(self, name: str, span: Span, context: Context) -> None:
-        """Take a name in the namespace, or refuse it if it is taken.
+        """Reserve a name in the namespace; refuse it if it is taken.
 
         Raises:
-            Fault: if another part has it, or a container that parts stand in.
+            Fault: if another part, or a container of parts, has that name.
         """
         taken = context.space.taken
         container, dot, _ = name.partition(".")
@@ -702,7 +705,7 @@ def _named_shape(shape: Shape) -> str:
 
 
 def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
-    """Return the input that has the output's size, or the first."""
+    """Return the input with the size of the output, or else the first one."""
     if len(inputs) == 1:
         return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]

@@ -1,4 +1,4 @@
-"""Calls: what a word means, and the layers that it stands for."""
+"""Calls: the meaning of a word, and the layers that it stands for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from archdsl.layer import Layer, all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 
-# Words around layers that are no layer kinds.
+# Words that stand where layers do, but are not layer kinds.
 STRUCTURES = ("seq", "residual", "same")
 
 
@@ -51,7 +51,7 @@ class Calls(Builder):
         context: Context,
         parts: Parts,
     ) -> Value:
-        """Elaborate an earlier part once more, with its weights."""
+        """Elaborate an earlier part again, with the same weights."""
 
     def call(
         self,
@@ -83,7 +83,7 @@ class Calls(Builder):
         """Return what a word means here.
 
         Raises:
-            Fault: if it means nothing, or no layers.
+            Fault: if it is not defined, or does not stand for layers.
         """
         word = call.word
         if word in context.env:
@@ -245,7 +245,7 @@ class Calls(Builder):
         return self.layer(layer, label, (value,), context, call.span, parts)
 
     def _bound(self, call: t.Call, ref: KindRef, context: Context) -> Layer:
-        """Return the layer that a call writes, looked up if it was met before."""
+        """Return the layer that a call describes, from the memo if seen before."""
         if self.memo is None or ref.bound:
             return bind_layer(call, ref, context)
         known = self.memo.of_call(call, ref.kind)
@@ -256,11 +256,11 @@ class Calls(Builder):
 
 
 def unknown_word(call: t.Call, known: set[str]) -> Fault:
-    """Return what is said of a word that stands for no layers.
+    """Return the error for a word that does not stand for layers.
 
     Args:
-        call: what begins with the word.
-        known: the blocks and parameters that could be meant instead.
+        call: the call that begins with the word.
+        known: blocks and parameters that could be meant instead.
     """
     word = call.word
     meant = _other_name(word)
@@ -275,13 +275,13 @@ def unknown_word(call: t.Call, known: set[str]) -> Fault:
 
 
 def _in_angles(word: str) -> str:
-    """Say how a block gets arguments, or which kind was meant, as by `dense 10`."""
+    """Return a hint how to pass arguments, or which kind is meant (`dense 10`)."""
     meant = _other_name(word)
     return f"write `{word}<...>`" + (f", or `{meant}` for the layer" if meant else "")
 
 
 def _other_name(word: str) -> str | None:
-    """Return the word for what torch, Keras or papers call otherwise.
+    """Return archdsl's word for a name from torch, Keras or papers.
 
     `BatchNorm2d` is `bn`, and `swish` is `silu`.
     """
@@ -295,9 +295,9 @@ def _other_name(word: str) -> str | None:
 def _read_in(ref: BodyRef, context: Context) -> Context:
     """Return the context of braces that were passed to a block.
 
-    They read the names of the place where they stand. Those mean nothing in the
-    block's own code, so they are plain numbers there. What they call is called from
-    that place, too: the block may stand in its own braces.
+    They use the names of the place where they are written. Those are not defined in the
+    block's own code, so their values are plain numbers there. Calls in the braces are
+    also made from that place: the braces may call the block itself.
     """
     return context.replace(
         module=ref.context.module,

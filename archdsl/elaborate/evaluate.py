@@ -28,7 +28,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
 
-# Items of a list that a message shows.
+# Number of list items shown in a message.
 MAX_SHOWN = 12
 
 WORDS_OF_TYPES = {
@@ -108,7 +108,7 @@ def evaluate(expr: t.Expr, context: Context) -> Any:
 
 
 def too_long(span: Span) -> Fault:
-    """Return what is said of an expression that no constructor should carry."""
+    """Return the error for an expression that is too long for a constructor."""
     return Fault(
         "A0907",
         f"an expression grows beyond {MAX_SIZE} names and numbers",
@@ -126,7 +126,7 @@ def integer(expr: t.Expr, context: Context, what: str) -> int:
 
 
 def truth(expr: t.Expr, context: Context) -> bool:
-    """Return the value of a test."""
+    """Return the value of a condition."""
     value = evaluate(expr, context)
     if not isinstance(value, bool):
         raise Fault(
@@ -139,16 +139,16 @@ def truth(expr: t.Expr, context: Context) -> bool:
 
 
 def test_of(expr: t.Expr, context: Context) -> Test | None:
-    """Return a test over a block's parameters.
+    """Return a condition over a block's parameters.
 
-    None if it reads none of them, or if it cannot be said over them alone.
+    None if it uses none of them, or if it cannot be expressed by them alone.
     """
     found = _test(expr, context)
     return None if isinstance(found, bool) else found
 
 
 def _test(expr: t.Expr, context: Context) -> Test | bool:
-    """Return a test, or its value if that is all that can be said."""
+    """Return a condition, or its value if no more is known."""
     if isinstance(expr, t.Name) and context.is_parameter(expr.id):
         return Truth(expr.id)
     if isinstance(expr, t.Unary) and expr.op == "not":
@@ -177,7 +177,7 @@ def _joined(op: Literal["and", "or"], sides: Sequence[Test | bool]) -> Test | bo
 
 
 def _number(expr: t.Expr, context: Context) -> Number | None:
-    """Return a number, if it is written out or computed from parameters."""
+    """Return a number, if it is a literal or computed from parameters."""
     value = evaluate(expr, context)
     if isinstance(value, SymFloat):
         return Poly.name(value.name)
@@ -237,7 +237,7 @@ def _list(expr: t.ListExpr, context: Context) -> tuple[Any, ...]:
 
 
 def _sized(items: tuple[Any, ...], expr: t.Expr, context: Context) -> tuple[Any, ...]:
-    """Return a list, refused if it is too long with all the lists inside it."""
+    """Return a list; refuse it if it is too long, including nested lists."""
     size = _size(items)
     context.budget.spend(expr.span, size)
     if size > MAX_LIST:
@@ -375,12 +375,12 @@ def _too_large(expr: t.Expr) -> Fault:
 
 
 def is_number(value: Any) -> bool:
-    """Return whether a value is a number; truth values are none."""
+    """Return whether a value is a number; truth values are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function that takes numbers, or one list of them, and nothing else."""
+    """Return a function that only accepts numbers, or one list of numbers."""
 
     def checked(*values: Any) -> Any:
         listed = len(values) == 1 and isinstance(values[0], tuple)
@@ -496,7 +496,7 @@ def _function(expr: t.Function, context: Context) -> Any:
 
 
 def _visible(definition: t.FunctionDef, module: Module, context: Context) -> bool:
-    """Return whether a function may be called here: none calls itself or later ones."""
+    """Return whether a function can be called here: it must be defined earlier."""
     inside = context.inside
     if inside is None or module is not context.module:
         return True
@@ -550,7 +550,7 @@ def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
 def bind_targets(
     targets: t.Targets, place: int, item: Any, span: Span
 ) -> dict[str, Any]:
-    """Return what a loop binds in one round.
+    """Return the variables of a loop in one iteration.
 
     Raises:
         Fault: if an item does not have the parts that the loop names.

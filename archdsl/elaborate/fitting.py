@@ -1,4 +1,4 @@
-"""Sizes of the input near the given one at which branches agree."""
+"""Input sizes close to the given one at which branches have the same size."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ Fits = Callable[[Shape], bool]
 
 
 def fitting_sizes(given: Shape, fits: Fits) -> str:
-    """Say which sizes near the given one fit; nothing if none is found.
+    """Return a hint with sizes near the given one that fit; empty if none is found.
 
-    Squares are tried first, as layers treat both axes alike; what is said was tried.
+    Squares are tried first, as layers treat both axes equally. Every size in the hint
+    has been tried.
 
     Args:
         given: shape of the input.
-        fits: whether the network takes an input of some shape.
+        fits: whether the network accepts an input shape.
     """
     if len(given) != 3:
         return ""
@@ -51,7 +52,7 @@ def fitting_sizes(given: Shape, fits: Fits) -> str:
 
 
 def _nearest(size: int, fits: Callable[[int], bool]) -> tuple[int, int]:
-    """Return the next smaller and the next larger size that fit; 0 for one too far."""
+    """Return the next smaller and next larger size that fit; 0 if too far away."""
     below = range(size - 1, max(0, size - REACH - 1), -1)
     above = range(size + 1, size + REACH + 1)
     return next(filter(fits, below), 0), next(filter(fits, above), 0)

@@ -1,7 +1,7 @@
 """Layer kinds that a spec declares itself, by `op`.
 
-The spec says which class of which Python module to call, with what, and how the
-shape follows; nothing of that module is imported before the emitted code runs.
+The spec names a class in a Python module, its arguments, and how to compute the output
+shape. The module is not imported before the emitted code runs.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def ref_of(name: str, context: Context) -> KindRef:
     """Return the layer kind of an `op` that the file knows, as a value.
 
     Raises:
-        Fault: if its declaration is not complete or not sound.
+        Fault: if its declaration is incomplete or wrong.
     """
     made = kind_of(*context.module.ops[name])
     made.budget = context.budget
@@ -64,11 +64,11 @@ def kind_of(
 
     Args:
         definition: the declaration.
-        module: the file it stands in.
-        budget: what is left of the work that the file may ask for.
+        module: the file that contains it.
+        budget: the work that the file may still use.
 
     Raises:
-        Fault: if the declaration is not complete or not sound.
+        Fault: if the declaration is incomplete or wrong.
     """
     known = _KINDS.get(id(definition))
     if known is not None and known[0] is definition:
@@ -145,11 +145,11 @@ def _field(param: t.Param, place: int, outside: Context) -> Any:
 
 
 class Foreign(Layer):
-    """A layer kind of a spec's own.
+    """A layer kind that a spec declares.
 
     Class attributes:
-        known: the values of its settings, by all that they depend on.
-        budget: what is left of the work that the network may ask for.
+        known: the values of its settings, by everything that they depend on.
+        budget: the work that the network may still use.
     """
 
     definition: t.OpDef
@@ -160,9 +160,9 @@ class Foreign(Layer):
     budget: ClassVar[Budget | None] = None
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return what the spec's `shape` says, or the input's shape.
+        """Return the `shape` declared in the spec, or else the input's shape.
 
-        What is wrong with the other settings is said here, too, while the spec is read.
+        Errors in the other settings are raised here, too, while the spec is read.
         """
         output = self._shape(inputs[0])
         self.tensors(*inputs)
@@ -185,16 +185,16 @@ class Foreign(Layer):
         return tuple(parts)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return as many parameters as the spec says, under no known name."""
+        """Return as many parameters as the spec declares; their names are not known."""
         count = self._number("params", inputs[0])
         return (Tensor("*", (count,)),) if count else ()
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return what the spec says, or 0."""
+        """Return the MACs declared in the spec, or 0."""
         return self._number("macs", inputs[0])
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
-        """Return a single unit if the spec says `pointwise = true`, else nothing."""
+        """Return a single unit if the spec says `pointwise = true`, else None."""
         if "pointwise" not in self.settings:
             return None
         value = self._value("pointwise", inputs[0])
@@ -212,21 +212,21 @@ class Foreign(Layer):
         return Window() if value else None
 
     def opaque(self) -> bool:
-        """Return True: nobody here knows what it reads of its input."""
+        """Return True: it is not known what it reads of its input."""
         return True
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return both ends: nobody here knows what its backward pass reads."""
+        """Return input and output: it is not known what its backward pass reads."""
         return Saved(input=True, output=True)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return all: nobody here knows."""
+        """Return all channels: it is not known which it reads."""
         return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return a call of the spec's class."""
+        """Return a call of the class in the spec."""
         origin, name = self.path
         if "args" in self.settings:
             value = self._value("args", inputs[0])
@@ -272,7 +272,7 @@ class Foreign(Layer):
 
 
 def _exactly(value: Any) -> Any:
-    """Return what tells a value from those that only compare equal to it."""
+    """Return a key that distinguishes a value from others that compare equal to it."""
     if isinstance(value, tuple):
         return tuple(_exactly(part) for part in value)
     if isinstance(value, Sym):
@@ -286,7 +286,7 @@ def check(definition: t.OpDef, module: Module, budget: Budget) -> None:
     """Refuse a declaration that no call could use.
 
     Raises:
-        Fault: saying why.
+        Fault: with the reason.
     """
     check_definition(definition.name, definition.span, words(), "layer")
     kind_of(definition, module, budget)

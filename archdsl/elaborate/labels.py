@@ -1,4 +1,4 @@
-"""Which labels the text of a block could make, and which names it reads."""
+"""Which labels the body of a block can produce, and which names it reads."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from archdsl.syntax import tree as t
 
 
 def may_bear(definition: t.Definition, label: str) -> bool:
-    """Return whether a label, with some numbers in its places, stands in a block."""
+    """Return whether a block contains a label, for some numbers in its gaps."""
     written = _written(definition)
     # Copies of a repeat have numbers behind the label.
     shortest = len(label.rstrip("0123456789"))
@@ -20,7 +20,7 @@ def may_bear(definition: t.Definition, label: str) -> bool:
 
 
 def names_read(part: t.Node) -> set[str]:
-    """Return the names of values, words and functions in a part of a block."""
+    """Return the names of values, words and functions that a part of a block uses."""
     found: set[str] = set()
     stack: list[object] = [part]
     while stack:
@@ -37,7 +37,7 @@ def names_read(part: t.Node) -> set[str]:
 
 
 class _Written(NamedTuple):
-    """The labels in the text of a block: those without numbers, and patterns."""
+    """The labels in a block's text: those without numbers, and patterns."""
 
     plain: frozenset[str]
     computed: tuple[re.Pattern[str], ...]

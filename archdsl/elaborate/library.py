@@ -1,4 +1,4 @@
-"""The library whose blocks need no import."""
+"""The library of blocks that need no import."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _LOADED: list[Module] = []
 
 
 def prelude() -> Module:
-    """Return the prelude, read once in a process."""
+    """Return the prelude, which is read once per process."""
     if not _LOADED:
         _LOADED.append(load_prelude())
     return _LOADED[0]

@@ -1,4 +1,4 @@
-"""What networks of one spec have in common: their layers, and what these make."""
+"""What the networks of one spec share: their layers, and the results of these."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _MOST = 100_000
 
 
 class Made(NamedTuple):
-    """What a layer makes of inputs of some shapes.
+    """The output of a layer for inputs of some shapes.
 
     Attributes:
-        shape: the output's, its sizes in plain numbers.
-        stride: that of the layer; 1 if it has none.
+        shape: the output's shape, in plain numbers.
+        stride: the layer's stride; 1 if it has none.
     """
 
     shape: Shape
@@ -26,10 +26,10 @@ class Made(NamedTuple):
 
 
 class Memo:
-    """Layers of equal arguments, each made once, with what each makes.
+    """Layers, with one instance for equal arguments, and their outputs.
 
-    It may serve any number of networks, one after the other, as long as their
-    numbers are plain: those that remember expressions only compare equal.
+    It can serve any number of networks, one after the other, if their numbers are
+    plain. Numbers that carry expressions would compare equal although they differ.
     """
 
     def __init__(self) -> None:
@@ -48,12 +48,14 @@ class Memo:
             self._entries = 0
 
     def of_call(self, call: t.Call, wanted: type[Layer]) -> Layer | None:
-        """Return the layer that a call of literals wrote before."""
+        """Return the layer that a call of literals described before."""
         known = self._calls.get(id(call))
         return known[1] if known is not None and type(known[1]) is wanted else None
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
-        """Return the one layer like this, known by its call if that is constant."""
+        """Return the shared instance of a layer; record it for the call if that is
+        constant.
+        """
         layer = self.one(layer)
         if call.body is None and all([_is_literal(arg.value) for arg in call.args]):
             self._calls[id(call)] = call, layer
@@ -61,7 +63,7 @@ class Memo:
         return layer
 
     def one(self, layer: Layer) -> Layer:
-        """Return the layer that stands for all that are equal to this one."""
+        """Return the shared instance of all layers equal to this one."""
         if kind(layer.word) is not type(layer):
             return layer  # of a spec's own kind, whose shapes cost work of its budget
         values = vars(layer)
@@ -73,7 +75,7 @@ class Memo:
         return known
 
     def made_by(self, layer: Layer) -> dict[Any, Made] | None:
-        """Return what a layer made so far, to look up and to add to."""
+        """Return the known outputs of a layer, to look up and to extend."""
         known = self._made.get(id(layer))
         if known is None or known[0] is not layer:
             return None
@@ -81,7 +83,7 @@ class Memo:
         return known[1]
 
     def new(self, layer: type[Layer], values: Mapping[str, Any]) -> Layer:
-        """Return the one layer of a kind with some arguments."""
+        """Return the shared instance of a kind with some arguments."""
         return self.one(layer(**values))
 
 

@@ -15,16 +15,16 @@ from archdsl.source import Span
 
 
 def check_label(name: str, span: Span, quoted: bool = False) -> None:
-    """Refuse a label that cannot be a submodule's name.
+    """Refuse a label that cannot be the name of a submodule.
 
     Args:
         name: the label; with a dot, the names of a container and of a part of it,
             which may be a number.
         span: its place.
-        quoted: whether it stands in quotes, and may hold hyphens.
+        quoted: whether it is in quotes, and can contain hyphens.
 
     Raises:
-        Fault: saying why.
+        Fault: with the reason.
     """
     if quoted and "-" in name:
         name = name.replace("-", "_")
@@ -42,7 +42,7 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
 
 
 def check_parameter(name: str, span: Span) -> None:
-    """Refuse a parameter's or loop variable's name that emitted code cannot bear."""
+    """Refuse the name of a parameter or loop variable that emitted code cannot use."""
     _check(name, span, "parameter", PARAMETER_RESERVED)
 
 
@@ -57,7 +57,7 @@ def check_class(path: str, span: Span) -> None:
 def check_definition(
     name: str, span: Span, kinds: frozenset[str], what: str = "block"
 ) -> None:
-    """Refuse a block's or network's name that means something else already."""
+    """Refuse the name of a block or network that already has another meaning."""
     _check(name, span, what, LANGUAGE_WORDS)
     if name in kinds:
         raise Fault(
@@ -69,7 +69,7 @@ def check_definition(
 
 
 def check_function(name: str, span: Span, functions: frozenset[str]) -> None:
-    """Refuse a function's name that means something else already."""
+    """Refuse the name of a function that already has another meaning."""
     _check(name, span, "function", LANGUAGE_WORDS)
     if name in functions:
         raise Fault(

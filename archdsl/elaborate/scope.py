@@ -1,4 +1,4 @@
-"""Where a name is looked up while a spec is elaborated."""
+"""Scopes: where names are looked up during elaboration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ INPUT = "input"
 
 
 class Fault(Exception):
-    """One mistake of the user; whoever can go on without the part catches it."""
+    """One mistake of the user; caught by code that can continue without the faulty
+    part.
+    """
 
     def __init__(
         self,
@@ -38,7 +40,7 @@ class Fault(Exception):
         self.help = help
 
     def diagnostic(self, notes: tuple[str, ...] = ()) -> Diagnostic:
-        """Return the message with the way that led to it."""
+        """Return the message with the calls that led to it."""
         return Diagnostic(
             self.code,
             self.message,
@@ -50,11 +52,12 @@ class Fault(Exception):
 
 
 class KindRef:
-    """A layer kind as a value, perhaps with arguments: ``bn<eps = 0.001>``.
+    """A layer kind as a value, possibly with arguments: ``bn<eps = 0.001>``.
 
     Attributes:
         kind: the layer kind.
-        bound: arguments given with it, by name, each with the place it is read at.
+        bound: arguments given with it, by name, each with the context to evaluate it
+            in.
     """
 
     __slots__ = ("bound", "kind")
@@ -82,7 +85,7 @@ class KindRef:
 
 
 class BlockRef:
-    """A block as a value, perhaps with arguments: ``bottleneck<groups = 32>``."""
+    """A block as a value, possibly with arguments: ``bottleneck<groups = 32>``."""
 
     __slots__ = ("bound", "definition", "module")
 
@@ -111,7 +114,7 @@ class BlockRef:
 
 
 class BodyRef:
-    """Braces passed to a block, with the place whose names they read."""
+    """Braces passed to a block, with the context whose names they use."""
 
     __slots__ = ("body", "context")
 
@@ -124,22 +127,22 @@ class BodyRef:
 
 
 class Unknown:
-    """What a name stands for after its value was found wrong."""
+    """The value of a name whose definition was found wrong."""
 
 
 class Range(tuple[int, ...]):
-    """What `range(n)` gives: its length keeps the expression it came from."""
+    """The value of `range(n)`: its length keeps the expression that it came from."""
 
     length: int
 
 
 class Tapped:
-    """One reading of a label by a tap.
+    """A use of a label by a tap.
 
     Attributes:
         span: the tap's place.
         trail: the calls that led there.
-        is_read: whether anything reads what the tap stands for.
+        is_read: whether anything reads the value of the tap.
     """
 
     __slots__ = ("is_read", "span", "trail")
@@ -156,10 +159,10 @@ class Value:
     Attributes:
         number: identifies it in the graph.
         shape: None once an error was reported.
-        source: the value it was made of, along first inputs, as far as that is known
-            in the group around.
-        stride: from that value to this one.
-        tapped: the tap that it comes from, if no layer stands between.
+        source: the value that it was computed from, along first inputs, as far as that
+            is known in the enclosing group.
+        stride: the stride from that value to this one.
+        tapped: the tap that it comes from, if there is no layer in between.
     """
 
     __slots__ = ("number", "shape", "source", "stride", "tapped")
@@ -179,14 +182,14 @@ class Value:
         self.tapped = tapped
 
     def read(self) -> None:
-        """Note that something reads it."""
+        """Record that something reads it."""
         if self.tapped is not None:
             self.tapped.is_read = True
 
     def back_to(self, number: int) -> tuple[Value, int]:
-        """Return the last value on the way here that is not younger than a number.
+        """Go back to the last value with at most a given number.
 
-        Where the way is lost before, it is the first value that is known.
+        If the way back is not known that far, it is the first value that is known.
 
         Returns:
             The value, and the stride from it to this one.
@@ -199,13 +202,13 @@ class Value:
 
 
 class Merge(NamedTuple):
-    """How messages speak of the inputs of a merge.
+    """How messages refer to the inputs of a merge.
 
     Attributes:
-        entry: what flows into the branches.
-        sides: what each input is called.
-        word: the structure, where it is not the merge itself.
-        help: what to do if the inputs differ, if that is known better than the merge.
+        entry: the value that flows into the branches.
+        sides: a name for each input.
+        word: the structure, if it is not the merge itself.
+        help: a hint for inputs that differ, if there is a better one than the merge's.
     """
 
     entry: Value
@@ -215,18 +218,18 @@ class Merge(NamedTuple):
 
 
 class Namespace:
-    """Names below one path: labels and the counters of unlabelled parts.
+    """Names below one path: labels, and counters for unlabelled parts.
 
     Attributes:
-        path: dotted path of the owner, empty for the network.
+        path: dotted path of its owner, empty for the network.
         indexed: whether parts are named by number.
-        containers: what stands before the dot of labels, with the first such place.
-        outer: namespace whose labels taps may read, too; None for a block.
-        caller: that of the place where a block is called.
+        containers: the parts before the dot in labels, with their first place.
+        outer: namespace whose labels taps can read, too; None for a block.
+        caller: namespace of the place where a block is called.
         steps: the labelled parts as written, for `same`.
-        lets: integers that got a name of their own here.
-        current: what flows into the step being read, for the word `channels`.
-        entry: what flows into the block, braces or network, for `@input`.
+        lets: named integers that are defined here.
+        current: input of the step being elaborated, for the word `channels`.
+        entry: input of the block, braces or network, for `@input`.
     """
 
     __slots__ = (
@@ -283,7 +286,7 @@ class Namespace:
         return str(count) if self.indexed else f"{word}{count + 1}"
 
     def find(self, label: str) -> Value | None:
-        """Return the value of a label, here or further out."""
+        """Return the value of a label, here or in an outer namespace."""
         space: Namespace | None = self
         while space is not None:
             if label in space.values:
@@ -294,21 +297,23 @@ class Namespace:
         return None
 
     def in_block(self) -> bool:
-        """Return whether it is that of a block, or of braces in one."""
+        """Return whether it belongs to a block, or to braces in one."""
         space = self
         while space.outer is not None:
             space = space.outer
         return bool(space.path)
 
     def is_outside(self, label: str) -> bool:
-        """Return whether a label stands around the block's call, out of its reach."""
+        """Return whether a label is defined around the block's call, where it cannot be
+        read.
+        """
         space: Namespace | None = self
         while space is not None and label not in space.values:
             space = space.outer or space.caller
         return space is not None
 
     def labels(self) -> list[str]:
-        """Return the labels that a tap may read."""
+        """Return the labels that a tap can read."""
         found: list[str] = []
         space: Namespace | None = self
         while space is not None:
@@ -318,7 +323,7 @@ class Namespace:
 
 
 class Budget:
-    """Counts steps of work, so that small text cannot ask for endless work."""
+    """Counts steps of work, so that a small spec cannot cause endless work."""
 
     def __init__(self, steps: int = MAX_STEPS) -> None:
         self.left = steps
@@ -336,20 +341,22 @@ class Budget:
 
 
 class Context:
-    """Everything that decides what a name means at one place.
+    """Everything that determines the meaning of a name at one place.
 
     Attributes:
-        module: the file the text stands in.
+        module: the file that contains the text.
         env: parameters and loop variables.
-        space: the namespace the parts are named in.
+        space: the namespace in which parts are named.
         trail: the calls that led here, innermost first, for messages.
-        depth: nesting of calls and bodies.
-        level: nesting of owners inside one block, for the name of their input.
-        training: whether only outputs of the training mode are served.
-        again: the `same` by which what is read stands for an earlier part once more.
-        inside: the function whose body is read, if any.
-        within: what is not the network itself, though its names are: `a branch`.
-        budget: what is left of the work that one network may ask for.
+        depth: nesting depth of calls and bodies.
+        level: nesting depth of namespaces inside one block, for the name of their
+            input.
+        training: whether this only serves outputs of the training mode.
+        again: the `same` that repeats an earlier part, if this is inside one.
+        inside: the function whose body is being evaluated, if any.
+        within: the enclosing structure, if this is not at the level of the network
+            itself: `a branch`.
+        budget: the work that one network may still use.
     """
 
     __slots__ = (
@@ -412,15 +419,15 @@ class Context:
 
     @property
     def shared(self) -> bool:
-        """Whether what is read stands for an earlier part once more."""
+        """Whether this repeats an earlier part, with the same weights."""
         return self.again is not None
 
     def bind(self, names: Mapping[str, Any]) -> Context:
-        """Return a copy that knows further names."""
+        """Return a copy with additional names."""
         return self.replace(env={**self.env, **names})
 
     def is_parameter(self, name: str) -> bool:
-        """Return whether a name is a true or false parameter of the block around."""
+        """Return whether a name is a boolean parameter of the enclosing block."""
         return (
             bool(self.trail)
             and isinstance(self.env.get(name), bool)
@@ -428,7 +435,7 @@ class Context:
         )
 
     def notes(self) -> tuple[str, ...]:
-        """Return the way in, as lines of a message."""
+        """Return the calls that led here, as lines of a message."""
         return tuple(call.note() for call in self.trail)
 
 
@@ -454,10 +461,10 @@ class Call:
 
 
 def input_name(level: int) -> str:
-    """Return the name of an owner's input channels in expressions.
+    """Return the name for the input channels of a namespace in expressions.
 
-    Owners nest inside a block, and each has an input; the level tells them apart
-    until code generation writes `in_channels`.
+    Namespaces are nested inside a block, and each has an input. The level tells them
+    apart until code generation writes `in_channels`.
     """
     return f"in_channels:{level}" if level else "in_channels"
 
@@ -479,7 +486,7 @@ def rename(value: int, bindings: Mapping[str, Poly]) -> int:
 
 
 def named(value: int, name: str) -> Sym:
-    """Return a number that is the value of a name."""
+    """Return a number whose expression is a name."""
     return Sym(int(value), Poly.name(name))
 
 

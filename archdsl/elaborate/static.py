@@ -1,6 +1,6 @@
-"""Checks that need no values: what a spec's names mean, wherever they stand.
+"""Checks that need no values: what the names in a spec refer to.
 
-They also reach the parts that no preset uses, so that nothing is silently wrong.
+They cover parts that no preset uses, too, so that no mistake stays hidden.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ DEFINING = ("arch", "import", "block", "network", "preset", "default", "fn", "op
 
 
 def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
-    """Report names that mean nothing, or cannot be used, in a file and its imports.
+    """Report undefined names, and names that cannot be used, in a file and its imports.
 
     Raises:
-        SpecError: if definitions stand among layers, which leaves nothing certain.
+        SpecError: if there are definitions among layers, as then nothing else is
+            certain.
     """
     files = [_File(found, prelude, errors) for found in _reachable(module)]
     for file in files:
@@ -45,7 +46,9 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
 
 
 def _reachable(module: Module) -> list[Module]:
-    """Return a file and all that it imports, directly or not, but the library."""
+    """Return a file and everything that it imports, directly or not, except the
+    library.
+    """
     library = specs_dir() / "std"
     found = [module]
     for known in found:
@@ -139,7 +142,7 @@ class _File:
         self.calls[definition.name] = check.calls
 
     def _recursion(self) -> None:
-        """Report every call that closes a circle of blocks."""
+        """Report every call that makes blocks contain themselves."""
         done: set[str] = set()
         for start in self.calls:
             path = dict.fromkeys([start])
@@ -189,7 +192,7 @@ class _File:
 
 
 def _header(definition: t.FunctionDef | t.OpDef) -> t.Definition:
-    """Return the name and parameters of a function or op as those of a block."""
+    """Return the name and parameters of a function or op, in the form of a block's."""
     return t.Definition(
         definition.name,
         definition.params,
@@ -202,7 +205,7 @@ def _header(definition: t.FunctionDef | t.OpDef) -> t.Definition:
 
 
 def _attempt(errors: Diagnostics, check: Any) -> bool:
-    """Return whether a check passes, keeping what it says if not."""
+    """Return whether a check passes; record its message if not."""
     try:
         check()
     except Fault as fault:
@@ -237,8 +240,8 @@ class _Definition:
         """Check parameters, words and names.
 
         Args:
-            value: what a function computes, or an op.
-            known: names beside the parameters that it may read.
+            value: the expression of a function, or of an op.
+            known: names that it can use besides the parameters.
         """
         for param in self.definition.params:
             self._declare(param)
@@ -428,7 +431,7 @@ class _Definition:
     # ---- expressions
 
     def _setting(self, expr: t.Expr, bound: frozenset[str]) -> None:
-        """Check an `init` value, whose function is a scheme and not looked up."""
+        """Check an `init` value; its function is a scheme, so it is not looked up."""
         if isinstance(expr, t.Function):
             for arg in expr.args:
                 self._expression(arg.value, bound)
@@ -477,7 +480,7 @@ class _Definition:
 
 
 def _field_of(layer: type[Layer], argument: t.Arg, args: list[t.Arg]) -> Field | None:
-    """Return the field that an argument is for, by name or by place."""
+    """Return the field that an argument sets, by name or by position."""
     if argument.name is not None:
         return layer.fields.get(argument.name)
     for place, other in enumerate(a for a in args if a.name is None):
@@ -488,7 +491,7 @@ def _field_of(layer: type[Layer], argument: t.Arg, args: list[t.Arg]) -> Field |
 
 
 def _names_in(expr: t.Expr) -> set[str]:
-    """Return the names of values, blocks and functions that an expression reads."""
+    """Return the names of values, blocks and functions that an expression uses."""
     found = set()
     for node, _ in _walk(expr, frozenset()):
         if isinstance(node, t.Name | t.Partial):

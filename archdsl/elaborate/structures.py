@@ -1,4 +1,4 @@
-"""Layers around branches: merges, and residuals with their shortcuts."""
+"""Structures with branches: merges, and residuals with their shortcuts."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def merge(
     context: Context,
     parts: Parts,
 ) -> Value:
-    """Elaborate ``concat { a | b }``: branches of one input, joined by a layer."""
+    """Elaborate ``concat { a | b }``: branches of a common input, and a merge."""
     layer = bind_layer(call, ref, context)
     word = ref.kind.word
     written = call.body.branches if call.body is not None else []
@@ -131,9 +131,9 @@ def residual(
 ) -> Value:
     """Elaborate ``residual { body | shortcut }``: their sum.
 
-    Without a shortcut, the input is added unchanged, or projected by a 1x1
-    convolution where the body changes its shape. An optional shortcut is left out
-    there instead.
+    Without an explicit shortcut, the input is added unchanged, or projected by a 1x1
+    convolution if the body changes its shape. An optional shortcut is omitted in that
+    case instead.
 
     Source: He et al. 2015, section 3.2, equations 1 and 2, and option B.
     """
@@ -177,14 +177,14 @@ def residual(
 
 
 class _Options(NamedTuple):
-    """What a residual with a body of its own is told about its shortcut.
+    """The options of a residual about its shortcut.
 
     Attributes:
         mode: one of `SHORTCUTS`.
-        name: of the projection.
-        before: whether the projection is made before the body, and so stands before
+        name: name of the projection.
+        before: whether the projection is created before the body, and so comes before
             it in a `state_dict`.
-        drop: how often training leaves out the body, for an optional shortcut.
+        drop: probability with which training omits the body, for an optional shortcut.
     """
 
     mode: str = "auto"
@@ -211,10 +211,10 @@ def _options(call: t.Call, context: Context) -> _Options:
 
 
 def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
-    """Refuse what a residual is told of a shortcut that it does not have.
+    """Refuse options about a shortcut that the residual does not have.
 
     Raises:
-        Fault: naming the argument, and what it is in conflict with.
+        Fault: naming the argument, and what it conflicts with.
     """
     written = len(branches) == 2
     projects = mode in ("auto", "projection") and not written
@@ -290,7 +290,7 @@ def _structure(
     parts: Parts,
     build: object,
 ) -> Value:
-    """Build a structure in the namespace around it, or in one of its own."""
+    """Build a structure in the enclosing namespace, or in one of its own."""
     assert callable(build)
     if label is not None or context.space.indexed:
         name = walker.name(label, word, context, span)
@@ -339,7 +339,7 @@ def _automatic(
     context: Context,
     parts: Parts,
 ) -> Value:
-    """Build the shortcut that was not spelled out, and return its value."""
+    """Build a shortcut that the spec does not write out, and return its value."""
     if entry.shape is None or body.shape is None:
         return entry
     mode = options.mode
@@ -374,17 +374,17 @@ def _kind(word: str) -> type[Layer]:
 def _condition(
     compare: str, holds: bool, stride: int, entry: Value, body: Value
 ) -> Test | None:
-    """Return the test of whether a body keeps the shape.
+    """Return the condition under which a body keeps its input's shape, or changes it.
 
-    None if no parameter decides, or if the test does not say what holds: a map of
-    1x1 keeps its size under any stride.
+    None if no parameter decides, or if the condition does not determine the result: a
+    map of 1x1 keeps its size under any stride.
 
     Args:
-        compare: `!=` if it is to hold where the shape changes, else `==`.
+        compare: `!=` for a condition that holds if the shape changes, else `==`.
         holds: whether it holds here.
-        stride: that of the body.
-        entry: what flows into the body.
-        body: what flows out.
+        stride: stride of the body.
+        entry: input of the body.
+        body: output of the body.
     """
     assert entry.shape is not None and body.shape is not None
     before, after = channels(entry.shape), channels(body.shape)
@@ -409,7 +409,7 @@ def _optional(
     context: Context,
     parts: Parts,
 ) -> Value:
-    """Add the input where the body keeps its shape, and leave it out elsewhere."""
+    """Add the input if the body keeps its shape, and omit it otherwise."""
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
@@ -504,7 +504,7 @@ def _project(
 
 
 def _norm_of_body(parts: Producers, body: Value, entry: Value) -> Layer | None:
-    """Return the last norm of the body, which the projection then has, too."""
+    """Return the last norm of the body, which the projection gets, too."""
     for step in main_path(parts, entry, body):
         if step.op.family == "norm":
             # Names of a block further in mean nothing here.
@@ -513,7 +513,7 @@ def _norm_of_body(parts: Producers, body: Value, entry: Value) -> Layer | None:
 
 
 def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
-    """Return the steps from a value back to another, along first inputs."""
+    """Return the steps from a value back to an earlier one, along first inputs."""
     found = []
     number = end.number
     while number != entry.number and number in producers:
@@ -524,9 +524,10 @@ def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
 
 
 def _stride(entry: Value, body: Value) -> int:
-    """Return the stride of a 1x1 convolution that reaches the body's size, or 0.
+    """Return the stride of a 1x1 convolution that gives the body's size, or 0.
 
-    It is the product of the strides in the body if that fits, else the least that does.
+    It is the product of the strides in the body if that works, else the smallest that
+    does.
     """
     assert entry.shape is not None and body.shape is not None
     if len(entry.shape) != 3 or len(body.shape) != 3:

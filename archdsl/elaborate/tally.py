@@ -1,8 +1,8 @@
-"""The layers of a network without the network: what kinds, shapes and how many.
+"""The layers of a network without the graph: their kinds, shapes and number.
 
-Totals such as parameters and MACs need no more. A block that is called again with
-the same arguments on an input of the same shape has the same layers, so they are
-counted once, for all networks of a spec.
+Totals such as parameters and MACs need no more than that. A block that is called again
+with the same arguments and input shape has the same layers, so they are counted once
+for all networks of a spec.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from archdsl.values import Shape
 
 
 class Use:
-    """Layers of a network that are alike in all that their cost depends on.
+    """Layers of a network that are equal in everything that their cost depends on.
 
     Attributes:
         op: the layer.
-        input_shapes: of what each reads.
-        shape: of what each makes.
-        training: whether they only serve outputs of the training mode.
-        shared: whether they are earlier layers once more, with the same weights.
-        facts: what the caller found out about them, to be found again.
+        input_shapes: shapes of their inputs.
+        shape: shape of their outputs.
+        training: whether they are only needed for outputs of the training mode.
+        shared: whether they repeat earlier layers, with the same weights.
+        facts: results that the caller stores for them.
     """
 
     __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
@@ -61,7 +61,7 @@ Uses = dict[Use, int]
 
 
 class _Light(NamedTuple):
-    """What the rest of a network asks of a step; see `builder.Producer`."""
+    """What the elaborator needs to know of a step; see `builder.Producer`."""
 
     path: str
     op: Layer
@@ -71,20 +71,20 @@ class _Light(NamedTuple):
 
 
 class _Block(NamedTuple):
-    """What a call of a block comes to.
+    """The layers and properties of a call of a block.
 
     Attributes:
-        held: what must not be freed as long as the entry's key stands for it.
+        held: objects that must be kept alive while the entry's key refers to them.
         uses: its layers.
-        shape: of its output.
-        stride: from its input to its output; None if the way between is not known.
-        last: the last norm on its main path, or else its last layer; None if what
-            flows in flows out.
-        reads: whether it reads what flows in.
+        shape: shape of its output.
+        stride: stride from its input to its output; None if that is not known.
+        last: the last norm on its main path, or else its last layer; None if the output
+            is the input.
+        reads: whether it reads its input.
         parts: number of its layers and blocks.
-        steps: of work that it takes.
-        depth: to which bodies nest in it.
-        definitions: of the blocks that it calls.
+        steps: steps of work that it takes.
+        depth: how deep bodies are nested in it.
+        definitions: definitions of the blocks that it calls.
     """
 
     held: tuple[Any, ...]
@@ -100,7 +100,7 @@ class _Block(NamedTuple):
 
 
 class Tallies(Memo):
-    """What the networks of one spec have in common, their blocks included."""
+    """What the networks of one spec share, including their blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -115,11 +115,11 @@ class Tallies(Memo):
             self._uses.clear()
 
     def block(self, key: Any) -> _Block | None:
-        """Return what a call came to before."""
+        """Return the result of an earlier call."""
         return self._blocks.get(key)
 
     def keep_block(self, key: Any, block: _Block) -> None:
-        """Remember what a call came to."""
+        """Store the result of a call."""
         self._blocks[key] = block
         self._entries += 1 + len(block.uses)
 
@@ -131,7 +131,7 @@ class Tallies(Memo):
         training: bool,
         shared: bool,
     ) -> Use:
-        """Return the one use of layers that are alike."""
+        """Return the shared instance of equal layers."""
         key = id(op), input_shapes, (*map(type, input_shapes),), training, shared
         known = self._uses.get(key)
         if known is None or known.op is not op:
@@ -142,7 +142,7 @@ class Tallies(Memo):
 
 
 class _NoTally(Exception):
-    """Something is wrong with the network, or out of the ordinary."""
+    """The network has an error, or a feature that needs the graph."""
 
 
 def tally(
@@ -153,13 +153,13 @@ def tally(
     params: Mapping[str, Any] | None = None,
     input: Shape | None = None,
 ) -> Uses | None:
-    """Return the layers of a network, counted; None if only `elaborate` can tell.
+    """Return the layers of a network, counted; None if that needs `elaborate`.
 
-    Then the network is wrong, or it has statements that need the graph.
+    In that case, the network has errors, or statements that need the graph.
 
     Args:
         module: the loaded spec.
-        memo: what other networks of the spec left for this one.
+        memo: results from other networks of the spec.
         preset: as for `elaborate`.
         params: as for `elaborate`.
         input: as for `elaborate`.
@@ -182,7 +182,7 @@ def tally(
 
 
 def _check_inits(walker: _Tally) -> None:
-    """Check that what `init` names is there, by one layer of each use."""
+    """Check that the targets of `init` exist, by one layer of each use."""
     if any(statement.path for statement, _ in walker.inits):
         raise _NoTally
     walker.producers = {
@@ -197,9 +197,9 @@ class _Tally(Walker):
     """Counts the layers of a network.
 
     Attributes:
-        uses: the layers so far, of the block that is being read.
-        deepest: how deep bodies nest in it.
-        definitions: of the blocks that it calls.
+        uses: the layers so far, in the block that is being elaborated.
+        deepest: how deep bodies are nested in it.
+        definitions: definitions of the blocks that it calls.
     """
 
     def __init__(self, errors: Diagnostics, memo: Tallies) -> None:
@@ -216,19 +216,19 @@ class _Tally(Walker):
         raise _NoTally
 
     def deeper(self, context: Context, span: Span) -> Context:
-        """Return the context one level further in."""
+        """Return the context one nesting level deeper."""
         inner = super().deeper(context, span)
         self.deepest = max(self.deepest, inner.depth)
         return inner
 
     def check_alike(self, first: Value, second: Value, span: Span) -> None:
-        """Give up where shared layers meet another shape, which only they can judge."""
+        """Give up if shared layers get another shape, since only they can judge it."""
         super().check_alike(first, second, span)
         if first.shape != second.shape or type(first.shape) is not type(second.shape):
             raise _NoTally
 
     def transparent(self, *_: Any, **__: Any) -> Group:
-        """Return nothing of interest."""
+        """Return a placeholder: transparent groups do not matter here."""
         return _NOTHING
 
     def place(
@@ -265,7 +265,7 @@ class _Tally(Walker):
         self.uses[use] = self.uses.get(use, 0) + 1
 
     def settle(self, output: int, op: Layer) -> None:
-        """Count a layer of which it was not known whether it has a bias."""
+        """Count a layer whose bias was undecided."""
         step = self.producers[output]
         assert isinstance(step, _Light)
         self.producers[output] = step._replace(op=op)
@@ -284,7 +284,9 @@ class _Tally(Walker):
         definition: t.Definition | None = None,
         values: dict[str, Any] | None = None,
     ) -> Value:
-        """Count what a group or block holds, unless its like was counted before."""
+        """Count the contents of a group or block, unless an equal one was counted
+        before.
+        """
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
         space = Namespace(context.space.join(name), indexed, outer)
@@ -325,7 +327,7 @@ class _Tally(Walker):
         context: Context,
         run: Callable[[], Value],
     ) -> Value:
-        """Count what a block holds, and remember it."""
+        """Count the contents of a block, and store the result."""
         outside = self.uses, self.definitions, self.deepest
         self.uses, self.definitions, self.deepest = {}, set(), context.depth
         read = value.number in self.read
@@ -375,7 +377,7 @@ class _Tally(Walker):
         context: Context,
         span: Span,
     ) -> Value:
-        """Count what a block holds that was counted before."""
+        """Count the contents of a block from the stored result."""
         context.budget.spend(span, known.steps)
         self.foresee(known.parts, span)
         self._parts += known.parts
@@ -405,7 +407,7 @@ def _light(step: Any) -> _Light:
 
 
 def _fits(known: _Block, context: Context) -> bool:
-    """Return whether a block may be called here as it was before."""
+    """Return whether a block can be called here as it was before."""
     if context.depth + known.depth > MAX_DEPTH:
         return False
     # The first of the trail is the block itself.
@@ -418,10 +420,10 @@ def _key(
     shape: Shape,
     context: Context,
 ) -> Any:
-    """Return all that decides what a call of a block comes to; None if that is unknown.
+    """Return everything that determines the result of a block's call; None if unknown.
 
-    Braces read the names of the place they stand at, and so do arguments that are
-    given with a layer kind.
+    Braces use the names of the place where they are written, and so do arguments that
+    are given with a layer kind.
     """
     parts: list[Any] = [id(definition), type(shape), shape, context.training]
     parts.append(context.shared)
@@ -434,7 +436,7 @@ def _key(
 
 
 def _part(value: Any) -> Any:
-    """Return what tells a value from all others, even those that compare equal."""
+    """Return a key that distinguishes a value from all others, even from equal ones."""
     if isinstance(value, bool | int | float | str):
         return type(value), value
     if isinstance(value, tuple):

@@ -1,4 +1,4 @@
-"""The walk over a spec's statements and chains that makes the graph."""
+"""Walks over the statements and chains of a spec, and builds the graph."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ class Walker(Calls):
         return self.body(chosen, value, self.deeper(context, chosen.span), parts)
 
     def taken(self, statement: t.If, context: Context) -> t.Body | None:
-        """Return the body that an `if` chooses."""
+        """Return the body that an `if` selects."""
         current: t.Body | t.If | None = statement
         while isinstance(current, t.If):
             if truth(current.test, context):
@@ -261,7 +261,7 @@ class Walker(Calls):
         parts: Parts,
         span: Span,
     ) -> Value:
-        """Build the copies of a repeat, refusing too many before they are made."""
+        """Build the copies of a repeat; refuse too many before they are created."""
         context = self.deeper(context, span)
         start, before, around = value, self.made, self.scope.round
         copies: list[Group] = []
@@ -293,7 +293,7 @@ class Walker(Calls):
         context: Context,
         parts: Parts,
     ) -> Value:
-        """Elaborate steps joined by arrows, as often as the last of them says."""
+        """Elaborate steps joined by arrows, with the repeat at the end of the chain."""
         for step in chain.steps[:-1]:
             if step.repeat is not None:
                 raise Fault(
@@ -357,7 +357,7 @@ class Walker(Calls):
     ) -> Value:
         """Elaborate a step if its guard holds.
 
-        In a seq of a block, a test of the block's parameters is kept, so that one
+        In a seq of a block, a condition on the block's parameters is kept, so that one
         class can serve calls for which it holds and calls for which it does not.
         """
         if step.guard is None:
@@ -380,9 +380,9 @@ class Walker(Calls):
         return result
 
     def _as_if(self, step: t.Step, value: Value, context: Context) -> Value:
-        """Return a value whose channels are expressed as if a step were there.
+        """Return a value whose channels are expressed as if a step existed.
 
-        The parts behind it then read the same, whether it is there or not.
+        Then the parts after it are the same whether or not it exists.
         """
         scratch = Walker(Diagnostics(), self.symbolic, self.prelude)
         space = Namespace(context.space.path, context.space.indexed, None)
@@ -436,7 +436,7 @@ class Walker(Calls):
         context: Context,
         parts: Parts,
     ) -> Value:
-        """Elaborate ``same encoder``: an earlier part once more, with its weights."""
+        """Elaborate ``same encoder``: an earlier part again, with the same weights."""
         name = _one_name(call)
         if name is None:
             raise Fault(
@@ -513,7 +513,7 @@ class Walker(Calls):
 
 
 def _how_to_tap(label: str, space: Namespace) -> str:
-    """Return what to do about a label that a tap does not find."""
+    """Return a hint for a label that a tap does not find."""
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (

@@ -1,10 +1,10 @@
-"""The elaborated, shape-checked network: all of it on one screen.
+"""The elaborated, shape-checked network.
 
-A `Network` is a tree of `Group`s with `Step`s as leaves, in the order in which
-they run. Data flow is by value number: each step reads the values `inputs` and
-makes the value `output`; steps stand after the steps they read, so one walk in
-order visits the graph topologically. The tree says who owns what: the path of
-a step is its name in reports, errors, diagrams and `state_dict` keys.
+A `Network` is a tree of `Group`s with `Step`s as leaves, in execution order. Values are
+numbered: each step reads the values `inputs` and defines the value `output`. Steps come
+after the steps that they read from, so they are in topological order. The tree
+represents ownership: the path of a step is its name in reports, errors, diagrams and
+`state_dict` keys.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ M = TypeVar("M")
 
 Role = Literal[
     "network",  # the root
-    "block",  # a call of a block of the spec
+    "block",  # a call of a block
     "group",  # named braces, `seq`, or a named residual or merge
-    "repeat",  # the copies of a repeated part, or the rounds of a for
+    "repeat",  # the copies of a repeated part, or the iterations of a for
     "copy",  # one of them
     "structure",  # a residual or merge without a name of its own
     "branch",  # one branch of a structure
     "shortcut",  # a residual's shortcut, empty where it is the identity
-    "guard",  # a part of a seq under a test of parameters, empty where it fails
+    "guard",  # a conditional part of a seq, empty if its condition fails
 ]
 
 
@@ -49,9 +49,9 @@ class Model(BaseModel):
 
 
 def unchecked(model: Callable[P, M]) -> Callable[P, M]:
-    """Return a constructor that trusts its caller, for values made by this package.
+    """Return a constructor that skips validation, for values made by this package.
 
-    Checking all parts of a large network again takes longer than making them.
+    For large networks, validating all parts again would take longer than making them.
     """
     kind: Any = model
     own, assign = set(kind.model_fields), object.__setattr__
@@ -78,19 +78,20 @@ class Step(Model):
     Attributes:
         name: last part of the path.
         path: full dotted name.
-        pattern: the label over the block's parameters, if it reads any.
-        labelled: whether the spec names it (a functional layer then becomes a module).
+        pattern: the label as a template over the block's parameters, if it uses any.
+        labelled: whether the spec names it; a layer without weights then becomes a
+            module.
         op: the layer kind with its arguments.
-        inputs: numbers of the values it reads.
+        inputs: numbers of the values that it reads.
         input_shapes: their shapes.
-        output: number of the value it makes.
-        shape: that value's shape.
-        training: whether it only serves outputs of the training mode.
+        output: number of the value that it defines.
+        shape: shape of that value.
+        training: whether it is only needed for outputs of the training mode.
         statement: steps of one chain of the spec share this number.
-        span: where the spec says so.
-        shared: whether it is an earlier step once more, with the same weights.
-        alias: what `same` calls it then: its label, or the earlier step's name where
-            there is none. Empty for the parts of a group that is there once more.
+        span: its place in the spec.
+        shared: whether it repeats an earlier step, with the same weights.
+        alias: its name in this use by `same`: its label, or else the earlier step's
+            name. Empty for the parts of a group that is repeated.
     """
 
     name: str
@@ -113,18 +114,18 @@ class Step(Model):
 
     @cached_property
     def form(self) -> TorchForm:
-        """The layer as torch has it, kept since emission asks for it many times."""
+        """The layer in torch; cached, since emission uses it many times."""
         return self.op.torch(self.input_shapes, self.shape)
 
 
 class Parameter(Model):
-    """A parameter of a block or network, with the value it was given.
+    """A parameter of a block or network, with its value.
 
     Attributes:
         name: as in the spec.
-        value: int, float, bool, str, tuple (a list or window), or the name of a
-            layer kind or block. Code generation reads the expression it carries.
-        default: what the definition gives it, None if that is no plain number.
+        value: int, float, bool, str, tuple (a list or window), or the name of a layer
+            kind or block. Code generation reads the expression that it carries.
+        default: its default in the definition, None if that is not a plain number.
     """
 
     name: str
@@ -136,33 +137,34 @@ class Group(Model):
     """Steps and groups that belong together.
 
     Attributes:
-        role: why they do; see `Role`. Networks, blocks and groups own the names
-            below them; the others are transparent: their parts bear names as if
-            they stood in the group around.
-        name: last part of the path; empty for transparent groups, but for a
-            shortcut that was not spelled out it is the projection's name.
-        path: full dotted name of the nearest group that owns names.
+        role: what kind of group it is; see `Role`. Networks, blocks and groups are
+            namespaces for the names below them. The others are transparent: their
+            children have names as if they were in the enclosing group.
+        name: last part of the path. Empty for transparent groups, except for a shortcut
+            that the spec does not write out, where it is the projection's name.
+        path: full dotted name of the nearest group that is a namespace.
         pattern: as for a step.
         word: name of the block or network, or the structure's word.
         origin: identity of the block's definition: file and name.
         doc: the comment above the definition.
-        indexed: whether the parts are named by number, as in torch's Sequential.
-        parameters: the block's, in order.
-        lets: integers that the spec gives a name inside, with their values.
+        indexed: whether its parts are numbered, as in torch's Sequential.
+        parameters: the parameters of the block, in order.
+        lets: named integers in the body, with their values.
         children: in order.
-        input: number of the value that flows in.
-        input_shape: its shape.
-        output: number of the value that flows out.
-        shape: its shape.
+        input: number of the value that it receives.
+        input_shape: shape of that value.
+        output: number of the value that it returns.
+        shape: shape of that value.
         count: number of copies, for a repeat.
-        condition: for a shortcut that was not spelled out, the test of the enclosing
-            block's parameters under which it projects; for an optional shortcut's
-            sum (word ``optional``) or a guard, under which it is there.
-        shared: whether it is an earlier group once more, with the same weights.
+        condition: for a shortcut that the spec does not write out, the condition on the
+            enclosing block's parameters under which it projects. For the sum of an
+            optional shortcut (word ``optional``) and for a guard, the condition under
+            which it exists.
+        shared: whether it repeats an earlier group, with the same weights.
         alias: as for a step.
-        training: whether it only serves outputs of the training mode.
+        training: whether it is only needed for outputs of the training mode.
         statement: as for a step.
-        span: where the spec says so.
+        span: its place in the spec.
     """
 
     role: Role
@@ -194,7 +196,7 @@ class Group(Model):
         return f"<Group {what}: {show_shape(self.shape)}, {number:,} steps>"
 
     def steps(self) -> Iterator[Step]:
-        """Yield every step below, in the order in which they run."""
+        """Yield every step below, in execution order."""
         stack: list[Step | Group] = [*reversed(self.children)]
         while stack:
             node = stack.pop()
@@ -208,10 +210,10 @@ class Port(Model):
     """An input or output of the network.
 
     Attributes:
-        name: the spec's name for it.
-        value: number of the value.
+        name: its name in the spec.
+        value: number of its value.
         shape: its shape.
-        training: whether it exists only in training mode.
+        training: whether it only exists in training mode.
     """
 
     name: str
@@ -224,10 +226,10 @@ class Expectation(Model):
     """A claim of the spec about the network.
 
     Attributes:
-        measure: what is claimed about, such as ``params``.
-        op: how it compares: ``==``, ``<`` and so on.
-        value: with what, a number or a shape.
-        span: where the spec claims it.
+        measure: the figure, such as ``params``.
+        op: the comparison: ``==``, ``<`` and so on.
+        value: the number or shape to compare with.
+        span: its place in the spec.
     """
 
     measure: str
@@ -237,15 +239,15 @@ class Expectation(Model):
 
 
 class Initializer(Model):
-    """How one tensor of a layer kind, or of one layer, starts.
+    """How a tensor of a layer kind, or of a single layer, is initialised.
 
     Attributes:
-        kind: word of the layer kind; empty for one layer.
-        path: of the layer, or of what the layers of the kind stand in; empty for all
-            of a kind.
+        kind: word of the layer kind; empty for a single layer.
+        path: path of the layer, or of what contains the layers of the kind; empty for
+            all layers of a kind.
         tensor: ``weight`` or ``bias``.
         scheme: name of the scheme, such as ``kaiming_normal``.
-        arguments: of the scheme, by name.
+        arguments: arguments of the scheme, by name.
     """
 
     kind: str = ""
@@ -263,16 +265,16 @@ class Initializer(Model):
 
 
 class Network(Model):
-    """A whole network.
+    """A complete network.
 
     Attributes:
-        name: the preset's name, or the network's own.
+        name: name of the preset or network.
         inputs: in the order of `forward`'s arguments.
         outputs: the main one first.
         root: everything else; its word is the network's own name.
         initializers: in the order of the spec.
-        expectations: the claims to check; none if parameters or the input were
-            changed from outside.
+        expectations: the claims to check; none if parameters or the input were changed
+            from outside.
     """
 
     name: str
@@ -284,7 +286,9 @@ class Network(Model):
 
     @model_validator(mode="after")
     def _check_graph(self) -> Network:
-        """Check that steps stand after what they read, and that paths are unique."""
+        """Check that steps come after the steps they read from, and that paths are
+        unique.
+        """
         known = {port.value for port in self.inputs}
         paths: set[str] = set()
         for step in self.root.steps():
@@ -297,7 +301,7 @@ class Network(Model):
         return self
 
     def __repr__(self) -> str:
-        # A tree in full has tens of thousands of characters.
+        # The full tree would have tens of thousands of characters.
         number = sum(1 for _ in self.steps())
         ports = (self.inputs, self.outputs)
         shapes = (", ".join(show_shape(port.shape) for port in each) for each in ports)
@@ -305,7 +309,7 @@ class Network(Model):
         return f"<Network {self.name}: {' -> '.join(shapes)}, {layers}>"
 
     def steps(self) -> Iterator[Step]:
-        """Yield every step, in the order in which they run."""
+        """Yield every step, in execution order."""
         return self.root.steps()
 
     def _repr_svg_(self) -> str | None:

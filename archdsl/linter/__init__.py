@@ -1,4 +1,4 @@
 """Advice about a network, with figures.
 
-A rule is one file in `archdsl.linter.rules`; nothing else names it.
+Each rule is one file in `archdsl.linter.rules`, and is not mentioned elsewhere.
 """

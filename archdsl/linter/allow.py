@@ -1,10 +1,10 @@
 """Comments that silence rules, each with a reason.
 
-`# lint: allow W0101 the paper's stem` at the end of a line is about the statements
-that begin or end on that line. On a line of its own it is about the statement or
-definition that comes next, and above `arch 1` about the whole file. What is about a
-call of a block is about the block's layers, where they come from that call. In an
-imported file it is about that file's blocks, wherever they are called.
+At the end of a line, `# lint: allow W0101 the paper's stem` applies to the statements
+that begin or end on that line. On a line of its own, it applies to the next statement
+or definition, and above `arch 1` to the whole file. At the call of a block, it applies
+to the layers of that call. In an imported file, it applies to that file's blocks,
+wherever they are called.
 """
 
 from __future__ import annotations
@@ -24,16 +24,15 @@ from .rule import BAD_ALLOW, STALE_ALLOW, all_rules
 from .written import bodies_of
 
 PAGES: Final = {
-    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule and "
-    "cannot\n\nA comment that begins with `# lint:` is of the form `# lint: allow "
-    "W0101 the reason`. Several codes are separated by commas. Each is the code of a "
-    "rule, and the reason is there for whoever reads the spec next.",
+    BAD_ALLOW: f"{BAD_ALLOW} (bad-allow): a comment that should silence a rule, "
+    "but does not\n\nA comment that begins with `# lint:` must have the form `# lint: "
+    "allow W0101 the reason`. Several codes are separated by commas. Each must be the "
+    "code of a rule. The reason is for whoever reads the spec next.",
     STALE_ALLOW: f"{STALE_ALLOW} (stale-allow): a comment that silences nothing\n\n"
-    "The rule finds nothing any more where the comment allows it, in no network of the "
-    "file. Then the comment tells of something that is not there, and would hide what "
-    "is written there later. It is only said if all networks of a file were looked at, "
-    "as the file describes them, and not of a comment in a block that none of them "
-    "calls. `--fix` drops the comment.",
+    "The rule has no finding there any more, in any network of the file. The comment "
+    "then describes something that is gone, and would hide a later finding. It is only "
+    "reported if all networks of the file were checked as the file defines them, "
+    "and not for a comment in a block that none of them calls. `--fix` removes it.",
 }
 
 _SIGN = re.compile(r"#|\"[^\"\n]*\"")
@@ -49,11 +48,11 @@ class Allow:
     """A comment that silences rules.
 
     Attributes:
-        codes: of the rules.
-        reason: why.
+        codes: codes of the rules.
+        reason: the reason.
         span: the comment's place.
-        ranges: the offsets of what it is about, each a start and an end.
-        used: the codes of which it silenced something.
+        ranges: the start and end offsets of what it applies to.
+        used: the codes for which it silenced something.
     """
 
     codes: tuple[str, ...]
@@ -64,15 +63,15 @@ class Allow:
 
     @property
     def stale(self) -> list[str]:
-        """The codes of which it silenced nothing."""
+        """The codes for which it silenced nothing."""
         return [code for code in self.codes if code not in self.used]
 
 
 class Allows:
-    """Comments, to be searched by what they are about.
+    """Comments, indexed by what they apply to.
 
-    Statements nest, so that few ranges cover a place, however many there are; all
-    comments that are about the same range silence alike.
+    Statements are nested, so only few ranges cover a place, however many there are. All
+    comments that apply to the same range have the same effect.
     """
 
     def __init__(self, found: Iterable[Allow]) -> None:
@@ -86,7 +85,7 @@ class Allows:
         self._used: set[_Range] = set()
 
     def silence(self, code: str, places: Iterable[Span]) -> bool:
-        """Return whether one is about a place, and note that each such is of use."""
+        """Return whether a comment applies to a place, and mark all that do as used."""
         if not self._by_range:
             return False
         ranges = {each for place in places for each in self._around(code, place)}
@@ -109,7 +108,7 @@ _Parts: TypeAlias = tuple[Sequence[int], Sequence[Sequence[_Range]]]
 
 
 def _parts(ranges: Iterable[_Range]) -> Mapping[tuple[int, str], _Parts]:
-    """Divide texts into parts within which the same ranges cover every place."""
+    """Split texts into parts within which the same ranges cover every place."""
     turns: dict[tuple[int, str], dict[int, list[_Range]]] = {}
     for each in ranges:
         source, code, *ends = each
@@ -133,7 +132,7 @@ def _swept(turns: Mapping[int, list[_Range]]) -> _Parts:
 
 
 class Mistake(NamedTuple):
-    """What is wrong with such a comment."""
+    """An error in such a comment."""
 
     span: Span
     message: str
@@ -141,7 +140,9 @@ class Mistake(NamedTuple):
 
 
 def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
-    """Return the comments of a file that silence rules, and what is wrong with some."""
+    """Return the comments of a file that silence rules, and the errors in such
+    comments.
+    """
     source = file.source
     found: list[Allow] = []
     mistakes: list[Mistake] = []
@@ -167,7 +168,9 @@ def allows(file: t.File) -> tuple[list[Allow], list[Mistake]]:
 def _mistake(span: Span, read: re.Match[str] | None) -> Mistake | None:
     form = "write `# lint: allow W0101 the reason`, several codes with commas"
     if read is None:
-        return Mistake(span, "this comment is not of a form that silences a rule", form)
+        return Mistake(
+            span, "this comment does not have the form that silences a rule", form
+        )
     for code in read["codes"].replace(" ", "").split(","):
         if code not in all_rules():
             near = did_you_mean(code, all_rules())
@@ -179,7 +182,7 @@ def _mistake(span: Span, read: re.Match[str] | None) -> Mistake | None:
 
 
 def comments(source: Source) -> Iterator[tuple[int, int]]:
-    """Yield where each comment of a text starts and ends."""
+    """Yield the start and end of each comment in a text."""
     text, at = source.text, 0
     while match := _SIGN.search(text, at):
         at = match.end()
@@ -190,7 +193,7 @@ def comments(source: Source) -> Iterator[tuple[int, int]]:
 
 
 def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a text that a comment at an offset is about."""
+    """Yield the ranges of a text that a comment at an offset applies to."""
     text = source.text
     begin = text.rfind("\n", 0, at) + 1
     if text[begin:at].strip():
@@ -204,18 +207,18 @@ def _about(source: Source, at: int, extents: _Extents) -> Iterator[tuple[int, in
 
 
 class _Extents:
-    """Where the items and statements of a file start and end, to be searched."""
+    """The starts and ends of a file's items and statements, for searching."""
 
     def __init__(self, file: t.File) -> None:
         self._by_start = sorted(_extents(file))
         self._by_end = sorted(self._by_start, key=itemgetter(1))
 
     def begins_before(self, at: int) -> bool:
-        """Whether anything does."""
+        """Whether anything begins before an offset."""
         return bool(self._by_start) and self._by_start[0][0] < at
 
     def next(self, at: int) -> tuple[int, int] | None:
-        """Return the longest of those that begin first behind an offset."""
+        """Return the longest of those that begin first after an offset."""
         first = bisect_right(self._by_start, at, key=itemgetter(0))
         if first == len(self._by_start):
             return None
@@ -234,7 +237,7 @@ class _Extents:
 
 
 def _extents(file: t.File) -> Iterator[tuple[int, int]]:
-    """Yield where each item and statement of a file starts and ends."""
+    """Yield the start and end of each item and statement of a file."""
     text = file.source.text
     for item in file.items:
         start, end = item.span.start, item.span.end
@@ -253,7 +256,7 @@ def _extents(file: t.File) -> Iterator[tuple[int, int]]:
 
 
 def definitions(file: t.File) -> Iterator[tuple[int, int]]:
-    """Yield where each block and network of a file starts and ends."""
+    """Yield the start and end of each block and network of a file."""
     return (_of_definition(each) for each in file.definitions())
 
 

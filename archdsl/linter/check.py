@@ -1,4 +1,4 @@
-"""All rules over all networks of a spec, and what the spec silences."""
+"""Applies all rules to all networks of a spec, except where the spec silences them."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _SHOWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """What a rule says about one place of a spec.
+    """A rule's finding at one place of a spec.
 
     Attributes:
         code: the rule's code.
         name: the rule's name.
         message: what was found, in one sentence with its figures.
         span: the place.
-        label: what stands there.
+        label: shown at the place.
         notes: further facts.
         help: the suggested edit.
-        layers: paths of the layers that it is about, in the first of `networks`.
-        networks: those of the file in which it was found.
+        layers: paths of the layers concerned, in the first of `networks`.
+        networks: the networks of the file in which it was found.
         saving: what following it saves in the first of them.
-        fix: the same as a change of the text, if it can be one.
+        fix: the suggestion as an edit of the text, if it can be made automatically.
     """
 
     code: str
@@ -99,7 +99,7 @@ class Advice:
 
 
 class Report(NamedTuple):
-    """What is said about one spec.
+    """The findings in one spec.
 
     Attributes:
         advice: in the order of the text.
@@ -122,11 +122,11 @@ def lint(
 
     Args:
         file: the spec's tree.
-        networks: of the spec.
-        imported: trees of other files, whose comments silence what stands there.
-        codes: of the rules to apply; all when left out.
-        complete: whether the networks are all those that the spec describes, as it
-            describes them, so that a comment that silences nothing is a mistake.
+        networks: networks of the spec.
+        imported: trees of other files, whose comments apply there.
+        codes: codes of the rules to apply; all if omitted.
+        complete: whether these are all networks of the spec, as it defines them; only
+            then is a comment that silences nothing reported.
     """
 
     def wanted(code: str) -> bool:
@@ -141,7 +141,7 @@ def lint(
     silencing = Allows([*own, *others])
     kept = []
     for code, rule in all_rules().items():
-        # What a comment silences, all rules together know.
+        # Whether a comment is stale depends on all rules together.
         if wanted(code) or (stale and own):
             found = list(_of_rule(rule(), nets, silencing))
             kept += found if wanted(code) else []
@@ -157,19 +157,19 @@ def lint(
 
 
 class _Place(NamedTuple):
-    """What a rule finds at one place of one network."""
+    """The findings of a rule at one place of one network."""
 
     net: Net
     findings: list[Finding]
 
     @property
     def worst(self) -> Finding:
-        """The finding that would save most."""
+        """The finding that saves most."""
         return max(self.findings, key=lambda f: (f.saving.macs, f.saving.params))
 
     @property
     def saving(self) -> Saving:
-        """What all of them save together."""
+        """The savings of all findings together."""
         total = NOTHING
         for finding in self.findings:
             total = total.plus(finding.saving)
@@ -205,7 +205,7 @@ def _origin(step: Any) -> tuple[Span, str]:
 
 
 def _places(rule: Rule, net: Net) -> Mapping[Span, _Place]:
-    """Return what a rule finds, by place, if it is worth to be told."""
+    """Return the findings of a rule by place, if they are worth reporting."""
     found: dict[Span, _Place] = {}
     for finding in rule.check(net):
         place = found.setdefault(net.place(finding.node), _Place(net, []))
@@ -222,9 +222,10 @@ def _is_worth(rule: Rule, place: _Place) -> bool:
 
 
 def _merged(rule: Rule, span: Span, places: Sequence[_Place], always: bool) -> Advice:
-    """Return what is found at one place in several layers and networks.
+    """Return the findings at one place in several layers and networks as one.
 
-    A fix changes all layers that are written there, so it needs to be right for all.
+    A fix changes all layers that are written there, so it must be right for all of
+    them.
     """
     place = places[0]
     worst, net = place.worst, place.net
@@ -257,16 +258,17 @@ def _notes(
         rest = len(others) - _SHOWN
         shown = ", ".join(others[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
         together = f"; together {place.saving}" if any(place.saving) else ""
-        yield f"{worst.node.step.path} is one of {len(paths)}: {shown}{together}"
+        figures = f"the figures are for {worst.node.step.path}"
+        yield f"{figures}; also found at {shown}{together}"
     if len(places) > 1:
         names = [each.net.network.name for each in places]
         rest = len(names) - _SHOWN
         shown = ", ".join(names[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-        yield f"the figures are for {names[0]}; it is found in {shown}"
+        yield f"the figures are for {names[0]}; also found in {shown}"
 
 
 def _shown(name: str) -> str:
-    """Return a file's name as imports know it."""
+    """Return the name of a file as in imports."""
     path = os.path.abspath(name)
     std = os.path.join(specs_dir(), "std")
     if name.startswith("std/") or os.path.dirname(path) == str(std):
@@ -291,7 +293,7 @@ def _of_mistake(mistake: Mistake) -> Advice:
 def _looked_at(
     silencing: Sequence[Allow], file: t.File, nets: Sequence[Net]
 ) -> Iterator[Allow]:
-    """Yield the comments but for those about blocks that no network calls."""
+    """Yield the comments, except those about blocks that no network calls."""
     unused = [allow for allow in silencing if allow.stale]
     if not unused:
         return
@@ -317,15 +319,15 @@ def _of_stale(allow: Allow) -> Iterator[Advice]:
     yield Advice(
         STALE_ALLOW,
         ABOUT_ALLOWS[STALE_ALLOW],
-        f"nothing is found here for {words} to silence",
+        f"there is no finding of {words} here to silence",
         allow.span,
-        help="drop the comment" if whole else f"drop {words} from it",
+        help="remove the comment" if whole else f"remove {words} from it",
         fix=_without_comment(allow) if whole else None,
     )
 
 
 def _without_comment(allow: Allow) -> Fix:
-    """Return the edit that drops a comment, with its line if it has its own."""
+    """Return an edit that removes a comment, with its line if it has its own."""
     span = allow.span
     text = span.source.text
     begin = text.rfind("\n", 0, span.start) + 1

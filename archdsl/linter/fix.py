@@ -1,4 +1,4 @@
-"""Following advice by editing a spec's text."""
+"""Follows advice by editing the text of a spec."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class Refused(NamedTuple):
     """Advice that was not followed.
 
     Attributes:
-        advice: which.
-        reason: why, as the end of a sentence.
+        advice: the advice.
+        reason: the reason, as the end of a sentence.
     """
 
     advice: Advice
@@ -37,8 +37,8 @@ class Mended(NamedTuple):
     """A spec after its advice was followed.
 
     Attributes:
-        text: of the spec.
-        module: the same, loaded.
+        text: its text.
+        module: the spec, loaded.
         done: the advice that was followed.
         refused: the advice that was not.
     """
@@ -50,7 +50,7 @@ class Mended(NamedTuple):
 
 
 class _Unfit(Exception):
-    """An edit after which the spec would not be as it was."""
+    """An edit that would break the spec or change it too much."""
 
 
 def mend(
@@ -61,18 +61,18 @@ def mend(
     codes: Collection[str] | None = None,
     unsafe: bool = False,
 ) -> Mended:
-    """Follow the advice about a spec as far as that can be done in its text.
+    """Follow the advice about a spec as far as possible by editing its text.
 
-    After every edit the spec loads, its networks have the outputs they had, and all
-    that it claims holds as before. After a safe one, the keys and shapes of the
-    `state_dict` are the same, too, but for those that the advice drops.
+    After every edit, the spec loads, its networks have the same outputs, and its claims
+    hold as before. After a safe edit, the keys and shapes of the `state_dict` are the
+    same, too, except for those that the advice drops.
 
     Args:
         module: the spec.
-        load: gives a text in its place.
-        networks: gives all networks of a loaded spec.
-        codes: of the rules to follow; all when left out.
-        unsafe: whether to change what the networks compute, too.
+        load: loads a text in place of the spec.
+        networks: returns all networks of a loaded spec.
+        codes: codes of the rules to follow; all if omitted.
+        unsafe: whether to make edits that change what the networks compute, too.
     """
     mender = _Mender(module, networks(module), load, networks)
     for _ in range(MAX_ROUNDS):
@@ -93,7 +93,7 @@ def mend(
 
 
 class _Mender:
-    """A spec in the making, and what became of the advice about it."""
+    """A spec that is being edited, and the results for its advice."""
 
     def __init__(
         self, module: Module, nets: Sequence[Network], load: Load, networks: Networks
@@ -106,14 +106,14 @@ class _Mender:
         self.refused: dict[object, Refused] = {}
 
     def apply(self, part: Sequence[Advice]) -> None:
-        """Make all edits of some advice that can be made, in the order of the text."""
+        """Make as many of the edits as possible, in the order of the text."""
         try:
             self._apply_all(part)
         except _Unfit as unfit:
             if len(part) == 1:
                 self.refused[_key(part[0])] = Refused(part[0], str(unfit))
                 return
-            # The later ones first, since they leave the places of the others alone.
+            # Later edits first, since they do not move the places of earlier ones.
             half = len(part) // 2
             self.apply(part[half:])
             self.apply(part[:half])
@@ -121,10 +121,10 @@ class _Mender:
             self.done += part
 
     def _apply_all(self, part: Sequence[Advice]) -> None:
-        """Make all edits of some advice.
+        """Make all of the edits.
 
         Raises:
-            _Unfit: if the spec would not be fit for its use any more.
+            _Unfit: if that would break the spec or change it too much.
         """
         fixes = [advice.fix for advice in part if advice.fix]
         edits = [edit for fix in fixes for edit in fix.edits]
@@ -137,7 +137,7 @@ class _Mender:
         drops = frozenset[str]().union(*(fix.drops for fix in fixes))
         safe = all(fix.safe for fix in fixes)
         if [n.name for n in self.nets] != [n.name for n in after]:
-            raise _Unfit("the spec would describe other networks")
+            raise _Unfit("the spec would describe different networks")
         for old, made in zip(self.nets, after, strict=True):
             _check_claims(old, made)
             _check_outputs(old, made)
@@ -147,12 +147,12 @@ class _Mender:
 
 
 def _key(advice: Advice) -> object:
-    """Return what tells advice that was seen, wherever it stands now."""
+    """Return a key that identifies a piece of advice, independent of its place."""
     return advice.code, advice.layers, advice.networks
 
 
 def _apart(wanted: Iterable[Advice]) -> list[Advice]:
-    """Return the advice whose edits touch different parts of the text."""
+    """Return advice whose edits do not overlap."""
     kept: list[Advice] = []
     end = -1
     for advice in sorted(wanted, key=lambda a: a.fix.edits if a.fix else ()):
@@ -164,7 +164,7 @@ def _apart(wanted: Iterable[Advice]) -> list[Advice]:
 
 
 def edited(text: str, edits: Iterable[Edit]) -> str:
-    """Return a text with edits that do not overlap."""
+    """Return a text with non-overlapping edits applied."""
     for edit in sorted(edits, reverse=True):
         text = text[: edit.start] + edit.text + text[edit.end :]
     return text
@@ -199,7 +199,7 @@ def _check_state(old: Network, new: Network, drops: Collection[str]) -> None:
             raise _Unfit(f"the state_dict would lose {'.'.join(path)}")
     for path in after:
         if path not in before:
-            raise _Unfit(f"the state_dict would have {'.'.join(path)} in its stead")
+            raise _Unfit(f"the state_dict would have {'.'.join(path)} instead")
 
 
 def _state(network: Network) -> Mapping[tuple[str, str], Shape]:

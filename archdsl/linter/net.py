@@ -1,4 +1,4 @@
-"""What the rules read of a network: its graph, with what they often ask of it."""
+"""What rules work on: the graph of a network, and facts that several of them need."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Net:
     """One network of a spec.
 
     Attributes:
-        network: as elaborated.
+        network: the elaborated network.
         graph: the same as a list of nodes.
-        source: of the spec itself; layers of what it imports stand elsewhere.
+        source: source of the spec itself; layers of imported blocks are elsewhere.
     """
 
     def __init__(self, network: Network, file: t.File) -> None:
@@ -36,12 +36,12 @@ class Net:
 
     @cached_property
     def makers(self) -> Mapping[int, Node]:
-        """The node that makes each value."""
+        """The node that defines each value."""
         return {node.output: node for node in self.graph.nodes}
 
     @cached_property
     def readers(self) -> Mapping[int, list[Node]]:
-        """The nodes that read each value, its shape alone left aside."""
+        """The nodes that read the contents of each value, not just its shape."""
         found: dict[int, list[Node]] = {value: [] for value in self.graph.shapes}
         for node in self.graph.nodes:
             for value in dict.fromkeys(node.inputs[: node.op.sources]):
@@ -50,17 +50,17 @@ class Net:
 
     @cached_property
     def windows(self) -> Sequence[Window | None]:
-        """The window of every node, None where a unit sees all of its input."""
+        """The window of every node, None if its units see all of its input."""
         return windows(self.graph)
 
     @cached_property
     def fields(self) -> Mapping[int, Field]:
-        """What every value's units see of the first input."""
+        """The receptive fields of all values in the first input."""
         return fields(self.graph, self.windows)
 
     @cached_property
     def positive(self) -> frozenset[int]:
-        """The values that are never below zero, as far as that is known."""
+        """The values that are known never to be negative."""
         found: set[int] = set()
         for node in self.graph.nodes:
             read = node.inputs[: node.op.sources]
@@ -74,7 +74,7 @@ class Net:
         return frozenset(self.graph.outputs(training=True))
 
     def next(self, node: Node) -> Node | None:
-        """Return the only node that reads what a node makes."""
+        """Return the only node that reads a node's output, if there is a single one."""
         readers = self.readers[node.output]
         alone = len(readers) == 1 and node.output not in self.outputs
         return readers[0] if alone else None
@@ -92,23 +92,25 @@ class Net:
 
     @cached_property
     def owners(self) -> list[Node]:
-        """The nodes but for those with the weights of an earlier one."""
+        """All nodes except those that share the weights of an earlier one."""
         return [node for node in self.graph.nodes if not node.step.shared]
 
     def norm_behind(self, node: Node) -> Node | None:
-        """Return the norm that a convolution right before it needs no bias for."""
+        """Return the norm after a convolution that makes its bias unnecessary."""
         after = self.next(node)
         return after if after is not None and after.op.absorbs_bias else None
 
     def per_channel(self, node: Node) -> int:
-        """Return what a further layer like a convolution has for each channel.
+        """Return the parameters per channel that another layer like a convolution would
+        add.
 
-        That is a bias, and what the norm behind it has, which is repeated, too.
+        These are a bias, or the parameters of the norm after it, which is repeated,
+        too.
         """
         norm = self.norm_behind(node)
         if norm is None:
             return int(bias(node) is not None)
-        # Right before the norm it has none, unless the spec says so.
+        # Right before the norm there is no bias, unless the spec asks for one.
         written = self.written(node)
         said = written is None or written.argument("bias") is not None
         own = bias(node) is not None and said
@@ -116,7 +118,7 @@ class Net:
 
     @cached_property
     def classifies(self) -> bool:
-        """Whether the main output is a vector made of a map."""
+        """Whether the main output is a vector computed from a map."""
         image = self.graph.shapes[self.graph.inputs[0]]
         main = self.graph.shapes[self.graph.outputs(training=False)[0]]
         return len(main) == 1 and len(image) > 1
@@ -125,7 +127,7 @@ class Net:
 
     @cached_property
     def params(self) -> int:
-        """Elements of all parameters."""
+        """Number of parameters."""
         nodes = (node for node in self.graph.nodes if not node.step.shared)
         return sum(params(node) for node in nodes)
 
@@ -135,14 +137,14 @@ class Net:
         return sum(macs(node) for node in self.graph.run(training=False))
 
     def share(self, part: int, whole: int) -> float:
-        """Return a part of the whole; nothing of nothing."""
+        """Return a part divided by the whole; 0 if both are 0."""
         return part / whole if whole else 0.0
 
     # ---- places in the text
 
     @cached_property
     def _around(self) -> Mapping[int, tuple[Group, ...]]:
-        """The groups around each step, outermost first, by its identity."""
+        """The groups that enclose each step, outermost first, by the step's id."""
         found: dict[int, tuple[Group, ...]] = {}
         stack: list[tuple[Group, tuple[Group, ...]]] = [(self.network.root, ())]
         while stack:
@@ -156,15 +158,17 @@ class Net:
         return found
 
     def place(self, node: Node) -> Span:
-        """Return where the spec itself writes a layer, or calls what holds it."""
+        """Return where the spec itself has a layer, or the call that contains it."""
         return self.places(node)[0]
 
     def places(self, node: Node) -> list[Span]:
-        """Return the same for all that holds a layer, the innermost first."""
+        """Return the same for everything that contains a layer, innermost first."""
         return [span for span in self.spans(node) if span.source is self.source]
 
     def spans(self, node: Node) -> list[Span]:
-        """Return where a layer and all that holds it are written, in any file."""
+        """Return where a layer and everything that contains it are written, in any
+        file.
+        """
         around = reversed(self._around[id(node.step)])
         return [node.step.span, *(group.span for group in around)]
 
@@ -173,7 +177,7 @@ class Net:
         return node.step.span.source is self.source
 
     def written(self, node: Node) -> Written | None:
-        """Return the words that stand for a layer, if they stand for nothing else."""
+        """Return the call in the text that is exactly one layer, if there is one."""
         if not self.is_written_here(node):
             return None
         span = node.step.span
@@ -183,12 +187,12 @@ class Net:
 
 @lru_cache(maxsize=1)
 def _all_written(file: t.File) -> Mapping[tuple[int, int], Written]:
-    """Return the calls of a file by their places, once for all its networks."""
+    """Return the calls of a file by place, computed once for all its networks."""
     return {(w.call.span.start, w.call.span.end): w for w in written(file)}
 
 
 def params(node: Node) -> int:
-    """Return the elements of a layer's parameters."""
+    """Return the number of a layer's parameters."""
     return sum(tensor.elements for tensor in _trained(node))
 
 
@@ -198,9 +202,9 @@ def macs(node: Node) -> int:
 
 
 def saving(uses: Sequence[Node], params: int, macs: Callable[[Node], int]) -> Saving:
-    """Return what is saved of a layer's weights, and of its work in each use.
+    """Return the saving in a layer's weights, and in the MACs of all its uses.
 
-    What runs in training alone costs nothing in inference.
+    Layers that only run in training cost nothing in inference.
     """
     return Saving(params, sum(macs(node) for node in uses if not node.training))
 
@@ -211,7 +215,7 @@ def weight(node: Node) -> Tensor | None:
 
 
 def bias(node: Node) -> Tensor | None:
-    """Return what a layer with a weight adds to each channel, if it does."""
+    """Return the tensor that a layer with weights adds to each channel, if any."""
     if weight(node) is None:
         return None
     return next((t for t in _trained(node) if t.name == "bias"), None)
@@ -234,7 +238,7 @@ def rim(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
 
 
 def positions(node: Node) -> int:
-    """Return at how many places of a map a layer computes, 1 for a vector."""
+    """Return the number of positions at which a layer computes, 1 for a vector."""
     return count(sizes(node.shape))
 
 

@@ -1,7 +1,7 @@
-"""What a rule declares about itself, and what it finds.
+"""The base class of lint rules, their findings, and the registry.
 
-Each rule is one class in one file of `archdsl.linter.rules`, named after its name.
-Its docstring is its page in the manual.
+Each rule is a class in a file of its own in `archdsl.linter.rules`. The file has the
+rule's name, and the class docstring is the rule's page in the manual.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
     from .net import Net
 
-# What is wrong with the comments that silence rules.
+# Rules about the comments that silence rules.
 BAD_ALLOW = "W0001"
 STALE_ALLOW = "W0002"
 ABOUT_ALLOWS = {BAD_ALLOW: "bad-allow", STALE_ALLOW: "stale-allow"}
 
 
 class Saving(NamedTuple):
-    """What would be saved by following an advice; a cost is negative.
+    """What following a piece of advice would save; negative if it costs.
 
     Attributes:
         params: elements of parameters.
         macs: multiply-accumulates of inference for one sample.
-        bytes: that autograd keeps in training, float32, one sample; 0 where the rule
-            says nothing of them.
+        bytes: kept by autograd in training, for one sample in float32; 0 if the rule
+            does not estimate them.
     """
 
     params: int = 0
@@ -62,9 +62,9 @@ class Edit(NamedTuple):
     """A change of a spec's text.
 
     Attributes:
-        start: offset of the first character that goes.
+        start: offset of the first character to replace.
         end: offset behind the last one.
-        text: what comes in their place.
+        text: the replacement.
     """
 
     start: int
@@ -73,12 +73,12 @@ class Edit(NamedTuple):
 
 
 class Fix(NamedTuple):
-    """Edits that follow an advice, all of them or none.
+    """Edits that follow a piece of advice; they are made all together or not at all.
 
     Attributes:
         edits: in the order of the text, without overlap.
-        safe: whether the network computes the same with them.
-        drops: names of the tensors that are no longer there then, such as ``bias``.
+        safe: whether the network computes the same after them.
+        drops: names of the tensors that they remove, such as ``bias``.
     """
 
     edits: tuple[Edit, ...]
@@ -87,16 +87,16 @@ class Fix(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """One layer that a rule has something to say about.
+    """What a rule reports about one layer.
 
     Attributes:
         node: the layer.
         message: what was found, in one sentence with its figures.
         saving: what following the advice would save.
-        label: what stands at the place.
+        label: shown at the place in the spec.
         notes: further facts.
         help: the suggested edit.
-        fix: the same as a change of the text, if it can be one.
+        fix: the suggestion as an edit of the text, if it can be made automatically.
     """
 
     node: Node
@@ -115,11 +115,10 @@ class Rule(ABC):
         code: stable identifier, such as ``W0101``.
         name: the file's name, with hyphens.
         title: what it finds, in a few words.
-        bad: a spec in which it finds something.
-        good: the same spec, mended.
-        options: what `archdsl lint` is told to show the example.
-        least: the least part of the network's weights or MACs that has to be saved
-            at one place for the advice to be worth reading.
+        bad: an example with a finding.
+        good: the same example, repaired.
+        least: the smallest share of the network's weights or MACs that must be saved
+            at one place for the rule to report it.
     """
 
     code: ClassVar[str]
@@ -131,11 +130,11 @@ class Rule(ABC):
 
     @abstractmethod
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield what the rule finds in a network, a finding for each layer."""
+        """Yield the rule's findings in a network, one for each layer concerned."""
 
     @classmethod
     def text(cls) -> str:
-        """Return what the rule says about itself, in paragraphs."""
+        """Return the explanation of the rule, in paragraphs."""
         return cleandoc(cls.__doc__ or "")
 
     @classmethod
@@ -154,7 +153,7 @@ def net(*statements: str, size: str = "3x32x32", before: str = "") -> str:
     return f"arch 1\n\n{head}network net {{\n    input {size}\n{body}}}\n"
 
 
-# ---- the registry: one file a rule ------------------------------------------
+# ---- the registry: one rule per file ----------------------------------------
 
 _RULES: dict[str, type[Rule]] = {}
 

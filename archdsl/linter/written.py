@@ -1,4 +1,4 @@
-"""Layers as they are written, and edits of them."""
+"""Layers in the text of the spec, and edits of them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class Written(NamedTuple):
 
     Attributes:
         call: the call.
-        chain: the chain that it stands in.
-        place: its place there, from 0.
-        body: the statements around the chain.
+        chain: the chain that contains it.
+        place: its index there.
+        body: the statements that contain the chain.
     """
 
     call: t.Call
@@ -28,18 +28,18 @@ class Written(NamedTuple):
 
     @property
     def source(self) -> Source:
-        """The text it stands in."""
+        """The text that contains it."""
         return self.call.span.source
 
     @property
     def is_plain(self) -> bool:
-        """Whether nothing but its arguments belongs to it."""
+        """Whether it consists of a word and its arguments alone."""
         call = self.call
         extra = (call.label, call.repeat, call.guard, call.angle, call.body)
         return all(part is None for part in extra)
 
     def argument(self, name: str, place: int | None = None) -> t.Arg | None:
-        """Return the argument of a name, or at a place among those without one."""
+        """Return an argument by name, or by its index among the positional ones."""
         unnamed = [arg for arg in self.call.args if arg.name is None]
         for arg in self.call.args:
             if arg.name == name:
@@ -49,7 +49,7 @@ class Written(NamedTuple):
         return None
 
     def is_before(self, word: str) -> bool:
-        """Whether a call of a word follows it in its chain, in any case."""
+        """Whether a call of a word always follows it in its chain."""
         steps = self.chain.steps[self.place + 1 :]
         after = steps[0] if steps else None
         return isinstance(after, t.Call) and after.word == word and not after.guard
@@ -57,26 +57,26 @@ class Written(NamedTuple):
     # ---- edits
 
     def with_argument(self, text: str) -> Edit:
-        """Return the edit that adds an argument behind the others."""
+        """Return an edit that appends an argument."""
         return Edit(self.call.span.end, self.call.span.end, f" {text}")
 
     def without_argument(self, arg: t.Arg) -> Edit:
-        """Return the edit that drops an argument, and the space before it."""
+        """Return an edit that removes an argument and the space before it."""
         text, start = self.source.text, arg.span.start
         while text[start - 1] in " \t":
             start -= 1
         return Edit(start, arg.span.end, "")
 
     def with_value(self, arg: t.Arg, text: str) -> Edit:
-        """Return the edit that gives an argument another value."""
+        """Return an edit that changes the value of an argument."""
         return Edit(arg.value.span.start, arg.value.span.end, text)
 
     def replaced(self, text: str) -> Edit:
-        """Return the edit that writes something else in the call's place."""
+        """Return an edit that replaces the call by other text."""
         return Edit(self.call.span.start, self.call.span.end, text)
 
     def removed(self) -> Edit | None:
-        """Return the edit that leaves the call out, None if other text hangs on it."""
+        """Return an edit that removes the call, None if other text depends on it."""
         if not self.is_plain:
             return None
         steps, at = self.chain.steps, self.place
@@ -91,13 +91,13 @@ class Written(NamedTuple):
 
 
 def is_fixed(written: Written) -> bool:
-    """Return whether a call's arguments are numbers and words, and no parameters."""
+    """Return whether a call's arguments are literals, without parameters."""
     values = [arg.value for arg in written.call.args]
     return all(isinstance(value, t.Literal | t.DimsLiteral) for value in values)
 
 
 def _without_statement(written: Written) -> Edit | None:
-    """Return the edit that takes out a statement of one call, with its line."""
+    """Return an edit that removes a statement with a single call, and its line."""
     text, span = written.source.text, written.call.span
     begin = text.rfind("\n", 0, span.start) + 1
     end = text.find("\n", span.end)
@@ -163,7 +163,7 @@ def _bodies(branch: t.Branch) -> Iterator[t.Body]:
 
 
 def bodies_of(statement: t.If) -> Iterator[t.Body]:
-    """Yield the bodies that an `if` chooses from."""
+    """Yield the bodies among which an `if` selects."""
     current: t.Body | t.If | None = statement
     while isinstance(current, t.If):
         yield current.body

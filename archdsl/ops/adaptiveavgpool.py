@@ -25,7 +25,7 @@ class AdaptiveAvgPool(Layer):
         return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the sums of all windows, and a division each."""
+        """Return the additions of all windows, and one division per output."""
         return adaptive_taps(inputs[0], output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:

@@ -25,7 +25,7 @@ class AdaptiveMaxPool(Layer):
         return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one comparison less than the window's area, each."""
+        """Return one comparison less than the window's area, per output."""
         return adaptive_taps(inputs[0], output) - count(output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:

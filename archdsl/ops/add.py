@@ -21,17 +21,17 @@ class Add(Layer):
         return inputs[0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one sum less than there are branches, each."""
+        """Return one addition less than there are branches, per element."""
         return (len(inputs) - 1) * count(output)
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return True: each gets the sum's gradient."""
+        """Return True: each branch gets the sum's gradient."""
         return True
 
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the sum so far, where there are more than two branches."""
+        """Return the partial sum, if there are more than two branches."""
         more = count(output) if len(inputs) > 2 else 0
         return Scratch(more, more)
 

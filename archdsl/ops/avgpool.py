@@ -54,7 +54,7 @@ class AvgPool(Layer):
         return (channels, *spatial)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the window's sums and a division, each."""
+        """Return the window's additions and one division, per output."""
         return count(self.kernel) * count(output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:

@@ -66,19 +66,19 @@ class Chunk(Layer):
         return True
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return False: the rest is filled with zeros."""
+        """Return False: the rest of the gradient is filled with zeros."""
         return False
 
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return zeros in place of the other parts."""
+        """Return the zeros in the gradient for the other parts."""
         return Scratch(backward=count(inputs[0]) - count(output))
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those that it takes."""
+        """Return the channels that it selects."""
         start = (self.place - 1) * output[0]
         return ([start + channel for channel in some],)
 

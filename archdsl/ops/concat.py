@@ -23,13 +23,13 @@ class Concat(Layer):
         return with_channels(inputs[0], sum(channels(shape) for shape in inputs))
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return True: each gets its part."""
+        """Return True: each branch gets its part of the gradient."""
         return True
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those of the branches that they come from."""
+        """Return the channels of the branches that they come from."""
         found, start = [], 0
         for shape in inputs:
             width = channels(shape)

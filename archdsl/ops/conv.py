@@ -139,7 +139,7 @@ class Conv(Layer):
         return count(output) * count(self.kernel) * (inputs[0][0] // self.groups)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the sums of the bias."""
+        """Return the additions of the bias."""
         return count(output) if self.bias is not False else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
@@ -169,14 +169,14 @@ class Conv(Layer):
             return 0
         if self._is_apart:
             return count(self._with_pads(shape))
-        # torch's own `same` pads both ends evenly, and copies for the odd one alone.
+        # torch's own `same` pads both ends equally, and copies only for an odd total.
         channels, *sizes = shape
         odd = [n + last - first for n, (first, last) in self._each(sizes)]
         return channels * count(tuple(odd)) if odd != sizes else 0
 
     @property
     def _is_apart(self) -> bool:
-        """Whether a function of its own pads, as torch's `same` takes no stride."""
+        """Whether padding is a separate call, as torch's `same` takes no stride."""
         is_single = self.kernel == (1, 1)
         return isinstance(self.pad, str) and self.stride != (1, 1) and not is_single
 
@@ -190,7 +190,7 @@ class Conv(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those of the groups that they are in."""
+        """Return the input channels of the groups that they belong to."""
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

@@ -120,7 +120,7 @@ class ConvTranspose(Layer):
         return count(inputs[0]) * count(self.kernel) * (output[0] // self.groups)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the sums of the bias."""
+        """Return the additions of the bias."""
         return count(output) if self.bias is not False else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
@@ -135,7 +135,7 @@ class ConvTranspose(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those of the groups that they are in."""
+        """Return the input channels of the groups that they belong to."""
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

@@ -50,7 +50,7 @@ class Crop(Layer):
         return (channels, *wanted)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return one unit, shifted by what is cut off before it."""
+        """Return a single position, shifted by what is cropped before it."""
         pads = zip(inputs[0][1:], output[1:], strict=True)
         return Window(pad=tuple(-((n - m) // 2) for n, m in pads))
 

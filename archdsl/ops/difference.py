@@ -28,7 +28,7 @@ class Difference(Layer):
         return inputs[0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a difference and an absolute value each."""
+        """Return one subtraction and one absolute value per element."""
         return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

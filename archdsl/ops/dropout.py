@@ -33,17 +33,17 @@ class Dropout(Layer):
         return Operations(other=count(output) * (1 if self.p == 1 else 3))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the mask, a single zero if all is dropped."""
+        """Return the mask, or a single zero if everything is dropped."""
         if self.p == 1:
             return Saved(batch_elements=1, what="mask")
         return Saved(own_elements=count(output), what="mask") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
-        """Return whether nothing is dropped."""
+        """Return whether the drop probability is 0."""
         return not training or self.p == 0
 
     def erases(self, training: bool) -> bool:
-        """Return whether all is dropped."""
+        """Return whether the drop probability is 1."""
         return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

@@ -39,17 +39,17 @@ class Dropout2d(Layer):
         return Operations(other=draws + count(output))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the mask, a single zero if all is dropped."""
+        """Return the mask, or a single zero if everything is dropped."""
         if self.p == 1:
             return Saved(batch_elements=1, what="mask")
         return Saved(own_elements=output[0], what="mask") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
-        """Return whether nothing is dropped."""
+        """Return whether the drop probability is 0."""
         return not training or self.p == 0
 
     def erases(self, training: bool) -> bool:
-        """Return whether all is dropped."""
+        """Return whether the drop probability is 1."""
         return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

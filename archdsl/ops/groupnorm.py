@@ -39,7 +39,7 @@ class GroupNorm(Layer):
         return inputs[0]
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight and bias, of C each."""
+        """Return weight and bias, with C elements each."""
         shape = (inputs[0][0],)
         return Tensor("weight", shape), Tensor("bias", shape)
 
@@ -69,7 +69,7 @@ class GroupNorm(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those of the groups that they are in."""
+        """Return the input channels of the groups that they belong to."""
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

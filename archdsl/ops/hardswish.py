@@ -18,7 +18,7 @@ class HardSwish(Layer):
     sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return those of a hard sigmoid and a product each."""
+        """Return those of a hard sigmoid, and one multiplication per element."""
         return 5 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

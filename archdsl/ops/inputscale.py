@@ -39,7 +39,7 @@ class InputScale(Layer):
         return inputs[0]
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a product and a sum each."""
+        """Return one multiplication and one addition per element."""
         return 2 * count(output)
 
     def scratch(

@@ -40,7 +40,7 @@ class LayerNorm(Layer):
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight and bias, of C each."""
+        """Return weight and bias, with C elements each."""
         shape = (channels(inputs[0]),)
         return Tensor("weight", shape), Tensor("bias", shape)
 
@@ -66,7 +66,7 @@ class LayerNorm(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return all."""
+        """Return all channels."""
         return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

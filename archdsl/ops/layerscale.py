@@ -36,13 +36,13 @@ class LayerScale(Layer):
         return (Tensor("", _sizes(inputs[0])),)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a product each."""
+        """Return one multiplication per element."""
         return count(output)
 
     def operations(
         self, inputs: tuple[Shape, ...], output: Shape, training: bool
     ) -> Operations:
-        """Return them as others: nothing is normalised."""
+        """Return them as other operations: nothing is normalised."""
         return self.all_for("other", inputs, output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
@@ -66,6 +66,6 @@ class LayerScale(Layer):
 
 
 def _sizes(shape: Shape) -> Shape:
-    """Return sizes with which the factors line up with the channels."""
+    """Return sizes that make the factors broadcast over the channels."""
     plain = isinstance(shape, Last) or len(shape) == 1
     return (channels(shape),) if plain else (channels(shape), 1, 1)

@@ -20,11 +20,11 @@ class LeakyReLU(Layer):
     slope: float = arg("float", 0.01, at=0, minimum=0, help="slope below zero")
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a comparison and a product each."""
+        """Return one comparison and one multiplication per element."""
         return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input, or the output if that stands in its place."""
+        """Return the input, or the output if it runs in place."""
         return Saved(input=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

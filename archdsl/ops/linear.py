@@ -67,7 +67,7 @@ class Linear(Layer):
         return count(inputs[0]) * self.width
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return the sums of the bias."""
+        """Return the additions of the bias."""
         return count(output) if self.bias is not False else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
@@ -81,7 +81,7 @@ class Linear(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return all."""
+        """Return all channels."""
         return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

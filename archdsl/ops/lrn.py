@@ -31,7 +31,7 @@ class LocalResponseNorm(Layer):
         return need_map(inputs[0], self.word)
 
     def is_positive(self, inputs: Sequence[bool]) -> bool:
-        """Return whether the input is divided by the power of what is not negative."""
+        """Return whether the input is, as the divisor is never negative."""
         return inputs[0] and min(self.alpha, self.k) >= 0
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
@@ -56,7 +56,7 @@ class LocalResponseNorm(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those in their windows."""
+        """Return the channels within their windows."""
         before, after = self.size // 2, (self.size - 1) // 2
         last = channels(output) - 1
         near = [range(max(0, c - before), min(last, c + after) + 1) for c in some]

@@ -117,7 +117,7 @@ class MaxPool(Layer):
         return (channels, *spatial)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one comparison less than the window's area, each."""
+        """Return one comparison less than the window's area, per output."""
         return (count(self.kernel) - 1) * count(output)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:

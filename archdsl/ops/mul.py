@@ -39,11 +39,11 @@ class Mul(Layer):
         return whole
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one product less than there are branches, each."""
+        """Return one multiplication less than there are branches, per element."""
         return sum(self._products(inputs))
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the factors, each the other's gradient."""
+        """Return the factors; each is needed for the other's gradient."""
         return Saved(factors=True)
 
     def scratch(
@@ -63,7 +63,7 @@ class Mul(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return the same ones, or the only one, which multiplies all."""
+        """Return the same channels, or the only one, which multiplies all of them."""
         return tuple([some if channels(shape) > 1 else (0,) for shape in inputs])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

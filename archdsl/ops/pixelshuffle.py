@@ -46,7 +46,7 @@ class PixelShuffle(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return the channels that each is put together from."""
+        """Return the channels that each is assembled from."""
         area = self.factor * self.factor
         return ([c * area + n for c in some for n in range(area)],)
 

@@ -44,7 +44,7 @@ class PixelUnshuffle(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return the channels that they are parts of."""
+        """Return the channels that they are part of."""
         area = self.factor * self.factor
         return (sorted({c // area for c in some}),)
 

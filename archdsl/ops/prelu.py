@@ -39,7 +39,7 @@ class PReLU(Layer):
         return (Tensor("weight", (self._slopes(inputs[0]),)),)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a comparison and a product each."""
+        """Return one comparison and one multiplication per element."""
         return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

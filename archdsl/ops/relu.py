@@ -19,7 +19,7 @@ class ReLU(Layer):
     sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one comparison an element."""
+        """Return one comparison per element."""
         return count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

@@ -18,7 +18,7 @@ class ReLU6(Layer):
     sign = "positive"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return two comparisons each."""
+        """Return two comparisons per element."""
         return 2 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

@@ -43,11 +43,11 @@ class Resize(Layer):
         return (channels, height, width)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return four products and three sums each, if interpolated."""
+        """Return four products and three sums per output, if interpolated."""
         return 7 * count(output) if self.mode == "bilinear" else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return the window of the one unit, or two if interpolated, that mix in."""
+        """Return the window of the units that mix: one, or two if interpolated."""
         linear = self.mode == "bilinear"
         return interpolation(inputs[0], output, linear=linear, align=self.align)
 

@@ -35,11 +35,11 @@ class Scale(Layer):
     factor: float = arg("float", at=0, help="what each value is multiplied by")
 
     def is_positive(self, inputs: Sequence[bool]) -> bool:
-        """Return whether neither the input nor the factor is below zero."""
+        """Return whether neither the input nor the factor is negative."""
         return inputs[0] and self.factor >= 0
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a product each."""
+        """Return one multiplication per element."""
         return count(output)
 
     def erases(self, training: bool) -> bool:

@@ -17,7 +17,7 @@ class SELU(Layer):
     sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return those of an exponential linear unit and a product each."""
+        """Return those of an exponential linear unit, and a product per element."""
         return 5 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

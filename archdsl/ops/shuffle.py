@@ -41,7 +41,7 @@ class Shuffle(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return where they come from."""
+        """Return the channels that they come from."""
         size = output[0] // self.groups
         return ([c % self.groups * size + c // self.groups for c in some],)
 

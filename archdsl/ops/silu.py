@@ -18,7 +18,7 @@ class SiLU(Layer):
     sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return those of a sigmoid and a product each."""
+        """Return those of a sigmoid, and one multiplication per element."""
         return 5 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

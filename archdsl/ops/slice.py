@@ -63,13 +63,13 @@ class Slice(Layer):
         return True
 
     def shares_gradient(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether it takes all channels; else, the rest is filled with zeros."""
+        """Return whether it selects all channels; else the gradient gets zeros."""
         return inputs == (output,)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return those that it takes."""
+        """Return the channels that it selects."""
         return ([self.start + channel for channel in some],)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

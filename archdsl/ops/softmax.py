@@ -23,7 +23,7 @@ class Softmax(Layer):
     def operations(
         self, inputs: tuple[Shape, ...], output: Shape, training: bool
     ) -> Operations:
-        """Return them as others: they join elements."""
+        """Return them as other operations: they combine elements."""
         return self.all_for("other", inputs, output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
@@ -33,7 +33,7 @@ class Softmax(Layer):
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:
-        """Return all."""
+        """Return all channels."""
         return all_channels(inputs)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

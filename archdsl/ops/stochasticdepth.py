@@ -60,11 +60,11 @@ class StochasticDepth(Layer):
         return Saved(own_elements=1, what="factors") if self.p > 0 else Saved()
 
     def aliases(self, training: bool) -> bool:
-        """Return whether nothing is dropped."""
+        """Return whether the drop probability is 0."""
         return not training or self.p == 0
 
     def erases(self, training: bool) -> bool:
-        """Return whether all is dropped."""
+        """Return whether the drop probability is 1."""
         return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

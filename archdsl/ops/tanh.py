@@ -14,7 +14,7 @@ class Tanh(Layer):
     sign = "kept"
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return one elementary function an element."""
+        """Return one elementary function per element."""
         return count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:

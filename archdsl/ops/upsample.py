@@ -57,16 +57,16 @@ class Upsample(Layer):
         return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return four products and three sums each, if interpolated."""
+        """Return four products and three sums per output, if interpolated."""
         return 7 * count(output) if self.mode == "bilinear" else 0
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return the window of the one unit, or two if interpolated, that mix in."""
+        """Return the window of the units that mix: one, or two if interpolated."""
         linear = self.mode == "bilinear"
         return interpolation(inputs[0], output, linear=linear, align=self.align)
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
-        """Return whether the size stays."""
+        """Return whether the size stays the same."""
         return inputs == (output,)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

@@ -29,7 +29,7 @@ class ZeroPad(Layer):
         return (channels, height, width + self.left + self.right)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
-        """Return a single position, moved by the padding."""
+        """Return a single position, shifted by the padding."""
         return Window(pad=(self.top, self.left))
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:

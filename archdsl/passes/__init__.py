@@ -1,1 +1,1 @@
-"""Facts about a network: each pass reads the IR and returns new data."""
+"""Figures of a network: each pass reads the IR and returns new data."""

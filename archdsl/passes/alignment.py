@@ -1,9 +1,10 @@
-"""Whether the branches that a layer joins look at the same places.
+"""Whether the branches that a layer joins are centred on the same positions.
 
-Unit i of a map stands for one place of the input: the centre of what it sees. Where
-maps are added, multiplied or concatenated, the units that meet should have one centre.
-They do not where, say, one branch halves the size by 2x2 pooling, whose first unit
-looks between pixels, and another by a 3x3 convolution, whose first unit looks at one.
+Unit i of a map represents one place in the input: the centre of its receptive field.
+Where maps are added, multiplied or concatenated, the units that meet should have the
+same centre. They do not, for example, if one branch halves the size by a 2x2 pool,
+whose first unit is centred between pixels, and another by a 3x3 convolution, whose
+first unit is centred on a pixel.
 
 Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural
 networks", Distill, section "Arbitrary computation graphs".
@@ -22,18 +23,18 @@ from .receptive import Axis, Field, divide
 if TYPE_CHECKING:
     from .receptive import Number
 
-# Moves of two branches since they parted, beyond which they are not told.
+# With more shifts than this since two branches diverged, they are not listed.
 _MOST_MOVES: Final = 64
 
 
 class Branch(NamedTuple):
-    """One of the maps that are joined; positions are those of the first input.
+    """One of the maps that are joined; positions are in the first input.
 
     Attributes:
-        layer: path of the layer that makes it, or the name of the input.
-        centre: where the first unit looks, along each axis; None along an axis where
-            it has no say, as it sees all or its only unit is repeated.
-        last: where the last unit looks, likewise.
+        layer: path of the layer that outputs it, or the name of the input.
+        centre: centre of the first unit along each axis; None along an axis where it
+            does not matter, as the unit sees everything or is repeated.
+        last: centre of the last unit.
     """
 
     layer: str
@@ -50,13 +51,13 @@ class Branch(NamedTuple):
 
 
 class Misalignment(NamedTuple):
-    """A layer that joins maps whose units look at different places.
+    """A layer that joins maps whose units are centred on different positions.
 
     Attributes:
         layer: its path.
-        offset: the most positions of the input that two units that meet look apart,
-            along each axis.
-        branches: what it joins.
+        offset: largest distance between the centres of two units that meet, in
+            positions of the input along each axis.
+        branches: the maps that it joins.
     """
 
     layer: str
@@ -73,16 +74,16 @@ class Misalignment(NamedTuple):
 
 
 def alignment(graph: Graph, known: Mapping[int, Field]) -> dict[int, Misalignment]:
-    """Return the layers whose branches are not aligned, by the value they make.
+    """Return the layers whose branches are not aligned, by the value that they output.
 
-    A branch whose units see the whole input is not compared, nor one whose only unit
-    along an axis is repeated for all. What interpolation and other enlarging layers
-    see is taken as a whole: repeating each unit twice is aligned with what was halved
-    by 2x2 pooling, since both halves together look at the middle of the two.
+    A branch whose units see the whole input is not compared, nor is one whose only unit
+    along an axis is repeated for all. The outputs of interpolation and other upsampling
+    layers are compared as a whole: repeating each unit twice is aligned with a
+    preceding 2x2 pool, since the two copies together have the same centre.
 
     Args:
         graph: the network.
-        known: what `archdsl.passes.receptive.fields` gives.
+        known: the result of `archdsl.passes.receptive.fields`.
     """
     makers: dict[int, str] = {}
     found = {}
@@ -113,7 +114,7 @@ def _compare(
     graph: Graph,
     makers: Mapping[int, str],
 ) -> Misalignment:
-    """Return how far apart the units look that a layer joins."""
+    """Return how far apart the centres of the units are that a layer joins."""
     units = sizes(node.shape)
     branches = []
     for value, field in inputs:
@@ -126,8 +127,8 @@ def _compare(
 
 
 def _apart(branches: Sequence[Branch], n: int) -> Number:
-    """Return how far the centres of branches are apart along axis number n."""
-    # Jumps are constant, so at one of the ends it is furthest.
+    """Return how far apart the centres of branches are along axis n."""
+    # Jumps are constant, so the largest distance is at one of the ends.
     ends = [b.centre[n] for b in branches], [b.last[n] for b in branches]
     return max(_spread([c for c in end if c is not None]) for end in ends)
 
@@ -139,7 +140,7 @@ def _spread(centres: Sequence[Number]) -> Number:
 def _ends(
     field: Field | None, n: int, own: Sequence[int], units: int
 ) -> tuple[Number | None, Number | None]:
-    """Return where the first and last unit of a branch look along axis number n."""
+    """Return the centres of the first and last unit of a branch along axis n."""
     if field is None or field.whole or units == 1 or own[n] != units:
         return None, None
     axis = field.axes[n]
@@ -153,7 +154,7 @@ def _centre(axis: Axis) -> Number:
 
 
 def _makers(graph: Graph) -> dict[int, str]:
-    """Return the name of the input or the path of the layer that makes each value."""
+    """Return the name of the input or the path of the layer that defines each value."""
     makers = {port.value: port.name for port in graph.network.inputs}
     makers.update((node.output, node.step.path) for node in graph.nodes)
     return makers
@@ -169,13 +170,13 @@ def _plain(number: Number | None) -> float | None:
 
 
 class Move(NamedTuple):
-    """A layer whose units do not look at the middle of what their windows start from.
+    """A layer that shifts the centres of units.
 
     Attributes:
         node: the layer.
-        by: positions of the input by which it moves where unit 0 looks.
-        before: the move before it on the way from the input.
-        number: of the moves up to it, itself included.
+        by: positions of the input by which it shifts the centre of unit 0.
+        before: the previous shift on the way from the input.
+        number: how many shifts there are so far, including this one.
     """
 
     node: Node
@@ -185,14 +186,15 @@ class Move(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What makes a join misaligned, if all joins before it were aligned.
+    """The cause of a misaligned join, assuming that all joins before it were aligned.
 
     Attributes:
-        offset: the most positions of the input that two units that meet would look
-            apart, along each axis.
-        axis: the number of the axis where that is most.
-        moves: of the two branches that are furthest apart there, the moves since they
-            parted, the last ones first; none if they are too many to tell.
+        offset: largest distance between the centres of two units that would then meet,
+            in positions of the input along each axis.
+        axis: index of the axis where it is largest.
+        moves: for the two branches that are farthest apart on that axis, the shifts
+            since they diverged, the last ones first; none if there are too many to
+            list.
     """
 
     offset: tuple[Number, ...]
@@ -201,7 +203,7 @@ class Origin(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """Where the units of a value look along an axis, were all joins aligned."""
+    """The centres of the units of a value along an axis, if all joins were aligned."""
 
     centre: Number
     jump: Number
@@ -217,17 +219,18 @@ def origins(
     seen_by: Sequence[Window | None],
     found: Mapping[int, Misalignment],
 ) -> dict[int, Origin]:
-    """Return the misaligned joins that are not so for the sake of earlier ones alone.
+    """Return the misaligned joins that would be misaligned even if earlier ones were
+    not.
 
-    Behind a misaligned join units look at two places. It is taken as if it had been
-    mended, so that all its branches look where the one does that sees least and so
-    came by the shortest way, and only what is misaligned still has a cause of its own.
+    After a misaligned join, units have two centres. It is treated as if it had been
+    repaired, so that all its branches have the centre of the one that sees least and so
+    took the shortest way. Then only joins with a cause of their own remain misaligned.
 
     Args:
         graph: the network.
-        known: what `archdsl.passes.receptive.fields` gives.
-        seen_by: what `archdsl.passes.receptive.windows` gives.
-        found: what `alignment` gives.
+        known: the result of `archdsl.passes.receptive.fields`.
+        seen_by: the result of `archdsl.passes.receptive.windows`.
+        found: the result of `alignment`.
     """
     if not found:
         return {}
@@ -258,19 +261,19 @@ def origins(
 def _met(
     values: Sequence[int], graph: Graph, known: Mapping[int, Field], n: int, units: int
 ) -> list[int]:
-    """Return what meets along axis number n, the value that sees least first."""
+    """Return the values that meet along axis n, the one that sees least first."""
 
     def reach(value: int) -> Number:
         axis = known[value].axes[n]
         return axis.last - axis.first
 
-    # Any other has but one unit there, which is repeated.
+    # All others have a single unit there, which is repeated.
     own = [value for value in values if sizes(graph.shapes[value])[n] == units]
     return sorted(own or values[:1], key=reach)
 
 
 def _moved(look: _Look, node: Node, window: Window, n: int) -> _Look:
-    """Return where the units of a layer look along axis number n."""
+    """Return the centres of the units of a layer along axis n."""
     jump = divide(look.jump, window.up[n])
     uneven = window.dilation[n] * (window.kernel[n] - 1) - 2 * window.pad[n]
     centre, moves = look.centre, look.moves
@@ -282,7 +285,7 @@ def _moved(look: _Look, node: Node, window: Window, n: int) -> _Look:
 
 
 def _origin(met: Sequence[Sequence[_Look]], units: Sequence[int]) -> Origin:
-    """Return how far branches are apart that meet along each axis, and why."""
+    """Return how far apart the branches of a join are along each axis, and why."""
     ends = [
         max(
             ([look.centre for look in looks], [look.last(most) for look in looks]),
@@ -303,7 +306,7 @@ def _origin(met: Sequence[Sequence[_Look]], units: Sequence[int]) -> Origin:
 def _parted(
     one: Move | None, other: Move | None
 ) -> tuple[tuple[Move, ...], tuple[Move, ...]]:
-    """Return the moves of two branches up to what they have in common."""
+    """Return the shifts of two branches since they diverged."""
     here: list[Move] = []
     there: list[Move] = []
     while one is not other:

@@ -1,4 +1,4 @@
-"""All facts about a network together: what `archdsl analyze` reports."""
+"""All figures of a network, as `archdsl analyze` reports them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .memory import OPTIMIZERS, Memory, memory
 from .plain import Groups, Plain, whole
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
 
-# The others are imported when they are asked for.
+# The others are imported on demand.
 if TYPE_CHECKING:
     import pandas
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from .roofline import LayerTime, Roofline
     from .smallest import Smallest
 
-# Raised by one whenever a key of `Analysis.as_dict` changes its meaning or goes.
+# Increased whenever a key of `Analysis.as_dict` is removed or changes its meaning.
 SCHEMA: Final = 1
 
 Mode = Literal["eval", "train"]
@@ -41,15 +41,16 @@ class Setting(NamedTuple):
     """How the network is run.
 
     Attributes:
-        batch: samples at a time, for memory and bytes moved.
-        dtype: of parameters and activations, for memory and bytes moved.
-        optimizer: whose state the memory counts: ``sgd``, ``momentum`` or ``adam``.
-        mode: ``eval`` for inference, or ``train`` for the forward pass in training,
-            auxiliary heads included: whose operations are counted.
-        recompute: whether blocks are run again in the backward pass, for memory.
-        tool: one whose way of counting is applied, too; see `conventions.TOOLS`.
-        device: whose time is estimated, if any.
-        budget: bytes of memory for which the largest batch is looked for, if any.
+        batch: batch size, for memory and memory traffic.
+        dtype: data type of parameters and activations, for memory and memory traffic.
+        optimizer: optimiser whose state is counted as memory: ``sgd``, ``momentum`` or
+            ``adam``.
+        mode: the mode whose operations are counted: ``eval`` for inference, or
+            ``train`` for the forward pass in training, including auxiliary heads.
+        recompute: whether the backward pass recomputes blocks, for memory.
+        tool: a tool whose count to compute as well; see `conventions.TOOLS`.
+        device: the device for which to estimate the time, if any.
+        budget: bytes of memory for which to find the largest batch, if any.
     """
 
     batch: int = 1
@@ -64,12 +65,12 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LayerFacts:
-    """The facts about one layer, each looked up when it is asked for.
+    """The figures of one layer, each computed on demand.
 
     Attributes:
-        whole: the analysis that it is a part of.
+        whole: the analysis that it belongs to.
         node: the layer in the graph.
-        place: its place there.
+        place: its index in the graph.
     """
 
     whole: Analysis
@@ -88,12 +89,12 @@ class LayerFacts:
 
     @property
     def inputs(self) -> tuple[Shape, ...]:
-        """Shapes of what it reads."""
+        """Shapes of its inputs."""
         return self.node.input_shapes
 
     @property
     def output(self) -> Shape:
-        """Shape of what it makes."""
+        """Shape of its output."""
         return self.node.shape
 
     @property
@@ -118,7 +119,7 @@ class LayerFacts:
 
     @property
     def params(self) -> int:
-        """Elements of its parameters."""
+        """Number of its parameters."""
         return self.cost.params
 
     @property
@@ -128,15 +129,15 @@ class LayerFacts:
 
     @property
     def counted(self) -> int | None:
-        """What the setting's tool counts, if there is one."""
+        """The count of the setting's tool, if there is one."""
         counts = self.whole.counts
         return None if counts is None else counts.layers[self.place]
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
-        """What its output's units see of the first input.
+        """Receptive field of its output's units in the first input.
 
-        It is None if the output does not depend on that, or that is a vector.
+        None if the output does not depend on that input, or the input is a vector.
         """
         return self.whole.receptive_fields.get(self.node.output)
 
@@ -148,29 +149,29 @@ class LayerFacts:
 
     @property
     def misalignment(self) -> Misalignment | None:
-        """How its inputs look at different places, if they do."""
+        """How its inputs are misaligned, if they are."""
         return self.whole.misalignments.get(self.node.output)
 
     @property
     def paths(self) -> dict[str, Any] | None:
-        """Figures of the gradient's paths from the loss, if it has any."""
+        """Figures of the gradient's paths from the loss to it, if there are any."""
         return self.whole.paths.of(self.node.output)
 
     @property
     def time(self) -> LayerTime | None:
-        """How long it takes at least on the setting's device, if it runs there."""
+        """Lower bound of its time on the setting's device, if it runs there."""
         time = self.whole.time
         return None if time is None else time.layers[self.place]
 
     @property
     def saved(self) -> list[dict[str, str | int]]:
-        """The tensors that autograd keeps and that it is the first to hold."""
-        # What a layer that is there twice holds stands where it is first.
+        """The tensors that autograd keeps and for which it is the first holder."""
+        # What a layer that is used twice holds is listed at its first use.
         return [] if self.step.shared else self.whole.saved.get(self.name, [])
 
     @property
     def facts(self) -> Plain[LayerFacts]:
-        """What `as_dict` gives, made as far as it is read."""
+        """The result of `as_dict`, computed on demand."""
         return Plain(self, _OF_LAYER)
 
     def as_dict(self) -> dict[str, Any]:
@@ -205,9 +206,9 @@ class Terminal(NamedTuple):
     """An input or output of the network.
 
     Attributes:
-        name: the spec's name for it.
+        name: its name in the spec.
         shape: its shape.
-        training: whether it exists only in training mode.
+        training: whether it only exists in training mode.
     """
 
     name: str
@@ -220,12 +221,12 @@ class Terminal(NamedTuple):
 
 
 class Fits(NamedTuple):
-    """The largest batches whose peaks a memory holds; 0 if not even one sample fits.
+    """The largest batches whose peaks fit into a memory; 0 if not even one sample fits.
 
     Attributes:
         budget_bytes: size of the memory.
         training_batch: for a training step.
-        inference_batch: for a pass of inference.
+        inference_batch: for a forward pass of inference.
     """
 
     budget_bytes: int
@@ -239,17 +240,17 @@ class Fits(NamedTuple):
 
 @dataclass(frozen=True)
 class Analysis:
-    """The facts about a network, each computed when it is first asked for.
+    """The figures of a network, each computed on first use.
 
-    Parameters and buffers are those of the whole module, as `state_dict` has them,
-    auxiliary heads included. MACs and operations are those of the setting's mode.
-    Depth and receptive field are those of inference, where auxiliary heads do not run.
-    `auxiliary` has the heads' own figures, so that ``params - auxiliary.params`` is
-    what inference needs; its MACs and operations are a part of the whole in training,
-    and in inference what would come on top of it.
+    Parameters and buffers are those of the whole module, as in `state_dict`, including
+    auxiliary heads. MACs and operations are those of the setting's mode. Depth and
+    receptive field are those of inference, where auxiliary heads do not run.
+    `auxiliary` has the figures of the heads alone, so ``params - auxiliary.params`` is
+    what inference needs. Its MACs and operations are part of the total in training; in
+    inference, they are what the heads would add to it.
 
     Attributes:
-        network: what was analysed.
+        network: the network.
         setting: how it is run.
     """
 
@@ -265,7 +266,7 @@ class Analysis:
 
     @cached_property
     def graph(self) -> Graph:
-        """Its steps."""
+        """Its graph."""
         return flatten(self.network)
 
     @cached_property
@@ -280,19 +281,19 @@ class Analysis:
 
     @cached_property
     def costs(self) -> Costs:
-        """What every layer costs, and the whole."""
+        """The costs of every layer, and of the network."""
         run = self.setting
         training = run.mode == "train"
         return costs(self.graph, batch=run.batch, dtype=run.dtype, training=training)
 
     @property
     def cost(self) -> Cost:
-        """Cost of the whole, its operations for one sample."""
+        """Cost of the network, with operations for one sample."""
         return self.costs.whole.cost
 
     @property
     def auxiliary(self) -> Cost:
-        """Cost of what only serves outputs of the training mode."""
+        """Cost of the layers that are only needed for outputs of the training mode."""
         return self.costs.auxiliary.cost
 
     @cached_property
@@ -302,7 +303,7 @@ class Analysis:
 
     @cached_property
     def memory(self) -> Memory:
-        """Bytes for a batch."""
+        """Memory for a batch."""
         run = self.setting
         return memory(
             self.graph,
@@ -315,13 +316,13 @@ class Analysis:
 
     @cached_property
     def counts(self) -> Count | None:
-        """What the setting's tool counts; see `conventions.count`."""
+        """The count of the setting's tool; see `conventions.count`."""
         tool, training = self.setting.tool, self.setting.mode == "train"
         return None if tool is None else count(self.graph, tool, training)
 
     @cached_property
     def saved(self) -> dict[str, list[dict[str, str | int]]]:
-        """What each layer is the first to keep, by its path."""
+        """The tensors for which each layer is the first holder, by its path."""
         return self.memory.saved_by_layer()
 
     @cached_property
@@ -348,9 +349,10 @@ class Analysis:
 
     @cached_property
     def receptive_field(self) -> ReceptiveField | None:
-        """That of the last feature map on the way to the main output.
+        """Receptive field of the last feature map on the way to the main output.
 
-        What a global pool leaves is none. It is None if the first input is a vector.
+        The output of a global pool does not count as one. None if the first input is a
+        vector.
         """
         main = main_value(self.graph, self._fields)
         return None if main is None else self.receptive_fields[main]
@@ -366,14 +368,14 @@ class Analysis:
 
     @cached_property
     def coverage(self) -> Coverage | None:
-        """What is read of the first input; None if that is a vector."""
+        """Which positions of the first input are read; None if that is a vector."""
         from .coverage import coverage
 
         return coverage(self.graph, self._windows)
 
     @cached_property
     def misalignments(self) -> dict[int, Misalignment]:
-        """The layers that join maps that look at different places, by value."""
+        """The layers that join misaligned maps, by value."""
         from .alignment import alignment
 
         return alignment(self.graph, self._fields)
@@ -387,7 +389,7 @@ class Analysis:
 
     @cached_property
     def time(self) -> Roofline | None:
-        """How long a batch takes at least on the setting's device."""
+        """Lower bound of the time for a batch on the setting's device."""
         device = self.setting.device
         if device is None:
             return None
@@ -397,7 +399,7 @@ class Analysis:
 
     @cached_property
     def layers(self) -> tuple[LayerFacts, ...]:
-        """Facts about each layer, in the order in which they run."""
+        """The figures of each layer, in execution order."""
         nodes = enumerate(self.graph.nodes)
         return tuple([LayerFacts(self, node, place) for place, node in nodes])
 
@@ -418,17 +420,17 @@ class Analysis:
 
     @property
     def params(self) -> int:
-        """Elements of all parameters."""
+        """Number of parameters."""
         return self.cost.params
 
     @property
     def trainable(self) -> int:
-        """Elements of the parameters that an optimiser changes."""
+        """Number of parameters that are trained."""
         return self.cost.trainable
 
     @property
     def buffers(self) -> int:
-        """Elements of all buffers, counters included."""
+        """Number of elements in buffers, including counters."""
         return self.cost.buffers
 
     @property
@@ -438,16 +440,16 @@ class Analysis:
 
     @property
     def flops(self) -> int:
-        """Operations for one sample: 2 x MACs and all others."""
+        """Operations for one sample: 2 x MACs plus all others."""
         return self.cost.flops
 
     @property
     def facts(self) -> Plain[Analysis]:
-        """What `as_dict` gives, made as far as it is read; so are its parts."""
+        """The result of `as_dict`, computed on demand, as are its parts."""
         return Plain(self, {**_OF_NETWORK, **_LAZY})
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the facts as plain data, as `--json` prints them."""
+        """Return the figures as plain data, as `--json` prints them."""
         return whole(self, _OF_NETWORK)
 
     def _repr_html_(self) -> str | None:
@@ -455,12 +457,12 @@ class Analysis:
         return shown_as(self, "html")
 
     def frame(self) -> pandas.DataFrame:
-        """Return a pandas DataFrame of the layers, one row each, by their paths.
+        """Return a pandas DataFrame with one row per layer, indexed by path.
 
-        Shapes are tuples without the batch. Params, buffers, MACs and FLOPs are those
-        of one sample; bytes are for the setting's batch. `field` has the sizes of the
-        largest receptive field, None where there is none. `counted` and `seconds` are
-        there if the setting has a tool, or a device.
+        Shapes are tuples without the batch. Params, buffers, MACs and FLOPs are for one
+        sample; bytes are for the setting's batch. `field` is the size of the largest
+        receptive field, None if there is none. The columns `counted` and `seconds`
+        exist if the setting has a tool or a device.
 
         Raises:
             ImportError: if pandas is not installed.
@@ -542,21 +544,21 @@ def analyze(
     device: Device | None = None,
     budget: int | None = None,
 ) -> Analysis:
-    """Return the facts about a network.
+    """Return the figures of a network.
 
     Args:
-        network: what to analyse.
-        batch: samples at a time, for memory and bytes moved.
-        dtype: of parameters and activations, for memory and bytes moved.
-        optimizer: whose state the memory counts.
-        mode: whose operations are counted, ``eval`` or ``train``.
-        recompute: whether blocks are run again in the backward pass, for memory.
-        tool: one whose way of counting is applied, too, of `conventions.TOOLS`.
-        device: whose time is estimated.
-        budget: bytes of memory, for which to look for the largest batch.
+        network: the network.
+        batch: batch size, for memory and memory traffic.
+        dtype: data type of parameters and activations, for memory and memory traffic.
+        optimizer: optimiser whose state is counted as memory.
+        mode: ``eval`` or ``train``: the mode whose operations are counted.
+        recompute: whether the backward pass recomputes blocks, for memory.
+        tool: a tool in `conventions.TOOLS` whose count to compute as well.
+        device: a device for which to estimate the time.
+        budget: bytes of memory for which to find the largest batch.
 
     Raises:
-        ValueError: if the batch, dtype, optimiser, mode or tool is none, or if the
+        ValueError: if the batch, dtype, optimiser, mode or tool is invalid, or if the
             device has no rate for the dtype.
     """
     if batch < 1:
@@ -587,7 +589,7 @@ def _data(facts: _Facts | None) -> dict[str, Any] | None:
     return None if facts is None else facts.as_dict()
 
 
-# What is made together, by its keys, in the order of the JSON.
+# Values that are computed together, by their keys, in the order of the JSON.
 _OF_LAYER: Final[Groups[LayerFacts]] = {
     (
         *("name", "kind", "line", "file", "training", "input", "inputs", "output"),

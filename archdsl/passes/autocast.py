@@ -1,11 +1,11 @@
 """What autograd keeps under torch's autocast to bfloat16, with 32-bit parameters.
 
-The lists of `torch.autocast("cpu")` are modelled (aten/src/ATen/autocast_mode.cpp):
-convolutions, linear layers and `prelu` run in bfloat16, all else in the dtype of its
-inputs, and a merge in the widest of them. A GPU's lists differ in that they also run
-`softmax` and the norms of layers and groups in 32 bits. The statistics of an
-`instancenorm` without parameters are taken to have 32 bits, as on a GPU, though on a
-CPU they have those of its input.
+This models the lists of `torch.autocast("cpu")` (aten/src/ATen/autocast_mode.cpp):
+convolutions, linear layers and `prelu` run in bfloat16, everything else in the dtype of
+its inputs, and a merge in the widest of them. On a GPU, `softmax`, `layernorm` and
+`groupnorm` also run in 32 bits. The statistics of an `instancenorm` without parameters
+are taken to have 32 bits, as on a GPU, although on a CPU they have the dtype of its
+input.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The functions of torch that a form's text calls, found in its syntax."""
+"""Finds the torch functions that the text of a form calls, from its syntax tree."""
 
 from __future__ import annotations
 

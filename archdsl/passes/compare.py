@@ -1,4 +1,4 @@
-"""Networks side by side: what `archdsl compare` reports."""
+"""The comparison of networks that `archdsl compare` reports."""
 
 from __future__ import annotations
 
@@ -35,12 +35,11 @@ Figure = int | tuple[int, ...] | None
 
 
 class Delta(NamedTuple):
-    """The difference of a figure to the first network's.
+    """The difference of a figure from the first network's.
 
     Attributes:
-        absolute: this one's minus the first one's; along each axis for a receptive
-            field.
-        percent: the same of the first one's; None where that is 0.
+        absolute: this value minus the first one; along each axis for a receptive field.
+        percent: the same as a percentage of the first one; None if that is 0.
     """
 
     absolute: int | tuple[int, ...]
@@ -57,8 +56,8 @@ class Comparison:
 
     Attributes:
         names: a name for each.
-        analyses: the facts about each, the one to compare with first.
-        diffs: what differs in structure between the first one and each of the others.
+        analyses: the figures of each; all are compared with the first.
+        diffs: structural differences between the first one and each of the others.
     """
 
     names: tuple[str, ...]
@@ -84,11 +83,11 @@ class Comparison:
         return value
 
     def delta(self, at: int, name: str) -> Delta | None:
-        """Return how far a figure is from the first network's.
+        """Return the difference of a figure from the first network's.
 
-        It is None where a network has no receptive field, where the field is only
-        known to be at most so large, and where one of them sees its whole input, which
-        is no number of positions beyond the borders.
+        None if a network has no receptive field, if only an upper bound of the field is
+        known, or if one of them sees its whole input, which does not have a size beyond
+        the borders.
         """
         if name in FIELDS and not self._comparable(at, name):
             return None
@@ -103,7 +102,7 @@ class Comparison:
         return None
 
     def _comparable(self, at: int, name: str) -> bool:
-        """Return whether the sizes of two fields are numbers of one kind."""
+        """Return whether the sizes of two fields are comparable."""
         both = [self.analyses[0].receptive_field, self.analyses[at].receptive_field]
         fields = [field for field in both if field is not None and field.exact]
         whole = {field.whole for field in fields} if name == FIELDS[0] else {False}
@@ -146,18 +145,19 @@ def compare(
     dtype: str = "float32",
     optimizer: str = "sgd",
 ) -> Comparison:
-    """Return networks side by side, and what differs in structure from the first.
+    """Return networks side by side, and how their structure differs from the first
+    one's.
 
     Args:
-        networks: two or more, the one to compare with first.
-        names: what to call each; the networks' own names when left out.
-        batch: samples at a time, for the memory.
-        dtype: of parameters and activations, for the memory.
-        optimizer: whose state the memory counts.
+        networks: two or more; all are compared with the first.
+        names: a name for each to show; the networks' own names if omitted.
+        batch: batch size, for memory.
+        dtype: data type of parameters and activations, for memory.
+        optimizer: optimiser whose state is counted as memory.
 
     Raises:
-        ValueError: if there are less than two networks, if there is not a name for
-            each, or if the batch, dtype or optimiser is none.
+        ValueError: if there are fewer than two networks, if the number of names
+            differs, or if the batch, dtype or optimiser is invalid.
     """
     if len(networks) < 2:
         raise ValueError("there are not two networks to compare")

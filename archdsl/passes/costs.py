@@ -1,4 +1,4 @@
-"""What layers cost: parameters, buffers, MACs, operations and bytes moved."""
+"""The costs of layers: parameters, buffers, MACs, operations and memory traffic."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def cost(node: Node, *, training: bool = False) -> Cost:
     """Return the cost of one layer, with the operations of that mode."""
     op, inputs, output = node.op, node.input_shapes, node.shape
     trainable = buffers = counters = tensors = 0
-    # Weights that an earlier layer has already are not there twice.
+    # Weights shared with an earlier layer do not count twice.
     for tensor in () if node.step.shared else node.tensors:
         elements = tensor.elements
         if tensor.trainable:
@@ -93,7 +93,7 @@ def cost(node: Node, *, training: bool = False) -> Cost:
         else:
             buffers += elements
             counters += elements if tensor.integer else 0
-    # A parameter that is not trained has no form in the language yet.
+    # The language cannot declare parameters that are not trained yet.
     return Cost(
         trainable,
         trainable,

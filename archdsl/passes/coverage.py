@@ -1,9 +1,9 @@
-"""Which positions of the input, and of each layer's input, are read at all.
+"""Which positions of the network's input, and of each layer's input, are read.
 
-A stride that is larger than its kernel steps over positions, and a size that a stride
-does not divide may leave the last ones out. Along each axis, the positions of a value
-are a set, written as the bits of one integer. The sets are followed from the output
-back to the input, through every layer's window.
+A stride larger than its kernel skips positions, and if a stride does not divide a size,
+the last positions may be left out. Along each axis, the set of used positions of a
+value is stored as the bits of an integer. These sets are propagated from the output
+back to the input, through the window of every layer.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from archdsl.values import POINTWISE, Shape, Window, sizes
 from .graph import Graph, Node
 from .receptive import windows
 
-# Bits of a set, beyond which none is made: a window may be padded by millions.
+# Largest number of bits of a set: a window can be padded by millions.
 _MOST_BITS: Final = 1 << 20
 
 Ranges = tuple[tuple[int, int], ...]
-# A set of positions along each axis; none along a vector, which is read if it is there.
+# A set of positions along each axis; a vector has none, and is read as a whole.
 Sets = tuple[int, ...]
 
 
@@ -28,10 +28,10 @@ class LayerCoverage(NamedTuple):
     """What a layer reads of its input, along each axis.
 
     Attributes:
-        of: positions of its input.
-        reads: those that it reads, for any of its units.
-        units: positions of its output.
-        used: those that the main output depends on.
+        of: number of positions of its input.
+        reads: number of positions that it reads, for any of its units.
+        units: number of positions of its output.
+        used: number of these that the main output depends on.
     """
 
     of: tuple[int, ...]
@@ -56,13 +56,13 @@ class LayerCoverage(NamedTuple):
 
 
 class Coverage(NamedTuple):
-    """What of the network's first input its main output depends on, along each axis.
+    """What the main output depends on in the network's first input, along each axis.
 
     Attributes:
-        of: positions of the input.
-        covered: those that the output depends on.
-        dropped: the others, as first and last of each run of them.
-        layers: what each layer reads, by the value that it makes; vectors have none.
+        of: number of positions of the input.
+        covered: number of positions that the output depends on.
+        dropped: the others, as the first and last position of each run.
+        layers: what each layer reads, by the value that it outputs; vectors have none.
     """
 
     of: tuple[int, ...]
@@ -88,15 +88,16 @@ class Coverage(NamedTuple):
 def coverage(
     graph: Graph, seen_by: Sequence[Window | None] | None = None
 ) -> Coverage | None:
-    """Return what is read of the first input; None if that is a vector.
+    """Return which positions of the first input are read; None if that is a vector.
 
     Channels are taken together: a position counts as read if any of its channels is.
-    Only inference is looked at, so that layers of auxiliary heads use nothing. There
-    is no answer either where a window reaches over more than a million positions.
+    Only inference is considered, so layers of auxiliary heads do not count. If a window
+    spans more than a million positions, the result is None, too.
 
     Args:
         graph: the network.
-        seen_by: what `archdsl.passes.receptive.windows` gives, if it is known already.
+        seen_by: the result of `archdsl.passes.receptive.windows`, if it is already
+            known.
     """
     size = sizes(graph.shapes[graph.inputs[0]])
     seen_by = windows(graph) if seen_by is None else seen_by
@@ -174,17 +175,17 @@ def _read(
                 made[key] = _slide(*key)
             mask = made[key]
         found.append(mask)
-    # Where nothing is read along one axis, nothing is along the other one.
+    # If nothing is read along one axis, nothing is read along the other.
     return tuple(found) if all(found) else (0,) * len(found)
 
 
 def _is_plain(window: Window) -> bool:
-    """Return whether each unit sees the one in its place."""
+    """Return whether each unit reads only the unit at its own position."""
     return window is POINTWISE or window == POINTWISE
 
 
 def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
-    """Return kernel, stride, pad, dilation and up along axis number n."""
+    """Return kernel, stride, pad, dilation and up along axis n."""
     kernel, stride, pad, dilation, up = window
     return kernel[n], stride[n], pad[n], dilation[n], up[n]
 
@@ -192,7 +193,7 @@ def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
 def _slide(
     kernel: int, stride: int, pad: int, dilation: int, up: int, mask: int, units: int
 ) -> int:
-    """Return the input units, of so many, that a window reads for some output units."""
+    """Return which of the input units a window reads for given output units."""
     read, taps = _spread(mask, stride), 1
     while taps < kernel:
         more = min(taps, kernel - taps)
@@ -254,7 +255,7 @@ def _share(part: Sequence[int], whole: Sequence[int]) -> float:
 
 
 def _reach(node: Node, window: Window | None) -> int:
-    """Return the most bits that a layer's sets need."""
+    """Return the largest number of bits that the sets of a layer need."""
     units = max(sizes(node.shape), default=1)
     if window is None:
         return units

@@ -1,4 +1,4 @@
-"""How many layers deep a network is."""
+"""The depth of a network."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Devices with their published peak rates: a table, and files that add to it."""
+"""Devices with their published peak rates: a table and files that extend it."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ _MICRO: Final = 1e-6
 
 
 class DeviceError(ValueError):
-    """A device that is not known, or a file of devices that is not right."""
+    """An unknown device, or an invalid file of devices."""
 
 
 class Device(NamedTuple):
-    """What a device can do at most.
+    """The peak rates of a device.
 
     Attributes:
-        name: what it is called by, such as ``h100-sxm``.
-        title: what its vendor calls it.
-        matrix: operations a second of matrix products, by format; a
-            multiply-accumulate counts two.
-        vector: the same of all other operations, by format.
-        bandwidth: bytes a second that its memory reads and writes together.
+        name: short name, such as ``h100-sxm``.
+        title: the vendor's name for it.
+        matrix: operations per second in matrix products, by format; a
+            multiply-accumulate counts as two.
+        vector: operations per second of everything else, by format.
+        bandwidth: bytes per second that its memory reads and writes in total.
         memory_bytes: size of its memory; None if that is not fixed.
-        launch_seconds: time from one kernel's start to the next one's at least, which
-            is the host's and its software's; 0 where none is given.
-        source: where the figures come from.
+        launch_seconds: least time between the starts of two kernels, which depends on
+            the host and its software; 0 if none is given.
+        source: source of the figures.
     """
 
     name: str
@@ -53,11 +53,11 @@ class Device(NamedTuple):
     source: str = ""
 
     def matrix_rate(self, dtype: str, *, tf32: bool = False) -> float:
-        """Return the operations a second of matrix products.
+        """Return the operations per second in matrix products.
 
         Args:
-            dtype: of the operands.
-            tf32: whether float32 may be rounded to TF32, where the device has it.
+            dtype: data type of the operands.
+            tf32: whether float32 may be rounded to TF32, if the device supports it.
 
         Raises:
             DeviceError: if it has no rate for the dtype.
@@ -67,9 +67,9 @@ class Device(NamedTuple):
         return self._rate(self.matrix, dtype)
 
     def vector_rate(self, dtype: str) -> float:
-        """Return the operations a second of what is no matrix product.
+        """Return the operations per second of everything but matrix products.
 
-        torch computes those of 16-bit formats in float32.
+        torch computes them in float32 for 16-bit formats.
 
         Raises:
             DeviceError: if it has no rate for the dtype.
@@ -100,14 +100,14 @@ class Device(NamedTuple):
 
 
 def devices(path: str | os.PathLike[str] | None = None) -> Mapping[str, Device]:
-    """Return the devices by name: the shipped ones, and those of a file.
+    """Return the devices by name: the built-in ones, and those of a file.
 
     Args:
-        path: a TOML file with a table for each device; one of the same name as a
-            shipped device takes its place.
+        path: a TOML file with a table for each device, which replaces a built-in device
+            with the same name.
 
     Raises:
-        DeviceError: with all that is wrong with the file.
+        DeviceError: with all errors in the file.
     """
     if path is None:
         return _shipped()
@@ -115,11 +115,11 @@ def devices(path: str | os.PathLike[str] | None = None) -> Mapping[str, Device]:
 
 
 def device(name: str, known: Mapping[str, Device] | None = None) -> Device:
-    """Return the device of a name, whatever its case.
+    """Return the device with a name, ignoring case.
 
     Args:
-        name: of the device.
-        known: the devices to look in; the shipped ones when left out.
+        name: name of the device.
+        known: the devices to search; the built-in ones if omitted.
 
     Raises:
         DeviceError: if there is none.
@@ -208,7 +208,7 @@ def _wrong_table(table: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _wrong_pair(table: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what other operations have no rate for, if matrix products have one."""
+    """Yield formats with a rate for matrix products but none for other operations."""
     matrix, vector = (table.get(key) for key in _RATES)
     if isinstance(matrix, dict) and isinstance(vector, dict):
         needed = {"float64" if name == "float64" else "float32" for name in matrix}

@@ -1,4 +1,4 @@
-"""What differs between two networks: layers by their paths, and checkpoint keys."""
+"""The differences between two networks: layers by their paths, and checkpoint keys."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class Run(NamedTuple):
     """One run of a layer.
 
     Attributes:
-        name: the layer's path; ``path (run 2)`` where it runs with the weights of an
-            earlier run once more.
+        name: the layer's path; ``path (run 2)`` if it runs again with the weights of an
+            earlier run.
         op: the layer, with plain numbers.
-        facts: the facts about it.
+        facts: its figures.
         sources: names of the runs and inputs that it reads, in order.
-        tensors: its parameters and buffers; none if an earlier run has them.
+        tensors: its parameters and buffers; none if they belong to an earlier run.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Run(NamedTuple):
 
     @property
     def output(self) -> Shape:
-        """Shape of what it makes."""
+        """Shape of its output."""
         return self.facts.output
 
     @property
     def form(self) -> TorchForm:
-        """What it is in torch, all its arguments in force."""
+        """Its form in torch, with all its arguments."""
         return self.op.torch(self.facts.inputs, self.facts.output)
 
     def as_dict(self) -> dict[str, Any]:
@@ -57,12 +57,12 @@ class Run(NamedTuple):
 
 
 class Difference(NamedTuple):
-    """Something that has one value before and another one after.
+    """Something with different values in the two networks.
 
     Attributes:
-        name: of what it is.
+        name: what it is the value of.
         old: its value in the first network; None if it has none there.
-        new: the same in the second.
+        new: its value in the second network.
     """
 
     name: str
@@ -78,10 +78,10 @@ class Change(NamedTuple):
     """A layer of both networks that is not the same in both.
 
     Attributes:
-        old: what it is in the first.
-        new: what it is in the second.
-        arguments: those that differ, if its kind does not; ``training`` tells whether
-            it only runs in training. None stands for what a rule decides.
+        old: the layer in the first.
+        new: the layer in the second.
+        arguments: those that differ, if the kind is the same; ``training`` says whether
+            it only runs in training. None stands for a value that a rule decides.
         tensors: shapes of the parameters and buffers that differ.
     """
 
@@ -107,16 +107,16 @@ class Change(NamedTuple):
 
 
 class Keys(NamedTuple):
-    """What loading a checkpoint of the first network into the second would meet.
+    """The result of loading a checkpoint of the first network into the second.
 
     A key is the path of a layer and the name of its tensor, as in `state_dict`. The
     tensors of a foreign layer are unknown; `path.*` stands for all of them.
 
     Attributes:
-        loaded: number of keys that load.
-        missing: keys that the second network has alone, in its order.
-        unexpected: keys that the first network has alone, in its order.
-        reshaped: keys of both whose tensors differ in shape.
+        loaded: number of keys that can be loaded.
+        missing: keys that only the second network has, in its order.
+        unexpected: keys that only the first network has, in its order.
+        reshaped: common keys whose tensors differ in shape.
     """
 
     loaded: int
@@ -135,16 +135,16 @@ class Keys(NamedTuple):
 
 
 class Diff(NamedTuple):
-    """What differs between two networks, layers being the same if their paths are.
+    """The differences between two networks, with layers matched by their paths.
 
     Attributes:
-        added: layers of the second alone, in its order.
-        removed: layers of the first alone, in its order.
-        changed: layers of another kind, with other arguments or other tensors.
-        moved: layers of one kind whose outputs differ in shape, changed or not.
-        rewired: layers that read others, or in another order, and outputs of the
-            network that do, or that only one of them has.
-        keys: what becomes of a checkpoint.
+        added: layers that only the second one has, in its order.
+        removed: layers that only the first one has, in its order.
+        changed: layers with another kind, other arguments or other tensors.
+        moved: layers of the same kind whose output shapes differ, changed or not.
+        rewired: layers and outputs that read different values, or in another order, and
+            outputs that only one network has.
+        keys: what happens to a checkpoint.
     """
 
     added: tuple[Run, ...]
@@ -173,10 +173,10 @@ class Diff(NamedTuple):
 
 
 def diff(first: Analysis, second: Analysis) -> Diff:
-    """Return what differs between two networks; takes time linear in their size.
+    """Return the differences between two networks, in time linear in their size.
 
-    Initial values are no part of it, nor are names that no path shows, such as those
-    of blocks and presets.
+    Initial values are not compared, nor are names that do not occur in paths, such as
+    those of blocks and presets.
     """
     old, new = runs(first), runs(second)
     common = [(old[name], run) for name, run in new.items() if name in old]
@@ -234,13 +234,13 @@ def tensors(of: Iterable[Run]) -> dict[str, Shape]:
 
 
 def fold(names: Iterable[str], all_names: Iterable[str]) -> dict[str, list[str]]:
-    """Return names by the outermost namespace all of whose names they are.
+    """Replace names by the outermost namespace whose names are all among them.
 
-    A name whose namespaces all have others, too, stands for itself.
+    A name all of whose namespaces contain other names, too, is kept.
 
     Args:
-        names: dotted; a part of `all_names`.
-        all_names: all that there are, once each.
+        names: dotted names; a subset of `all_names`.
+        all_names: all names, once each.
     """
     chosen = list(names)
     sizes = Counter(space for name in all_names for space in _spaces(name))
@@ -302,7 +302,9 @@ def _differences(
     new: Mapping[str, T],
     shown: Callable[[T | None], Any] = _same,
 ) -> list[Difference]:
-    """Return what two mappings do not have in common, what only the first has last."""
+    """Return the entries in which two mappings differ; those only in the first come
+    last.
+    """
     names = [*new, *(name for name in old if name not in new)]
     return [
         Difference(name, shown(old.get(name)), shown(new.get(name)))
@@ -312,14 +314,14 @@ def _differences(
 
 
 def _equal(old: Shape, new: Shape) -> bool:
-    """Return whether two shapes are one; equal sizes can have their channels apart."""
+    """Return whether two shapes are equal, including the axis of the channels."""
     return old == new and type(old) is type(new)
 
 
 def _outputs(
     network: Network, own: Mapping[str, Run]
 ) -> dict[str, tuple[str, ...] | None]:
-    """Return what each output of a network reads, under a name that no path has."""
+    """Return what each output of a network reads, by a name that is never a path."""
     makers = {port.value: port.name for port in network.inputs}
     makers |= {run.facts.step.output: name for name, run in own.items()}
     return {
@@ -342,5 +344,5 @@ def _keys(old: Mapping[str, Shape], new: Mapping[str, Shape]) -> Keys:
 
 
 def _data(value: Any) -> Any:
-    """Return a value as JSON has it."""
+    """Return a value as it is written in JSON."""
     return [_data(part) for part in value] if isinstance(value, tuple) else value

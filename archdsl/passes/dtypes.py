@@ -1,4 +1,4 @@
-"""How many bytes an element takes."""
+"""The size of an element in bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a network is what its spec expects."""
+"""Checks the claims (`expect`) of a spec."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_expectations(network: Network, analysis: Analysis) -> list[Diagnostic]
 
 
 def _measure(measure: str, analysis: Analysis) -> tuple[int, ...]:
-    """Return the numbers that are claimed about."""
+    """Return the numbers that a claim is about."""
     if measure == "layers":
         return (len(analysis.layers),)
     value = getattr(analysis, measure)
@@ -58,12 +58,12 @@ _FIELDS: Final = ("receptive_field", "local_field")
 
 
 class _Sizes(NamedTuple):
-    """Sizes of fields along each axis.
+    """Sizes of receptive fields along each axis.
 
     Attributes:
-        least: of those units that see least.
-        most: of those that see most.
-        exact: whether that is known; if not, none sees more than `most`.
+        least: for the units that see least.
+        most: for the units that see most.
+        exact: whether that is known exactly; if not, no unit sees more than `most`.
         whole: whether every unit sees the whole input.
     """
 
@@ -76,7 +76,7 @@ class _Sizes(NamedTuple):
 def _check_field(
     claim: Expectation, field: ReceptiveField | None
 ) -> Iterator[Diagnostic]:
-    """Yield what is wrong with a claim, which is about every unit of the last map."""
+    """Yield the errors of a claim about the fields of all units of the last map."""
     sizes = field and _sizes(claim.measure, field)
     if sizes is None:
         if claim.op != "!=":
@@ -95,21 +95,21 @@ def _check_field(
 
 
 def _sizes(measure: str, field: ReceptiveField) -> _Sizes | None:
-    """Return the sizes that are claimed about, None if there are no such fields."""
+    """Return the sizes that a claim is about, None if there are no such fields."""
     if measure == "receptive_field":
         return _Sizes(field.smallest, field.size, field.exact, field.whole)
     if field.local is None:
-        # Where it is not known what a layer reads, it may be a single position.
+        # If it is not known what a layer reads, it may read a single position.
         return None if field.exact else _Sizes(field.smallest, field.size, exact=False)
     assert field.local_smallest is not None
     return _Sizes(field.local_smallest, field.local, field.exact)
 
 
 def _proves(claim: Expectation, sizes: _Sizes) -> bool | None:
-    """Return whether a claim holds of every unit, None if that is not known."""
+    """Return whether a claim holds for every unit, None if that is not known."""
     claimed = _numbers(claim.value)
     if len(claimed) == 1:
-        claimed *= len(sizes.most)  # one number claims it of both axes
+        claimed *= len(sizes.most)  # a single number is a claim about both axes
     if len(claimed) != len(sizes.most):
         return claim.op == "!="
     op = "==" if claim.op == "!=" else claim.op
@@ -124,11 +124,11 @@ def _proves(claim: Expectation, sizes: _Sizes) -> bool | None:
 def _proves_along(
     op: str, claimed: int, least: int, most: int, exact: bool
 ) -> bool | None:
-    """Return whether all sizes along an axis compare so with a number."""
+    """Return whether all sizes along an axis satisfy a comparison with a number."""
     compare = _COMPARE[op]
     if exact:
         return compare(least, claimed) and compare(most, claimed)
-    # Only from above is anything known.
+    # Only an upper bound is known.
     if op in ("<", "<="):
         return True if compare(most, claimed) else None
     return None if most >= claimed + (op == ">") else False
@@ -146,7 +146,7 @@ def _leave_open(claim: Expectation, sizes: _Sizes) -> Diagnostic:
 
 
 def _show_sizes(sizes: _Sizes) -> str:
-    """Return ``188x188 to 204x204``, or the size of all."""
+    """Return ``188x188 to 204x204``, or a single size if all are equal."""
     if not sizes.exact:
         return f"at most {_show(sizes.most)}"
     if sizes.least == sizes.most:

@@ -1,7 +1,7 @@
-"""What a class's `forward` does, as a list of operations in order.
+"""What the `forward` of a class does, as a list of operations in order.
 
-Transparent groups of the IR dissolve here: what remains are steps, submodules,
-loops over alike submodules, and shortcuts that may or may not project.
+Transparent groups of the IR disappear here: what remains are steps, submodules, loops
+over similar submodules, and shortcuts that may or may not have a projection.
 """
 
 from __future__ import annotations
@@ -16,20 +16,21 @@ OWNERS = ("network", "block", "group")
 
 
 class Op(NamedTuple):
-    """One operation.
+    """One operation of a `forward`.
 
     Attributes:
-        node: the step or group behind it.
-        reads: numbers of the values it reads, in order.
-        output: number of the value it makes.
+        node: the step or group that it comes from.
+        reads: numbers of the values that it reads, in order.
+        output: number of the value that it defines.
         statement: operations of one chain share this number.
         label: the spec's name for the output, empty if it has none.
-        copies: for a loop, the operations of each of its copies; for a guard, what it
-            guards, if that is there.
-        hole: name of a projection that may be there, for a shortcut.
-        training: whether it only serves outputs of the training mode.
-        optional: whether it is the sum of an optional shortcut, there or not.
-        before: what happens to the body before that sum, if it is there.
+        copies: for a loop, the operations of each of its copies; for a guard, the
+            guarded operations, if they exist in this call.
+        hole: for a shortcut, name of the optional projection.
+        training: whether it is only needed for outputs of the training mode.
+        optional: whether it is the sum of an optional shortcut, even if this call has
+            none.
+        before: operations that the body gets before that sum, if there is one.
         again: whether an earlier operation of the class has the same weights.
     """
 
@@ -47,12 +48,12 @@ class Op(NamedTuple):
 
     @property
     def is_loop(self) -> bool:
-        """Whether it stands for copies, of which there may be none."""
+        """Whether it represents copies; there may be none."""
         return isinstance(self.node, Group) and self.node.role == "repeat"
 
     @property
     def is_guard(self) -> bool:
-        """Whether a test decides if it is there."""
+        """Whether it only exists under a condition."""
         return isinstance(self.node, Group) and self.node.role == "guard"
 
     @property
@@ -66,28 +67,28 @@ class Flow(NamedTuple):
 
     Attributes:
         ops: the operations.
-        renamed: values of the IR that bear another number here.
+        renamed: values of the IR that have a different number here.
     """
 
     ops: tuple[Op, ...]
     renamed: Mapping[int, int]
 
     def value(self, number: int) -> int:
-        """Return the number that a value of the IR bears here."""
+        """Return the number that a value of the IR has here."""
         return self.renamed.get(number, number)
 
 
 class Slots(NamedTuple):
-    """What a group reads from outside, as the arguments of its class.
+    """The values that a group reads from outside, as the arguments of its class.
 
-    A group that stands again, with the same weights, has the same arguments there,
-    even if two of them are one value in one of the places.
+    A group that is used again with the same weights has the same arguments each time,
+    even if two of them are the same value in one of the places.
 
     Attributes:
-        values: one for each argument: the group's input first, if it is read.
-        numbers: those by which the class's operations know them, no two alike.
-        reads: the numbers that parts read in place of the values, by their identity
-            and the place among what they read.
+        values: one value per argument; the group's input first, if it is read.
+        numbers: distinct numbers for them in the operations of the class.
+        reads: the numbers that parts read instead of the values, keyed by the identity
+            of the part and the index among its inputs.
     """
 
     values: tuple[int, ...]
@@ -96,10 +97,10 @@ class Slots(NamedTuple):
 
 
 class Flows:
-    """What is found about the groups that own names, once for each.
+    """The operations of all groups that are namespaces, each computed once.
 
     Args:
-        root: of the network, which must outlive it.
+        root: root group of the network, which must outlive this object.
     """
 
     def __init__(self, root: Group) -> None:
@@ -115,11 +116,11 @@ class Flows:
                     self._alike.setdefault(node.path, []).append(node)
 
     def of(self, owner: Group) -> Flow:
-        """Return the operations of a class, for the group that owns its names.
+        """Return the operations of the class of a group that is a namespace.
 
-        Guards, repeats that make no copy and empty modules stay where the class is a
-        sequence of modules; elsewhere, calls with and without that part have classes of
-        their own.
+        In classes that are sequences of modules, guards, repeats without copies and
+        empty modules are kept. In other classes they are not: calls with and without
+        that part have different classes.
         """
         known = self._flows.get(id(owner))
         if known is None:
@@ -135,14 +136,14 @@ class Flows:
         return Flow(ops, flattener.renamed)
 
     def external(self, group: Group) -> tuple[int, ...]:
-        """Return the values that a group reads from outside: its input first."""
+        """Return the values that a group reads from outside, its input first."""
         return self.slots(group).values
 
     def slots(self, group: Group) -> Slots:
-        """Return what a group reads from outside."""
+        """Return the arguments of a group's class."""
         known = self._slots.get(id(group))
         if known is None:
-            # A projection is no owner, and stands alone.
+            # A projection is not a namespace, and is handled alone.
             alike = self._alike[group.path] if group.role in OWNERS else [group]
             shapes = {len([*_parts(one)]) for one in alike}
             self._find_slots(alike if len(shapes) == 1 else [group])
@@ -150,7 +151,7 @@ class Flows:
         return known
 
     def _find_slots(self, alike: Sequence[Group]) -> None:
-        """Find what groups with the same weights read, step by step in all of them."""
+        """Find the arguments of groups that share weights, step by step in all."""
         first, entry = alike[0], tuple([group.input for group in alike])
         made: set[int] = set()
         found: dict[tuple[int, ...], None] = {}
@@ -172,7 +173,7 @@ class Flows:
         for n, group in enumerate(alike):
             numbers: list[int] = []
             for place, key in enumerate(keys):
-                # Numbers of values are positive, and those of the flow small.
+                # Values are positive and the flow's own numbers small, so this is free.
                 taken = key[n] in numbers
                 numbers.append(-MAX_PARTS - place if taken else key[n])
             by_key = dict(zip(keys, numbers, strict=True))
@@ -187,7 +188,7 @@ class Flows:
     def _read_together(
         self, nodes: Sequence[Step | Group]
     ) -> Iterator[tuple[int, ...]]:
-        """Yield what parts of the same weights read, place by place."""
+        """Yield what corresponding parts of groups with the same weights read."""
         reads = [
             node.inputs
             if isinstance(node, Step)
@@ -199,7 +200,7 @@ class Flows:
         yield from zip(*reads, strict=True)
 
     def is_sequence(self, group: Group) -> bool:
-        """Return whether a group becomes an `nn.Sequential`, with modules alone."""
+        """Return whether a group becomes an `nn.Sequential` of modules alone."""
         if group.role != "group" or self.external(group) != (group.input,):
             return False
         ops = self.of(group).ops
@@ -209,11 +210,12 @@ class Flows:
 
 
 class _Flattener:
-    """Turns groups into operations; numbers the values that only code has.
+    """Turns groups into operations, and numbers values that only exist in code.
 
     Attributes:
-        optional: whether it met guards, repeats that make no copy, or empty modules.
-        kept: whether empty modules are called nevertheless.
+        optional: whether it encountered guards, repeats without copies, or empty
+            modules.
+        kept: whether empty modules are called anyway.
     """
 
     def __init__(self, flows: Flows, owner: Group, sequence: bool) -> None:
@@ -229,10 +231,10 @@ class _Flattener:
         self._met: set[str] = set()
 
     def children(self, children: Iterable[Step | Group], entry: int) -> Iterator[Op]:
-        """Yield the operations of some parts, in order.
+        """Yield the operations of the children of a group, in order.
 
         Args:
-            children: the parts.
+            children: the children.
             entry: the value that flows into the structure they belong to.
         """
         for child in children:
@@ -256,7 +258,7 @@ class _Flattener:
         return self.renamed.get(value, value)
 
     def _reads(self, part: Step | Group, values: Sequence[int]) -> tuple[int, ...]:
-        """Return what a step or module reads, by the numbers of the class."""
+        """Return what a step or module reads, in the numbers of the class."""
         found = []
         for place, value in enumerate(values):
             number = self.reads.get((id(part), place))
@@ -265,7 +267,7 @@ class _Flattener:
         return tuple(found)
 
     def _entry(self, group: Group) -> int:
-        """Return what flows into a transparent group, by the number of the class."""
+        """Return the input of a transparent group, in the numbers of the class."""
         number = self.reads.get((id(group), 0))
         return self._read(group.input) if number is None else number
 
@@ -283,7 +285,7 @@ class _Flattener:
         )
 
     def _is_again(self, node: Step | Group) -> bool:
-        """Return whether a step or group of this path was met before."""
+        """Return whether a step or group with this path was encountered before."""
         met = node.path in self._met
         self._met.add(node.path)
         return met
@@ -314,22 +316,22 @@ class _Flattener:
                 yield self._shortcut(child, group)
 
     def _kept_shortcut(self, shortcut: Group, structure: Group) -> Iterator[Op]:
-        """Yield the operations of a shortcut, calls of empty modules included.
+        """Yield the operations of a shortcut, including calls of empty modules.
 
-        So calls of a block with layers in its shortcut and without have one class.
+        So calls of a block with and without layers in its shortcut share one class.
         """
         kept, self.kept = self.kept, True
         ops = tuple(self.children((shortcut,), structure.input))
         self.kept = kept
         if ops and shortcut.output == shortcut.input:
-            # All are empty, and what the sum reads second is the input.
+            # All are empty, so the second operand of the sum is the input.
             self.fresh -= 1
             self.replaced[structure.output, 1] = self.fresh
             ops = (*ops[:-1], ops[-1]._replace(output=self.fresh))
         yield from ops
 
     def _optional(self, group: Group, entry: int) -> Op:
-        """Return the sum with the input, there or not, as one operation."""
+        """Return the sum with the input, whether or not it exists, as one operation."""
         body = self._read(group.input)
         output = group.output
         if not group.children:
@@ -341,7 +343,7 @@ class _Flattener:
         return Op(group, reads, output, group.statement, optional=True, before=before)
 
     def _shortcut(self, shortcut: Group, structure: Group) -> Op:
-        """Return the projection, there or not, as one operation."""
+        """Return the projection, whether or not it exists, as one operation."""
         output = shortcut.output
         if not shortcut.children:
             # The sum reads the projection's value, which here is the input itself.
@@ -359,7 +361,7 @@ class _Flattener:
         )
 
     def _guard(self, guard: Group) -> Op:
-        """Return a guarded part, there or not, as one operation."""
+        """Return a guarded part, whether or not it exists, as one operation."""
         self.optional = True
         entry, output = self._entry(guard), guard.output
         inner = tuple(self.children(guard.children, guard.input))
@@ -394,7 +396,7 @@ class _Flattener:
 
 
 def _parts(owner: Group) -> Iterator[Step | Group]:
-    """Yield the steps and groups of a class, transparent groups before their parts."""
+    """Yield steps and groups of a class, transparent groups before their children."""
     stack: list[Step | Group] = [*reversed(owner.children)]
     while stack:
         node = stack.pop()
@@ -404,7 +406,7 @@ def _parts(owner: Group) -> Iterator[Step | Group]:
 
 
 def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
-    """Return whether a copy only reads what the copy before it made."""
+    """Return whether a copy only reads the output of the copy before it."""
     assert isinstance(copy, Group)
     known = {ops[0].reads[0] if ops else copy.input}
     for op in ops:
@@ -415,15 +417,15 @@ def _is_link(ops: tuple[Op, ...], copy: Step | Group) -> bool:
 
 
 def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
-    """Return whether every operation reads just what the one before it made."""
+    """Return whether every operation only reads the output of the one before it."""
     value = group.input
     for op in ops:
         if op.reads != (value,) or op.hole or op.is_merge or op.optional or is_bare(op):
             return False
         if op.again:
-            return False  # a Sequential would have its weights twice
+            return False  # a Sequential would contain its weights twice
         if "." in op.node.name:
-            return False  # it would hold the container, which cannot be called
+            return False  # it would contain the container, which cannot be called
         if op.is_loop and not all(
             is_chain(copy, _copy(op, n)) for n, copy in enumerate(op.copies)
         ):
@@ -433,7 +435,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
         ):
             return False
         value = op.output
-    # A guarded part at the end that is not there leaves the value before it.
+    # If a guarded part at the end is absent, the result is the value before it.
     return bool(ops) and (value == group.output or ops[-1].is_guard)
 
 
@@ -446,7 +448,7 @@ def is_bare(op: Op) -> bool:
 
 
 def _guard(op: Op) -> Group:
-    """Return the group of a guard, whose input is what flows into it here."""
+    """Return the group of a guard with its input in the numbers of the class."""
     assert isinstance(op.node, Group)
     return op.node.model_copy(update={"input": op.reads[0]})
 
@@ -459,7 +461,7 @@ def _copy(op: Op, number: int) -> Group:
 
 
 def unrolled(ops: Iterable[Op]) -> Iterator[Op]:
-    """Yield operations with loops written out."""
+    """Yield operations with loops expanded."""
     for op in ops:
         if op.is_loop:
             for copy in op.copies:

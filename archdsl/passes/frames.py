@@ -1,4 +1,4 @@
-"""How long a running program holds the values of a network."""
+"""How long a running program keeps the values of a network alive."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from archdsl.ir import Group, Role, Step
 
 from .graph import Graph, Node
 
-# The groups that become modules, whose call holds what it is given until it ends.
+# Groups that become modules: a call holds its arguments until it ends.
 _CALLS: Final[frozenset[Role]] = frozenset(("network", "block", "group"))
 
 
 class Frames(NamedTuple):
-    """What the calls of a network's modules hold.
+    """What the calls of a network's modules keep alive.
 
     Attributes:
-        until: for every value, the place of the node after which nothing of the
-            program holds it any more.
-        lent: outputs of the steps that a module's own code makes from what it was
-            given. It never writes over that; a submodule of it may.
+        until: for every value, the place of the node after which the program no longer
+            holds it.
+        lent: outputs of the steps that a module's own code computes from its arguments.
+            Its own code never overwrites an argument; a submodule may.
     """
 
     until: dict[int, int]
@@ -33,10 +33,10 @@ class Frames(NamedTuple):
 def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
     """Return how long the compiled program holds each value.
 
-    A value that one statement hands to another lives until that other one ends; one
-    that a module is called with, until the call ends; one that has a name in the spec
-    and is read twice, until the module's own call ends. A chain of the spec is one
-    statement; within it, a value lives until it was last read.
+    A value that one statement passes to another lives until that statement ends. An
+    argument of a module lives until the call ends. A value that has a name in the spec
+    and is read twice lives until the call of the module that computes it ends. A chain
+    of the spec is one statement; within it, a value lives until its last use.
     """
     walk = _Walk(nodes)
     walk.frame(graph.network.root)
@@ -44,15 +44,15 @@ def frames(graph: Graph, nodes: tuple[Node, ...]) -> Frames:
 
 
 class _Item(NamedTuple):
-    """A layer, or the call of a module, as the frame around it sees it.
+    """A layer, or the call of a module, as seen by the calling frame.
 
     Attributes:
-        statement: which statement of the frame it stands in.
-        reads: values it is given.
+        statement: number of the statement that it is part of.
+        reads: its arguments.
         first: place of its first node.
         last: place of its last node.
-        function: the value it makes if it is written as a function, or None.
-        named: the value it makes if the spec has a name for that, or None.
+        function: the value that it computes if it is written as a function, or None.
+        named: the value that it computes if the spec has a name for it, or None.
     """
 
     statement: int
@@ -70,7 +70,9 @@ class _Walk:
         self.lent: set[int] = set()
 
     def frame(self, group: Group) -> _Item | None:
-        """Walk a module's call; return how its caller sees it, if anything runs."""
+        """Walk through a module's call; return how its caller sees it, if anything
+        runs.
+        """
         items = list(self._items(group))
         if not items:
             return None
@@ -82,7 +84,7 @@ class _Walk:
         counts = Counter([value for item in items for value in item.reads])
         for item in items:
             if item.named is not None and counts[item.named] > 1:
-                # Its variable has its own name, and so never gets another value.
+                # Its variable has its own name, so it is never reassigned.
                 self._hold(item.named, last)
             if item.function is not None and not outside.isdisjoint(item.reads):
                 self.lent.add(item.function)
@@ -90,7 +92,7 @@ class _Walk:
         return _Item(group.statement, outside, first, last, named=named)
 
     def _statement(self, items: list[_Item]) -> set[int]:
-        """Hold what a statement reads; return it, what the statement makes apart."""
+        """Hold what a statement reads; return the values that come from outside it."""
         start, end = items[0].first, items[-1].last
         outside = set()
         for item in items:

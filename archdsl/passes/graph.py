@@ -1,4 +1,4 @@
-"""The network as a list of steps, in the form in which the passes read it."""
+"""The network as a flat list of steps, for the other passes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from archdsl.values import Last, Shape, Tensor
 
 
 class Node(NamedTuple):
-    """One step, with plain numbers in place of expressions.
+    """One step, with plain numbers instead of expressions.
 
     Attributes:
         step: the step itself.
         op: its layer.
-        inputs: numbers of the values it reads.
+        inputs: numbers of the values that it reads.
         input_shapes: their shapes.
-        output: number of the value it makes.
-        shape: that value's shape.
-        training: whether it only serves outputs of the training mode.
-        shortcut: whether it stands on the shortcut of a residual.
+        output: number of the value that it defines.
+        shape: shape of that value.
+        training: whether it is only needed for outputs of the training mode.
+        shortcut: whether it is on the shortcut of a residual.
         tensors: the layer's parameters and buffers.
     """
 
@@ -38,10 +38,10 @@ class Node(NamedTuple):
 
 
 class Graph(NamedTuple):
-    """All steps of a network, each after those it reads.
+    """All steps of a network, each after those that it reads from.
 
     Attributes:
-        network: where they come from.
+        network: the network.
         nodes: the steps.
         shapes: shape of every value, by number.
     """
@@ -67,7 +67,7 @@ class Graph(NamedTuple):
         return tuple(node for node in self.nodes if not node.training)
 
     def behind(self, values: Iterable[int]) -> set[int]:
-        """Return the values that some values are computed from, and these."""
+        """Return some values, and all values that they are computed from."""
         found = set(values)
         for node in reversed(self.nodes):
             if node.output in found:
@@ -79,7 +79,7 @@ def flatten(network: Network) -> Graph:
     """Return the graph of a network."""
     shapes = {port.value: _plain_shape(port.shape) for port in network.inputs}
     nodes = []
-    # Copies of a block may share their layers; the network keeps these alive.
+    # Copies of a block can share layers; the network keeps these alive.
     known: dict[tuple[int, tuple[Shape, ...]], tuple[Layer, tuple[Tensor, ...]]] = {}
     for step, shortcut in _steps(network.root):
         shapes[step.output] = shape = _plain_shape(step.shape)
@@ -107,7 +107,7 @@ def flatten(network: Network) -> Graph:
 
 
 def _steps(root: Group) -> Iterator[tuple[Step, bool]]:
-    """Yield the steps in order, and whether each stands on a shortcut."""
+    """Yield the steps in order, and whether each one is on a shortcut."""
     stack: list[tuple[Step | Group, bool]] = [(root, False)]
     while stack:
         node, shortcut = stack.pop()
@@ -124,7 +124,7 @@ def _plain_shape(shape: Shape) -> Shape:
 
 
 def plain(op: Layer) -> Layer:
-    """Return a layer with numbers in place of expressions, which compute slowly."""
+    """Return a layer with plain numbers instead of expressions, which are slow."""
     values = vars(op)
     if not any([is_symbolic(value) for value in values.values()]):
         return op

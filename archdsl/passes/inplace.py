@@ -1,4 +1,4 @@
-"""Which steps may write their output over their input."""
+"""Which steps can overwrite their input with their output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from .written import is_function
 def inplace(graph: Graph) -> frozenset[int]:
     """Return the outputs of the steps that can run in place, in either mode.
 
-    A step can if its layer knows how, if nothing else reads the memory of its
-    input, be it under another value's name, and if the backward pass does not
-    need what stood there. All rounds of a repeat do the same.
+    A step can if its layer supports it, if no other step reads the memory of its input,
+    even under the name of another value, and if the backward pass does not need the
+    overwritten value. All iterations of a repeat behave in the same way.
     """
     readers = Counter(value for node in graph.nodes for value in node.inputs)
     # Values whose memory the caller owns, another step reads, or autograd keeps.
@@ -30,7 +30,7 @@ def inplace(graph: Graph) -> frozenset[int]:
         if node.output not in entries and _overwrites(node, taken):
             found.add(node.output)
             if saved.input:
-                taken.add(node.output)  # it is kept in the input's stead
+                taken.add(node.output)  # it is kept instead of the input
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
         if saved.output or node.op.read_only:
@@ -39,7 +39,7 @@ def inplace(graph: Graph) -> frozenset[int]:
 
 
 def _agreed(found: set[int], together: Sequence[Sequence[int]]) -> frozenset[int]:
-    """Return those that can whose companions all can, too."""
+    """Return those steps that can run in place and whose companions all can, too."""
     places: dict[int, list[int]] = {}
     for place, some in enumerate(together):
         for output in some:
@@ -56,10 +56,11 @@ def _agreed(found: set[int], together: Sequence[Sequence[int]]) -> frozenset[int
 
 
 def _together(graph: Graph) -> list[Sequence[int]]:
-    """Return the outputs of steps of which all run in place or none does.
+    """Return groups of steps of which either all run in place or none does.
 
-    One module serves all uses of a shared layer, so it must be fine for each. And the
-    rounds of a repeat do the same: whoever reads one has read them all.
+    One module serves all uses of a shared layer, so running in place must be right for
+    each. And the iterations of a repeat are the same, so that reading one of them is
+    reading all.
     """
     shared: dict[str, list[int]] = {}
     for node in graph.nodes:
@@ -73,14 +74,16 @@ def _together(graph: Graph) -> list[Sequence[int]]:
         stack += part.children
         if part.role == "repeat":
             rounds = [_own_steps(copy) for copy in part.children]
-            # Rounds of other lengths are not alike.
+            # Iterations of different lengths do not correspond.
             if len({len(steps) for steps in rounds}) == 1:
                 found += zip(*rounds, strict=True)
     return found
 
 
 def _own_steps(copy: Step | Group) -> list[int]:
-    """Return the outputs of a copy's steps, without those of the classes it calls."""
+    """Return the outputs of the steps of a copy, without those of the classes that it
+    calls.
+    """
     found = []
     stack = [copy]
     while stack:
@@ -95,7 +98,7 @@ def _own_steps(copy: Step | Group) -> list[int]:
 def _entries(graph: Graph) -> set[int]:
     """Return the outputs of functions that read an argument of `forward`.
 
-    A class does not write over what it is called with.
+    A class never overwrites its arguments.
     """
     found = set()
     stack = [part for part in graph.network.root.children if isinstance(part, Group)]
@@ -120,5 +123,5 @@ def _overwrites(node: Node, taken: set[int]) -> bool:
 
 
 def _shares(node: Node) -> bool:
-    """Return whether the output is the input's memory in some mode."""
+    """Return whether the output shares the input's memory in some mode."""
     return node.op.aliases(training=True) or node.op.aliases(training=False)

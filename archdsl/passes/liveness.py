@@ -1,4 +1,4 @@
-"""What a network has in memory, moment by moment, in inference or a training step."""
+"""What a network has in memory at each moment of inference or of a training step."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Moment = tuple[str, str]
 
 
 class _Memory:
-    """What is allocated while a program runs, each piece until its last holder goes.
+    """Allocations while a program runs; each is freed when its last holder is gone.
 
     Attributes:
-        total: the size of all that is there.
-        moments: the sizes that the total had, each with the first moment.
-        timeline: all of them in order.
+        total: bytes allocated at present.
+        moments: each size that the total had, with the first moment at which it did.
+        timeline: all sizes in order.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class _Memory:
         self.holders: list[int] = []
 
     def make(self, size: int) -> int:
-        """Allocate a piece with one holder; return its number."""
+        """Allocate a piece of memory with one holder; return its number."""
         self.total += size
         self.sizes.append(size)
         self.holders.append(1)
@@ -41,25 +41,25 @@ class _Memory:
         return piece
 
     def drop(self, piece: int) -> None:
-        """Take a holder away; without any, the piece is freed."""
+        """Remove a holder; if it was the last one, the piece is freed."""
         self.holders[piece] -= 1
         if not self.holders[piece]:
             self.total -= self.sizes[piece]
 
     def note(self, phase: str, entry: Entry, more: int = 0) -> None:
-        """Note what is there as a layer runs, and a size more for a moment."""
+        """Record the total while a layer runs, with a temporary size on top."""
         total, moment = self.total + more, (phase, entry.path)
         self.moments.setdefault(total, moment)
         self.timeline.append((total, moment))
 
 
 class Usage(NamedTuple):
-    """What is in use, parameters, buffers and the optimiser's state apart.
+    """Memory in use, without parameters, buffers and the optimiser's state.
 
     Attributes:
         moments: sizes, each with the first moment at which it is in use.
-        end: the size at the end; of training, all gradients of parameters included.
-        timeline: the sizes in order, one or more of each layer that runs.
+        end: the size at the end; in training, it includes all gradients of parameters.
+        timeline: the sizes in order, one or more for each layer that runs.
     """
 
     moments: Mapping[int, Moment]
@@ -68,7 +68,7 @@ class Usage(NamedTuple):
 
 
 def inference(tape: Tape) -> Usage:
-    """Return what a forward pass uses of which autograd keeps nothing.
+    """Return the memory that a forward pass uses without autograd.
 
     The caller holds the inputs.
     """
@@ -80,16 +80,16 @@ def inference(tape: Tape) -> Usage:
 
 
 def training(tape: Tape, regions: Sequence[range] = ()) -> Usage:
-    """Return what the forward and the backward pass of a training step use.
+    """Return the memory that the forward and backward pass of a training step use.
 
-    The caller holds inputs and outputs. The gradient of each output is a tensor of its
-    own, as with a mean or cross entropy; what the loss keeps itself is left out. The
-    parameters have no gradients before, as after `zero_grad`.
+    The caller holds inputs and outputs. The gradient of each output is a separate
+    tensor, as with a mean or cross entropy; what the loss itself keeps is not counted.
+    The parameters have no gradients at the start, as after `zero_grad`.
 
     Args:
-        tape: of the network.
-        regions: places of the layers of each part that is run again in the backward
-            pass; see `recompute.parts`.
+        tape: the tape of the network.
+        regions: places of the layers of each part that the backward pass recomputes;
+            see `recompute.parts`.
     """
     run = _Step(tape, regions)
     for place in range(len(run.entries)):
@@ -102,10 +102,10 @@ class _Run:
     """A run of a network's layers in one mode.
 
     Attributes:
-        entries: of the layers that run.
-        memory: what is there.
-        pieces: the piece of memory in which each value stands.
-        frees: for each layer, the values that nothing of the program holds behind it.
+        entries: the layers that run.
+        memory: the allocations.
+        pieces: the piece of memory that each value is stored in.
+        frees: for each layer, the values that the program no longer holds after it.
     """
 
     def __init__(self, tape: Tape, *, training: bool) -> None:
@@ -127,19 +127,19 @@ class _Run:
         self.memory.moments[self.memory.total] = "forward", ""
 
     def usage(self) -> Usage:
-        """Return what was in use so far."""
+        """Return the memory in use so far."""
         memory = self.memory
         return Usage(memory.moments, memory.total, memory.timeline)
 
     def forward(self, place: int, phase: str) -> None:
-        """Run a layer of which autograd keeps nothing."""
+        """Run a layer without autograd."""
         entry = self.entries[place]
         self.make(entry)
         more = entry.forward + entry.own if self.training else entry.inference
         self.memory.note(phase, entry, more)
 
     def make(self, entry: Entry) -> None:
-        """Make a layer's output, in the memory of its input if it can stand there."""
+        """Allocate a layer's output, or reuse the memory of its input if possible."""
         made = entry.output
         if entry.views[self.training] or made in self.overwritten:
             self.pieces[made] = self.memory.hold(self.pieces[entry.inputs[0]])
@@ -147,20 +147,20 @@ class _Run:
             self.pieces[made] = self.memory.make(entry.size)
 
     def free(self, place: int) -> None:
-        """Let go of what nothing of the program holds behind a layer."""
+        """Release the values that the program no longer holds after a layer."""
         for value in self.frees[place]:
             self.memory.drop(self.pieces[value])
 
 
 class _Region:
-    """A part of the network that the backward pass runs again.
+    """A part of the network that the backward pass recomputes.
 
     Attributes:
-        places: of its layers.
-        savers: those of them of which autograd keeps something.
-        reads: values it reads that it does not make.
+        places: places of its layers.
+        savers: places of its layers for which autograd keeps something.
+        reads: values that it reads from outside.
         held: pieces of these, as long as the backward pass needs them.
-        is_done: whether it has been run again.
+        is_done: whether it has been recomputed.
     """
 
     def __init__(self, places: range, entries: Sequence[Entry]) -> None:
@@ -201,28 +201,28 @@ class _Step(_Run):
         self.free(place)
 
     def forward_kept(self, place: int, phase: str) -> None:
-        """Run a layer of which autograd keeps what it needs."""
+        """Run a layer, and keep what autograd needs of it."""
         entry, memory = self.entries[place], self.memory
         self.make(entry)
         self.keep(entry)
         memory.note(phase, entry, entry.forward)
 
     def keep(self, entry: Entry) -> None:
-        """Hold what autograd keeps of a layer."""
+        """Hold what autograd keeps for a layer."""
         held = [self.memory.hold(self.pieces[value]) for value in entry.keeps]
         if entry.own:
             held.append(self.memory.make(entry.own))
         self.saved[entry.output] = held
 
     def recompute(self, region: _Region) -> None:
-        """Run a part again, until all is there that its backward pass needs."""
+        """Recompute a part, until everything exists that its backward pass needs."""
         region.is_done = True
         last = region.savers[-1]
         alive: set[int] = set()
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
             if place == last and not entry.own and entry.output not in entry.keeps:
-                # All is kept before the layer runs, which then does not run any more.
+                # Everything is kept before this layer, so it need not run again.
                 self.keep(entry)
                 break
             self.forward_kept(place, "recompute")
@@ -236,7 +236,7 @@ class _Step(_Run):
     # ---- backward
 
     def step_backward(self) -> None:
-        """Run the backward pass: autograd takes layers from the last to the first."""
+        """Run the backward pass; autograd processes layers from last to first."""
         if not self.entries:
             return
         last = self.entries[-1]
@@ -250,7 +250,7 @@ class _Step(_Run):
                 self.backward(place, gradient)
 
     def backward(self, place: int, gradient: int) -> None:
-        """Run the backward pass of a layer, which uses up its output's gradient."""
+        """Run the backward pass of a layer, which consumes its output's gradient."""
         entry, memory = self.entries[place], self.memory
         region = self.regions.get(place)
         if region is not None and entry.is_kept and not region.is_done:
@@ -273,7 +273,7 @@ class _Step(_Run):
             self.add_weights(weights, entry)
 
     def add(self, value: int, piece: int, entry: Entry) -> None:
-        """Add a gradient to what has come for a value already, in new memory."""
+        """Add a gradient to the sum so far for a value, in new memory."""
         old = self.gradients.get(value)
         if old is None:
             self.gradients[value] = piece
@@ -282,14 +282,14 @@ class _Step(_Run):
             self.gradients[value] = self.sum(old, piece, size, entry)
 
     def add_weights(self, piece: int, entry: Entry) -> None:
-        """Add the gradients of parameters to those of a layer that shares them."""
+        """Add gradients of parameters to those of the layer that shares them."""
         old = self.weights.get(entry.path)
         if old is not None:
             piece = self.sum(old, piece, entry.weights, entry)
         self.weights[entry.path] = piece
 
     def sum(self, old: int, new: int, size: int, entry: Entry) -> int:
-        """Return the piece of the sum of two, which are let go."""
+        """Return the piece of the sum of two pieces, and release both."""
         made = self.memory.make(size)
         self.memory.note("backward", entry)
         self.memory.drop(old)

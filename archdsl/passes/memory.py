@@ -1,4 +1,4 @@
-"""How many bytes a network takes, by what for."""
+"""How many bytes a network needs, by purpose."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ __all__ = ["OPTIMIZERS", "Memory", "Optimizer", "memory"]
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes for one batch of samples; each figure is computed when it is asked for.
+    """Bytes for one batch; each figure is computed on demand.
 
     Attributes:
         graph: the network.
-        cost: of all its layers together.
-        batch: samples in the batch.
-        dtype: of parameters and activations.
+        cost: cost of the network.
+        batch: batch size.
+        dtype: data type of parameters and activations.
         optimizer: ``sgd``, ``momentum`` or ``adam``.
-        recompute: whether blocks are run again in the backward pass, so that of each
-            only its inputs are kept; see `recompute.parts`.
+        recompute: whether the backward pass recomputes blocks, so that only the inputs
+            of each are kept; see `recompute.parts`.
     """
 
     graph: Graph
@@ -46,7 +46,7 @@ class Memory:
 
     @property
     def param_bytes(self) -> int:
-        """All parameters, those of auxiliary heads included."""
+        """All parameters, including those of auxiliary heads."""
         return self.cost.params * self._item
 
     @property
@@ -65,8 +65,8 @@ class Memory:
     def optimizer_bytes(self) -> int:
         """What the optimiser keeps between steps.
 
-        Nothing, one momentum a parameter, or Adam's two moments and its count of
-        steps, a 32-bit float a tensor.
+        Nothing for SGD, one momentum per parameter, or Adam's two moments and a step
+        count per tensor, which is a 32-bit float.
         """
         return state_bytes(self.gradient_bytes, self.cost.tensors, self.optimizer)
 
@@ -76,8 +76,8 @@ class Memory:
     def saved(self) -> tuple[SavedTensor, ...]:
         """The distinct tensors that autograd keeps, each with its first holder.
 
-        A copy that torch makes only because of the order of a map's axes in memory, as
-        where `permute` or a norm over channels is followed by a flatten, is left out.
+        Copies that torch only makes because of a map's memory order are left out, for
+        example if `permute` or a norm over channels is followed by a flatten.
         """
         graph = self.graph
         home = homes(
@@ -92,9 +92,9 @@ class Memory:
 
     @property
     def saved_bytes(self) -> int:
-        """All of them, in training between the forward and the backward pass.
+        """All of them, between the forward and the backward pass of training.
 
-        Parameters and buffers are left out.
+        Parameters and buffers are not included.
         """
         return bytes_of(self._saved_size, self.batch)
 
@@ -103,7 +103,9 @@ class Memory:
         return sum([tensor.size for tensor in self.saved])
 
     def saved_by_layer(self) -> dict[str, list[dict[str, str | int]]]:
-        """Return what each layer is the first to hold, as plain data, by its path."""
+        """Return the tensors for which each layer is the first holder, as plain data,
+        by path.
+        """
         found: dict[str, list[dict[str, str | int]]] = {}
         for tensor in self.saved:
             entry = tensor.as_dict(self.batch)
@@ -114,7 +116,7 @@ class Memory:
     def autocast_saved(self) -> tuple[SavedTensor, ...]:
         """What is kept under autocast to bfloat16, with 32-bit parameters.
 
-        Dtype and recomputation do not matter to it.
+        It does not depend on the dtype or on recomputation.
         """
         from .autocast import autocast_saved
 
@@ -122,21 +124,21 @@ class Memory:
 
     @property
     def autocast_saved_bytes(self) -> int:
-        """All of that, copies of the weights included."""
+        """All of that, including copies of the weights."""
         return bytes_of(sum([n.size for n in self.autocast_saved]), self.batch)
 
     # ---- peaks
 
     @cached_property
     def inference_peak(self) -> Peak:
-        """The most bytes in use at once in a pass of inference."""
+        """Peak memory of a forward pass in inference."""
         return inference_peak(self._tape, self._fixed)
 
     @cached_property
     def training_peak(self) -> Peak:
-        """The most bytes in use at once in a training step.
+        """Peak memory of a training step.
 
-        It is one of those after the first, so that the optimiser's state is there.
+        It is a step after the first one, so the optimiser's state exists.
         """
         return training_peak(
             self._tape,
@@ -147,7 +149,7 @@ class Memory:
 
     @cached_property
     def first_step_peak(self) -> Peak:
-        """The same in the first step, which only makes the optimiser's state."""
+        """The same for the first step, which creates the optimiser's state."""
         return training_peak(
             self._tape,
             self._fixed,
@@ -158,7 +160,7 @@ class Memory:
 
     @cached_property
     def timeline(self) -> tuple[InUse, ...]:
-        """What a training step uses from moment to moment."""
+        """Memory in use over the course of a training step."""
         return training_timeline(
             self._tape,
             self._fixed,
@@ -174,23 +176,23 @@ class Memory:
 
     @property
     def forward_peak_bytes(self) -> int:
-        """Most bytes of activations at once in a forward pass of the inference mode."""
+        """Peak memory of activations in a forward pass in inference."""
         return self.inference_bytes - self._fixed
 
     @property
     def training_peak_bytes(self) -> int:
-        """The most bytes in use at once in a training step, for this batch."""
+        """Peak memory of a training step, for this batch."""
         return self.training_peak.at(self.batch)
 
     @property
     def training_bytes(self) -> int:
-        """All that is held at the end of a training step's forward pass."""
+        """Everything that is held at the end of a training step's forward pass."""
         return (
             self._fixed + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
         )
 
     def fits(self, budget: int, *, training: bool = True) -> int:
-        """Return the largest batch whose peak is no more than that many bytes.
+        """Return the largest batch whose peak fits into a number of bytes.
 
         It is 0 if not even one sample fits.
         """
@@ -199,7 +201,7 @@ class Memory:
 
     @property
     def facts(self) -> Plain[Memory]:
-        """What `as_dict` gives, made as far as it is read."""
+        """The result of `as_dict`, computed on demand."""
         return Plain(self, _GROUPS)
 
     def as_dict(self) -> dict[str, Any]:
@@ -263,7 +265,7 @@ class Memory:
         return tape(self.graph, self._item, self._keeps, self._overwritten, copied)
 
 
-# What is made together, by its keys, in the order of the JSON.
+# Values that are computed together, by their keys, in the order of the JSON.
 _GROUPS: Final[Groups[Memory]] = {
     ("batch", "dtype", "optimizer", "recompute"): Memory._setting,
     (
@@ -289,10 +291,10 @@ def memory(
     optimizer: str = "sgd",
     recompute: bool = False,
 ) -> Memory:
-    """Return the memory of a network whose layers together have that cost.
+    """Return the memory of a network with a given cost.
 
     Raises:
-        ValueError: if the batch, dtype or optimiser is none.
+        ValueError: if the batch, dtype or optimiser is invalid.
     """
     if batch < 1:
         raise ValueError(f"batch must be 1 or more, not {batch}")

@@ -1,4 +1,4 @@
-"""What optimisers keep between steps, and make while they take one."""
+"""What optimisers keep between steps, and allocate during a step."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What some channels of a value see, where channels that see other things are joined.
+"""What a subset of channels sees, if the channels of a value see different things.
 
-A layer that takes some of the channels sees what these see. They are followed back to
-where they part: through layers that treat each channel by itself, and those that move
-or group channels.
+A layer that takes some of the channels sees what these see. They are traced back to
+where they were joined, through layers that work on each channel separately, and through
+layers that reorder or group channels.
 """
 
 from __future__ import annotations
@@ -22,15 +22,16 @@ _Field = TypeVar("_Field")
 
 
 class Parted(Generic[_Field]):
-    """Fields of some of a value's channels, followed back to where they part.
+    """Fields of some channels of a value, traced back to where the channels were
+    joined.
 
     Args:
         graph: the network.
         seen_by: the window of each node.
-        known: the field of each value, of all its channels together.
-        behind: what gives the field behind a layer from those of its inputs, None of
-            one that does not matter, and None if its units see nothing.
-        bounded: what gives a field of which units may see less.
+        known: the field of each value, over all its channels.
+        behind: computes the field after a layer from the fields of its inputs; an input
+            that does not matter is None, and so is the result if its units see nothing.
+        bounded: marks a field as an upper bound.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class Parted(Generic[_Field]):
         return self.behind(node, window, reads)
 
     def is_told(self, node: Node) -> bool:
-        """Return whether a layer that scatters leaves no doubt who sees what."""
+        """Return whether it is certain what channels after a scattering layer see."""
         grows = channels(node.shape) < channels(node.input_shapes[0])
         return not grows or self.is_alike(node.inputs[0])
 
@@ -92,7 +93,7 @@ class Parted(Generic[_Field]):
         return self._alike[value]
 
     def _sources(self, value: int) -> tuple[int, ...]:
-        """Return what a value's being alike depends on."""
+        """Return the values that decide whether a value's channels see the same."""
         node, _ = self.makers.get(value, (None, None))
         if node is None or _mixes(node):
             return ()
@@ -114,7 +115,7 @@ class Parted(Generic[_Field]):
 
 
 def _mixes(node: Node) -> bool:
-    """Return whether each channel that a layer makes depends on all it is given."""
+    """Return whether each output channel depends on all input channels."""
     if _scatters(node):
         return False
     read = node.op.channels_read((0,), node.input_shapes, node.shape)
@@ -123,6 +124,6 @@ def _mixes(node: Node) -> bool:
 
 
 def _scatters(node: Node) -> bool:
-    """Return whether places become channels, or channels places."""
+    """Return whether positions become channels, or channels positions."""
     places = (*sizes(node.input_shapes[0]), *sizes(node.shape))
     return node.op.scatters and max(places, default=1) > 1

@@ -1,12 +1,13 @@
-"""The paths along which the gradient comes back from the loss.
+"""The paths along which the gradient flows back from the loss.
 
-A path leads from an output backwards through the layers, at each one on into one of
-its inputs. Its length is the number of weighted layers on it. Unlike in the depth of a
-network, projections on shortcuts count: a gradient is multiplied by their weights, too.
+A path leads from an output backwards through the layers, at each one to one of its
+inputs. Its length is the number of weighted layers on it. Unlike in the depth of a
+network, projections on shortcuts count, since a gradient is multiplied by their
+weights, too.
 
-A plain network has a single path, as long as it is deep. Of a residual network's n
-units each is passed or skipped, so that it has 2^n paths, whose lengths are spread
-like a binomial distribution.
+A plain network has a single path, as long as the network is deep. In a residual
+network, each of the n units can be passed through or skipped, so there are 2^n paths,
+whose lengths are distributed like a binomial distribution.
 
 Source: Veit, Wilber & Belongie 2016, "Residual networks behave like ensembles of
 relatively shallow networks", section 3.

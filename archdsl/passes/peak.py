@@ -1,4 +1,4 @@
-"""The most memory in use at once, in a pass of inference or a step of training."""
+"""The peak memory of a forward pass in inference, or of a training step."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ class Line(NamedTuple):
     """Bytes in use at one moment: `sample_bytes` x batch + `fixed_bytes`.
 
     Attributes:
-        sample_bytes: for each sample.
-        fixed_bytes: whatever the batch.
-        phase: ``forward``, ``backward``, ``recompute`` or ``step``, the optimiser's.
-        layer: path of the layer that runs then; empty in the optimiser's step.
-        first_batch: the smallest batch for which no other moment needs more.
+        sample_bytes: bytes per sample.
+        fixed_bytes: bytes that do not depend on the batch.
+        phase: ``forward``, ``backward``, ``recompute`` or ``step``, that of the
+            optimiser.
+        layer: path of the layer that runs at that moment; empty in the optimiser's
+            step.
+        first_batch: the smallest batch for which this moment is the peak.
     """
 
     sample_bytes: int
@@ -32,40 +34,41 @@ class Line(NamedTuple):
     first_batch: int = 1
 
     def at(self, batch: int) -> int:
-        """Return the bytes for a batch of that many samples."""
+        """Return the bytes for a batch of the given size."""
         return self.sample_bytes * batch + self.fixed_bytes
 
 
 class Peak(NamedTuple):
-    """The most bytes in use at once, for every batch.
+    """The peak memory, for every batch size.
 
     Attributes:
-        lines: the moments that need most, each up to the batch before the next one's
-            first.
+        lines: the moments that are the peak, each up to the first batch of the next
+            one.
     """
 
     lines: tuple[Line, ...]
 
     def line(self, batch: int) -> Line:
-        """Return the line that holds for a batch of that many samples."""
+        """Return the line that is the peak for a batch of the given size."""
         return next(n for n in reversed(self.lines) if n.first_batch <= batch)
 
     def at(self, batch: int) -> int:
-        """Return the most bytes for a batch of that many samples."""
+        """Return the peak for a batch of the given size."""
         return self.line(batch).at(batch)
 
     def fits(self, budget: int) -> int:
-        """Return the largest batch that needs no more bytes than that; 0 if none does.
+        """Return the largest batch that fits into the given memory; 0 if none does.
 
-        Each sample takes some, at least those of the input, so that there is one.
+        Each sample needs at least the bytes of the input, so there is a largest batch.
         """
         batches = [(budget - n.fixed_bytes) // n.sample_bytes for n in self.lines]
         return max(0, min(batches))
 
     def as_dict(self, batch: int) -> dict[str, Any]:
-        """Return the figures for a batch of that many samples as plain data.
+        """Return the figures for a batch of the given size as plain data.
 
-        `to_batch` is the last batch for which the line holds, None if there is none.
+        `to_batch` is the last batch for which the line is the peak, None if there is
+        none.
         """
         line = self.line(batch)
         later = self.lines[self.lines.index(line) + 1 :]
@@ -84,9 +87,11 @@ class InUse(NamedTuple):
     """Bytes in use at one moment, for one batch.
 
     Attributes:
-        phase: ``forward``, ``backward``, ``recompute`` or ``step``, the optimiser's.
-        layer: path of the layer that runs then; empty in the optimiser's step.
-        bytes: in use.
+        phase: ``forward``, ``backward``, ``recompute`` or ``step``, that of the
+            optimiser.
+        layer: path of the layer that runs at that moment; empty in the optimiser's
+            step.
+        bytes: bytes in use.
     """
 
     phase: str
@@ -95,13 +100,14 @@ class InUse(NamedTuple):
 
 
 def inference_peak(tape: Tape, fixed: int) -> Peak:
-    """Return the most bytes that a pass of inference uses at once.
+    """Return the peak memory of a forward pass in inference.
 
-    These are parameters and buffers, heads that only train included; the inputs, which
-    the caller holds; and the values, as long as the compiled program holds them.
+    It consists of parameters and buffers, including those of auxiliary heads; the
+    inputs, which the caller holds; and the values, as long as the compiled program
+    holds them.
 
     Args:
-        tape: of the network.
+        tape: the tape of the network.
         fixed: bytes of parameters and buffers.
     """
     return _envelope(inference(tape).moments, fixed)
@@ -115,25 +121,25 @@ def training_peak(
     recompute: bool = False,
     first: bool = False,
 ) -> Peak:
-    """Return the most bytes that a training step uses at once.
+    """Return the peak memory of a training step.
 
-    The step runs forward, backward and the optimiser, one parameter after the other,
-    with the gradients set to None before. See `liveness.training` for what is held.
+    The step runs forward pass, backward pass and the optimiser, which updates one
+    parameter after the other. Gradients are None at the start. See `liveness.training`
+    for what is held.
 
     Args:
-        tape: of the network.
+        tape: the tape of the network.
         fixed: bytes of parameters and buffers.
-        optimizer: whose state there is from the step before.
-        recompute: whether blocks are run again in the backward pass; see
-            `recompute.parts`.
-        first: whether it is the first step, which only makes the optimiser's state.
+        optimizer: the optimiser, whose state exists from the previous step.
+        recompute: whether the backward pass recomputes blocks; see `recompute.parts`.
+        first: whether it is the first step, which creates the optimiser's state.
 
     Raises:
-        ValueError: if the optimiser is none.
+        ValueError: if the optimiser is unknown.
     """
     usage, state, at_step = _step(tape, optimizer, recompute)
     if first:
-        # The state is only there in the optimiser's step.
+        # The state only exists in the optimiser's step.
         moments = {**usage.moments, at_step: STEP}
         return _envelope(moments, fixed)
     moments = {**usage.moments, at_step - state: STEP}
@@ -148,17 +154,17 @@ def training_timeline(
     optimizer: str = "sgd",
     recompute: bool = False,
 ) -> tuple[InUse, ...]:
-    """Return what a training step uses from moment to moment; see `training_peak`.
+    """Return the memory in use over the course of a training step; see `training_peak`.
 
     Args:
-        tape: of the network.
+        tape: the tape of the network.
         fixed: bytes of parameters and buffers.
-        batch: samples at a time.
-        optimizer: whose state there is from the step before.
-        recompute: whether blocks are run again in the backward pass.
+        batch: batch size.
+        optimizer: the optimiser, whose state exists from the previous step.
+        recompute: whether the backward pass recomputes blocks.
 
     Raises:
-        ValueError: if the optimiser is none.
+        ValueError: if the optimiser is unknown.
     """
     usage, state, at_step = _step(tape, optimizer, recompute)
     moments = [*usage.timeline, (at_step - state, STEP)]
@@ -172,7 +178,8 @@ def training_timeline(
 
 
 def _step(tape: Tape, optimizer: str, recompute: bool) -> tuple[Usage, int, int]:
-    """Return what the passes use, the optimiser's state, and what its step uses.
+    """Return the memory of the passes, the optimiser's state, and the memory of its
+    step.
 
     The last includes the state.
     """
@@ -200,7 +207,9 @@ def parameters(tape: Tape) -> list[int]:
 
 
 def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:
-    """Return the moments that need most for some batch, with bytes always there."""
+    """Return the moments that are the peak for some batch, plus a constant number of
+    bytes.
+    """
     steepest: dict[int, int] = {}
     for size in moments:
         slope, low = divmod(size, SAMPLE)
@@ -211,7 +220,7 @@ def _envelope(moments: Mapping[int, Moment], fixed: int) -> Peak:
         first = 1
         while found:
             below, at, start = found[-1]
-            # The smallest batch for which this one needs no less.
+            # The smallest batch for which this moment needs at least as much.
             first = max(1, -((low - at) // (slope - below)))
             if first > start:
                 break

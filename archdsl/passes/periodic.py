@@ -1,9 +1,9 @@
-"""What units see that see by turns: behind layers that enlarge, the phase decides.
+"""Receptive fields that alternate: after upsampling layers, they depend on the phase.
 
-Behind a transposed convolution of stride 2, even and odd units see windows of other
-sizes, and so on behind further ones. Along an axis, what the units of a value see
-recurs with a period: unit ``q * period + r`` sees what unit r does, moved by
-``q * jump``. All positions are whole numbers, and all of it is exact.
+After a transposed convolution with stride 2, even and odd units see windows of
+different sizes, and so on after further ones. Along an axis, the fields of the units of
+a value repeat with a period: unit ``q * period + r`` sees what unit r sees, shifted by
+``q * jump``. All positions are integers, and everything is exact.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from typing import Final, NamedTuple
 # First and last position that a unit sees; None if it sees nothing.
 Ends = tuple[int, int] | None
 
-# A longer period than this, and than there are units, is cut to the units there are.
+# A period longer than this and than the number of units is cut to that number.
 MOST_PHASES: Final = 64
-# Ways to go on along an axis that are kept apart; more become a table of the units.
+# Number of ways along an axis that are kept; more become a table of the units.
 MOST_WAYS: Final = 16
 
 
 class Periodic(NamedTuple):
-    """What units see along an axis, those beyond its ends included.
+    """What units see along an axis, including units beyond its ends.
 
     Attributes:
         ends: what each unit of the first period sees.
-        jump: positions from one period's fields to the next one's.
+        jump: distance between the fields of one period and the next.
     """
 
     ends: tuple[Ends, ...]
@@ -42,7 +42,7 @@ class Periodic(NamedTuple):
         return ends[0] + period * self.jump, ends[1] + period * self.jump
 
     def moved(self, first: int, last: int) -> Periodic:
-        """Return the same with other positions added to all firsts and lasts."""
+        """Return the same, shifted by given positions at both ends."""
         ends = [e and (e[0] + first, e[1] + last) for e in self.ends]
         return Periodic(tuple(ends), self.jump)
 
@@ -61,18 +61,18 @@ def slide(
 ) -> Periodic:
     """Return what a window sees that slides along an axis; see `values.Window`.
 
-    Periods multiply where sizes do not divide each other. One that is too long becomes
-    a table, as by `together`, if it is said how many units there are.
+    Periods multiply if sizes do not divide each other. If the number of units is given,
+    a period that is too long becomes a table, as in `together`.
     """
     period = len(seen.ends)
     phases = period * up // gcd(period * up, stride)
     if units is not None and _too_long(phases, units):
         phases = units
-    # Taps meet a unit of the input, and not an empty position, at every so many.
+    # Only one tap in so many meets a unit of the input and not an empty position.
     common = gcd(dilation, up)
     apart, step = up // common, dilation // common
     inverse = pow(step, -1, apart)
-    # Units of as many phases as there are tell all, as each phase only moves on.
+    # One unit per phase suffices, since each phase only shifts.
     most = period // gcd(period, step)
     rising = _rises(seen)
     ends: list[Ends] = []
@@ -99,7 +99,7 @@ def slide(
 
 
 def _rises(seen: Periodic) -> bool:
-    """Return whether no unit sees what lies before what an earlier one sees."""
+    """Return whether no unit sees anything before what an earlier unit sees."""
     row = [*seen.ends, seen.unit(len(seen.ends))]
     if len(row) == 2:
         return True
@@ -117,7 +117,7 @@ def hull(parts: Iterable[Ends]) -> Ends:
 
 
 def shortest(seen: Periodic) -> Periodic:
-    """Return the same with the shortest period, so that what is equal looks equal."""
+    """Return the same with the shortest period, so that equal fields compare equal."""
     if not any(seen.ends):
         return Periodic((None,), 0)
     ends, jump = seen
@@ -144,15 +144,15 @@ def _primes(number: int) -> list[int]:
 
 
 def together(ways: Sequence[Periodic], units: int) -> tuple[Periodic, ...]:
-    """Return what a unit sees along several ways, those that go on alike as one.
+    """Return what a unit sees along several ways; ways with the same jump are merged.
 
-    Ways that never meet again, as they jump apart, are kept beside each other. Where
-    they are too many, or a period too long, the units there are become a table. It is
-    exact for these; how it goes on beyond them is a continuation of it.
+    Ways with different jumps never meet again and are kept separately. If there are too
+    many, or a period is too long, the units that exist become a table. It is exact for
+    these; beyond them it is extrapolated.
 
     Args:
-        ways: what each of them sees.
-        units: how many units there are.
+        ways: what the units see along each of them.
+        units: number of units.
     """
     found: dict[tuple[int, int], Periodic] = {}
     for way in ways:
@@ -186,7 +186,7 @@ def _joined(one: Periodic, other: Periodic, units: int) -> Periodic:
 
 
 def _table(ways: Sequence[Periodic], units: int) -> Periodic:
-    """Return what each of some units sees, with the units as its period."""
+    """Return what each unit sees, with the number of units as the period."""
     ends = [hull([way.unit(n) for way in ways]) for n in range(units)]
     jump = max([-(-way.jump * units // len(way.ends)) for way in ways])
     return shortest(Periodic(tuple(ends), jump))

@@ -1,4 +1,4 @@
-"""Plain data that is made as far as it is read."""
+"""Plain data that is only computed when it is read."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 Subject = TypeVar("Subject")
-# Of each group of keys, what makes its values.
+# For each group of keys, the function that computes their values.
 Groups = Mapping[tuple[str, ...], Callable[[Subject], Mapping[str, Any]]]
 
 

@@ -1,14 +1,14 @@
-"""What every unit sees of the network's input.
+"""The receptive field of every unit in the network's input.
 
-Along each axis, unit i of a value sees the input from ``start + i * jump`` to
-``start + i * jump + size - 1``, cut off at the input's ends. Behind layers that enlarge
-it depends on the unit's phase, and is followed by periods. Where paths meet, a unit
-sees the hull of what it sees along each of them. What it sees along a single path, the
-narrowest and the widest one, is followed beside that, and so is what it sees along
-local paths alone, which leave out those by which it sees all.
+Along each axis, unit i of a value sees the input from ``start + i * jump`` to ``start +
+i * jump + size - 1``, clipped to the input. After upsampling layers it depends on the
+unit's phase, and is described by a period. Where paths join, a unit sees the hull of
+what it sees along each of them. Also tracked are the fields along the narrowest and the
+widest single path, and those along local paths alone, which exclude paths through
+layers that see the whole input.
 
-Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
-neural networks", Distill.
+Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional neural
+networks", Distill.
 """
 
 from __future__ import annotations
@@ -34,22 +34,22 @@ _MOST_JUMPS: Final = 16
 
 
 class Axis(NamedTuple):
-    """What a value's units see along one axis of the input.
+    """What the units of a value see along one axis of the input.
 
-    What each one sees lies within an outline that moves on evenly. It is the outline,
-    unless `ways` says otherwise.
+    The field of every unit lies within an outline that moves by a constant jump. The
+    fields equal the outline, unless `ways` says otherwise.
 
     Attributes:
-        first: the first position that its unit 0 sees, padding included.
-        last: the last.
-        jump: positions from one unit's field to the next one's.
-        low: the first position that any unit sees, layers' own padding aside.
-        high: the last.
-        ways: what the units see in turn, if not all see as much: a unit sees what it
-            does along any of these.
-        seen: what each of the units there are sees of the input itself, if that is not
-            what follows from the rest: near the ends, units that are not there would
-            see positions of it.
+        first: first position that unit 0 sees, including padding.
+        last: last position that unit 0 sees.
+        jump: distance between the fields of neighbouring units.
+        low: first position that any unit sees, without the layers' own padding.
+        high: last position that any unit sees.
+        ways: fields that alternate between units, if units see different amounts: a
+            unit sees the union over all of these.
+        seen: what each existing unit sees of the input itself, if it does not follow
+            from the rest. Near the ends, units that do not exist would see positions of
+            it.
     """
 
     first: Number
@@ -61,7 +61,7 @@ class Axis(NamedTuple):
     seen: tuple[Ends, ...] | None = None
 
     def unit(self, number: int) -> Ends:
-        """Return the first and last position that a unit sees, padding included."""
+        """Return the first and last position that a unit sees, including padding."""
         if self.ways is None:
             move = number * self.jump
             return int(self.first + move), int(self.last + move)
@@ -70,7 +70,7 @@ class Axis(NamedTuple):
         return hull([way.unit(number) for way in self.ways])
 
     def visible(self, number: int) -> Ends:
-        """Return the same, cut off where no unit sees any further."""
+        """Return the same, clipped to what any unit sees."""
         if self.seen is not None:
             return self.seen[number]
         ends = self.unit(number)
@@ -81,14 +81,14 @@ class Axis(NamedTuple):
 
 
 class Span(NamedTuple):
-    """What a unit sees along one axis by single paths, of those that go on alike.
+    """What a unit sees along one axis on single paths, for paths with the same jump.
 
     Attributes:
-        jump: positions from one unit's field to the next one's.
-        least: from the first to the last position seen by the narrowest path.
-        most: by the widest one.
-        turns: how units by turns differ from that, if they do: what they see if
-            unit 0 were to see a single position; it has the jumps, too.
+        jump: distance between the fields of neighbouring units.
+        least: size of the field along the narrowest path.
+        most: size of the field along the widest path.
+        turns: if units alternate, how they differ from that: what they would see if
+            unit 0 saw a single position. It also has the jumps.
     """
 
     jump: Number
@@ -102,16 +102,16 @@ _T = TypeVar("_T")
 
 
 class Field(NamedTuple):
-    """What a value's units see of the input.
+    """What the units of a value see of the input.
 
     Attributes:
-        axes: along each axis, all paths together.
-        spans: along each axis, path by path.
-        exact: False if units may see less, as it is not known what a layer reads.
+        axes: fields along each axis, over all paths together.
+        spans: fields along each axis, for single paths.
+        exact: False if units may see less, because it is not known what a layer reads.
         whole: whether every unit sees the whole input.
-        local: along each axis, without the paths by which units see all; None if the
-            field is not whole, or nothing is left.
-        told: False if there are too many paths to tell, so that `spans` only bound
+        local: fields along each axis, without the paths on which units see everything;
+            None if the field is not whole, or no path is left.
+        told: False if there are too many paths to follow, so that `spans` only bound
             the narrowest from below and the widest from above.
     """
 
@@ -124,30 +124,32 @@ class Field(NamedTuple):
 
 
 class ReceptiveField(NamedTuple):
-    """A receptive field as it is reported, each figure along each axis.
+    """A receptive field as it is reported, with each figure along each axis.
 
     Attributes:
-        size: positions that a unit sees, beyond the input's ends too, of those units
-            that see most.
-        jump: positions from one unit's field to the next one's, a fraction where
-            layers enlarge; 0 if every unit sees the whole input.
-        start: where unit 0's field starts, negative if in the padding; None if unit 0
+        size: positions that a unit sees, including those beyond the input's ends, for
+            the units that see most.
+        jump: distance between the fields of neighbouring units, a fraction after
+            upsampling layers; 0 if every unit sees the whole input.
+        start: first position of unit 0's field, negative in the padding; None if unit 0
             sees nothing.
-        visible: most positions of the input itself that any unit sees.
-        exact: False if units may see less than these figures say, which then are upper
-            bounds.
+        visible: largest number of positions inside the input that any unit sees.
+        exact: False if units may see less than these figures say, which are upper
+            bounds then.
         whole: whether every unit sees the whole input.
         interval: first and last position that unit 0 sees; None if it sees nothing.
-        minimum: positions that a unit sees by the narrowest single path. Where every
-            unit sees the whole input by global pooling beside other paths, as in
-            squeeze and excitation, these go on.
-        maximum: by the widest one; less than `size` where paths lean apart.
-        share: share of the input's positions that a unit sees, of those that see most.
-        smallest: positions that a unit sees, of those units that see least; 0 if some
+        minimum: positions that a unit sees along the narrowest single path. If every
+            unit sees the whole input by global pooling next to other paths, as in
+            squeeze and excitation, only the other paths count.
+        maximum: positions along the widest single path; less than `size` if paths drift
+            apart.
+        share: share of the input's positions that a unit sees, for the units that see
+            most.
+        smallest: positions that a unit sees, for the units that see least; 0 if some
             see nothing.
-        local: as `size`, along local paths alone, which leave out global pooling and
-            the like; None if there are none, or it is not known.
-        local_smallest: as `smallest`, likewise.
+        local: as `size`, along local paths alone, which exclude global pooling and the
+            like; None if there are none, or it is not known.
+        local_smallest: as `smallest`, along local paths.
         paths_exact: False if the narrowest path may be wider than `minimum`, and the
             widest one narrower than `maximum`.
     """
@@ -169,7 +171,7 @@ class ReceptiveField(NamedTuple):
 
     @property
     def even(self) -> bool:
-        """Whether all units see as much."""
+        """Whether all units see the same amount."""
         return self.size == self.smallest
 
     def as_dict(self) -> dict[str, Any]:
@@ -207,12 +209,12 @@ def fields(
 ) -> dict[int, Field]:
     """Return the field of every value in the network's first input.
 
-    Values that do not depend on it have none, nor has any value if the first input
-    is a vector.
+    Values that do not depend on that input have none. If the input is a vector, no
+    value has one.
 
     Args:
         graph: the network.
-        seen_by: what `windows` gives, if it is known already.
+        seen_by: the result of `windows`, if it is already known.
     """
     image, shape = graph.inputs[0], graph.shapes[graph.inputs[0]]
     if len(shape) < 2:
@@ -245,13 +247,13 @@ def fields(
 def _behind(
     node: Node, window: Window | None, reads: Sequence[Field | None], image: Shape
 ) -> Field | None:
-    """Return the field behind a layer; None if its units see nothing.
+    """Return the field after a layer; None if its units see nothing.
 
     Args:
         node: the layer.
         window: its window.
-        reads: the field of each input, None of one that does not matter.
-        image: sizes of the network's input.
+        reads: the field of each input, None for an input that does not matter.
+        image: size of the network's input.
     """
     seen = [
         _Seen(field, sizes(shape))
@@ -265,7 +267,7 @@ def _behind(
 
 
 def _sees(field: Field, units: Shape) -> bool:
-    """Return whether any unit sees anything: it may be all padding that is left."""
+    """Return whether any unit sees anything; only padding may be left."""
     if field.whole:
         return True
     ends = [_limits(axis, n) for axis, n in zip(field.axes, units, strict=True)]
@@ -273,7 +275,7 @@ def _sees(field: Field, units: Shape) -> bool:
 
 
 def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveField]:
-    """Return the report of every value's field; many share one."""
+    """Return the reported field of every value; many values share one."""
     made: dict[tuple[int, Shape], ReceptiveField] = {}
     found = {}
     image = sizes(graph.shapes[graph.inputs[0]])
@@ -287,10 +289,10 @@ def reports(graph: Graph, known: Mapping[int, Field]) -> dict[int, ReceptiveFiel
 
 
 def main_value(graph: Graph, known: Mapping[int, Field]) -> int | None:
-    """Return the value whose field is the network's; None if there is no field at all.
+    """Return the value whose field is the network's; None if there is none.
 
-    It is the last map on the way to the main output. Vectors and what is made of them
-    are none, nor is what a global pool leaves.
+    It is the last map on the way to the main output. Vectors, values computed from
+    vectors, and the output of a global pool are not maps in this sense.
     """
     needed = graph.behind(graph.outputs(training=False)[:1])
     for node in reversed(graph.nodes):
@@ -301,7 +303,7 @@ def main_value(graph: Graph, known: Mapping[int, Field]) -> int | None:
 
 
 def _is_map(field: Field, shape: Shape) -> bool:
-    """Return whether a value has units that stand for places of the input."""
+    """Return whether the units of a value represent places in the input."""
     if not field.whole:
         return True
     return len(shape) > 1 and (field.local is not None or not field.exact)
@@ -312,8 +314,8 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
 
     Args:
         field: what its units see.
-        units: how many it has along each axis.
-        image: how many positions the first input has.
+        units: number of units along each axis.
+        image: size of the first input.
     """
     local: tuple[Any, ...] = None, None
     if field.whole:
@@ -325,13 +327,15 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
     along: list[tuple[Any, ...]] = []
     parts: tuple[Axis, Spans, int] | None = None
     for each in zip(field.axes, field.spans, units, strict=True):
-        # Most networks are alike along both axes.
+        # Most networks treat both axes equally.
         along.append(along[-1] if each == parts else _along(*each))
         parts = each
     largest, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
     if not field.whole:
         local = smallest, largest
-        most = tuple(map(min, most, largest))  # a bound may be more than all together
+        most = tuple(
+            map(min, most, largest)
+        )  # a bound can exceed the field over all paths
     return ReceptiveField(
         size=largest,
         jump=jump,
@@ -365,7 +369,9 @@ def _along(axis: Axis, spans: Spans, units: int) -> tuple[Any, ...]:
 
 
 def _sizes(axis: Axis, units: int) -> tuple[int, int]:
-    """Return how many positions those units see that see least and most."""
+    """Return the number of positions that the units with the smallest and largest field
+    see.
+    """
     if axis.ways is None:
         size = int(axis.last - axis.first) + 1
         return size, size
@@ -382,7 +388,7 @@ def _size(ends: Ends) -> int:
 def _extent(
     span: Span, units: int, choose: Callable[[Iterable[Number]], Number]
 ) -> Number:
-    """Return the extent of the narrowest or widest path, over units by turns."""
+    """Return the extent of the narrowest or widest path, over alternating units."""
     own = span.least if choose is min else span.most
     if span.turns is None:
         return own
@@ -391,12 +397,12 @@ def _extent(
 
 
 def _visible(axis: Axis, units: int) -> int:
-    """Return the most positions between `low` and `high` that one unit sees."""
+    """Return the most positions between `low` and `high` that a unit sees."""
     if axis.ways is not None or axis.seen is not None:
         return max([_size(axis.visible(n)) for n in range(units)])
     tried = {0, units - 1}
     if axis.jump:
-        # Where an end of the field meets one of the limits, the cut-off changes.
+        # Clipping changes where an end of the field meets one of the limits.
         for way in (axis.low - axis.first, axis.high - axis.last):
             tried |= {int(way // axis.jump), -int(-way // axis.jump)}
     return max([_size(axis.visible(n)) for n in tried if 0 <= n < units])
@@ -406,12 +412,12 @@ def _visible(axis: Axis, units: int) -> int:
 
 
 def _bounded(field: Field) -> Field:
-    """Return a field of which units may see less."""
+    """Return a field marked as an upper bound."""
     return field._replace(exact=False)
 
 
 class _Seen(NamedTuple):
-    """The field of one of a layer's inputs, and its units along each axis."""
+    """The field of one of a layer's inputs, and its number of units along each axis."""
 
     field: Field
     units: tuple[int, ...]
@@ -420,22 +426,22 @@ class _Seen(NamedTuple):
 def _through(
     node: Node, window: Window | None, seen: Sequence[_Seen], image: Shape
 ) -> Field:
-    """Return the field behind a layer, from those of its inputs.
+    """Return the field after a layer, from the fields of its inputs.
 
     Args:
         node: the layer.
         window: its window.
         seen: the fields of its inputs.
-        image: sizes of the network's input.
+        image: size of the network's input.
     """
     (field, units), output = seen[0], sizes(node.shape)
     merges = window == POINTWISE and node.op.sources is None and len(node.inputs) > 1
     if merges or len(seen) > 1:
-        # An input that is not followed may be what the others are repeated for.
+        # An input that is not tracked may determine how often the others are repeated.
         field = _union(seen, image, output if merges else None)
     if window is None:
         return _global(field, units, node, image)
-    # Units may come on at the end or go, and then limit what the next layers see.
+    # Units can be added or removed at the end, which limits what later layers see.
     if window == POINTWISE and (merges or output == units):
         return field
     alike = _is_square(window) and len({*units}) == len({*output}) == 1
@@ -449,9 +455,10 @@ def _through(
 
 
 def _global(field: Field, units: Shape, node: Node, image: Shape) -> Field:
-    """Return the field behind a layer each of whose units sees all of its input.
+    """Return the field after a layer whose units all see its whole input.
 
-    As many units as before, as behind a norm, stand each for its place still.
+    If the number of units stays the same, as after a norm, each unit still represents
+    its place.
     """
     exact = field.exact and not node.op.opaque()
     local = field.local if field.whole else field.axes
@@ -463,11 +470,11 @@ def _global(field: Field, units: Shape, node: Node, image: Shape) -> Field:
 
 
 def _is_square(window: Window) -> bool:
-    """Return whether a window is alike along both axes."""
+    """Return whether a window is the same along both axes."""
     return all([parts[0] == parts[1] for parts in window])
 
 
-_Units = tuple[int, int]  # along an axis, before a layer and behind it
+_Units = tuple[int, int]  # along an axis, before and after a layer
 
 
 def _each(
@@ -477,7 +484,7 @@ def _each(
     units: Sequence[_Units],
     alike: bool,
 ) -> tuple[_T, ...]:
-    """Return what a window makes of a value of each axis, once if all is alike."""
+    """Return the effect of a window on each axis, computed once if they are equal."""
     first = move(values[0], window, 0, units[0])
     if alike and values[0] == values[1]:
         return first, first
@@ -488,13 +495,13 @@ _Parts = tuple[int, int, int, int, int]  # those of a window along an axis
 
 
 def _parts(window: Window, n: int) -> _Parts:
-    """Return a window's parts along axis number n, as `periodic.slide` takes them."""
+    """Return a window's parameters along axis n, as `periodic.slide` takes them."""
     kernel, stride, pad, dilation, up = window
     return kernel[n], stride[n], pad[n], dilation[n], up[n]
 
 
 def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
-    """Return what a window sees that slides along axis number n of some units."""
+    """Return what a window sees that slides along axis n."""
     jump = divide(axis.jump, window.up[n])
     before, reach = window.pad[n], window.dilation[n] * (window.kernel[n] - 1)
     outline = Axis(
@@ -512,29 +519,31 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
 
 
 def _ways(axis: Axis) -> tuple[Periodic, ...]:
-    """Return what the units along an axis see by turns, if only one kind of turn."""
+    """Return what the units along an axis see by way of each path, in periods."""
     if axis.ways is not None:
         return axis.ways
     return (Periodic(((int(axis.first), int(axis.last)),), int(axis.jump)),)
 
 
 def _told_apart(outline: Axis, ways: tuple[Periodic, ...]) -> Axis:
-    """Return an axis with what its units see, if that is not its outline."""
+    """Return an axis together with what its units see, if that differs from the
+    outline.
+    """
     plain = Periodic(((outline.first, outline.last),), outline.jump)  # type: ignore[arg-type]
     return outline if ways == (plain,) else outline._replace(ways=ways)
 
 
 def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis:
-    """Return what a window sees, with what its units really see if that differs.
+    """Return what a window sees, corrected for the units that actually exist.
 
-    Only windows that reach beyond an end can differ, or that read units in the
-    padding: these see nothing, yet the outline counts where they lie.
+    Only windows that reach beyond an end, or that read units in the padding, need a
+    correction: such units see nothing, but the outline includes their positions.
 
     Args:
-        axis: what the units it slides along see.
-        found: what it sees if these went on beyond the ends.
-        parts: of the window.
-        units: how many there are.
+        axis: what the units see along which the window slides.
+        found: what the window sees if these units continued beyond the ends.
+        parts: parameters of the window.
+        units: number of units.
     """
     kernel, stride, pad, dilation, up = parts
     before, after = units
@@ -551,14 +560,14 @@ def _seen_through(axis: Axis, found: Axis, parts: _Parts, units: _Units) -> Axis
 
 
 def _seen_as(axis: Axis, seen: Sequence[Ends]) -> Axis:
-    """Return an axis with what its units really see, if that has to be said."""
+    """Return an axis with what its units actually see, if that needs to be stored."""
     if all([axis.visible(n) == ends for n, ends in enumerate(seen)]):
         return axis
     return axis._replace(seen=tuple(seen))
 
 
 def _read(axis: Axis, number: int, parts: _Parts, units: int) -> Ends:
-    """Return what a window's unit sees by way of the units that there are."""
+    """Return what a unit of a window sees through the units that exist."""
     kernel, stride, pad, dilation, up = parts
     start = number * stride - pad
     end = start + dilation * (kernel - 1)
@@ -580,9 +589,9 @@ def _first_seen(axis: Axis, units: Iterable[int]) -> Ends:
 
 
 def _core(axis: Axis, units: int) -> tuple[int, int]:
-    """Return a range of units of which none sees the padding alone, along no way.
+    """Return a range of units none of which sees only padding, on any way.
 
-    Those before its start and from its end on may.
+    Units before its start or after its end may.
     """
     along = [_core_along(way, axis, units) for way in _ways(axis)]
     starts, ends = zip(*along, strict=True)
@@ -590,7 +599,7 @@ def _core(axis: Axis, units: int) -> tuple[int, int]:
 
 
 def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
-    """Return the same, of what the units see along one way."""
+    """Return that range for one way."""
     period = len(way.ends)
     start, end = 0, units
     for phase, ends in enumerate(way.ends[:units]):
@@ -598,7 +607,7 @@ def _core_along(way: Periodic, axis: Axis, units: int) -> tuple[int, int]:
             continue
         first, last = ends
         if way.jump:
-            # So many periods lie before the input; from this one on, all behind it.
+            # Periods that lie before the input, and the first one that lies beyond it.
             before = -((last - axis.low) // way.jump)
             behind = (axis.high - first) // way.jump + 1
         else:
@@ -650,16 +659,16 @@ def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> F
     """Return the hull of what a unit sees along several paths.
 
     Args:
-        seen: the fields that meet.
-        image: sizes of the network's input.
-        units: how many units it has along each axis; as many as meet unless given.
+        seen: the fields that are joined.
+        image: size of the network's input.
+        units: number of units along each axis; by default that of the inputs.
     """
     fields = [each.field for each in seen]
     if units is None:
         units = tuple(map(max, zip(*(each.units for each in seen), strict=True)))
     if all(each == seen[0] for each in seen) and seen[0].units == units:
         return fields[0]
-    # A vector has no units along the axes, and sees all.
+    # A vector has no units along the axes, and sees everything.
     joined = [_together(seen, n, most) for n, most in enumerate(units)]
     spans = tuple([each for each, _ in joined]) or _all_of(image)
     told = all(field.told for field in fields) and all(told for _, told in joined)
@@ -690,9 +699,10 @@ def _hulls(seen: Sequence[_Seen], units: Sequence[int]) -> tuple[Axis, ...]:
 
 
 def _repeated(seen: _Seen, units: Sequence[int]) -> list[Axis]:
-    """Return the field of a value, its only unit along an axis repeated for all.
+    """Return the field of a value whose only unit along an axis is repeated for all
+    units.
 
-    It is cut off where its own last unit ends: another value may see further.
+    It is clipped at the end of its own last unit, since another value may see further.
     """
     found = []
     for axis, own, most in zip(seen.field.axes, seen.units, units, strict=True):
@@ -720,7 +730,7 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
         max(axis.high for axis in axes),
     )
     if any([axis.ways is not None or axis.jump != jump for axis in axes]):
-        # Many branches may be one.
+        # Many branches may have the same field.
         ways = dict.fromkeys([way for axis in axes for way in _ways(axis)])
         outline = _told_apart(outline, together(list(ways), units))
     if all([_is_cut_alike(axis, outline, units) for axis in axes]):
@@ -731,7 +741,7 @@ def _hull(axes: Sequence[Axis], units: int) -> Axis:
 
 
 def _is_cut_alike(axis: Axis, joined: Axis, units: int) -> bool:
-    """Return whether each unit sees something, and is cut off as what it is part of."""
+    """Return whether each unit sees something, clipped in the same way as the whole."""
     limits = (axis.low, axis.high) == (joined.low, joined.high)
     if not limits or axis.seen is not None or axis.ways is not None:
         return False
@@ -743,7 +753,7 @@ def _is_cut_alike(axis: Axis, joined: Axis, units: int) -> bool:
 
 
 def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
-    """Return what a window sees, path by path, that slides along axis number n."""
+    """Return what a window that slides along axis n sees on single paths."""
     parts = kernel, stride, _, dilation, up = _parts(window, n)
     reach = dilation * (kernel - 1)
     found = []
@@ -754,19 +764,19 @@ def _widen(spans: Spans, window: Window, n: int, units: _Units) -> Spans:
         elif isinstance(jump, int):
             start = Periodic(((0, 0),), jump) if turns is None else turns
             found.append(_by_turns(slide(start, *parts, units[1]), least, most))
-        else:  # a bound, of paths that are too many to tell
+        else:  # a bound, as there are too many paths to follow
             pace, low, high = _bounds(slide(STEADY, *parts))
             found.append(Span(jump * pace, least + jump * low, most + jump * high))
     return tuple(found)
 
 
 def _by_turns(seen: Periodic, least: Number, most: Number) -> Span:
-    """Return the span of units of which one that saw a position now sees that.
+    """Return the span of alternating units, one of which saw a single position before.
 
     Args:
-        seen: what they would see then.
+        seen: what they would see in that case.
         least: what the narrowest path adds.
-        most: what the widest one adds.
+        most: what the widest path adds.
     """
     ends = next((ends for ends in seen.ends if ends is not None), None)
     if ends is None:
@@ -777,7 +787,9 @@ def _by_turns(seen: Periodic, least: Number, most: Number) -> Span:
 
 
 def _bounds(turns: Periodic) -> tuple[Number, Number, Number]:
-    """Return the pace of some units, and how much less and more some see by turns."""
+    """Return the pace of alternating units, and how much less and more some of them
+    see.
+    """
     pace = divide(turns.jump, len(turns.ends))
     ends = [(e[0] - n * pace, e[1] - n * pace) for n, e in enumerate(turns.ends) if e]
     firsts, lasts = zip(*ends, strict=True) if ends else ((0,), (0,))
@@ -790,16 +802,17 @@ def _all_of(image: Shape) -> tuple[Spans, ...]:
 
 
 def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
-    """Return the spans of several values along axis number n, joined where alike.
+    """Return the spans of several values along axis n, merged if they have the same
+    jump.
 
     Returns:
-        The spans, and whether they are not bounds of too many.
+        The spans, and whether they are exact instead of bounds for too many paths.
     """
     found: dict[tuple[Number, Periodic | None], Span] = {}
     for field, own in seen:
         for span in field.spans[n]:
             if own[n] != units:
-                # The only unit along an axis is repeated for all.
+                # The only unit along an axis is repeated for all units.
                 span = Span(0, _extent(span, 1, min), _extent(span, 1, max))
             key = span.jump, span.turns
             if key in found:
@@ -817,7 +830,7 @@ def _together(seen: Sequence[_Seen], n: int, units: int) -> tuple[Spans, bool]:
 
 
 def _evened(span: Span) -> Span:
-    """Return a span that bounds one of units that differ by turns."""
+    """Return a span without alternation that bounds one with it."""
     if span.turns is None:
         return span
     pace, low, high = _bounds(span.turns)
@@ -825,7 +838,7 @@ def _evened(span: Span) -> Span:
 
 
 def divide(number: Number, parts: int) -> Number:
-    """Return an exact quotient, as an int if it is one."""
+    """Return an exact quotient, as an int if it is an integer."""
     if parts == 1:
         return number
     from fractions import Fraction  # costs more to import than most networks need
@@ -834,5 +847,5 @@ def divide(number: Number, parts: int) -> Number:
 
 
 def _tidy(number: Number) -> Number:
-    """Return a whole number as an int."""
+    """Return an integer as an int."""
     return int(number) if number.denominator == 1 else number

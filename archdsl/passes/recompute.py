@@ -1,4 +1,4 @@
-"""Which parts of a network are run again in the backward pass, to keep less."""
+"""Which parts of a network are recomputed in the backward pass, to keep less."""
 
 from __future__ import annotations
 

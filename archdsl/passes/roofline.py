@@ -1,4 +1,4 @@
-"""How long a network takes at least on a device, layer by layer.
+"""A lower bound for the time that a network takes on a device, layer by layer.
 
 Source: Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance
 model for multicore architectures".
@@ -22,16 +22,16 @@ BOUNDS: Final[tuple[Bound, ...]] = ("compute", "memory", "launch")
 
 
 class LayerTime(NamedTuple):
-    """The least time of one layer, or of several together, for a batch.
+    """Lower bound of the time of one layer, or of several together, for a batch.
 
     Attributes:
-        seconds: the longest of the three times below; in training the sum of that of
-            the forward and that of the backward pass.
-        compute_seconds: of the operations, at the peak rates.
-        memory_seconds: of the bytes moved, at the peak bandwidth.
-        launch_seconds: of starting the kernels, one for each pass.
-        bound: which of the three is the longest, in training in the longer pass; None
-            if there is nothing to do, as in a view.
+        seconds: the largest of the three times below; in training, the sum for the
+            forward and the backward pass.
+        compute_seconds: time for the operations at peak rates.
+        memory_seconds: time for the bytes moved at peak bandwidth.
+        launch_seconds: time to launch the kernels, one for each pass.
+        bound: which of the three is largest, in training for the longer pass; None if
+            there is nothing to compute, as for a view.
     """
 
     seconds: float = 0.0
@@ -46,22 +46,23 @@ class LayerTime(NamedTuple):
 
 
 class Roofline(NamedTuple):
-    """The least time of a network for a batch on a device.
+    """Lower bound of the time of a network for a batch on a device.
 
     Each layer is one kernel that reads its operands from memory and writes its results
-    there, as torch runs it eagerly: no layer is fused with another, and none overlaps
-    another. Nothing is faster on that device this way. How much slower a real kernel is
-    differs from kernel to kernel.
+    there, as when torch runs it eagerly: layers are not fused, and do not overlap.
+    Nothing that runs in this way is faster on the device. How much slower a real kernel
+    is differs between kernels.
 
     Attributes:
-        device: what it runs on.
-        dtype: of parameters and activations.
-        batch: samples at a time.
-        training: whether it is a forward and a backward pass of training, auxiliary
-            heads included, without loss and optimiser; else one pass of inference.
-        tf32: whether convolutions in float32 may round to TF32.
+        device: the device.
+        dtype: data type of parameters and activations.
+        batch: batch size.
+        training: whether it is a forward and backward pass of training, including
+            auxiliary heads but without loss and optimiser; otherwise a forward pass of
+            inference.
+        tf32: whether convolutions in float32 may be rounded to TF32.
         launch: seconds between the starts of two kernels.
-        layers: of each node of the graph; None for those that do not run.
+        layers: times of each node of the graph; None for those that do not run.
     """
 
     device: Device
@@ -79,11 +80,11 @@ class Roofline(NamedTuple):
 
     @property
     def samples_per_second(self) -> float | None:
-        """Throughput; None if there is nothing to do."""
+        """Throughput; None if there is nothing to compute."""
         return self.batch / self.seconds if self.seconds else None
 
     def bound_seconds(self, bound: Bound) -> float:
-        """Return the time of the layers that are bound that way."""
+        """Return the time of the layers with a given bound."""
         return sum(
             [
                 one.seconds
@@ -93,12 +94,12 @@ class Roofline(NamedTuple):
         )
 
     def share(self, bound: Bound) -> float:
-        """Return the share of the time that layers bound that way take."""
+        """Return the share of the time of layers with a given bound."""
         return self.bound_seconds(bound) / self.seconds if self.seconds else 0.0
 
     @property
     def ridge(self) -> float:
-        """Matrix operations a byte from which on a convolution is bound by compute."""
+        """Matrix operations per byte above which a convolution is bound by compute."""
         rate = self.device.matrix_rate(self.dtype, tf32=self.tf32)
         return rate / self.device.bandwidth
 
@@ -123,12 +124,12 @@ class Roofline(NamedTuple):
 
 
 class Rates(NamedTuple):
-    """What one layer runs at.
+    """The rates that apply to one layer.
 
     Attributes:
-        matrix: operations a second of MACs, which count two.
-        vector: operations a second of all others.
-        bandwidth: bytes a second.
+        matrix: operations per second of MACs, each of which counts as two.
+        vector: operations per second of all others.
+        bandwidth: bytes per second.
         launch: seconds between the starts of two kernels.
     """
 
@@ -146,16 +147,18 @@ def roofline(
     launch: float | None = None,
     tf32: bool = True,
 ) -> Roofline:
-    """Return the least time of a network on a device, in the mode of its costs.
+    """Return a lower bound of the time of a network on a device, in the mode of its
+    costs.
 
     Args:
         graph: the network.
-        costs: what its layers cost, for a batch in a dtype and a mode.
-        device: what it runs on.
-        launch: seconds between the starts of two kernels; the device's own when left
-            out, which is 0 for all shipped ones.
-        tf32: whether convolutions in float32 may round to TF32 where the device has
-            it. torch does so by itself, and not for linear layers.
+        costs: the costs of its layers, for a batch in a dtype and a mode.
+        device: the device.
+        launch: seconds between the starts of two kernels; by default the device's own
+            value, which is 0 for all built-in devices.
+        tf32: whether convolutions in float32 may be rounded to TF32 if the device
+            supports it. By default, torch does so for convolutions, but not for linear
+            layers.
 
     Raises:
         DeviceError: if the device has no rate for the dtype.
@@ -193,13 +196,13 @@ def roofline(
 
 
 def pass_time(macs: int, operations: int, moved: int, rates: Rates) -> LayerTime:
-    """Return the least time of one kernel.
+    """Return the lower bound of the time of one kernel.
 
     Args:
         macs: multiply-accumulates.
         operations: all others.
         moved: bytes read and written.
-        rates: what it runs at.
+        rates: the rates that apply to it.
     """
     if not (macs or operations or moved):
         return LayerTime()
@@ -219,7 +222,7 @@ def _layer_time(
 ) -> LayerTime:
     batch, moved = work.batch, work.traffic.bytes
     if not moved:
-        return LayerTime()  # a view, which runs nothing
+        return LayerTime()  # a view, for which no kernel runs
     macs = batch * work.cost.macs
     operations = work.batch_flops - 2 * macs
     forward = pass_time(macs, operations, moved, rates)
@@ -247,12 +250,12 @@ def _both(forward: LayerTime, backward: LayerTime) -> LayerTime:
 
 
 class _Backward:
-    """Bytes that the backward passes of a network's layers move.
+    """Bytes that the backward passes of a network's layers read and write.
 
     As in the forward pass, each operand is read once and each result written once. The
     operands are the output's gradient, what autograd kept, and the parameters if an
-    input gets a gradient; the results are the gradients of the parameters and of those
-    inputs. Where several layers read a value, the sum of its gradients is left out.
+    input gets a gradient. The results are the gradients of the parameters and of those
+    inputs. If several layers read a value, the sum of its gradients is not counted.
     """
 
     def __init__(self, graph: Graph, dtype: str) -> None:

@@ -11,23 +11,23 @@ from archdsl.values import Saved
 from .graph import Graph, Node
 from .recompute import Part
 
-# A size is one number: bytes a sample times this, plus bytes whatever the batch.
+# A size is one number: bytes per sample times this, plus fixed bytes.
 SAMPLE: Final = 1 << 64
 
 
 def bytes_of(size: int, batch: int) -> int:
-    """Return the bytes of a size for a batch of that many samples."""
+    """Return the bytes of a size for a batch."""
     return (size >> 64) * batch + (size & SAMPLE - 1)
 
 
 class Kept(NamedTuple):
-    """What autograd keeps of one layer.
+    """What autograd keeps for one layer.
 
     Attributes:
-        values: values of the graph, each with what it is to the layer.
-        own: size of what is made only to be kept.
-        what: what that is, such as ``mask``.
-        trained: whether there are parameters, which are kept in any case.
+        values: values of the graph, each with its role for the layer.
+        own: size of tensors that are created only to be kept.
+        what: what these are, such as ``mask``.
+        trained: whether the layer has parameters, which are kept in any case.
     """
 
     values: tuple[tuple[int, str], ...]
@@ -42,14 +42,14 @@ class Kept(NamedTuple):
 
 
 class SavedTensor(NamedTuple):
-    """A tensor that autograd keeps, or several that one layer makes only for that.
+    """A tensor that autograd keeps, or several that one layer creates only for that.
 
     Attributes:
-        what: ``input`` or ``output`` of its first holder, or what that made it for:
-            ``mask``, ``indices``, ``statistics`` and the like. Where a block is run
-            again, its first layer stands for it, and this says so.
-        of: path of the layer in whose memory it stands, or the network's input.
-        holders: paths of the layers that keep it, in the order in which they run.
+        what: ``input`` or ``output`` of its first holder, or what a tensor created for
+            this is: ``mask``, ``indices``, ``statistics`` and the like. If a block is
+            recomputed, its first layer represents it, and this says so.
+        of: path of the layer in whose memory it is stored, or the network's input.
+        holders: paths of the layers that keep it, in execution order.
         size: bytes; see `SAMPLE`.
     """
 
@@ -59,7 +59,7 @@ class SavedTensor(NamedTuple):
     size: int
 
     def as_dict(self, batch: int) -> dict[str, str | int]:
-        """Return it as plain data, for a batch of that many samples."""
+        """Return it as plain data, for a batch of the given size."""
         return {"what": self.what, "of": self.of, "bytes": bytes_of(self.size, batch)}
 
 
@@ -69,16 +69,16 @@ def kept(
     items: Mapping[int, int] | None = None,
     gaps: frozenset[int] = frozenset(),
 ) -> dict[int, Kept]:
-    """Return what autograd keeps of each layer, by its output's number.
+    """Return what autograd keeps for each layer, by the number of its output.
 
-    Layers to which no gradient flows back are left out: nothing of them is kept.
+    Layers to which no gradient flows back are left out: nothing is kept for them.
 
     Args:
         graph: the network.
         item: bytes of an element of the parameters.
-        items: bytes of an element of each value, if they are not the same; what a
-            layer makes of its own has elements like its output's.
-        gaps: values whose memory has gaps; see `strides`.
+        items: bytes of an element of each value, if they differ; tensors that a layer
+            creates itself have elements like those of its output.
+        gaps: values that are not contiguous; see `strides`.
     """
     differentiated: set[int] = set()
     found = {}
@@ -101,12 +101,12 @@ def kept(
 
 
 def own_size(saved: Saved, item: int, params: int | None = None) -> int:
-    """Return the size of what a layer makes only to keep it.
+    """Return the size of what a layer creates only to keep it.
 
     Args:
         saved: what it keeps.
         item: bytes of an element of its output.
-        params: bytes of an element of its parameters, if they are not the same.
+        params: bytes of an element of its parameters, if they differ.
     """
     params = item if params is None else params
     wide = max(item, 4)
@@ -118,7 +118,9 @@ def own_size(saved: Saved, item: int, params: int | None = None) -> int:
 def _values(
     node: Node, saved: Saved, differentiated: set[int]
 ) -> tuple[tuple[tuple[int, str], ...], int]:
-    """Return the values that a layer keeps, and the elements of its own products."""
+    """Return the values that a layer keeps, and the elements of products it computes
+    itself.
+    """
     values: dict[int, str] = {}
     products = 0
     if saved.input:
@@ -132,7 +134,9 @@ def _values(
 
 
 def _factors(node: Node, differentiated: set[int]) -> tuple[list[int], int]:
-    """Return the factors that a product keeps, and the elements of its own products."""
+    """Return the factors that a product keeps, and the elements of intermediate
+    products.
+    """
     left, *others = node.inputs
     left_gets = left in differentiated
     factors, products = [], 0
@@ -155,14 +159,14 @@ def homes(
     training: bool,
     copied: frozenset[int] = frozenset(),
 ) -> dict[int, int]:
-    """Return, for every value, the value in whose memory it stands.
+    """Return, for every value, the value in whose memory it is stored.
 
     Args:
         graph: the network.
         nodes: the steps that run.
         overwritten: outputs of those that run in place; see `inplace`.
-        training: in which mode.
-        copied: values that are views in general, and here are not; see `strides`.
+        training: the mode.
+        copied: values that are normally views, but copies here; see `strides`.
     """
     home = {value: value for value in graph.inputs}
     for node in nodes:
@@ -185,11 +189,11 @@ def saved_tensors(
 
     Args:
         graph: the network.
-        keeps: what is kept of each layer.
-        home: for every value, the one in whose memory it stands.
+        keeps: what is kept for each layer.
+        home: for every value, the one in whose memory it is stored.
         item: bytes of an element.
-        again: parts that are run again in the backward pass.
-        items: bytes of an element of each value, if they are not all the same.
+        again: parts that the backward pass recomputes.
+        items: bytes of an element of each value, if they differ.
     """
     makers = {port.value: port.name for port in graph.network.inputs}
     makers.update((node.output, node.step.path) for node in graph.nodes)
@@ -214,7 +218,7 @@ def saved_tensors(
             for value, what in keep.values:
                 hold(path, value, what)
             if keep.own:
-                # By place: a shared layer keeps its own anew each time.
+                # By place: a shared layer keeps new tensors at each use.
                 found[~at] = keep.what, path, [path], keep.own
     return tuple(
         [SavedTensor(what, of, tuple(by), n) for what, of, by, n in found.values()]
@@ -222,6 +226,6 @@ def saved_tensors(
 
 
 def _keeps_any(graph: Graph, keeps: Mapping[int, Kept], part: Part) -> bool:
-    """Return whether autograd keeps anything of a part."""
+    """Return whether autograd keeps anything for a part."""
     found = [keeps.get(graph.nodes[at].output) for at in part.places]
     return any([keep is not None and keep.is_any for keep in found])

@@ -1,8 +1,8 @@
-"""The smallest input that a network takes, and what fails below it.
+"""The smallest input that a network accepts, and what fails below it.
 
-The layers are asked for their shapes again, at other sizes of the input, without
-elaborating the spec again. The weights stay what they are: a linear layer behind
-`flatten` takes maps of one size only.
+The shapes of the layers are computed again for other input sizes, without elaborating
+the spec again. The weights stay the same, so a linear layer after `flatten` only
+accepts maps of one size.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from .receptive import windows
 # What a window says that does not fit. Sizes never shrink where the input grows, so
 # below such a size everything fails.
 _WINDOW: Final = "A0303"
-# Sizes tried one by one where those that fit do not follow each other.
+# How many sizes are tried one by one if those that fit are not consecutive.
 _MOST_TRIED: Final = 512
 
 
@@ -38,9 +38,9 @@ class Failure(NamedTuple):
     Attributes:
         size: height and width of the first input.
         layer: path of the layer.
-        message: what it says.
+        message: its error message.
         side: -1 if the size is too small, 1 if it is too large, and 0 if it is neither,
-            as where branches differ.
+            for example if branches differ.
     """
 
     size: tuple[int, int]
@@ -58,17 +58,17 @@ class Failure(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes that fit along one axis, the other one as it is in the network.
+    """The sizes that fit along one axis, with the other axis as in the network.
 
     They are ``first + k * step + r`` for every k and each ``r < run``.
 
     Attributes:
         first: the smallest one.
-        step: 1 if all fit from the first on; None if they follow no such rule.
-        run: how many fit, one after the other, in each step; 1 if there is no rule.
+        step: 1 if all sizes from the first one on fit; None if there is no such rule.
+        run: how many consecutive sizes fit in each step; 1 if there is no rule.
         last: the largest one, or None if there is none.
         below: what fails at one less than the first; None if the first is 1.
-        between: what fails behind the first run, if the step is not 1.
+        between: what fails after the first run, if the step is not 1.
         above: what fails at one more than the largest, if there is one.
     """
 
@@ -82,14 +82,14 @@ class Sizes(NamedTuple):
 
 
 class Smallest(NamedTuple):
-    """The smallest input that a network takes.
+    """The smallest input that a network accepts.
 
     Attributes:
         size: height and width of the first input.
         rows: the heights that fit.
         columns: the widths that fit.
-        built: the smallest input that it can be built for, which trains other weights
-            where these depend on the size, and has its auxiliary heads, too.
+        built: the smallest input that the network can be built for. It then has other
+            weights where these depend on the size, and includes its auxiliary heads.
     """
 
     size: tuple[int, int]
@@ -118,20 +118,22 @@ def smallest(
     *,
     training: bool = False,
 ) -> Smallest | None:
-    """Return the smallest input that a network takes; None if its first is a vector.
+    """Return the smallest input that a network accepts; None if its first one is a
+    vector.
 
-    What is taken is asked of the network as it was built. What it could be built for
-    is another question: heads that only training runs must fit then, too, but layers
-    whose weights depend on the input's size have those of another size.
+    This is about the network as it was built. What it could be built for is a different
+    question: then auxiliary heads must fit, too, but layers whose weights depend on the
+    input's size get weights for another size.
 
-    Other inputs are scaled in proportion, rounded up; vectors stay as they are.
-    Whether batch norm can train on what is left is no matter of shapes. That all
-    sizes fit from the first on is concluded from a few that are tried.
+    Other inputs are scaled in proportion, rounded up; vectors stay as they are. Whether
+    batch norm can train on the result is not considered, as it does not depend on
+    shapes. That all sizes from the first one on fit is concluded from trying a few.
 
     Args:
         graph: the network.
-        seen_by: what `archdsl.passes.receptive.windows` gives, if it is known already.
-        training: whether auxiliary heads must take it, too.
+        seen_by: the result of `archdsl.passes.receptive.windows`, if it is already
+            known.
+        training: whether auxiliary heads must accept the size, too.
     """
     given = sizes(graph.shapes[graph.inputs[0]])
     if not given:
@@ -160,11 +162,11 @@ def smallest(
 
 
 def _both(fit: _Fit, given: Shape) -> tuple[int, int, tuple[int, int]]:
-    """Return the least height and width that fit, alone and together."""
+    """Return the smallest height and width that fit, separately and together."""
     height, width = given
     top = _first(lambda n: fit((n, width)), height)
     left = _first(lambda n: fit((height, n)), width, guess=top)
-    # Layers that come with archdsl work along each axis alone; a spec's own need not.
+    # archdsl's own layers treat each axis separately; those of a spec need not.
     together = fit((top, left)) is None
     return top, left, (top, left if together else width)
 
@@ -182,10 +184,10 @@ class _Part(NamedTuple):
 
     Attributes:
         node: the layer.
-        inputs: the values that it reads, those of layers left out replaced.
-        weights: what it has trained, if that depends on the size of its input.
-        alike: a number that layers share which answer alike.
-        slides: whether it has a window that moves over positions.
+        inputs: the values that it reads, with those of omitted layers replaced.
+        weights: its tensors, if they depend on the size of its input.
+        alike: a number shared by layers that always give the same answer.
+        slides: whether it has a window that slides over positions.
     """
 
     node: Node
@@ -196,7 +198,7 @@ class _Part(NamedTuple):
 
 
 class _Fit:
-    """Whether a network takes a size of its first input."""
+    """Whether a network accepts a size of its first input."""
 
     def __init__(
         self,
@@ -215,11 +217,11 @@ class _Fit:
 
     @property
     def bound(self) -> bool:
-        """Whether what is trained depends on the size of the input."""
+        """Whether any weights depend on the size of the input."""
         return any(part.weights is not None for part in self._parts)
 
     def __call__(self, size: tuple[int, int]) -> Failure | None:
-        """Return what fails at that height and width, or None."""
+        """Return what fails for a height and width, or None."""
         if size not in self._tried:
             self._tried[size] = self._try(size)
         return self._tried[size]
@@ -240,9 +242,10 @@ class _Fit:
         return None
 
     def period(self, axis: int) -> int:
-        """Return after how many positions, at most, what fits recurs along an axis.
+        """Return an upper bound of the period with which fitting sizes repeat along an
+        axis.
 
-        That is the stride of the smallest map, and one more for what it rounds off.
+        That is the stride of the smallest map, and one more for rounding.
         """
         given = self._inputs[0][1][axis]
         maps = [sizes(part.node.shape) for part in self._parts if part.slides]
@@ -253,9 +256,9 @@ class _Fit:
 def _parts(
     nodes: Sequence[Node], seen_by: Sequence[Window | None], training: bool
 ) -> list[_Part]:
-    """Return the layers that matter to the sizes.
+    """Return the layers that matter for sizes.
 
-    Those are left out that act on each position alone.
+    Layers that work on each position separately are left out.
     """
     parts = []
     same: dict[int, int] = {}
@@ -265,7 +268,7 @@ def _parts(
             continue
         inputs = tuple([same.get(value, value) for value in node.inputs])
         op, shapes = node.op, node.input_shapes
-        # A map whose channels come last equals one of the same numbers.
+        # A shape with its channels last compares equal to a plain tuple.
         key = op, shapes, tuple(map(type, shapes))
         if key not in known:
             known[key] = len(known), _sized(node), window == POINTWISE and _keeps(node)
@@ -279,7 +282,7 @@ def _parts(
 
 
 def _sized(node: Node) -> tuple[Tensor, ...] | None:
-    """Return a layer's tensors if other sizes of its input would need others."""
+    """Return a layer's tensors if they depend on the size of its input."""
     if type(node.op).tensors is Layer.tensors:
         return None
     own = node.tensors
@@ -291,7 +294,7 @@ def _sized(node: Node) -> tuple[Tensor, ...] | None:
 
 
 def _keeps(node: Node) -> bool:
-    """Return whether a layer makes as many positions as there are, of any number."""
+    """Return whether a layer keeps the number of positions, for any number."""
     if len(node.inputs) > 1:
         return False
     if type(node.op).shape is Layer.shape:
@@ -312,14 +315,14 @@ def _larger(shape: Shape) -> Shape:
 
 
 class _Refusal(NamedTuple):
-    """Why a layer does not take a shape; see `Failure`."""
+    """Why a layer does not accept a shape; see `Failure`."""
 
     message: str
     side: int
 
 
 def _answer(part: _Part, extents: tuple[_Extent, ...]) -> _Extent | _Refusal:
-    """Return the size that a layer makes, or why it does not."""
+    """Return the output size of a layer, or why it fails."""
     op, given = part.node.op, part.node.input_shapes
     inputs = tuple([_resized(s, e) for s, e in zip(given, extents, strict=True)])
     try:
@@ -353,7 +356,7 @@ def _resized(shape: Shape, extent: _Extent) -> Shape:
 
 
 def _scaled(own: _Extent, size: tuple[int, int], given: _Extent) -> _Extent:
-    """Return the extent of an input where the first one has another size."""
+    """Return the size of an input along an axis if the first one has another size."""
     if len(own) == 1:
         return own
     return tuple([-(-n * m // g) for n, m, g in zip(own, size, given, strict=True)])
@@ -365,18 +368,12 @@ _Try = Callable[[int], Failure | None]
 
 
 def _first(fails: _Try, given: int, guess: int = 1) -> int:
-    """Return the smallest size that fits, of those up to one that does.
-
-    Args:
-        fails: says why a size does not fit.
-        given: the size that the network was made for.
-        guess: the size that is tried first.
-    """
+    """Return the smallest size that fits, given one that does."""
     if guess <= given and fails(guess) is None:
         below = fails(guess - 1) if guess > 1 else None
         if guess == 1 or (below is not None and below.side < 0):
             return guess
-    # Up to `low` all are too small.
+    # All sizes up to `low` are too small.
     low, high = 0, given
     while high - low > 1:
         middle = (low + high) // 2

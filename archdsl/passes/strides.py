@@ -1,4 +1,4 @@
-"""Which values lie in memory with gaps: views of a part of another value."""
+"""Which values are not contiguous in memory: views of a part of another value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from .graph import Graph, Node
 
 
 class Gaps(NamedTuple):
-    """Values, by their numbers.
+    """Values that are not contiguous, by their numbers.
 
     Attributes:
-        inside: that lie in another value's memory, and not in one piece.
-        copied: that are views in general, and copies here, since no view can have
+        inside: values in the memory of another one that are not contiguous.
+        copied: values that are normally views, but copies here, since no view can have
             their shape: a flattened crop.
     """
 
@@ -24,14 +24,15 @@ class Gaps(NamedTuple):
 
 
 def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
-    """Return which values have gaps in training, and which are copied for theirs.
+    """Return which values are not contiguous in training, and which are copied because
+    of it.
 
-    The order of axes is left alone: after a permutation a value counts as one piece.
+    The order of axes is ignored: after a permutation, a value counts as contiguous.
 
     Args:
         graph: the network.
         overwritten: outputs of the steps that run in place; see `inplace`.
-        batch: samples; a single one has no gaps between samples.
+        batch: batch size; a single sample has no gaps between samples.
     """
     strides: dict[int, Shape] = {}
     copied = set()
@@ -51,7 +52,7 @@ def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
 
 
 def _packed(shape: Shape) -> Shape:
-    """Return how many elements lie between two along each axis, samples first."""
+    """Return the strides of a contiguous value, samples first."""
     steps = [1]
     for n in reversed(shape):
         steps.append(steps[-1] * n)
@@ -59,7 +60,7 @@ def _packed(shape: Shape) -> Shape:
 
 
 def _is_packed(shape: Shape, steps: Shape) -> bool:
-    """Return whether a value has no gaps; an axis of one unit has none."""
+    """Return whether a value is contiguous; an axis of size 1 always is."""
     packed = zip(shape, steps, _packed(shape)[1:], strict=True)
     return all(n == 1 or step == whole for n, step, whole in packed)
 

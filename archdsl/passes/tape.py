@@ -1,4 +1,4 @@
-"""What a run of a network makes, keeps and frees, layer by layer."""
+"""What a run of a network allocates, keeps and frees, layer by layer."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ class Entry(NamedTuple):
     """One layer of a tape. Sizes are as in `saved`.
 
     Attributes:
-        path: of the layer.
-        inputs: values it reads.
-        output: value it makes.
-        size: of that value.
+        path: path of the layer.
+        inputs: values that it reads.
+        output: value that it defines.
+        size: size of that value.
         views: whether that is a view, in inference and in training.
-        own: size of what it makes in training for its backward pass alone.
-        keeps: values that autograd keeps of it.
-        is_kept: whether that keeps anything of the layer, parameters included.
-        inference: size of what it has in inference for a while, beside its output.
-        forward: the same in training, beside what is kept.
-        backward: the same in the backward pass, beside the gradients that it makes.
-        asked: those of its inputs whose gradient the backward pass makes.
-        shares: whether these are its output's own gradient, or parts of it.
+        own: size of what it creates in training only for its backward pass.
+        keeps: values that autograd keeps for it.
+        is_kept: whether autograd keeps anything for it, including parameters.
+        inference: size of what it allocates temporarily in inference, besides its
+            output.
+        forward: the same in training, besides what is kept.
+        backward: the same in the backward pass, besides the gradients that it computes.
+        asked: its inputs whose gradient the backward pass computes.
+        shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
     """
 
@@ -50,16 +51,18 @@ class Entry(NamedTuple):
 
 
 class Tape(NamedTuple):
-    """A network's layers as they run, with what else a run needs to know.
+    """The layers of a network in execution order, with everything that a run needs to
+    know.
 
     Attributes:
         graph: the network.
         item: bytes of an element.
         entries: its layers.
-        sizes: of every value.
-        overwritten: values that can stand in the memory of what they are made from.
-        differentiated: values whose gradient the backward pass makes.
-        frames: how long the values are held, in inference and in training.
+        sizes: size of every value.
+        overwritten: values that can be stored in the memory of what they are computed
+            from.
+        differentiated: values whose gradient the backward pass computes.
+        frames: how long values are held, in inference and in training.
     """
 
     graph: Graph
@@ -83,9 +86,9 @@ def tape(
     Args:
         graph: the network.
         item: bytes of an element.
-        keeps: what autograd keeps of each layer; see `saved.kept`.
+        keeps: what autograd keeps for each layer; see `saved.kept`.
         overwritten: outputs of the steps that can run in place; see `inplace`.
-        copied: values that are views in general, and here are not; see `strides`.
+        copied: values that are normally views, but copies here; see `strides`.
     """
     differentiated = gradients(graph)
     held = frames(graph, graph.nodes)
@@ -93,7 +96,7 @@ def tape(
     sample = item * SAMPLE
     entries = []
     for node in graph.nodes:
-        # Where no gradient comes back, what is kept goes with the output.
+        # If no gradient flows back, what is kept is freed with the output.
         keep = keeps.get(node.output) if node.output in differentiated else None
         entry = _entry(node, keep, differentiated, item)
         if node.output in copied:
@@ -119,7 +122,7 @@ def _entry(
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
     forward = scratch.forward * sample
-    # In inference, what training keeps of its own is gone at once.
+    # In inference, tensors that only training keeps are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own if scratch.inference is None else scratch.inference * sample
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item

@@ -1,4 +1,4 @@
-"""How many bytes a layer moves."""
+"""How many bytes a layer reads and writes."""
 
 from __future__ import annotations
 

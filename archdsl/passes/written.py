@@ -1,7 +1,7 @@
-"""What torch runs for a step: its modules, and the functions that they call.
+"""What torch executes for a step: its modules, and the functions that they call.
 
-Other tools count by these. Nothing here depends on the kind of a layer: all is read
-from the form in torch that the kind declares, and from what torch's own modules do.
+Other tools count these. Nothing here depends on the kind of a layer: everything follows
+from the torch form that the kind declares, and from what torch's own modules do.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ Form = Literal["module", "function", "method"]
 
 
 class Call(NamedTuple):
-    """A module that is called, or a function.
+    """A call of a module or function.
 
     Attributes:
-        name: of the class or function, such as ``nn.Conv2d`` or ``F.relu``; see
+        name: name of the class or function, such as ``nn.Conv2d`` or ``F.relu``; see
             `calls.called`.
-        arguments: by name; those left out have torch's defaults.
+        arguments: by name; those that are missing have torch's defaults.
         input: shape of the first input.
         output: shape of the output.
         tensors: the parameters and buffers of a module.
-        base: what a class of the emitted text derives from, such as ``nn.Conv2d``.
+        base: base class of a class in the emitted text, such as ``nn.Conv2d``.
     """
 
     name: str
@@ -49,21 +49,21 @@ class Call(NamedTuple):
 
     @property
     def is_affine(self) -> bool:
-        """Whether a normalisation scales and shifts what it has normalised."""
+        """Whether a norm scales and shifts its normalised values."""
         default = not self.name.startswith(("nn.InstanceNorm", "F.instance_norm"))
         given = self.arguments.get("affine", default)
         return bool(self.arguments.get("elementwise_affine", given))
 
 
 class Written(NamedTuple):
-    """What a step runs.
+    """What torch executes for a step.
 
     Attributes:
-        modules: that it calls, in order; none for a function.
-        functions: that run, be it inside the modules.
-        known: whether that is all there is: False for a class of another package.
+        modules: the modules that are called, in order; none for a function.
+        functions: the functions that are called, including those called by modules.
+        known: whether that is complete; False for a class of another package.
         macs: multiply-accumulates for one sample, as the layer declares them.
-        in_order: whether the first input lies in memory in the order of its axes.
+        in_order: whether the first input is stored in the order of its axes.
     """
 
     modules: tuple[Call, ...] = ()
@@ -74,7 +74,7 @@ class Written(NamedTuple):
 
 
 class _Module(NamedTuple):
-    """What a module of torch calls, and the names of its arguments in order."""
+    """The functions that a torch module calls, and the names of its arguments."""
 
     function: str
     arguments: tuple[str, ...]
@@ -132,10 +132,11 @@ _MODULES: Final[Mapping[str, _Module]] = {
 
 
 def is_function(step: Step) -> bool:
-    """Return whether the emitted code of a class calls a function for a step.
+    """Return whether the emitted class calls a function for a step.
 
-    What reads a parameter of a block is made in the constructor, unless torch has no
-    module for it: the class then keeps the number instead.
+    A step that uses a parameter of the block becomes a module, created in the
+    constructor, unless torch has no module for it; then the class stores the number
+    instead.
     """
     form = step.form
     if form.module is None or is_bare(form):
@@ -146,15 +147,15 @@ def is_function(step: Step) -> bool:
 
 
 def is_bare(form: TorchForm) -> bool:
-    """Return whether a form is a bare parameter, and the function that reads it."""
+    """Return whether a form is a bare parameter and a function that uses it."""
     return form.function is not None and "{self}" in form.function
 
 
 def functions(network: Network) -> frozenset[int]:
     """Return the outputs of the steps that are functions in the emitted module.
 
-    In an `nn.Sequential`, and as a projection that not every call has, all that can be
-    a module is one.
+    In an `nn.Sequential`, and in a projection that not every call has, everything that
+    can be a module is one.
     """
     found, flows = set(), Flows(network.root)
     stack: list[tuple[Step | Group, bool]] = [(network.root, False)]
@@ -173,10 +174,11 @@ def functions(network: Network) -> frozenset[int]:
 
 
 def out_of_order(graph: Graph) -> frozenset[int]:
-    """Return the values that do not lie in memory in the order of their axes.
+    """Return the values that are not stored in the order of their axes.
 
-    A permutation moves nothing. What works on each element, or on maps by channel,
-    keeps the order of its input; layer norms and linear layers do not.
+    A permutation does not move data. Element-wise layers, and layers that work on maps
+    by channel, keep the memory order of their input; layer norms and linear layers do
+    not.
     """
     if not any(isinstance(shape, Last) for shape in graph.shapes.values()):
         return frozenset()
@@ -188,7 +190,7 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         if form.module is not None and form.module.name in _ORDERING:
             changed = False
         elif "F.layer_norm(" in text:
-            changed = True  # it permutes what the norm has put in order
+            changed = True  # it permutes what the norm has made contiguous
         elif ".permute(" in text:
             changed = not changed
         if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
@@ -196,12 +198,12 @@ def out_of_order(graph: Graph) -> frozenset[int]:
     return frozenset(found)
 
 
-# Modules whose output lies in order.
+# Modules whose output is in memory order.
 _ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 
 def written(node: Node, form: Form) -> Written:
-    """Return what a step runs in a form; the one it has, if there is no other."""
+    """Return what torch executes for a step, in a given form or in its own."""
     from .calls import called
 
     op, inputs, output = node.op, node.input_shapes, node.shape
@@ -234,7 +236,7 @@ def _modules(
     first = torch.module.name
     derived = base(torch.helper) if torch.helper else ""
     known = not torch.origin
-    # What follows a module of a global pool takes its one unit's axes away.
+    # The module after that of a global pool removes the axes of its single unit.
     between = (channels(input), 1, 1) if torch.then and sizes(input) else output
     arguments = _arguments(torch.module)
     call = Call(first, arguments, input, between, tensors, derived)
@@ -247,7 +249,7 @@ def _modules(
         function = _MODULES[first].function
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
-        # What a module of torch calls must be said above, or its counts are guessed.
+        # A torch module's calls must be listed above, or its counts would be guesses.
         functions = (Call(first, arguments, input, between),)
     return Written((call, *rest), functions, known, macs)
 
@@ -260,7 +262,7 @@ def _arguments(call: TorchCall) -> Mapping[str, Any]:
 def _calls(
     names: tuple[str, ...], arguments: Mapping[str, Any], input: Shape, output: Shape
 ) -> tuple[Call, ...]:
-    """Return calls of functions, and those that they call in turn."""
+    """Return calls of functions, and the calls that these make."""
     calls = tuple([Call(name, arguments, input, output) for name in names])
     if "F.local_response_norm" in names:
         calls += _normalisation_of_responses(arguments["size"], input)
@@ -268,7 +270,7 @@ def _calls(
 
 
 def _normalisation_of_responses(size: int, input: Shape) -> tuple[Call, ...]:
-    """Return what torch composes it of: squares, a padded pool, a scale and a sum."""
+    """Return how torch composes it: squares, a padded pool, a scale and a sum."""
     padded = (input[0] + size - 1, *input[1:])
     return (
         Call("Tensor.mul", {}, input, input),

@@ -77,7 +77,7 @@ __all__ = [
 
 _DEFAULT_COLUMNS = ("params", "macs")
 
-# Told how many points are done.
+# Called with the number of points that are done.
 Progress = Callable[[int], None]
 
 
@@ -85,7 +85,7 @@ class Interrupted(KeyboardInterrupt):
     """A sweep that was stopped from the keyboard.
 
     Attributes:
-        sweep: what it had found.
+        sweep: the results so far.
     """
 
     def __init__(self, sweep: Sweep) -> None:
@@ -118,50 +118,51 @@ def sweep(
 ) -> Sweep:
     """Compute the figures of every combination of some parameters' values.
 
-    A script that calls this needs the usual ``if __name__ == "__main__"``, since
-    further processes import it; with ``jobs=1`` there are none.
+    A script that calls this needs the usual ``if __name__ == "__main__"``, because
+    worker processes import it; with ``jobs=1`` there are none.
 
     Args:
         spec: as for `archdsl.load`.
         axes: what varies, by name: the values of a parameter of the network, or of
             ``input`` or ``preset``. Text is read as on the command line:
             ``"32..128:16"``.
-        where: what points must fit, such as ``"params < 5M and depth > 20"``.
-        pareto: figures or axes in which kept points are not dominated, such as
-            ``"params,-depth"``; a minus asks for much of it.
-        sort: figures or axes to sort by, as for `pareto`.
+        where: condition that points must satisfy, such as ``"params < 5M and depth >
+            20"``.
+        pareto: figures or axes; only points that no other point dominates in these are
+            kept, such as ``"params,-depth"``. A minus means that more is better.
+        sort: figures or axes to sort by, in the same notation as `pareto`.
         top: how many points to keep.
-        columns: figures in the records; the parameters, the MACs and whatever else is
-            asked about when left out. `FIGURES` lists them.
-        everything: whether records are of all points, with `kept` and `error`.
-        sample: how many points to take at random, if not all.
-        seed: of that choice.
+        columns: figures in the records; by default parameters, MACs and the figures
+            used in other arguments. `FIGURES` lists them.
+        everything: whether records contain all points, with `kept` and `error`.
+        sample: how many random points to compute instead of all.
+        seed: seed of the random choice.
         params: as for `archdsl.load`.
         input: as for `archdsl.load`.
-        batch: samples at a time, for the memory.
-        dtype: of parameters and activations, for the memory.
-        optimizer: whose state the memory counts.
-        jobs: processes to use. When left out, one for each core, and this one alone
-            for what takes about a second. The result does not depend on it.
+        batch: batch size, for memory.
+        dtype: data type of parameters and activations, for memory.
+        optimizer: optimiser whose state is counted as memory.
+        jobs: number of processes. By default, one per core, or only this one for short
+            sweeps. The result does not depend on it.
         ray: whether to compute on a Ray cluster, or the address of one.
-        journal: a file for rows while the sweep runs. If it is there, the sweep goes
-            on where the one that wrote it stopped. It is left there.
-        restart: whether to begin anew all the same.
-        progress: is told the number of points, and returns what is told how many are
-            done.
+        journal: a file for rows while the sweep runs. If it exists, the sweep continues
+            where the run that wrote it stopped. It is not deleted.
+        restart: whether to start again even if there is a journal.
+        progress: called with the number of points; it returns a function that is called
+            with the number of points that are done.
 
     Raises:
-        SpecError: if the spec is wrong, or lacks a preset or parameter that varies.
-        TypeError: if an argument is nothing of its kind.
-        ValueError: if a number is below 1, or there is no such dtype or optimizer.
-        AxisError: if an axis is none.
-        TooMany: if there are more points than a run should be asked for.
-        ConditionError: if `where` is no condition.
-        ObjectiveError: if a figure is none.
-        JournalError: if the journal is of another sweep.
-        MissingExtra: if Ray is asked for, and not installed.
+        SpecError: if the spec has errors, or no preset or parameter of that name.
+        TypeError: if an argument has the wrong type.
+        ValueError: if a number is below 1, or the dtype or optimizer is unknown.
+        AxisError: if an axis is invalid.
+        TooMany: if there are too many points for one run.
+        ConditionError: if `where` is not a valid condition.
+        ObjectiveError: if a figure is unknown.
+        JournalError: if the journal belongs to another sweep.
+        MissingExtra: if Ray is requested but not installed.
         ClusterError: if the cluster cannot be used.
-        Interrupted: if the user stops it; with what was done.
+        Interrupted: if the user stops it; with the results so far.
     """
     check_types(params=params, batch=batch, dtype=dtype, optimizer=optimizer, seed=seed)
     check_types(where=where, top=top, sample=sample, jobs=jobs, everything=everything)
@@ -217,7 +218,7 @@ def _run(
     journal: Journal | None,
     tell: Progress,
 ) -> None:
-    """Compute the rows that are not there yet."""
+    """Compute the rows that are missing."""
     if journal is not None:
         rows.update(journal.rows)
     tell(len(rows))
@@ -251,7 +252,7 @@ def _axes(
 
 
 def _split(texts: Iterable[str]) -> list[str]:
-    """Return objectives, those of one text parted by commas."""
+    """Return objectives; a text is split at commas."""
     return [part for text in texts for part in text.split(",")]
 
 
@@ -275,11 +276,12 @@ def _check(
     axes: Sequence[Axis],
     params: Mapping[str, object],
 ) -> None:
-    """Refuse what would make every point wrong.
+    """Refuse arguments that would make every point fail.
 
     Raises:
-        AxisError: if an input is no shape, or the spec names a preset and others vary.
-        SpecError: if the spec has no such preset or parameter, or does not stand up.
+        AxisError: if an input is not a shape, or the spec names a preset and presets
+            vary, too.
+        SpecError: if the spec has no such preset or parameter, or has errors itself.
     """
     by_name = {axis.name: axis for axis in axes}
     for shape in by_name[INPUT].values if INPUT in by_name else ():
@@ -347,7 +349,7 @@ def _needed(options: Options) -> tuple[str, ...]:
 
 
 def _early(where: Condition | None, axes: Sequence[Axis]) -> str | None:
-    """Return the condition if it can be told before the graph is analysed."""
+    """Return the condition if it can be evaluated before the graph is analysed."""
     if where is None:
         return None
     cheap = {*SUMS, *(axis.name for axis in axes)}
@@ -384,7 +386,7 @@ def _runner(jobs: int | None, ray: str | bool, task: Task) -> tuple[Runner, int]
 
 
 def _header(task: Task, numbers: Sequence[int]) -> dict[str, Any]:
-    """Return what decides the rows of a sweep, for its journal."""
+    """Return everything that determines the rows of a sweep, for its journal."""
     axes = [[axis.name, list(axis.shown)] for axis in task.axes]
     params = {name: _text(value) for name, value in task.params.items()}
     setting = [

@@ -14,7 +14,7 @@ from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
 from archdsl.values import Dims
 
-# Axes that set no parameter of the network.
+# Axes that do not set a parameter of the network.
 INPUT: Final = "input"
 PRESET: Final = "preset"
 
@@ -28,19 +28,19 @@ _OPENING, _CLOSING = "[(<", "])>"
 
 
 class AxisError(ValueError):
-    """An axis that is not written as one; the message says why."""
+    """An axis that is not valid; the message says why."""
 
 
 class TooMany(ValueError):
-    """A sweep of more points than a run should be asked for."""
+    """A sweep with too many points for one run."""
 
 
 class Axis(NamedTuple):
     """One thing that varies.
 
     Attributes:
-        name: of a parameter of the network, or ``input`` or ``preset``.
-        values: in order, as `api.load` takes them.
+        name: name of a parameter of the network, or ``input`` or ``preset``.
+        values: in order, as `api.load` accepts them.
         shown: the same as plain data: numbers, truth values and texts.
     """
 
@@ -53,7 +53,7 @@ def parse_axis(text: str) -> Axis:
     """Return the axis of ``width=32..128:16`` or ``layers=[2,2,2,2],[3,4,6,3]``.
 
     Raises:
-        AxisError: if the text is none.
+        AxisError: if the text is not an axis.
     """
     name, equals, written = text.partition("=")
     if not equals or not name.isidentifier():
@@ -66,7 +66,7 @@ def make_axis(name: str, values: str | Iterable[object]) -> Axis:
     """Return an axis of Python values, or of text as on the command line.
 
     Raises:
-        AxisError: if there are none, or they are no values.
+        AxisError: if there are no values, or one is invalid.
     """
     if isinstance(values, str):
         return parse_axis(f"{name}={values}")
@@ -94,7 +94,7 @@ def count(axes: Iterable[Axis]) -> int:
 
 
 def places(axes: tuple[Axis, ...], point: int) -> tuple[int, ...]:
-    """Return which value of each axis a point has; the last axis moves first."""
+    """Return the index into each axis for a point; the last axis varies fastest."""
     found = []
     for axis in reversed(axes):
         point, at = divmod(point, len(axis.values))
@@ -109,7 +109,7 @@ def shown(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
 
 
 def settings(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
-    """Return the values of a point as `api.load` takes them, by the axes' names."""
+    """Return the values of a point as `api.load` accepts them, by the axes' names."""
     at = zip(axes, places(axes, point), strict=True)
     return {axis.name: axis.values[place] for axis, place in at}
 
@@ -118,7 +118,7 @@ def settings(axes: tuple[Axis, ...], point: int) -> dict[str, Any]:
 
 
 def _items(text: str) -> Iterator[str]:
-    """Yield what commas part, outside of brackets and quotes."""
+    """Yield the items between commas, outside of brackets and quotes."""
     depth, start, quoted = 0, 0, False
     for at, char in enumerate(text):
         if char == '"':
@@ -165,7 +165,7 @@ def _range(
 
 
 def _value(name: str, item: str) -> tuple[Any, Any]:
-    """Return a value as `-D` takes it, and as plain data."""
+    """Return a value as `-D` accepts it, and as plain data."""
     if not item:
         raise AxisError(f"`{name}` has an empty value")
     source = Source(name, item)
@@ -182,7 +182,7 @@ def _value(name: str, item: str) -> tuple[Any, Any]:
 
 
 def _constant(expr: t.Expr) -> Any:
-    """Return the value of what is written out, or the expression itself."""
+    """Return the value of a literal, or else the expression itself."""
     if isinstance(expr, t.Name):
         return expr.id  # a block, a layer kind or a string
     if isinstance(expr, t.Literal):
@@ -212,10 +212,10 @@ def _as_tuple(value: Any) -> Any:
 
 
 def check_names(axes: Iterable[Axis], fixed: Mapping[str, object]) -> None:
-    """Refuse axes that say a thing twice.
+    """Refuse axes that set the same thing twice.
 
     Raises:
-        AxisError: if two have one name, or one that is fixed elsewhere.
+        AxisError: if two have the same name, or one is also fixed elsewhere.
     """
     seen: set[str] = set()
     for axis in axes:

@@ -1,4 +1,4 @@
-"""Rows of many points on a cluster, by Ray."""
+"""Computes the rows of a sweep on a Ray cluster."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class OnRay(NamedTuple):
     Its machines need the same version of archdsl; the spec is sent to them.
 
     Attributes:
-        address: of the cluster. Without one, it is that of the environment's
-            ``RAY_ADDRESS``, or one is started on this machine.
-        key: tells the sweep from others on the cluster.
+        address: address of the cluster. Without one, it is taken from ``RAY_ADDRESS``
+            in the environment, or a cluster is started on this machine.
+        key: identifies the sweep on the cluster.
     """
 
     address: str | None
@@ -44,7 +44,7 @@ class OnRay(NamedTuple):
                 ray.shutdown()
 
     def _run(self, ray: Any, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
-        """Yield chunks as they are done, two under way for each core."""
+        """Yield chunks as they are done; two per core are in progress at a time."""
         sent = ray.put(task)
         remote = ray.remote(rows_there)
         most = 2 * max(1, int(ray.cluster_resources().get("CPU", 1)))
@@ -79,7 +79,7 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def rows_there(key: str, task: Task, points: Sequence[int]) -> tuple[str, list[Row]]:
-    """Compute rows on a machine of the cluster, and say which archdsl did."""
+    """Compute rows on a machine of the cluster; also return its version of archdsl."""
     if key not in _EVALUATORS:
         _EVALUATORS.clear()
         _EVALUATORS[key] = Evaluator(task)

@@ -1,4 +1,4 @@
-"""The figures of one point, as far as they are asked for, the cheap ones first."""
+"""The figures of one point: only those that are needed, the cheap ones first."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from archdsl.values import Shape
 from .axes import INPUT, PRESET, Axis, places
 from .where import Condition
 
-# Sums over layers, which need no graph.
+# Sums over layers, which do not need the graph.
 SUMS: Final[Mapping[str, str]] = {
     "params": "elements of all parameters",
     "trainable": "elements of the parameters that an optimiser changes",
@@ -53,18 +53,19 @@ Row = tuple[int | float | None, ...] | str
 
 
 class Task(NamedTuple):
-    """All that decides the rows of a sweep; it can be sent to another process.
+    """Everything that determines the rows of a sweep; it can be sent to another
+    process.
 
     Attributes:
         module: the loaded spec.
         axes: what varies.
-        preset: which of the spec's presets, if that does not vary.
-        params: values of further parameters.
-        input: shape of the input, if that is fixed and not the spec's.
-        setting: batch, dtype and optimizer of the memory.
-        figures: which ones to compute.
-        condition: text of a test that needs axes and sums alone. Points that fail it
-            are not analysed further.
+        preset: the preset of the spec, if that does not vary.
+        params: values of other parameters.
+        input: shape of the input, if it is fixed and not that of the spec.
+        setting: batch, dtype and optimizer for memory.
+        figures: the figures to compute.
+        condition: text of a condition that only needs axes and sums. Points that do not
+            satisfy it are not analysed further.
     """
 
     module: Module
@@ -78,7 +79,7 @@ class Task(NamedTuple):
 
 
 class Evaluator:
-    """Computes rows, one after the other, and keeps what they have in common."""
+    """Computes rows, one after the other, and keeps what they share."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
@@ -93,11 +94,11 @@ class Evaluator:
         self._needs_graph = len(self._sums) < len(task.figures)
 
     def row(self, point: int) -> Row:
-        """Return what is found out about a point."""
+        """Return the figures of a point."""
         setting = self._setting(point)
         uses = network = None
         try:
-            # If the graph is needed anyway, it has the layers, too.
+            # If the graph is needed anyway, the layers come from it.
             if not self._needs_graph or self._condition is not None:
                 uses = tally(self.task.module, self._memo, **setting)
             if uses is None:
@@ -161,14 +162,14 @@ class Evaluator:
 
 
 def _value(module: Module, name: str, value: Any) -> Any:
-    """Return a value as `elaborate` takes it."""
+    """Return a value as `elaborate` accepts it."""
     if name == INPUT:
         return as_shape(value)
     return value if name == PRESET else as_value(module, value)
 
 
 def _sums(uses: Mapping[Use, int]) -> dict[str, Any]:
-    """Return the sums over all layers; heads of the training mode do not compute."""
+    """Return the sums over all layers; auxiliary heads have no MACs in inference."""
     params = trainable = buffers = macs = flops = layers = 0
     for use, count in uses.items():
         if use.facts is None:
@@ -192,7 +193,7 @@ def _facts(use: Use) -> tuple[int, ...]:
 
 
 def _node(use: Use) -> Node:
-    """Return a layer as it would stand in a graph, apart from its place."""
+    """Return a layer as it would be in a graph, without its position."""
     inputs = tuple(range(len(use.input_shapes)))
     step = _new_step(
         name="",

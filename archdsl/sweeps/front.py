@@ -1,4 +1,4 @@
-"""Which points are better than all others in some respect."""
+"""Pareto fronts: the points that no other point dominates."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from archdsl.diagnostics import did_you_mean
 
 
 class Objective(NamedTuple):
-    """A figure that should be small, or large.
+    """A figure that should be small or large.
 
     Attributes:
-        name: of a figure, or of an axis of numbers.
-        largest: whether more is better.
+        name: name of a figure, or of a numeric axis.
+        largest: whether larger is better.
     """
 
     name: str
@@ -24,7 +24,7 @@ class Objective(NamedTuple):
 
 
 class ObjectiveError(ValueError):
-    """An objective that is none; the message says why."""
+    """An objective that is not valid; the message says why."""
 
 
 def parse_objectives(
@@ -33,7 +33,7 @@ def parse_objectives(
     """Return the objectives of ``params,-depth`` or ``min:params,max:depth``.
 
     Raises:
-        ObjectiveError: if a name is none of the known ones, or comes twice.
+        ObjectiveError: if a name is unknown or occurs twice.
     """
     if isinstance(texts, str):
         texts = texts.split(",")
@@ -46,7 +46,7 @@ def parse_objectives(
                 break
         if name not in known:
             hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
-            raise ObjectiveError(f"`{name}` is no figure and no axis; {hint}")
+            raise ObjectiveError(f"`{name}` is neither a figure nor an axis; {hint}")
         if any(objective.name == name for objective in found):
             raise ObjectiveError(f"`{name}` is given twice")
         found.append(Objective(name, largest))
@@ -54,22 +54,22 @@ def parse_objectives(
 
 
 def front(points: Sequence[Sequence[float]]) -> list[int]:
-    """Return the places of points that no other point dominates.
+    """Return the indices of the points that no other point dominates.
 
-    A point dominates another if it is not larger in any coordinate, and smaller in
-    one. Equal points do not dominate each other.
+    A point dominates another if it is not larger in any coordinate, and smaller in one.
+    Equal points do not dominate each other.
 
     Source: Kung et al. 1975, "On finding the maxima of a set of vectors".
 
     Args:
-        points: coordinates of each, all to be small.
+        points: coordinates of each; smaller is better.
     """
     order = sorted(range(len(points)), key=lambda at: tuple(points[at]))
     kept: list[int] = []
     if points and len(points[0]) == 2:
         return sorted(_in_the_plane(points, order))
     for at in order:
-        # Who dominates comes earlier in this order.
+        # In this order, a point comes after those that dominate it.
         if not any(_dominates(points[other], points[at]) for other in kept):
             kept.append(at)
     return sorted(kept)
@@ -90,7 +90,7 @@ def _dominates(one: Sequence[float], other: Sequence[float]) -> bool:
 
 
 def order_key(value: Any) -> tuple[int, Any]:
-    """Return what sorts numbers before texts, and nothing last."""
+    """Return a sort key: numbers before texts, and None last."""
     if value is None:
         return 2, 0
     return (1, value) if isinstance(value, str) else (0, value)

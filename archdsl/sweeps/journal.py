@@ -1,4 +1,4 @@
-"""Rows on disk while a sweep runs, so that a killed run can go on."""
+"""Rows on disk while a sweep runs, so that an interrupted run can continue."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .figures import Row
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
 
-# What may differ between a journal and the run that finds it, in the words of a user.
+# What can differ between a journal and the present run, in the user's words.
 _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",
@@ -26,20 +26,20 @@ _CHANGES: Final[Mapping[str, str]] = {
 
 
 class JournalError(ValueError):
-    """A journal that this run cannot go on from; the message says why."""
+    """A journal from which this run cannot continue; the message says why."""
 
 
 class Journal:
-    """A file of JSON lines: what the sweep is, then chunks of rows.
+    """A file of JSON lines: a description of the sweep, followed by chunks of rows.
 
     Args:
-        path: of the file.
-        header: what decides the rows of the sweep.
-        width: how many figures a row has.
+        path: path of the file.
+        header: everything that determines the rows of the sweep.
+        width: number of figures in a row.
 
     Attributes:
-        path: of the file.
-        rows: what it holds so far, by place among the points.
+        path: path of the file.
+        rows: the rows that it contains, by index among the points.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any], width: int) -> None:
@@ -50,10 +50,11 @@ class Journal:
         self._file: BinaryIO | None = None
 
     def __enter__(self) -> Journal:
-        """Open the file, with the rows of an earlier run if it is there.
+        """Open the file, with the rows of an earlier run if it exists.
 
         Raises:
-            JournalError: if that was another sweep, or still runs.
+            JournalError: if it belongs to another sweep, or to one that is still
+                running.
             OSError: if the file cannot be read or written.
         """
         self._file = self.path.open("a+b")
@@ -120,7 +121,7 @@ class Journal:
         )
 
     def add(self, at: int, rows: Sequence[Row]) -> None:
-        """Append the rows of points that follow each other, from one place on."""
+        """Append the rows of consecutive points, starting at an index."""
         self._write({"at": at, "rows": rows})
 
     def _write(self, entry: Mapping[str, Any]) -> None:
@@ -131,12 +132,12 @@ class Journal:
 
 
 def _is_cut_header(line: bytes) -> bool:
-    """Return whether a file's only line may be what is left of a header."""
+    """Return whether a file's only line may be an incomplete header."""
     return not line.endswith(b"\n") and _START.startswith(line[: len(_START)])
 
 
 def _entry(line: bytes) -> dict[str, Any] | None:
-    """Return what a whole line says; None for what is left of one."""
+    """Return the contents of a complete line; None for an incomplete one."""
     if not line.endswith(b"\n"):
         return None
     try:

@@ -1,4 +1,4 @@
-"""A sweep's rows as files: CSV, JSON, JSON lines, Parquet, and a plot."""
+"""Writes the rows of a sweep to files: CSV, JSON, JSON lines, Parquet, and a plot."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ FORMATS: Final = ("csv", "json", "jsonl", "parquet")
 PLOTS: Final = ("svg", "png", "pdf")
 SCHEMA: Final = 1
 
-# Labels of more points would cover each other.
+# Labels of more points would overlap.
 _LABELS: Final = 16
 
 
 class UnknownFormat(ValueError):
-    """A format that no rows can be written in; the message lists the known ones."""
+    """A format that is not supported; the message lists those that are."""
 
     def __init__(self, format: str, known: Sequence[str]) -> None:
         hint = did_you_mean(format, known)
@@ -37,7 +37,7 @@ def encode(sweep: Sweep, format: str) -> bytes:
 
     Raises:
         UnknownFormat: if there is no such format.
-        MissingExtra: if what writes it is not installed.
+        MissingExtra: if a package that it needs is not installed.
     """
     writers = {"csv": _csv, "json": _json, "jsonl": _jsonl, "parquet": _parquet}
     if format not in writers:
@@ -98,7 +98,7 @@ def _parquet(sweep: Sweep) -> bytes:
 
 
 def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
-    """Return a column of one type; of texts, where its values have several."""
+    """Return a column of one type; as texts, if its values have several types."""
     kinds = {type(value) for value in values if value is not None}
     large = int in kinds and any(isinstance(v, int) and abs(v) >> 63 for v in values)
     if kinds == {int, float} or (large and kinds == {int}):
@@ -113,14 +113,14 @@ def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
 
 
 def plot(sweep: Sweep, format: str) -> bytes:
-    """Return a picture of all points, those on the front marked and named.
+    """Return a picture of all points, with those on the front marked and named.
 
     The first two objectives are the axes.
 
     Raises:
         UnknownFormat: if there is no such format.
-        MissingExtra: if what draws it is not installed.
-        ValueError: if the sweep has less than two objectives.
+        MissingExtra: if matplotlib is not installed.
+        ValueError: if the sweep has fewer than two objectives.
     """
     if format not in PLOTS:
         raise UnknownFormat(format, PLOTS)

@@ -1,4 +1,4 @@
-"""What a sweep found."""
+"""The result of a sweep."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class Point:
     """One variant.
 
     Attributes:
-        number: of the point in the product of all axes, from 0.
+        number: index of the point in the product of all axes, from 0.
     """
 
-    # There may be millions, so what can be made from these is not kept.
+    # There can be millions, so nothing that can be computed from these is stored.
     __slots__ = ("_row", "_task", "number")
 
     def __init__(self, number: int, task: Task, row: Row) -> None:
@@ -42,9 +42,9 @@ class Point:
 
     @property
     def figures(self) -> dict[str, Any]:
-        """What was computed, by name; nothing for a network that is refused.
+        """The computed figures, by name; empty for a network that is refused.
 
-        A figure is None where the network has none.
+        A figure is None if the network does not have it.
         """
         if isinstance(self._row, str):
             return {}
@@ -62,21 +62,21 @@ class Point:
 
     @property
     def label(self) -> str:
-        """The point in words: ``width=64, layers=[2,2,2,2]``."""
+        """The point as text: ``width=64, layers=[2,2,2,2]``."""
         parts = (f"{name}={show(value)}" for name, value in self.setting.items())
         return ", ".join(parts)
 
 
 class Options(NamedTuple):
-    """What is kept of the points, and how it is shown.
+    """Which points are kept, and how they are shown.
 
     Attributes:
-        where: what points must fit; all do without one.
-        objectives: the points that no other dominates in these are kept.
-        sort: by what to sort, the most important first.
+        where: condition that points must satisfy, if any.
+        objectives: only points that no other point dominates in these are kept.
+        sort: what to sort by, the most important first.
         top: how many to keep after that.
-        columns: figures to show beside the axes.
-        everything: whether records are of all points, not only of those kept.
+        columns: figures to show besides the axes.
+        everything: whether records contain all points, not only those kept.
     """
 
     where: Condition | None = None
@@ -88,13 +88,13 @@ class Options(NamedTuple):
 
 
 class Refusal(NamedTuple):
-    """Points that the language refuses for one reason.
+    """Points that the language refuses for the same reason.
 
     Attributes:
-        code: of their first error.
-        points: how many there are.
+        code: code of their first error.
+        points: number of points.
         first: the first of them.
-        message: what is said of that one.
+        message: the message for that one.
     """
 
     code: str
@@ -116,9 +116,9 @@ class Sweep:
     """The points of a sweep, in the order of the axes, and those that are kept.
 
     Attributes:
-        name: of the spec.
+        name: name of the spec.
         axes: what varied.
-        total: number of points that were asked for.
+        total: number of points that were requested.
     """
 
     def __init__(
@@ -156,7 +156,7 @@ class Sweep:
 
     @cached_property
     def fitting(self) -> tuple[Point, ...]:
-        """The points that are networks and fit the condition.
+        """The points that are valid networks and satisfy the condition.
 
         Raises:
             ConditionError: if it cannot be computed.
@@ -167,7 +167,7 @@ class Sweep:
 
     @cached_property
     def front(self) -> tuple[Point, ...]:
-        """Those of them that no other dominates; none without objectives."""
+        """Those that no other point dominates; empty without objectives."""
         wanted = self._options.objectives
         if not wanted:
             return ()
@@ -184,7 +184,7 @@ class Sweep:
 
     @cached_property
     def kept(self) -> tuple[Point, ...]:
-        """What the options keep, sorted."""
+        """The points that the options keep, sorted."""
         options = self._options
         found = list(self.front if options.objectives else self.fitting)
         for objective in reversed(options.sort or options.objectives[:1]):
@@ -193,12 +193,12 @@ class Sweep:
 
     @property
     def where(self) -> Condition | None:
-        """What points must fit."""
+        """The condition that points must satisfy."""
         return self._options.where
 
     @property
     def objectives(self) -> tuple[Objective, ...]:
-        """What the front is about."""
+        """The objectives of the front."""
         return self._options.objectives
 
     @cached_property
@@ -240,7 +240,7 @@ class Sweep:
             yield record
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what was found as plain data."""
+        """Return the result as plain data."""
         where = self._options.where
         return {
             "spec": self.name,
@@ -260,7 +260,7 @@ class Sweep:
         write(Path(path), output.encode(self, "csv"))
 
     def to_json(self, path: str | Path) -> None:
-        """Write what `as_dict` returns."""
+        """Write the result of `as_dict`."""
         write(Path(path), output.encode(self, "json"))
 
     def to_jsonl(self, path: str | Path) -> None:
@@ -276,12 +276,12 @@ class Sweep:
         write(Path(path), output.encode(self, "parquet"))
 
     def plot(self, path: str | Path) -> None:
-        """Draw the points and the front, in the format that the suffix tells.
+        """Draw the points and the front, in the format given by the suffix.
 
         Raises:
             MissingExtra: if matplotlib is not installed.
             UnknownFormat: if the suffix is not that of svg, png or pdf.
-            ValueError: if there are less than two objectives.
+            ValueError: if there are fewer than two objectives.
         """
         format = Path(path).suffix.removeprefix(".")
         write(Path(path), output.plot(self, format))
@@ -295,7 +295,7 @@ def show(value: Any) -> str:
 def _sort(points: list[Point], objective: Objective) -> None:
     name = objective.name
     points.sort(key=lambda p: order_key(p.values.get(name)), reverse=objective.largest)
-    # What has no figure comes last, whatever the order.
+    # Points without the figure come last in either order.
     points.sort(key=lambda p: p.values.get(name) is None)
 
 

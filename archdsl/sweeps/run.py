@@ -1,4 +1,4 @@
-"""Rows of many points: in this process, in several, or on a cluster."""
+"""Computes the rows of a sweep: in this process, in several, or on a cluster."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from .figures import Evaluator, Row, Task
 if TYPE_CHECKING:
     from concurrent.futures import Future, ProcessPoolExecutor
 
-# Points that a process takes at a time; also what a killed run may lose for each.
+# Points per task of a process; also how many an interrupted run can lose for each.
 CHUNK: Final = 50
 CLUSTER_CHUNK: Final = 500
-# Starting processes takes some tenths of a second, so a short sweep does without.
+# Starting processes takes some tenths of a second, too long for short sweeps.
 _PATIENCE: Final = 1.0
 
 
 class MissingExtra(ImportError):
-    """Something that is not installed is needed; the message says what to install."""
+    """A package that is needed is not installed; the message says how to install it."""
 
 
 class ClusterError(Exception):
@@ -32,7 +32,7 @@ class Chunk(NamedTuple):
     """Points that are computed together.
 
     Attributes:
-        at: the place of the first of them among all points of the sweep.
+        at: index of the first one among all points of the sweep.
         points: their numbers.
     """
 
@@ -44,18 +44,18 @@ Done = tuple[Chunk, list[Row]]
 
 
 class Runner(Protocol):
-    """Whoever computes chunks, in any order."""
+    """Computes chunks, in any order."""
 
     def __call__(self, task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]: ...
 
 
 def chunks_of(points: Sequence[int], known: Any, size: int) -> list[Chunk]:
-    """Return the points that are not known yet, in runs of at most some size.
+    """Return the points that are not known yet, in chunks of at most a given size.
 
     Args:
-        points: all of them.
-        known: the places of those that are.
-        size: of a chunk, at most.
+        points: all points.
+        known: the indices of those that are known.
+        size: largest size of a chunk.
     """
     found = []
     at = 0
@@ -77,10 +77,10 @@ def here(task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
 
 
 def some(jobs: int | None) -> Runner:
-    """Return who computes chunks in a number of processes.
+    """Return a runner with a number of processes.
 
-    Without a number, there are as many as this process may use cores, and none
-    besides this one for what takes about a second anyway.
+    By default, there is one per core that this process may use, or only this process
+    for short sweeps.
     """
     if jobs == 1 or not _can_start():
         return here
@@ -91,7 +91,7 @@ def some(jobs: int | None) -> Runner:
 
 
 def _can_start() -> bool:
-    """Return whether another process can import what this one was started with."""
+    """Return whether a new process can import the script that started this one."""
     path = getattr(sys.modules.get("__main__"), "__file__", None)
     return path is None or os.path.exists(path)
 
@@ -104,7 +104,7 @@ def available_cores() -> int:
 
 
 class _Patient(NamedTuple):
-    """Starts processes only after a while."""
+    """Starts processes only if the sweep turns out to take a while."""
 
     jobs: int
 
@@ -153,7 +153,7 @@ class _Processes(NamedTuple):
                 del left[done[0].at]
                 yield done
         except BrokenProcessPool:
-            # The system ended one, most often for want of memory.
+            # The system killed one, most often because memory ran out.
             _stop(pool)
             yield from here(task, [*left.values()])
             return
@@ -168,7 +168,7 @@ def _unordered(
     most: int,
     submit: Callable[[Chunk], Future[list[Row]]],
 ) -> Iterator[Done]:
-    """Yield chunks as they are done, with some of them under way at any time."""
+    """Yield chunks as they are done; several are in progress at any time."""
     from concurrent.futures import FIRST_COMPLETED, wait
 
     under_way: dict[Future[list[Row]], Chunk] = {}
@@ -186,7 +186,7 @@ def _unordered(
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:
-    """End processes whose results nobody waits for."""
+    """End processes whose results are no longer needed."""
     for process in list((pool._processes or {}).values()):
         process.terminate()
     pool.shutdown(cancel_futures=True)
@@ -196,22 +196,22 @@ _EVALUATOR: list[Evaluator] = []
 
 
 def _begin(task: Task) -> None:
-    """Get a process ready."""
+    """Initialise a worker process."""
     import gc
     import signal
     from threading import Thread
 
-    # The process that waits for the results says when to stop.
+    # The parent process decides when to stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_leave_with_parent, daemon=True).start()
     _EVALUATOR[:] = [Evaluator(task)]
-    # Most of what is made here stays, and the collector need not look at it again.
+    # Most objects created here stay alive, so the collector need not scan them again.
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
 
 
 def _leave_with_parent() -> None:
-    """End this process when the one that started it is gone, even if by a kill."""
+    """End this process when its parent is gone, even if that was killed."""
     from multiprocessing import parent_process
     from multiprocessing.connection import wait
 

@@ -20,7 +20,7 @@ _NUMBER = re.compile(r'"[^"]*"|(?<![\w.])(\d[\d_]*(?:\.\d+)?)([kKMGT]?)(?![\w.])
 _HIDDEN: Final = "number_of_the_condition_"
 # More digits than any figure has, and fewer than Python refuses to read.
 _MAX_DIGITS: Final = 100
-# Beyond it, numbers would only cost time.
+# Larger numbers would only cost time.
 _MAX_NUMBER: Final = 10**300
 
 _COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
@@ -37,7 +37,7 @@ _ARITHMETIC: Final[Mapping[str, Callable[[Any, Any], Any]]] = {
     "//": operator.floordiv,
     "%": operator.mod,
 }
-# Those of the language that give a number.
+# Functions of the language that return a number.
 _FUNCTIONS: Final = {
     name: entry for name, entry in FUNCTIONS.items() if name not in ("range", "unique")
 }
@@ -51,20 +51,20 @@ _TEXT: Final = "a text"
 
 
 class ConditionError(ValueError):
-    """A condition that says nothing; the message says why, and where in it."""
+    """A condition that is not valid; the message says why, and where."""
 
 
 class _NoValue(Exception):
-    """A figure that a network does not have, or a number without a value."""
+    """A figure that a network does not have, or an undefined number."""
 
 
 class Condition:
-    """A test of points, such as ``params < 5M and macs < 600M``.
+    """A condition on points, such as ``params < 5M and macs < 600M``.
 
     Attributes:
         text: as written.
-        names: the figures and axes that it reads.
-        words: further names, which may be figures and axes, or stand for themselves.
+        names: the figures and axes that it uses.
+        words: other names, which can be figures or axes, or strings.
     """
 
     def __init__(self, text: str) -> None:
@@ -89,7 +89,7 @@ class Condition:
             raise self._error("is not a condition", None, span) from None
 
     def _hide(self, found: re.Match[str]) -> str:
-        """Keep a number, which may be larger than those of a spec, behind a name."""
+        """Replace a number by a name, as it may exceed the limit for specs."""
         if found[1] is None:
             return found[0]
         digits = found[1].replace("_", "")
@@ -108,13 +108,13 @@ class Condition:
         return name
 
     def _written(self, place: int) -> int:
-        """Return the place in the text as written of one in the parsed text."""
+        """Return the position in the text as written, for one in the parsed text."""
         return place + sum(by for end, by in self._shifts if end <= place)
 
     def _error(
         self, what: str, expr: t.Expr | None, span: Span | None = None
     ) -> ConditionError:
-        """Return what is wrong with a part, or with the whole, and its place."""
+        """Return the error for a part of the condition, or for all, with its place."""
         span = expr.span if expr is not None else span
         start = 0 if span is None else min(self._written(span.start), len(self.text))
         text = self.text.strip()
@@ -132,26 +132,28 @@ class Condition:
         for name in self.names:
             if name not in known:
                 hint = did_you_mean(name, known) or f"there are {', '.join(known)}"
-                raise ConditionError(f"`{name}` is no figure and no axis; {hint}")
+                raise ConditionError(
+                    f"`{name}` is neither a figure nor an axis; {hint}"
+                )
 
     def check_kinds(self, values: Mapping[str, Collection[Any]]) -> None:
-        """Refuse what no point can make a condition of.
+        """Refuse a condition that fails for every point because of its types.
 
         Args:
-            values: some that each figure and axis has, by its name.
+            values: example values of each figure and axis, by name.
 
         Raises:
-            ConditionError: if a part is of no kind that its place can take.
+            ConditionError: if a part can never have the required type.
         """
         known = {name: frozenset(map(_kind, found)) for name, found in values.items()}
         known |= {name: frozenset([_COUNT]) for name in self._numbers}
         self._demand(_TRUTH, self._expr, known)
 
     def holds(self, values: Mapping[str, Any]) -> bool:
-        """Return whether a point fits; not if it lacks a figure that decides.
+        """Return whether a point satisfies the condition; False if a figure is missing.
 
         Raises:
-            ConditionError: if the condition cannot be computed with such values.
+            ConditionError: if the condition cannot be computed for such values.
         """
         try:
             found = self._value(self._expr, {**values, **self._numbers})
@@ -169,7 +171,7 @@ class Condition:
         if isinstance(expr, t.DimsLiteral):
             return show_shape(expr.dims)
         if isinstance(expr, t.Name):
-            # Another word is a text, as on an axis: `unit == bottleneck`.
+            # Any other word is a string, as on an axis: `unit == bottleneck`.
             found = values.get(expr.id, expr.id)
             if found is None:
                 raise _NoValue
@@ -244,7 +246,7 @@ class Condition:
     def _demand(
         self, kind: str, expr: t.Expr, known: Mapping[str, frozenset[str]]
     ) -> None:
-        """Refuse a part that is never of a kind."""
+        """Refuse a part that never has a given type."""
         found = self._kinds(expr, known)
         if found and kind not in found:
             is_ = " or ".join(sorted(found))
@@ -253,7 +255,7 @@ class Condition:
     def _kinds(
         self, expr: t.Expr, known: Mapping[str, frozenset[str]]
     ) -> frozenset[str]:
-        """Return the kinds of values that a part may have; none if all."""
+        """Return the types that a part can have; empty if all."""
         if isinstance(expr, t.Literal):
             return frozenset([_kind(expr.value)])
         if isinstance(expr, t.DimsLiteral):
@@ -277,7 +279,7 @@ class Condition:
     def _demand_arguments(
         self, expr: t.Function, known: Mapping[str, frozenset[str]]
     ) -> None:
-        """Refuse arguments that a function cannot take."""
+        """Refuse arguments that a function does not accept."""
         first, *others = [arg.value for arg in expr.args]
         of_list = expr.name in _OF_LISTS or (expr.name in _EXTREMES and not others)
         self._demand(_LIST if of_list else _COUNT, first, known)
@@ -305,10 +307,10 @@ class Condition:
     # ---- names
 
     def _names(self) -> tuple[list[str], list[str]]:
-        """Return the names that must be known, and those that may be mere words.
+        """Return the names that must be known, and those that can be strings.
 
         Raises:
-            ConditionError: if the expression has parts that no condition has.
+            ConditionError: if the expression has parts that a condition cannot have.
         """
         found: list[str] = []
         words: list[str] = []
@@ -348,7 +350,7 @@ class Condition:
 
 
 def _as_list(value: Any) -> Any:
-    """Return the items of a list, which an axis has as a text."""
+    """Return the items of a list, which an axis stores as text."""
     if not isinstance(value, str) or not value.startswith("["):
         return value
     try:
@@ -370,7 +372,7 @@ def _constant(expr: t.Expr) -> Any:
 
 
 def _kind(value: Any) -> str:
-    """Return what messages call a value."""
+    """Return the name of a value's type in messages."""
     if isinstance(value, bool):
         return _TRUTH
     if isinstance(value, int | float):
@@ -385,7 +387,7 @@ def _show(value: Any) -> str:
 
 
 def _same(left: Any, right: Any) -> bool:
-    """Return whether values are equal; a list is written as on an axis."""
+    """Return whether values are equal; lists are compared as written on an axis."""
     return bool(_written(left) == _written(right))
 
 
@@ -397,7 +399,7 @@ def _written(value: Any) -> Any:
 
 
 def _parts(node: t.Expr) -> list[t.Expr]:
-    """Return the expressions that one is made of."""
+    """Return the direct parts of an expression."""
     if isinstance(node, t.Unary):
         return [node.operand]
     if isinstance(node, t.Binary):

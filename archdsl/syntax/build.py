@@ -1,4 +1,4 @@
-"""Grammar rules to tree nodes; runs while the parser reduces, so it never recurses."""
+"""Builds tree nodes from grammar rules while the parser reduces, without recursion."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ class Build(Transformer[Token, t.File]):
         opened, *branches, closed = parts
         at = self._end(opened)
         for branch in branches:
-            if not branch.statements:  # an empty branch stands after the bracket or |
+            if not branch.statements:  # an empty branch comes after the bracket or |
                 branch.span = Span(self.source, at, at)
             at = branch.span.end
         return t.Body(branches, self._span(opened, closed))

@@ -1,10 +1,10 @@
-"""Syntax trees and parser tables kept between runs, in the user's cache folder.
+"""A cache of syntax trees and parser tables between runs, in the user's cache folder.
 
-Reading a tree back needs no parser. An entry carries the text it was made from and
-all else that decides what the tree is: the grammar, this package, Python. It is
-JSON, from which only tree nodes and plain data can come, so that a planted file cannot
-run anything. Whatever is wrong with an entry or with the folder, the text is parsed as
-if there were no cache. ``ARCHDSL_CACHE=off`` turns it off.
+Loading a tree needs no parser. An entry contains the text it was made from, and
+everything else that determines the tree: the grammar, this package, Python. It is JSON,
+which can only contain tree nodes and plain data, so a planted file cannot run code. If
+anything is wrong with an entry or the folder, the text is parsed as if there were no
+cache. ``ARCHDSL_CACHE=off`` turns it off.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 from typing import Any, Final
 from zlib import crc32
 
-# The package imports it anyhow; json and hashlib would cost milliseconds more.
+# The package imports it anyway; json and hashlib would take milliseconds more.
 from pydantic_core import from_json, to_json
 
 from archdsl.resources import grammar_text
@@ -26,7 +26,7 @@ MAX_BYTES: Final = 64 << 20
 
 _MAGIC: Final = b"archdsl tree 1"
 _SUFFIX: Final = ".tree"
-# The modules that decide what a text's tree is.
+# The modules that determine the tree of a text.
 _MAKERS: Final = ("build", "cache", "lines", "tree")
 
 
@@ -109,7 +109,7 @@ def _path(text: str) -> str | None:
         return None
     try:
         maker = _maker()
-    except OSError:  # this package is no ordinary folder
+    except OSError:  # this package is not an ordinary folder
         return None
     data = f"{maker}\0{text}".encode("utf-8", "surrogatepass")
     return os.path.join(folder, f"{crc32(data):08x}-{len(data):x}{_SUFFIX}")
@@ -124,7 +124,7 @@ def _maker() -> str:
         data = [sys.version.encode(), grammar_text().encode()]
         folder, suffix = os.path.split(__file__)[0], os.path.splitext(__file__)[1]
         for name in _MAKERS:
-            # More than the package's version, which an edited checkout keeps.
+            # Not just the package's version, which an edited checkout keeps.
             with open(os.path.join(folder, name + suffix), "rb") as handle:
                 data.append(handle.read())
         _MAKER.append(" ".join(f"{len(d):x}-{crc32(d):08x}" for d in data))
@@ -180,7 +180,7 @@ def _remove(path: str) -> None:
 # ---- trees as plain data ------------------------------------------------------
 
 _NUMBERS: Final = {node: number for number, node in enumerate(t.Node.kinds)}
-# What else an array in the data can be, beside a node.
+# What an array in the data can be besides a node.
 _SPAN, _LIST, _TUPLE, _DICT = -1, -2, -3, -4
 
 

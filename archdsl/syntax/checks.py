@@ -1,4 +1,4 @@
-"""Checks of a text that need no parser, and of a tree's depth."""
+"""Checks of a text before parsing, and of the depth of a tree."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def check_characters(source: Source) -> None:
 def check_nesting(source: Source) -> None:
     """Refuse unbalanced or too deep brackets, in one scan."""
     stack: list[re.Match[str]] = []
-    # Where indentation and brackets first disagree, for when these do not match.
+    # Where indentation and brackets first disagree, in case brackets do not match.
     unclosed: re.Match[str] | None = None
     superfluous: re.Match[str] | None = None
     for match in _LEXEME.finditer(source.text):

@@ -1,4 +1,4 @@
-"""A spec as it was written: tokens in brackets and statements, with their comments."""
+"""A spec as written: tokens grouped into brackets and statements, with comments."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syntax errors in words, with what to write instead."""
+"""Messages for syntax errors, with what to write instead."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def _equals(place: Place) -> Diagnostic | None:
 
 
 def _colon(place: Place) -> Diagnostic | None:
-    """A `:` after something that is no label."""
+    """A `:` after something that is not a label."""
     last = place.last
     if (place.kind != "COLON" and not place.looking_at(":")) or last is None:
         return None

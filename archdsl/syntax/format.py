@@ -1,20 +1,20 @@
 """The canonical layout of a spec.
 
-- Four spaces of indentation, a statement a line, at most one blank line.
-- Braces that were written on one line stay there if they fit in 88 columns, as in
-  ``{ identity | conv 3x3 32 }``; else every statement has its line.
-- In braces over several lines a branch begins with a `|` that stands two columns left
-  of the branch's statements; an empty first branch has no line.
-- A chain stands on one line if it fits; else it is broken before every `->`, with four
-  more spaces. A claim is broken behind its commas in the same way.
-- Claims behind a preset that do not fit have their own line, four columns in.
-- What stands in brackets and does not fit goes between them on a line of its own; if it
-  does not fit there either, every argument has its line, with a comma behind it.
-- `=` has spaces around it in brackets and definitions, none behind a layer. A repeat
-  has two spaces before it.
-- Comments stay where they are: on their own line, or two spaces behind what they
-  follow. Those within an expression move before it, and where comments stand between
-  arguments or layers, the line is broken there.
+- Four spaces of indentation, one statement per line, at most one blank line.
+- Braces written on one line stay on one line if they fit in 88 columns, as in
+  ``{ identity | conv 3x3 32 }``; otherwise every statement has its own line.
+- In braces over several lines, a branch begins with a `|` two columns to the left of
+  the branch's statements; an empty first branch has no line.
+- A chain is on one line if it fits; otherwise it is broken before every `->`, with
+  four more spaces. A claim is broken after its commas in the same way.
+- Claims after a preset that do not fit have their own line, indented by four.
+- The contents of brackets that do not fit go on a line of their own; if they do not
+  fit there either, each argument has its own line, with a trailing comma.
+- `=` has spaces around it in brackets and definitions, and none after a layer. A
+  repeat has two spaces before it.
+- Comments stay where they are: on their own line, or two spaces after the code. A
+  comment inside an expression moves before it, and a comment between arguments or
+  layers causes a line break there.
 - Numbers and sizes stay as written.
 """
 
@@ -251,7 +251,7 @@ class _Lines:
         """Write finished lines below the current one."""
         self.end()
         self.done += lines
-        # Their own statements saw to their width.
+        # Their own statements took care of their width.
 
 
 class _Layout:

@@ -1,4 +1,4 @@
-"""Where statements end: the line ends among the tokens."""
+"""Decides which line ends among the tokens end a statement."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from lark import Token, UnexpectedInput
 
 _OPENERS = frozenset({"LPAR", "XPAREN", "LSQB", "OPEN", "LBRACE"})
 _CLOSERS = frozenset({"RPAR", "RSQB", "RBRACE"})
-# After and before these a line may end although the statement goes on.
+# After or before these, a statement can continue on the next line.
 _STARTERS = frozenset({"_NL", "LBRACE", "VBAR"})
 # Statements whose lines may end behind a comma.
 _LISTS = frozenset({"IMPORT", "EXPECT", "PRESET", "DEFAULT"})
@@ -19,7 +19,7 @@ _ANGLE_MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[<>{}|;]')
 _ENDS_ANGLE = frozenset({"->", "{", "}", "|", ";"})
 
 SEPARATOR = "_NL"
-# Terminals that no rule has, for what the parser shall refuse.
+# Terminals in no rule, for input that the parser must refuse.
 LINE_END = "LINE_END"
 BAD_WORD = "BAD_WORD"
 

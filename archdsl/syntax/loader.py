@@ -1,4 +1,4 @@
-"""Files and what they import, without leaving the spec's folder."""
+"""Loads files and what they import, without leaving the spec's folder."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class Module:
 
     Attributes:
         file: its syntax tree.
-        path: where it was read, None for text that came from elsewhere.
-        own: the definitions it makes, by name.
-        imported: the definitions it imports, by name.
-        functions: the functions it knows, by name, with the file of each.
-        ops: the foreign layer kinds it knows, by name, with the file of each.
+        path: its path, None for text that is not from a file.
+        own: its own definitions, by name.
+        imported: imported definitions, by name.
+        functions: known functions, by name, with the file of each.
+        ops: known foreign layer kinds, by name, with the file of each.
     """
 
     def __init__(self, file: t.File, path: Path | None) -> None:
@@ -51,7 +51,7 @@ class Module:
         return {preset.name: preset for preset in self.file.presets()}
 
     def find(self, name: str) -> tuple[t.Definition, Module] | None:
-        """Return the block or network of a name, with the file it stands in."""
+        """Return the block or network with a name, and the file that defines it."""
         if name in self.own:
             return self.own[name], self
         return self.imported.get(name)
@@ -61,7 +61,7 @@ class Module:
         return [*self.own, *self.imported, *self.ops]
 
     def shared(self) -> tuple[Mapping[str, tuple[Shared, Module]], ...]:
-        """Return what may come from other files, each with its file."""
+        """Return what can come from other files, each with its file."""
         return self.imported, self.functions, self.ops
 
     def files(self) -> list[t.File]:
@@ -94,7 +94,7 @@ def read_source(path: Path, shown: str | None = None) -> Source:
     shown = shown or str(path)
     try:
         info = os.stat(path)
-        # A pipe or a device could keep us waiting, or never end.
+        # Reading a pipe or device could block or never end.
         if not stat.S_ISREG(info.st_mode):
             raise _no_file(shown, info.st_mode)
         if info.st_size > MAX_FILE_BYTES:
@@ -111,7 +111,7 @@ def _no_file(shown: str, mode: int) -> SpecError:
     if stat.S_ISDIR(mode):
         return SpecError([Diagnostic("A0501", f"{shown} is a folder, not a spec")])
     help = "`-` reads the spec from standard input"
-    return SpecError([Diagnostic("A0501", f"{shown} is no regular file", help=help)])
+    return SpecError([Diagnostic("A0501", f"{shown} is not a regular file", help=help)])
 
 
 def decode(shown: str, data: bytes) -> Source:
@@ -134,7 +134,7 @@ def decode(shown: str, data: bytes) -> Source:
 
 
 def too_large(shown: str) -> SpecError:
-    """Return the refusal of a file beyond the limit."""
+    """Return the error for a file beyond the limit."""
     message = f"{shown} is larger than {MAX_FILE_BYTES:,} bytes"
     return SpecError([Diagnostic("A0901", message)])
 
@@ -149,10 +149,10 @@ class Loader:
         self._loading: list[Path] = []
 
     def load(self, source: Source, path: Path | None) -> Module:
-        """Parse a source and everything it imports.
+        """Parse a source and everything that it imports.
 
         Raises:
-            SpecError: with all that is wrong with the files' outer structure.
+            SpecError: with all errors in the files' syntax and imports.
         """
         module = self._module(source, path)
         self.errors.raise_if_any()
@@ -265,7 +265,9 @@ class Loader:
             return str(path)
 
     def _target(self, module: Module, item: t.Import) -> Path | None:
-        """Return the file an import names, or None after saying what is wrong."""
+        """Return the file that an import names; report an error and return None if
+        there is none.
+        """
         if not item.is_path:
             path = specs_dir() / "std" / f"{item.origin}.arch"
             if path.is_file():
@@ -345,7 +347,7 @@ class Loader:
 
 
 def _take(module: Module, found: Module, name: str) -> bool:
-    """Make a definition of another file known here, if there is one to share."""
+    """Make a definition of another file visible here, if it can be shared."""
     definition = found.own.get(name)
     if definition is not None and not definition.is_network:
         module.imported[name] = definition, found

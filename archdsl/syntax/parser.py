@@ -23,7 +23,7 @@ def parse(source: Source) -> t.File:
     """Parse a whole file.
 
     Raises:
-        SpecError: with every syntax error that stands on its own.
+        SpecError: with all independent syntax errors.
     """
     _check_size(source)
     cached = load_tree(source)
@@ -76,16 +76,16 @@ def _check_depth(root: t.File | t.Expr) -> None:
 def parse_expression(
     source: Source, text: str, offset: int, *, argument: bool = False
 ) -> t.Expr:
-    """Parse one expression that stands at `offset` of a source.
+    """Parse one expression at `offset` in a source.
 
     Args:
-        source: where it stands.
+        source: the source that contains it.
         text: the expression.
-        offset: its place.
-        argument: whether it is one of a list in < >, such as ``unit<groups = 32>``.
+        offset: its position.
+        argument: whether it is an argument in < >, such as ``unit<groups = 32>``.
 
     Raises:
-        SpecError: if the text is none, or nests too deeply.
+        SpecError: if the text is not an expression, or is nested too deeply.
     """
     with _LOCK:
         start = "arg_value" if argument else "expr"
@@ -95,10 +95,10 @@ def parse_expression(
 
 
 def tokenize(source: Source, start: str = "start") -> list[Token]:
-    """Return the tokens of a text that parses, without what it skips.
+    """Return the tokens of a text that can be parsed, without whitespace and comments.
 
     Raises:
-        SpecError: with every syntax error that stands on its own, as `parse` has it.
+        SpecError: with all independent syntax errors, as for `parse`.
     """
     _check_size(source)
     with _LOCK:

@@ -1,7 +1,7 @@
-"""Running the parser, and going on after a syntax error.
+"""Runs the parser, and continues after a syntax error.
 
-After an error the rest of its statement is skipped. What the statement's layers in
-braces contain is still parsed, so that mistakes in it are reported too.
+After an error, the rest of its statement is skipped. Layers in braces within the
+statement are still parsed, so that mistakes in them are reported, too.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MARK = re.compile(r'#[^\n]*|"[^"\n]*"|->|[(\[{)\]}>|;\n]')
 _BRACE = re.compile(r"\s*\{")
 _CLOSES = {")": "(", "]": "[", ">": "<"}
 _OPENS = {"LPAR": "(", "XPAREN": "(", "LSQB": "[", "OPEN": "<"}
-# What to put where a header is unreadable, so that its braces can follow.
+# Replaces an unreadable header, so that its braces can follow.
 _REPAIRS = (
     (),
     ("NAME",),

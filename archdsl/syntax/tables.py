@@ -1,4 +1,4 @@
-"""The Lark parser, from stored tables where there are some."""
+"""The Lark parser, loaded from stored tables if there are any."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_lark(build: Build, lines: Lines) -> lark.Lark:
             made: lark.Lark = lark.Lark._load_from_dict(*stored, **hooks)  # type: ignore[no-untyped-call]
             return made
         except (AttributeError, AssertionError, LookupError, TypeError, ValueError):
-            pass  # what cannot be used is worked out again
+            pass  # unusable tables are computed again
     made = lark.Lark(
         grammar_text(),
         parser="lalr",
@@ -46,6 +46,6 @@ def make_lark(build: Build, lines: Lines) -> lark.Lark:
 
 def _tables(parser: lark.Lark) -> list[Any]:
     data, memo = parser.memo_serialize([TerminalDef, Rule])
-    # The hooks are given anew each time.
+    # The hooks are passed in each time.
     data["options"] = {**data["options"], "transformer": None, "postlex": None}
     return [data, memo]

@@ -1,4 +1,4 @@
-"""SVG for those who hear it: names instead of Graphviz's numbers."""
+"""SVG for screen readers: names instead of Graphviz's numbers."""
 
 from __future__ import annotations
 

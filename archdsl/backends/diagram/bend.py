@@ -1,4 +1,6 @@
-"""Finds networks that are drawn as a U: down to small maps, and up beside that."""
+"""Detects networks that can be drawn as a U: down to small maps, and back up next to
+it.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +9,7 @@ from archdsl.values import show_shape, sizes
 
 from .picture import Box, Closed, Edge, Node, Picture, path_of
 
-# Fewer arrows from one side to the other are no reason to bend a picture.
+# With fewer arrows across, a U is not worth it.
 _PAIRS = 2
 
 

@@ -1,4 +1,4 @@
-"""What is drawn of a network so that it fits a page: depth, columns and insets."""
+"""Chooses the depth, columns and insets with which a network fits a page."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .picture import (
 
 LEGEND = Size(120, 190)
 COLUMNS = 3
-# An inset may take this share of the page's height before it is closed itself.
+# An inset can take this share of the page's height; beyond it, it is closed itself.
 _INSET = 0.45
 
 
@@ -134,7 +134,7 @@ def _kinds(main: Picture, options: Options) -> Iterator[tuple[Box, Picture]]:
             continue
         found.add(name)
         if box.group.role != "block":
-            # Groups have names of their own, though many are alike.
+            # Groups have different names, even if many are equal.
             shape = [*map(_word, box.group.steps())]
             if shape in shapes:
                 continue

@@ -1,4 +1,4 @@
-"""Cuts a picture into columns, where one value crosses and little is torn."""
+"""Cuts a picture into columns, where one value crosses and few blocks are split."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def seams(drawn: Picture, bottoms: Mapping[int, float]) -> Iterator[Seam]:
             above = max(above, bottoms[node.steps[0].output])
         at += size
         alive = crossing[at] if at < len(nodes) else []
-        # A value from before the torn box would have to enter it twice.
+        # A value from before the split box would have to enter it twice.
         if len(alive) == 1 and order.get(alive[0], -1) >= least:
             yield Seam(part, child, alive[0], shapes[alive[0]], above)
 
@@ -97,7 +97,7 @@ def _crossing(order: Mapping[int, int], last: Mapping[int, int], nodes: int) -> 
         alive.update(dict.fromkeys(starts[place]))
         for value in ends[place]:
             alive.pop(value, None)
-        # More than two are never a seam, whatever they are.
+        # Columns are never cut where more than two values cross.
         found.append([value for value, _ in zip(alive, range(2), strict=False)])
     return found
 

@@ -1,11 +1,11 @@
 """Pictures as dot text.
 
-Every id is generated, and every text of the user passes through `escaped`, so
-nothing in a name can become an attribute, markup or an escape of dot.
+Every id is generated, and every user-supplied text passes through `escaped`, so nothing
+in a name can become an attribute, markup or an escape sequence of dot.
 
-No arrow runs through a box's title: an arrow from outside ends at the border. Where
+No arrow crosses the title of a box: an arrow from outside ends at the border. If
 several parts read what flows into a box, it ends at a small triangle below the title,
-from which arrows fan out.
+and arrows fan out from there.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from .themes import FAMILIES, PALETTES, Palette, family_of, shade
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-# Fonts differ between machines: the first that is there is used.
+# Fonts differ between machines: the first available one is used.
 FONTS = "Helvetica,Arial,DejaVu Sans,sans-serif"
 _TRAINING = "training"
 _NOT_AN_ID = re.compile(r"[^\w.-]", re.ASCII)

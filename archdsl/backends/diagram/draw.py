@@ -1,4 +1,4 @@
-"""A network as a picture: dot text anywhere, and a page where there is an engine."""
+"""Draws a network: as dot text, or as a page if a layout engine is installed."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from .place import Page, page
 from .volumes import page as volumes_page
 from .volumes import volumes
 
-# Rows that stand closer bring this much at best.
+# The most that closer rows can gain.
 _NEARLY = 0.8
-# Cairo's pictures have no more points than this along a side.
+# Cairo cannot draw images with longer sides than this.
 _MAX_PIXELS = 32_767
 
 
@@ -238,7 +238,7 @@ def subject(network: Network, options: Options) -> Subject:
         hint = did_you_mean(wanted, known) or f"it has {some}"
         raise UnknownPart(f"{network.name} has no {what} `{wanted}`; {hint}")
     group = known[wanted]
-    # Of a block's calls, the one with most inside: with a projection, if any has one.
+    # The call of a block with most inside: one with a projection, if there is one.
     if options.block:
         calls = [one for one in _groups(network.root) if one.word == wanted]
         group = max(calls, key=lambda one: sum(1 for _ in one.steps()))

@@ -1,4 +1,4 @@
-"""What nodes and boxes say."""
+"""The texts of nodes and boxes."""
 
 from __future__ import annotations
 
@@ -189,7 +189,7 @@ def _costs(
     each = [0] * times
     for step in steps:
         twins = drawn.twins[step.output]
-        # Those of one copy follow each other, however often it repeats a part.
+        # Figures of one copy are adjacent, however often it repeats a part.
         for place, twin in enumerate(twins):
             each[place * times // len(twins)] += cost(twin)
     if not any(each):

@@ -1,4 +1,4 @@
-"""Dot text as a file: by the system's Graphviz, or by the engine in pygraphviz."""
+"""Writes dot text to a file, with the system's Graphviz or the engine in pygraphviz."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from archdsl.diagnostics import did_you_mean
 TEXT_FORMATS: Final = ("dot", "gv")
 FORMATS: Final = (*TEXT_FORMATS, "pdf", "png", "svg")
 
-# When a pdf was made is the only thing in it that differs between two runs.
+# The creation time is all that differs between the pdfs of two runs.
 _PDF_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
 
 
@@ -70,7 +70,7 @@ def run(source: str, format: str, engine: str = "dot") -> tuple[bytes, list[str]
 
 def _counts(line: str) -> bool:
     """Return whether a line on stderr is a warning of what is drawn."""
-    # Small triangles have no label, and are still said to be too small for it.
+    # Graphviz warns that small triangles are too small for their (empty) labels.
     dull = "font" in line.lower() or "size too small for label" in line
     return line.startswith(("Warning:", "Error:")) and not dull
 
@@ -114,7 +114,7 @@ def _heard() -> Iterator[list[str]]:
         warnings.simplefilter("ignore")
         try:
             kept = os.dup(2)
-        except OSError:  # closed, so that nobody hears it anyway
+        except OSError:  # closed, so nobody would read it
             yield said
             return
         try:

@@ -1,7 +1,7 @@
-"""How large a picture will be, without a layout engine.
+"""Estimates the size of a picture without a layout engine.
 
-The height of what dot lays out is within a few percent of this for all shipped
-networks, so that the same depth is chosen with an engine and without one.
+For all shipped networks, the height of dot's layout is within a few percent of the
+estimate. So the same depth is chosen with and without an engine.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What can be asked of a picture."""
+"""The options of a picture."""
 
 from __future__ import annotations
 

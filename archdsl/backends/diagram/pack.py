@@ -1,4 +1,4 @@
-"""Where columns and insets stand on a page."""
+"""The arrangement of columns and insets on a page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GAP: Final = 26.0
 APART: Final = 18.0
 HEAD: Final = 70.0
 MARGIN: Final = 16.0
-# What an engine may leave around it all.
+# The margin that an engine may leave around everything.
 EDGE: Final = 30.0
 
 Point = tuple[float, float]
@@ -56,7 +56,7 @@ def pack(
     """
     found = []
     for room in rooms(options):
-        # Text comes out larger where less of the page is used.
+        # The less of the page is used, the larger the text comes out.
         for share in (0.6, 0.75, 0.87, 1.0):
             around = MARGIN + EDGE
             limit = Size(room.width * share - around, room.height * share - around - 14)

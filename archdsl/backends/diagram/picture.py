@@ -1,8 +1,8 @@
-"""What a diagram shows: nodes, boxes around them, and edges; no dot text yet.
+"""The contents of a diagram: nodes, boxes around them, and edges, independent of dot.
 
-With folding, the steps of one chain share a node, consecutive copies that are
-the same up to names are drawn once, and a box around a single node becomes that
-node's heading. A step that is not drawn lends its edges to the one drawn for it.
+With folding, the steps of one chain share a node, consecutive copies that only differ
+in names are drawn once, and a box around a single node becomes the heading of that
+node. A step that is not drawn passes its edges to the one that is drawn for it.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ def _closed(
             continue
         copies = times * part.heading.copies
         if depth >= is_block(part) or not part.heading.path:
-            # What has no name says nothing when it is closed.
+            # A closed box without a name would not say anything.
             below = depth - is_block(part)
             yield part._replace(parts=tuple(_closed(part.parts, below, copies, inside)))
         else:
@@ -448,7 +448,7 @@ def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterato
     for parameter, other in zip(first, last, strict=True):
         value, default = parameter.value, parameter.default
         optional = optional or default is not None
-        # The channels that flow in stand at what makes them.
+        # Input channels are shown at the layer that outputs them.
         if parameter.name == "in_channels" or value == default == other.value:
             continue
         text = _value(value)
@@ -456,7 +456,7 @@ def _arguments(first: Iterable[Parameter], last: Iterable[Parameter]) -> Iterato
             text += f"…{_value(other.value)}"
         if not optional:
             yield text
-        # The layers of a block that may be left out are seen in the drawing.
+        # Optional layers of a block are visible in the drawing.
         elif isinstance(value, int | float | str | tuple):
             yield f"{parameter.name} = {text}"
 

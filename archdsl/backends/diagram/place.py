@@ -1,7 +1,8 @@
 """Puts the pieces of a sheet on one page.
 
-Inside one graph, columns come out badly. So dot lays out each column and inset alone;
-then all are moved to their places, and drawn as one graph that keeps its positions.
+dot does not lay out columns well inside one graph. So it lays out each column and inset
+separately; then all are moved to their places, and drawn as one graph with fixed
+positions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from .routes import JOINT
 if TYPE_CHECKING:
     from graphviz import Digraph
 
-# An attribute of a laid-out graph; what is quoted is taken whole.
+# An attribute of a laid-out graph; a quoted value is one token.
 _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 # All attributes of a node, an edge or a graph.
@@ -129,7 +130,7 @@ def _ways(
     for number in range(2, COLUMNS + 1):
         cuts = cut(one.main, bottoms, number)
         if len(cuts) == number and length < 2 * number * longest:
-            # Only one of the ways is drawn, so that all may have the same ids.
+            # Only one of the variants is drawn, so all can use the same ids.
             writer.taken.clear()
             ways.append([_piece(part, options, writer, warnings) for part, _ in cuts])
     return ways
@@ -224,7 +225,7 @@ def _shifted(value: str, shift: Point) -> str:
         axis += 1
         return f"{float(match[0]) + shift[(axis - 1) % 2]:g}"
 
-    # `e,` and `s,` before the ends of an arrow hold no number.
+    # The prefixes `e,` and `s,` of the ends of an arrow are not numbers.
     return _NUMBER.sub(add, value)
 
 

@@ -1,7 +1,7 @@
-"""Which arrows are drawn, so that none runs through a box's title.
+"""Chooses which arrows to draw, so that none crosses the title of a box.
 
-An arrow from outside ends at the border of a box. Where several parts of the box read
-what flows in, it ends at a small triangle below the title, from which arrows fan out.
+An arrow from outside ends at the border of a box. If several parts of the box read what
+flows in, it ends at a small triangle below the title, and arrows fan out from there.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Final, NamedTuple, Protocol
 
 from .picture import Box, Edge, Part, Picture
 
-# The name of what stands for the rest of a picture that is cut into columns.
+# Name of the node that represents the other columns of a picture.
 JOINT: Final = "\0joint"
 
 

@@ -1,13 +1,14 @@
-"""Colours.
+"""Colour themes.
 
-The fills of each theme differ for any colour vision, and their text is readable.
+The fills of a theme can be told apart with any colour vision, and text on them is
+readable.
 """
 
 from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-# In the legend's order: what the legend says of a layer's family.
+# The legend's texts for the families, in its order.
 FAMILIES: Final = {
     "conv": "convolution",
     "linear": "linear",
@@ -17,7 +18,7 @@ FAMILIES: Final = {
     "norm": "norm, activation",
     "other": "other",
 }
-# These alone make a node of their own seldom, and share a neutral fill.
+# These rarely have a node of their own, and share a neutral fill.
 _NEUTRAL: Final = frozenset({"norm", "activation", "dropout"})
 
 

@@ -1,11 +1,12 @@
-"""A chain of layers as boxes, as papers draw AlexNet and VGG.
+"""A chain of layers as boxes, as in the papers on AlexNet and VGG.
 
-What a layer gives is a box: as high and deep as its maps, as thick as it has channels.
-What has no maps is a bar, the higher the more numbers it has. All sizes grow with the
-square root, or else 7x7 maps could not be seen beside those of 224x224.
+The output of a layer is a box: its height and depth are the size of the map, its
+thickness is the number of channels. A vector is a bar whose height grows with its size.
+All lengths are proportional to the square root, since otherwise 7x7 maps would be
+invisible next to those of 224x224.
 
-The places are computed here, so that dot text has them, too. A box's front is a node;
-its top and side are polygons behind all nodes.
+Positions are computed here, so that they are in the dot text, too. The front of a box
+is a node; its top and side are polygons behind all nodes.
 """
 
 from __future__ import annotations
@@ -55,16 +56,16 @@ _SIDE: Final = 130.0
 _THICK: Final = 34.0
 _LEAST: Final = 4.0
 _BAR: Final = 9.0
-# How far a box's back is moved to the right and up, as a share of its depth.
+# Offset of a box's back to the right and up, as a share of its depth.
 _SLANT: Final = 0.36
 # Between boxes of one layer's copies, between layers, and between rows.
 _NEAR: Final = 4.0
 _GAP: Final = 12.0
 _ROWS: Final = 22.0
 _LINE: Final = 13.2
-# A character's width is at most this on average, whatever font there is.
+# The average width of a character is at most this in any font.
 _CHARACTER: Final = 6.3
-# More copies than these are not drawn each.
+# If there are more copies than this, they are not all drawn.
 _COPIES: Final = 4
 _NOTE = "lengths are square roots of channels and sizes"
 
@@ -180,7 +181,7 @@ def _no_chain(
     depth = "" if options.depth is None else f" at depth {options.depth}"
     return Diagnostic(
         "A0801",
-        f"{network.name} is no chain{depth}, so that it cannot be drawn as volumes",
+        f"{network.name} is not a chain{depth}, so it cannot be drawn as volumes",
         step.span,
         label=f"`{step.path}` does not just read the layer before it",
         help="leave out `--style volumes`"

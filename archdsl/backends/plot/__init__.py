@@ -1,7 +1,7 @@
-"""Figures of networks as charts, one file each.
+"""Charts of the figures of networks, one per file.
 
-A chart is made in two steps. `data` reads an analysis and returns plain data, without
-matplotlib; `draw` puts that of several networks into one matplotlib figure.
+A chart is made in two steps. `data` turns an analysis into plain data, without
+matplotlib; `draw` draws the data of several networks in one matplotlib figure.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ class Subject(NamedTuple):
     """A network that is drawn.
 
     Attributes:
-        name: what to call it.
+        name: the name to show.
         analysis: its figures.
-        gradients: what its run in torch gave, for the chart of that name.
+        gradients: the result of its runs in torch, for the chart of gradients.
     """
 
     name: str
@@ -60,13 +60,13 @@ class Subject(NamedTuple):
 
 
 class Chart(Protocol):
-    """What the module of a chart defines."""
+    """The interface of a chart's module."""
 
     def data(self, subject: Subject, /) -> dict[str, Any]:
-        """Return what is drawn of one network, as plain data.
+        """Return the data of one network that the chart shows.
 
         Raises:
-            ValueError: if there is nothing to draw of it; the message says why.
+            ValueError: if there is nothing to draw; the message says why.
         """
 
     def size(self, series: Sequence[Data], /) -> tuple[float, float]:
@@ -77,17 +77,18 @@ class Chart(Protocol):
 
 
 def chart(name: str) -> Chart:
-    """Return the chart of a name of `CHARTS`."""
+    """Return the chart with a name from `CHARTS`."""
     return cast("Chart", import_module(f"{__name__}.{name}"))
 
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart of some networks. In a notebook it shows itself.
+    """A chart of some networks, which is displayed in notebooks.
 
     Attributes:
         show: which chart, one of `CHARTS`.
-        data: what is drawn, one record a network: its `name`, and what the chart has.
+        data: the data of the chart, one record per network: its `name`, and the chart's
+            own keys.
     """
 
     show: str
@@ -116,7 +117,7 @@ class Plot:
         return encode(self.figure(), format)
 
     def save(self, path: str | Path, *, format: str | None = None) -> None:
-        """Write the chart to a file, whose suffix tells the format.
+        """Write the chart to a file; its suffix decides the format.
 
         Raises:
             MissingExtra: if matplotlib is not installed.
@@ -127,7 +128,7 @@ class Plot:
         write(Path(path), self.encode(suffix if format is None else format))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return what is drawn as plain data."""
+        """Return the data of the chart as plain data."""
         return {"show": self.show, "networks": [dict(one) for one in self.data]}
 
     def __repr__(self) -> str:

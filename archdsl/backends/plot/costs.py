@@ -19,13 +19,13 @@ _PANELS: Final = (
 
 
 def data(subject: Subject) -> dict[str, Any]:
-    """Return the parameters and MACs of the layers that make maps of each size.
+    """Return the parameters and MACs of the layers that output maps of each size.
 
-    A stage has the maps that are halved as often as each other: `halvings` is the
-    binary logarithm, rounded, of the input's size over theirs, or of the largest map's
-    where the input is a vector. Layers that make vectors are a stage, and so are those
-    that only run in training. The MACs of these do not count unless the analysis is
-    one of training.
+    A stage consists of the maps that have been halved equally often: `halvings` is the
+    rounded binary logarithm of the input's size divided by theirs, or of the largest
+    map's size if the input is a vector. Layers that output vectors are a stage, and so
+    are those that only run in training. The MACs of the latter only count if the
+    analysis is one of training.
     """
     analysis = subject.analysis
     runs_heads = analysis.setting.mode == "train"
@@ -57,7 +57,7 @@ def _name(halvings: int | None) -> str:
 
 
 def _order(name: str) -> tuple[int, float]:
-    """Return what sorts large maps first, and vectors and heads last."""
+    """Return a sort key: large maps first, vectors and heads last."""
     if name in (VECTORS, HEADS):
         return 1, [VECTORS, HEADS].index(name)
     over, _, under = name.partition("/")
@@ -70,7 +70,7 @@ def size(series: Sequence[Data]) -> tuple[float, float]:
 
 
 def draw(figure: Any, series: Sequence[Data]) -> None:
-    """Draw a group of bars for each size, one bar a network."""
+    """Draw a group of bars for each size, with one bar per network."""
     names = _rows(series)
     panels = figure.subplots(1, len(_PANELS), sharey=True)
     for axes, (key, title) in zip(panels, _PANELS, strict=True):

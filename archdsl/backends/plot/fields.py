@@ -1,4 +1,4 @@
-"""How the receptive field grows with depth."""
+"""Receptive field over depth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from archdsl.values import sizes
 
 from . import Data, Subject, style
 
-# Beyond that many pixels, the axis is logarithmic.
+# For more pixels than this, the axis is logarithmic.
 _LINEAR: Final = 64
 
 

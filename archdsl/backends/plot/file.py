@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FORMATS: Final = ("pdf", "png", "svg")
 
-# Without these, each run would write other identifiers and the time.
+# Without these, identifiers and the time would differ in each run.
 _METADATA: Final[dict[str, dict[str, None]]] = {
     "svg": {"Date": None},
     "pdf": {"CreationDate": None},
@@ -22,7 +22,7 @@ _METADATA: Final[dict[str, dict[str, None]]] = {
 }
 _SETTINGS: Final = {
     "svg.hashsalt": "archdsl",
-    # Text stays text, which is smaller, and can be searched and read aloud.
+    # Text stays text: it is smaller, searchable, and readable by screen readers.
     "svg.fonttype": "none",
     "pdf.fonttype": 42,
     "text.parse_math": False,
@@ -68,7 +68,7 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
         raise MissingExtra(
             'a plot needs matplotlib: pip install "archdsl[plot]"'
         ) from None
-    # What a user's own matplotlibrc says would change labels that are fitted in.
+    # A user's matplotlibrc could change the size of labels that are fitted in.
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
         figure: Figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)

@@ -1,4 +1,4 @@
-"""How large each layer's gradient is when training starts."""
+"""Gradient norm of each layer when training starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names beside points, placed so that none covers another or a point."""
+"""Names next to points, placed so that they overlap neither each other nor points."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import pairwise
 from math import cos, pi, sin
 from typing import Any, Final, NamedTuple
 
-# Points of a label's distance from its point, in the order in which they are tried.
+# Distances of a label from its point, in the order in which they are tried.
 _DISTANCES: Final = (5, 9, 14, 20, 28, 38, 50, 65, 85, 110, 140, 180, 240, 320)
 _DIRECTIONS: Final = 16
 _GAP: Final = 1.5
 _MARKER: Final = 4.0
-# A label further away than that is joined to its point by a line.
+# A label farther away than this is connected to its point by a line.
 _NEAR: Final = 9
 
 
@@ -163,7 +163,7 @@ def _free(
     own = _around(x, y, _MARKER * pixel)
     others = [box for box in taken if box != own]
     candidates = [c for c in _candidates(x, y, size, pixel) if c[0].within(whole)]
-    # Each list is looked through only if there is nothing in the one before.
+    # Each list is only tried if the one before has no free place.
     clear = [c for c in candidates if not any(c[0].meets(box) for box in taken)]
     free = [c for c in clear if not any(crosses(line, c[0]) for line in lines)]
     straight = (
@@ -172,7 +172,7 @@ def _free(
         if _is_near(line, pixel) or not any(crosses(line, other) for other in others)
     )
     found = next(straight, None) or next(iter(free or clear or candidates), None)
-    # Without any, the axes are too small for the name.
+    # If there is none, the axes are too small for the name.
     return found or next(_candidates(x, y, size, pixel))
 
 
@@ -188,7 +188,7 @@ def _candidates(
     width, height = size
     for distance in _DISTANCES:
         for step in range(_DIRECTIONS):
-            # To the right first, then by turns above and below.
+            # To the right first, then alternately above and below.
             turn = (step + 1) // 2 * (1 if step % 2 else -1)
             angle = 2 * pi * turn / _DIRECTIONS
             across, up = cos(angle), sin(angle)

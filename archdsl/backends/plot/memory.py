@@ -1,4 +1,4 @@
-"""What a training step has in memory, from moment to moment."""
+"""Memory in use over the course of a training step."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from archdsl.backends.text import show_bytes
 
 from . import Data, Subject, style
 
-# Forward and backward pass are drawn equally wide, and the optimiser's step narrow.
+# Forward and backward pass have equal widths, and the optimiser's step is narrow.
 _STEP: Final = 0.12
 
 

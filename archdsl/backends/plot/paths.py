@@ -1,4 +1,4 @@
-"""How long the gradient's paths from the loss to the input are."""
+"""Lengths of the gradient's paths from the loss to the input."""
 
 from __future__ import annotations
 

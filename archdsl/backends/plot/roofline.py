@@ -1,4 +1,4 @@
-"""Each layer below the roof of a device: what bounds it, compute or memory.
+"""The roofline of a device, and whether compute or memory bounds each layer.
 
 Source: Williams, Waterman & Patterson 2009, "Roofline: an insightful visual performance
 model for multicore architectures".

@@ -1,4 +1,4 @@
-"""Colours, lines and hatches that stay apart in grey, and axes that charts share."""
+"""Colours, lines and hatches that differ even in grey, and axes that charts share."""
 
 from __future__ import annotations
 

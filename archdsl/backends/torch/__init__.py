@@ -1,4 +1,4 @@
-"""Networks as PyTorch: the text of a module, or the module itself."""
+"""Networks in PyTorch: the source of a module, or the module itself."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class ForeignCode(Exception):
-    """A spec's `op` would run Python code that is not ours.
+    """A spec's `op` would run foreign Python code, which was not allowed.
 
     Attributes:
         names: the classes that it names.
@@ -31,7 +31,7 @@ class ForeignCode(Exception):
 
 
 class ForeignImport(ImportError):
-    """A class that a spec's `op` names, and that Python cannot import.
+    """A class that a spec's `op` names, and that cannot be imported.
 
     Attributes:
         step: the first layer of that class.
@@ -46,12 +46,13 @@ class ForeignImport(ImportError):
 
 
 def emit(network: Network) -> str:
-    """Return the text of a Python module that defines the network.
+    """Return the source of a Python module that defines the network.
 
-    Its only imports are torch and the standard library.
+    It only imports torch and the standard library, and the classes of foreign layers.
 
     Raises:
-        Miscompiled: if the text is not the network. That is a bug of ours.
+        Miscompiled: if the source does not match the network, which is a bug in
+            archdsl.
     """
     text = write(network)
     tree = parse(text)
@@ -71,14 +72,15 @@ def _classes(network: Network) -> dict[str, Step]:
     for step in network.steps():
         form = step.form
         call = form.module
-        # Another class stands in the module's own text.
+        # Any other class is defined in the module's own text.
         if call is not None and (form.origin or call.name.startswith("nn.")):
             found.setdefault(f"{form.origin or 'torch'}.{call.name}", step)
     return found
 
 
 def _import_classes(network: Network) -> None:
-    """Import what layers are made of, so that each failure has its place.
+    """Import the classes of layers, so that each failure can be reported with its
+    place.
 
     Raises:
         ForeignImport: naming the class and its layer.
@@ -87,22 +89,22 @@ def _import_classes(network: Network) -> None:
         origin, _, attribute = name.rpartition(".")
         try:
             getattr(import_module(origin), attribute)
-        except (Exception, SystemExit) as error:  # it is anybody's code
+        except (Exception, SystemExit) as error:  # arbitrary code can raise anything
             raise ForeignImport(name, step, error) from error
 
 
 def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
-    """Return the network as a module, from the same text that `emit` gives.
+    """Return the network as a module, from the same source that `emit` returns.
 
     Args:
-        network: what to build.
-        allow_foreign: whether Python modules that the spec's `op`s name may be
-            imported and run.
+        network: the network.
+        allow_foreign: whether Python modules that the spec's `op`s name may be imported
+            and run.
 
     Raises:
         ImportError: if torch is not installed.
         ForeignImport: if the class of an `op` cannot be imported.
-        ForeignCode: if the spec names modules, and they were not allowed.
+        ForeignCode: if the spec names modules, and `allow_foreign` is not set.
     """
     names = foreign_names(network)
     if names and not allow_foreign:

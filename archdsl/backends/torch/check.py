@@ -1,6 +1,7 @@
-"""The last gate before emitted text leaves: only what emission needs may stand in it.
+"""A whitelist of Python constructs, applied to emitted text as a last safeguard.
 
-Names of a spec were checked when it was read; this check does not rely on that.
+The names of a spec are already checked when it is read; this check does not rely on
+that.
 """
 
 from __future__ import annotations
@@ -51,15 +52,15 @@ _Nodes: TypeAlias = defaultdict[type[ast.AST], list[Any]]
 
 
 class UnsafeCode(Exception):
-    """Emitted text holds what it must not: a bug of ours, not of the spec."""
+    """Emitted text contains a forbidden construct, which is a bug in archdsl."""
 
 
 def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None:
     """Refuse text that could do more than define and run a network.
 
     Args:
-        text: of a module, or its syntax tree.
-        foreign: dotted names that a spec's `op`s import.
+        text: text of a module, or its syntax tree.
+        foreign: dotted names that the spec's `op`s import.
 
     Raises:
         UnsafeCode: naming an offence, imports before others.
@@ -83,7 +84,7 @@ def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None
 
 
 def _by_kind(tree: ast.AST) -> _Nodes:
-    """Return all nodes of a tree, walked once: its classes are few."""
+    """Return all nodes of a tree by their class, from a single walk."""
     found: _Nodes = defaultdict(list)
     stack = [tree]
     while stack:

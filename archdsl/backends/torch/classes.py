@@ -49,8 +49,8 @@ class Member(NamedTuple):
 
     Attributes:
         label: its name; empty in a Sequential without names.
-        node: how it is made.
-        condition: the test under which it is made, else it is an identity.
+        node: the expression that creates it.
+        condition: the condition under which it is created; otherwise it is an identity.
     """
 
     label: Label
@@ -64,16 +64,17 @@ class Member(NamedTuple):
 
 
 class Loop(NamedTuple):
-    """Submodules made in a loop.
+    """Submodules created in a loop.
 
     Attributes:
-        times: how many.
-        counts: how many the calls seen make.
-        labels: names of the first three, as far as there are so many.
-        nodes: how these are made.
-        label: name of each, over the index; None while only one is known. Empty in
-            a Sequential without names.
-        node: how each is made, over the index; None while only one is known.
+        times: number of submodules, as an expression.
+        counts: their numbers in the calls so far.
+        labels: names of the first three, if there are as many.
+        nodes: expressions that create these.
+        label: name of each as a function of the index; None while only one is known.
+            Empty in a Sequential without names.
+        node: expression for each as a function of the index; None while only one is
+            known.
     """
 
     times: Poly
@@ -85,18 +86,20 @@ class Loop(NamedTuple):
 
     @property
     def is_single(self) -> bool:
-        """Whether it is written as the one submodule that every call makes."""
+        """Whether it is written as a single submodule, since every call has exactly
+        one.
+        """
         return self.label is None and bool(self.nodes)
 
 
 class Flag(NamedTuple):
-    """Whether an optional shortcut is there.
+    """Whether an optional shortcut exists.
 
     Attributes:
-        attr: name of the attribute that says so.
-        condition: the test under which it is.
-        states: what holds for the instances seen.
-        extra: submodules that it needs.
+        attr: name of the attribute that stores it.
+        condition: the condition under which it exists.
+        states: its values in the instances so far.
+        extra: submodules that the shortcut needs.
     """
 
     attr: str
@@ -109,10 +112,11 @@ Item = Member | Loop | Flag
 
 
 class Revision:
-    """Counts the changes to the classes of one module, so that findings can be kept.
+    """Counts changes to the classes of one module, to know when cached results are
+    stale.
 
     Attributes:
-        number: of changes so far.
+        number: number of changes so far.
     """
 
     def __init__(self) -> None:
@@ -124,19 +128,19 @@ class ClassPlan:
 
     Attributes:
         role: ``network``, ``block`` or ``part``.
-        word: the block's or group's name in the spec.
+        word: name of the block or group in the spec.
         sequential: whether it is an `nn.Sequential`.
-        doc: the spec's comment.
-        shape: the shapes of input and output, for the docstring.
-        fields: the arguments that the constructor might take, in order.
+        doc: the comment in the spec.
+        shape: shapes of input and output, for the docstring.
+        fields: the possible arguments of the constructor, in order.
         items: its submodules, in order.
         inputs: names of `forward`'s arguments.
         forward: its statements; empty for a plain Sequential.
-        out_channels: the channels of its output.
-        lets: numbers that the spec gives a name, by that name.
-        kinds: what the block's parameters for layer kinds stand for here.
-        calls: the expressions that make an instance.
-        promoted: the arguments that stand for constants.
+        out_channels: number of channels of its output.
+        lets: named numbers in the spec, by name.
+        kinds: values of the block's parameters for layer kinds.
+        calls: the expressions that create an instance.
+        promoted: the arguments that replace constants.
     """
 
     def __init__(
@@ -180,14 +184,14 @@ class ClassPlan:
 
     @property
     def base(self) -> str:
-        """The class of torch that it is one of."""
+        """The torch class that it derives from."""
         if self.sequential:
             return "nn.Sequential"
         loops = any(isinstance(one, For) for one in self.statements())
         return "nn.ModuleDict" if loops else "nn.Module"
 
     def targets(self) -> list[ClassPlan]:
-        """Return the classes whose instances it makes."""
+        """Return the classes of which it creates instances."""
         found: list[ClassPlan] = []
         for item in self.items:
             members = item.extra if isinstance(item, Flag) else (item,)
@@ -196,22 +200,22 @@ class ClassPlan:
         return found
 
     def used(self) -> set[str]:
-        """Return the names that the constructor reads."""
+        """Return the names that the constructor uses."""
         return set(self.settings()).union(*map(_names_of, self.items))
 
     def settings(self) -> dict[str, str]:
-        """Return the arguments that `forward` reads, with their attributes."""
+        """Return the arguments that `forward` uses, with their attributes."""
         names: dict[str, None] = {}
         for node in expressions_in(self.forward):
             if isinstance(node, Setting):
-                # In the order in which they stand, whatever the hashes.
+                # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
         attrs = [item.attr for item in self.items if not isinstance(item, Loop)]
         taken = {attr.partition(".")[0] for attr in attrs}
         return {n: f"{n}_" if n in taken else n for n in names}
 
     def signature(self) -> list[Field]:
-        """Return the constructor's arguments: those it reads, defaults last."""
+        """Return the constructor's arguments: those that it uses, defaults last."""
         if self._signed != self.revision.number:
             used = self.used()
             kept = [field for field in self.fields if field.name in used]
@@ -246,9 +250,10 @@ class ClassPlan:
         return is_out or field.name in ("in_channels", value)
 
     def locals(self) -> dict[Poly, str]:
-        """Return the expressions worth a variable of their own, with its name.
+        """Return the expressions that get a local variable, with its name.
 
-        Those are what the spec names, and what would be written three times or more.
+        Those are named values of the spec, and expressions that would be written three
+        times or more.
         """
         counts: dict[Poly, int] = {}
         for item in self.items:
@@ -273,7 +278,7 @@ class ClassPlan:
         return names
 
     def statements(self) -> tuple[Statement, ...]:
-        """Return `forward` as it is written, now that all calls are known."""
+        """Return `forward` in its final form, when all calls are known."""
         settings = self.settings()
         named = {n: Poly.name(f"self.{attr}") for n, attr in settings.items()}
         missing, flags = self._holes(), self._flags()
@@ -296,7 +301,7 @@ class ClassPlan:
         return passed_on(self._singled(written))
 
     def _singled(self, statements: Sequence[Statement]) -> Iterator[Statement]:
-        """Yield statements, those of a loop over a single submodule as they are."""
+        """Yield statements; a loop over a single submodule is replaced by its body."""
         loops = [item for item in self.items if isinstance(item, Loop)]
         for one in statements:
             name = loops[0].labels[0] if loops and loops[0].is_single else ()
@@ -311,7 +316,7 @@ class ClassPlan:
         return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
 
     def _flags(self) -> dict[str, frozenset[bool]]:
-        """Return what holds for optional shortcuts, by the name of their flag."""
+        """Return the values of the flags of optional shortcuts, by attribute name."""
         return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
 
 
@@ -320,7 +325,7 @@ def _in_place_of(old: Node, new: Node) -> Callable[[Node], Node]:
 
 
 def _names_of(item: Item) -> set[str]:
-    """Return the names that the constructor reads to make an item."""
+    """Return the names that the constructor uses to create an item."""
     if isinstance(item, Flag):
         tested = conditions.names(item.condition) if len(item.states) > 1 else set()
         return tested.union(*map(_names_of, item.extra))
@@ -337,7 +342,7 @@ def _names_of(item: Item) -> set[str]:
 
 
 def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
-    """Write a value that is only passed on into the variable it is passed on to."""
+    """Assign a value that is only copied directly to the variable it is copied to."""
     written = list(statements)
     last = _last_reads(written)
     found: list[Statement] = []
@@ -358,7 +363,7 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
 
 
 def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
-    """Return the place of the last statement that reads each variable."""
+    """Return the index of the last statement that reads each variable."""
     found = {}
     for place, one in enumerate(statements):
         for node in expressions_in([one]):
@@ -368,7 +373,7 @@ def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
 
 
 def shown(item: Item) -> Node | None:
-    """Return how an item is made, as far as that is known."""
+    """Return the expression that creates an item, as far as it is known."""
     if isinstance(item, Flag):
         return None
     if isinstance(item, Member):
@@ -379,9 +384,9 @@ def shown(item: Item) -> Node | None:
 
 
 def general_label(labels: Sequence[Label]) -> Label | None:
-    """Return the names of a loop's submodules as one name over the index, if one is.
+    """Return the names of a loop's submodules as a function of the index, if possible.
 
-    They end in numbers that go up by one, and are alike before those.
+    They must end in consecutive numbers, and be equal before these.
     """
     ends = [_number_at_end(label) for label in labels]
     known = [end for end in ends if end is not None]
@@ -401,7 +406,7 @@ def _number_at_end(label: Label) -> tuple[Label, int] | None:
         return None
     text = last.rstrip("0123456789")
     digits = last[len(text) :]
-    # A number with zeros before it would lose them.
+    # A number with leading zeros would lose them.
     if not digits or str(int(digits)) != digits:
         return None
     return (*label[:-1], *([text] if text else [])), int(digits)
@@ -464,7 +469,7 @@ def name_classes(classes: list[ClassPlan], reserved: set[str]) -> None:
 
 
 def _differing(variants: Sequence[ClassPlan]) -> list[int]:
-    """Return which of the layer kinds tell classes of the same block apart."""
+    """Return the layer kinds by which classes of the same block differ."""
     if len({len(variant.kinds) for variant in variants}) > 1:
         return []
     columns = zip(*(variant.kinds for variant in variants), strict=True)

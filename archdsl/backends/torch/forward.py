@@ -38,23 +38,23 @@ from archdsl.symbolic import Poly
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40
-# Names of values that the spec gives none, in the order of preference.
+# Names for values without a name in the spec, in order of preference.
 _GENERIC: Final = ("x", "out", "y", "z")
 
-# What an operation calls: a submodule, or a parameter of the class.
+# The target of an operation: a submodule, or a parameter of the class.
 Caller = Callable[[Op], Own | Each]
-# A loop whose rounds read and make a variable.
+# A loop whose iterations read and update a variable.
 Loops = Callable[[Op, str], For | None]
 
 
 class _Pending(NamedTuple):
-    """An expression that no variable holds yet.
+    """An expression that is not assigned to a variable yet.
 
     Attributes:
         value: the expression.
-        variables: that it reads.
-        op: the operation whose output it is.
-        in_turn: whether nothing may be computed before it that comes after it.
+        variables: the variables that it reads.
+        op: the operation that it is the output of.
+        in_turn: whether it must be computed before anything that follows it.
     """
 
     value: Node
@@ -67,8 +67,8 @@ class Forward:
     """Writes operations as statements, one for each chain of the spec.
 
     Attributes:
-        statements: so far.
-        named: values that are called after their label.
+        statements: the statements so far.
+        named: values whose variable has the name of their label.
     """
 
     def __init__(
@@ -117,14 +117,14 @@ class Forward:
     # ---- reading and writing values
 
     def settle(self, value: int, avoid: str = "") -> str:
-        """Return the variable that holds a value, assigning it if need be."""
+        """Return the variable that holds a value; assign it if necessary."""
         if value in self.pending:
             waiting = self._resume(value)
             self._assign(waiting.op, waiting.value, waiting.variables, avoid)
         return self.names[value]
 
     def _resume(self, value: int) -> _Pending:
-        """Return an expression that waited, and waits no more."""
+        """Return a pending expression, and remove it from those that are pending."""
         waiting = self.pending.pop(value)
         self._waiting.subtract(waiting.variables)
         for name in waiting.variables:
@@ -142,7 +142,7 @@ class Forward:
         return Var(name), frozenset((name,))
 
     def _used(self, value: int) -> None:
-        """Note that a value was read from its variable."""
+        """Record that a value was read from its variable."""
         self.left[value] -= 1
         if not self.left[value]:
             name = self.names[value]
@@ -164,7 +164,7 @@ class Forward:
         self.statements.append(Assign(name, value))
 
     def _take(self, name: str, value: int) -> None:
-        """Let a variable hold another value, once what waits for it is assigned."""
+        """Reuse a variable for another value; first assign expressions that read it."""
         if self._waiting[name]:
             readers = [v for v, p in self.pending.items() if name in p.variables]
             for other in readers:
@@ -208,7 +208,7 @@ class Forward:
             self._assign(op, made, variables)
 
     def _crowded(self, op: Op) -> bool:
-        """Return whether an operation's inputs are better put into variables."""
+        """Return whether an operation's inputs are more readable in variables."""
         waiting = [self.pending[v].value for v in op.reads if v in self.pending]
         if not waiting or (op.is_merge and all(map(_is_simple, waiting))):
             return False
@@ -219,7 +219,7 @@ class Forward:
         return len(flat(self._value(op, inputs))) > WIDTH - INDENT - len("return ")
 
     def _may_wait(self, op: Op, value: Node, follower: Op | None) -> bool:
-        """Return whether a value is written into the expression that reads it."""
+        """Return whether a value is inlined into the expression that reads it."""
         if self.left[op.output] != 1:
             return False
         if follower is None:
@@ -257,7 +257,7 @@ class Forward:
         )
 
     def _setting(self, value: Any) -> Node:
-        """Return an argument of a function; the class keeps what it reads for it."""
+        """Return an argument of a function; the class stores what it depends on."""
         node = node_of(value, self.bindings)
         number = node.value if isinstance(node, Leaf) else None
         return Setting(number) if isinstance(number, Poly) else node
@@ -277,11 +277,11 @@ class Forward:
     # ---- the end
 
     def result(self, value: int) -> Node:
-        """Return the expression of an output, once all is written."""
+        """Return the expression of an output, when everything is written."""
         return self.read(value)[0]
 
     def finish(self, value: int) -> None:
-        """Return one value, in a form whose type a checker knows."""
+        """Return one value, in a form whose type a type checker knows."""
         node = self.result(value)
         if node != Var("x") and not _is_typed(node):
             self.statements.append(Assign("x", node))
@@ -291,7 +291,7 @@ class Forward:
             self._declare("x")
 
     def _declare(self, name: str) -> None:
-        """Declare the type of a variable where it first gets a value."""
+        """Declare the type of a variable at its first assignment."""
         for place, one in enumerate(self.statements):
             if isinstance(one, Assign) and one.target == name:
                 self.statements[place] = Assign(name, one.value, typed=True)
@@ -299,9 +299,9 @@ class Forward:
 
 
 def _has_turns(node: Step | Group) -> bool:
-    """Return whether the order of a module's calls matters, in training at least.
+    """Return whether the order of a module's calls matters, at least in training.
 
-    It does if it draws random numbers, keeps running statistics, or is not ours.
+    It does if it draws random numbers, keeps running statistics, or is foreign.
     """
     steps = (node,) if isinstance(node, Step) else node.steps()
     return any(
@@ -311,7 +311,7 @@ def _has_turns(node: Step | Group) -> bool:
 
 
 class _Numbered:
-    """Names beyond the generic ones: the first of y2, y3, ... that is free."""
+    """Additional variable names: the first free one of y2, y3 and so on."""
 
     def __init__(self) -> None:
         self._next = 2
@@ -319,7 +319,7 @@ class _Numbered:
         self._released: list[int] = []
 
     def release(self, name: str) -> None:
-        """Take a name back, if it is one of these."""
+        """Return a name to the free ones, if it is one of these."""
         if name in self._numbers:
             heappush(self._released, self._numbers[name])
 
@@ -337,7 +337,7 @@ class _Numbered:
 
 
 def flag_of(caller: Own | Each) -> str:
-    """Return the name of the attribute that says whether a shortcut is there."""
+    """Return the name of the attribute that says whether a shortcut exists."""
     assert isinstance(caller, Own)
     return caller.name
 
@@ -348,7 +348,9 @@ def _is_simple(node: Node) -> bool:
 
 
 def _is_typed(node: Node) -> bool:
-    """Return whether a checker knows that a value is a tensor, as a module's is not."""
+    """Return whether a type checker knows that a value is a tensor; not so for modules'
+    outputs.
+    """
     match node:
         case Call():
             return node.function.startswith("torch.") or node.function == "F.relu"

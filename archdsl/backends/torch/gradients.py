@@ -1,4 +1,4 @@
-"""How large the gradient of each layer is when training starts, from a run in torch."""
+"""The gradient norm of each layer when training starts, measured by a run in torch."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
 
 class LayerGradient(NamedTuple):
-    """Norms of one convolution or linear layer, one of each run.
+    """Norms of one convolution or linear layer, one per run.
 
     Attributes:
         step: the layer.
         shortcut: whether it is a projection on a shortcut.
-        norms: of the gradient of its weights (Frobenius).
-        weight_norms: of the weights themselves.
+        norms: Frobenius norms of the gradient of its weights.
+        weight_norms: Frobenius norms of the weights.
     """
 
     step: Step
@@ -53,13 +53,13 @@ class LayerGradient(NamedTuple):
 
 
 class Gradients(NamedTuple):
-    """What runs of a fresh network give; see `gradients`.
+    """The result of runs of a freshly initialised network; see `gradients`.
 
     Attributes:
         batch: samples in each run.
-        seeds: one of each run.
-        layers: in the order in which they run. Those that the loss of the main output
-            does not reach, such as auxiliary heads, are left out.
+        seeds: one per run.
+        layers: in execution order, without layers that the loss of the main output does
+            not reach, such as auxiliary heads.
     """
 
     batch: int
@@ -74,9 +74,9 @@ class Gradients(NamedTuple):
 
     @property
     def growth(self) -> tuple[float, ...]:
-        """The first convolution's norm over the last one's, of each run.
+        """The first convolution's norm divided by the last one's, for each run.
 
-        Empty if there are less than two, or if no gradient comes to the last.
+        Empty if there are fewer than two, or if the last one gets no gradient.
         """
         convs = self.convs
         if len(convs) < 2 or not all(convs[-1].norms):
@@ -103,21 +103,22 @@ def gradients(
 ) -> Gradients:
     """Return the norms of all layers' gradients at initialisation.
 
-    For each seed the network is drawn anew, in 64-bit floats and training mode, and
-    runs forward and backward once. The inputs are drawn from a normal distribution and
-    the labels at random. The loss is the cross entropy of the main output: over its
-    channels, at every position if it is a map. An output of one channel is taken for
-    the logit of two classes. Random numbers elsewhere in the process stay as they are.
+    For each seed, the network is initialised in 64-bit floats and training mode, and
+    runs forward and backward once. The inputs have a normal distribution, and the
+    labels are random. The loss is the cross entropy of the main output: over its
+    channels, at every position if it is a map. An output with a single channel is taken
+    as the logit of two classes. Random numbers elsewhere in the process are not
+    affected.
 
     Args:
-        network: what to run.
-        batch: samples at a time; batch norm needs two or more where maps are 1x1.
-        seeds: one for each run.
+        network: the network.
+        batch: batch size; batch norm needs two or more if maps are 1x1.
+        seeds: one per run.
         allow_foreign: as for `build`.
 
     Raises:
         ImportError: if torch is not installed.
-        ForeignCode: if the spec names modules, and they were not allowed.
+        ForeignCode: if the spec names modules, and `allow_foreign` is not set.
         ValueError: if a layer cannot train on such a batch.
     """
     graph = flatten(network)
@@ -138,7 +139,7 @@ def _run(
     seed: int,
     allow_foreign: bool,
 ) -> dict[str, tuple[float, float]]:
-    """Return each layer's norms, of the gradient and of the weights, by its path."""
+    """Return the norms of each layer's gradient and weights, by path."""
     import torch
 
     with torch.random.fork_rng(devices=()), _doubles():
@@ -162,9 +163,9 @@ def _run(
 
 @contextmanager
 def _doubles() -> Iterator[None]:
-    """Let torch make 64-bit floats for a while.
+    """Make torch create 64-bit floats within a context.
 
-    In 32 bits, processors draw weights that differ in their last digit, which a deep
+    In 32 bits, processors draw weights that differ in the last digit, which a deep
     plain stack amplifies to a percent of its gradient.
     """
     import torch
@@ -178,7 +179,7 @@ def _doubles() -> Iterator[None]:
 
 
 def _loss(output: Tensor) -> Tensor:
-    """Return the cross entropy of logits against labels drawn at random."""
+    """Return the cross entropy of logits and random labels."""
     import torch
     from torch.nn import functional as F
 
@@ -191,7 +192,7 @@ def _loss(output: Tensor) -> Tensor:
 
 
 def _weights(module: nn.Module, node: Node) -> nn.Parameter | None:
-    """Return the weights of a convolution or linear layer, None of any other."""
+    """Return the weights of a convolution or linear layer, None for other layers."""
     if not node.op.weighted:
         return None
     name = next((tensor.name for tensor in node.tensors if tensor.trainable), None)

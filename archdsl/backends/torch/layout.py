@@ -1,7 +1,8 @@
-"""Trees of Python as lines of text.
+"""Lays out trees of Python code as lines of text.
 
-Layout follows the formatter's rule for calls and lists: on one line if that fits;
-else all items on a line of their own; else one item a line, with a trailing comma.
+The layout of calls and lists follows the formatter's rule: on one line if that fits;
+otherwise all items on one line of their own; otherwise one item per line, with a
+trailing comma.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ from archdsl.conditions import Comparison, Joined, Label, Not, Number, Test, Tru
 from archdsl.symbolic import Poly
 
 WIDTH = 88
-# How tightly an expression binds: what stands alone, products, sums, conditions.
+# Precedence of expressions: atoms, products, sums, conditions.
 _ALONE, _PRODUCT, _SUM, _CONDITION = 3, 2, 1, 0
 
 
@@ -53,7 +54,7 @@ _ALONE, _PRODUCT, _SUM, _CONDITION = 3, 2, 1, 0
 
 
 def condition_text(test: Test) -> str:
-    """Return a test of the constructor's arguments."""
+    """Return a condition on the constructor's arguments as text."""
     match test:
         case Comparison():
             return f"{_number_text(test.left)} {test.op} {_number_text(test.right)}"
@@ -67,7 +68,7 @@ def condition_text(test: Test) -> str:
 
 
 def _parts(test: Joined) -> list[str]:
-    """Return joined tests, each in brackets that is joined otherwise itself."""
+    """Return joined conditions, in brackets if they are joined by another operator."""
     return [
         f"({condition_text(one)})"
         if isinstance(one, Joined) and one.op != test.op
@@ -127,7 +128,7 @@ Bracketed = Call | Make | Items | Invoke | Subscript | Entries
 
 
 def _bracket(node: Bracketed) -> tuple[str, str, Sequence[Argument], str]:
-    """Return what stands before brackets, in them, and the brackets."""
+    """Return what precedes the brackets, their contents, and the brackets."""
     match node:
         case Make():
             return node.target.title(), "(", arguments_of(node), ")"
@@ -150,7 +151,7 @@ def _argument(argument: Argument) -> str:
 
 
 def _name_of(argument: Argument) -> str:
-    """Return what stands before an argument's value."""
+    """Return the text before an argument's value."""
     if not argument.name or argument.name.endswith(": "):
         return argument.name
     return f"{argument.name}="
@@ -179,7 +180,7 @@ def _rounds(star: Star) -> str:
 
 
 def _range_text(node: Range) -> str:
-    """Return both ends, set apart from the colon if one is more than a number."""
+    """Return a slice, with spaces around the colon if an end is more than a number."""
     low, high = ["" if e is None else flat(e) for e in (node.low, node.high)]
     if all(not end or end.isdigit() for end in (low, high)):
         return f"{low}:{high}"
@@ -189,7 +190,7 @@ def _range_text(node: Range) -> str:
 def _binary_text(node: Binary) -> str:
     own = _PRODUCT if node.op in ("*", "/") else _SUM
     first, *rest = node.operands
-    # Operators join from the left, and sums of floats depend on the order.
+    # Operators are left-associative, and sums of floats depend on the order.
     parts = [_operand(first, own), *(_operand(one, own + 1) for one in rest)]
     return f" {node.op} ".join(parts)
 
@@ -201,7 +202,7 @@ def _shortcut_text(node: Shortcut) -> str:
 
 
 def _operand(node: Node, least: int) -> str:
-    """Return an operand, in brackets if it binds looser than its place asks for."""
+    """Return an operand, in brackets if its precedence requires it."""
     if isinstance(node, Leaf) and isinstance(node.value, Poly):
         return node.value.text(least)
     if isinstance(node, Setting):
@@ -218,10 +219,10 @@ def _operand(node: Node, least: int) -> str:
 
 
 def spread(node: Node) -> bool:
-    """Return whether an expression may not stand on one line."""
+    """Return whether an expression must not be written on one line."""
     if isinstance(node, Call):
         args = settled(node.args)
-        # One that is left alone goes without a comma, and so may share the line.
+        # A single item has no trailing comma, and so can share the line.
         own = node.spread and (len(args) > 1 or len(node.args) == 1)
         return own or any([spread(a.value) for a in args])
     return False
@@ -230,14 +231,14 @@ def spread(node: Node) -> bool:
 def lay_out(
     node: Node, indent: int, before: str = "", after: str = "", enclosed: bool = False
 ) -> list[str]:
-    """Return the lines of ``before node after``, indented by so many spaces.
+    """Return the lines of ``before node after``, indented by a number of spaces.
 
     Args:
         node: an expression.
-        indent: of the first line.
-        before: what stands before it, on its first line.
-        after: what stands behind it, on its last line.
-        enclosed: whether it stands in brackets, in which lines may end anywhere.
+        indent: indentation of the first line.
+        before: text before it, on its first line.
+        after: text after it, on its last line.
+        enclosed: whether it is in brackets, inside which lines can end anywhere.
     """
     pad = " " * indent
     line = f"{pad}{before}{flat(node)}{after}"
@@ -268,7 +269,7 @@ def lay_out(
 
 
 def _method_of_call(node: Node) -> tuple[Node, str] | None:
-    """Return a call, and the text of the method of its result that is called."""
+    """Return a call, and the text of the method that is called on its result."""
     if not isinstance(node, Invoke) or not isinstance(node.callee, Attribute):
         return None
     value = node.callee.value
@@ -281,7 +282,7 @@ def _method_of_call(node: Node) -> tuple[Node, str] | None:
 def _lay_out_items(
     args: Sequence[Argument], forced: bool, indent: int, opening: str, closing: str
 ) -> list[str]:
-    """Return what stands in brackets on one line within them, or one item a line."""
+    """Return the contents of brackets on a line of their own, or one item per line."""
     pad = " " * indent
     if not args:
         return [f"{pad}{opening}{closing}"]
@@ -298,7 +299,7 @@ def _lay_out_items(
 def _lay_out_binary(
     node: Binary, indent: int, before: str, after: str, enclosed: bool
 ) -> list[str]:
-    """Return operands on a line each; one of two may break in its brackets instead."""
+    """Return one operand per line; one of two can break inside its brackets instead."""
     pad, own = " " * indent, _PRODUCT if node.op in ("*", "/") else _SUM
     texts = [_operand(o, own + (k > 0)) for k, o in enumerate(node.operands)]
     first, *rest = node.operands
@@ -336,7 +337,7 @@ def _lay_out_shortcut(
 
 
 def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
-    """Return a guarded argument on a line each for the list, the test and the rest."""
+    """Return a guarded argument on three lines: list, condition and the rest."""
     assert node.node is not None
     pad = " " * indent
     return [
@@ -360,7 +361,7 @@ def _lay_out_star(node: Star, indent: int, before: str, after: str) -> list[str]
 
 
 def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str]:
-    """Return the lines of statements, indented by so many spaces."""
+    """Return the lines of statements, indented by a number of spaces."""
     lines: list[str] = []
     for statement in statements:
         match statement:
@@ -381,7 +382,7 @@ def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str
 
 
 def lay_out_test(test: Test, indent: int, before: str, after: str = "") -> list[str]:
-    """Return the lines of ``before test after``; too long a test is put in brackets."""
+    """Return the lines of ``before test after``; a long condition gets brackets."""
     pad = " " * indent
     line = f"{pad}{before}{condition_text(test)}{after}"
     if len(line) <= WIDTH:

@@ -1,8 +1,8 @@
-"""The text of a network as a module that Python's own tools find.
+"""Turns emitted text into a module that Python's own tools can find.
 
-What `build` returns can be pickled, by `torch.save` or for another process, and its
-source can be read, as `torch.jit.script` does. A pickle holds the text itself, so it
-can be read wherever archdsl is installed.
+The result of `build` can be pickled, by `torch.save` or for another process, and its
+source is available, as `torch.jit.script` needs. A pickle contains the text itself, so
+it can be loaded wherever archdsl is installed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Reduced = tuple[Any, ...]
 
 
 class _TextLoader(ExecutionLoader):
-    """Gives Python the text of one module."""
+    """Provides the text of a module to Python's import system."""
 
     def __init__(self, text: str, filename: str) -> None:
         self.text = text
@@ -43,11 +43,11 @@ class _TextLoader(ExecutionLoader):
 
 
 def module_of(text: str, word: str, foreign: tuple[str, ...] = ()) -> ModuleType:
-    """Return the module of a text, the same one for the same text.
+    """Return the module of a text; the same text always gives the same module.
 
     Args:
-        text: of the module, which has passed the gate.
-        word: what to name it after.
+        text: text of the module, which must have passed `check`.
+        word: a word for the module's name.
         foreign: dotted names of the classes that it may import.
 
     Raises:
@@ -58,7 +58,7 @@ def module_of(text: str, word: str, foreign: tuple[str, ...] = ()) -> ModuleType
     known = sys.modules.get(name)
     if known is not None:
         return known
-    # No such file is there; a name in angle brackets would never be looked up.
+    # No such file exists; a name in angle brackets would never be looked up.
     spec = spec_from_loader(name, _TextLoader(text, f"{name}.py"))
     assert spec is not None and spec.loader is not None
     module = module_from_spec(spec)
@@ -91,7 +91,7 @@ def _classes_of(module: ModuleType) -> list[Any]:
 def _reducer(
     text: str, word: str, foreign: tuple[str, ...]
 ) -> Callable[[Any, int], Reduced]:
-    """Return how an instance of a text's class is pickled: with that text."""
+    """Return a function that pickles an instance together with its text."""
 
     def reduce(self: Any, protocol: int) -> Reduced:
         usual = object.__reduce_ex__(self, max(protocol, 2))
@@ -102,13 +102,13 @@ def _reducer(
 
 
 def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.Module:
-    """Return an instance of a text's class, before a pickle gives it its state.
+    """Return an instance of a class in a text, before the pickle restores its state.
 
-    The text passes the same gate as everything that is emitted.
+    The text passes the same check as everything that is emitted.
 
     Raises:
-        UnsafeCode: if the text could do more than define a network, or no class of it
-            has that name.
+        UnsafeCode: if the text could do more than define a network, or has no class
+            with that name.
     """
     check(text, frozenset(foreign))
     module = module_of(text, word, foreign)

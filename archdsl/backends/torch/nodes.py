@@ -1,8 +1,8 @@
-"""Python of emitted code as trees: expressions, and the statements of a `forward`.
+"""Trees of emitted Python code: expressions, and the statements of a `forward`.
 
-The first part serves constructors, whose numbers are polynomials over the arguments;
-the second serves `forward`. Trees are compared and merged as they are; text is made
-of them last.
+The first part is for constructors, whose numbers are polynomials over the arguments;
+the second part is for `forward`. Trees are compared and merged as trees; they become
+text last.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Bindings = Mapping[str, Poly]
 
 
 class Target(Protocol):
-    """A class of the emitted module, whose name and parameters come last.
+    """A class of the emitted module, whose name and parameters are decided last.
 
     Attributes:
-        calls: the expressions that make an instance.
+        calls: the expressions that create an instance.
     """
 
     calls: list[Make]
@@ -42,26 +42,26 @@ class Target(Protocol):
 
 
 class Leaf(NamedTuple):
-    """A number with its expression, or text that is written as it is."""
+    """A number with its expression, or text that is written verbatim."""
 
     value: Poly | str
 
 
 class Text(NamedTuple):
-    """A name as a string, which may read parameters."""
+    """A name as a string, which can depend on parameters."""
 
     label: Label
 
 
 class Argument(NamedTuple):
-    """One argument of a call; `name` is empty by position."""
+    """One argument of a call; a positional one has an empty `name`."""
 
     name: str
     value: Node
 
 
 class Call(NamedTuple):
-    """A call of a torch callable; `spread` forces one argument a line."""
+    """A call of a torch callable; `spread` forces one argument per line."""
 
     function: str
     args: tuple[Argument, ...]
@@ -73,8 +73,8 @@ class Make:
 
     Attributes:
         target: the class.
-        args: what its constructor might take, by name. The class may ask for more
-            once it is to serve other calls as well.
+        args: possible arguments of its constructor, by name. The class may need more of
+            them once it serves other calls as well.
     """
 
     __slots__ = ("args", "target")
@@ -115,19 +115,19 @@ class Star(NamedTuple):
 
 
 class First(NamedTuple):
-    """One expression in the first round of a loop, and another in the rest."""
+    """One expression in the first iteration of a loop, and another one in the rest."""
 
     first: Node
     rest: Node
 
 
 class Maybe(NamedTuple):
-    """An argument that is there under a test.
+    """An argument that exists under a condition.
 
     Attributes:
         node: the argument; None while no call with it is known.
-        test: of the constructor's arguments.
-        states: what holds for the calls known.
+        test: condition on the constructor's arguments.
+        states: its values in the known calls.
     """
 
     node: Node | None
@@ -147,18 +147,18 @@ class Var:
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A number over arguments of the constructor, which the class then keeps."""
+    """A number computed from arguments of the constructor, which the class stores."""
 
     number: Poly
 
 
 @dataclass(frozen=True, slots=True)
 class Own:
-    """What the class has under a name: a submodule, a parameter or a setting.
+    """An attribute of the class: a submodule, a parameter or a setting.
 
     Attributes:
-        name: of the attribute.
-        indexed: whether it is a number, by which a Sequential finds it.
+        name: name of the attribute.
+        indexed: whether it is a number, used as an index into a Sequential.
     """
 
     name: str
@@ -167,7 +167,9 @@ class Own:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """The submodule of a round of the loop around it, in a variable of that name."""
+    """The submodule of an iteration of the enclosing loop, in a variable with that
+    name.
+    """
 
     name: str
 
@@ -206,7 +208,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """Operands joined by one operator, from the left."""
+    """Operands joined by one left-associative operator."""
 
     op: str
     operands: tuple[Node, ...]
@@ -214,7 +216,7 @@ class Binary:
 
 @dataclass(frozen=True, slots=True)
 class Projection:
-    """A shortcut's value: what is projected, if any instance projects it."""
+    """The value of a shortcut: projected, if any instance has a projection."""
 
     name: str
     value: Node
@@ -222,11 +224,11 @@ class Projection:
 
 @dataclass(frozen=True, slots=True)
 class Shortcut:
-    """The sum of an optional shortcut, there or not.
+    """The sum of an optional shortcut, whether or not it exists.
 
     Attributes:
-        flag: name of the attribute that says so.
-        there: the value with the sum; None where that is left open.
+        flag: name of the attribute that says whether it exists.
+        there: the value with the sum; None if that is not known yet.
         otherwise: the value without it.
     """
 
@@ -237,7 +239,7 @@ class Shortcut:
 
 @dataclass(frozen=True, slots=True)
 class Entries:
-    """A dictionary by names."""
+    """A dictionary with names as keys."""
 
     items: tuple[Argument, ...]
 
@@ -271,7 +273,9 @@ Node = (
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """``target = value``; `typed` declares a tensor, which a module's call is not."""
+    """``target = value``; `typed` declares it a tensor, as a module's output has no
+    type.
+    """
 
     target: str
     value: Node
@@ -287,12 +291,12 @@ class Return:
 
 @dataclass(frozen=True, slots=True)
 class For:
-    """A loop over the submodules of a class that holds nothing else.
+    """A loop over the submodules of a class that contains nothing else.
 
     Attributes:
-        over: how the class, a container, gives them.
-        layer: the variable that holds each.
-        body: what happens in each round.
+        over: how the class, a container, provides them.
+        layer: the variable for each of them.
+        body: the statements of each iteration.
     """
 
     over: str
@@ -302,7 +306,7 @@ class For:
 
 @dataclass(frozen=True, slots=True)
 class InTraining:
-    """What happens in training mode alone."""
+    """Statements that only run in training mode."""
 
     body: tuple[Statement, ...]
 
@@ -335,7 +339,7 @@ def node_of(value: Any, bindings: Bindings) -> Node:
 
 
 def generalise(copies: Sequence[Node]) -> Node | None:
-    """Return the expression that gives each copy for i = 0, 1, ..., or None.
+    """Return the expression that gives the copies for i = 0, 1, ..., or None.
 
     Numbers must be equal or grow by equal steps.
     """
@@ -394,12 +398,12 @@ def _each(copies: list[tuple[Node, ...]]) -> tuple[Node, ...] | None:
 
 
 def _leaf(values: Sequence[Poly | str]) -> Node | None:
-    """Return what gives each value: a number that grows, or a first one and a rest."""
+    """Return an expression for all values: a progression, or a first one and a rest."""
     if all(value == values[0] for value in values):
         return Leaf(values[0])
     even = affine(values)
     if len(values) == 2:
-        # Two points make any line: only a plain step is taken for one.
+        # Two points fit any progression, so only a simple step counts as one.
         step = values[1] - values[0] if even else None  # type: ignore[operator]
         plain = isinstance(step, Poly) and len(step.terms) < 2 and bool(step.names())
         return even if plain else First(Leaf(values[0]), Leaf(values[1]))
@@ -411,7 +415,7 @@ def _leaf(values: Sequence[Poly | str]) -> Node | None:
 
 
 def affine(values: Sequence[Poly | str]) -> Leaf | None:
-    """Return the number that gives each of some for i = 0, 1, ..., or None."""
+    """Return the number that gives the items for i = 0, 1, ..., or None."""
     if all(value == values[0] for value in values):
         return Leaf(values[0])
     polys = [value for value in values if isinstance(value, Poly)]
@@ -425,7 +429,7 @@ def affine(values: Sequence[Poly | str]) -> Leaf | None:
 
 
 def has_first(node: Node) -> bool:
-    """Return whether the first round of a loop differs from the rest."""
+    """Return whether the first iteration of a loop differs from the rest."""
     if isinstance(node, First):
         return True
     if isinstance(node, Call | Make):
@@ -437,7 +441,7 @@ def has_first(node: Node) -> bool:
 
 
 def names_in(node: Node) -> set[str]:
-    """Return the names of the constructor that an expression reads."""
+    """Return the names of the constructor that an expression uses."""
     if isinstance(node, Maybe):
         found = names_in(node.node) if node.node is not None else set()
         return found | (conditions.names(node.test) if len(node.states) > 1 else set())
@@ -453,9 +457,9 @@ def names_in(node: Node) -> set[str]:
 
 
 def parts_of(node: Node) -> Sequence[Node]:
-    """Return the expressions that one is made of, one level down.
+    """Return the direct parts of an expression.
 
-    Of a class's instance, those are the arguments that its constructor takes.
+    For an instance of a class, those are the arguments that its constructor takes.
     """
     match node:
         case Leaf() | Text() | Var() | Setting() | Own() | Each():
@@ -505,7 +509,7 @@ def polys_in(node: Node) -> Iterator[Poly]:
 
 
 def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
-    """Return an expression with every part changed, the innermost first."""
+    """Return an expression with a function applied to every part, innermost first."""
     match node:
         case Call():
             made: Node = node._replace(args=_mapped_arguments(node.args, change))
@@ -561,7 +565,7 @@ def _maybe_mapped(node: Node | None, change: Callable[[Node], Node]) -> Node | N
 def mapped_statements(
     statements: Sequence[Statement], change: Callable[[Node], Node]
 ) -> tuple[Statement, ...]:
-    """Return statements with every expression changed."""
+    """Return statements with a function applied to every expression."""
     found: list[Statement] = []
     for statement in statements:
         if isinstance(statement, For | InTraining):
@@ -588,7 +592,7 @@ def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
 
 
 def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:
-    """Return an expression with some numbers in variables."""
+    """Return an expression with some numbers replaced by variables."""
 
     def change(one: Node) -> Node:
         if isinstance(one, Leaf) and isinstance(one.value, Poly):
@@ -601,7 +605,7 @@ def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:
 
 
 def settled(args: Sequence[Argument]) -> list[Argument]:
-    """Return arguments without tests that come out the same in all calls."""
+    """Return arguments without the conditions that have the same value in all calls."""
     found = []
     for argument in args:
         value = argument.value

@@ -1,8 +1,8 @@
 """From the IR to the classes of an emitted module.
 
-Every block, and every group that is more than a chain, becomes a class. Calls of
-one block share a class wherever the same text serves them all; a call that needs
-other text, such as one with another activation, gets a class of its own.
+Every block, and every group that is more than a chain, becomes a class. Calls of a
+block share a class if the same code works for all of them; a call that needs different
+code, for example another activation, gets its own class.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from archdsl.values import Dims, Last, Shape, channels, sizes
 
 
 class Planner:
-    """Makes the classes of one network.
+    """Creates the classes of one network.
 
     Attributes:
         classes: in the order in which they must be defined.
@@ -59,7 +59,7 @@ class Planner:
         self.flows = Flows(network.root)
         self._revision = Revision()
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
-        # Blocks need no second plan where the network's numbers become plain.
+        # Blocks need no second plan if only the network's numbers become plain.
         self._made: dict[int, Make] = {}
 
     def run(self) -> ClassPlan:
@@ -82,9 +82,9 @@ class Planner:
         """Return the class of a group, in the names of its constructor.
 
         Args:
-            group: which owns the names of its parts.
-            level: how many groups stand between it and its block.
-            fields: the block's arguments, for a group within it.
+            group: a group that is a namespace.
+            level: number of groups between it and its block.
+            fields: the block's arguments, for a group inside a block.
             fixed: names that are plain numbers there.
         """
         own = input_name(level)
@@ -124,7 +124,9 @@ class Planner:
         )
 
     def make(self, group: Group, scope: Scope) -> Make:
-        """Return how a class's instance is made, making the class if need be."""
+        """Return the expression that creates an instance of a class; create the class
+        if needed.
+        """
         level, bindings = scope.level, scope.bindings
         own = group.role == "block"
         inner = 0 if own else level + 1
@@ -152,7 +154,9 @@ class Planner:
         return made
 
     def class_of(self, step: Step) -> str:
-        """Return what a step's class is called, and keep what it needs beside torch."""
+        """Return the name of a step's class, and record helpers and imports that it
+        needs.
+        """
         form = step.form
         assert form.module is not None, step.path
         name = form.module.name
@@ -163,9 +167,9 @@ class Planner:
     def _intern(
         self, group: Group, plan: ClassPlan
     ) -> tuple[ClassPlan, Mapping[str, Node]]:
-        """Return a known class that serves as well, or this one.
+        """Return an existing class that can serve instead of this one, or this one.
 
-        What comes with it are the constants that a shared class must be told.
+        The second result has the constants that must be passed to a shared class.
         """
         key = (group.origin or group.word, plan.word, *_outline(plan))
         for known in self._known.setdefault(key, []):
@@ -178,7 +182,7 @@ class Planner:
 
 
 def _outline(plan: ClassPlan) -> tuple[Any, ...]:
-    """Return what classes must have in common for one to serve as the other."""
+    """Return what two classes must have in common to be merged."""
     items = [
         (type(item), () if isinstance(item, Loop) else item[0]) for item in plan.items
     ]
@@ -186,9 +190,10 @@ def _outline(plan: ClassPlan) -> tuple[Any, ...]:
 
 
 def _imported_names(network: Network) -> dict[tuple[str, str], str]:
-    """Return what the classes of foreign layers are called, by module and name.
+    """Return the names of foreign layers' classes, by module and name.
 
-    They keep their names, but for those that two modules or a helper have in common.
+    They keep their names, unless two modules, or a module and a helper, use the same
+    one.
     """
     forms = [step.form for step in network.steps()]
     taken = {form.module.name for form in forms if form.helper and form.module}
@@ -205,7 +210,7 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
 
 
 def _title(group: Group) -> str:
-    """Return what a class is named after: a part of a block without its number."""
+    """Return the word that a class is named after, without the number of a part."""
     if group.role == "group":
         return group.name.rstrip("0123456789_-") or group.word or "part"
     return group.word
@@ -216,10 +221,11 @@ def _passed(value: Any, bindings: Bindings) -> Node:
 
 
 def _entangled(plan: ClassPlan) -> set[str]:
-    """Return the names that expressions of a network's class are made of.
+    """Return the names that are combined with others in expressions of a network's
+    class.
 
-    They decide about many layers at once; a network's class has them as numbers,
-    as a reader expects, and only plain settings such as `classes` as arguments.
+    They affect many layers at once. In a network's class they become numbers, as
+    readers expect, and only plain settings such as `classes` become arguments.
     """
     found: set[str] = set()
     for item in plan.items:
@@ -258,7 +264,7 @@ def _default_text(value: Any, kind: str) -> str:
 
 
 def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly | None:
-    """Return the channels that a class gives, in the names of its constructor."""
+    """Return the channels that a class outputs, in its constructor's names."""
     for op in reversed(ops):
         if op.output != group.output:
             continue

@@ -1,4 +1,4 @@
-"""The inside of one class: its submodules and its `forward`."""
+"""The body of one class: its submodules and its `forward`."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
 
 
 class Scope:
-    """The inside of one class."""
+    """The body of one class."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Scope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
-        # What the arguments of `forward` are called.
+        # Names of the arguments of `forward`.
         self.inputs: Sequence[str] = ("x",)
 
     # ---- submodules
@@ -105,9 +105,9 @@ class Scope:
         return found
 
     def label(self, op: Op, looped: bool = False) -> Label:
-        """Return a submodule's name, with the parameters that it reads.
+        """Return the name of a submodule, with the parameters that it depends on.
 
-        Only a constructor knows them, so `forward` must not need the name.
+        Only the constructor knows these, so `forward` must not need the name.
         """
         pattern = op.node.pattern
         known = self.group.role != "network" and (looped or self.sequential)
@@ -142,7 +142,7 @@ class Scope:
         return Member((op.hole,), self.node(inner[0]), condition)
 
     def node(self, op: Op) -> Node:
-        """Return how the submodule of an operation is made."""
+        """Return the expression that creates the submodule of an operation."""
         level, bindings = self.level, self.bindings
         if isinstance(op.node, Step):
             name = self.planner.class_of(op.node)
@@ -164,7 +164,7 @@ class Scope:
     def _sequential(
         self, group: Group, ops: Sequence[Op], level: int, outer: Bindings
     ) -> Node:
-        """Return a chain as a Sequential, in the names of the class around it."""
+        """Return a chain as a Sequential, in the names of the enclosing class."""
         entry = poly_of(channels(group.input_shape)).substitute(outer)
         bindings = {**outer, input_name(level): entry}
         inner = Scope(
@@ -179,7 +179,7 @@ class Scope:
         return Call("nn.Sequential", (Argument("", named),))
 
     def entries(self, op: Op) -> list[Argument]:
-        """Return the arguments of a Sequential that an operation adds."""
+        """Return the arguments of a Sequential for an operation."""
         name = "" if self.group.indexed else op.node.name
         if not op.is_loop:
             return [Argument(name, self.node(op))]
@@ -188,12 +188,12 @@ class Scope:
         if self.group.indexed and all(len(copy) == 1 for copy in alone):
             nodes = [self.node(copy[0]) for copy in alone]
             count = poly_of(op.node.count).substitute(self.bindings)
-            # A single copy is written as a loop, too, if other calls may make more.
+            # A single copy is also written as a loop if other calls may have more.
             least = 1 if count.number is None else 2
             general = generalise(nodes) if len(nodes) >= least else None
             if count.number is None and not self._goes_on(op, general):
                 general = None
-            # Two rounds that differ read better as two lines.
+            # Two different iterations are easier to read as two lines.
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
@@ -205,12 +205,12 @@ class Scope:
         return self.items([one for copy in op.copies for one in copy])
 
     def loop(self, op: Op) -> Loop | None:
-        """Return the loop that makes alike submodules, or None if they differ.
+        """Return the loop that creates similar submodules, or None if they differ.
 
-        A Sequential runs what it holds; elsewhere `forward` runs over all submodules,
-        so the class must have no others.
+        A Sequential runs what it contains. In other classes, `forward` loops over all
+        submodules, so the class must not have any others.
         """
-        # Not by its output: a repeat of nothing has that of the one before it.
+        # Not by its output: that of an empty repeat is the output of what comes before.
         if id(op.node) not in self.loops:
             self.loops[id(op.node)] = self._new_loop(op)
         return self.loops[id(op.node)]
@@ -236,11 +236,12 @@ class Scope:
         return loop if self._goes_on(op, general) else None
 
     def _goes_on(self, op: Op, general: Node | None) -> bool:
-        """Return whether what is known of a loop holds for any number of rounds.
+        """Return whether what is known of a loop holds for any number of iterations.
 
-        A caller may ask for more, and two numbers make any line. But where channels
-        grow by as much in both rounds they go on to do so, and once a round keeps
-        them, all further ones do. What follows must not read how many there are.
+        A caller can ask for more, and two numbers fit any progression. But if the
+        channels grow by the same amount in two iterations, they continue to do so, and
+        if one iteration keeps them, all further ones do. What follows must not depend
+        on the number of iterations.
         """
         if general is None or self._is_followed(op):
             return general is None
@@ -257,12 +258,14 @@ class Scope:
         return _is_steady(general, First(Leaf(before), Leaf(first)))
 
     def _widths(self, op: Op) -> list[Poly]:
-        """Return the channels that enter a loop, and those after each round."""
+        """Return the channels that enter a loop, and those after each iteration."""
         shapes = [group_of(op).input_shape, *(c[-1].node.shape for c in op.copies)]
         return [poly_of(channels(s)).substitute(self.bindings) for s in shapes]
 
     def _is_followed(self, op: Op) -> bool:
-        """Return whether a later submodule has the name of a further round."""
+        """Return whether a later submodule has the name that a further iteration would
+        have.
+        """
         if self.group.indexed:
             return False
         ops = [*unrolled(self.flows.of(self.group).ops)]
@@ -291,7 +294,7 @@ class Scope:
         return Loop(times, counts, tuple(labels[:3]), nodes[:3], name, general)
 
     def _is_tapped(self, loop: Op) -> bool:
-        """Return whether something else reads what only a copy's inside makes."""
+        """Return whether a value inside one copy is read elsewhere."""
         if self.reads is None:
             flow = self.flows.of(self.group)
             self.reads = Counter(v for op in unrolled(flow.ops) for v in op.reads)
@@ -307,7 +310,7 @@ class Scope:
         return isinstance(op.node, Step) and is_function(op.node)
 
     def _is_alone(self, op: Op) -> bool:
-        """Return whether a loop's are the only submodules, each run alike."""
+        """Return whether a loop has the only submodules, and runs them all equally."""
         if any(inner.is_loop for copy in op.copies for inner in copy):
             return False
         others = all(
@@ -364,7 +367,7 @@ class Scope:
     def _outputs(
         self, writer: Forward, training: Sequence[Op], values: Sequence[int]
     ) -> None:
-        """Return several outputs by name; those of training only in training."""
+        """Return several outputs by name; training-only outputs only in training."""
         ports = list(zip(self.planner.network.outputs, values, strict=True))
         always = [(p.name, v) for p, v in ports if not p.training]
         main: dict[str, Node] = {n: Var(writer.settle(v)) for n, v in always}
@@ -389,7 +392,7 @@ class Scope:
         return Own(op.node.name, indexed=self.group.indexed)
 
     def _written(self, op: Op, name: str) -> For | None:
-        """Return a loop over all submodules, if each round does the same."""
+        """Return a loop over all submodules, if each iteration is the same."""
         layer = "layer"
         while layer in self.inputs:
             layer += "_"
@@ -421,14 +424,14 @@ class Scope:
 
 
 def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
-    """Return whether a chain is nothing but submodules, as in a Sequential."""
+    """Return whether a chain consists of submodules only, as in a Sequential."""
     return group.role != "network" and not any(
         isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
     )
 
 
 def _is_steady(node: Node, entry: First) -> bool:
-    """Return whether nothing changes from round to round but what enters the first."""
+    """Return whether iterations only differ in what enters the first one."""
     if isinstance(node, Call | Make):
         return all(_is_steady(argument.value, entry) for argument in node.args)
     return node == entry or INDEX not in names_in(node)

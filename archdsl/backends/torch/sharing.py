@@ -1,8 +1,8 @@
-"""Whether one class can serve two calls of a block, and what it must be told then.
+"""Whether one class can serve two calls of a block, and which arguments it then needs.
 
-Two texts that differ only in constants become one, with an argument for each pair of
-constants: so a width that a spec computes in a way that cannot be written over the
-block's own parameters is simply passed in.
+Two classes that only differ in constants are merged, with an argument for each pair of
+constants. So a width that cannot be expressed by the block's own parameters is simply
+passed in.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ class Promotion(NamedTuple):
     """A constant that becomes an argument.
 
     Attributes:
-        name: of the argument.
-        old: what the calls so far pass.
-        new: what the new call passes.
+        name: name of the argument.
+        old: its value in the calls so far.
+        new: its value in the new call.
     """
 
     name: str
@@ -48,11 +48,11 @@ class Promotion(NamedTuple):
 
 
 def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
-    """Make a class serve another call, too, if one text can.
+    """Make a class serve another call as well, if possible.
 
     Returns:
-        What the new call must pass for constants that became arguments, or None if
-        the new call needs a class of its own.
+        Values for the new call of constants that became arguments, or None if the new
+            call needs a class of its own.
     """
     if (known.sequential, known.inputs) != (new.sequential, new.inputs):
         return None
@@ -63,7 +63,7 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
         {field.name for field in known.fields}, known.promoted, _names(known, new)
     )
     items = sharing.items(known.items, new.items)
-    # A constant that a new call leaves out would have no value.
+    # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
     if (known.items, known.forward) != (items, forward):
@@ -83,7 +83,7 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
 def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
     """Return statements that serve both, or None.
 
-    A class that never takes an optional shortcut says nothing about its sum.
+    A class that never has an optional shortcut leaves its sum open.
     """
     if known.forward == new.forward:
         return known.forward
@@ -97,7 +97,7 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] |
 
 
 def _names(known: ClassPlan, new: ClassPlan) -> dict[tuple[str, str], str]:
-    """Return what the spec calls the numbers in which two calls differ."""
+    """Return the spec's names for the numbers in which two calls differ."""
     return {
         (poly.text(), new.lets[name].text()): name
         for name, poly in known.lets.items()
@@ -106,7 +106,7 @@ def _names(known: ClassPlan, new: ClassPlan) -> dict[tuple[str, str], str]:
 
 
 def without_sums(statements: Sequence[Statement]) -> tuple[Statement, ...]:
-    """Return statements that leave open what the sums of optional shortcuts are."""
+    """Return statements in which the sums of optional shortcuts are left open."""
 
     def change(node: Node) -> Node:
         return Shortcut(node.flag, None, None) if isinstance(node, Shortcut) else node
@@ -119,7 +119,7 @@ class Sharing:
 
     Attributes:
         added: constants that become arguments.
-        given: what the new call passes for arguments that were such constants before.
+        given: values for the new call of arguments that were such constants before.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class Sharing:
             return None
         counts = mine.counts | theirs.counts
         if more.is_single and counts != {1}:
-            # Nothing says what those of further rounds are called.
+            # The names in further iterations are unknown.
             return None
         pairs = zip(mine.nodes, theirs.nodes, strict=False)
         nodes = [self.node(a, b, "size") for a, b in pairs]
@@ -203,9 +203,9 @@ class Sharing:
         """Return an expression that serves both, or None.
 
         Args:
-            mine: of the class so far.
-            theirs: of the new call.
-            hint: what to name an argument, if the two are different constants.
+            mine: expression of the class so far.
+            theirs: expression of the new call.
+            hint: name for an argument, if the two are different constants.
         """
         if mine == theirs:
             return mine
@@ -255,7 +255,7 @@ class Sharing:
         return tuple(merged)
 
     def _constant(self, mine: Node, theirs: Node, hint: str) -> Node | None:
-        """Return the argument in whose place the two constants stand."""
+        """Return the argument that replaces the two constants."""
         if not _is_constant(theirs):
             return None
         name = _bare_name(mine)
@@ -279,7 +279,7 @@ class Sharing:
 
 
 def type_of(old: Node, new: Node) -> str:
-    """Return the type of an argument that stands for two constants."""
+    """Return the type of an argument that replaces two constants."""
     types = sorted({_type(old), _type(new)})
     return " | ".join(types)
 

@@ -1,7 +1,7 @@
 """The functions of layer kinds as expressions.
 
-A kind declares its function as Python with places in braces; see `TorchForm`. Each
-such text is read once, whatever the number of layers.
+A kind declares its function as Python code with placeholders in braces; see
+`TorchForm`. Each such text is parsed once, however many layers use it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from archdsl.backends.torch.nodes import (
     mapped,
 )
 
-# What stands for the places while a text is read; no kind's own names look like it.
+# Stand-ins for placeholders during parsing; no kind uses names like these.
 _PLACE: Final = "place_of_"
 _ALL: Final = {"*,": "all", "*+": "sum", "**": "product"}
 _OPERATORS: Final[Mapping[type[ast.operator], str]] = {
@@ -47,12 +47,11 @@ def fill(
     """Return a function of a layer kind, applied to its inputs.
 
     Args:
-        template: of the kind; see `TorchForm.function`.
-        inputs: what it is applied to.
-        settings: arguments by name; those without a place of their own follow the
-            first input.
-        own: what `{self}` stands for.
-        inplace: whether it may write over its first input.
+        template: the kind's template; see `TorchForm.function`.
+        inputs: the inputs.
+        settings: arguments by name; those without a placeholder follow the first input.
+        own: the value of `{self}`.
+        inplace: whether it may overwrite its first input.
     """
     given: dict[str, Node] = {str(n): one for n, one in enumerate(inputs)}
     given["sum"], given["product"] = _joined("+", inputs), _joined("*", inputs)
@@ -87,7 +86,7 @@ def _is_place(node: Node) -> bool:
 
 
 def _expanded(items: Sequence[Node], inputs: Sequence[Node]) -> tuple[Node, ...]:
-    """Return the items of a list, with all inputs where their place is."""
+    """Return the items of a list, with all inputs in place of their placeholder."""
     found: list[Node] = []
     for item in items:
         found += inputs if item == _EVERY else [item]
@@ -98,7 +97,7 @@ _EVERY: Final = Leaf("*")
 
 
 def _with_settings(tree: Node, further: tuple[Argument, ...]) -> Node:
-    """Return a call with arguments behind the first input."""
+    """Return a call with arguments added after the first input."""
     if not further:
         return tree
     first = Var(f"{_PLACE}0")
@@ -116,7 +115,7 @@ def _with_settings(tree: Node, further: tuple[Argument, ...]) -> Node:
 
 @cache
 def _read(template: str) -> tuple[Node, frozenset[str]]:
-    """Return a template as a tree, and the names of its places."""
+    """Return a template as a tree, and the names of its placeholders."""
     text, places = "", set()
     for piece in template.split("{"):
         name, closed, rest = piece.partition("}")
@@ -130,10 +129,11 @@ def _read(template: str) -> tuple[Node, frozenset[str]]:
 
 
 def _node(tree: ast.expr) -> Node:
-    """Return Python's tree as one of ours.
+    """Convert Python's syntax tree to one of `nodes`.
 
     Raises:
-        TypeError: if a kind's function uses Python that no tree here stands for.
+        TypeError: if a kind's function uses Python syntax that `nodes` cannot
+            represent.
     """
     match tree:
         case ast.Name(id=name):
@@ -173,7 +173,7 @@ def _call(tree: ast.Call, function: ast.expr) -> Node:
 
 
 def _dotted(tree: ast.expr) -> str:
-    """Return a dotted name, or nothing for what is none."""
+    """Return a dotted name, or an empty text if it is not one."""
     if isinstance(tree, ast.Attribute):
         before = _dotted(tree.value)
         return f"{before}.{tree.attr}" if before else ""

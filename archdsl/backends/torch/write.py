@@ -1,4 +1,4 @@
-"""The text of an emitted module, from the plans of its classes."""
+"""Writes the text of an emitted module from the plans of its classes."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> li
 
 
 def _as_sorted_by_tools(item: tuple[tuple[str, str], str]) -> tuple[Any, ...]:
-    """Return where the usual tools sort an import: constants, classes, others."""
+    """Return the sort key of an import in common tools: constants, classes, others."""
     (origin, name), _ = item
     constant = name.isupper() and len(name) > 1
     return origin, not constant, name[0].islower(), name.lower()
@@ -171,7 +171,7 @@ def _spaced(shape: Shape) -> str:
 
 
 def _docstring(text: str, facts: list[str]) -> list[str]:
-    """Return a docstring: the spec's comment, then facts."""
+    """Return a docstring: the spec's comment, followed by figures."""
     paragraphs = " ".join(_prose(text).split())
     summary, _, rest = _SENTENCE.sub(r"\1\n", paragraphs, count=1).partition("\n")
     summary = summary if summary.endswith((".", "!", "?")) else f"{summary}."
@@ -185,12 +185,12 @@ def _docstring(text: str, facts: list[str]) -> list[str]:
     return [*lines, '    """']
 
 
-# A full stop that ends a sentence, and no abbreviation such as "et al.".
+# A full stop that ends a sentence, not one after an abbreviation such as "et al.".
 _SENTENCE = re.compile(r"(?<!\bal)(?<!\bcf)(?<!\be\.g)(?<!\bi\.e)([.!?]) ")
 
 
 def _prose(text: str) -> str:
-    """Return text that cannot end the docstring it stands in."""
+    """Return text that cannot end the docstring that contains it."""
     kept = "".join(c if c.isprintable() else " " for c in text)
     return kept.replace("\\", "/").replace('"', "'")
 
@@ -231,17 +231,18 @@ def _container(item: Item) -> str:
 
 
 def _needs_list(node: Node | None) -> bool:
-    """Return whether some arguments of a call are there under a test."""
+    """Return whether some arguments of a call are conditional."""
     if not isinstance(node, Call):
         return False
     return any(isinstance(argument.value, Maybe) for argument in settled(node.args))
 
 
 def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list[str]:
-    """Return a call whose arguments are first put into a list, if some need a test.
+    """Return a call whose arguments are first collected in a list, if some are
+    conditional.
 
-    The list's type stands only where it first gets a value: `declared` says that it
-    has one.
+    The type of the list is only declared at its first assignment: `declared` says that
+    it has been.
     """
     args = settled(call.args)
     if not _needs_list(call):
@@ -283,7 +284,7 @@ def _has_name(item: Item) -> bool:
 
 
 def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
-    """Return the argument of a Sequential that an item stands for."""
+    """Return the argument of a Sequential for an item."""
     if isinstance(item, Flag):
         return None
     node = shown(item)
@@ -309,13 +310,13 @@ def _signature_lines(name: str, args: Sequence[str], returned: str) -> list[str]
 def _item(
     item: Item, variables: Mapping[Poly, str], plan: ClassPlan, declared: bool
 ) -> list[str]:
-    """Return the lines that make a submodule, or several alike.
+    """Return the lines that create a submodule, or several similar ones.
 
     Args:
-        item: what is made.
+        item: the item.
         variables: numbers that are in variables.
-        plan: of the class.
-        declared: whether the list of what needs a test has its type.
+        plan: plan of the class.
+        declared: whether the type of the list of conditional arguments is declared.
     """
     if isinstance(item, Flag):
         lines: list[str] = []
@@ -458,7 +459,7 @@ def _initializer(initializer: Initializer, guarded: bool) -> list[str]:
 
 
 def _starting(initializer: Initializer, tensor: str) -> Call:
-    """Return the call that gives a tensor its first values."""
+    """Return the call that initialises a tensor."""
     function = SCHEMES[initializer.scheme].function
     arguments = dict(initializer.arguments)
     if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:

@@ -1,8 +1,8 @@
-"""Tables of `archdsl analyze`, one file each.
+"""Tables of `archdsl analyze`, one per file.
 
-A view adds columns to the network's layers, and rows of totals below them. It reads
-the facts as plain data, as `Analysis.facts` gives them, of which those that it does
-not read are not computed.
+A view adds columns to the table of layers, and rows of totals below it. It reads the
+figures as plain data, as `Analysis.facts` returns them; figures that it does not read
+are not computed.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple, Protocol, cast
 Facts = Mapping[str, Any]
 Total = tuple[str, str, str]
 
-# In the order in which they are printed; the first one unless others are asked for.
+# In the order in which they are printed; the first one is the default.
 VIEWS: Final = ("layers", "costs", "counts", "memory", "fields", "paths", "time")
 
 
@@ -23,13 +23,14 @@ class Column(NamedTuple):
 
     Attributes:
         title: its header.
-        short: another one, where lines are short.
-        right: whether its cells end, rather than begin, at one place.
-        rank: where lines are short, columns of the highest rank are left out first,
-            and those of rank 0 last.
-        moves: whether it says where a layer stands, so that equal layers may differ.
-        of_last: whether a block has there what its last layer has.
-        share: of which of a layer's facts a bar shows its share in the whole.
+        short: a shorter header for narrow lines.
+        right: whether its cells are right-aligned.
+        rank: in narrow lines, columns with the highest rank are left out first, and
+            those with rank 0 last.
+        moves: whether it depends on a layer's position, so that equal layers can
+            differ.
+        of_last: whether a block shows the value of its last layer.
+        share: the figure of a layer whose share of the total is shown as a bar.
     """
 
     title: str
@@ -42,10 +43,10 @@ class Column(NamedTuple):
 
 
 class View(Protocol):
-    """What the module of a view defines.
+    """The interface of a view's module.
 
     Attributes:
-        COLUMNS: its columns, which stand right of layer, kind and output.
+        COLUMNS: its columns, which follow layer, kind and output.
     """
 
     COLUMNS: tuple[Column, ...]
@@ -57,9 +58,9 @@ class View(Protocol):
         """Return the cells of a block with these layers."""
 
     def totals(self, facts: Facts, /) -> list[Total]:
-        """Return the network's figures: each a name, a figure and its convention."""
+        """Return the network's totals: name, figure and convention of each."""
 
 
 def view(name: str) -> View:
-    """Return the view of a name of `VIEWS`."""
+    """Return the view with a name from `VIEWS`."""
     return cast("View", import_module(f"{__name__}.{name}"))

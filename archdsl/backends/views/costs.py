@@ -1,4 +1,4 @@
-"""The view of operations and bytes: what each layer computes and moves."""
+"""The view of costs: operations and memory traffic of each layer."""
 
 from __future__ import annotations
 
@@ -54,12 +54,12 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def totals(facts: Facts) -> list[Total]:
-    """Return the network's sums: of one sample, then of the batch below a gap."""
+    """Return the network's totals: for one sample, then for the batch after a gap."""
     return [*_sample(facts["costs"]), ("", "", ""), *_batch(facts["costs"])]
 
 
 def _sample(costs: Facts) -> list[Total]:
-    """Return what one sample takes."""
+    """Return the totals for one sample."""
     heads, training = costs["auxiliary"], costs["mode"] == "train"
 
     def row(name: str, total: int, part: int, note: str) -> Total:
@@ -87,7 +87,7 @@ def _sample(costs: Facts) -> list[Total]:
 
 
 def _batch(costs: Facts) -> list[Total]:
-    """Return what the batch takes."""
+    """Return the totals for the batch."""
     once = costs["ops_per_batch"]
     more = f", plus {once:,} for statistics, once per batch" if once else ""
     return [
@@ -116,7 +116,7 @@ _MODES: Final = {"eval": "inference", "train": "training"}
 
 
 def _heads(figure: str, training: bool) -> str:
-    """Say what share auxiliary heads have."""
+    """Return a note on the share of auxiliary heads."""
     if not figure:
         return ""
     return f"; {figure} {'of them' if training else 'more'} in auxiliary heads"

@@ -1,4 +1,4 @@
-"""The view of what another tool counts, beside MACs."""
+"""The view of another tool's count, next to MACs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = (Column("MACs", share="macs"), Column("counted", share="count"))
 
 
 def cells(layer: Facts) -> tuple[str, ...]:
-    """Return MACs, and what the tool counts."""
+    """Return MACs, and the tool's count."""
     return show_count(layer["macs"]), show_count(layer["count"] or 0)
 
 

@@ -1,6 +1,7 @@
-"""The view of receptive fields: what each layer sees of the input and reads of its own.
+"""The view of receptive fields: what each layer sees of the network's input and its
+own.
 
-Figures along two axes are written as height x width, or once if they are alike.
+Figures along two axes are written as height x width, or once if they are equal.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ COLUMNS = (
     Column("", right=False, rank=2),
 )
 
-# Joins that are named below the table, the others being counted.
+# Number of joins that are named below the table; the others are only counted.
 _MOST_JOINS: Final = 8
 
 
@@ -37,7 +38,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def totals(facts: Facts) -> list[Total]:
-    """Return the network's field, the inputs it takes, and what it leaves out."""
+    """Return the network's field, the inputs it accepts, and what it leaves unread."""
     field, smallest = facts["receptive_field"], facts["smallest_input"]
     rows = list(_main(field)) if field else [("receptive field", "-", _NO_MAP)]
     if smallest:
@@ -69,7 +70,7 @@ def _interval(interval: Sequence[Sequence[int] | None]) -> str:
 
 
 def _paths(field: Facts) -> str:
-    """Return the sizes by the narrowest and the widest path, bounds as such."""
+    """Return the sizes along the narrowest and widest path, with bounds marked."""
     low, high = per_axis(field["minimum"]), per_axis(field["maximum"])
     if not field["paths_exact"]:
         return f">= {low} to <= {high}" if field["exact"] else f"<= {high}"
@@ -77,7 +78,7 @@ def _paths(field: Facts) -> str:
 
 
 def _remark(layer: Facts) -> str:
-    """Return what a layer leaves out of its input, or how its inputs disagree."""
+    """Return what a layer leaves unread, or how its inputs are misaligned."""
     read, joined = layer["coverage"], layer["alignment"]
     remarks = []
     if read and read["share"] < 1:
@@ -88,7 +89,7 @@ def _remark(layer: Facts) -> str:
 
 
 def _percent(share: float) -> str:
-    """Return a share in percent, to three digits; only all of it is 100."""
+    """Return a share in percent, with three digits; only the whole is shown as 100."""
     text = f"{100 * share:.3g}"
     return f"{'99.9' if text == '100' and share < 1 else text} %"
 
@@ -138,7 +139,7 @@ def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
 
 
 def _steps(smallest: Facts) -> Total:
-    """Return in what steps the sizes that fit recur."""
+    """Return the steps in which fitting sizes repeat."""
     notes = [_why(failure) for failure in smallest["between"] if failure][:1]
     if set(smallest["run"]) != {1}:
         notes.insert(0, f"{per_axis(smallest['run'])} sizes in a row fit")
@@ -171,7 +172,7 @@ def _runs(runs: Sequence[Sequence[int]]) -> str:
 
 
 def _joins(joins: Sequence[Facts]) -> list[Total]:
-    """Return the layers that join what looks at different places, below a gap."""
+    """Return the layers that join misaligned maps, after a gap."""
     if not joins:
         return []
     rows = [
@@ -190,7 +191,7 @@ def _joins(joins: Sequence[Facts]) -> list[Total]:
 
 
 def _places(branches: Sequence[Facts]) -> str:
-    """Return where the first units of branches look."""
+    """Return the centres of the first units of branches."""
     placed = [b for b in branches if any(n is not None for n in b["centre"])]
     texts = []
     for branch in placed:

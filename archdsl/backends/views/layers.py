@@ -1,4 +1,4 @@
-"""The view that is shown by itself: what each layer costs and sees."""
+"""The default view: output, costs and receptive field of each layer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def totals(facts: Facts) -> list[Total]:
-    """Return the sizes of the network, and its memory below a gap."""
+    """Return the sizes of the network, and its memory after a gap."""
     return [*_sizes(facts), ("", "", ""), *_memory(facts["memory"])]
 
 
@@ -96,7 +96,7 @@ def _heads(facts: Facts, figure: str) -> str:
 
 
 def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
-    """Yield the network's field, and below what local paths see, if that differs."""
+    """Yield the network's field, and that along local paths, if it differs."""
     if field is None:
         yield "receptive field", "-", "there is no feature map"
     elif field["whole"]:

@@ -1,4 +1,4 @@
-"""The view of memory: what each layer keeps, and the peaks with their lines."""
+"""The view of memory: what each layer keeps for the backward pass, and the peaks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ COLUMNS = (Column("saved"), Column("what is kept", right=False, rank=1, moves=Tr
 
 
 def cells(layer: Facts) -> tuple[str, ...]:
-    """Return the bytes that a layer is the first to keep, and what they are."""
+    """Return the bytes for which a layer is the first holder, and what they are."""
     saved = layer["saved"]
     return _total(saved), ", ".join(_tensor(tensor, layer["name"]) for tensor in saved)
 
@@ -23,7 +23,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def totals(facts: Facts) -> list[Total]:
-    """Return what there is in inference and in training, then the peaks."""
+    """Return the memory of inference and training, then the peaks."""
     memory = facts["memory"]
     rows = [
         ("parameters", "param_bytes", "with those of auxiliary heads"),
@@ -66,7 +66,7 @@ def _total(saved: Sequence[Facts]) -> str:
 
 
 def _tensor(tensor: Facts, holder: str) -> str:
-    """Return what a tensor is, and whose where that is not the layer itself."""
+    """Return what a tensor is, and of which layer, if it is not this one."""
     what: str = tensor["what"]
     return what if tensor["of"] == holder else f"{what}, of {tensor['of']}"
 
@@ -96,7 +96,7 @@ def _line(sample: int, fixed: int) -> str:
 
 
 def _range(peak: Facts) -> str:
-    """Say for which batches a line holds, if not for all."""
+    """Return the batches for which a line holds, if it does not hold for all."""
     first, last = peak["from_batch"], peak["to_batch"]
     if last is None:
         return "" if first == 1 else f" from batch {first} on"

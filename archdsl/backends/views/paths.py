@@ -1,4 +1,4 @@
-"""The view of the gradient's paths: how many lead to each layer, and how long."""
+"""The view of the gradient's paths: their number and length at each layer."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def group(layers: Sequence[Facts]) -> tuple[str, ...]:
 
 
 def totals(facts: Facts) -> list[Total]:
-    """Return the paths to the input, and below a gap how their lengths are spread."""
+    """Return the paths to the input, and after a gap the distribution of lengths."""
     paths = facts["gradient_paths"]
     if paths is None:
         return [("gradient paths", "0", "the main output does not depend on the input")]
@@ -106,5 +106,5 @@ def _distribution(lengths: Sequence[Sequence[int]]) -> Iterator[Total]:
 
 
 def _share(part: int, whole: int) -> str:
-    """Return a share in percent, to two digits."""
+    """Return a share in percent, with two digits."""
     return f"{100 * part / whole:.2g} %"

@@ -1,4 +1,4 @@
-"""The view of time: how long each layer takes at least on a device, and why."""
+"""The view of time: a lower bound for each layer on a device, and what bounds it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SLOWEST: Final = 3
 
 
 def cells(layer: Facts) -> tuple[str, ...]:
-    """Return the times of operations and of bytes, the longer one, and which it is."""
+    """Return the times for operations and bytes, the larger one, and which it is."""
     time = layer.get("time")
     if not time or time["bound"] is None:
         return ("-", "-", "-", "-")
@@ -33,7 +33,7 @@ def cells(layer: Facts) -> tuple[str, ...]:
 
 
 def group(layers: Sequence[Facts]) -> tuple[str, ...]:
-    """Return the sums of the times, and the share of what is bound by memory."""
+    """Return the sums of the times, and the share that is bound by memory."""
     times = [layer["time"] for layer in layers if layer.get("time")]
     seconds = sum(time["seconds"] for time in times)
     if not seconds:
@@ -61,7 +61,7 @@ def totals(facts: Facts) -> list[Total]:
 
 
 def show_seconds(seconds: float) -> str:
-    """Return a time to three digits, in the largest unit that leaves one or more."""
+    """Return a time with three digits, in the largest unit that leaves one or more."""
     for unit, size in (("s", 1.0), ("ms", 1e-3)):
         if seconds >= size:
             return f"{_digits(seconds / size)} {unit}"

@@ -1,1 +1,1 @@
-"""One module a command, imported only when it runs."""
+"""The commands, one module each, imported only when they run."""

@@ -61,14 +61,14 @@ MODES = ("eval", "train")
 @click.option(
     "--recompute",
     is_flag=True,
-    help="Assume that the backward pass runs each block again, to save memory.",
+    help="Assume that the backward pass recomputes each block, to save memory.",
 )
 @click.option(
     "--fits",
     "budget",
     callback=size,
     metavar="SIZE",
-    help="Find the largest batch that fits in this much memory, such as 24GiB.",
+    help="Find the largest batch that fits into this much memory, such as 24GiB.",
 )
 @device_options(
     "Estimate the time on this device, too, such as a100-sxm-40gb; see "
@@ -85,21 +85,20 @@ MODES = ("eval", "train")
     "--depth",
     type=click.IntRange(min=1),
     metavar="N",
-    help="Print so many levels of names; the blocks of the last one are one row each.",
+    help="Print N levels of the network; a block at the last level is a single row.",
 )
 @click.option(
     "--fold/--no-fold",
     default=None,
-    help="Print equal copies that follow each other once, as `x3`.  [default: on a "
-    "terminal]",
+    help="Print consecutive equal copies once, as `x3`.  [default: only on a terminal]",
 )
 @width_option
 @click.option(
     "--gradients",
     "with_gradients",
     is_flag=True,
-    help="Run it in torch once, and show how large each layer's gradient is when "
-    "training starts; on 8 samples unless --batch says so.",
+    help="Run the network in torch and show the gradient norm of each layer when "
+    "training starts, for 8 samples unless --batch is given.",
 )
 @runs_option
 @json_option
@@ -127,11 +126,11 @@ def command(
     """Print the layers of a network and its totals.
 
     Shows the output shape, parameters, multiply-accumulates (MACs) and receptive
-    field of each layer, then the depth, totals and memory of the network. Checks
-    what the spec claims with `expect`. Only --gradients needs torch.
+    field of each layer, then the depth, totals and memory of the network. Also checks
+    the claims (`expect`) of the spec. Only --gradients needs torch.
 
-    On a terminal, tables fit its width, equal copies are folded, and bars show the
-    share of each layer. A pipe gets every layer and every digit.
+    On a terminal, tables are fitted to its width, equal copies are folded, and bars
+    show the share of each layer. In a pipe, every layer is printed with exact figures.
 
     \b
     Examples:
@@ -154,7 +153,7 @@ def command(
     if "counts" in shown and tool is None:
         raise click.UsageError("--show counts needs a --count")
     if runs > 1 and not with_gradients:
-        raise click.UsageError("--runs says how often --gradients runs the network")
+        raise click.UsageError("--runs needs --gradients")
     try:
         network = load_network(spec, params, input_shape, symbolic=tool is not None)
     except SpecError as error:

@@ -31,13 +31,13 @@ NO_NETWORK = "A0601"
 
 
 class Checked(NamedTuple):
-    """What was found about one SPEC.
+    """The result for one SPEC.
 
     Attributes:
         spec: as it was given.
         networks: names of its networks.
-        errors: what is wrong.
-        agreements: what came of comparing networks with torch, by name.
+        errors: its errors.
+        agreements: the results of comparing its networks with torch, by name.
     """
 
     spec: str
@@ -73,8 +73,8 @@ def command(
 ) -> int:
     """Check the syntax, names, shapes and claims of specs.
 
-    Checks every preset of every SPEC, with what it claims with `expect`, and shows
-    all errors that it finds. A folder stands for all .arch files below it.
+    Checks every preset of every SPEC, including its claims (`expect`), and shows all
+    errors. A folder stands for all .arch files in it and below.
 
     \b
     Examples:
@@ -155,7 +155,7 @@ def _check_networks(
             if found is not None:
                 agreements[name] = found
     if not networks:
-        # That a library has no network is no fault of it; its blocks may have some.
+        # A library need not have a network, but its blocks can have errors.
         _, wrong = _check_network(module, None)
         errors = [e for e in wrong if e.code != NO_NETWORK]
     return Checked(spec, networks, _each_once(errors), agreements)

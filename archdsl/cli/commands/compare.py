@@ -38,7 +38,7 @@ def command(
     width: int | None,
     as_json: bool,
 ) -> int:
-    """Print what differs between networks.
+    """Print the differences between networks.
 
     Shows the totals side by side, with the differences from the first network. Then,
     for each of the others, lists the layers that were added, removed or changed, by

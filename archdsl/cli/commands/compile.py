@@ -35,11 +35,11 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Write a network as a Python module that needs torch only.
+    """Compile a network to a Python module that only needs torch.
 
-    What the spec claims with `expect` is checked first. The module is written, never
-    run, and compiling needs no torch. Where the spec declares layers by `op`, the
-    module imports them; their names are said on standard error.
+    The claims (`expect`) of the spec are checked first. The module is written but not
+    run, so compiling does not need torch. If the spec declares foreign layers (`op`),
+    the module imports their classes, which are listed on standard error.
 
     \b
     Examples:

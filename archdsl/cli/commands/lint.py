@@ -42,15 +42,15 @@ class Options(NamedTuple):
 
 
 class Linted(NamedTuple):
-    """What is said about one SPEC.
+    """The result for one SPEC.
 
     Attributes:
         spec: as the user named it.
-        source: as it was, None if it could not be read.
-        networks: names of those that were looked at.
-        advice: what is found, after it was mended.
+        source: the original text, None if it could not be read.
+        networks: names of the networks that were checked.
+        advice: the findings that remain after `--fix`.
         silenced: how many comments silence something.
-        errors: why it could not be looked at.
+        errors: why it could not be checked.
         mended: the spec as `--fix` would have it.
     """
 
@@ -107,13 +107,13 @@ def _rule_options(command: Command) -> Command:
 @_rule_options
 @network_options
 @click.option(
-    "--fix", is_flag=True, help="Make the edits that do not change the network."
+    "--fix", is_flag=True, help="Make the edits that keep the network's results."
 )
 @click.option(
-    "--unsafe", is_flag=True, help="With --fix: also make the edits that change it."
+    "--unsafe", is_flag=True, help="With --fix: also make edits that change them."
 )
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
-@click.option("--exit-zero", is_flag=True, help="Exit with 0 even if there is advice.")
+@click.option("--exit-zero", is_flag=True, help="Exit with 0 despite findings.")
 @format_option
 @json_option
 def command(
@@ -130,12 +130,12 @@ def command(
     form: str | None,
     as_json: bool,
 ) -> int:
-    """Give advice on networks, with figures.
+    """Suggest improvements to networks, with figures.
 
-    Looks at every preset of every SPEC; a folder stands for all .arch files below
-    it. A comment such as `# lint: allow W0101 the
-    paper's stem` silences a rule in a spec. `archdsl explain W0101` says more about a
-    rule, --list names all of them. The exit status is 1 if something is found.
+    Checks every preset of every SPEC. A folder stands for all .arch files in it and
+    below. A comment such as `# lint: allow W0101 the paper's stem` silences a rule in
+    a spec. --list prints all rules, `archdsl explain W0101` explains one. The exit
+    status is 1 if there are findings.
 
     \b
     Examples:

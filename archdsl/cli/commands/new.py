@@ -14,7 +14,7 @@ from archdsl.cli.terminal import print_json
 from archdsl.diagnostics import SpecError
 from archdsl.resources import templates
 
-# What every template calls its network.
+# The name of the network in every template.
 _PLACEHOLDER = re.compile(r"\bTemplate\b")
 _OTHER_CHARACTERS = re.compile(r"[^A-Za-z0-9_]+")
 

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     "--format",
     "format_",
     metavar="FORMAT",
-    help="svg, png or pdf, instead of what the suffix of FILE tells.",
+    help="svg, png or pdf. Without it, the suffix of FILE decides.",
 )
 @network_options
 @run_options
@@ -89,19 +89,19 @@ def command(
     runs: int,
     as_json: bool,
 ) -> int:
-    """Draw the figures of networks as a chart.
+    """Draw charts of the figures of networks.
 
     \b
-      compare    parameters against multiply-accumulates, each network named
+      compare    parameters against multiply-accumulates, with names
       costs      parameters and multiply-accumulates by the size of the maps
-      fields     the receptive field over depth
-      gradients  each layer's gradient when training starts; needs torch
-      memory     what a training step has in memory, from moment to moment
-      paths      how long the paths of the gradient are
-      roofline   what bounds each layer on a --device, compute or memory
+      fields     receptive field over depth
+      gradients  gradient norm of each layer when training starts; needs torch
+      memory     memory in use over the course of a training step
+      paths      lengths of the gradient's paths
+      roofline   whether compute or memory bounds each layer on a --device
 
-    Charts need matplotlib (`pip install archdsl[plot]`); --json prints what would be
-    drawn, and needs nothing. They can be read in grey, and are the same in every run.
+    Charts need matplotlib (`pip install archdsl[plot]`); --json prints their data and
+    does not. Charts are readable in grey, and identical in every run.
 
     \b
     Examples:
@@ -116,7 +116,7 @@ def command(
     format = _format(output, format_)
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ is not None:
-        raise click.UsageError("--json prints what would be drawn: use -o FILE, too")
+        raise click.UsageError("--json prints the data of the chart: use -o FILE, too")
     if format != "svg" and printed and sys.stdout.isatty():
         raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
     device = find_device(device_name, devices_file, dtype)

@@ -38,23 +38,23 @@ if TYPE_CHECKING:
     "--format",
     "format_",
     metavar="FORMAT",
-    help="svg, png, pdf or dot, instead of what the suffix of FILE tells.",
+    help="svg, png, pdf or dot. Without it, the suffix of FILE decides.",
 )
 @click.option(
     "--fold/--unfold",
     default=True,
     show_default=True,
-    help="Draw a repeat once with its number, or every copy of it.",
+    help="Draw a repeat once, with its count, or draw every copy.",
 )
 @click.option(
     "--depth",
     type=click.IntRange(-1, 1_000),
     metavar="N",
-    help="Levels of blocks that stand open; 0 closes all, -1 named groups, too. "
-    "Without it, as many as fit the page.",
+    help="Show N levels of nested blocks; 0 closes all blocks, -1 also named groups. "
+    "Without it, as many levels as fit the page.",
 )
-@click.option("--block", default="", metavar="NAME", help="Draw this block alone.")
-@click.option("--only", default="", metavar="PATH", help="Draw this part alone.")
+@click.option("--block", default="", metavar="NAME", help="Draw only this block.")
+@click.option("--only", default="", metavar="PATH", help="Draw only this part.")
 @click.option(
     "--direction", type=click.Choice(["TB", "LR"]), default="TB", show_default=True
 )
@@ -63,7 +63,7 @@ if TYPE_CHECKING:
     type=click.Choice(["names", "shapes", "costs"]),
     default="shapes",
     show_default=True,
-    help="What boxes say: names, shapes and parameters, or MACs, too.",
+    help="What boxes show: names; shapes and parameters, too; or also MACs.",
 )
 @click.option(
     "--theme",
@@ -76,27 +76,28 @@ if TYPE_CHECKING:
     type=click.Choice(["auto", "graph", "unet", "volumes"]),
     default="auto",
     show_default=True,
-    help="A graph from top to bottom, or bent as a U, which auto does where "
-    "skips pair up, and unet does or refuses; volumes draws a chain as boxes as "
-    "large as its maps.",
+    help="A graph, or a U as in U-Net, which auto chooses where skips pair up, and "
+    "unet requires; volumes draws a chain as boxes with the size of its maps.",
 )
 @click.option(
     "--shade",
     type=click.Choice(["family", "params", "macs"]),
     default="family",
     show_default=True,
-    help="What colours tell: the kind of layer, or where the parameters or MACs are.",
+    help="What colours mean: the kind of layer, or the share of parameters or MACs.",
 )
 @click.option(
     "--page",
     type=click.Choice(["a4", "slide"]),
     default="a4",
     show_default=True,
-    help="What the picture must fit, with text of 6 pt or more.",
+    help="The page that the picture must fit with text of 6 pt or more.",
 )
-@click.option("--title", metavar="TEXT", help='Instead of the name; "" for none.')
-@click.option("--legend/--no-legend", default=True, help="Whether colours are told.")
-@click.option("--insets/--no-insets", default=True, help="Draw closed blocks beside.")
+@click.option("--title", metavar="TEXT", help='Replaces the name; "" for none.')
+@click.option("--legend/--no-legend", default=True, help="Explain the colours.")
+@click.option(
+    "--insets/--no-insets", default=True, help="Draw closed blocks next to it."
+)
 @click.option(
     "--dpi",
     type=click.IntRange(*DPI),
@@ -117,10 +118,11 @@ def command(
 ) -> None:
     """Draw a network as a graph.
 
-    Blocks are boxes around their layers, and repeats are folded. Boxes say the shape
-    where it changes, and their parameters. So many blocks stand open as fit a page;
-    the others are drawn beside. dot needs nothing else; svg, png and pdf need a layout
-    engine: Graphviz's `dot`, or `pip install archdsl[render]`.
+    Blocks are frames around their layers, and repeats are drawn once. Boxes show
+    parameters, and shapes where they change. As many blocks are shown in full as fit
+    the page; each other kind of block is drawn once next to the network. dot text needs
+    nothing else; svg, png and pdf need a layout engine: Graphviz's `dot`, or
+    `pip install archdsl[render]`.
 
     \b
     Examples:
@@ -136,7 +138,7 @@ def command(
     network = load_network(spec, params, input_shape, symbolic=False)
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ not in (None, "dot", "gv"):
-        raise click.UsageError("--json holds dot text alone: use -o FILE, too")
+        raise click.UsageError("--json only contains dot text: use -o FILE, too")
     options = diagram.Options(fold=fold, **looks)
     try:
         diagram.check(options)

@@ -25,7 +25,7 @@ from archdsl.diagnostics import SpecError
 if TYPE_CHECKING:
     from archdsl.sweeps import Axis, Sweep
 
-# Rows of the table where `--top` does not say.
+# Rows of the table without `--top`.
 _ROWS = 50
 
 
@@ -68,11 +68,11 @@ def _axes(
 @click.option(
     "--pareto",
     metavar="NAMES",
-    help="Keep the Pareto front of these figures: the points that no other one "
-    "dominates. In params,-depth the minus says that more is better.",
+    help="Keep the Pareto front of these figures: the points that no other point "
+    "dominates. A minus, as in params,-depth, means that more is better.",
 )
 @click.option(
-    "--sort", metavar="NAMES", help="Sort by these figures; -NAME sorts downwards."
+    "--sort", metavar="NAMES", help="Sort by these figures; -NAME: largest first."
 )
 @click.option(
     "--top", type=click.IntRange(1), metavar="N", help="Keep the first N points."
@@ -80,7 +80,7 @@ def _axes(
 @click.option(
     "--columns",
     metavar="NAMES",
-    help="Figures to show. By default params, macs and those that other options name.",
+    help="Figures to show. By default params, macs and those used in other options.",
 )
 @click.option(
     "--all",
@@ -103,7 +103,7 @@ def _axes(
     "--jobs",
     type=click.IntRange(1, 4096),
     metavar="N",
-    help="Number of processes. By default one per core, or one if that takes a second.",
+    help="Number of processes. By default one per core, or one for short sweeps.",
 )
 @click.option(
     "--ray",
@@ -116,14 +116,14 @@ def _axes(
     "--output",
     type=OUTPUT_FILE,
     metavar="FILE",
-    help="Write the points to a .csv, .json, .jsonl or .parquet file. A run that was "
-    "stopped goes on from FILE.journal.",
+    help="Write the points to a .csv, .json, .jsonl or .parquet file. An interrupted "
+    "run continues from FILE.journal.",
 )
 @click.option(
     "--resume/--restart",
     default=True,
     show_default=True,
-    help="Go on from FILE.journal if there is one, or start again.",
+    help="Continue from FILE.journal if it exists, or start again.",
 )
 @click.option(
     "--plot",
@@ -298,7 +298,7 @@ def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
     if plot is not None:
         write_bytes(plot, draw(found, _suffix(plot)))
     if output is not None:
-        # Only now is everything where it was asked for.
+        # Only now has everything been written.
         with suppress(OSError):
             _journal(output).unlink()
 

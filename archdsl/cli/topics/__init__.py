@@ -1,4 +1,4 @@
-"""What `archdsl explain` has a page about, besides the codes: one file a topic."""
+"""Topics of `archdsl explain` other than codes, one per file."""
 
 from __future__ import annotations
 

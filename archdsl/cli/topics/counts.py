@@ -13,7 +13,7 @@ FAMILIES = ("conv", "linear", "norm", "activation", "pool")
 
 
 def page() -> str:
-    """Return why the tools differ, with the figures of an example."""
+    """Return an explanation of why tools differ, with figures for an example."""
     graph = flatten(load(EXAMPLE))
     totals = {tool: count(graph, tool).total for tool in TOOLS}
     factor = totals["calflops"] / totals["mac"]
@@ -23,10 +23,10 @@ def page() -> str:
             INTRODUCTION,
             f"{EXAMPLE} for one sample, as each tool counts it:",
             _table(graph),
-            "The last row says how many outputs the layers of a family have. With it "
-            "the table explains itself: fvcore counts 2 for each output of a norm, "
-            "thop 4, and torchinfo 2 for each channel. The total of calflops is "
-            f"{factor:.2f} times that of archdsl, mostly as it counts two a MAC.",
+            "The last row has the number of outputs of the layers in each column. It "
+            "explains the figures: fvcore counts 2 for each output of a norm, thop 4, "
+            "and torchinfo 2 for each channel. The total of calflops is "
+            f"{factor:.2f} times that of archdsl, mostly because it counts 2 per MAC.",
             *(f"{tool}: {about(tool)}" for tool in TOOLS),
             _forms(graph),
             ENDING,
@@ -36,19 +36,21 @@ def page() -> str:
 
 TITLE = "why tools that count operations disagree"
 INTRODUCTION = (
-    "No two of them count the same. They differ in what an operation is (a multiply-"
-    "accumulate, or each half of it), in what has any (biases, norms, activations, "
-    "pools), and in where they look: at parameters, at modules, at functions, or at "
-    "the operators behind these. `archdsl analyze SPEC --count TOOL` gives each tool's "
-    "total to the unit, for the module that archdsl emits, without running it."
+    "No two of them count the same. They differ in what they call an operation (a "
+    "multiply-accumulate, or its multiplication and its addition), in what they count "
+    "besides (biases, norms, activations, pools), and in where they look: at "
+    "parameters, modules, functions, or the operators behind these. `archdsl analyze "
+    "SPEC --count TOOL` gives the exact total of each tool for the module that archdsl "
+    "emits, without running it."
 )
 ENDING = (
-    "All but fvcore and torchinfo take a module to evaluation mode first, so that "
-    "auxiliary heads never count; with `--mode train` those two count them. Layers of "
-    "your own (`op`) count with the MACs that the spec declares; anything else whose "
-    "count is not known is an error (A0703), and never nothing. To compare networks, "
-    "use one tool; to quote a figure, say which, with its version. "
-    "benchmarks/accuracy.md has all shipped networks of torchvision under every tool."
+    "All tools except fvcore and torchinfo switch the module to evaluation mode first, "
+    "so they never count auxiliary heads; those two count them with `--mode train`. "
+    "Foreign layers (`op`) count with the MACs that the spec declares. If it is not "
+    "known how a tool counts something, that is an error (A0703); it is never counted "
+    "as 0. To compare networks, use one tool; to quote a figure, name the tool and its "
+    "version. benchmarks/accuracy.md has the shipped torchvision networks under every "
+    "tool."
 )
 
 
@@ -74,7 +76,8 @@ def _forms(graph: Graph) -> str:
         for modules in [count(graph, tool, forms=lambda _: "module")]
     ]
     return (
-        "The form matters, too. A layer that a spec does not name, archdsl writes as a "
-        f"function where it can (`F.relu`). torchvision's {EXAMPLE} has modules for "
-        f"all, and so other totals: {'; '.join(figures)}."
+        "It also matters whether a layer is a module or a function. archdsl emits "
+        "layers without weights as functions (`F.relu`) unless the spec names them. "
+        f"torchvision's {EXAMPLE} has modules for all of them, which gives different "
+        f"totals: {'; '.join(figures)}."
     )

@@ -11,20 +11,21 @@ from archdsl.syntax import tree as t
 
 
 class BiasBeforeNorm(Rule):
-    """Batch norm subtracts the mean of each channel. What a layer right before it adds
-    to a channel goes with that mean: it has no influence, its gradient is zero up to
-    rounding, and the norm has an offset of its own. `instancenorm` subtracts the mean
-    of each channel, too, and so does a `groupnorm` with one channel a group; those with
-    more, and `layernorm`, do not.
+    """Batch norm subtracts the mean of each channel, so a bias that the layer right
+    before it adds to a channel is subtracted again. The bias has no influence, its
+    gradient is zero up to rounding, and the norm has a bias of its own anyway.
+    `instancenorm` also subtracts the mean of each channel, and so does a `groupnorm`
+    with one channel per group; a `groupnorm` with larger groups and `layernorm` do not.
 
-    The language leaves such a bias out by itself where a `bn` stands in the same block,
-    and in the same copy of a repeat. So this finds where the spec says `bias=true`,
-    where the norm stands outside of the block or the copy that ends with the layer, and
-    where it is one of the other two.
+    archdsl omits such a bias by itself if a `bn` follows in the same block and the same
+    copy of a repeat. This rule finds the other cases: the spec says `bias=true`, the
+    norm follows after the end of the block or copy, or the norm is `instancenorm` or
+    `groupnorm`.
 
-    The edit is safe in a network that is trained from now on: it computes the same. A
-    checkpoint from before has the key of the bias still. Subtract the bias from the
-    `running_mean` of a `bn`, and drop it; `load_state_dict` refuses it otherwise.
+    The edit is safe for a network that is trained from now on, as it computes the same.
+    An existing checkpoint still has the key of the bias, and `load_state_dict` refuses
+    it. To convert one, subtract the bias from the `running_mean` of the `bn` and delete
+    the key.
 
     Source: Ioffe & Szegedy 2015, "Batch normalization: accelerating deep network
     training by reducing internal covariate shift", section 3.2; Ulyanov et al. 2016,

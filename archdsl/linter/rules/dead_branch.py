@@ -13,16 +13,15 @@ MOST: Final = 100
 
 
 class DeadBranch(Rule):
-    """A result that is never read is an error already (A0305). What is left are results
-    that are read and then erased: multiplied by zero (`scale 0`), or dropped with
-    certainty in training (`dropout 1.0`, `stochasticdepth 1.0`). The first computes for
-    nothing, always. The others leave all that stands before them without a gradient, so
-    that inference uses weights that were never trained.
+    """A result that no layer reads is already an error (A0305). This rule finds results
+    that are read but then erased: multiplied by zero (`scale 0`), or always dropped in
+    training (`dropout 1.0`, `stochasticdepth 1.0`). With `scale 0`, the computation
+    before it is always wasted. With the others, the layers before them get no gradient,
+    so inference uses weights that were never trained.
 
-    What stands before such a layer and reaches an output by another way as well is
-    alive, and does not count.
+    Layers that also reach an output by another path are not counted.
 
-    Source: the arithmetic of the kinds, as their pages have it.
+    Source: the definitions of these layer kinds in the manual.
     """
 
     code = "W0109"
@@ -77,7 +76,7 @@ def _alive(net: Net, nodes: tuple[Node, ...], erasing: Set[int]) -> set[int]:
 def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
     before = [each for each in dead if each.output != node.output]
     values = {each.output for each in dead}
-    # Weights that another use of them keeps alive are not among those.
+    # Weights that are also used elsewhere do not count.
     owned = [
         each
         for each in before
@@ -89,14 +88,14 @@ def _finding(net: Net, node: Node, dead: list[Node], always: bool) -> Finding:
     word = node.op.label()
     layers = "1 layer" if len(before) == 1 else f"{len(before)} layers"
     if not before:
-        message = f"`{word}` makes zeros, whatever stands before it"
-        label, help = "always zero", "drop it"
+        message = f"`{word}` outputs nothing but zeros"
+        label, help = "always zero", "remove it"
     elif always:
-        message = f"`{word}` makes zeros of what {layers} before it computed"
+        message = f"`{word}` erases what {layers} before it computed"
         label = f"{weights:,} weights and {products:,} MACs without effect"
-        help = "drop the branch, or give another factor"
+        help = "remove the branch, or use another factor"
     else:
         message = f"`{word}` leaves {layers} before it without a gradient"
         label = f"{weights:,} weights without a gradient"
-        help = "drop the branch, or give a probability below 1"
+        help = "remove the branch, or use a probability below 1"
     return Finding(node, message, saved, label=label, help=help)

@@ -13,16 +13,17 @@ DEEP: Final = 20
 
 
 class DeepPlainStack(Rule):
-    """A plain network gets worse, not better, with more layers than about twenty, and
-    not because it overfits: its training error rises, too. He et al. saw it from 20 to
-    56 layers on CIFAR-10, and from 18 to 34 on ImageNet (an error of 28.5 % for the
-    deeper one, of 27.9 % for the other). With shortcuts, it was 25.0 % for 34 layers.
+    """Beyond about twenty layers, a plain network gets worse with depth, and not
+    because it overfits: its training error rises, too. He et al. observed this from 20
+    to 56 layers on CIFAR-10, and from 18 to 34 layers on ImageNet (28.5 % error for the
+    deeper network, 27.9 % for the other). With shortcuts, the network with 34 layers
+    had an error of 25.0 %.
 
-    A stack is a run of layers, each of which is all that reads the one before it. It
-    ends where branches meet, and where a second layer reads the same value, as a
-    shortcut or an auxiliary head does: the gradient comes in there by a shorter way.
-    What counts are convolutions and linear layers. It applies to the first layer of the
-    longest stack, if that has more than 20 of them.
+    A stack is a run of layers in which each one is the only reader of the one before
+    it. It ends where branches join, and where a second layer, such as a shortcut or an
+    auxiliary head, reads the same value: there the gradient has a shorter way back.
+    Only convolutions and linear layers count. The rule reports the first layer of the
+    longest stack if that has more than 20 of them.
 
     Source: He et al. 2015, "Deep residual learning for image recognition", section 1,
     figure 1, and table 2.

@@ -17,16 +17,16 @@ EARLY_SCALE: Final = 16
 
 
 class Downsampling(Rule):
-    """How a network spends its work over the resolutions is a choice. It applies to
-    networks that turn a map into a vector, in two cases.
+    """How a network distributes its work over the resolutions is a design choice. This
+    rule looks at networks that turn a map into a vector, and reports two cases.
 
-    Too late: more than half of the multiply-accumulates are spent on maps of half the
-    input's side or more, though these have 64 positions along a side or more.
-    Neighbours on such maps say nearly the same, and each stride before them makes the
-    rest four times as cheap. VGG-16 spends 30 % there, ResNet-50 3 %.
+    Too late: more than half of the multiply-accumulates are spent on maps with at least
+    half the side of the input and at least 64 positions per side. Neighbouring
+    positions of such maps are nearly redundant, and each stride of 2 before them would
+    make the rest four times as cheap. VGG-16 spends 30 % there, ResNet-50 3 %.
 
-    Too early: the map is down to a sixteenth of the input's side before a tenth of the
-    work is done. Details that the first layers did not describe by then are gone.
+    Too early: the map has shrunk to a sixteenth of the input's side before a tenth of
+    the work is done. Details that the first layers have not encoded by then are lost.
 
     Source: He & Sun 2015, "Convolutional neural networks at constrained time cost",
     section 3; Szegedy et al. 2015, "Rethinking the Inception architecture for computer
@@ -107,11 +107,11 @@ def _early(
         if before - macs(node) < EARLY * net.macs:
             yield Finding(
                 node,
-                f"{node.step.path} leaves {show_shape(shape)} of {show_shape(image)} "
-                f"after {percent(before - macs(node), net.macs)} of the MACs",
+                f"{node.step.path} reduces {show_shape(image)} to {show_shape(shape)} "
+                f"after only {percent(before - macs(node), net.macs)} of the MACs",
                 label="nearly all work is done at a sixteenth of the input's side",
                 notes=notes,
-                help="put the strides later, with layers between them",
+                help="move the strides later, with layers between them",
             )
         return
 

@@ -10,17 +10,17 @@ from archdsl.passes.graph import Node
 
 
 class DropoutBeforeNorm(Rule):
-    """Dropout changes the variance of what it passes on: in training it is larger than
-    in inference, by 1 / (1 - p) for values around zero. A batch norm after it measures
-    the variance in training, and divides by that in inference, where it is not so. The
-    shift grows through the layers between, and accuracy falls although each of the two
-    helps alone.
+    """Dropout changes the variance of its output: for values around zero, it is larger
+    in training than in inference by a factor of 1 / (1 - p). A batch norm after it
+    measures the variance in training and divides by it in inference, where it is too
+    large. This shift grows from layer to layer, and accuracy falls although dropout and
+    batch norm each help on their own.
 
-    It applies to every dropout with a norm anywhere after it that has running
-    statistics. Dropout after all norms, as before the last linear layer, is fine, and
-    so are norms of a single sample, such as `layernorm`. Stochastic depth, which drops
-    whole samples of a branch, and `alphadropout`, which keeps the variance, are not
-    meant.
+    The rule reports every dropout that is followed, at any distance, by a norm with
+    running statistics. Dropout after all norms, for example before the last linear
+    layer, is fine, and so are norms over a single sample, such as `layernorm`.
+    Stochastic depth, which drops a branch for whole samples, and `alphadropout`, which
+    preserves the variance, are not reported.
 
     Source: Li et al. 2018, "Understanding the disharmony between dropout and batch
     normalization by variance shift", section 3.
@@ -70,8 +70,8 @@ def _finding(node: Node, norm: Node) -> Finding:
     ratio = 1 / (1 - dropped)
     return Finding(
         node,
-        f"{norm.step.path} takes its statistics after {node.step.path}, which makes "
-        "them those of training only",
-        label=f"values around zero vary {ratio:.2f} times as much in training",
-        help="move it after the last norm, to the classifier, or drop it",
+        f"{norm.step.path} takes its statistics after {node.step.path}, so they only "
+        "hold in training",
+        label=f"the variance around zero is {ratio:.2f} times as large in training",
+        help="move it after the last norm, to the classifier, or remove it",
     )

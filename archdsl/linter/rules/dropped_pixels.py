@@ -12,21 +12,21 @@ from archdsl.passes.graph import Node
 from archdsl.values import POINTWISE, show_shape, sizes
 
 SHARE: Final = 0.05
-MOST: Final = 1 << 14  # positions along an axis, beyond which nothing is said
+MOST: Final = 1 << 14  # longest axis that is checked
 
 
 class DroppedPixels(Rule):
-    """A window that moves by more than its own size steps over positions, and one that
-    does not fit a last time leaves rows and columns at the end. Where no other layer
-    reads them, what was computed there is lost.
+    """A window with a stride larger than its kernel skips positions, and where the last
+    window does not fit any more, rows and columns at the end remain unread. If no other
+    layer reads these positions, the work of computing them is lost.
 
     A 1x1 convolution with stride 2 reads a quarter of its input. On the shortcut of a
-    residual that is no loss, since the body reads the rest. At the start of a body it
-    is one, and so the stride stands on the 3x3 there in most code today. A `maxpool
-    2x2` on a map of 7x7 leaves 13 of its 49 positions.
+    residual block that is no loss, since the body reads the rest. At the start of the
+    body it is, which is why most implementations today put the stride on the 3x3
+    convolution. A `maxpool 2x2` on a 7x7 map leaves 13 of its 49 positions unread.
 
-    It applies where at least 5 % of the positions of a map are read by nothing. A row
-    of 224 at the border of an image is not worth it.
+    The rule applies if at least 5 % of the positions of a map are read by no layer. A
+    single row out of 224 at the border of an image is not reported.
 
     Where a pool can round its size up, `--unsafe` writes `ceil=true`.
 
@@ -53,7 +53,7 @@ class DroppedPixels(Rule):
         passed = {node.output for node in net.graph.nodes if _passes_on(node)}
         for value, shape in net.graph.shapes.items():
             if value in passed:
-                continue  # seen with the value that it was made of
+                continue  # handled with the value that it was computed from
             readers = list(_windows(net, value))
             masks = [_masks(reader) for reader in readers if reader is not None]
             known = [mask for mask in masks if mask is not None]
@@ -152,16 +152,16 @@ def _finding(net: Net, value: int, node: Node, masks: Masks, lost: int) -> Findi
     if maker is not None and not maker.training:
         wasted = macs(maker) * lost // count(shape)
     steps = any(_has_gaps(mask) for mask in masks)
-    what = "its windows step over them" if steps else "its last window ends before them"
+    what = "its windows skip them" if steps else "its last window ends before them"
     help = (
         "give the stride to a layer with a larger kernel, or pool before it"
         if steps
-        else "pad it, round its size up, or choose an input size that divides"
+        else "add padding, round the size up, or choose an input size that divides"
     )
     return Finding(
         node,
-        f"{percent(lost, count(shape))} of the {show_shape(shape)} positions before "
-        f"{node.step.path} are read by nothing",
+        f"no layer reads {percent(lost, count(shape))} of the {show_shape(shape)} "
+        f"positions before {node.step.path}",
         Saving(macs=wasted),
         label=f"{lost:,} of {count(shape):,}: {what}",
         notes=(f"computing them took {wasted:,} MACs",) if wasted else (),

@@ -12,21 +12,21 @@ from archdsl.values import Window, show_shape, sizes
 
 
 class FixedGlobalPool(Rule):
-    """`avgpool 7x7` on a map of 7x7 is a global pool, for that size alone. With a
-    larger input, it leaves a larger map, and a linear layer after it does not fit any
-    more; with a smaller one, the window does not fit. `adaptiveavgpool 1x1` computes
-    the same for any size, and `globalavgpool` makes a vector of it.
+    """`avgpool 7x7` on a 7x7 map is a global pool, but for this size only. A larger
+    input leaves a larger map, which no longer fits a linear layer after it; for a
+    smaller input, the window does not fit. `adaptiveavgpool 1x1` computes the same for
+    any size, and `globalavgpool` also flattens the result to a vector.
 
-    It applies where the numbers stand in the spec, the window covers the map exactly,
-    and nothing is padded. The edit is safe: for this size, the network computes the
-    same.
+    The rule applies if the size is written as a number, the window covers the map
+    exactly, and there is no padding. The edit is safe: for the present size, the
+    network computes the same.
 
     Source: Lin et al. 2013, "Network in network", section 3.2.
     """
 
     code = "W0122"
     name = "fixed-global-pool"
-    title = "a global pool that is written for one size of the input"
+    title = "a global pool that only works for one input size"
     bad = net("conv 3x3 16 /2 -> relu", "avgpool 16x16 -> conv 1x1 10")
     good = net("conv 3x3 16 /2 -> relu", "adaptiveavgpool 1x1 -> conv 1x1 10")
 
@@ -50,8 +50,8 @@ def _finding(node: Node, pool: str, fix: Fix) -> Finding:
     size = show_shape(sizes(node.input_shapes[0]))
     return Finding(
         node,
-        f"{node.step.path} pools the whole map, for an input of this size alone",
+        f"{node.step.path} pools the whole map, but only for this input size",
         label=f"the map is {size}",
-        help=f"write `{pool}`, which takes any size",
+        help=f"write `{pool}`, which works for any size",
         fix=fix,
     )

@@ -19,7 +19,7 @@ class Flattened(NamedTuple):
 
     Attributes:
         node: the layer.
-        behind: what follows it, the linear layer last.
+        behind: the layers that follow it, up to and including the linear layer.
     """
 
     node: Node
@@ -28,22 +28,23 @@ class Flattened(NamedTuple):
 
 class HeavyClassifier(Rule):
     """A linear layer on a flattened map of C x H x W has C H W weights for each of its
-    outputs. In AlexNet and VGG, nine tenths of all weights stand there. A global pool
-    before it leaves C, the average of each channel, and has no weights of its own,
-    which acts against overfitting, too. The network then takes images of any size.
+    outputs. In AlexNet and VGG, it is where nine tenths of all weights are. A global
+    pool before it keeps only C values, the average of each channel. It has no weights
+    of its own, which also reduces overfitting, and the network then accepts images of
+    any size.
 
-    It applies where the linear layers from a flattened map on have more than half of
-    the network's weights, and that map has more than one position.
+    The rule applies if the linear layers that follow a flattened map have more than
+    half of the network's weights, and the map has more than one position.
 
-    Where the word `flatten` stands in the spec, `--unsafe` writes `globalavgpool` in
-    its place. It is not the same network.
+    If the spec contains the word `flatten` there, `--unsafe` replaces it by
+    `globalavgpool`. This changes the network.
 
     Source: Lin et al. 2013, "Network in network", section 3.2.
     """
 
     code = "W0108"
     name = "heavy-classifier"
-    title = "a classifier with most of the weights, for want of a global pool"
+    title = "a classifier on a flattened map that has most of the weights"
     bad = net(
         "conv 5x5 32 /2 -> bn -> relu",
         "conv 3x3 64 /2 -> bn -> relu",
@@ -65,7 +66,7 @@ class HeavyClassifier(Rule):
         for node in net.graph.nodes:
             behind = _linear_behind(net, node) if _flattens(node) else []
             if behind:
-                # Linear layers with the same weights are one, whatever they read.
+                # Linear layers that share weights count once, whatever they read.
                 uses = found.setdefault(behind[-1].step.path, [])
                 uses.append(Flattened(node, behind))
         for uses in found.values():
@@ -124,11 +125,11 @@ def _finding(net: Net, uses: Sequence[Flattened], heavy: int) -> Finding:
         f"the linear layers after {node.step.path} have "
         f"{percent(heavy, net.params)} of the network's weights",
         saved,
-        label=f"{inputs:,} features of {count(sizes(before))} positions",
+        label=f"{inputs:,} features from {count(sizes(before))} positions",
         notes=(
             f"a global pool would leave {kept:,} features, and save {saved}, "
             f"{percent(weights, net.params)} of the network's weights",
         ),
-        help="write `globalavgpool` in its place",
+        help="write `globalavgpool` instead",
         fix=Fix((written.replaced("globalavgpool"),)) if written else None,
     )

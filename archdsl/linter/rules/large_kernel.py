@@ -27,26 +27,27 @@ class Stack(NamedTuple):
 
 
 class LargeKernel(Rule):
-    """A k x k convolution with k > 3 sees k x k positions. So do (k - 1) / 2
-    convolutions of 3x3 on top of one another, and they have 9 (k - 1) / 2 weights for
-    each pair of channels in place of k * k: 18 for 25, 27 for 49. They have a
-    nonlinearity between them, too.
+    """A k x k convolution sees k x k positions. For odd k > 3, so do (k - 1) / 2
+    stacked 3x3 convolutions, with 9 (k - 1) / 2 weights per pair of channels in place
+    of k * k: 18 instead of 25, or 27 instead of 49. The stack also has nonlinearities
+    in between.
 
-    With a stride s, the first of the stack takes it, and each of the others widens the
-    field by 2 s; where no such stack has the same field, it is silent. Between them
-    there are as many channels as at the wider one of both ends. Where the other end is
-    far narrower, as an image is, the stack would cost more than the large kernel, and
-    it is silent, too. Depthwise and grouped convolutions are left out: few weights
-    of a network are theirs, and each layer more moves all activations once more.
+    If the convolution has a stride s, the first layer of the stack takes it over, and
+    each further layer widens the field by 2 s; if no such stack has the same field,
+    nothing is reported. Between its layers, the stack has as many channels as the wider
+    of the two ends. If the other end is far narrower, as for an RGB image, the stack
+    would cost more than the large kernel, so nothing is reported either. Depthwise and
+    grouped convolutions are left out: they have few of a network's weights, and each
+    additional layer has to read and write all activations again.
 
-    What is saved at one place is at least 1 % of the network's weights or
-    multiply-accumulates.
+    The rule applies if at least 1 % of the network's weights or multiply-accumulates is
+    saved at one place.
 
-    The edit changes the network, so it needs `--unsafe`. It repeats between the
-    convolutions the norm that follows, if one does, and a relu.
+    The edit changes the network, so it needs `--unsafe`. Between the convolutions it
+    inserts a relu, and a norm before it if one follows the large kernel.
 
-    Source: Simonyan & Zisserman 2014, "Very deep convolutional networks for
-    large-scale image recognition", section 2.3.
+    Source: Simonyan & Zisserman 2014, "Very deep convolutional networks for large-scale
+    image recognition", section 2.3.
     """
 
     code = "W0101"
@@ -77,11 +78,11 @@ class LargeKernel(Rule):
         whole = saving(net.uses(node), saved, lambda n: macs(n) - _macs(n, stack))
         return Finding(
             node,
-            f"{many} 3x3 convolutions see the {k}x{k} positions of this one with "
+            f"{many} 3x3 convolutions would see the same {k}x{k} positions with "
             f"{percent(saved, params(node))} fewer weights",
             whole,
             label=f"{params(node):,} weights, {macs(node):,} MACs",
-            notes=(f"stacked 3x3 would save {whole}",),
+            notes=(f"stacked 3x3 convolutions would save {whole}",),
             help=f"write {many} 3x3 convolutions, with a nonlinearity between them",
             fix=_fix(net, node, stack),
         )
@@ -152,7 +153,9 @@ def _fix(net: Net, node: Node, stack: Stack) -> Fix | None:
     if kernel is None or {arg.name for arg in written.call.args} - known:
         return None
     if written.call.label is not None or node.shape[0] < node.input_shapes[0][0]:
-        return None  # a name belongs to one layer, and a width to the last
+        return (
+            None  # a label can only name one layer, and the width is that of the last
+        )
     wide = f" {width.value.span.text}" if width else ""
     stride, flag = written.argument("/"), written.argument("bias")
     slash = f" {stride.span.text}" if stride else ""

@@ -13,13 +13,13 @@ from archdsl.values import Last, channels, show_shape, sizes
 
 
 class One(NamedTuple):
-    """The layer that computes what two do.
+    """A single layer that computes the same as two.
 
     Attributes:
-        text: as the spec would write it.
-        weights: its parameters.
+        text: how a spec would write it.
+        weights: its number of parameters.
         macs: its multiply-accumulates for one sample.
-        exact: whether it is so at the border of the map, too.
+        exact: whether the result is also the same at the border of the map.
     """
 
     text: str
@@ -29,24 +29,24 @@ class One(NamedTuple):
 
 
 class LinearInARow(Rule):
-    """A convolution after a convolution, with nothing nonlinear between them, is a
-    linear function of a linear function, and so again one convolution: that of a kernel
-    as large as both together reach. Depth without a nonlinearity adds nothing that the
-    network can express. The same holds of linear layers. A `bn` between them does not
-    help: in inference it only scales and shifts each channel.
+    """Two convolutions with no nonlinearity between them compose to a linear function,
+    and so to a single convolution, with a kernel that covers what both together cover.
+    Depth without nonlinearities does not add to what the network can express. The same
+    is true of linear layers. A `bn` in between does not help: in inference it only
+    scales and shifts each channel.
 
-    Two layers may still be the cheaper way to write the one: 1x7 and 7x1 in place of
-    7x7, a depthwise convolution and a 1x1, a narrow layer between wide ones as in the
-    linear bottlenecks of MobileNetV2. So it applies only where one layer with all
-    channels joined has no more weights and no more multiply-accumulates than the two,
-    and neither is grouped or dilated.
+    Two layers can still be the cheaper way to write the one: 1x7 and 7x1 in place of
+    7x7, a depthwise and a 1x1 convolution, or a narrow layer between wide ones as in
+    the linear bottlenecks of MobileNetV2. So the rule applies only if a single full
+    convolution has no more weights and no more multiply-accumulates than the two, and
+    neither of them is grouped or dilated.
 
-    Where the first adds a bias, and the second pads, the two differ from the one in
-    the outermost rows: there, the second sees zeros in place of what the first would
-    have made of them. So it is where the first is larger than 1x1 and the second pads.
+    If the first adds a bias and the second pads, two layers and one layer differ in the
+    outermost rows: there, the second one sees zeros instead of the first one's bias.
+    They also differ if the first is larger than 1x1 and the second pads.
 
-    A `relu` between them is what is missing most often. What is saved is given for the
-    one layer in their place.
+    Most often, what is missing is a `relu` in between. The savings are those of writing
+    a single layer instead.
 
     Source: Saxe, McClelland & Ganguli 2013, "Exact solutions to the nonlinear dynamics
     of learning in deep linear neural networks", section 1; Sandler et al. 2018,
@@ -55,7 +55,7 @@ class LinearInARow(Rule):
 
     code = "W0118"
     name = "linear-in-a-row"
-    title = "two layers with nothing nonlinear between, that one could compute"
+    title = "two layers without a nonlinearity between them, where one would do"
     bad = net("conv 3x3 32 -> conv 1x1 32 -> relu", "conv 1x1 10")
     good = net("conv 3x3 32 -> relu -> conv 1x1 32 -> relu", "conv 1x1 10")
 
@@ -175,8 +175,8 @@ def _finding(chain: list[Node], one: One, weights: int, products: int) -> Findin
     first, *between, last = chain
     norm = f"only {between[-1].step.path}" if between else "nothing"
     saved = saving([last], weights, lambda _: products)
-    rim = "" if one.exact else ", but for the border of the map"
-    said = f", and saves {saved}" if any(saved) else ", at the same cost"
+    rim = "" if one.exact else ", except at the border of the map"
+    said = f", and save {saved}" if any(saved) else ", at the same cost"
     spent = percent(weights, sum(map(params, chain)))
     return Finding(
         last,
@@ -184,7 +184,7 @@ def _finding(chain: list[Node], one: One, weights: int, products: int) -> Findin
         f"computes the same with {spent} fewer weights",
         saved,
         label="a linear function of a linear function",
-        notes=(f"`{one.text}` would do in place of both{rim}{said}",),
+        notes=(f"`{one.text}` would replace both{rim}{said}",),
         help=f"put a nonlinearity between {first.step.path} and {last.step.path}, or "
         "write one layer",
     )

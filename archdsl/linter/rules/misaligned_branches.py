@@ -18,36 +18,37 @@ _SHOWN: Final = 3
 
 
 class MisalignedBranches(Rule):
-    """Each unit of a map stands for one place of the image: the centre of what it sees.
-    Where maps are added, multiplied or concatenated, the units that meet should stand
-    for the same place. If they do not, one branch tells what is here and another one
-    what is beside it. That counts where positions do, as in segmentation and detection,
-    and less for one class of a whole image.
+    """Each unit of a map represents one place in the image: the centre of its receptive
+    field. Where maps are added, multiplied or concatenated, the units that meet should
+    represent the same place. Otherwise one branch describes a place, and another one
+    its neighbourhood. This matters where positions do, as in segmentation and
+    detection, and less for classifying whole images.
 
-    A window moves the centre if its size is even, or its padding is not half of what it
-    reaches. So the first unit of a 2x2 pool looks between two pixels, and that of a 3x3
-    convolution with stride 2 and a padding of 1 at a pixel. Repeating or interpolating
-    units undoes 2x2 pools. It does not undo such convolutions, and is off by half a
-    step of the larger map each time that it doubles one.
+    A window shifts the centre if its size is even or its padding is not half of its
+    reach. For example, the first unit of a 2x2 pool is centred between two pixels, and
+    that of a 3x3 convolution with stride 2 and a padding of 1 on a pixel. Upsampling by
+    repetition or interpolation undoes the shift of 2x2 pools. It does not match such
+    convolutions: each doubling of the size leaves a shift of half a position of the
+    larger map.
 
-    To mend it, halve by windows of one kind in all branches, use odd kernels with
-    `pad=same`, and enlarge by what undoes the halving: `upsample` or `convtranspose 2x2
-    /2` after 2x2 pools, `convtranspose 3x3 /2 pad=1 out_pad=1` after odd kernels. It
-    changes what the network computes, so `--fix` leaves it alone.
+    To align the branches, downsample all of them by windows of one kind, use odd
+    kernels with `pad=same`, and upsample by the matching operation: `upsample` or
+    `convtranspose 2x2 /2` after 2x2 pools, `convtranspose 3x3 /2 pad=1 out_pad=1` after
+    odd kernels. This changes the network's result, so `--fix` does not do it.
 
-    That `convtranspose 3x3` overlaps unevenly, which W0117 is about; 2x2 pools and
-    `convtranspose 2x2 /2` avoid both.
+    Note that this `convtranspose 3x3` overlaps unevenly, which W0117 reports; 2x2 pools
+    with `convtranspose 2x2 /2` avoid both problems.
 
-    The shortcut of ResNet-D pools, `avgpool 2x2`, beside a body that has its stride in
-    a 3x3 convolution. It is reported for it, too, as it is so: unit 0 of the body
-    looks at row 0, and unit 0 of the shortcut at row 0.5, half a position of the map
-    before, as the gradients of both show. It is a quarter of a step of the new map, and
-    each such stage adds its own. The published weights have learnt it; there, a comment
-    settles it. A new network loses nothing by `avgpool 3x3 /2 pad=1`.
+    ResNet-D is reported, too. Its shortcut has an `avgpool 2x2`, while the body has its
+    stride in a 3x3 convolution: unit 0 of the body is centred on row 0, and unit 0 of
+    the shortcut on row 0.5, which the gradients of both confirm. That is half a
+    position of the block's input, a quarter of one of its output, and each such stage
+    adds its own shift. The published weights have learnt to cope with it, so for them a
+    comment can silence the rule. A new network loses nothing by `avgpool 3x3 /2 pad=1`.
 
-    It applies where maps come apart. A join further on is left out if it would be
-    aligned, were those before it; `archdsl analyze --show fields` has them all.
-    Branches that see the whole image have no place, and are not compared.
+    The rule reports the joins where a misalignment arises. A later join is left out if
+    it would be aligned once the earlier ones are; `archdsl analyze --show fields` lists
+    all. Branches that see the whole image have no position, and are not compared.
 
     Source: Araujo, Norris & Sim 2019, "Computing receptive fields of convolutional
     neural networks", Distill, section "Arbitrary computation graphs".
@@ -76,17 +77,17 @@ class MisalignedBranches(Rule):
 
 
 def _finding(node: Node, join: Misalignment, cause: Origin) -> Finding:
-    # The branch that was moved more is the one to mend.
+    # The branch that is shifted more is the one to repair.
     moves = max(cause.moves, key=lambda moves: abs(_net(moves)))
     return Finding(
         node,
-        f"{join.layer} joins maps whose units look {_positions(join.offset)} of the "
+        f"{join.layer} joins maps whose units are {_positions(join.offset)} of the "
         "input apart",
         label=_furthest(join),
         notes=tuple(_notes(join, cause)),
         help=_help(max(moves, key=lambda move: abs(move.by)), cause.axis)
         if _net(moves)
-        else "halve and enlarge by the same steps in all branches",
+        else "use the same downsampling and upsampling steps in all branches",
     )
 
 
@@ -109,8 +110,8 @@ def _furthest(join: Misalignment) -> str:
         apart = (ends[-1][1][axis] or 0) - (ends[0][1][axis] or 0)
         found.append((apart, which, ends[0], ends[-1]))
     _, which, (one, here), (other, there) = max(found, key=lambda each: each[0])
-    there_too = f"that of {other} at {_place(there)}"
-    return f"the {which} unit of {one} looks at {_place(here)}, {there_too}"
+    there_too = f"that of {other} on {_place(there)}"
+    return f"the {which} unit of {one} is centred on {_place(here)}, {there_too}"
 
 
 def _place(centre: Sequence[Number | None]) -> str:
@@ -136,11 +137,11 @@ def _notes(join: Misalignment, cause: Origin) -> Iterator[str]:
     """Yield what moved each branch, and what part of it earlier joins have."""
     way = _AXES[cause.axis] if len(set(cause.offset)) > 1 else "position"
     for moves in cause.moves:
-        # A pool, say, and what undoes it are not worth a word.
+        # Shifts that cancel, such as a pool and its upsampling, are not mentioned.
         if _net(moves):
             yield _told(moves, way)
     if cause.offset != join.offset:
-        yield f"with those before it aligned, it would be {_positions(cause.offset)}"
+        yield f"with earlier joins aligned, it would be {_positions(cause.offset)}"
 
 
 def _told(moves: Sequence[Move], way: str) -> str:
@@ -148,11 +149,11 @@ def _told(moves: Sequence[Move], way: str) -> str:
     if len(moves) == 1:
         (move,) = moves
         word = move.node.op.label()
-        return f"{move.node.step.path}, `{word}`, moves its units by {by}"
+        return f"{move.node.step.path}, `{word}`, shifts its units by {by}"
     parts = [f"{m.node.step.path} {_number(m.by)}" for m in reversed(moves)]
     rest = len(parts) - _SHOWN
     shown = ", ".join(parts[:_SHOWN]) + (f" and {rest} more" if rest > 0 else "")
-    return f"the units of one branch are moved by {by}: {shown}"
+    return f"the units of one branch are shifted by {by}: {shown}"
 
 
 def _help(move: Move, n: int) -> str:
@@ -164,17 +165,17 @@ def _help(move: Move, n: int) -> str:
     kernel, pad = window.kernel[n], window.pad[n]
     if window.up[n] > 1:
         return (
-            f"{path} undoes 2x2 pools; `convtranspose 3x3 /2 pad=1 out_pad=1` doubles "
-            "what odd kernels halved"
+            f"{path} matches 2x2 pools; `convtranspose 3x3 /2 pad=1 out_pad=1` matches "
+            "downsampling by odd kernels"
         )
     if kernel == 1 and pad < 0:
-        return "an input size that all strides divide needs no cut"
+        return "nothing needs to be cropped if all strides divide the input size"
     if "kernel" not in node.op.fields:
-        return f"let all branches have what {path} does to the size"
+        return f"change the size in all branches as {path} does"
     reach = window.dilation[n] * (kernel - 1)
     if reach % 2:
         return (
             f"an odd kernel keeps the centre: {kernel + 1} with a padding of "
             f"{(reach + window.dilation[n]) // 2} in {path}"
         )
-    return f"a padding of {reach // 2} at both ends keeps the centre in {path}"
+    return f"in {path}, a padding of {reach // 2} at both ends keeps the centre"

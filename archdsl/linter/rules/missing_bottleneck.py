@@ -17,16 +17,17 @@ SHARE: Final = 0.1
 
 
 class MissingBottleneck(Rule):
-    """A k x k convolution from many channels to many is most of what a network costs.
-    A bottleneck does it in three steps: 1x1 to a quarter of the channels, k x k there,
-    and 1x1 back. With 256 channels and 3x3 that takes 69,632 weights in place of
+    """A k x k convolution from many channels to many channels is often most of what a
+    network costs. A bottleneck replaces it by three steps: a 1x1 convolution that
+    reduces the channels to a quarter, the k x k convolution at this width, and a 1x1
+    convolution back. With 256 channels and 3x3, that takes 69,632 weights instead of
     589,824.
 
-    It applies to a single layer from at least 256 channels to at least 256, the width
-    at which He et al. begin, that has at least a tenth of the network's
-    multiply-accumulates, and no 1x1 convolution right before it yet. The layers of a
-    deep network have a tenth only where the work is uneven: each of VGG-16's widest
-    has an eighth, each of ResNet-18's a sixteenth.
+    The rule reports a layer with at least 256 input and 256 output channels, the width
+    at which He et al. start to use bottlenecks, if it has at least a tenth of the
+    network's multiply-accumulates and does not follow a 1x1 convolution already. In a
+    deep network, a layer reaches a tenth only if the work is unevenly distributed: each
+    of VGG-16's widest layers has an eighth, each of ResNet-18's a sixteenth.
 
     The edit changes the network, so it needs `--unsafe`.
 
@@ -36,7 +37,7 @@ class MissingBottleneck(Rule):
 
     code = "W0102"
     name = "missing-bottleneck"
-    title = "an expensive convolution that 1x1 convolutions around it would cut"
+    title = "an expensive convolution without a bottleneck"
     bad = net(
         "conv 3x3 256 /2 -> bn -> relu",
         "conv 3x3 256 -> bn -> relu",
@@ -110,8 +111,8 @@ def _finding(net: Net, node: Node, spent: Saving, saved: Saving) -> Finding:
         label=f"{percent(spent.macs, net.macs)} of the network's MACs, "
         f"{percent(spent.params, net.params)} of its weights",
         notes=(f"1x1 to {after // 4} channels and back would save {saved}",),
-        help=f"write `conv 1x1 {after // 4}`, this one {after // 4} wide, and "
-        f"`conv 1x1 {after}`, with a nonlinearity between them",
+        help=f"write `conv 1x1 {after // 4}`, this one with {after // 4} channels, and "
+        f"`conv 1x1 {after}`, with nonlinearities between them",
         fix=_fix(net, node),
     )
 

@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 
 class NarrowView(Rule):
     """Before a global pool, every unit of the last map sees a part of the image, and
-    the pool averages what they say. If no unit sees the whole image, nothing in the
-    network ever relates what lies farther apart than a receptive field. Networks with
-    larger fields are more accurate, up to the size of the image and beyond, since the
-    border of a field counts little.
+    the pool averages their outputs. If no unit sees the whole image, the network cannot
+    relate things that are farther apart than one receptive field. Networks with larger
+    fields tend to be more accurate, up to the size of the image and beyond it, since
+    the border of a field contributes little.
 
-    It applies to networks that turn a map into a vector by a global pool, if the field
-    of a unit before it is smaller than the input along an axis. Below half of a side,
-    there are units that see nothing in common. A field that misses only the rim loses
-    little, as SqueezeNet 1.1 with 207 of 224 positions shows; there, a comment with a
-    reason settles it. A network whose linear layers read the flattened map joins
-    distant positions there, and a gate such as squeeze and excitation sees all.
+    The rule looks at networks that turn a map into a vector by a global pool, and
+    applies if the receptive field before the pool is smaller than the input along an
+    axis. If it is below half of a side, there are units whose fields do not even
+    overlap. A field that misses only the border loses little, as SqueezeNet 1.1 with
+    207 of 224 positions shows; in such a case, silence the rule by a comment with the
+    reason. Networks whose linear layers read the flattened map are not reported, as
+    they relate distant positions there, nor are those with a gate such as squeeze and
+    excitation, which sees the whole map.
 
-    Each 3x3 convolution more widens the field by twice the distance between the units,
-    and a stride earlier in the network widens all that follows.
+    Each additional 3x3 convolution widens the field by twice the distance between
+    neighbouring units, and an earlier stride widens everything after it.
 
     Source: Araujo et al. 2019, "Computing receptive fields of convolutional neural
     networks"; Luo et al. 2016, "Understanding the effective receptive field in deep
@@ -40,7 +42,7 @@ class NarrowView(Rule):
 
     code = "W0106"
     name = "narrow-view"
-    title = "a receptive field smaller than the input at the head"
+    title = "a receptive field before the head that is smaller than the input"
     bad = net(
         "conv 3x3 16 -> relu",
         "conv 3x3 32 /2 -> relu",
@@ -64,7 +66,7 @@ class NarrowView(Rule):
         if not net.classifies or value is None or value in graph.inputs:
             return
         if known[value].whole:
-            return  # by a gate, say
+            return  # for example by a gate
         readers = net.readers[value]
         if len(readers) != 1 or readers[0].op.family != "pool":
             return
@@ -93,12 +95,12 @@ def _finding(
     node: Node, seen: tuple[int, ...], image: tuple[int, ...], more: int
 ) -> Finding:
     area = _area(seen, image)
-    fewer = ", or a stride more and fewer of them" if more > 1 else ""
+    fewer = ", or fewer with another stride" if more > 1 else ""
     return Finding(
         node,
         f"the units before {node.step.path} see {show_shape(seen)} of the input's "
         f"{show_shape(image)} positions",
         label=f"{percent(area, count(image))} of the input; the pool only averages",
         help=f"{more} more 3x3 {'convolution' if more == 1 else 'convolutions'} before "
-        f"it would see all{fewer}",
+        f"it would cover the input{fewer}",
     )

@@ -11,19 +11,19 @@ from archdsl.passes.graph import Node
 
 
 class NoEffect(Rule):
-    """Some layers do nothing with the arguments they have: `dropout 0`, `scale 1`,
-    `maxpool 1x1`, `upsample 1x1`, `shuffle 1`, `flatten` of a vector, `identity`. A
-    `relu` right after a `relu` does nothing, either. They are left over from an edit,
-    or stand for one that was forgotten.
+    """With some arguments, a layer does nothing: `dropout 0`, `scale 1`, `maxpool 1x1`,
+    `upsample 1x1`, `shuffle 1`, `flatten` of a vector, `identity`. A second `relu`
+    right after a `relu` does nothing either. Such layers are left over from an edit, or
+    are placeholders that were forgotten.
 
-    It applies to layers that the spec writes so itself: not where a parameter decides,
-    as in `dropout drop`, nor of a layer with a label, nor of a branch that is all of
-    `identity`.
+    The rule applies only to layers that are written this way in the spec. It does not
+    apply if a parameter decides, as in `dropout drop`, if the layer has a label, or if
+    a branch consists of nothing but `identity`.
 
-    The edit leaves the layer out. It is safe, since the network computes the same; it
-    is not made in a `seq` where other layers would be numbered anew.
+    The edit removes the layer. It is safe, since the network computes the same; it is
+    not made in a `seq` where other layers would be renumbered.
 
-    Source: the arithmetic of the kinds, as their pages have it.
+    Source: the definitions of these layer kinds in the manual.
     """
 
     code = "W0113"
@@ -40,7 +40,7 @@ class NoEffect(Rule):
                 continue
             again = _earlier(net, node)
             if again is not None:
-                yield _finding(node, written, f"{again.step.path} has done the same")
+                yield _finding(node, written, f"{again.step.path} already did the same")
             elif node.op.passes(node.input_shapes, node.shape) and _is_extra(written):
                 yield _finding(node, written, "its output is its input")
 
@@ -54,7 +54,7 @@ def _earlier(net: Net, node: Node) -> Node | None:
     """Return the layer right before an idempotent one that did what it does."""
     maker = net.makers.get(node.inputs[0]) if node.op.idempotent else None
     while maker is not None and maker.op != node.op:
-        # What only passes a value on stands between them for nothing.
+        # Layers in between that only pass a value on do not matter.
         passed = maker.op.passes(maker.input_shapes, maker.shape)
         maker = net.makers.get(maker.inputs[0]) if passed else None
     return maker
@@ -66,6 +66,6 @@ def _finding(node: Node, written: Written, why: str) -> Finding:
         node,
         f"`{node.op.label()}` changes nothing here",
         label=why,
-        help="leave it out",
+        help="remove it",
         fix=Fix((edit,), safe=True) if edit else None,
     )

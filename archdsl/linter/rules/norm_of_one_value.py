@@ -11,24 +11,24 @@ from archdsl.values import show_shape, sizes
 
 
 class NormOfOneValue(Rule):
-    """The mean of one value is that value, and its deviation is zero: what a norm
-    leaves of it is 0, and after weight and bias the bias. The network computes the
-    same for all inputs from there on.
+    """The mean of a single value is that value, and its deviation is zero. So a norm
+    over one value returns 0, or the bias if it has one, and from there on the network
+    computes the same for all inputs.
 
-    `groupnorm` with one channel a group does so in any mode, on a map of 1x1 or a
-    vector, and so does `layernorm` of one channel. `bn` takes the values of the whole
-    batch in training. On a map of 1x1 that is one value a sample for each channel. With
-    a batch of 1 there is one value, and torch refuses it: "Expected more than 1 value
-    per channel when training". The last batch of an epoch is often that small, and so
-    is the share of one device; `drop_last=True` in the data loader leaves it out. With
-    a batch of 2, each value is mapped to 1 or -1. In inference, `bn` uses its running
-    statistics, and nothing is wrong. A `groupnorm` of one value is refused for a batch
-    of 1 in any mode.
+    `groupnorm` with one channel per group does this in any mode on a 1x1 map or a
+    vector, and so does `layernorm` over one channel. In training, `bn` normalises over
+    the whole batch. On a 1x1 map that is one value per sample for each channel. With a
+    batch of 1 there is a single value, and torch raises "Expected more than 1 value per
+    channel when training". The last batch of an epoch can be that small, and so can the
+    share of one device; `drop_last=True` in the data loader avoids it. With a batch of
+    2, each value becomes 1 or -1. In inference, `bn` uses its running statistics, and
+    there is no problem. A `groupnorm` over one value is refused for a batch of 1 in any
+    mode.
 
-    For a `bn` it applies on maps of 1x1, as after a global pool, and on vectors, where
-    nothing but the batch gives it values. A `bn` on vectors is common in the heads of
-    self-supervised networks, which train with batches of hundreds: a comment with that
-    reason settles it.
+    A `bn` is reported on 1x1 maps, for example after a global pool, and on vectors,
+    where only the batch provides several values. `bn` on vectors is common in the heads
+    of self-supervised networks, which are trained with batches of hundreds: silence the
+    rule there by a comment with that reason.
 
     Source: Wu & He 2018, "Group normalization", section 3.1, for what each norm takes
     its statistics of; PyTorch, "BatchNorm2d".
@@ -53,25 +53,26 @@ def _in_a_batch(node: Node) -> Finding:
         f"training with a batch of 1 fails at {node.step.path}: it has one value for "
         "each channel",
         label=f"its input is {_what(node)}",
-        help="train with batches of 2 or more, the last one too, or leave the norm out",
+        help="train with batches of 2 or more, including the last one, or remove the "
+        "norm",
     )
 
 
 def _always(node: Node) -> Finding:
     return Finding(
         node,
-        f"{node.step.path} takes mean and deviation of one value: its output is the "
-        "same for all inputs",
+        f"{node.step.path} normalises a single value: its output is the same for all "
+        "inputs",
         label=f"its input is {_what(node)}",
         notes=tuple(_notes(node)),
-        help="leave it out, or norm over more values",
+        help="remove it, or normalise over more values",
     )
 
 
 def _notes(node: Node) -> Iterator[str]:
     """Yield what torch says of a channel of one value; a `layernorm` it takes."""
     if node.op.cancels_bias(node.input_shapes):
-        yield "with a batch of 1, torch refuses it, in inference, too"
+        yield "with a batch of 1, torch refuses it even in inference"
 
 
 def _what(node: Node) -> str:

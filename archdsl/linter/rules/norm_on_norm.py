@@ -15,18 +15,20 @@ _FLOAT: Final = 4
 
 
 class NormOnNorm(Rule):
-    """A norm that takes mean and deviation of each channel on its own makes them 0 and
-    1, whatever they were. So what another norm right before it has done to a channel as
-    a whole is undone: its mean, its deviation, its weight but for the sign, and its
-    bias. The weights of the first have no gradient but for what epsilon leaves.
+    """A norm that normalises each channel separately gives it mean 0 and deviation 1,
+    whatever they were before. So it undoes everything that another norm right before it
+    did to the channel as a whole: its normalisation, its scale except for the sign, and
+    its bias. The weights of the first norm get no gradient, apart from the effect of
+    epsilon.
 
-    It applies where the second is `bn`, `instancenorm`, or `groupnorm` with one channel
-    a group, and the first does nothing else to a channel of one sample than to scale
-    and shift it: a `bn`, or before the other two any of these three. An `instancenorm`
-    before `bn` makes samples equal that `bn` would leave different, and stays.
+    The rule applies if the second norm is `bn`, `instancenorm`, or `groupnorm` with one
+    channel per group, and the first only scales and shifts a channel of a sample: a
+    `bn`, or, before one of the other two, any of the three. An `instancenorm` before a
+    `bn` is not reported, because it makes samples equal that `bn` alone would keep
+    apart.
 
-    With `--unsafe`, the first is left out. It is not safe, as layers may be numbered
-    anew, and a running variance near epsilon makes a difference in inference.
+    With `--unsafe`, the first norm is removed. This is not safe, since layers may be
+    renumbered, and a running variance close to epsilon makes a difference in inference.
 
     Source: Ioffe & Szegedy 2015, "Batch normalization", section 3.3, BN(Wu) =
     BN((aW)u); Ulyanov et al. 2016, "Instance normalization", equation 2.
@@ -58,8 +60,8 @@ def undoes(after: Node, node: Node) -> bool:
 
 def _finding(net: Net, node: Node, after: Node) -> Finding:
     before, own, saved = node.step.path, params(node), _saved(node)
-    # A convolution before it has no bias on its account.
-    help = "leave it out"
+    # A convolution before it has no bias because of it.
+    help = "remove it"
     if node.op.absorbs_bias and not after.op.absorbs_bias:
         help += ", and write `bias=false` in a convolution before it"
     return Finding(

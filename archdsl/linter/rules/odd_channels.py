@@ -14,18 +14,20 @@ UNIT: Final = 8
 
 
 class OddChannels(Rule):
-    """Tensor cores multiply 16-bit numbers in tiles. Where the channels that flow into
-    or out of a convolution or linear layer are no multiple of 8, libraries pad them
-    with zeros to the next one, and compute these, too; older versions do without tensor
-    cores there. 58 channels cost as much as 64.
+    """Tensor cores multiply 16-bit numbers in tiles. If the input or output channels of
+    a convolution or linear layer are not a multiple of 8, libraries pad them with zeros
+    to the next multiple and compute the padding, too; older versions do not use tensor
+    cores at all. 58 channels cost as much as 64.
 
-    The channels of the input and of the outputs are left out, which the task decides,
-    and so are grouped and depthwise convolutions, which have kernels of their own.
+    The channels of the network's inputs and outputs are left out, since the task
+    determines them. So are grouped and depthwise convolutions, which have specialised
+    kernels.
 
-    What the padding costs at one place is at least 1 % of the network's
+    The rule applies if the padding at one place costs at least 1 % of the network's
     multiply-accumulates.
 
-    With a number as its width, `--unsafe` writes the next multiple of 8.
+    If the width is written as a number, `--unsafe` replaces it by the next multiple of
+    8.
 
     Source: NVIDIA, "Convolutional layers user's guide", section "Channels in and out":
     divisible by 8 for 16 bits, and by 4 for TF32.
@@ -33,7 +35,7 @@ class OddChannels(Rule):
 
     code = "W0107"
     name = "odd-channels"
-    title = "channels that are no multiple of 8, which tensor cores pad"
+    title = "channels that are not a multiple of 8, which tensor cores pad"
     least = 0.01
     bad = net("conv 3x3 20 -> relu", "conv 3x3 20 /2 -> relu", "conv 1x1 10")
     good = net("conv 3x3 24 -> relu", "conv 3x3 24 /2 -> relu", "conv 1x1 10")
@@ -44,7 +46,7 @@ class OddChannels(Rule):
         for owner in net.owners:
             if not macs(owner) or not _is_full(owner):
                 continue
-            # Uses differ where one of them reads the image, or makes an output.
+            # Uses can differ: one may read the image, or produce an output.
             pads = max(_pads(use, fixed) for use in net.uses(owner))
             cost = saving(net.uses(owner), 0, lambda n: _cost(n, _pads(n, fixed)))
             if cost.macs:
@@ -95,13 +97,13 @@ def _cost(node: Node, pads: tuple[int, int]) -> int:
 
 def _finding(net: Net, node: Node, pads: tuple[int, int], cost: Saving) -> Finding:
     both = channels(node.input_shapes[0]), channels(node.shape)
-    parts = zip(("from", "to"), both, pads, strict=True)
+    parts = zip(("input", "output"), both, pads, strict=True)
     what = " and ".join(
-        f"{way} {n} channels as {n + pad}" for way, n, pad in parts if pad
+        f"{n} {end} channels to {n + pad}" for end, n, pad in parts if pad
     )
     return Finding(
         node,
-        f"tensor cores compute {node.step.path} {what}: "
+        f"in {node.step.path}, tensor cores pad {what}: "
         f"{percent(_cost(node, pads), macs(node))} more MACs",
         cost,
         label=f"{percent(cost.macs, net.macs)} of the network's MACs are padding here",

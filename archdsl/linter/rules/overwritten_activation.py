@@ -17,28 +17,28 @@ _FLOAT: Final = 4
 
 
 class OverwrittenActivation(Rule):
-    """A layer that runs in place writes its output over its input. If autograd kept
-    that input's memory for the backward pass, training ends with "one of the variables
-    needed for gradient computation has been modified by an inplace operation". The
-    usual case is `relu`, which keeps its output, before a dropout in place.
+    """A layer that runs in place writes its output over its input. If autograd saved
+    that input for the backward pass, training fails with "one of the variables needed
+    for gradient computation has been modified by an inplace operation". The usual case
+    is a `relu`, which saves its output, followed by a dropout that runs in place.
 
-    The compiler decides itself which layers run in place, and this rule checks its
-    plan: it replays the forward pass and counts how often each piece of memory was
-    written since it was kept, as autograd does. For the kinds of the language it has
-    never found anything; it would be a bug in archdsl.
+    For its own layer kinds, the compiler decides which layers run in place, and this
+    rule checks that decision: it replays the forward pass and counts, as autograd does,
+    how often each tensor's memory was written since it was saved. It has never found
+    anything there; a finding would be a bug in archdsl.
 
-    What a spec can do is declare a class of torch that runs in place as a foreign
-    layer: `torch.nn.Dropout` with `args = [0.5, true]`. The compiler knows nothing of
-    such a class. The rule takes a layer of `torch.nn` whose last argument is `true` as
-    one that runs in place, if its class is one that has `inplace` there. The edit makes
-    that `false`, which is safe.
+    A spec can, however, declare a foreign layer whose torch class runs in place:
+    `torch.nn.Dropout` with `args = [0.5, true]`. The compiler does not know what such a
+    class does. The rule assumes that it runs in place if it is one of the classes of
+    `torch.nn` whose last argument is `inplace`, and that argument is `true`. The edit
+    sets it to `false`, which is safe.
 
     Source: PyTorch, "Autograd mechanics", section "In-place operations with autograd".
     """
 
     code = "W0110"
     name = "overwritten-activation"
-    title = "a value that is overwritten, and that the backward pass needs"
+    title = "an in-place layer that overwrites a value the backward pass needs"
     bad = net(
         "conv 3x3 16 -> relu -> drop",
         "conv 1x1 10",
@@ -52,7 +52,7 @@ class OverwrittenActivation(Rule):
         planned = inplace(net.graph)
         nodes = net.graph.nodes
         foreign = {n.output: name for n in nodes if (name := _foreign_inplace(n))}
-        # A mask is memory of its own.
+        # A mask has memory of its own.
         masked = {value for value, name in foreign.items() if "Dropout" in name}
         for node, keeper in overwritten(nodes, {*planned, *foreign}, masked):
             kept = count(node.input_shapes[0]) * _FLOAT
@@ -60,8 +60,8 @@ class OverwrittenActivation(Rule):
                 node,
                 f"{node.step.path} runs in place and overwrites what "
                 f"{keeper.step.path} keeps for the backward pass",
-                label=f"{kept:,} bytes a sample are kept there; training fails",
-                help="let it write to memory of its own: `inplace` false",
+                label=f"{kept:,} bytes per sample are kept there; training fails",
+                help="set `inplace` to false, so that it writes to memory of its own",
                 fix=_fix(net, node),
             )
 
@@ -136,7 +136,7 @@ def overwritten(
         if node.output in masked:
             continue
         if saved.input or saved.factors:
-            # In place, it keeps what it wrote over the input in the input's stead.
+            # In place, it keeps its output, which has replaced the input.
             kept.update(dict.fromkeys(places, node))
         if saved.output:
             kept[home[node.output]] = node

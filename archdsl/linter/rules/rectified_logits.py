@@ -10,14 +10,15 @@ from archdsl.passes.graph import Node
 
 
 class RectifiedLogits(Rule):
-    """Softmax makes shares of one out of numbers of any sign: only their differences
-    count, and a class gets a small share by a number far below the others. A rectifier
-    before it takes the negative half away: all classes that were below zero get the
-    same share, and no gradient. A sigmoid leaves differences below 1, so that no share
-    is more than e times another; a second softmax does the same.
+    """Softmax turns numbers of any sign into probabilities. Only their differences
+    matter: a class is unlikely if its logit is far below the others. A rectifier before
+    the softmax cuts off the negative half, so all classes with a logit below zero get
+    the same probability, and no gradient. A sigmoid keeps all differences below 1, so
+    that no probability is more than e times another; a second softmax has the same
+    effect.
 
-    It applies to a softmax whose input is the output of an activation that is never
-    negative. The edit leaves that activation out, which makes another network, so it
+    The rule applies to a softmax whose input is the output of an activation that is
+    never negative. The edit removes that activation. This changes the network, so it
     needs `--unsafe`.
 
     Source: Goodfellow, Bengio & Courville 2016, "Deep learning", section 6.2.2.3: a
@@ -26,7 +27,7 @@ class RectifiedLogits(Rule):
 
     code = "W0121"
     name = "rectified-logits"
-    title = "a softmax of values that an activation keeps from being negative"
+    title = "a softmax after an activation that is never negative"
     bad = net("conv 3x3 16 -> relu", "conv 1x1 10 -> relu -> softmax")
     good = net("conv 3x3 16 -> relu", "conv 1x1 10 -> softmax")
 
@@ -45,8 +46,8 @@ def _finding(net: Net, node: Node, maker: Node) -> Finding:
     return Finding(
         node,
         f"{node.step.path} reads {maker.step.path}, which is never negative",
-        label=f"its logits are what `{maker.op.label()}` lets through",
-        help=f"leave `{maker.op.label()}` out before it",
+        label=f"its logits are the output of `{maker.op.label()}`",
+        help=f"remove `{maker.op.label()}` before it",
         fix=_fix(net, maker) if alone else None,
     )
 

@@ -12,16 +12,16 @@ from archdsl.values import channels, show_shape
 
 
 class SameBranches(Rule):
-    """Two branches of a merge that compute the same bring nothing new: `concat` has its
-    channels twice, `add` doubles them, `difference` of them is zero. Layers with
-    weights of their own differ, and so do two dropouts, which draw their own numbers.
-    Branches without either are the same if they apply the same layers to the same
-    value; an empty branch is the input itself.
+    """Two branches of a merge that compute the same add nothing: `concat` has the
+    channels twice, `add` doubles them, and their `difference` is zero. Layers with
+    weights always differ, and so do two dropouts, since they draw separate random
+    numbers. Branches without either are the same if they apply the same layers to the
+    same value; an empty branch is the input itself.
 
-    It does not apply to `mul`, since a square is something new, nor where the spec
-    shares weights (`same`) for different inputs.
+    `mul` is not reported, as it computes a square, nor are layers that the spec makes
+    share weights (`same`) but applies to different inputs.
 
-    Source: the arithmetic of the kinds, as their pages have it.
+    Source: the definitions of these layer kinds in the manual.
     """
 
     code = "W0114"
@@ -80,5 +80,5 @@ def _finding(node: Node, inputs: tuple[int, ...]) -> Finding:
         node,
         f"{branches} of {node.step.path} {verb} {what}",
         label=f"{extra} channels of {show_shape(node.shape)} are a copy",
-        help="leave the copy out, or let the branches differ",
+        help="remove the copy, or make the branches differ",
     )

@@ -10,12 +10,12 @@ from archdsl.values import channels, show_shape
 
 
 class SoftmaxOfOne(Rule):
-    """Softmax over a single channel or feature is 1, whatever it was: e^x / e^x. All
-    that is computed before it has no influence and no gradient. For two classes as one
-    number, `sigmoid` is meant; a softmax over the positions of a map is another
-    function than this one, which is over the channels.
+    """Softmax over a single channel or feature is always 1: e^x / e^x. Nothing computed
+    before it has any influence, or gets a gradient. To represent two classes by one
+    number, use `sigmoid`. A softmax over the positions of a map is a different
+    function; this one is over the channels.
 
-    Source: the arithmetic of the kind, as its page has it.
+    Source: the definition of this layer kind in the manual.
     """
 
     code = "W0120"
@@ -30,7 +30,7 @@ class SoftmaxOfOne(Rule):
             if node.op.sums_to_one and channels(node.shape) == 1:
                 yield Finding(
                     node,
-                    f"{node.step.path} is 1 everywhere, whatever stands before it",
+                    f"{node.step.path} is always 1, whatever its input",
                     label=f"one channel of {show_shape(node.shape)}"
                     if len(node.shape) > 1
                     else "one feature",

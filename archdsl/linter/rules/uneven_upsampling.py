@@ -13,21 +13,21 @@ from archdsl.values import Window, show_shape, sizes
 
 
 class UnevenUpsampling(Rule):
-    """A transposed convolution lays a kernel at every `stride` positions of its output,
-    and adds what overlaps. If the kernel is no multiple of the stride, some outputs are
-    the sum of more products than their neighbours, in a pattern that repeats with the
-    stride: a checkerboard. Training can learn weights that even it out, and in practice
-    it does not quite. A kernel smaller than the stride leaves outputs bare, which are
-    the bias and nothing else; a dilation that has a factor in common with the stride
-    leaves bare all that is no multiple of it.
+    """A transposed convolution places a kernel at every `stride` positions of its
+    output, and adds up where they overlap. If the kernel size is not a multiple of the
+    stride, some outputs are sums of more products than their neighbours, in a pattern
+    that repeats with the stride: a checkerboard. Training can learn weights that
+    compensate for it, but in practice does not quite manage to. A kernel smaller than
+    the stride leaves gaps: outputs that consist of the bias alone. So does a dilation
+    that has a factor in common with the stride.
 
-    `convtranspose 4x4 /2 pad=1` and `convtranspose 2x2 /2` are even. So is an
-    `upsample 2x2` with a convolution after it. The outputs at the rim always have
-    fewer taps; they are no pattern, and do not count.
+    `convtranspose 4x4 /2 pad=1` and `convtranspose 2x2 /2` are even, and so is
+    `upsample 2x2` followed by a convolution. Outputs at the border always have fewer
+    terms; they do not form a pattern, and are not counted.
 
-    `convtranspose 3x3 /2 pad=1 out_pad=1` keeps the places that odd kernels leave, as
-    W0115 has it, and overlaps unevenly. Where it stands for that reason, a comment says
-    so.
+    `convtranspose 3x3 /2 pad=1 out_pad=1` preserves the alignment of odd kernels, as
+    W0115 recommends, but overlaps unevenly. If it is used for that reason, silence this
+    rule by a comment.
 
     Source: Odena, Dumoulin & Olah 2016, "Deconvolution and checkerboard artifacts",
     Distill, section "Deconvolution & overlap".
@@ -35,7 +35,7 @@ class UnevenUpsampling(Rule):
 
     code = "W0117"
     name = "uneven-upsampling"
-    title = "a transposed convolution that overlaps unevenly, or leaves outputs bare"
+    title = "a transposed convolution that overlaps unevenly, or leaves gaps"
     bad = net("conv 3x3 16 -> relu", "convtranspose 3x3 8 /2 -> relu", "conv 1x1 3")
     good = net(
         "conv 3x3 16 -> relu", "convtranspose 4x4 8 /2 pad=1 -> relu", "conv 1x1 3"
@@ -72,7 +72,7 @@ def _axis(node: Node, window: Window, axis: int) -> tuple[int, int, int, int, in
 def _covered(node: Node, window: Window, axis: int) -> int:
     """Return how many units along an axis some tap makes of an input."""
     kernel, dilation, pad, up, size, units = _axis(node, window, axis)
-    # Input unit i makes units i * up + each of these.
+    # Input unit i contributes to the units i * up + each of these.
     reached = sorted({pad - dilation * tap for tap in range(kernel)})
     phases: dict[int, list[int]] = {}
     for first in reached:
@@ -102,7 +102,7 @@ def _bare(node: Node, window: Window, bare: int) -> Finding:
     path, whole = node.step.path, count(sizes(node.shape))
     return Finding(
         node,
-        f"{percent(bare, whole)} of the outputs of {path} are made of no input",
+        f"{percent(bare, whole)} of the outputs of {path} depend on no input",
         label=f"{bare:,} of {show_shape(sizes(node.shape))}; {_steps(window)}",
         help=_help(window),
     )
@@ -113,7 +113,7 @@ def _uneven(node: Node, window: Window, taps: list[tuple[int, int]]) -> Finding:
     return Finding(
         node,
         f"the outputs of {node.step.path} are sums of {least} to {most} taps, in a "
-        "pattern that repeats",
+        "repeating pattern",
         label=_steps(window),
         help=_help(window),
     )
@@ -132,6 +132,6 @@ def _help(window: Window) -> str:
         return "choose a dilation that has no factor in common with the stride"
     even = [-(-k // s) * s for k, s in zip(window.kernel, window.up, strict=True)]
     return (
-        f"a kernel that the stride divides overlaps evenly, such as "
-        f"{show_shape(tuple(even))}; or use `upsample` and a convolution"
+        f"use a kernel that the stride divides, such as {show_shape(tuple(even))}, "
+        "or `upsample` and a convolution"
     )

@@ -12,26 +12,27 @@ from archdsl.linter.rule import Finding, Rule, net
 from archdsl.passes.graph import Node
 from archdsl.values import Window, show_shape, sizes
 
-MOST: Final = 1 << 20  # taps, beyond which nothing is said
+MOST: Final = 1 << 20  # largest number of taps that is checked
 
 
 class WeightsOnPadding(Rule):
-    """On a map that is small for its kernel, some taps of the kernel lie on the padding
-    at every place of the window. They are multiplied by zero and by nothing else: their
-    gradient is exactly zero, and but for weight decay they stay what they were drawn
-    as. A 3x3 kernel with a padding of 1 on a map of 1x1 computes what a 1x1 kernel
-    does, and eight ninths of its weights idle. Large dilations do the same: where a
-    kernel reaches over the whole map at each end, its middle tap alone is left.
+    """If a map is small for its kernel, some kernel positions (taps) lie on padding
+    wherever the window is placed. They are only ever multiplied by zero: their gradient
+    is exactly zero, and except for weight decay they keep their initial values. A 3x3
+    kernel with a padding of 1 on a 1x1 map computes the same as a 1x1 kernel, and eight
+    ninths of its weights are unused. Large dilations have the same effect: if the
+    kernel reaches beyond the map on both sides, only its centre tap is used.
 
-    It is found from the windows: a tap lives if it meets a position of the map for some
-    unit, along both axes. The zeros of a `zeropad` right before the layer are no
-    positions. Shared weights live if they do so in one of their uses.
+    The rule computes this from the windows: a tap is used if, for at least one unit, it
+    meets a position of the map along both axes. The zeros of a `zeropad` right before
+    the layer do not count as positions. Shared weights are used if they are in at least
+    one of their uses.
 
-    The usual cause is an input smaller than the one a network was made for, such as
-    ResNet-18 on 32x32, whose last stage works on 1x1: there 59 % of all weights idle.
-    Give the network an input of its size, leave out early strides, or write the smaller
-    kernel. What is saved is that of the smaller kernel, which computes the same. The
-    `state_dict` has another shape then, so `--fix` leaves it alone.
+    The usual cause is an input smaller than the one that a network was designed for,
+    such as ResNet-18 on 32x32 images, whose last stage works on 1x1 maps: 59 % of all
+    weights are unused. Use an input of the intended size, remove early strides, or
+    write the smaller kernel. The savings are those of the smaller kernel, which
+    computes the same. It changes shapes in the `state_dict`, so `--fix` does not do it.
 
     Source: Chen et al. 2017, "Rethinking atrous convolution for semantic image
     segmentation", section 3.3 and figure 4: with a growing dilation, "the number of
@@ -40,7 +41,7 @@ class WeightsOnPadding(Rule):
 
     code = "W0116"
     name = "weights-on-padding"
-    title = "weights that read nothing but padding"
+    title = "weights that only read padding"
     bad = net(
         "conv 3x3 32 /2 -> relu -> conv 3x3 32 /2 -> relu",
         "conv 3x3 32 dilation=8 -> relu",
@@ -63,13 +64,13 @@ class WeightsOnPadding(Rule):
         layers = "1 layer" if len(idle) == 1 else f"{len(idle)} layers"
         note = (
             f"in {layers} of the network, {whole:,} of {net.params:,} weights "
-            f"({percent(whole, net.params)}) read padding alone"
+            f"({percent(whole, net.params)}) only read padding"
         )
         for node, taps, number in idle.values():
             yield _finding(net, node, taps, number, note)
 
 
-# Which taps live, row by row.
+# Which taps are used, row by row.
 Taps = tuple[tuple[bool, ...], ...]
 
 
@@ -127,7 +128,7 @@ def meets(first: int, stride: int, up: int, units: int, size: int) -> bool:
     common = gcd(stride, up)
     if first % common:
         return False
-    # Every so many units one reads a multiple of `up`; the first that is not negative.
+    # One unit in `every` reads a multiple of `up`; find the first that is not negative.
     every = up // common
     unit = -first // common * pow(stride // common, -1, every) % every
     least = -(first // stride)
@@ -159,10 +160,10 @@ def _finding(net: Net, node: Node, taps: Taps, number: int, note: str) -> Findin
         smaller = f", or write the {rows}x{columns} kernel that computes the same"
     return Finding(
         node,
-        f"{area - alive} of the {area} taps of {node.step.path} read padding alone: "
+        f"{area - alive} of the {area} taps of {node.step.path} only read padding: "
         f"{number:,} weights have no gradient",
         saved,
         label=f"the map before it is {size}",
         notes=(note,),
-        help=f"take a larger input, or fewer strides before it{smaller}",
+        help=f"use a larger input, or fewer strides before it{smaller}",
     )

@@ -11,18 +11,17 @@ from archdsl.values import sizes
 
 
 class ZerosInMaximum(Rule):
-    """A `maxpool` pads with minus infinity, so that padding never wins. A `zeropad`
-    before it adds zeros, and a zero is larger than every negative value: where all of a
-    window's values are negative, its maximum is a zero that is not in the map. Behind a
-    `relu` nothing is negative, and the two are the same.
+    """A `maxpool` pads with minus infinity, so that padding is never the maximum. A
+    `zeropad` before it adds zeros, and zero is larger than any negative value: if all
+    values of a window are negative, its maximum is a zero that is not in the map. After
+    a `relu` nothing is negative, and the two are the same.
 
-    Frameworks differ there. `SAME` pooling in TensorFlow and Darknet's padded pools
-    leave the padding out of the maximum, and converters that write an explicit pad
-    before a pool make this mistake. `maxpool 2x2 /1 pad=same` pads as they do.
+    Frameworks differ here. `SAME` pooling in TensorFlow and the padded pools of Darknet
+    leave padding out of the maximum. Converters that write an explicit pad before the
+    pool get this wrong. `maxpool 2x2 /1 pad=same` pads as those frameworks do.
 
-    It applies where a layer that takes a maximum reads a `zeropad`, and what flows into
-    that one may be negative: nothing is known of the network's input, and of what a
-    convolution or a norm makes.
+    The rule applies if a layer that takes a maximum reads a `zeropad` whose input may
+    be negative. The network's inputs and the outputs of convolutions and norms may be.
 
     Source: TensorFlow, "tf.nn.max_pool2d" and "Notes on padding": pooling ignores the
     padded values; PyTorch, "MaxPool2d": "implicit negative infinity padding".
@@ -30,7 +29,7 @@ class ZerosInMaximum(Rule):
 
     code = "W0124"
     name = "zeros-in-maximum"
-    title = "zeros of a padding that are larger than what they surround"
+    title = "zero padding that can win the maximum of a pool"
     bad = net(
         "conv 3x3 16 -> bn -> leakyrelu 0.1",
         "zeropad left=1 right=1 top=1 bottom=1 -> maxpool 3x3 /1",
@@ -66,8 +65,8 @@ def _help(node: Node, maker: Node) -> str:
     """Return how to pad with what no maximum takes."""
     path, pad = maker.step.path, _pad(node, maker)
     if pad is None:
-        return f"leave {path} out, or put it after a `relu`"
-    return f"let the pool pad: drop {path}, and write `pad={pad}` in {node.step.path}"
+        return f"remove {path}, or put it after a `relu`"
+    return f"let the pool pad: remove {path}, and write `pad={pad}` in {node.step.path}"
 
 
 def _pad(node: Node, maker: Node) -> str | None:

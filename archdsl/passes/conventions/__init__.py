@@ -1,4 +1,4 @@
-"""How other tools count, one file each, and what their totals would be."""
+"""The counting rules of other tools, one file each, and the totals they give."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""calflops: functions of torch replaced by ones that count.
+"""calflops: torch functions replaced by functions that count.
 
 Source: calflops 0.3.2, `calflops/pytorch_ops.py`.
 """

@@ -1,4 +1,4 @@
-"""Sums that several tools share."""
+"""Formulas that several tools share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Functions that no tool counts, nor what they call.
+# Functions that no tool counts, including what they call.
 UNCOUNTED: Final = names(
     """
     F.alpha_dropout F.channel_shuffle F.dropout F.dropout2d F.hardsigmoid F.hardswish

@@ -1,4 +1,4 @@
-"""ptflops with its backend `aten`: the operators that ATen runs.
+"""ptflops with its backend `aten`: the operators that ATen executes.
 
 Source: ptflops 0.7.5, `ptflops/aten_ops.py`.
 """
@@ -55,5 +55,5 @@ def count(step: Written, training: bool) -> int:
         total += rule(call) if rule else 0
     if step.in_order:
         return total
-    # Over positions that are not in order, the bias is a sum of its own: no `addmm`.
+    # If positions are not in memory order, the bias is a separate sum, not an `addmm`.
     return total - sum([bias(c) for c in step.functions if c.name == "F.linear"])

@@ -1,4 +1,4 @@
-"""ptflops with its backend `pytorch`: hooks on modules, and functions replaced.
+"""ptflops with its backend `pytorch`: hooks on modules, and patched functions.
 
 Source: ptflops 0.7.5, `ptflops/pytorch_ops.py` and `pytorch_engine.py`.
 """
@@ -36,7 +36,7 @@ ABOUT: Final = (
 
 
 def _norm(call: Call) -> int:
-    # `affine` is looked up, which a layer norm does not have.
+    # It reads the attribute `affine`, which a layer norm does not have.
     doubled = call.is_affine and call.name != "nn.LayerNorm"
     return inputs(call) * (2 if doubled else 1)
 
@@ -100,7 +100,7 @@ def count(step: Written, training: bool) -> int:
         return step.macs
     total = 0
     for call in step.modules:
-        # It hooks no class that torch does not have.
+        # It only hooks classes of torch.
         rule = None if call.base else rule_of(call.name, _MODULES, _NOTHING)
         total += rule(call) if rule else 0
     for call in step.functions:

@@ -1,4 +1,4 @@
-"""thop's `profile`: hooks on modules of the very classes that it lists.
+"""thop's `profile`: hooks on modules of exactly the classes that it lists.
 
 Source: thop 0.1.1, `thop/profile.py` and `thop/vision/basic_hooks.py`.
 """
@@ -88,7 +88,7 @@ def count(step: Written, training: bool) -> int:
     """Return the sum over the modules that thop knows."""
     if not step.known:
         return step.macs
-    # It hooks no class that torch does not have.
+    # It only hooks classes of torch.
     calls = [call for call in step.modules if not call.base]
     rules = [(rule_of(call.name, _MODULES, _NOTHING), call) for call in calls]
     return sum([rule(call) for rule, call in rules if rule])

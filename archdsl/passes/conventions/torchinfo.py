@@ -1,4 +1,4 @@
-"""torchinfo's `summary`: parameters, and for convolutions times positions.
+"""torchinfo's `summary`: the number of parameters, times positions for convolutions.
 
 Source: torchinfo 1.8.0, `torchinfo/layer_info.py`, `calculate_macs`.
 """

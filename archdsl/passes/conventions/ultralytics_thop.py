@@ -1,4 +1,4 @@
-"""ultralytics-thop's `profile`: hooks on modules, and on products of matrices.
+"""ultralytics-thop's `profile`: hooks on modules, and on matrix products.
 
 Source: ultralytics-thop 2.2.3, `thop/profile.py` and `thop/vision/basic_hooks.py`.
 """
@@ -42,7 +42,7 @@ def _norm(call: Call) -> int:
 
 
 def _average(call: Call) -> int:
-    # One sum for each position that the windows cover, one division an output.
+    # One sum for each position that the windows cover, one division per output.
     kernel = pair(call.arguments["kernel_size"])
     stride = pair(call.arguments.get("stride", kernel))
     padding = pair(call.arguments.get("padding", 0))
@@ -115,7 +115,7 @@ def count(step: Written, training: bool) -> int:
     names = [call.base or call.name for call in step.modules]
     rules = [rule_of(name, _MODULES, _NOTHING) for name in names]
     if not any(rules):
-        # Inside of modules that it counts, it counts no functions.
+        # It counts no functions inside modules that it counts.
         for call in step.functions:
             rule_of(call.name, _FUNCTIONS, _NO_FUNCTIONS)
     calls = zip(rules, step.modules, strict=True)

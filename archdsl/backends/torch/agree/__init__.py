@@ -1,6 +1,6 @@
-"""Whether the analysis of a network and the module built from it agree.
+"""Checks that the analysis of a network agrees with the module built from it.
 
-Everything but what units see runs on the meta device, where nothing is computed, so
+Everything except receptive fields runs on the meta device, which computes no values, so
 that networks of any size take seconds.
 """
 
@@ -25,22 +25,22 @@ from .trace import Trace, saving, tensors_in, trace
 if TYPE_CHECKING:
     from torch import nn
 
-# Samples: batch norm takes no single one in training.
+# Samples: batch norm refuses a single one in training.
 _BATCH: Final = 2
-# What may be computed with numbers where a look without them leaves a doubt.
+# Limit for computing with numbers, if tracing without them is inconclusive.
 _FEW_BYTES: Final = 1 << 28
 
 
 class Difference(NamedTuple):
-    """Something that the analysis and the module do not agree on.
+    """A figure on which the analysis and the module disagree.
 
     Attributes:
-        what: is compared, such as ``output shape``.
-        path: of the layer, key of the tensor or name of the output; empty for the
+        what: the figure, such as ``output shape``.
+        path: path of the layer, key of the tensor or name of the output; empty for the
             whole network.
-        analysis: what the analysis says.
-        torch: what the module has.
-        step: the layer, if it is about one.
+        analysis: its value in the analysis.
+        torch: its value in the module.
+        step: the layer, if it concerns one.
     """
 
     what: str
@@ -64,11 +64,11 @@ class Difference(NamedTuple):
 
 
 class Agreement(NamedTuple):
-    """What was compared, and what came of it.
+    """The result of a comparison with torch.
 
     Attributes:
-        differences: none, if all is well.
-        compared: number of figures by what they are.
+        differences: empty if everything agrees.
+        compared: how many figures of each type were compared.
         skipped: what could not be compared, with the reason.
     """
 
@@ -81,14 +81,14 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
     """Compare the analysis of a network with the module built from it.
 
     Args:
-        network: what to compare.
-        allow_foreign: whether Python modules that the spec's `op`s name may be
-            imported and run.
+        network: the network.
+        allow_foreign: whether Python modules that the spec's `op`s name may be imported
+            and run.
 
     Raises:
         ImportError: if torch is not installed.
         ForeignImport: if the class of an `op` cannot be imported.
-        ForeignCode: if the spec names modules, and they were not allowed.
+        ForeignCode: if the spec names modules, and `allow_foreign` is not set.
     """
     import torch
 
@@ -128,7 +128,7 @@ class _Comparison:
         self.module = module
         self.facts = analyze(network, batch=_BATCH)
         self.graph: Graph = self.facts.graph
-        # What their classes keep and read, nobody but they can say.
+        # Nobody else can know what their classes keep and read.
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
         self.contiguous = True
@@ -158,7 +158,7 @@ class _Comparison:
         for name, value in theirs.items():
             self.check("tensor", name, None, value)
         if self.differences:
-            return  # the totals would only say so again
+            return  # the totals would only repeat it
         parameters = list(self.module.parameters())
         trainable = [p for p in parameters if p.requires_grad]
         for name, ours, found in (
@@ -172,7 +172,7 @@ class _Comparison:
     def _tensor(self, node: Node, tensor: Tensor, theirs: dict[str, Any]) -> None:
         path = node.step.path
         if tensor.name == "*":
-            # Of a foreign layer only the number of elements is known.
+            # For a foreign layer, only the number of elements is known.
             own = [name for name in theirs if name.startswith(f"{path}.")]
             parts = [theirs.pop(name) for name in own]
             found = sum(count(shape) for shape, trainable, _ in parts if trainable)
@@ -242,7 +242,7 @@ class _Comparison:
 
         ours, theirs = self.facts.memory.saved_bytes, self._kept("meta")
         if ours != theirs and ours <= _FEW_BYTES:
-            # Without numbers, some functions hand on what else they would copy.
+            # On the meta device, some functions return an input instead of a copy.
             theirs = self._kept("cpu")
         if ours != theirs and self._permutes():
             self.skipped["saved bytes"] = (
@@ -269,7 +269,7 @@ class _Comparison:
         return sum(storage.nbytes() for storage in storages.values())
 
     def _permutes(self) -> bool:
-        """Return whether any value lies in memory in another order of its axes."""
+        """Return whether any value is stored in a different order of its axes."""
         found = False
 
         def observe(_number: int, tensor: Any) -> None:
@@ -282,7 +282,7 @@ class _Comparison:
     # ---- receptive fields
 
     def sight(self) -> None:
-        """Compare what every unit of every map sees of the first input."""
+        """Compare the receptive field of every unit in the first input."""
         known = fields(self.graph)
         if not known:
             self.skipped["receptive field"] = "the first input is a vector"
@@ -300,7 +300,7 @@ class _Comparison:
             self.check(what, path, ours, theirs, node.step)
 
     def _seen(self) -> dict[int, Seen]:
-        """Return what the units of every value see in the module."""
+        """Return the receptive fields of the units of every value in the module."""
         inputs = [
             nothing(port.shape) if place else positions(port.shape)
             for place, port in enumerate(self.network.inputs)
@@ -326,7 +326,7 @@ class _Comparison:
     def _differ(
         self, known: Mapping[int, Field], seen: Mapping[int, Seen]
     ) -> dict[int, tuple[str, str]]:
-        """Return what the analysis and the module say where they differ, by value."""
+        """Return the fields that differ in the analysis and the module, by value."""
         bounds = set(self.foreign)
         found: dict[int, tuple[str, str]] = {}
         for node in self.graph.nodes:
@@ -352,18 +352,18 @@ Seen = tuple[list[tuple[float, float]], list[tuple[float, float]]]
 def _first_difference(
     field: Field, axis: Axis, units: list[tuple[float, float]]
 ) -> tuple[int, str, str] | None:
-    """Return the first unit along an axis that sees something else than it should.
+    """Return the first unit along an axis whose receptive field differs.
 
     Args:
-        field: of the map, by the analysis.
-        axis: that one of it.
+        field: the map's field in the analysis.
+        axis: the field along that axis.
         units: the first and last position that each unit sees in the module.
     """
     for unit, (first, last) in enumerate(units):
         seen = axis.visible(unit)
         low, high = seen or (1, 0)
         if first > last:
-            # Behind a layer that sees all, units may still lie in the padding.
+            # Even after a layer that sees everything, units can lie in the padding.
             fine = seen is None or field.whole or not field.exact
         else:
             fine = low <= first and last <= high
@@ -382,7 +382,7 @@ def _interval(first: float, last: float) -> str:
 
 
 def _of(tensor: Any) -> tuple[Shape, bool, bool]:
-    """Return what a parameter or buffer is: its shape, trainable, integer."""
+    """Return the properties of a parameter or buffer: shape, trainable, integer."""
     return tuple(tensor.shape), tensor.requires_grad, not tensor.is_floating_point()
 
 
@@ -392,12 +392,12 @@ def _is_foreign(node: Node) -> bool:
 
 
 def _said(error: Exception) -> str:
-    """Return what an exception says, on one line."""
+    """Return the message of an exception on one line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _sample(shape: Shape) -> Shape:
-    """Return the shape of one sample of a batch, or all of another shape."""
+    """Return the shape of one sample of a batch; other shapes are returned whole."""
     return shape[1:] if shape[:1] == (_BATCH,) else shape
 
 
@@ -406,7 +406,7 @@ def _is(same: bool) -> str:
 
 
 def _shown(value: Any) -> str:
-    """Return a figure as a person reads it."""
+    """Return a figure in readable form."""
     if isinstance(value, int | float):
         return f"{int(value) if value == int(value) else value:,}"
     if value is None:

@@ -1,4 +1,4 @@
-"""Which calls of a module's run are which layers of the network."""
+"""Matches the calls of a module's run to the layers of the network."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Matched(NamedTuple):
 
     Attributes:
         node: the layer.
-        number: of the tensor that it gave; None if no call of the run can be it.
-        shape: that tensor's shape, with the batch.
-        macs: multiply-accumulates that torch counted.
+        number: number of its output tensor; None if no call of the run matches.
+        shape: shape of that tensor, with the batch.
+        macs: multiply-accumulates counted in torch.
     """
 
     node: Node
@@ -33,12 +33,12 @@ class Matched(NamedTuple):
 
 
 class Match(NamedTuple):
-    """A network's layers in a run.
+    """The layers of a network in a run.
 
     Attributes:
-        layers: those that run in that mode, in order.
-        rest: names of the calls that belong to no layer.
-        numbers: of the tensors of the network's values, where they are known.
+        layers: the layers that run in that mode, in order.
+        rest: names of the calls that do not belong to a layer.
+        numbers: tensor numbers of the network's values, if they are known.
     """
 
     layers: tuple[Matched, ...]
@@ -55,8 +55,8 @@ def layer_paths(module: nn.Module, graph: Graph) -> set[str]:
 def match(graph: Graph, run: Trace, *, training: bool) -> Match:
     """Follow the network's values through a run, and return what its layers did.
 
-    A layer's call is known by what it is and by the tensors that it reads, which
-    must be those that the layers before it gave.
+    A layer's call is identified by its callable and by the tensors that it reads, which
+    must be the outputs of the layers before it.
     """
     calls = {_key(event): event for event in run.events}
     modules = {event.name for event in run.events if event.is_module}
@@ -94,11 +94,11 @@ def _key(event: Event) -> Hashable:
 
 
 class _Steps(NamedTuple):
-    """What a layer does, its inputs numbered from 0.
+    """The calls of a layer, with its inputs numbered from 0.
 
     Attributes:
-        calls: in order; what they give is numbered on.
-        result: number of what it gives.
+        calls: in order; their outputs continue the numbering.
+        result: number of the layer's output.
     """
 
     calls: tuple[Event, ...]
@@ -111,7 +111,7 @@ def _module(node: Node, read: tuple[int, ...]) -> _Steps:
 
 
 def _function(node: Node) -> _Steps:
-    """Return what a layer's function calls, by calling it on its own."""
+    """Return the calls that a layer's function makes, by running it separately."""
     import torch
     from torch.nn import functional
 

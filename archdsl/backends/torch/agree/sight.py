@@ -1,13 +1,13 @@
-"""What every unit sees of the input, traced through a module's own calls.
+"""The receptive field of every unit, traced through the calls of a module.
 
-In place of numbers, tensors hold the positions of the input that these depend on. Each
-sample of the batch holds one end of them: the first row, the last row, the first and
-the last column, the first ones negative, so that to join is always to take the
-maximum. A convolution then is a maximum over its window and its channels, a sum is the
-maximum of its terms, and the padding, which depends on nothing, is minus infinity.
+Instead of activations, tensors hold the positions of the input that a value depends on.
+Each sample of the batch holds one bound: the first row, the last row, and the first and
+the last column. The first ones are negated, so that joining is always a maximum. A
+convolution then becomes a maximum over its window and channels, a sum is the maximum of
+its terms, and padding, which depends on nothing, is minus infinity.
 
-So every function of torch that a layer calls is replaced by what it does to
-dependencies, with the arguments that it is called with; weights are not read.
+Every torch function that a layer calls is replaced by its effect on dependencies, for
+the arguments that it is called with. Weights are not read.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _ROUNDED: Final = 1e-5
 
 
 class Blind(Exception):
-    """A function whose dependencies are not known here."""
+    """A function whose dependencies are not known."""
 
 
 def positions(shape: Sequence[int]) -> Tensor:
-    """Return an image each of whose units depends on its own position alone."""
+    """Return an image in which each unit depends only on its own position."""
     import torch
 
     channels, height, width = shape
@@ -52,10 +52,10 @@ def nothing(shape: Sequence[int]) -> Tensor:
 def look(
     func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Any:
-    """Do to dependencies what a function of torch does to numbers.
+    """Apply to dependencies what corresponds to a torch function on numbers.
 
     Raises:
-        Blind: if it is not known here what the function reads.
+        Blind: if it is not known what the function reads.
     """
     from torch import Tensor
 
@@ -72,7 +72,7 @@ def look(
     return output
 
 
-# Functions that only move numbers, or take the largest one already.
+# Functions that only move values, or already take a maximum.
 _MOVES: Final = frozenset(
     (
         "__getitem__",
@@ -120,12 +120,12 @@ _POINTWISE: Final = frozenset(
         "tanh",
     )
 )
-# What is asked of a tensor that is no tensor itself.
+# Attributes of a tensor that are not tensors themselves.
 _ASKS: Final = frozenset(["__get__", "size", "dim"])
 
 
 def _joined(tensors: list[Tensor]) -> Tensor:
-    """Return what any of some tensors depends on; weights lie on the meta device."""
+    """Return the union of what tensors depend on; weights are on the meta device."""
     import torch
 
     found = [tensor for tensor in tensors if tensor.device.type == "cpu"]
@@ -164,7 +164,7 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """Return a convolution of the input with empty rows and columns between its own."""
+    """Return a convolution of the input with empty rows and columns inserted."""
     from torch.nn import functional
 
     most, kernel = _grouped(x, groups), weight.shape[2:]
@@ -225,11 +225,12 @@ def _interpolate(
     align_corners: bool | None = None,
     **options: Any,
 ) -> Tensor:
-    """Return what each unit mixes, found by resizing one unit at a time.
+    """Return which units are interpolated, found by resizing one unit at a time.
 
-    Without interpolation a unit takes the one at floor(o n / m). Torch rounds that
-    place in 32 bits, so that it takes the unit before in some sizes, as from 14 to 46;
-    that is no more what a layer sees than a weight that only rounding leaves is.
+    Without interpolation, the unit is the one at floor(o n / m). torch rounds this
+    position in 32 bits, so for some sizes, such as from 14 to 46, it takes the unit
+    before. That is not counted as part of the field, nor is a weight that only comes
+    from rounding.
     """
     import torch
     from torch.nn import functional
@@ -328,17 +329,17 @@ def _pair(value: Any) -> tuple[Any, Any]:
 
 
 def _is_alike(x: Tensor) -> bool:
-    """Return whether all channels of a map are one in memory."""
+    """Return whether all channels of a map share the same memory."""
     return x.dim() == 4 and (x.stride(1) == 0 or x.shape[1] == 1)
 
 
 def _thin(x: Tensor) -> Tensor:
-    """Return one channel of a map if all are one, which saves much work."""
+    """Return a single channel of a map if all are the same, which saves much work."""
     return x[:, :1] if _is_alike(x) else x
 
 
 def _widened(x: Tensor, width: int) -> Tensor:
-    """Return a map of so many channels, each group of them like one of these."""
+    """Return a map with more channels, repeating each of these for a group."""
     if x.shape[1] == width:
         return x
     if _is_alike(x):
@@ -347,7 +348,7 @@ def _widened(x: Tensor, width: int) -> Tensor:
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
-    """Return what any channel of a group depends on."""
+    """Return the union of what the channels of each group depend on."""
     if _is_alike(x):
         return _thin(x).expand(-1, groups, -1, -1)
     batch, width, *rest = x.shape
@@ -380,7 +381,7 @@ Ends = list[tuple[float, float]]
 
 
 def summary(tensor: Tensor) -> tuple[Any, ...]:
-    """Return the largest of each sample at each place along each further axis."""
+    """Return the maximum of each sample at each position along each spatial axis."""
     tensor = _thin(tensor)
     if tensor.dim() < 3:
         return (tensor.flatten(1).amax(1, keepdim=True),)
@@ -391,12 +392,13 @@ def summary(tensor: Tensor) -> tuple[Any, ...]:
 def ends(summed: tuple[Any, ...], shape: Shape) -> tuple[Ends, Ends]:
     """Return the first and last row and column that each unit of a map depends on.
 
-    Along each axis a unit stands for all that have the same place along it. What
-    depends on nothing begins behind its end.
+    Along each axis, a unit represents all units at the same position on it. For a unit
+    that depends on nothing, the first position is after the last.
 
     Args:
-        summed: what `summary` gave.
-        shape: of the map, or of a vector, whose only unit sees what any of it sees.
+        summed: the result of `summary`.
+        shape: shape of the map, or of a vector, whose single unit depends on everything
+            that any of it depends on.
     """
     if len(shape) == 1:
         rows = columns = summed[0]

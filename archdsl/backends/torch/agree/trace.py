@@ -1,4 +1,6 @@
-"""What a module does: its submodules' and functions' calls, and what it keeps."""
+"""Records what a module does: calls of its submodules and of functions, and saved
+tensors.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +17,19 @@ if TYPE_CHECKING:
 
 
 class Event(NamedTuple):
-    """One call while a module runs.
+    """One call during the run of a module.
 
-    Tensors have numbers, the same one if they are the same function of the same ones.
+    Tensors are numbered; tensors that are the same function of the same tensors share a
+    number.
 
     Attributes:
-        name: path of a submodule, or name of a function of torch.
+        name: path of a submodule, or name of a torch function.
         is_module: whether it is a submodule.
-        reads: numbers of the tensors that it was given, parameters apart.
+        reads: numbers of its input tensors, without parameters.
         options: its other arguments.
-        gives: numbers of the tensors that it gave.
-        shapes: their shapes.
-        macs: multiply-accumulates that torch counted in it.
+        gives: numbers of its output tensors.
+        shapes: shapes of its output tensors.
+        macs: multiply-accumulates counted in torch during the call.
     """
 
     name: str
@@ -42,10 +45,10 @@ class Numbering:
     """Numbers tensors by what they are computed from.
 
     Args:
-        tensors: the inputs, which have the first numbers.
-        instead: what stands for each function of torch; itself if None.
-        observe: gets each number and its tensor; if None, all are kept, so that no
-            identity is used twice.
+        tensors: the inputs, which get the first numbers.
+        instead: replacement for each torch function; None calls the function itself.
+        observe: called with each number and its tensor; if None, all tensors are kept
+            alive, so that no object id is reused.
     """
 
     def __init__(
@@ -68,15 +71,15 @@ class Numbering:
         key: Hashable,
         versions: Mapping[int, int] = MappingProxyType({}),
     ) -> tuple[int, ...]:
-        """Number what a call gave.
+        """Number the outputs of a call.
 
-        A tensor that was written in place gets a new number; one that was handed
+        A tensor that was modified in place gets a new number; one that was passed
         through keeps its own.
 
         Args:
-            tensors: what it gave.
-            key: what it is computed from.
-            versions: of what it was given, as `versions_of` found before.
+            tensors: the outputs.
+            key: what they are computed from.
+            versions: versions of the inputs before the call, from `versions_of`.
         """
         if key not in self.known:
             found = []
@@ -93,13 +96,13 @@ class Numbering:
         return self.known[key]
 
     def read(self, tensors: Sequence[Tensor]) -> tuple[int, ...]:
-        """Return the numbers of tensors, -1 for one that came from nowhere."""
+        """Return the numbers of tensors, -1 for one of unknown origin."""
         return tuple(self.numbers.get(id(tensor), -1) for tensor in tensors)
 
     def function(
         self, func: Callable[..., Any], args: Any, kwargs: Any
     ) -> tuple[Any, Event | None]:
-        """Call a function, and return what it gives, and that it was called."""
+        """Call a function; return its result, and record the call."""
         read = self.read(tensors_in((args, kwargs)))
         options, versions = _plain((args, kwargs)), versions_of((args, kwargs))
         output = self.instead(func, args, kwargs)
@@ -113,11 +116,11 @@ class Numbering:
 
 @dataclass
 class Trace:
-    """All calls of one run, in their order.
+    """All calls of one run, in order.
 
     Attributes:
-        events: the calls; what runs inside a submodule of interest is part of it.
-        result: what the module returned.
+        events: the calls; calls inside a submodule that is a layer are part of it.
+        result: the module's result.
         returned: numbers of the tensors in it.
         macs: multiply-accumulates of the whole run.
     """
@@ -129,7 +132,7 @@ class Trace:
 
 
 def tensors_in(value: Any) -> tuple[Tensor, ...]:
-    """Return the tensors, parameters apart, in arguments or in what is returned."""
+    """Return the tensors in arguments or results, without parameters."""
     from torch import Tensor, nn
 
     if isinstance(value, Tensor):
@@ -142,18 +145,18 @@ def tensors_in(value: Any) -> tuple[Tensor, ...]:
 
 
 def versions_of(value: Any) -> dict[int, int]:
-    """Return how often each tensor among some arguments was written to."""
+    """Return how often each tensor in some arguments has been modified."""
     return {id(tensor): tensor._version for tensor in tensors_in(value)}
 
 
 def _plain(value: Any) -> Hashable:
-    """Return arguments without tensors, in one form however they are written."""
+    """Return arguments without tensors, in canonical form."""
     from torch import Tensor
 
     if isinstance(value, Tensor):
         return "tensor"
     if isinstance(value, Mapping):
-        # That it writes in place changes nothing in what is computed.
+        # Running in place does not change what is computed.
         items = ((k, _plain(v)) for k, v in value.items() if k != "inplace")
         return tuple(sorted(items))
     if isinstance(value, slice):
@@ -174,10 +177,10 @@ def _itself(func: Callable[..., Any], args: Any, kwargs: Any) -> Any:
 
 
 def intercept(handler: Handler) -> AbstractContextManager[Any]:
-    """Return a context in which a handler stands for every function of torch.
+    """Return a context in which a handler replaces every torch function.
 
-    The handler gets the function and its arguments. What it calls itself is not
-    handed to it again.
+    The handler gets the function and its arguments. Calls that the handler makes are
+    not intercepted.
     """
     from torch.overrides import TorchFunctionMode
 
@@ -197,14 +200,14 @@ def trace(
     instead: Handler | None = None,
     observe: Observer | None = None,
 ) -> Trace:
-    """Run a module without gradients, and return what it called.
+    """Run a module without gradients, and return its calls.
 
     Args:
-        module: in the mode in which it shall run.
-        inputs: of any device; on `meta` nothing is computed.
-        paths: of the submodules that are a layer each.
-        instead: what stands for each function of torch; see `Numbering`.
-        observe: what gets to see each tensor.
+        module: the module, in the mode in which it should run.
+        inputs: on any device; on `meta`, no values are computed.
+        paths: paths of the submodules that are layers.
+        instead: replacement for each torch function; see `Numbering`.
+        observe: called with each tensor.
     """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
@@ -276,13 +279,13 @@ def trace(
 
 @contextmanager
 def saving(module: nn.Module) -> Iterator[dict[int, Any]]:
-    """Yield the storages that autograd keeps meanwhile, by their identity.
+    """Yield the storages that autograd keeps within the context, by their identity.
 
-    Those of the module's parameters and buffers are left out.
+    Those of the module's parameters and buffers are not included.
     """
     import torch
 
-    # Kept as they are found, so that no identity is used twice.
+    # Kept alive once found, so that no object id is reused.
     own = [t.untyped_storage() for t in (*module.parameters(), *module.buffers())]
     own_ids = {storage._cdata for storage in own}
     found: dict[int, Any] = {}

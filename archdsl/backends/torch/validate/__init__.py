@@ -1,8 +1,8 @@
-"""Translation validation: emitted text is read again, and has to be the network.
+"""Translation validation: emitted text is read back and compared with the network.
 
-The text is parsed, its constructors and `forward` are run on symbolic values in both
-modes, and the operations that they do are held against the steps of the IR. Nothing is
-shared with what wrote the text.
+The text is parsed, its constructors and `forward` are executed on symbolic values in
+both modes, and the resulting operations are compared with the steps of the IR. No code
+is shared with the emitter.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from archdsl.ir import Network, Step
 
 
 class Miscompiled(Exception):
-    """Emitted code that is not the network: a bug of ours, not of the spec.
+    """Emitted code that does not match its network, which is a bug in archdsl.
 
     Attributes:
-        step: the step that it is about, if there is one.
+        step: the step concerned, if there is one.
         why: what is wrong, in words.
-        code: the statement that it is about, if it is known.
+        code: the statement concerned, if it is known.
     """
 
     def __init__(self, step: Step | None, why: str, code: str = "") -> None:
@@ -53,11 +53,11 @@ def parse(text: str) -> ast.Module:
 
 
 def validate(tree: ast.Module, network: Network) -> None:
-    """Demand that emitted text is a network, and nothing else.
+    """Check that emitted text computes a network, and does nothing else.
 
     Args:
         tree: the syntax tree of the text.
-        network: what it was emitted for.
+        network: the network that it was emitted for.
 
     Raises:
         Miscompiled: naming the first step that differs.
@@ -66,7 +66,7 @@ def validate(tree: ast.Module, network: Network) -> None:
 
 
 def compare(tree: ast.Module, demands: Demands) -> None:
-    """Do as `validate` does, with a network that several texts are compared with."""
+    """Like `validate`, for a network that several texts are compared with."""
     try:
         demands.check(tree)
     except Different as error:

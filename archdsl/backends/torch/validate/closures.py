@@ -1,8 +1,9 @@
-"""Emitted code as Python closures over symbolic values: no step is parsed twice.
+"""Compiles emitted code to closures over symbolic values, so that it is parsed only
+once.
 
-Each function here takes a node of the syntax tree, and returns what evaluates it in a
-frame, which holds the local variables. Only what emission needs is known; all else is
-refused.
+Each function here takes a node of the syntax tree and returns a closure that evaluates
+it in a frame, which holds the local variables. Constructs that emission does not need
+are rejected.
 """
 
 from __future__ import annotations
@@ -39,16 +40,16 @@ from archdsl.backends.torch.validate.values import (
 
 Frame = dict[str, Any]
 Closure = Callable[[Frame], Any]
-# What Python itself would raise for such code.
+# What Python would raise for such code.
 _FAULTS: Final = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
 
 
 class Scope:
-    """The names that some code knows.
+    """The names visible to some code.
 
     Attributes:
         locals: names of variables.
-        globals: what the module defines and imports.
+        globals: names that the module defines and imports.
     """
 
     def __init__(self, locals: set[str], globals: Mapping[str, Any]) -> None:
@@ -57,7 +58,7 @@ class Scope:
 
 
 def refused(node: ast.AST, why: str = "") -> Refused:
-    """Return a refusal of code that cannot be followed."""
+    """Return an error for code that cannot be evaluated symbolically."""
     error = Refused(why or f"{type(node).__name__} is not understood")
     error.line = getattr(node, "lineno", None)
     return error
@@ -67,7 +68,7 @@ def refused(node: ast.AST, why: str = "") -> Refused:
 
 
 def expression(node: ast.expr, scope: Scope) -> Closure:
-    """Return what evaluates an expression."""
+    """Return a closure that evaluates an expression."""
     make = _EXPRESSIONS.get(type(node))
     if make is None:
         raise refused(node)
@@ -93,7 +94,7 @@ def _name(node: ast.Name, scope: Scope) -> Closure:
 
 
 def dotted(node: ast.expr, scope: Scope) -> Ref | None:
-    """Return what a name such as `nn.Conv2d` was imported as, if it is one."""
+    """Return the imported name behind a name such as `nn.Conv2d`, if it is one."""
     if isinstance(node, ast.Name):
         if node.id in scope.locals:
             return None
@@ -106,7 +107,7 @@ def dotted(node: ast.expr, scope: Scope) -> Ref | None:
 
 
 def short(name: str) -> str:
-    """Return a dotted name of torch as emitted code writes it."""
+    """Return a dotted torch name as emitted code writes it."""
     for long, brief in (("torch.nn.functional", "F"), ("torch.nn", "nn")):
         if name == long or name.startswith(f"{long}."):
             return brief + name[len(long) :]
@@ -129,7 +130,7 @@ def _sequence(node: ast.Tuple | ast.List, scope: Scope) -> Closure:
 
 
 def _several(nodes: Sequence[ast.expr], scope: Scope) -> Callable[[Frame], list[Any]]:
-    """Return what evaluates expressions, of which some may have a star."""
+    """Return a closure that evaluates expressions, some of which may be starred."""
     if not any(isinstance(node, ast.Starred) for node in nodes):
         parts = [expression(node, scope) for node in nodes]
         return lambda frame: [part(frame) for part in parts]
@@ -171,7 +172,7 @@ _OPERATORS: Final[dict[type, tuple[str, Callable[[Any, Any], Any]]]] = {
 
 
 def _binary(node: ast.BinOp, scope: Scope) -> Closure:
-    # A sum of many stands to the left of its last one, and so on.
+    # A long sum is nested on the left, so it is unrolled from the last term.
     rest: list[tuple[ast.operator, ast.expr]] = []
     left: ast.expr = node
     while isinstance(left, ast.BinOp):
@@ -395,7 +396,7 @@ def _method_call(
     only = expression(node.args[0], scope)
 
     def run(frame: Frame) -> Any:
-        # Nearly all calls are of one layer, on one value.
+        # Nearly all calls are calls of a layer on one value.
         found = owner(frame)
         if type(found) is Instance:
             child = found.children.get(name)
@@ -454,7 +455,7 @@ Statement = Callable[[Frame], tuple[Any] | None]
 
 
 def block(nodes: Iterable[ast.stmt], scope: Scope) -> Statement:
-    """Return what runs statements in order."""
+    """Return a closure that runs statements in order."""
     steps = []
     for node in nodes:
         if isinstance(node, ast.Pass) or _is_docstring(node):
@@ -501,7 +502,7 @@ def _names(node: ast.expr) -> list[str]:
 
 
 def _target(node: ast.expr, scope: Scope) -> Callable[[Frame, Any], None]:
-    """Return what assigns a value."""
+    """Return a closure that assigns a value."""
     if isinstance(node, ast.Name):
         return _assigner(node.id)
     if isinstance(node, ast.Tuple):
@@ -620,7 +621,7 @@ _STATEMENTS: Final[dict[type, Callable[[Any, Scope], Statement]]] = {
 
 
 def annotation(node: ast.expr | None, globals: Mapping[str, Any]) -> None:
-    """Refuse a type that Python could not read: it does so where code is defined."""
+    """Refuse a type annotation that Python could not evaluate on definition."""
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         annotation(node.left, globals)
         annotation(node.right, globals)
@@ -672,7 +673,7 @@ class Function:
         frame = dict(zip(self.names, args, strict=False))
         for name, value in kwargs.items():
             if name not in self.known or name in frame:
-                refuse(f"`{name}` is no argument of {self.name}, or given twice")
+                refuse(f"`{name}` is not an argument of {self.name}, or is given twice")
             frame[name] = value
         if len(frame) < len(self.names):
             for name in self.names:

@@ -1,4 +1,4 @@
-"""What a network of the IR demands of the emitted code, step by step."""
+"""What the IR requires of the emitted code, step by step."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _FORMULAS: dict[tuple[str, int, tuple[str, ...]], Callable[[dict[str, Any]], Any
 
 
 class Different(Exception):
-    """Emitted code that does not do what a step says.
+    """Emitted code that does not do what a step requires.
 
     Attributes:
-        step: the step, None where it is about the network as a whole.
-        why: in words.
+        step: the step, None if it concerns the network as a whole.
+        why: the reason in words.
     """
 
     def __init__(self, step: Step | None, why: str) -> None:
@@ -49,7 +49,7 @@ class Different(Exception):
 
 
 class Demands:
-    """Holds a network against the text that was emitted for it."""
+    """Compares a network with the text that was emitted for it."""
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -59,15 +59,15 @@ class Demands:
 
     @cached_property
     def inplace(self) -> frozenset[int]:
-        """Outputs that are written over the input they are made of."""
+        """Outputs that overwrite the input that they are computed from."""
         return inplace(flatten(self.network))
 
     def check(self, tree: ast.Module) -> None:
-        """Demand all of a text.
+        """Check a text against all requirements.
 
         Raises:
-            Different: if a step is not there as it should be.
-            Refused: if the text cannot be followed, or is wrong elsewhere.
+            Different: if a step is not implemented as required.
+            Refused: if the text cannot be evaluated, or is wrong in another way.
         """
         program = Program(
             tree,
@@ -89,7 +89,7 @@ class Demands:
     # ---- modules
 
     def _modules(self) -> None:
-        """Demand each module with its arguments, and their order."""
+        """Check each module, its arguments, and the order of modules."""
         program = self.program
         wanted: dict[str, None] = {}
         bare: dict[str, None] = {}
@@ -106,7 +106,7 @@ class Demands:
                 wanted.update((f"{step.path}.{n}", None) for n in made.children)
             elif made.name != "nn.Identity":
                 wanted[step.path] = None
-        # One of another call of the same class, which this call has no use for.
+        # It belongs to another call of the same class; this call does not use it.
         empty = {"nn.Identity"} | {
             form.module.name
             for step, form in zip(self.steps, self.forms, strict=True)
@@ -158,7 +158,7 @@ class Demands:
         found: list[Any] = [made]
         if form.then:
             if not isinstance(made, Instance) or made.kind.name != "nn.Sequential":
-                raise Different(step, "it is no sequence of modules")
+                raise Different(step, "it is not a sequence of modules")
             found = list(made.children.values())
         if len(found) != len(calls):
             raise Different(step, f"it has {len(found)} modules, not {len(calls)}")
@@ -176,7 +176,7 @@ class Demands:
     # ---- initialisers
 
     def _initialisers(self) -> None:
-        """Demand that each tensor starts as the spec says, or as torch does."""
+        """Check that each tensor is initialised as in the spec, or else as in torch."""
         starts = self._starts()
         for path, leaf in self.program.modules.items():
             for tensor in {*leaf.starts, *starts.get(path, {})}:
@@ -191,7 +191,7 @@ class Demands:
         ways = self.network.initializers
         if not ways:
             return found
-        # What is said of one layer goes before what its kind is told.
+        # A scheme for one layer takes precedence over that of its kind.
         for way in (*(w for w in ways if w.kind), *(w for w in ways if not w.kind)):
             function = SCHEMES[way.scheme].function
             args, _ = bound(f"nn.init.{function}", [None], dict(way.arguments))
@@ -207,7 +207,7 @@ class Demands:
     # ---- forward
 
     def _mode(self, training: bool) -> Any:
-        """Demand what `forward` does in a mode, and return what it returns."""
+        """Check what `forward` does in a mode, and return its result."""
         network = self.network
         graph, result = self.program.run(len(network.inputs), training)
         graph.demand()
@@ -215,7 +215,7 @@ class Demands:
             port.value: graph.input(place) for place, port in enumerate(network.inputs)
         }
         pairs = list(zip(self.steps, self.forms, strict=True))
-        # What serves outputs of training alone runs last.
+        # Parts that are only needed for training outputs run last.
         for step, form in sorted(pairs, key=lambda pair: pair[0].training):
             if step.training and not training:
                 continue
@@ -227,7 +227,7 @@ class Demands:
             if value.step is None:
                 value.step = step
             values[step.output] = value
-            if value not in inputs:  # an identity is its input
+            if value not in inputs:  # the output of an identity is its input
                 value.steps += 1
                 self._place(step, value)
         self._counts(graph)
@@ -236,9 +236,9 @@ class Demands:
         return result
 
     def _place(self, step: Step, value: Value) -> None:
-        """Demand that a step writes over its input just where the analysis says so."""
+        """Check that a step overwrites its input exactly if the analysis says so."""
         if isinstance(step.op, Foreign):
-            return  # what a spec declares is advised on by lint
+            return  # lint checks what a spec declares
         made = self.program.modules.get(step.path)
         over = value.inplace or (made is not None and made.inplace)
         if over and step.output not in self.inplace:
@@ -247,7 +247,7 @@ class Demands:
             raise Different(step, "it does not write over its input, and could")
 
     def _value(self, step: Step, form: TorchForm, inputs: list[Value]) -> Value:
-        """Return the value that a step makes of others, if the code computes it."""
+        """Return the value that a step computes from others, if the code has it."""
         made = self._made(step.path)
         if isinstance(made, Leaf):
             return made.call(tuple(inputs))
@@ -268,7 +268,7 @@ class Demands:
         return value
 
     def _counts(self, graph: Graph) -> None:
-        """Demand that nothing is computed more or less often than it should be."""
+        """Check that nothing is computed more or less often than required."""
         paths = {step.path for step in self.steps}
         for (leaf, _), extra in graph.passed.items():
             # Others stand where another call of the class has a projection.
@@ -287,7 +287,7 @@ class Demands:
                 raise Different(value.step, why)
 
     def _source(self, value: Value) -> Step | None:
-        """Return the step of an operation that no step asks for."""
+        """Return the step of an operation that no step requires."""
         for part in value.key:
             if isinstance(part, Leaf):
                 return self._step(part.path)
@@ -296,7 +296,7 @@ class Demands:
     # ---- outputs
 
     def _outputs(self, result: Any, values: dict[int, Value], training: bool) -> None:
-        """Demand the outputs of a mode: their values, order and names."""
+        """Check the outputs of a mode: their values, order and names."""
         ports = [p for p in self.network.outputs if training or not p.training]
         wanted = {port.name: values[port.value] for port in ports}
         if len(ports) == 1:
@@ -335,7 +335,7 @@ def _together(paths: Sequence[str]) -> list[str]:
 
 
 def _own_first(paths: Sequence[str], depth: int = 0) -> list[str]:
-    """Return paths as torch lists them: a module's own before those of its parts."""
+    """Return paths in torch's order: a module's own before those of its submodules."""
     own = [path for path in paths if path.count(".") == depth]
     parts: dict[str, list[str]] = {}
     for path in paths:
@@ -345,14 +345,14 @@ def _own_first(paths: Sequence[str], depth: int = 0) -> list[str]:
 
 
 def _needs_module(step: Step, form: TorchForm) -> bool:
-    """Return whether a step has to be a module: for its weights, or by its name."""
+    """Return whether a step must be a module, because of its weights or its name."""
     if form.function is None or "{self}" in form.function:
         return True
     return form.module is not None and (step.labelled or step.name.isdigit())
 
 
 def _arguments(call: TorchCall) -> list[Any]:
-    """Return the arguments of a call, those that are calls themselves made."""
+    """Return the arguments of a call; arguments that are calls are evaluated."""
     found = []
     for value in call.args:
         if isinstance(value, TorchCall):
@@ -365,9 +365,9 @@ def _arguments(call: TorchCall) -> list[Any]:
 def formula(
     template: str, inputs: int, names: tuple[str, ...]
 ) -> Callable[[dict[str, Any]], Any]:
-    """Return what a layer kind's function computes, in the names `_0`, `_1`, `_name`.
+    """Return what a kind's function computes, in the names `_0`, `_1`, `_name`.
 
-    See `TorchForm.function` for what a template means.
+    See `TorchForm.function` for the meaning of a template.
     """
     key = template, inputs, names
     if key not in _FORMULAS:

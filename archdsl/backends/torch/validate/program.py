@@ -1,4 +1,6 @@
-"""The text of a module, read: its classes, the network that it makes, and its runs."""
+"""The program that emitted text defines: its classes, the network it builds, its
+execution.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,16 @@ from archdsl.backends.torch.validate.values import (
 
 
 class Helper(NamedTuple):
-    """A class that a layer kind brings along, with what belongs to it.
+    """A class that a layer kind provides, with everything that identifies it.
 
     Attributes:
-        name: as the kind calls it.
+        name: its name in the kind.
         parts: the syntax trees of its text, as `ast.dump` prints them, without the
             class's name.
-        doc: of the class, by which it is found.
-        base: name of the class that it is made from.
-        signature: of its constructor, None if it takes any number of arguments.
+        doc: its docstring, by which it is found.
+        base: name of its base class.
+        signature: signature of its constructor, None if it takes any number of
+            arguments.
     """
 
     name: str
@@ -57,7 +60,7 @@ _HELPERS: dict[tuple[str, str], Helper] = {}
 
 
 def helper(name: str, text: str) -> Helper:
-    """Return what a layer kind's own class looks like."""
+    """Return the parsed class that a layer kind provides."""
     if (name, text) not in _HELPERS:
         nodes = ast.parse(text).body
         made = next(n for n in nodes if isinstance(n, ast.ClassDef) and n.name == name)
@@ -86,13 +89,13 @@ def _printed(node: ast.stmt) -> str:
 
 
 class Class:
-    """A class of the text, or a container of torch.
+    """A class of the text, or a torch container.
 
     Attributes:
-        program: whose it is.
-        name: of the class.
-        container: the class of torch below it.
-        names: all classes that an instance is one of.
+        program: the program that it belongs to.
+        name: its name.
+        container: the torch class that it derives from.
+        names: all classes that an instance belongs to.
     """
 
     def __init__(self, program: Program, name: str, base: str) -> None:
@@ -113,7 +116,7 @@ class Class:
         return found
 
     def __call__(self, *args: Any, **kwargs: Any) -> Instance:
-        """Make an instance."""
+        """Create an instance."""
         program = self.program
         if program.answered is not None:
             if self is not program.root.kind or args or kwargs:
@@ -160,7 +163,7 @@ class _Outputs:
 
 
 class _HelperClass:
-    """A class that a layer kind brings along; what it makes is not looked into."""
+    """A class that a layer kind provides; its instances are treated as opaque."""
 
     def __init__(self, kind: Helper) -> None:
         self.kind = kind
@@ -172,15 +175,15 @@ class _HelperClass:
 
 
 class Program:
-    """A module's text, and the network that it makes.
+    """The text of a module, and the network that it creates.
 
     Attributes:
         root: the network.
-        modules: all leaves by path, in the order in which torch lists them.
+        modules: all leaf modules by path, in torch's order.
         parameters: bare parameters by path, in the same order.
         containers: all other modules by path.
         asked: whether a run depended on the mode.
-        answered: the network, once the example at the end of the text is run.
+        answered: the network, once the example at the end of the text was run.
     """
 
     root: Instance
@@ -210,7 +213,7 @@ class Program:
         return found
 
     def is_training(self) -> bool:
-        """Return the mode, and note that it was asked for."""
+        """Return the mode, and record that it was read."""
         self.asked = True
         return self.training
 
@@ -301,7 +304,7 @@ class Program:
             ]
 
     def _demand_use(self) -> None:
-        """Refuse classes that nothing uses, and methods that cannot be followed."""
+        """Refuse classes that are never used, and methods that cannot be evaluated."""
         for found in self.globals.values():
             if isinstance(found, Class) and found.nodes:
                 if not found.used:
@@ -310,7 +313,7 @@ class Program:
                     found.function(name)
 
     def run(self, inputs: int, training: bool) -> tuple[Graph, Any]:
-        """Run `forward` in a mode, and return what it does and what it returns."""
+        """Run `forward` in a mode; return its operations and its result."""
         graph = Graph()
         self.training = training
         forward = self.root.kind.function("forward")
@@ -327,8 +330,8 @@ class Program:
         """Run the example at the end of the text.
 
         Args:
-            shapes: of the network's inputs, with the batch.
-            result: what the network returns in inference.
+            shapes: shapes of the network's inputs, with the batch.
+            result: the network's result in inference.
         """
         self.answered = self.root
         self.training = True
@@ -338,7 +341,7 @@ class Program:
         block(self._example, scope)({})
 
     def answer(self, args: list[Any]) -> Any:
-        """Return what the network makes of the example's inputs."""
+        """Return the network's result for the example's inputs."""
         if args != self._asked_for or self.training:
             refuse("the example runs the network on other inputs, or in training")
         return self._result

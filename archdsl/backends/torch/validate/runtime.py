@@ -1,4 +1,4 @@
-"""What the operations of emitted code do to symbolic values and modules."""
+"""The effect of emitted operations on symbolic values and modules."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from archdsl.backends.torch.validate.values import (
 )
 
 CONTAINERS: Final = ("nn.Module", "nn.Sequential", "nn.ModuleList", "nn.ModuleDict")
-# They make tensors out of numbers alone.
+# They create tensors from numbers alone.
 _CREATE: Final = ("torch.full", "torch.ones", "torch.zeros", "torch.randn")
 _MAX_ROUNDS: Final = 1_000_000
 
@@ -33,7 +33,7 @@ Kwargs = dict[str, Any]
 
 
 def apply(function: Any, args: Args, kwargs: Kwargs) -> Any:
-    """Call anything that emitted code may call."""
+    """Call anything that emitted code is allowed to call."""
     if isinstance(function, Leaf):
         if kwargs:
             refuse(f"`{function.path or function.name}` is called with keywords")
@@ -69,7 +69,7 @@ def call_instance(instance: Instance, args: Args, kwargs: Kwargs) -> Any:
 
 
 def call_torch(name: str, args: Args, kwargs: Kwargs) -> Any:
-    """Call a function of torch, or make a module."""
+    """Call a torch function, or create a torch module."""
     try:
         if name.startswith("nn.init."):
             return _initialise(name, args, kwargs)
@@ -159,7 +159,7 @@ def index(owner: Any, place: Any) -> Any:
 
 
 def unpacked(value: Any, count: int) -> list[Any]:
-    """Return the parts of a value that is assigned to several names."""
+    """Return the parts of a value that is unpacked into several names."""
     if type(value) is Value:
         return [index(value, place) for place in range(count)]
     parts = items(value)
@@ -169,7 +169,7 @@ def unpacked(value: Any, count: int) -> list[Any]:
 
 
 def items(value: Any) -> list[Any]:
-    """Return what a loop goes over."""
+    """Return the items that a loop iterates over."""
     if type(value) is Instance and value.kind.container != "nn.Module":
         named = value.kind.container == "nn.ModuleDict"
         return list(value.children if named else value.children.values())
@@ -229,11 +229,11 @@ def extend(instance: Instance, modules: Iterable[Any]) -> None:
 
 
 def register(instance: Instance, name: Any, module: Any) -> None:
-    """Make a module a part of another one."""
+    """Register a module as a submodule of another one."""
     if not instance.ready:
         refuse("a submodule before `super().__init__()`")
     if not isinstance(module, Leaf | Instance):
-        refuse(f"{_kind(module)} is no module, and is registered as `{name}`")
+        refuse(f"{_kind(module)} is not a module, but is registered as `{name}`")
     if not isinstance(name, str) or not name or "." in name:
         refuse(f"a submodule of the name {name!r}")
     if name in instance.attributes or name in instance.parameters:
@@ -277,7 +277,7 @@ def owns(leaf: Leaf, tensor: str) -> bool:
 
 
 def below(instance: Module) -> list[Module]:
-    """Return a module and all below it, in the order of torch's `modules`."""
+    """Return a module and all its submodules, in the order of torch's `modules`."""
     found: list[Module] = []
     stack = [instance]
     while stack:
@@ -350,7 +350,7 @@ def _ordered(pairs: Any = (), **named: Any) -> dict[Any, Any]:
 
 
 def _tuple(values: Any = ()) -> Any:
-    # The shape of a tensor is one already.
+    # The shape of a tensor is a tuple already.
     return values if type(values) is Value else tuple(items(values))
 
 
@@ -377,7 +377,7 @@ assert all(hasattr(builtins, name) for name in BUILTINS)
 
 
 def _initialise(name: str, args: Args, kwargs: Kwargs) -> None:
-    """Note that a tensor starts in some way."""
+    """Record how a tensor is initialised."""
     found, _ = bound(name, args, kwargs)
     tensor, *rest = found
     if not isinstance(tensor, TensorOf):

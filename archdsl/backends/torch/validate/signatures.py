@@ -1,4 +1,4 @@
-"""The parameters of torch's callables, so that equal calls have one form."""
+"""The parameters of torch's callables, so that equal calls have one canonical form."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ class Signature:
 
     Attributes:
         names: in order.
-        defaults: by place; those without one are required.
+        defaults: by position; parameters without one are required.
     """
 
     def __init__(self, names: list[str], defaults: list[Any]) -> None:
@@ -130,7 +130,7 @@ class Signature:
         ]
 
     def bind(self, args: list[Any], kwargs: dict[str, Any]) -> list[Any]:
-        """Return all arguments in order, in their normal form."""
+        """Return all arguments in order, in canonical form."""
         values = self.defaults.copy()
         if len(args) > len(values):
             refuse(f"{len(args)} arguments where {len(values)} are taken")
@@ -139,7 +139,7 @@ class Signature:
         for name, value in kwargs.items():
             found = self.places.get(name)
             if found is None or found < len(args):
-                refuse(f"`{name}` is no argument here, or given twice")
+                refuse(f"`{name}` is not an argument here, or is given twice")
             values[found] = normal(value)
         for place, source in self.follow:
             if isinstance(values[place], _Follows) or values[place] is None:
@@ -170,7 +170,7 @@ _FOUND: dict[str, Signature | None] = {}
 
 
 def signature(name: str) -> Signature | None:
-    """Return the signature of a callable of torch, None if it is not known."""
+    """Return the signature of a torch callable, None if it is not known."""
     if name not in _FOUND:
         text = SIGNATURES.get(name)
         found = None
@@ -185,9 +185,9 @@ def signature(name: str) -> Signature | None:
 def bound(
     name: str, args: list[Any], kwargs: dict[str, Any], known: Signature | None = None
 ) -> tuple[tuple[Any, ...], bool]:
-    """Return the arguments of a call in their normal form, and whether it is in place.
+    """Return the arguments of a call in canonical form, and whether it runs in place.
 
-    Without a known signature, they stay as they are written.
+    Without a known signature, they stay as written.
     """
     known = known or signature(name)
     if known is None:
@@ -202,10 +202,10 @@ def bound(
 
 
 def normal(value: Any) -> Any:
-    """Return a value in a form in which equal arguments are equal.
+    """Return the canonical form of a value, which is the same for equal arguments.
 
-    Two or four equal numbers, for the axes or the sides, are that number; a list is a
-    tuple; a truth value is no number.
+    Two or four equal numbers, for the axes or the sides, become a single number; a list
+    becomes a tuple; a truth value is not a number.
     """
     if isinstance(value, bool):
         return str(value)

@@ -1,7 +1,7 @@
-"""What emitted code computes with when it is read instead of run.
+"""The symbolic values on which emitted code is executed.
 
-A tensor is a `Value`: the operation that made it, and the values it read. Equal
-operations on equal values are one `Value`, which counts how often it was computed.
+A tensor is a `Value`: the operation that produced it, and its operands. Equal
+operations on equal values are a single `Value`, which counts how often it was computed.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class Refused(Exception):
-    """Emitted code that does what it should not, or what cannot be followed.
+    """Emitted code that does something forbidden, or that cannot be evaluated.
 
     Attributes:
-        line: where in the text, if it is known.
+        line: line of the text, if it is known.
     """
 
     line: int | None = None
@@ -30,7 +30,7 @@ def refuse(why: str) -> NoReturn:
 
 
 class Missing(Refused):
-    """An operation of the spec that the emitted code does not do."""
+    """An operation of the spec that the emitted code does not perform."""
 
 
 class Ref:
@@ -43,16 +43,16 @@ class Ref:
 
 
 class Value:
-    """A tensor, or what was asked of one, such as its shape.
+    """A tensor, or an attribute of one, such as its shape.
 
     Attributes:
-        key: the operation, and what it read.
-        graph: what it belongs to.
+        key: the operation and its operands.
+        graph: the graph that it belongs to.
         count: how often the emitted code computes it.
-        wanted: how often the spec asks for it, as a step's output or inside of one.
-        steps: how often as a step's output.
-        inplace: whether it is written over its input.
-        step: the step that first asked for it.
+        wanted: how often the spec requires it, as a step's output or inside a step.
+        steps: how often it is required as a step's output.
+        inplace: whether it overwrites its input.
+        step: the first step that requires it.
     """
 
     __slots__ = ("count", "graph", "inplace", "key", "step", "steps", "wanted")
@@ -71,13 +71,14 @@ class Graph:
     """All operations of one run of `forward`.
 
     Attributes:
-        demanding: whether the spec now asks for operations, in place of the code
-            that does them.
-        calls: of modules whose calls have an order, by module and inputs: how often.
-        turns: the calls of each such module, in the code's order; those that the spec
-            asked for are gone.
-        passed: calls of identities, by module and input: how many more the code does
-            than the spec asks for.
+        demanding: whether operations are now required by the spec, instead of performed
+            by the code.
+        calls: for modules whose calls have an order, the number of calls by module and
+            inputs.
+        turns: the calls of each such module, in the code's order, without those that
+            the spec has already required.
+        passed: for calls of identities, by module and input, how many more the code
+            performs than the spec requires.
     """
 
     def __init__(self) -> None:
@@ -92,15 +93,15 @@ class Graph:
         return self.values.setdefault(("input", place), Value(("input", place), self))
 
     def demand(self) -> None:
-        """From now on, ask for operations."""
+        """From now on, treat operations as required by the spec."""
         self.demanding = True
         self.calls.clear()
 
     def take_turn(self, leaf: Leaf, key: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Return what names one call of a module whose calls have an order.
+        """Return a key for one call of a module whose calls have an order.
 
         Raises:
-            Refused: if it is asked for, and the code does another one before it.
+            Refused: if it is required, and the code performs another call before it.
         """
         turns = self.turns.setdefault(leaf, deque())
         if not self.demanding:
@@ -114,7 +115,7 @@ class Graph:
         """Return the value of an operation.
 
         Raises:
-            Missing: if it is asked for, and the code does not do it.
+            Missing: if it is required, and the code does not perform it.
         """
         value = self.values.get(key)
         if self.demanding:
@@ -129,15 +130,15 @@ class Graph:
 
 
 class Leaf:
-    """A module whose inside is not looked into: one of torch, of a kind, or foreign.
+    """A module that is treated as opaque: one of torch, of a layer kind, or foreign.
 
     Attributes:
-        name: of its class.
-        args: of its constructor, in a form in which equal ones are equal.
-        inplace: whether it writes over its input.
+        name: name of its class.
+        args: arguments of its constructor, in canonical form.
+        inplace: whether it overwrites its input.
         starts: how its tensors are initialised, by name.
-        path: where the network holds it; empty before that is known.
-        base: name of the class that its own is made from.
+        path: its path in the network; empty until that is known.
+        base: name of the base class of its class.
     """
 
     __slots__ = ("args", "base", "inplace", "name", "path", "starts")
@@ -167,7 +168,7 @@ class Leaf:
         return random or name.startswith("BatchNorm") or package not in ("", "nn")
 
     def call(self, args: tuple[Any, ...]) -> Value:
-        """Return what the module makes of its inputs."""
+        """Return the module's output for some inputs."""
         graph = graph_of(args)
         if self.name == "nn.Identity":
             value: Value
@@ -185,7 +186,7 @@ class Parameter:
     """A bare parameter.
 
     Attributes:
-        args: of `nn.Parameter`.
+        args: arguments of `nn.Parameter`.
         path: as for a leaf.
     """
 
@@ -197,13 +198,13 @@ class Parameter:
 
 
 class Instance:
-    """A module of a class of the text, or a container of torch.
+    """A module of a class in the text, or a torch container.
 
     Attributes:
         kind: its class.
         children: submodules by name, in order.
-        parameters: bare ones by name, in order.
-        attributes: all else that the constructor kept.
+        parameters: bare parameters by name, in order.
+        attributes: all other attributes that the constructor sets.
         ready: whether `nn.Module.__init__` has run.
         path: as for a leaf.
     """
@@ -223,7 +224,7 @@ Module = Leaf | Instance
 
 
 class TensorOf:
-    """A parameter of a module, as an initialiser is given it."""
+    """A parameter of a module, as it is passed to an initialiser."""
 
     __slots__ = ("name", "owner")
 
@@ -254,7 +255,7 @@ def graph_of(args: tuple[Any, ...]) -> Graph:
 
 
 def show(key: Any) -> str:
-    """Return an operation as a person would write it, its inputs by their steps."""
+    """Return an operation in readable form, with its operands by their steps."""
     if isinstance(key, Value):
         if key.step is not None:
             return f"the output of `{key.step.path}`"
