@@ -320,7 +320,7 @@ def test_outputs_that_are_bare_or_uneven(
     period = taps(4 * middle, 0)[middle : middle + stride]
     if bare:
         (each,) = found
-        assert each.message.endswith("are made of no input")
+        assert each.message.endswith("depend on no input")
         assert each.label.startswith(f"{bare:,} of ")
     elif size > 1 and len(set(period)) > 1:
         (each,) = found

@@ -582,7 +582,7 @@ def test_what_has_no_pairs_is_no_u() -> None:
     [
         ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
         ("srgan", {}, "no arrow leads past `stem`, where its maps are smallest"),
-        ("deeplab", {}, "one arrow leads past `layer2`, where its maps"),
+        ("deeplab", {}, "one arrow leads past `backbone.layer2`, where its maps"),
         ("fpn", {"depth": 1}, "blocks stand open in it"),
         ("unet", {"fold": False}, "blocks stand open in it"),
     ],

@@ -286,7 +286,7 @@ def test_sweeps_without_end_are_refused(folder: Path) -> None:
         ({"width": "4"}, {"where": "parms < 5M"}, ConditionError, "mean `params`"),
         ({"width": "4"}, {"pareto": "macs,depht"}, ObjectiveError, "mean `depth`"),
         ({"width": "4"}, {"pareto": "macs,macs"}, ObjectiveError, "given twice"),
-        ({"width": "4"}, {"columns": ["x"]}, ObjectiveError, "`x` is no figure"),
+        ({"width": "4"}, {"columns": ["x"]}, ObjectiveError, "`x` is neither a figure"),
     ],
 )
 def test_what_cannot_be_swept_is_said_at_once(
