@@ -95,6 +95,7 @@ class Builder:
         prelude: the library of blocks that need no import.
         inputs: the network's inputs so far.
         outputs: additional outputs so far.
+        output_names: their names.
         inits: `init` statements so far, with their places.
         expects: `expect` statements so far, with their places.
         definition: the definition of the network, once it is known.
@@ -122,6 +123,7 @@ class Builder:
         self.inputs: list[Port] = []
         self.input_names: set[str] = set()
         self.outputs: list[Port] = []
+        self.output_names: set[str] = set()
         self.inits: list[tuple[t.Init, Context]] = []
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None

@@ -190,7 +190,7 @@ class Walker(Calls):
                 last.span if last is not None else statement.span,
                 help="label the last layer of the output's chain by a plain name",
             )
-        if name == "output" or any(port.name == name for port in self.outputs):
+        if name == "output" or name in self.output_names:
             raise Fault(
                 "A0101",
                 "the main output is named `output`"
@@ -203,6 +203,7 @@ class Walker(Calls):
         self.leave(result)
         result.read()
         if result.shape is not None:
+            self.output_names.add(name)
             self.outputs.append(
                 Port(
                     name=name,
