@@ -32,7 +32,7 @@ CORRECT: Final[Mapping[str, Callable[[int], str]]] = {
     "labels": _lines("l%: conv 3x3 8"),
     "groups": _lines("g%: { conv 1x1 3 -> relu }"),
     "seqs": _lines("s%: seq { conv 1x1 3 -> relu }"),
-    "braces in braces": _lines(f"{'{ ' * 20}relu{' }' * 20}"),
+    "braces in braces": _lines(f"{'{ ' * 18}relu{' }' * 18}"),
     "residuals": _lines("residual { conv 3x3 3 -> relu }"),
     "projections": _lines("residual { conv 3x3 8 -> bn }"),
     "branches": _branches("conv 1x1 3"),
@@ -74,7 +74,7 @@ CORRECT: Final[Mapping[str, Callable[[int], str]]] = {
         f"{_each('a%: conv 1x1 3', n)}\n{_each('init @a% weight=normal(std = 0.1)', n)}"
     ),
     "claims": _lines("expect params == 12", "conv 1x1 3"),
-    "sums of numbers": _lines(f"conv 1x1 ({' + '.join(['1'] * 20)})"),
+    "sums of numbers": _lines(f"conv 1x1 ({' + '.join(['1'] * 15)})"),
     "comments": _lines("relu  # a comment"),
     "allowed": _lines("conv 3x3 8  # lint: allow W0107 a reason\nbn"),
     "allowed in vain": _lines("# lint: allow W0107 a reason\nrelu"),
