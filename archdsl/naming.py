@@ -156,6 +156,16 @@ def is_identifier(name: str) -> bool:
     return _IDENTIFIER.match(name) is not None
 
 
+def attributes_of(label: str) -> list[str]:
+    """Return the names in a label that Python or torch must take.
+
+    Behind a dot is the key of a container's part, which may be a number instead.
+    """
+    container, dot, part = label.partition(".")
+    is_number = part.isascii() and part.isdigit() and len(part) <= 100
+    return [container] if not dot or is_number else [container, part]
+
+
 def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
     """Return why something cannot bear a name, as the end of a sentence, or nothing.
 
@@ -179,3 +189,12 @@ def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
             return "is an attribute of torch's modules"
         return "has a meaning of its own"
     return ""
+
+
+def input_name(level: int) -> str:
+    """Return the name for the input channels of a namespace in expressions.
+
+    Namespaces are nested inside a block, and each has an input. The level tells them
+    apart until code generation writes `in_channels`.
+    """
+    return f"in_channels:{level}" if level else "in_channels"

@@ -20,13 +20,13 @@ from archdsl.elaborate.scope import (
     Namespace,
     Tapped,
     Value,
-    input_name,
     named,
     rename,
 )
 from archdsl.ir import Group, Parameter, Port, Role, Step, unchecked
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
+from archdsl.naming import input_name
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t

@@ -8,6 +8,7 @@ from archdsl.naming import (
     LABEL_RESERVED,
     LANGUAGE_WORDS,
     PARAMETER_RESERVED,
+    attributes_of,
     is_identifier,
     refusal,
 )
@@ -28,17 +29,15 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """
     if quoted and "-" in name:
         name = name.replace("-", "_")
-    container, dot, part = name.partition(".")
-    if "." in part:
+    if name.count(".") > 1:
         raise Fault(
             "A0103",
             f"`{name[:100]}` cannot name a label: it has more than one dot",
             span,
             help="put it into labelled braces, which own the names inside",
         )
-    _check(container, span, "label", LABEL_RESERVED)
-    if dot and not (part.isascii() and part.isdigit() and len(part) <= 100):
-        _check(part, span, "label", LABEL_RESERVED)
+    for attribute in attributes_of(name):
+        _check(attribute, span, "label", LABEL_RESERVED)
 
 
 def check_parameter(name: str, span: Span) -> None:

@@ -460,15 +460,6 @@ class Call:
         return f"in {self.path}: {text}, {where}"
 
 
-def input_name(level: int) -> str:
-    """Return the name for the input channels of a namespace in expressions.
-
-    Namespaces are nested inside a block, and each has an input. The level tells them
-    apart until code generation writes `in_channels`.
-    """
-    return f"in_channels:{level}" if level else "in_channels"
-
-
 def times(first: int, second: int) -> int:
     """Return a product, without its expression if that would be too long."""
     try:

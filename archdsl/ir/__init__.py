@@ -1,6 +1,7 @@
 """The elaborated, shape-checked network: its nodes, and what holds of them."""
 
 from archdsl.ir.nodes import (
+    OWNERS,
     Expectation,
     Group,
     Initializer,
@@ -14,6 +15,7 @@ from archdsl.ir.nodes import (
 )
 
 __all__ = [
+    "OWNERS",
     "Expectation",
     "Group",
     "Initializer",

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any, Literal, ParamSpec, TypeVar
+from typing import Any, Final, Literal, ParamSpec, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
@@ -35,6 +35,8 @@ Role = Literal[
     "shortcut",  # a residual's shortcut, empty where it is the identity
     "guard",  # a conditional part of a seq, empty if its condition fails
 ]
+# The roles of the groups that own the names of their parts.
+OWNERS: Final[tuple[Role, ...]] = ("network", "block", "group")
 
 
 class Model(BaseModel):

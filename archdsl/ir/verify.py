@@ -23,30 +23,19 @@ else reads it. What is asked:
 
 from __future__ import annotations
 
-import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
-from archdsl.conditions import Comparison, Joined, Label, Not, Test, Truth
+from archdsl.conditions import COMPARISONS, Comparison, Joined, Label, Not, Test, Truth
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
-from archdsl.ir.nodes import Group, Initializer, Network, Port, Step
+from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
-from archdsl.naming import LABEL_RESERVED, refusal
+from archdsl.naming import LABEL_RESERVED, attributes_of, input_name, refusal
 from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.values import MEASURES, Last, Shape, channels, show_shape
-
-OWNERS = ("network", "block", "group")
-_COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 Place = tuple[str | int, ...]
 Names = Mapping[str, Poly]
@@ -176,7 +165,7 @@ class _Verifier:
             if not self.found:  # else its layers may be none
                 self._initializer(place, one)
         for place, claim in _placed("expectations", self.network.expectations):
-            if claim.measure not in MEASURES or claim.op not in _COMPARISONS:
+            if claim.measure not in MEASURES or claim.op not in COMPARISONS:
                 self.report(place, f"nobody can claim {claim.measure} {claim.op}")
         return self.found
 
@@ -304,7 +293,7 @@ class _Verifier:
         level = 0 if group.role == "block" else around.level + 1
         self._check_numbers(place, group, around.names, inside=False)
         names = dict(around.names) if group.role == "group" else _names(group)
-        own = f"in_channels:{level}" if level else "in_channels"
+        own = input_name(level)
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
         self._check_inner_numbers(place, group, names)
@@ -387,10 +376,9 @@ class _Verifier:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
             return
-        container, dot, part = name.partition(".")
-        why = _label_refusal(container)
-        if dot and not why and not (part.isascii() and part.isdigit()):
-            why = _label_refusal(part)
+        reasons = [_label_refusal(one) for one in attributes_of(name)]
+        why = next(filter(None, reasons), "")
+        container, dot, _ = name.partition(".")
         if not why and dot and container in owner.parts:
             why = f"is in {container}, which is a layer"
         if why:
@@ -574,9 +562,9 @@ def _true(test: Test, names: Names) -> bool | None:
     match test:
         case Comparison(left, op, right):
             one, other = _value(left, names), _value(right, names)
-            if one is None or other is None or op not in _COMPARISONS:
+            if one is None or other is None or op not in COMPARISONS:
                 return None
-            return _COMPARISONS[op](one, other)
+            return COMPARISONS[op](one, other)
         case Truth(name):
             value = _value(Poly.name(name), names)
             return None if value is None else bool(value)

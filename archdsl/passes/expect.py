@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, Final, NamedTuple
 
+from archdsl.conditions import COMPARISONS
 from archdsl.diagnostics import Diagnostic
 from archdsl.ir import Expectation, Network
 from archdsl.values import show_shape
 
 from .analysis import Analysis
 from .receptive import ReceptiveField
-
-_COMPARE: Final[Mapping[str, Callable[[Any, Any], bool]]] = {
-    "==": operator.eq,
-    "!=": operator.ne,
-    "<": operator.lt,
-    "<=": operator.le,
-    ">": operator.gt,
-    ">=": operator.ge,
-}
 
 
 def check_expectations(network: Network, analysis: Analysis) -> list[Diagnostic]:
@@ -45,7 +36,7 @@ def _measure(measure: str, analysis: Analysis) -> tuple[int, ...]:
 
 
 def _holds(claim: Expectation, actual: tuple[int, ...]) -> bool:
-    compare, claimed = _COMPARE[claim.op], _numbers(claim.value)
+    compare, claimed = COMPARISONS[claim.op], _numbers(claim.value)
     if len(claimed) != len(actual):
         return claim.op == "!="
     pairs = [compare(a, b) for a, b in zip(actual, claimed, strict=True)]
@@ -125,7 +116,7 @@ def _proves_along(
     op: str, claimed: int, least: int, most: int, exact: bool
 ) -> bool | None:
     """Return whether all sizes along an axis satisfy a comparison with a number."""
-    compare = _COMPARE[op]
+    compare = COMPARISONS[op]
     if exact:
         return compare(least, claimed) and compare(most, claimed)
     # Only an upper bound is known.

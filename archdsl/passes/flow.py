@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from archdsl.ir import Group, Step
+from archdsl.ir import OWNERS, Group, Step
 from archdsl.limits import MAX_PARTS
-
-OWNERS = ("network", "block", "group")
 
 
 class Op(NamedTuple):

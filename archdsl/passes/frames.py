@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Iterator
 from itertools import groupby
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
-from archdsl.ir import Group, Role, Step
+from archdsl.ir import OWNERS, Group, Step
 
 from .graph import Graph, Node
 
 # Groups that become modules: a call holds its arguments until it ends.
-_CALLS: Final[frozenset[Role]] = frozenset(("network", "block", "group"))
 
 
 class Frames(NamedTuple):
@@ -118,7 +117,7 @@ class _Walk:
                     reads = frozenset(child.inputs)
                     named = child.output if _is_named(child) else None
                     yield _Item(child.statement, reads, at, at, function, named)
-            elif child.role in _CALLS:
+            elif child.role in OWNERS:
                 call = self.frame(child)
                 if call is not None:
                     yield call

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from archdsl.ir import Group, Step
+from archdsl.ir import OWNERS, Group, Step
 
-from .flow import OWNERS
 from .graph import Graph, Node
 from .written import is_function
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
-from archdsl.ir import Group, Network, Step
+from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
 from archdsl.values import Last, Shape, Tensor, TorchCall, TorchForm, channels, sizes
 
-from .flow import OWNERS, Flows
+from .flow import Flows
 from .graph import Graph, Node
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from archdsl.ir import Group, Network, Step
+from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.verify import verify
 from archdsl.layer import Layer, kind
 
@@ -60,7 +60,7 @@ def numbered(network: Network) -> set[str]:
 
 
 def _in_seqs(group: Group, indexed: bool) -> Iterator[Step]:
-    if group.role in ("network", "block", "group"):
+    if group.role in OWNERS:
         indexed = group.indexed
     for child in group.children:
         if isinstance(child, Group):

@@ -49,9 +49,17 @@ def macs(step: Step) -> int:
 def heading_of(heading: Heading, show: Callable[[str], str]) -> str:
     """Return ``layer1.1 to layer1.2: bottleneck<64>  x2``."""
     names = [show(path) for path in (heading.path, heading.last) if path]
-    times = f"x{heading.copies}" if heading.copies > 1 else ""
-    text = ": ".join(filter(None, (" to ".join(names), heading.call)))
-    return "  ".join(filter(None, (text, times)))
+    return "  ".join(
+        filter(None, (_named(" to ".join(names), heading), _times(heading)))
+    )
+
+
+def _named(names: str, heading: Heading) -> str:
+    return ": ".join(filter(None, (names, heading.call)))
+
+
+def _times(heading: Heading) -> str:
+    return f"x{heading.copies}" if heading.copies > 1 else ""
 
 
 def fitting_heading(heading: Heading) -> str:
@@ -64,9 +72,8 @@ def fitting_heading(heading: Heading) -> str:
     names = " to ".join(filter(None, (first, last)))
     if last and first.startswith(around + dot):
         names = f"{first}…{end}"
-    text = ": ".join(filter(None, (names, heading.call)))
-    times = f"  x{heading.copies}" if heading.copies > 1 else ""
-    return _cut(text, _MAX_TEXT - len(times)) + times
+    times = "  " * (heading.copies > 1) + _times(heading)
+    return _cut(_named(names, heading), _MAX_TEXT - len(times)) + times
 
 
 def short(path: str) -> str:
@@ -81,7 +88,7 @@ def short(path: str) -> str:
 def node_lines(node: Node, drawn: Picture, options: Options) -> Iterator[str]:
     """Yield the heading, the layers of the chain, and their shape and costs."""
     heading = node.heading
-    often = f"x{heading.copies}" if heading.copies > 1 else ""
+    often = _times(heading)
     layers = " · ".join(_layer(step, node, drawn) for step in node.steps)
     if heading.path:
         yield fitting_heading(heading)

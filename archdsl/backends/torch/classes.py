@@ -226,26 +226,25 @@ class ClassPlan:
     def select(self, args: Mapping[str, Node]) -> Sequence[Argument]:
         """Return the arguments of a call that the constructor takes."""
         found = []
+        signature = self.signature()
+        few = sum([not field.default for field in signature]) <= _MOST_BARE
         unnamed = True
-        for field in self.signature():
+        for field in signature:
             value = args.get(field.name, Leaf(Poly.name(field.name)))
             text = flat(value)
             if text == field.default:
                 continue
-            unnamed = unnamed and self._says_itself(field, text)
+            if field.default or not (few or self._says_itself(field, text)):
+                unnamed = False
             found.append(Argument("" if unnamed else field.name, value))
         return found
 
     def _says_itself(self, field: Field, value: str) -> bool:
-        """Return whether an argument is clear without its name.
+        """Return whether an argument is clear without its name, among many.
 
-        It is where there are few, and where it is what it is called. In front, so are
-        the channels in and out, as torch's own layers take them.
+        It is if it is what it is called. In front, so are the channels in and out, as
+        torch's own layers take them.
         """
-        if field.default:
-            return False
-        if sum([not each.default for each in self.signature()]) <= _MOST_BARE:
-            return True
         is_out = self.out_channels == Poly.name(field.name)
         return is_out or field.name in ("in_channels", value)
 

@@ -33,8 +33,9 @@ from archdsl.backends.torch.nodes import (
 from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.elaborate.evaluate import type_name
-from archdsl.elaborate.scope import KindRef, input_name
+from archdsl.elaborate.scope import KindRef
 from archdsl.ir import Group, Network, Step
+from archdsl.naming import input_name
 from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace

@@ -41,8 +41,8 @@ from archdsl.backends.torch.nodes import (
     node_of,
 )
 from archdsl.conditions import Label, label, substitute
-from archdsl.elaborate.scope import input_name
 from archdsl.ir import Group, Step
+from archdsl.naming import input_name
 from archdsl.passes.flow import (
     Flow,
     Op,
