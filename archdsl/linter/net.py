@@ -223,7 +223,7 @@ def bias(node: Node) -> Tensor | None:
 
 def rim(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return how many rows and columns of zeros a layer adds at each end of a map."""
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     before, after = sizes(node.input_shapes[0]), sizes(node.shape)
     if node.op.family != "reshape" or window is None or len(before) != len(after):
         return (0, 0), (0, 0)

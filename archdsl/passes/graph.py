@@ -3,15 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any, NamedTuple
 
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import Layer
 from archdsl.symbolic import is_symbolic
-from archdsl.values import Last, Shape, Tensor
+from archdsl.values import Last, Shape, Tensor, Window
 
 
-class Node(NamedTuple):
+class _Plain(NamedTuple):
+    """What a node is made of; a named tuple itself keeps nothing that it computes."""
+
+    step: Step
+    op: Layer
+    inputs: tuple[int, ...]
+    input_shapes: tuple[Shape, ...]
+    output: int
+    shape: Shape
+    training: bool
+    shortcut: bool
+    tensors: tuple[Tensor, ...]
+
+
+class Node(_Plain):
     """One step, with plain numbers instead of expressions.
 
     Attributes:
@@ -26,15 +41,10 @@ class Node(NamedTuple):
         tensors: the layer's parameters and buffers.
     """
 
-    step: Step
-    op: Layer
-    inputs: tuple[int, ...]
-    input_shapes: tuple[Shape, ...]
-    output: int
-    shape: Shape
-    training: bool
-    shortcut: bool
-    tensors: tuple[Tensor, ...]
+    @cached_property
+    def window(self) -> Window | None:
+        """The window of the map that each unit reads; kept, as lint asks often."""
+        return self.op.window(self.input_shapes, self.shape)
 
 
 class Graph(NamedTuple):

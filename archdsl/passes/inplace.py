@@ -115,9 +115,7 @@ def _entries(graph: Graph) -> set[int]:
 
 def _overwrites(node: Node, taken: set[int]) -> bool:
     return (
-        len(node.inputs) == 1
-        and node.inputs[0] not in taken
-        and node.op.torch(node.input_shapes, node.shape).inplace
+        len(node.inputs) == 1 and node.inputs[0] not in taken and node.step.form.inplace
     )
 
 

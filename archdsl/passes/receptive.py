@@ -201,7 +201,7 @@ def _listed(values: tuple[int, ...] | None) -> list[int] | None:
 
 def windows(graph: Graph) -> list[Window | None]:
     """Return the window of every node, None where a unit sees all of its input."""
-    return [node.op.window(node.input_shapes, node.shape) for node in graph.nodes]
+    return [node.window for node in graph.nodes]
 
 
 def fields(

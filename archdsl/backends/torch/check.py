@@ -47,6 +47,9 @@ _DUNDERS = frozenset(("__init__", "__name__"))
 _KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict"))
 
 
+# Most nodes of a text are of these; they have no parts.
+_ENDS = frozenset((ast.Constant, ast.Load, ast.Store))
+
 # All nodes of a tree, by their classes.
 _Nodes: TypeAlias = defaultdict[type[ast.AST], list[Any]]
 
@@ -89,8 +92,9 @@ def _by_kind(tree: ast.AST) -> _Nodes:
     stack = [tree]
     while stack:
         node = stack.pop()
-        found[type(node)].append(node)
-        for name in node._fields:
+        kind = type(node)
+        found[kind].append(node)
+        for name in () if kind in _ENDS else node._fields:
             value = getattr(node, name, None)
             if isinstance(value, ast.AST):
                 stack.append(value)

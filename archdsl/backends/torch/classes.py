@@ -343,12 +343,14 @@ def _names_of(item: Item) -> set[str]:
 def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     """Assign a value that is only copied directly to the variable it is copied to."""
     written = list(statements)
-    last = _last_reads(written)
+    # Most classes copy nothing, and then it is not needed.
+    last: dict[str, int] = {}
     found: list[Statement] = []
     for place, one in enumerate(written):
         if isinstance(one, Assign) and isinstance(one.value, Var) and not one.typed:
             before = found[-1] if found else None
             name = one.value.name
+            last = last or _last_reads(written)
             if (
                 isinstance(before, Assign)
                 and before.target == name

@@ -322,6 +322,8 @@ def node_of(value: Any, bindings: Bindings) -> Node:
 
     A tuple of equal sizes is written as one of them; a list is written in full.
     """
+    if type(value) is int:
+        return Leaf(Poly.constant(value))
     if isinstance(value, str) and value.isidentifier():
         return Leaf(f'"{value}"')
     if isinstance(value, bool | str) or value is None:
@@ -462,11 +464,14 @@ def parts_of(node: Node) -> Sequence[Node]:
     For an instance of a class, those are the arguments that its constructor takes.
     """
     match node:
-        case Leaf() | Text() | Var() | Setting() | Own() | Each():
+        case Leaf() | Var():
             return ()
-        case Call() | Entries():
-            args = node.args if isinstance(node, Call) else node.items
-            return [argument.value for argument in args]
+        case Call():
+            return [argument.value for argument in node.args]
+        case Entries():
+            return [argument.value for argument in node.items]
+        case Text() | Setting() | Own() | Each():
+            return ()
         case Make():
             return [argument.value for argument in arguments_of(node)]
         case Items():
@@ -503,7 +508,11 @@ def polys_in(node: Node) -> Iterator[Poly]:
     if isinstance(node, Leaf) and isinstance(node.value, Poly):
         yield node.value
     for part in parts_of(node):
-        yield from polys_in(part)
+        if isinstance(part, Leaf):
+            if isinstance(part.value, Poly):
+                yield part.value
+        else:
+            yield from polys_in(part)
     if isinstance(node, Star):
         yield node.times
 
@@ -579,16 +588,16 @@ def mapped_statements(
 
 def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
     """Yield the expressions of statements, each with all its parts."""
-    stack: list[Node | Statement] = [*reversed(statements)]
-    while stack:
-        one = stack.pop()
-        if isinstance(one, For | InTraining):
-            stack.extend(reversed(one.body))
-        elif isinstance(one, Assign | Return):
-            stack.append(one.value)
-        else:
+    for statement in statements:
+        if isinstance(statement, For | InTraining):
+            yield from expressions_in(statement.body)
+            continue
+        stack: list[Node] = [statement.value]
+        while stack:
+            one = stack.pop()
             yield one
-            stack.extend(reversed(parts_of(one)))
+            if parts := parts_of(one):
+                stack.extend(reversed(parts))
 
 
 def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:

@@ -67,7 +67,7 @@ class DroppedPixels(Rule):
 
 def _passes_on(node: Node) -> bool:
     """Whether a layer reads each position for that position alone."""
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     return window == POINTWISE and len(node.inputs) == 1 and not macs(node)
 
 
@@ -94,7 +94,7 @@ Masks = tuple[Sequence[bool], Sequence[bool]]
 
 def _masks(node: Node) -> Masks | None:
     """Return what a layer's windows read of each axis, None if they read all."""
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     if node.op.family not in ("conv", "pool") or window is None:
         return None
     shape = sizes(node.input_shapes[0])

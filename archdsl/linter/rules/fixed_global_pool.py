@@ -36,7 +36,7 @@ class FixedGlobalPool(Rule):
             written = net.written(node)
             if written is None or not node.op.of_any_size or not is_fixed(written):
                 continue
-            window = node.op.window(node.input_shapes, node.shape)
+            window = node.window
             size = sizes(node.input_shapes[0])
             whole = window is not None and window._replace(stride=size) == Window(
                 kernel=size, stride=size

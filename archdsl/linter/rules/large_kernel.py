@@ -91,7 +91,7 @@ class LargeKernel(Rule):
 def stack_for(node: Node) -> Stack | None:
     """Return the 3x3 convolutions with the field of a layer, if there are such."""
     kernel = weight(node)
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     if node.op.family != "conv" or kernel is None or window is None:
         return None
     ways = {(window.kernel, window.stride, window.pad)}

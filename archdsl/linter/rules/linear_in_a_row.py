@@ -121,7 +121,7 @@ def _joined(chain: list[Node]) -> One | None:
     weights = into * out * count(kernel)
     point = weight(first)
     assert point is not None
-    window = last.op.window(last.input_shapes, last.shape)
+    window = last.window
     padded = window is not None and max(window.pad) > 0
     exact = not padded or (count(point.shape[2:]) == 1 and not shifted)
     return One(
@@ -141,7 +141,7 @@ def _reach(
     first: Node, last: Node
 ) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
     """Return kernel, stride and padding of two convolutions as one, if there is one."""
-    windows = [n.op.window(n.input_shapes, n.shape) for n in (first, last)]
+    windows = [n.window for n in (first, last)]
     for node, window in zip((first, last), windows, strict=True):
         kernel = weight(node)
         if kernel is None or window is None or len(kernel.shape) != 4:

@@ -160,7 +160,7 @@ def _help(move: Move, n: int) -> str:
     """Return what keeps the centre in the layer's stead."""
     node = move.node
     path = node.step.path
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     assert window is not None
     kernel, pad = window.kernel[n], window.pad[n]
     if window.up[n] > 1:

@@ -84,7 +84,7 @@ def _saved(net: Net, node: Node) -> Saving:
 
 def _is_wide(node: Node) -> bool:
     kernel = weight(node)
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     if node.op.family != "conv" or kernel is None or window is None:
         return False
     full = kernel.shape[1] == node.input_shapes[0][0] and window.up == (1, 1)

@@ -92,7 +92,7 @@ _INPLACE: Final[Mapping[str, int]] = {
 
 def _foreign_inplace(node: Node) -> str:
     """Return the name of a class of torch that a spec has run in place."""
-    form = node.op.torch(node.input_shapes, node.shape)
+    form = node.step.form
     call = form.module
     if call is None or form.origin or not call.name.startswith("nn."):
         return ""

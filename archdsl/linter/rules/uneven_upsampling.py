@@ -44,7 +44,7 @@ class UnevenUpsampling(Rule):
     def check(self, net: Net) -> Iterator[Finding]:
         """Yield the transposed convolutions with such outputs."""
         for node in net.owners:
-            window = node.op.window(node.input_shapes, node.shape)
+            window = node.window
             if weight(node) is None or window is None or max(window.up) == 1:
                 continue
             covered = [_covered(node, window, axis) for axis in (0, 1)]

@@ -81,7 +81,7 @@ def _alive(net: Net, node: Node) -> Taps | None:
         return None
     found: list[tuple[list[bool], list[bool]]] = []
     for use in net.uses(node):
-        window = use.op.window(use.input_shapes, use.shape)
+        window = use.window
         if window is None or window.kernel != tuple(kernel.shape[2:]):
             return None
         rows, columns = (_along(net, use, window, axis) for axis in (0, 1))

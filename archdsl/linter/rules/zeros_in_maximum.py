@@ -71,7 +71,7 @@ def _help(node: Node, maker: Node) -> str:
 
 def _pad(node: Node, maker: Node) -> str | None:
     """Return the padding of a pool that adds what a `zeropad` does, if one can."""
-    window = node.op.window(node.input_shapes, node.shape)
+    window = node.window
     if "pad" not in node.op.fields or window is None or max(window.pad) > 0:
         return None
     added, kernel = rim(maker), window.kernel

@@ -207,6 +207,8 @@ def normal(value: Any) -> Any:
     Two or four equal numbers, for the axes or the sides, become a single number; a list
     becomes a tuple; a truth value is not a number.
     """
+    if type(value) is int:  # the usual case
+        return value
     if isinstance(value, bool):
         return str(value)
     if isinstance(value, tuple | list):
