@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 import archdsl
+from archdsl.backends.diagram.dot import Writer
+from archdsl.backends.diagram.options import Options
 from archdsl.backends.diagram.picture import picture
 from archdsl.cli import main, status
 from archdsl.limits import MAX_CHECKED, MAX_DRAWN, NETWORK_PARTS
@@ -184,3 +186,16 @@ def test_a_picture_that_would_take_minutes(
     assert not os.path.exists(image)
     assert run(path, "render", "--unfold", "--format", "svg") == status.LIMIT
     assert run(path, "render", "--unfold", "-o", str(tmp_path / "net.dot")) == status.OK
+
+
+def test_a_shared_layer_drawn_thousands_of_times() -> None:
+    """Each use has an id of its own in the picture."""
+
+    def seconds(n: int) -> float:
+        writer = Writer(Options())
+        return cpu_seconds(lambda: [writer.unique("stem.conv") for _ in range(n)])
+
+    assert seconds(8_000) < FOUR_TIMES * seconds(2_000)
+    writer = Writer(Options())
+    ids = [writer.unique(path) for path in ["a", "a__2", "a", "a", "1", "p_1", "1"] * 3]
+    assert len(set(ids)) == len(ids)

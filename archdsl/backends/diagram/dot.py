@@ -11,6 +11,7 @@ and arrows fan out from there.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
 from typing import TYPE_CHECKING
@@ -89,7 +90,7 @@ class Writer:
         palette: the colours.
         paths: of the steps and ports that nodes stand for, by the node's id.
         ids: of the nodes that make a value, by its number, in the last picture.
-        taken: ids of svg that are.
+        taken: ids of svg that are, with how many wanted to be called that.
         exit: of where the last picture goes on in another column, if it does.
     """
 
@@ -102,7 +103,7 @@ class Writer:
         self.exit = ""
         self._nodes = count(1)
         self._boxes = count(1)
-        self.taken: set[str] = set()
+        self.taken: Counter[str] = Counter()
 
     def write(self, graph: Digraph, drawn: Picture, lowest: int | None = None) -> None:
         """Write one picture; as a U if it is told which node is the lowest."""
@@ -331,12 +332,11 @@ class Writer:
     def unique(self, path: str) -> str:
         """Return a path as an id of svg, with a number if it is taken."""
         wanted = _NOT_AN_ID.sub("_", path)
-        found = wanted if wanted[:1].isalpha() else f"p_{wanted}"
-        for number in count(2):
-            if found not in self.taken:
-                break
-            found = f"{wanted}__{number}"
-        self.taken.add(found)
+        found = first = wanted if wanted[:1].isalpha() else f"p_{wanted}"
+        while found in self.taken:
+            self.taken[first] += 1
+            found = f"{wanted}__{self.taken[first]}"
+        self.taken[found] = 1
         return found
 
 
