@@ -216,12 +216,13 @@ def build(
     network: Network | Spec,
     *,
     allow_foreign: bool = False,
+    weights: str | os.PathLike[str] | None = None,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
     **values: object,
 ) -> nn.Module:
-    """Return a network as a freshly initialised PyTorch module.
+    """Return a network as a PyTorch module, freshly initialised or with weights.
 
     ``build("resnet50", classes=10)`` also loads the network.
 
@@ -229,19 +230,23 @@ def build(
         network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
             imported, which runs their code.
+        weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
+            or a file of `torch.save`. Nothing in it is run.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
         **values: more parameters, as in `params`.
 
     Raises:
-        ImportError: if torch, or a class that an `op` names, cannot be imported.
+        ImportError: if torch, a class that an `op` names, or what reads the weights
+            cannot be imported.
         archdsl.backends.torch.ForeignCode: if an `op` names a module, and
             `allow_foreign` is not set.
-        SpecError: if `network` names a spec with errors.
+        SpecError: if `network` names a spec with errors, or `weights` is no checkpoint.
         TypeError: if `network` is not a network, an argument has the wrong type or is
             given twice, or there are parameters for a network that is already loaded.
-        ValueError: if `input` is not a shape, or two different presets are asked for.
+        ValueError: if `input` is not a shape, two different presets are asked for, or
+            the weights are not those of the network.
     """
     from .backends.torch import build as run
     from .ir import Network
@@ -249,14 +254,33 @@ def build(
     check_types(allow_foreign=allow_foreign, preset=preset, params=params)
     given = _together(params, values)
     if not (given or preset or input is not None):
-        return run(as_network(network), allow_foreign=allow_foreign)
-    if isinstance(network, Network):
+        chosen = as_network(network)
+    elif isinstance(network, Network):
         raise TypeError(
             f"{network.name} is loaded already: give parameters, preset and input to "
             "`load`"
         )
-    loaded = load(as_spec(network), preset=preset, params=given, input=input)
-    return run(loaded, allow_foreign=allow_foreign)
+    else:
+        chosen = load(as_spec(network), preset=preset, params=given, input=input)
+    module = run(chosen, allow_foreign=allow_foreign)
+    if weights is not None:
+        _load_weights(module, chosen, Path(weights))
+    return module
+
+
+def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
+    from .backends.checkpoints import match, read, state_dict
+
+    found = match(network, read(path))
+    if not found.complete:
+        lacking = [one.key for one in found.missing]
+        lacking += [one.tensor.key for one in found.reshaped]
+        more = f" and {len(lacking) - 1:,} more" if len(lacking) > 1 else ""
+        raise ValueError(
+            f"{path} is not a checkpoint of {network.name}: it lacks {lacking[0]}"
+            f"{more}; `archdsl weights` says what fits"
+        )
+    module.load_state_dict(state_dict(found))
 
 
 def render(

@@ -607,6 +607,29 @@ _LIMITS: Final = {
     ),
 }
 
+_WEIGHTS: Final = {
+    "A1001": Entry(
+        "a file cannot be read as weights",
+        "`archdsl weights` and `build(weights=...)` read safetensors, the index of "
+        "several such files, and what `torch.save` writes of a `state_dict`. A pickle "
+        "that would call anything else is refused before it does, and so is a file "
+        "that claims to hold more than it has. Save `model.state_dict()`, not the "
+        "model.",
+        "",
+        "",
+    ),
+    "A1002": Entry(
+        "a line is no rule",
+        "A file for `--map` has a rule `FROM -> TO` on each line. `{name}` stands for "
+        "one part of a name without dots, or a piece of one, and `{name...}` at the "
+        "end for all that is left. TO can use these words, and `{name + 1}` for the "
+        "next number. `#` begins a comment.",
+        "",
+        "",
+    ),
+}
+
+
 CODES: Final = {
     **_SYNTAX,
     **_NAMES,
@@ -618,6 +641,7 @@ CODES: Final = {
     **_AGREEMENT,
     **_PICTURES,
     **_LIMITS,
+    **_WEIGHTS,
 }
 
 SECTIONS: Final = {
@@ -631,4 +655,5 @@ SECTIONS: Final = {
     "A07": "Agreement with torch",
     "A08": "Pictures",
     "A09": "Limits",
+    "A10": "Weights",
 }

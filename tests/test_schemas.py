@@ -9,6 +9,7 @@ from typing import Any
 
 import jsonschema
 import pytest
+import torch
 
 from archdsl.cli.app import COMMANDS
 from archdsl.cli.schemas import OUTPUTS, schema
@@ -66,6 +67,8 @@ CALLS = [
         "params",
     ],
     ["sweep", "tutorial/depth", "input=3x1x1,3x32x32"],
+    ["weights", "net.arch", "net.pth"],
+    ["weights", "net.arch", "net.pth", "--map", "huggingface-resnet"],
 ]
 
 
@@ -98,6 +101,13 @@ def test_outputs_are_as_their_schemas_say(
     run: Run, folder: Path, call: list[str]
 ) -> None:
     Path("net.arch").write_text(NET, encoding="utf-8")
+    if call[0] == "weights":
+        # One tensor of another shape, one without a place, and a norm without its name.
+        names = ("weight", "bias", "running_mean", "running_var")
+        norm = {f"norm.{name}": torch.ones(8) for name in names}
+        torch.save(
+            {"conv1.weight": torch.ones(2), "x": torch.ones(1), **norm}, "net.pth"
+        )
     found = run(*call, "--json").json
     validator = jsonschema.Draft202012Validator(closed(schema(call[0])))
     # Of the forms, the one that it is nearest to.

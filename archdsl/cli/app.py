@@ -23,6 +23,7 @@ COMMANDS = (
     "render",
     "schema",
     "sweep",
+    "weights",
 )
 
 

@@ -368,6 +368,26 @@ _ERRORS = {"errors": [_ERROR]}
 
 # Of each command, what it prints where it does what it is asked to, and of options
 # that ask for something else. `schema` and `errors` are added to each.
+_TENSOR = {
+    "key": "text",
+    "shape": ["int"],
+    "file": "text",
+    **dict.fromkeys(("line", "column"), "int"),
+}
+_WEIGHTS = {
+    **dict.fromkeys(("file", "inside", "prefix"), "text"),
+    **_maybe("rules", "output"),
+    "tensors": "int",
+    "complete": "bool",
+    "names": By("text"),
+    **{key: ["text"] for key in ("others", "filled", "left_out", "extra")},
+    "missing": [_TENSOR],
+    "reshaped": [{**_TENSOR, "name": "text", "found": ["int"]}],
+    "suggestions": [
+        {"source": "text", "target": "text", "names": By("text"), "among": "int"}
+    ],
+}
+
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
     "check": (
@@ -435,6 +455,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "render": ({**_WRITTEN, "dot": "text"},),
     "schema": ({"commands": ["text"]},),
     "sweep": (_SWEEP,),
+    "weights": (_WEIGHTS,),
 }
 
 # Commands about what is shipped cannot fail on a spec.

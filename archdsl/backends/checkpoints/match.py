@@ -1,0 +1,283 @@
+"""Which tensor of a checkpoint is which of a network."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from archdsl.ir import Network
+
+from .checkpoint import Checkpoint, Held
+from .layout import Wanted, wanted
+from .rules import Rules, maps, shipped
+
+# How many parts of a key a prefix such as ``module.`` or ``model.net.`` may have.
+_LONGEST_PREFIX: Final = 3
+
+
+class Reshaped(NamedTuple):
+    """A tensor whose shape differs from the network's.
+
+    Attributes:
+        tensor: the network's.
+        name: its name in the checkpoint.
+        shape: its sizes there.
+    """
+
+    tensor: Wanted
+    name: str
+    shape: tuple[int, ...]
+
+
+class Suggestion(NamedTuple):
+    """A module of the checkpoint that may be one of the network under another name.
+
+    Attributes:
+        source: its name in the checkpoint.
+        target: its name in the network.
+        names: its tensors' names in the checkpoint, by the network's keys.
+        among: how many modules without a partner have these shapes. If it is the only
+            one, it must be this one; if there are more, their order decides.
+    """
+
+    source: str
+    target: str
+    names: Mapping[str, str]
+    among: int
+
+
+class Match(NamedTuple):
+    """What of a checkpoint fits a network.
+
+    Attributes:
+        checkpoint: the checkpoint.
+        prefix: what its names begin with, and the network's do not.
+        rules: the rules that rename the others, if any.
+        names: the checkpoint's name of each tensor that fits, by the network's key.
+        filled: counters of batch norms that it lacks; they begin at 0.
+        left_out: tensors of the network that are not to be loaded.
+        missing: those that it lacks.
+        reshaped: those that have another shape there.
+        extra: names in the checkpoint that the network has no place for.
+        suggestions: what may be what, where names differ.
+    """
+
+    checkpoint: Checkpoint
+    prefix: str
+    rules: Rules | None
+    names: Mapping[str, str]
+    filled: tuple[Wanted, ...]
+    left_out: tuple[Wanted, ...]
+    missing: tuple[Wanted, ...]
+    reshaped: tuple[Reshaped, ...]
+    extra: tuple[str, ...]
+    suggestions: tuple[Suggestion, ...]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every tensor that the network is to load was found."""
+        return not (self.missing or self.reshaped)
+
+    def with_suggestions(self, *, by_order: bool) -> Match:
+        """Return the match with what is suggested taken for true.
+
+        Args:
+            by_order: also where several modules have the same shapes.
+        """
+        taken = [one for one in self.suggestions if by_order or one.among == 1]
+        names = dict(self.names)
+        for one in taken:
+            names.update(one.names)
+        used = set(names.values())
+        return self._replace(
+            names=names,
+            filled=tuple([one for one in self.filled if one.key not in names]),
+            missing=tuple([one for one in self.missing if one.key not in names]),
+            extra=tuple([name for name in self.extra if name not in used]),
+            suggestions=tuple([one for one in self.suggestions if one not in taken]),
+        )
+
+
+def match(
+    network: Network,
+    checkpoint: Checkpoint,
+    *,
+    rules: Rules | None = None,
+    leave_out: Sequence[str] = (),
+) -> Match:
+    """Compare a checkpoint with what a network wants.
+
+    A prefix that most names share is taken off where that helps, and without `rules`
+    those that ship are tried.
+
+    Args:
+        network: the network.
+        checkpoint: the checkpoint.
+        rules: rules that rename the checkpoint's tensors.
+        leave_out: paths of layers and blocks of the network that keep the weights that
+            they begin with.
+
+    Raises:
+        ValueError: if a path of `leave_out` is that of no weights, or two tensors would
+            get the same name.
+    """
+    tensors = wanted(network)
+    _check_paths(leave_out, tensors)
+    kept = [one for one in tensors if not _is_below(one.key, leave_out)]
+    known = [None, *map(shipped, maps())] if rules is None else [rules]
+    ways = [(prefix, one) for one in known for prefix in _prefixes(checkpoint.tensors)]
+    prefix, chosen = max(
+        ways, key=lambda way: _fitting(kept, checkpoint, _renamed(checkpoint, *way))
+    )
+    names = _renamed(checkpoint, prefix, chosen)
+    _check_names(checkpoint, prefix, chosen, names)
+    return _matched(kept, tensors, checkpoint, prefix, chosen, names)
+
+
+def _matched(
+    kept: Sequence[Wanted],
+    tensors: Sequence[Wanted],
+    checkpoint: Checkpoint,
+    prefix: str,
+    rules: Rules | None,
+    names: Mapping[str, str],
+) -> Match:
+    found: dict[str, str] = {}
+    filled: list[Wanted] = []
+    missing: list[Wanted] = []
+    reshaped: list[Reshaped] = []
+    for one in kept:
+        name = names.get(one.key)
+        if name is None:
+            (filled if one.counter else missing).append(one)
+        elif checkpoint.tensors[name].shape == one.shape:
+            found[one.key] = name
+        else:
+            reshaped.append(Reshaped(one, name, checkpoint.tensors[name].shape))
+    keys = {one.key for one in tensors}
+    # What the rules leave out is not missed.
+    extra = tuple([name for key, name in names.items() if key and key not in keys])
+    left = {one.key for one in tensors} - {one.key for one in kept}
+    return Match(
+        checkpoint,
+        prefix,
+        rules,
+        found,
+        tuple(filled),
+        tuple([one for one in tensors if one.key in left]),
+        tuple(missing),
+        tuple(reshaped),
+        extra,
+        tuple(_suggestions([*missing, *filled], extra, checkpoint.tensors)),
+    )
+
+
+# ---- names
+
+
+def _renamed(
+    checkpoint: Checkpoint, prefix: str, rules: Rules | None
+) -> dict[str, str]:
+    """Return the checkpoint's names by what they become; the first of two wins."""
+    found: dict[str, str] = {}
+    for name in checkpoint.tensors:
+        key = name.removeprefix(prefix)
+        if rules is not None:
+            key = rules.rename(key)
+        found.setdefault(key, name)
+    return found
+
+
+def _prefixes(names: Iterable[str]) -> list[str]:
+    """Return no prefix, and those that more than half of the names have."""
+    counts: Counter[str] = Counter()
+    total = 0
+    for name in names:
+        total += 1
+        parts = name.split(".")[:-1][:_LONGEST_PREFIX]
+        counts.update(f"{'.'.join(parts[: n + 1])}." for n in range(len(parts)))
+    return ["", *(prefix for prefix, n in counts.items() if n * 2 > total)]
+
+
+def _fitting(
+    tensors: Sequence[Wanted], checkpoint: Checkpoint, names: Mapping[str, str]
+) -> tuple[int, int]:
+    """Return how many tensors have their name and shape there, and how many a name."""
+    held = [(one, names[one.key]) for one in tensors if one.key in names]
+    same = sum(checkpoint.tensors[name].shape == one.shape for one, name in held)
+    return same, len(held)
+
+
+def _check_names(
+    checkpoint: Checkpoint, prefix: str, rules: Rules | None, names: Mapping[str, str]
+) -> None:
+    if rules is None:
+        return
+    for name in checkpoint.tensors:
+        key = rules.rename(name.removeprefix(prefix))
+        if key and names[key] != name:
+            raise ValueError(f"the rules name both `{names[key]}` and `{name}` `{key}`")
+
+
+def _check_paths(paths: Sequence[str], tensors: Sequence[Wanted]) -> None:
+    for path in paths:
+        if not any(_is_below(one.key, [path]) for one in tensors):
+            raise ValueError(f"the network has no weights at `{path}`")
+
+
+def _is_below(key: str, paths: Sequence[str]) -> bool:
+    return any(key == path or key.startswith(f"{path}.") for path in paths)
+
+
+# ---- suggestions
+
+_Shapes = tuple[tuple[str, tuple[int, ...]], ...]
+
+
+def _suggestions(
+    lacking: Sequence[Wanted], extra: Sequence[str], held: Mapping[str, Held]
+) -> list[Suggestion]:
+    """Return which modules may be the same, as their tensors have equal shapes.
+
+    Where several have these, as many must be left on both sides; then the first of one
+    side is the first of the other.
+    """
+    targets: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    for one in lacking:
+        own = targets.setdefault(one.module, {})
+        own[one.key.rpartition(".")[2]] = one.key, one.shape
+    sources: dict[str, dict[str, tuple[str, tuple[int, ...]]]] = {}
+    for name in extra:
+        module, _, last = name.rpartition(".")
+        sources.setdefault(module, {})[last] = name, held[name].shape
+    found = []
+    there, here = _by_shapes(sources), _by_shapes(targets)
+    for shapes, modules in here.items():
+        partners = there.get(shapes, [])
+        if shapes and len(partners) == len(modules):
+            for source, target in zip(partners, modules, strict=True):
+                names = {
+                    key: sources[source][last][0]
+                    for last, (key, _) in targets[target].items()
+                    if last in sources[source]  # all but a counter must be
+                }
+                found.append(Suggestion(source, target, names, len(modules)))
+    order = {module: place for place, module in enumerate(targets)}
+    return sorted(found, key=lambda one: order[one.target])
+
+
+def _by_shapes(
+    modules: Mapping[str, Mapping[str, tuple[str, tuple[int, ...]]]],
+) -> dict[_Shapes, list[str]]:
+    found: dict[_Shapes, list[str]] = {}
+    for module, tensors in modules.items():
+        shapes = tuple(
+            sorted(
+                (last, shape)
+                for last, (_, shape) in tensors.items()
+                if last != "num_batches_tracked"
+            )
+        )
+        found.setdefault(shapes, []).append(module)
+    return found

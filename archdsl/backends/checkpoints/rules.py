@@ -1,0 +1,186 @@
+"""Rules that rename the keys of a checkpoint: one ``FROM -> TO`` on each line.
+
+``{name}`` in FROM stands for one part of a key, or for a piece of one; it holds no dot.
+``{name...}`` stands for all that is left, dots included, and can only be last. In TO
+the same words stand for what was found, and ``{name + 1}`` or ``{name - 1}`` for a
+number near it. The first rule whose FROM is the whole key renames it; other keys stay.
+A rule whose TO is empty leaves the key out. ``#`` begins a comment.
+
+A word in the middle ends where the text behind it first stands, so that a key is read
+once: a regular expression from a file could take hours.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.limits import MAX_FILE_BYTES
+from archdsl.source import Source, Span
+
+_MAPS: Final = Path(__file__).parent / "maps"
+_WORD: Final = re.compile(r"\{\s*([A-Za-z_]\w*)\s*(\.\.\.|[+-]\s*\d{1,9})?\s*\}")
+
+
+class Rule(NamedTuple):
+    """One line of a file of rules."""
+
+    pattern: re.Pattern[str]
+    target: tuple[str | tuple[str, int], ...]
+
+    def apply(self, key: str) -> str | None:
+        """Return the new name of a key, None if the rule is not about it.
+
+        It is empty if the key is to be left out.
+        """
+        found = self.pattern.fullmatch(key)
+        if found is None:
+            return None
+        text = ""
+        for part in self.target:
+            if isinstance(part, str):
+                text += part
+                continue
+            name, shift = part
+            value = found[name]
+            if not shift:
+                text += value
+            elif value.isdecimal():
+                text += str(int(value) + shift)
+            else:
+                return None  # a rule about numbers, and this is none
+        return text
+
+
+class Rules(NamedTuple):
+    """The rules of a file.
+
+    Attributes:
+        name: what the user calls the file.
+        about: the first line of the comment at its head.
+        rules: in the order of the file.
+    """
+
+    name: str
+    about: str
+    rules: tuple[Rule, ...]
+
+    def rename(self, key: str) -> str:
+        """Return the new name of a key; empty if it is to be left out."""
+        for rule in self.rules:
+            found = rule.apply(key)
+            if found is not None:
+                return found
+        return key
+
+
+def parse_rules(source: Source) -> Rules:
+    """Return the rules of a text.
+
+    Raises:
+        SpecError: naming each line that is not a rule.
+    """
+    if len(source.text) > MAX_FILE_BYTES:
+        message = f"{source.name} is larger than {MAX_FILE_BYTES:,} bytes"
+        raise SpecError([Diagnostic("A0901", message)])
+    rules: list[Rule] = []
+    errors: list[Diagnostic] = []
+    head: list[str] = []
+    start = 0
+    for line in source.text.splitlines(keepends=True):
+        text = line.partition("#")[0].strip()
+        if not rules and line.startswith("#"):
+            head.append(line.lstrip("#").strip())
+        elif text:
+            first = start + line.index(text)
+            try:
+                rules.append(_rule(text))
+            except ValueError as error:
+                help = "write `norm.{i}.{rest...} -> norm{i}.{rest...}`"
+                at = Span(source, first, first + len(text))
+                errors.append(Diagnostic("A1002", str(error), at, help=help))
+        start += len(line)
+    if errors:
+        raise SpecError(errors)
+    return Rules(source.name, head[0] if head else "", tuple(rules))
+
+
+def shipped(name: str) -> Rules | None:
+    """Return the rules for a well-known layout, None if there are none of that name."""
+    path = _MAPS / f"{name}.map"
+    if name not in maps():
+        return None
+    rules = parse_rules(Source(str(path), path.read_text(encoding="utf-8")))
+    return rules._replace(name=name)
+
+
+def maps() -> list[str]:
+    """Return the names of the layouts that rules are shipped for."""
+    return sorted(path.stem for path in _MAPS.glob("*.map"))
+
+
+def _rule(text: str) -> Rule:
+    """Return the rule that a line has.
+
+    Raises:
+        ValueError: saying what is wrong with it.
+    """
+    before, arrow, after = (part.strip() for part in text.partition("->"))
+    if not arrow or not before:
+        raise ValueError(f"`{text}` is not a rule, which is `FROM -> TO`")
+    pattern, words = _pattern(before)
+    target: list[str | tuple[str, int]] = []
+    for literal, word, more in _pieces(after):
+        target.append(literal)
+        if word is None:
+            continue
+        if word not in words:
+            raise ValueError(f"`{{{word}}}` is not in FROM")
+        if (more == "...") != words[word]:
+            raise ValueError(f"`{word}` has `...` on one side only")
+        shift = 0 if more in ("", "...") else int(more.replace(" ", ""))
+        target.append((word, shift))
+    return Rule(pattern, tuple(target))
+
+
+def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
+    """Return the pattern of FROM, and for each of its words whether it is the rest."""
+    words: dict[str, bool] = {}
+    pieces = [*_pieces(text)]
+    pattern = re.escape(pieces[0][0])
+    for place, (literal, word, more) in enumerate(pieces[:-1]):
+        behind = re.escape(pieces[place + 1][0])
+        assert word is not None
+        if word in words:
+            raise ValueError(f"`{{{word}}}` is twice in FROM")
+        if more not in ("", "..."):
+            raise ValueError(f"`{{{word} {more}}}` can only be in TO")
+        if not literal and place:
+            raise ValueError(f"nothing separates `{{{word}}}` from the word before it")
+        words[word] = more == "..."
+        if words[word] and (behind or place + 2 < len(pieces)):
+            raise ValueError(f"`{{{word}...}}` is not at the end of FROM")
+        any_ = "." if words[word] else "[^.]"
+        # An atomic group is never split in another way.
+        pattern += (
+            f"(?>(?P<{word}>{any_}+?){behind})" if behind else f"(?P<{word}>{any_}+)"
+        )
+    return re.compile(pattern), words
+
+
+def _pieces(text: str) -> Iterator[tuple[str, str | None, str]]:
+    """Yield literal text, and the word in braces behind it with what follows that."""
+    start = 0
+    for match in _WORD.finditer(text):
+        yield _literal(text[start : match.start()]), match[1], match[2] or ""
+        start = match.end()
+    yield _literal(text[start:]), None, ""
+
+
+def _literal(text: str) -> str:
+    if set(text) & set("{} \t"):
+        raise ValueError(f"`{text.strip()}` is no part of a key, nor a word in braces")
+    return text

@@ -1,0 +1,148 @@
+"""`archdsl weights`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from archdsl.cli import status
+from archdsl.cli.files import write_bytes
+from archdsl.cli.options import (
+    INPUT_FILE,
+    OUTPUT_FILE,
+    SpecCommand,
+    json_option,
+    load_network,
+    spec_options,
+)
+from archdsl.cli.terminal import Failure, print_json, say
+
+if TYPE_CHECKING:
+    from archdsl.backends.checkpoints import Match, Rules
+
+
+@click.command(cls=SpecCommand)
+@spec_options
+@click.argument("checkpoint", type=INPUT_FILE)
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FILE,
+    metavar="FILE.safetensors",
+    help="Write the tensors that fit to this file, under the network's names.",
+)
+@click.option(
+    "--map",
+    "rules_name",
+    metavar="NAME|FILE",
+    help="Rename the tensors first, by rules that ship or those of a file. Without "
+    "it, those that ship are tried.",
+)
+@click.option(
+    "--except",
+    "leave_out",
+    multiple=True,
+    metavar="PATH",
+    help="Leave a layer or block out, such as a head for other classes. May be "
+    "repeated.",
+)
+@click.option(
+    "--part",
+    metavar="KEY",
+    help="Take the weights under this key of the file, such as state_dict_ema.",
+)
+@click.option(
+    "--by-order",
+    is_flag=True,
+    help="Where names differ and several layers have the same shapes, take the first "
+    "for the first.",
+)
+@json_option
+def command(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    checkpoint: str,
+    output: Path | None,
+    rules_name: str | None,
+    leave_out: tuple[str, ...],
+    part: str | None,
+    by_order: bool,
+    as_json: bool,
+) -> int:
+    """Compare a checkpoint with a network, and convert it.
+
+    Says which tensors of the file fit, which the network misses, and which have another
+    shape or no place. The file is safetensors, the index of several, or of torch.save;
+    nothing in it is run. What all names begin with (`module.` of DDP, `_orig_mod.` of
+    torch.compile, `model.` of Lightning) is taken off where that helps. Where names
+    differ, layers are suggested by their shapes.
+
+    Ends with status 1 if something that the network needs is missing; nothing is
+    written then.
+
+    \b
+    Examples:
+      archdsl weights resnet50 resnet50.pth
+      archdsl weights resnet50 hf.safetensors --map huggingface-resnet
+      archdsl weights resnet18 -D classes=10 old.pth --except fc -o new.safetensors
+      archdsl weights net.arch old.pth --by-order -o new.safetensors
+    """
+    from archdsl.backends.checkpoints import MissingExtra, match, read
+    from archdsl.backends.checkpoints import text as texts
+
+    network = load_network(spec, params, input_shape, symbolic=False)
+    rules = _rules(rules_name)
+    try:
+        held = read(Path(checkpoint), part)
+    except MissingExtra as error:
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    try:
+        found = match(network, held, rules=rules, leave_out=leave_out)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    found = found.with_suggestions(by_order=by_order)
+    if as_json:
+        written = str(output) if output is not None and found.complete else None
+        print_json({**texts.as_dict(found), "output": written, "errors": []})
+    else:
+        sys.stdout.write(texts.text(found, spec))
+    if output is not None:
+        _write(found, output, network.name)
+    return status.OK if found.complete else status.SPEC_ERRORS
+
+
+def _write(found: Match, output: Path, name: str) -> None:
+    from archdsl.backends.checkpoints import safetensors_bytes
+
+    if not found.complete:
+        say(f"{output} is not written, as tensors are missing")
+        return
+    about = {"format": "pt", "network": name, "source": found.checkpoint.path.name}
+    write_bytes(output, safetensors_bytes(found, about))
+    say(f"wrote {output}")
+
+
+def _rules(name: str | None) -> Rules | None:
+    """Return the rules of a name that ships, or else of a file."""
+    if name is None:
+        return None
+    from archdsl.backends.checkpoints import maps, parse_rules, shipped
+    from archdsl.source import Source
+
+    known = shipped(name)
+    if known is not None:
+        return known
+    path = Path(name)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        raise click.BadParameter(
+            f"`{name}` is no file that can be read, and no layout that ships: those "
+            f"are {', '.join(maps())}",
+            param_hint="'--map'",
+        ) from None
+    return parse_rules(Source(name, text))
