@@ -17,13 +17,14 @@ from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import Budget, Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
+from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Expectation, Group, Initializer, Network, Port
 from archdsl.layer import kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
-from archdsl.values import MEASURES, Shape
+from archdsl.values import Shape
 
 # Files whose names have been checked; the result does not change.
 _RIGHT: WeakSet[Module] = WeakSet()
@@ -588,11 +589,10 @@ def _expectation(item: t.Expectation, context: Context) -> Expectation:
 
 
 def _check_measure(name: str, span: Span) -> None:
-    if name not in MEASURES:
+    if name not in CLAIMED:
         raise Fault(
             "A0402",
             f"`{name}` is not a figure of a network",
             span,
-            help=did_you_mean(name, MEASURES)
-            or f"the figures are {', '.join(MEASURES)}",
+            help=did_you_mean(name, CLAIMED) or f"the figures are {', '.join(CLAIMED)}",
         )
