@@ -7,7 +7,7 @@ same layers, so they are listed once for all networks of a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from archdsl.diagnostics import Diagnostics, SpecError
@@ -112,12 +112,12 @@ class Census(NamedTuple):
 
     Attributes:
         lines: all of them.
-        inputs: number and shape of each input.
+        inputs: shape of each input; they have the numbers from 0.
         outputs: number of each output of inference, the main one first.
     """
 
     lines: Lines
-    inputs: tuple[tuple[int, Shape], ...]
+    inputs: tuple[Shape, ...]
     outputs: tuple[int, ...]
 
 
@@ -237,16 +237,17 @@ def tally(
         _, _, end = walk(walker, module, definition, chosen, params or {}, parts)
         walker.read.add(end.number)
         check_read(walker)
-        lines = Lines(_gathered(parts), end.number, False)
+        others = [port.value for port in walker.outputs if not port.training]
+        lines, outputs = _numbered(
+            parts, [port.value for port in walker.inputs], [end.number, *others], False
+        )
         if walker.inits:
             _check_inits(walker, lines)
     except (Fault, SpecError, _NoTally):
         return None
     if walker.errors.found or end.shape is None:
         return None
-    inputs = tuple([(port.value, port.shape) for port in walker.inputs])
-    others = [port.value for port in walker.outputs if not port.training]
-    return Census(lines, inputs, (end.number, *others))
+    return Census(lines, tuple([port.shape for port in walker.inputs]), outputs)
 
 
 def _check_inits(walker: _Tally, lines: Lines) -> None:
@@ -411,7 +412,9 @@ class _Tally(Walker):
         left = context.budget.left
         inside: Parts = []
         result = run(inside)
-        lines = _numbered(inside, value, values, result, context.training)
+        lines, _ = _numbered(
+            inside, (value.number,), (result.number,), context.training
+        )
         made = set(range(values + 1, self._values + 1)).intersection(self.producers)
         unread = made - self.read - {result.number}
         idle = not all(tapped.is_read for tapped in self.tapped[taps:])
@@ -485,28 +488,33 @@ def _gathered(parts: Sequence[Any]) -> list[Line]:
 
 
 def _numbered(
-    parts: Sequence[Any], entry: Value, before: int, result: Value, training: bool
-) -> Lines:
-    """Return the lines of a block, with numbers that are the same for every call.
+    parts: Sequence[Any], entries: Iterable[int], results: Sequence[int], training: bool
+) -> tuple[Lines, tuple[int, ...]]:
+    """Return lines with numbers that only depend on how they are wired.
+
+    The entries come first, from 0, then what each line defines, in order.
 
     Args:
-        parts: its lines, with the numbers of the network.
-        entry: its input.
-        before: number of the last value before it.
-        result: its output.
+        parts: the lines, with the numbers of the network.
+        entries: the inputs of the network or block.
+        results: its outputs, the main one first.
         training: whether it only serves outputs of the training mode.
+
+    Returns:
+        The lines, and the numbers of the outputs.
     """
-
-    def local(number: int) -> int:
-        if number <= before and number != entry.number:
-            raise _NoTally  # it reads more than its input
-        return 0 if number == entry.number else number - before
-
+    own = {number: place for place, number in enumerate(entries)}
     items = _gathered(parts)
-    for line in items:
-        line.inputs = tuple([local(number) for number in line.inputs])
-        line.output = local(line.output)
-    return Lines(items, local(result.number), training)
+    last = len(own)
+    try:
+        for line in items:
+            line.inputs = tuple([own[number] for number in line.inputs])
+            own[line.output] = line.output = last
+            last += 1
+        outputs = tuple([own[number] for number in results])
+    except KeyError:
+        raise _NoTally from None  # it reads something else
+    return Lines(items, outputs[0], training), outputs
 
 
 def _light(step: Any) -> _Light:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterator, Sequence
+from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
 from archdsl.elaborate.tally import Census, Lines, Use
@@ -46,12 +47,12 @@ class View(NamedTuple):
     """All that a figure may depend on of a network.
 
     Attributes:
-        inputs: number of each input, and what the eye took from it.
+        inputs: what the eye took from each input; they have the numbers from 0.
         layers: the layers that run in inference, in order.
         outputs: number of each output of inference, the main one first.
     """
 
-    inputs: tuple[tuple[int, Any], ...]
+    inputs: tuple[Any, ...]
     layers: list[Seen]
     outputs: tuple[int, ...]
 
@@ -83,21 +84,18 @@ class Eye(ABC, Generic[_Found]):
         """Return the figure of a network."""
         if len(self._contents) > _MOST:
             Eye.__init__(self)
-        inputs = tuple([(n, self.input(shape)) for n, shape in census.inputs])
+        inputs = tuple([self.input(shape) for shape in census.inputs])
         key = self._number(census.lines), inputs, census.outputs
         if key not in self._known:
             self._known[key] = self.compute(self._view(*key))
         return self._known[key]
 
     def _view(
-        self,
-        number: int,
-        inputs: tuple[tuple[int, Any], ...],
-        outputs: tuple[int, ...],
+        self, number: int, inputs: tuple[Any, ...], outputs: tuple[int, ...]
     ) -> View:
         """Return the view that a key stands for."""
-        names = {value: value for value, _ in inputs}
-        layers = [*_Expansion(self._contents, max(names)).of(number, names)]
+        names = {value: value for value in range(len(inputs))}
+        layers = [*_Expansion(self._contents, len(inputs)).of(number, names)]
         return View(inputs, layers, tuple([names[value] for value in outputs]))
 
     def _number(self, lines: Lines) -> int:
@@ -138,9 +136,9 @@ class Eye(ABC, Generic[_Found]):
 class _Expansion:
     """Writes out the blocks of a view, with fresh numbers for their values."""
 
-    def __init__(self, contents: list[Any], last: int) -> None:
+    def __init__(self, contents: list[Any], first: int) -> None:
         self.contents = contents
-        self.last = last
+        self.next = count(first)
 
     def of(
         self, number: int, names: dict[int, int], shortcut: bool = False
@@ -157,9 +155,8 @@ class _Expansion:
             read = tuple([names[value] for value in inputs])
             inner, result = self.contents[part]
             if inner is None:
-                self.last += 1
-                names[output] = self.last
-                yield Seen(result, read, self.last, shortcut or aside)
+                names[output] = next(self.next)
+                yield Seen(result, read, names[output], shortcut or aside)
             else:
                 own = {0: read[0]}
                 yield from self.of(part, own, shortcut or aside)
@@ -182,7 +179,7 @@ class DepthEye(Eye[int]):
             Rung(seen.inputs, seen.output, seen.what and not seen.shortcut)
             for seen in view.layers
         ]
-        return depth_of([number for number, _ in view.inputs], rungs, view.outputs)
+        return depth_of(range(len(view.inputs)), rungs, view.outputs)
 
 
 class FieldEye(Eye[ReceptiveField | None]):
@@ -235,7 +232,7 @@ class FieldEye(Eye[ReceptiveField | None]):
             shapes = tuple([_shape(sight) for sight in what.input_shapes])
             nodes.append(_node(op, inputs, shapes, output, _shape(what.shape)))
             windows.append(what.window)
-        starts = [(number, (_UNSEEN, *size)) for number, size in view.inputs]
+        starts = [(_UNSEEN, *size) for size in view.inputs]
         return _field(starts, nodes, windows, view.outputs)
 
 
@@ -335,15 +332,15 @@ def _node(
 
 
 def _field(
-    starts: Sequence[tuple[int, Shape]],
+    starts: Sequence[Shape],
     nodes: Sequence[Node],
     windows: Sequence[Window | None],
     outputs: Sequence[int],
 ) -> ReceptiveField | None:
     """Return the field of the last map, as `Analysis.receptive_field` does."""
-    shapes = {**dict(starts), **{node.output: node.shape for node in nodes}}
+    shapes = {**dict(enumerate(starts)), **{node.output: node.shape for node in nodes}}
     network: Any = _Ends(
-        [Port(name="", value=number, shape=()) for number, _ in starts],
+        [Port(name="", value=number, shape=()) for number in range(len(starts))],
         [Port(name="", value=number, shape=()) for number in outputs],
     )
     graph = Graph(network, tuple(nodes), shapes)
@@ -351,7 +348,7 @@ def _field(
     main = main_value(graph, known)
     if main is None:
         return None
-    image = sizes(shapes[starts[0][0]])
+    image = sizes(starts[0])
     return describe(known[main], sizes(shapes[main]), image)
 
 
