@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from . import display
 from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
+from .passes.setting import DEFAULT
 from .resources import shipped_presets, shipped_specs
 
 if TYPE_CHECKING:
@@ -116,14 +117,14 @@ def loads(
 def analyze(
     network: Network | Spec,
     *,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
-    mode: str = "eval",
-    recompute: bool = False,
-    tool: str | None = None,
-    device: str | Device | None = None,
-    budget: int | None = None,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
+    mode: str = DEFAULT.mode,
+    recompute: bool = DEFAULT.recompute,
+    tool: str | None = DEFAULT.tool,
+    device: str | Device | None = DEFAULT.device,
+    budget: int | None = DEFAULT.budget,
 ) -> Analysis:
     """Return the network's parameters, MACs, receptive fields, memory and other
     figures.
@@ -167,9 +168,9 @@ def compare(
     networks: Sequence[Network | Spec],
     *,
     names: Sequence[str] | None = None,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
 ) -> Comparison:
     """Return networks side by side, and how their structure differs from the first
     one's.
@@ -333,11 +334,11 @@ def plot(
     *,
     show: str | None = None,
     names: Sequence[str] | None = None,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
-    recompute: bool = False,
-    device: str | Device | None = None,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
+    recompute: bool = DEFAULT.recompute,
+    device: str | Device | None = DEFAULT.device,
     runs: int = 1,
 ) -> Plot:
     """Return a chart of the figures of networks, which is displayed in notebooks.

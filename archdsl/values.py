@@ -6,23 +6,9 @@ map, `(features,)` for a vector.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 Shape = tuple[int, ...]
-
-# The figures that `expect` can use, in the order of the report.
-MEASURES: Final = (
-    "params",
-    "trainable",
-    "buffers",
-    "macs",
-    "flops",
-    "depth",
-    "layers",
-    "output",
-    "receptive_field",
-    "local_field",
-)
 
 
 def show_shape(shape: Shape) -> str:

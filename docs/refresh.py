@@ -43,6 +43,7 @@ from typing import Any, NamedTuple
 import archdsl
 from archdsl.api import open_spec
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds
 from archdsl.linter.rule import all_rules
@@ -58,7 +59,7 @@ from archdsl.resources import specs_dir
 from archdsl.sweeps import FIGURES as SWEEP_FIGURES
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_file
-from archdsl.values import MEASURES, show_shape
+from archdsl.values import show_shape
 from archdsl.variants import variants
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -428,7 +429,7 @@ def schemes_table() -> str:
 
 def measures_text() -> str:
     """Return the figures that `expect` knows, as one line."""
-    return ", ".join(f"`{name}`" for name in MEASURES) + ".\n"
+    return ", ".join(f"`{name}`" for name in CLAIMED) + ".\n"
 
 
 def library_table() -> str:
@@ -569,8 +570,19 @@ def figures_table() -> str:
 
 def sweep_table() -> str:
     """Return the figures that a sweep computes."""
-    rows = [(f"`{name}`", what) for name, what in SWEEP_FIGURES.items()]
-    return _rows("figure | what it is", rows)
+    rows = [
+        (f"`{name}`", each.unit, each.help, _DEPENDS[each.depends])
+        for name, each in SWEEP_FIGURES.items()
+    ]
+    return _rows("figure | unit | what it is | depends on", rows)
+
+
+_DEPENDS = {
+    "layers": "the layers, as their sum",
+    "wiring": "how weighted layers are wired",
+    "windows": "what layers read of a map",
+    "graph": "everything",
+}
 
 
 def five_table() -> str:

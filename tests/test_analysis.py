@@ -12,13 +12,13 @@ from torch import nn
 
 import archdsl
 from archdsl.backends.table import report
+from archdsl.figures import CLAIMED
 from archdsl.layer import kind
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.depth import depth
 from archdsl.passes.expect import check_expectations
 from archdsl.passes.graph import flatten, plain
 from archdsl.symbolic import Poly, Sym, SymFloat
-from archdsl.values import MEASURES
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, Case, every_case
 from tests.timing import cpu_seconds
@@ -212,7 +212,7 @@ def test_a_vector_has_no_receptive_field_to_claim() -> None:
     assert diagnostic.message == ("expected receptive_field < 9, the network has none")
 
 
-@pytest.mark.parametrize("measure", MEASURES)
+@pytest.mark.parametrize("measure", CLAIMED)
 def test_every_measure_can_be_claimed(measure: str) -> None:
     assert len(_claimed((measure, "<", 0))) == 1
 

@@ -19,7 +19,8 @@ import torch
 
 import archdsl
 from archdsl.backends import comparison as texts
-from archdsl.passes.compare import FIGURES, Comparison
+from archdsl.figures import COMPARED as FIGURES
+from archdsl.passes.compare import Comparison
 from archdsl.passes.diff import Diff, Difference, fold
 from tests.conftest import ROOT
 from tests.test_cli import TOO_MANY, TWO_ERRORS, Run, folder, on_a_terminal, run, spawn

@@ -191,11 +191,17 @@ def test_only_the_figures_that_are_asked_about_are_computed(
     axes = {"width": "4..40:4"}
     sweep("net.arch", axes, where="macs > 1000", pareto="params,macs", sort="-layers")
     assert not analysed
-    found = sweep("net.arch", axes, where="width < 20", columns=["depth"])
+    peak = "training_peak_bytes"
+    found = sweep("net.arch", axes, where="width < 20", columns=[peak])
     assert len(analysed) == len(found.kept) == 4
     # A test of the graph's own figures needs them of all.
-    sweep("net.arch", axes, where="depth > 4", columns=["depth"])
+    sweep("net.arch", axes, where=f"{peak} > 4", columns=[peak])
     assert len(analysed) == 14
+    # Depth and receptive field need no graph, wherever they are asked about.
+    fields = ["depth", "receptive_field"]
+    sweep("net.arch", axes, where="depth > 4 and receptive_field > 3", columns=fields)
+    found = sweep("net.arch", axes, where="depth > 99", columns=[peak, *fields])
+    assert len(analysed) == 14 and not found.kept
 
 
 @pytest.mark.parametrize("jobs", [1, None])

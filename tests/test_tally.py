@@ -44,10 +44,9 @@ def fate(module: Module, memo: Tallies, **setting: Any) -> Fate:
         return "refused"
     if found is None:
         return "left"
-    counted: Counter[Any] = Counter()
-    for use, times in found.items():
-        counted[kind_of(use)] += times
-    assert counted == Counter(map(kind_of, network.steps()))
+    assert Counter(map(kind_of, found.lines.uses())) == Counter(
+        map(kind_of, network.steps())
+    )
     return "counted"
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.figures import FIGURES, Figure
 from archdsl.ir import Group
 from archdsl.passes.analysis import Analysis
 from archdsl.passes.compare import Comparison, Delta
@@ -21,21 +22,6 @@ _MOST_ITEMS: Final = 50
 # Characters of a SPEC in a column header, if lines are short.
 _LONG_NAME: Final = 16
 
-_FIGURES: Final = (
-    ("params", "params"),
-    ("trainable", "trainable"),
-    ("buffers", "buffers"),
-    ("MACs", "macs"),
-    ("FLOPs", "flops"),
-    ("depth", "depth"),
-    ("layers", "layers"),
-    ("receptive field", "receptive_field"),
-    ("  local paths", "local_field"),
-    ("inference memory", "inference_bytes"),
-    ("training memory", "training_peak_bytes"),
-)
-# Rows that are left out if they equal another row.
-_LEFT_OUT: Final = {"trainable": "params", "local_field": "receptive_field"}
 _NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
 
 
@@ -156,7 +142,7 @@ def _table(comparison: Comparison, few: bool = False) -> list[list[str]]:
     for name in comparison.names[1:]:
         head += [name, "", ""]
     rows = [head, *(_ports_row(comparison, what, few) for what in ("input", "output"))]
-    rows += [_figure_row(comparison, title, key) for title, key in _FIGURES]
+    rows += [_figure_row(comparison, each) for each in FIGURES.values() if each.title]
     return [row for row in rows if row]
 
 
@@ -186,29 +172,35 @@ def _ports(facts: Analysis, what: str) -> str:
     )
 
 
-def _figure_row(comparison: Comparison, title: str, key: str) -> list[str]:
-    row = [title, _figure(comparison, 0, key)]
+def _figure_row(comparison: Comparison, figure: Figure) -> list[str]:
+    """Return a row; nothing if another row says the same."""
+    row = [figure.title, _figure(comparison, 0, figure)]
     for at in range(1, len(comparison.names)):
-        row += [_figure(comparison, at, key), *_delta(comparison.delta(at, key), key)]
-    other = _LEFT_OUT.get(key)
-    if other and row[1:] == _figure_row(comparison, title, other)[1:]:
+        delta = comparison.delta(at, figure.name)
+        row += [_figure(comparison, at, figure), *_delta(delta, figure)]
+    other = FIGURES.get(figure.beside)
+    if other and row[1:] == _figure_row(comparison, other)[1:]:
         return []
     return row
 
 
-def _figure(comparison: Comparison, at: int, key: str) -> str:
-    value = comparison.figure(at, key)
+def _figure(comparison: Comparison, at: int, figure: Figure) -> str:
+    value = comparison.figure(at, figure.name)
     if value is None:
         return "-"
     if isinstance(value, int):
-        return show_bytes(value) if key.endswith("_bytes") else f"{value:,}"
+        return _number(value, figure)
     field = comparison.analyses[at].receptive_field
     assert field is not None
-    shown = show_field if key == "receptive_field" else show_local
+    shown = show_field if figure.name == "receptive_field" else show_local
     return shown(field.as_dict())
 
 
-def _delta(delta: Delta | None, key: str) -> tuple[str, str]:
+def _number(value: int, figure: Figure) -> str:
+    return show_bytes(value) if figure.unit == "bytes" else f"{value:,}"
+
+
+def _delta(delta: Delta | None, figure: Figure) -> tuple[str, str]:
     """Return the absolute and relative difference, once if the axes agree."""
     if delta is None:
         return "", ""
@@ -220,15 +212,13 @@ def _delta(delta: Delta | None, key: str) -> tuple[str, str]:
     if not any(absolute):
         return "=", ""
     return (
-        ", ".join(_signed(n, key) for n, _ in pairs),
+        ", ".join(_signed(n, figure) for n, _ in pairs),
         ", ".join(_percent(p) for _, p in pairs),
     )
 
 
-def _signed(number: int, key: str) -> str:
-    size = abs(number)
-    shown = show_bytes(size) if key.endswith("_bytes") else f"{size:,}"
-    return ("-" if number < 0 else "+") + shown
+def _signed(number: int, figure: Figure) -> str:
+    return ("-" if number < 0 else "+") + _number(abs(number), figure)
 
 
 def _percent(value: float | None) -> str:

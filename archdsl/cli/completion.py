@@ -51,6 +51,20 @@ def rules(
     ]
 
 
+def figures(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the last of several figures, separated by commas; `-` may precede it."""
+    from archdsl.figures import COMPARED
+
+    before, comma, last = incomplete.rpartition(",")
+    sign = "-" if last.startswith("-") else ""
+    return [
+        _item(f"{before}{comma}{sign}{item.value}")
+        for item in _beginning(COMPARED, last.removeprefix(sign))
+    ]
+
+
 def devices(
     ctx: click.Context, param: click.Parameter, incomplete: str
 ) -> list[CompletionItem]:

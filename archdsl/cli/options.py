@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import completion
+from archdsl.passes.dtypes import ITEM_BYTES
+from archdsl.passes.optimizers import OPTIMIZERS
+from archdsl.passes.setting import DEFAULT
 
 if TYPE_CHECKING:
     from archdsl.diagnostics import Diagnostic
@@ -16,10 +19,6 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 Command = Callable[..., Any]
-
-# Repeated here, since the passes that define them are only imported on demand.
-DTYPES = ("float32", "bfloat16", "float16", "float64")
-OPTIMIZERS = ("sgd", "momentum", "adam")
 
 
 class _File(click.Path):
@@ -148,21 +147,21 @@ def run_options(command: Command) -> Command:
         click.option(
             "--optimizer",
             type=click.Choice(OPTIMIZERS),
-            default="sgd",
+            default=DEFAULT.optimizer,
             show_default=True,
             help="Optimizer, whose state counts as memory.",
         ),
         click.option(
             "--dtype",
-            type=click.Choice(DTYPES),
-            default="float32",
+            type=click.Choice(tuple(ITEM_BYTES)),
+            default=DEFAULT.dtype,
             show_default=True,
             help="Data type of weights and activations, for memory, bytes and time.",
         ),
         click.option(
             "--batch",
             type=click.IntRange(1, 1_000_000),
-            default=1,
+            default=DEFAULT.batch,
             show_default=True,
             help="Batch size, for memory, bytes and time.",
         ),

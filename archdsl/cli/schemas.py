@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, Final, NamedTuple
 
 from archdsl.cli.terminal import SCHEMA
+from archdsl.figures import BYTES, COMPARED, OF_A_LAYER
 
 DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 
@@ -113,10 +114,9 @@ _PEAK = {
     "layer": Null("text"),
 }
 _BYTES = (
-    *("param_bytes", "buffer_bytes", "gradient_bytes", "optimizer_bytes"),
-    *("saved_bytes", "saved_sample_bytes", "saved_fixed_bytes"),
-    *("autocast_saved_bytes", "forward_peak_bytes", "inference_bytes"),
-    "training_bytes",
+    # `training_peak` has the bytes of that one.
+    *(name for name in BYTES if name != "training_peak_bytes"),
+    *("saved_sample_bytes", "saved_fixed_bytes", "autocast_saved_bytes"),
 )
 _LAYER: dict[str, Any] = {
     "name": "text",
@@ -127,7 +127,7 @@ _LAYER: dict[str, Any] = {
     "input": ["int"],
     "inputs": [["int"]],
     "output": ["int"],
-    **dict.fromkeys(("params", "trainable", "buffers", "macs", "flops"), "int"),
+    **dict.fromkeys(OF_A_LAYER, "int"),
     **_MOVED,
     "count": Null("int"),
     "receptive_field": Null(_FIELD),
@@ -300,14 +300,15 @@ _COMPARISON = {
             "inputs": [_PORT],
             "outputs": [_PORT],
             "receptive_field": Null(_FIELD),
-            "figures": By(Null(Any_(("int", ["int"])))),
-            "difference": By(
+            "figures": dict.fromkeys(COMPARED, Null(Any_(("int", ["int"])))),
+            "difference": dict.fromkeys(
+                COMPARED,
                 Null(
                     {
                         "absolute": Any_(("int", ["int"])),
                         "percent": Null(Any_(("number", [Null("number")]))),
                     }
-                )
+                ),
             ),
             "diff": Null(
                 {

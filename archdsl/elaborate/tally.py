@@ -1,13 +1,13 @@
-"""The layers of a network without the graph: their kinds, shapes and number.
+"""The layers of a network without the graph: their kinds, shapes and wiring.
 
-Totals such as parameters and MACs need no more than that. A block that is called again
-with the same arguments and input shape has the same layers, so they are counted once
-for all networks of a spec.
+Totals such as parameters and MACs need no more than that, nor do depth and receptive
+fields. A block that is called again with the same arguments and input shape has the
+same layers, so they are listed once for all networks of a spec.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from archdsl.diagnostics import Diagnostics, SpecError
@@ -18,7 +18,7 @@ from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Namespace, Value
 from archdsl.elaborate.structures import main_path
 from archdsl.elaborate.walk import Walker
-from archdsl.ir import Group
+from archdsl.ir import Role
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
 from archdsl.source import Source, Span
@@ -36,7 +36,7 @@ class Use:
         shape: shape of their outputs.
         training: whether they are only needed for outputs of the training mode.
         shared: whether they repeat earlier layers, with the same weights.
-        facts: results that the caller stores for them.
+        facts: results that callers store for them.
     """
 
     __slots__ = ("facts", "input_shapes", "op", "shape", "shared", "training")
@@ -54,10 +54,71 @@ class Use:
         self.shape = shape
         self.training = training
         self.shared = shared
-        self.facts: Any = None
+        self.facts: dict[Any, Any] = {}
 
 
-Uses = dict[Use, int]
+class Line:
+    """One layer, or one call of a block, in the order of the network.
+
+    Attributes:
+        of: the layer or the block's lines.
+        inputs: numbers of the values that it reads, in the list that it stands in.
+        output: number of the value that it defines.
+        shortcut: whether it is on the shortcut of a residual in that list.
+    """
+
+    __slots__ = ("inputs", "of", "output", "shortcut")
+
+    def __init__(self, of: Use | Lines, inputs: tuple[int, ...], output: int) -> None:
+        self.of = of
+        self.inputs = inputs
+        self.output = output
+        self.shortcut = False
+
+
+class Lines:
+    """The lines of a block, or of the whole network.
+
+    Attributes:
+        items: the lines, each after those that it reads from.
+        result: number of the value that it leaves. In a block, 0 is its input.
+        training: whether they are only needed for outputs of the training mode.
+        facts: results that callers store for them.
+    """
+
+    __slots__ = ("facts", "items", "result", "training")
+
+    def __init__(self, items: list[Line], result: int, training: bool) -> None:
+        self.items = items
+        self.result = result
+        self.training = training
+        self.facts: dict[Any, Any] = {}
+
+    def uses(self) -> Iterator[Use]:
+        """Yield the layers in order, also those of blocks."""
+        stack = [iter(self.items)]
+        while stack:
+            for line in stack[-1]:
+                if isinstance(line.of, Lines):
+                    stack.append(iter(line.of.items))
+                    break
+                yield line.of
+            else:
+                stack.pop()
+
+
+class Census(NamedTuple):
+    """The layers of a network.
+
+    Attributes:
+        lines: all of them.
+        inputs: shape of each input; they have the numbers from 0.
+        outputs: number of each output of inference, the main one first.
+    """
+
+    lines: Lines
+    inputs: tuple[Shape, ...]
+    outputs: tuple[int, ...]
 
 
 class _Light(NamedTuple):
@@ -75,7 +136,7 @@ class _Block(NamedTuple):
 
     Attributes:
         held: objects that must be kept alive while the entry's key refers to them.
-        uses: its layers.
+        lines: its layers.
         shape: shape of its output.
         stride: stride from its input to its output; None if that is not known.
         last: the last norm on its main path, or else its last layer; None if the output
@@ -88,7 +149,7 @@ class _Block(NamedTuple):
     """
 
     held: tuple[Any, ...]
-    uses: Uses
+    lines: Lines
     shape: Shape
     stride: int | None
     last: _Light | None
@@ -121,7 +182,7 @@ class Tallies(Memo):
     def keep_block(self, key: Any, block: _Block) -> None:
         """Store the result of a call."""
         self._blocks[key] = block
-        self._entries += 1 + len(block.uses)
+        self._entries += 1 + len(block.lines.items)
 
     def use(
         self,
@@ -152,8 +213,8 @@ def tally(
     preset: str | None = None,
     params: Mapping[str, Any] | None = None,
     input: Shape | None = None,
-) -> Uses | None:
-    """Return the layers of a network, counted; None if that needs `elaborate`.
+) -> Census | None:
+    """Return the layers of a network; None if that needs `elaborate`.
 
     In that case, the network has errors, or statements that need the graph.
 
@@ -172,44 +233,50 @@ def tally(
         walker.input_override = input
         if not params and input is None:
             return None  # its claims are to be read, too
-        _, _, end = walk(walker, module, definition, chosen, params or {}, [])
+        parts: Parts = []
+        _, _, end = walk(walker, module, definition, chosen, params or {}, parts)
         walker.read.add(end.number)
         check_read(walker)
-        _check_inits(walker)
+        others = [port.value for port in walker.outputs if not port.training]
+        lines, outputs = _numbered(
+            parts, [port.value for port in walker.inputs], [end.number, *others], False
+        )
+        if walker.inits:
+            _check_inits(walker, lines)
     except (Fault, SpecError, _NoTally):
         return None
-    return None if walker.errors.found or end.shape is None else walker.uses
+    if walker.errors.found or end.shape is None:
+        return None
+    return Census(lines, tuple([port.shape for port in walker.inputs]), outputs)
 
 
-def _check_inits(walker: _Tally) -> None:
+def _check_inits(walker: _Tally, lines: Lines) -> None:
     """Check that the targets of `init` exist, by one layer of each use."""
     if any(statement.path for statement, _ in walker.inits):
         raise _NoTally
     walker.producers = {
         place: _Light(f"{place}", use.op, (), use.input_shapes, _NOWHERE)
-        for place, use in enumerate(walker.uses)
+        for place, use in enumerate(dict.fromkeys(lines.uses()))
     }
     for _ in initializers(walker):
         pass
 
 
 class _Tally(Walker):
-    """Counts the layers of a network.
+    """Lists the layers of a network.
 
     Attributes:
-        uses: the layers so far, in the block that is being elaborated.
-        deepest: how deep bodies are nested in it.
+        deepest: how deep bodies are nested in the block that is being elaborated.
         definitions: definitions of the blocks that it calls.
     """
 
     def __init__(self, errors: Diagnostics, memo: Tallies) -> None:
         super().__init__(errors, False, prelude(), memo)
         self.tallies = memo
-        self.uses: Uses = {}
         self.deepest = 0
         self.definitions: set[t.Definition] = set()
-        # Shape, mode and whether it is shared, for layers still without a decision.
-        self._late: dict[int, tuple[Shape, bool, bool]] = {}
+        # The lines of layers whose bias is not decided yet.
+        self._late: dict[int, Line] = {}
 
     def report(self, fault: Fault, context: Context) -> NoReturn:
         """Give up."""
@@ -227,9 +294,20 @@ class _Tally(Walker):
         if first.shape != second.shape or type(first.shape) is not type(second.shape):
             raise _NoTally
 
-    def transparent(self, *_: Any, **__: Any) -> Group:
-        """Return a placeholder: transparent groups do not matter here."""
-        return _NOTHING
+    def transparent(self, role: Role, *given: Any, **__: Any) -> Any:
+        """Return the lines of a group, those of a shortcut marked as such."""
+        _word, _entry, _result, parts, *_ = given
+        if role == "shortcut":
+            for line in _gathered(parts):
+                line.shortcut = True
+        return parts
+
+    def renamed(self, part: Any, name: str, alias: str) -> Any:
+        """Return a part as it is, as names do not matter here."""
+        return part
+
+    def _renewed(self, part: Any) -> Any:
+        return part
 
     def place(
         self,
@@ -241,35 +319,32 @@ class _Tally(Walker):
         value: Value,
         context: Context,
         span: Span,
-        parts: Parts,
+        parts: list[Any],
     ) -> None:
-        """Count a layer."""
+        """Add the line of a layer."""
         assert value.shape is not None
         path = context.space.join(name)
-        self.producers[value.number] = _Light(path, layer, inputs, input_shapes, span)
-        about = value.shape, context.training, context.shared
+        number = value.number
+        self.producers[number] = _Light(path, layer, inputs, input_shapes, span)
+        use = self.tallies.use(
+            layer, input_shapes, value.shape, context.training, context.shared
+        )
+        line = Line(use, inputs, number)
+        parts.append(line)
         if vars(layer).get("bias", False) is None:
-            self._late[value.number] = about
-        else:
-            self._add(layer, input_shapes, *about)
-
-    def _add(
-        self,
-        op: Layer,
-        input_shapes: tuple[Shape, ...],
-        shape: Shape,
-        training: bool,
-        shared: bool,
-    ) -> None:
-        use = self.tallies.use(op, input_shapes, shape, training, shared)
-        self.uses[use] = self.uses.get(use, 0) + 1
+            self._late[number] = line
 
     def settle(self, output: int, op: Layer) -> None:
-        """Count a layer whose bias was undecided."""
+        """Enter a layer whose bias was undecided."""
         step = self.producers[output]
         assert isinstance(step, _Light)
         self.producers[output] = step._replace(op=op)
-        self._add(op, step.input_shapes, *self._late.pop(output))
+        line = self._late.pop(output)
+        was = line.of
+        assert isinstance(was, Use)
+        line.of = self.tallies.use(
+            op, was.input_shapes, was.shape, was.training, was.shared
+        )
 
     def owned(
         self,
@@ -279,41 +354,41 @@ class _Tally(Walker):
         value: Value,
         context: Context,
         span: Span,
-        parts: Parts,
+        parts: list[Any],
         build: Build,
         definition: t.Definition | None = None,
         values: dict[str, Any] | None = None,
     ) -> Value:
-        """Count the contents of a group or block, unless an equal one was counted
-        before.
-        """
+        """List the contents of a group or block, or those of an equal one before."""
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
         space = Namespace(context.space.join(name), indexed, outer)
 
-        def run() -> Value:
+        def run(parts: Parts) -> Value:
             self._add_part(span)
             inner = context.replace(space=space, level=level)
             entry = Value(value.number, value.shape, tapped=value.tapped)
             space.entry = entry
             if definition is None:
-                return build(entry, inner, [])
-            return self.whole(build, entry, inner, [])
+                return build(entry, inner, parts)
+            return self.whole(build, entry, inner, parts)
 
         before = self._values
         if definition is None or value.shape is None:
-            result = run()
+            result = run(parts)
         else:
             key = _key(definition, values or {}, value.shape, context)
             known = None if key is None else self.tallies.block(key)
             if known is not None and _fits(known, context):
-                return self._again(known, definition, value, context, span)
+                return self._again(known, definition, value, context, span, parts)
             elif key is None:
                 self.definitions.add(definition)
-                result = run()
+                result = run(parts)
             else:
                 held = definition, values
-                result = self._first(key, held, definition, value, context, run)
+                lines, result = self._first(key, held, definition, value, context, run)
+                if lines.items:
+                    parts.append(Line(lines, (value.number,), result.number))
         made = Value(result.number, result.shape)
         self.keep_way(made, result, before, value, {})
         return made
@@ -325,17 +400,21 @@ class _Tally(Walker):
         definition: t.Definition,
         value: Value,
         context: Context,
-        run: Callable[[], Value],
-    ) -> Value:
-        """Count the contents of a block, and store the result."""
-        outside = self.uses, self.definitions, self.deepest
-        self.uses, self.definitions, self.deepest = {}, set(), context.depth
+        run: Callable[[Parts], Value],
+    ) -> tuple[Lines, Value]:
+        """List the contents of a block, and store the result."""
+        outside = self.definitions, self.deepest
+        self.definitions, self.deepest = set(), context.depth
         read = value.number in self.read
         self.read.discard(value.number)
         values, parts, inits = self._values, self._parts, len(self.inits)
         taps = len(self.tapped)
         left = context.budget.left
-        result = run()
+        inside: Parts = []
+        result = run(inside)
+        lines, _ = _numbered(
+            inside, (value.number,), (result.number,), context.training
+        )
         made = set(range(values + 1, self._values + 1)).intersection(self.producers)
         unread = made - self.read - {result.number}
         idle = not all(tapped.is_read for tapped in self.tapped[taps:])
@@ -349,7 +428,7 @@ class _Tally(Walker):
             start, stride = result.back_to(values)
             block = _Block(
                 held=held,
-                uses=self.uses,
+                lines=lines,
                 shape=result.shape,
                 stride=stride if start.number == value.number else None,
                 last=None if last is None else _light(last),
@@ -360,14 +439,13 @@ class _Tally(Walker):
                 definitions=frozenset(self.definitions),
             )
             self.tallies.keep_block(key, block)
-        inner = self.uses, self.definitions, self.deepest
-        self.uses, self.definitions, self.deepest = outside
+        inner = self.definitions, self.deepest
+        self.definitions, self.deepest = outside
         if read:
             self.read.add(value.number)
-        self._merge(inner[0])
-        self.definitions |= {definition, *inner[1]}
-        self.deepest = max(self.deepest, inner[2])
-        return result
+        self.definitions |= {definition, *inner[0]}
+        self.deepest = max(self.deepest, inner[1])
+        return lines, result
 
     def _again(
         self,
@@ -376,12 +454,12 @@ class _Tally(Walker):
         value: Value,
         context: Context,
         span: Span,
+        parts: list[Any],
     ) -> Value:
-        """Count the contents of a block from the stored result."""
+        """Add the line of a block from the stored result."""
         context.budget.spend(span, known.steps)
         self.foresee(known.parts, span)
         self._parts += known.parts
-        self._merge(known.uses)
         self.definitions |= {definition, *known.definitions}
         self.deepest = max(self.deepest, context.depth + known.depth)
         if known.reads:
@@ -394,12 +472,49 @@ class _Tally(Walker):
         if known.stride is not None:
             made.source, made.stride = value, known.stride
         self.producers[made.number] = known.last._replace(inputs=(value.number,))
+        parts.append(Line(known.lines, (value.number,), made.number))
         return made
 
-    def _merge(self, uses: Uses) -> None:
-        mine = self.uses
-        for use, count in uses.items():
-            mine[use] = mine.get(use, 0) + count
+
+def _gathered(parts: Sequence[Any]) -> list[Line]:
+    """Return the lines of groups, and of the groups in them, in order."""
+    found: list[Line] = []
+    for part in parts:
+        if isinstance(part, Line):
+            found.append(part)
+        else:
+            found += _gathered(part)
+    return found
+
+
+def _numbered(
+    parts: Sequence[Any], entries: Iterable[int], results: Sequence[int], training: bool
+) -> tuple[Lines, tuple[int, ...]]:
+    """Return lines with numbers that only depend on how they are wired.
+
+    The entries come first, from 0, then what each line defines, in order.
+
+    Args:
+        parts: the lines, with the numbers of the network.
+        entries: the inputs of the network or block.
+        results: its outputs, the main one first.
+        training: whether it only serves outputs of the training mode.
+
+    Returns:
+        The lines, and the numbers of the outputs.
+    """
+    own = {number: place for place, number in enumerate(entries)}
+    items = _gathered(parts)
+    last = len(own)
+    try:
+        for line in items:
+            line.inputs = tuple([own[number] for number in line.inputs])
+            own[line.output] = line.output = last
+            last += 1
+        outputs = tuple([own[number] for number in results])
+    except KeyError:
+        raise _NoTally from None  # it reads something else
+    return Lines(items, outputs[0], training), outputs
 
 
 def _light(step: Any) -> _Light:
@@ -452,13 +567,3 @@ def _part(value: Any) -> Any:
 
 
 _NOWHERE = Span(Source("<nowhere>", ""), 0, 0)
-_NOTHING = Group(
-    role="copy",
-    name="",
-    path="",
-    input=0,
-    input_shape=(),
-    output=0,
-    shape=(),
-    span=_NOWHERE,
-)

@@ -28,6 +28,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from archdsl.conditions import COMPARISONS, Comparison, Joined, Label, Not, Test, Truth
+from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
 from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
@@ -35,7 +36,7 @@ from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import LABEL_RESERVED, attributes_of, input_name, refusal
 from archdsl.symbolic import Poly, Sym, TooLong
-from archdsl.values import MEASURES, Last, Shape, channels, show_shape
+from archdsl.values import Last, Shape, channels, show_shape
 
 Place = tuple[str | int, ...]
 Names = Mapping[str, Poly]
@@ -165,7 +166,7 @@ class _Verifier:
             if not self.found:  # else its layers may be none
                 self._initializer(place, one)
         for place, claim in _placed("expectations", self.network.expectations):
-            if claim.measure not in MEASURES or claim.op not in COMPARISONS:
+            if claim.measure not in CLAIMED or claim.op not in COMPARISONS:
                 self.report(place, f"nobody can claim {claim.measure} {claim.op}")
         return self.found
 

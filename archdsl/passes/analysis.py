@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Unpack
 
 from archdsl.display import shown, shown_as
+from archdsl.figures import OF_A_LAYER
 from archdsl.ir import Network, Port, Step
 from archdsl.values import Shape, Window, show_shape
 
-from .conventions import TOOLS, Count, count
+from .conventions import Count, count
 from .costs import Cost, Costs, Work, costs
 from .depth import depth
-from .dtypes import ITEM_BYTES
 from .graph import Graph, Node, flatten
-from .memory import OPTIMIZERS, Memory, memory
+from .memory import Memory, memory
 from .plain import Groups, Plain, whole
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows
+from .setting import Given, Setting, checked
 
 # The others are imported on demand.
 if TYPE_CHECKING:
@@ -25,42 +26,12 @@ if TYPE_CHECKING:
 
     from .alignment import Misalignment
     from .coverage import Coverage, LayerCoverage
-    from .devices import Device
     from .paths import GradientPaths
     from .roofline import LayerTime, Roofline
     from .smallest import Smallest
 
 # Increased whenever a key of `Analysis.as_dict` is removed or changes its meaning.
 SCHEMA: Final = 1
-
-Mode = Literal["eval", "train"]
-MODES: Final[tuple[str, ...]] = get_args(Mode)
-
-
-class Setting(NamedTuple):
-    """How the network is run.
-
-    Attributes:
-        batch: batch size, for memory and memory traffic.
-        dtype: data type of parameters and activations, for memory and memory traffic.
-        optimizer: optimiser whose state is counted as memory: ``sgd``, ``momentum`` or
-            ``adam``.
-        mode: the mode whose operations are counted: ``eval`` for inference, or
-            ``train`` for the forward pass in training, including auxiliary heads.
-        recompute: whether the backward pass recomputes blocks, for memory.
-        tool: a tool whose count to compute as well; see `conventions.TOOLS`.
-        device: the device for which to estimate the time, if any.
-        budget: bytes of memory for which to find the largest batch, if any.
-    """
-
-    batch: int = 1
-    dtype: str = "float32"
-    optimizer: str = "sgd"
-    mode: str = "eval"
-    recompute: bool = False
-    tool: str | None = None
-    device: Device | None = None
-    budget: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,14 +163,7 @@ class LayerFacts:
         }
 
     def _figures(self) -> dict[str, Any]:
-        cost = self.cost
-        return {
-            "params": cost.params,
-            "trainable": cost.trainable,
-            "buffers": cost.buffers,
-            "macs": cost.macs,
-            "flops": cost.flops,
-        }
+        return {name: getattr(self.cost, name) for name in OF_A_LAYER}
 
 
 class Terminal(NamedTuple):
@@ -419,6 +383,11 @@ class Analysis:
         return self.outputs[0].shape
 
     @property
+    def number_of_layers(self) -> int:
+        """Number of layers, including those of auxiliary heads."""
+        return len(self.graph.nodes)
+
+    @property
     def params(self) -> int:
         """Number of parameters."""
         return self.cost.params
@@ -532,49 +501,18 @@ class Analysis:
         }
 
 
-def analyze(
-    network: Network,
-    *,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
-    mode: str = "eval",
-    recompute: bool = False,
-    tool: str | None = None,
-    device: Device | None = None,
-    budget: int | None = None,
-) -> Analysis:
+def analyze(network: Network, **setting: Unpack[Given]) -> Analysis:
     """Return the figures of a network.
 
     Args:
         network: the network.
-        batch: batch size, for memory and memory traffic.
-        dtype: data type of parameters and activations, for memory and memory traffic.
-        optimizer: optimiser whose state is counted as memory.
-        mode: ``eval`` or ``train``: the mode whose operations are counted.
-        recompute: whether the backward pass recomputes blocks, for memory.
-        tool: a tool in `conventions.TOOLS` whose count to compute as well.
-        device: a device for which to estimate the time.
-        budget: bytes of memory for which to find the largest batch.
+        **setting: how it is run; see `Setting`.
 
     Raises:
         ValueError: if the batch, dtype, optimiser, mode or tool is invalid, or if the
             device has no rate for the dtype.
     """
-    if batch < 1:
-        raise ValueError(f"batch must be 1 or more, not {batch}")
-    for what, value, known in (
-        ("dtype", dtype, ITEM_BYTES),
-        ("optimizer", optimizer, OPTIMIZERS),
-        ("mode", mode, MODES),
-        ("tool", tool or "mac", TOOLS),
-    ):
-        if value not in known:
-            raise ValueError(f"{what} must be one of {', '.join(known)}, not {value}")
-    if device is not None:
-        device.matrix_rate(dtype)
-    setting = Setting(batch, dtype, optimizer, mode, recompute, tool, device, budget)
-    return Analysis(network, setting)
+    return Analysis(network, checked(Setting(**setting)))
 
 
 def _terminal(port: Port, graph: Graph) -> Terminal:
@@ -594,7 +532,7 @@ _OF_LAYER: Final[Groups[LayerFacts]] = {
     (
         *("name", "kind", "line", "file", "training", "input", "inputs", "output"),
     ): LayerFacts._place,
-    ("params", "trainable", "buffers", "macs", "flops"): LayerFacts._figures,
+    OF_A_LAYER: LayerFacts._figures,
     (
         *("ops", "ops_per_batch", "batch_flops", "backward_macs"),
         *("bytes_read", "bytes_written", "intensity"),

@@ -4,34 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple, Unpack
 
 from archdsl.display import shown
+from archdsl.figures import COMPARED, FIGURES, Found
 from archdsl.ir import Network
 
 from .analysis import Analysis, analyze
 from .diff import Diff, diff
-
-MEMORY: Final = (
-    "param_bytes",
-    "buffer_bytes",
-    "gradient_bytes",
-    "optimizer_bytes",
-    "saved_bytes",
-    "forward_peak_bytes",
-    "inference_bytes",
-    "training_bytes",
-    "training_peak_bytes",
-)
-FIELDS: Final = ("receptive_field", "local_field")
-FIGURES: Final = (
-    *("params", "trainable", "buffers", "macs", "flops", "depth", "layers"),
-    *(*FIELDS, *MEMORY),
-)
-
-# Along each axis for a receptive field, that of the units that see most; None if there
-# is none.
-Figure = int | tuple[int, ...] | None
+from .setting import Given
 
 
 class Delta(NamedTuple):
@@ -70,17 +51,9 @@ class Comparison:
     def __str__(self) -> str:
         return shown(self)
 
-    def figure(self, at: int, name: str) -> Figure:
-        """Return one of `FIGURES` of one of the networks."""
-        facts = self.analyses[at]
-        if name == "layers":
-            return len(facts.layers)
-        if name in FIELDS:
-            field = facts.receptive_field
-            size = field and (field.size if name == FIELDS[0] else field.local)
-            return size
-        value: int = getattr(facts.memory if name in MEMORY else facts, name)
-        return value
+    def figure(self, at: int, name: str) -> Found:
+        """Return one of the `COMPARED` figures of one of the networks."""
+        return FIGURES[name].of(self.analyses[at])
 
     def delta(self, at: int, name: str) -> Delta | None:
         """Return the difference of a figure from the first network's.
@@ -89,7 +62,7 @@ class Comparison:
         known, or if one of them sees its whole input, which does not have a size beyond
         the borders.
         """
-        if name in FIELDS and not self._comparable(at, name):
+        if FIGURES[name].is_along_axes and not self._comparable(at, name):
             return None
         old, new = self.figure(0, name), self.figure(at, name)
         if isinstance(old, int) and isinstance(new, int):
@@ -105,7 +78,7 @@ class Comparison:
         """Return whether the sizes of two fields are comparable."""
         both = [self.analyses[0].receptive_field, self.analyses[at].receptive_field]
         fields = [field for field in both if field is not None and field.exact]
-        whole = {field.whole for field in fields} if name == FIELDS[0] else {False}
+        whole = {field.whole and name == "receptive_field" for field in fields}
         return len(fields) == 2 and len(whole) == 1
 
     def as_dict(self) -> dict[str, Any]:
@@ -121,14 +94,14 @@ class Comparison:
     def _network(self, at: int) -> dict[str, Any]:
         facts = self.analyses[at]
         field = facts.receptive_field
-        deltas = {name: self.delta(at, name) for name in FIGURES}
+        deltas = {name: self.delta(at, name) for name in COMPARED}
         return {
             "name": self.names[at],
             "network": facts.name,
             "inputs": [port.as_dict() for port in facts.inputs],
             "outputs": [port.as_dict() for port in facts.outputs],
             "receptive_field": field and field.as_dict(),
-            "figures": {name: _data(self.figure(at, name)) for name in FIGURES},
+            "figures": {name: _data(self.figure(at, name)) for name in COMPARED},
             "difference": {
                 name: None if delta is None else delta.as_dict()
                 for name, delta in deltas.items()
@@ -141,9 +114,7 @@ def compare(
     networks: Sequence[Network],
     *,
     names: Sequence[str] | None = None,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
+    **setting: Unpack[Given],
 ) -> Comparison:
     """Return networks side by side, and how their structure differs from the first
     one's.
@@ -151,9 +122,7 @@ def compare(
     Args:
         networks: two or more; all are compared with the first.
         names: a name for each to show; the networks' own names if omitted.
-        batch: batch size, for memory.
-        dtype: data type of parameters and activations, for memory.
-        optimizer: optimiser whose state is counted as memory.
+        **setting: how they are run; see `Setting`.
 
     Raises:
         ValueError: if there are fewer than two networks, if the number of names
@@ -164,10 +133,7 @@ def compare(
     called = [network.name for network in networks] if names is None else names
     if len(called) != len(networks):
         raise ValueError(f"{len(called)} names for {len(networks)} networks")
-    analyses = [
-        analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
-        for network in networks
-    ]
+    analyses = [analyze(network, **setting) for network in networks]
     return Comparison(
         names=tuple(called),
         analyses=tuple(analyses),

@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+from archdsl.layer import Layer
+from archdsl.values import Shape, Tensor
+
 from .gradient import backward_macs
 from .graph import Graph, Node
+from .setting import DEFAULT
 from .traffic import Traffic, total_traffic, traffic
 
 
@@ -82,14 +86,25 @@ class Cost(NamedTuple):
 
 def cost(node: Node, *, training: bool = False) -> Cost:
     """Return the cost of one layer, with the operations of that mode."""
-    op, inputs, output = node.op, node.input_shapes, node.shape
-    trainable = buffers = counters = tensors = 0
     # Weights shared with an earlier layer do not count twice.
-    for tensor in () if node.step.shared else node.tensors:
+    tensors = () if node.step.shared else node.tensors
+    return cost_of(node.op, node.input_shapes, node.shape, tensors, training)
+
+
+def cost_of(
+    op: Layer,
+    inputs: tuple[Shape, ...],
+    output: Shape,
+    tensors: Iterable[Tensor],
+    training: bool = False,
+) -> Cost:
+    """Return the cost of a layer for some shapes, with some parameters and buffers."""
+    trainable = buffers = counters = count = 0
+    for tensor in tensors:
         elements = tensor.elements
         if tensor.trainable:
             trainable += elements
-            tensors += 1
+            count += 1
         else:
             buffers += elements
             counters += elements if tensor.integer else 0
@@ -99,7 +114,7 @@ def cost(node: Node, *, training: bool = False) -> Cost:
         trainable,
         buffers,
         counters,
-        tensors,
+        count,
         op.macs(inputs, output),
         *op.operations(inputs, output, training),
     )
@@ -181,7 +196,11 @@ class Costs(NamedTuple):
 
 
 def costs(
-    graph: Graph, *, batch: int = 1, dtype: str = "float32", training: bool = False
+    graph: Graph,
+    *,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    training: bool = False,
 ) -> Costs:
     """Return what every layer of a network costs for a batch in one mode.
 

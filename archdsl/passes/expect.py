@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 from archdsl.conditions import COMPARISONS
 from archdsl.diagnostics import Diagnostic
+from archdsl.figures import FIGURES
 from archdsl.ir import Expectation, Network
 from archdsl.values import show_shape
 
@@ -18,7 +19,7 @@ def check_expectations(network: Network, analysis: Analysis) -> list[Diagnostic]
     """Return a diagnostic for every claim of the spec that is not proven."""
     found: list[Diagnostic] = []
     for claim in network.expectations:
-        if claim.measure in _FIELDS:
+        if FIGURES[claim.measure].is_along_axes:
             found += _check_field(claim, analysis.receptive_field)
             continue
         actual = _measure(claim.measure, analysis)
@@ -29,9 +30,8 @@ def check_expectations(network: Network, analysis: Analysis) -> list[Diagnostic]
 
 def _measure(measure: str, analysis: Analysis) -> tuple[int, ...]:
     """Return the numbers that a claim is about."""
-    if measure == "layers":
-        return (len(analysis.layers),)
-    value = getattr(analysis, measure)
+    value = FIGURES[measure].of(analysis)
+    assert value is not None
     return value if isinstance(value, tuple) else (value,)
 
 
@@ -44,8 +44,6 @@ def _holds(claim: Expectation, actual: tuple[int, ...]) -> bool:
 
 
 # ---- receptive fields -----------------------------------------------------------
-
-_FIELDS: Final = ("receptive_field", "local_field")
 
 
 class _Sizes(NamedTuple):

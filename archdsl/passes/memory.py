@@ -15,6 +15,7 @@ from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, whole
 from .recompute import parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
+from .setting import DEFAULT
 from .strides import Gaps, gaps
 from .tape import Tape, tape
 
@@ -37,10 +38,10 @@ class Memory:
 
     graph: Graph
     cost: Cost
-    batch: int = 1
-    dtype: str = "float32"
-    optimizer: str = "sgd"
-    recompute: bool = False
+    batch: int
+    dtype: str
+    optimizer: str
+    recompute: bool
 
     # ---- what is there at all times
 
@@ -286,10 +287,10 @@ def memory(
     graph: Graph,
     cost: Cost,
     *,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
-    recompute: bool = False,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
+    recompute: bool = DEFAULT.recompute,
 ) -> Memory:
     """Return the memory of a network with a given cost.
 

@@ -9,6 +9,7 @@ from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
 from .recompute import parts
 from .saved import SAMPLE, bytes_of
+from .setting import DEFAULT
 from .tape import Tape
 
 STEP: Final[Moment] = "step", ""
@@ -117,7 +118,7 @@ def training_peak(
     tape: Tape,
     fixed: int,
     *,
-    optimizer: str = "sgd",
+    optimizer: str = DEFAULT.optimizer,
     recompute: bool = False,
     first: bool = False,
 ) -> Peak:
@@ -151,7 +152,7 @@ def training_timeline(
     fixed: int,
     batch: int,
     *,
-    optimizer: str = "sgd",
+    optimizer: str = DEFAULT.optimizer,
     recompute: bool = False,
 ) -> tuple[InUse, ...]:
     """Return the memory in use over the course of a training step; see `training_peak`.

@@ -11,6 +11,7 @@ from archdsl.values import Tensor
 from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Node
 from .saved import bytes_of, own_size
+from .setting import DEFAULT
 
 
 class Traffic(NamedTuple):
@@ -39,7 +40,11 @@ class Traffic(NamedTuple):
 
 
 def traffic(
-    node: Node, *, batch: int = 1, dtype: str = "float32", training: bool = False
+    node: Node,
+    *,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    training: bool = False,
 ) -> Traffic:
     """Return the bytes that one layer reads and writes for a batch.
 

@@ -24,6 +24,7 @@ from archdsl import __version__
 from archdsl.api import Spec, as_shape, check_types, open_spec, texts
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_module, check_parameters
+from archdsl.passes.setting import DEFAULT
 from archdsl.syntax.loader import Module
 
 from .axes import (
@@ -38,7 +39,7 @@ from .axes import (
     make_axis,
     parse_axis,
 )
-from .figures import FIGURES, SUMS, Row, Task
+from .figures import FIGURES, QUICK, Row, Task
 from .front import Objective, ObjectiveError, parse_objectives
 from .journal import Journal, JournalError
 from .output import UnknownFormat
@@ -107,9 +108,9 @@ def sweep(
     seed: int = 0,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
-    batch: int = 1,
-    dtype: str = "float32",
-    optimizer: str = "sgd",
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
     jobs: int | None = None,
     ray: str | bool = False,
     journal: str | Path | None = None,
@@ -352,7 +353,7 @@ def _early(where: Condition | None, axes: Sequence[Axis]) -> str | None:
     """Return the condition if it can be evaluated before the graph is analysed."""
     if where is None:
         return None
-    cheap = {*SUMS, *(axis.name for axis in axes)}
+    cheap = {*QUICK, *(axis.name for axis in axes)}
     read = {*where.names, *(word for word in where.words if word in FIGURES)}
     return where.text if read <= cheap else None
 

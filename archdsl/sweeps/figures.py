@@ -3,49 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 from archdsl.api import as_shape, as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Tallies, Use, tally
-from archdsl.ir import Network, Step, unchecked
+from archdsl.elaborate.tally import Census, Lines, Tallies, Use, tally
+from archdsl.figures import COMPARED, Figure
+from archdsl.figures import FIGURES as ALL
+from archdsl.ir import Network
 from archdsl.passes.analysis import Analysis, analyze
-from archdsl.passes.costs import cost
-from archdsl.passes.graph import Node
-from archdsl.source import Source, Span
+from archdsl.passes.costs import Cost, cost_of, total
+from archdsl.passes.graph import Graph
+from archdsl.passes.memory import Memory
+from archdsl.passes.receptive import ReceptiveField
+from archdsl.passes.setting import Setting, checked
 from archdsl.syntax.loader import Module
 from archdsl.values import Shape
 
 from .axes import INPUT, PRESET, Axis, places
+from .views import DepthEye, FieldEye
 from .where import Condition
 
-# Sums over layers, which do not need the graph.
-SUMS: Final[Mapping[str, str]] = {
-    "params": "elements of all parameters",
-    "trainable": "elements of the parameters that an optimiser changes",
-    "buffers": "elements of all buffers, counters included",
-    "macs": "multiply-accumulates of inference for one sample",
-    "flops": "operations of inference for one sample: 2 x MACs and all others",
-    "layers": "number of layers, auxiliary heads included",
-}
-# Attributes of an analysis, or of its memory.
-ANALYSED: Final[Mapping[str, str]] = {
-    "depth": "weighted layers on the longest path to an output",
-    "receptive_field": "positions that a unit of the last map sees, all of the input's "
-    "if it sees the whole, along the axis with fewer of them",
-    "local_field": "the same along local paths alone",
-    "param_bytes": "bytes of all parameters",
-    "buffer_bytes": "bytes of all buffers",
-    "gradient_bytes": "bytes of gradients",
-    "optimizer_bytes": "bytes that the optimiser keeps",
-    "saved_bytes": "bytes that autograd keeps in training",
-    "forward_peak_bytes": "most bytes of activations at once in inference",
-    "inference_bytes": "parameters, buffers and the peak of inference",
-    "training_bytes": "all that is held at the end of a training step's forward pass",
-    "training_peak_bytes": "most bytes in use at once in a training step",
-}
-FIGURES: Final[Mapping[str, str]] = {**SUMS, **ANALYSED}
+FIGURES: Final[Mapping[str, Figure]] = {name: ALL[name] for name in COMPARED}
+# Those that need no graph, and so take no time to speak of.
+QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "graph")
 
 # The figures of a point, None where one has no value or was not needed; or the code
 # of the first error, where the language refuses the network.
@@ -64,7 +46,7 @@ class Task(NamedTuple):
         input: shape of the input, if it is fixed and not that of the spec.
         setting: batch, dtype and optimizer for memory.
         figures: the figures to compute.
-        condition: text of a condition that only needs axes and sums. Points that do not
+        condition: text of a condition that needs no graph. Points that do not
             satisfy it are not analysed further.
     """
 
@@ -90,48 +72,51 @@ class Evaluator:
         ]
         self._params = {n: as_value(task.module, v) for n, v in task.params.items()}
         self._condition = Condition(task.condition) if task.condition else None
-        self._sums = [name for name in task.figures if name in SUMS]
-        self._needs_graph = len(self._sums) < len(task.figures)
+        self._quick = [name for name in task.figures if name in QUICK]
+        self._needs_graph = len(self._quick) < len(task.figures)
+        self._how = checked(Setting(**task.setting))
+        self._depths, self._fields = DepthEye(), FieldEye()
 
     def row(self, point: int) -> Row:
         """Return the figures of a point."""
-        setting = self._setting(point)
-        uses = network = None
+        chosen = self._chosen(point)
+        analysis: Totals | Analysis | None = None
         try:
-            # If the graph is needed anyway, the layers come from it.
+            # If the graph is needed anyway, all figures come from it.
             if not self._needs_graph or self._condition is not None:
-                uses = tally(self.task.module, self._memo, **setting)
-            if uses is None:
-                network = self._elaborate(setting)
-                uses = self._uses(network)
+                census = tally(self.task.module, self._memo, **chosen)
+                if census is not None:
+                    analysis = Totals(census, self._how, self._depths, self._fields)
+            if analysis is None:
+                analysis = analyze(self._elaborate(chosen), **self.task.setting)
         except SpecError as error:
             return error.diagnostics[0].code
-        found = _sums(uses)
+        found = {name: _number(FIGURES[name], analysis) for name in self._quick}
         if self._needs_graph and self._fits(point, found):
-            network = network or self._elaborate(setting)
-            analysis = analyze(network, **self.task.setting)
+            if isinstance(analysis, Totals):
+                analysis = analyze(self._elaborate(chosen), **self.task.setting)
             for name in self.task.figures:
                 if name not in found:
-                    found[name] = _analysed(analysis, name)
+                    found[name] = _number(FIGURES[name], analysis)
         return tuple([found.get(name) for name in self.task.figures])
 
     def refusal(self, point: int) -> SpecError | None:
         """Return why the language refuses a point, if it does."""
         try:
-            self._elaborate(self._setting(point))
+            self._elaborate(self._chosen(point))
         except SpecError as error:
             return error
         return None
 
-    def _fits(self, point: int, sums: Mapping[str, Any]) -> bool:
+    def _fits(self, point: int, found: Mapping[str, Any]) -> bool:
         if self._condition is None:
             return True
         axes = self.task.axes
         at = zip(axes, places(axes, point), strict=True)
         shown = {axis.name: axis.shown[place] for axis, place in at}
-        return self._condition.holds({**sums, **shown})
+        return self._condition.holds({**found, **shown})
 
-    def _setting(self, point: int) -> dict[str, Any]:
+    def _chosen(self, point: int) -> dict[str, Any]:
         """Return the arguments of `elaborate` for a point."""
         params = dict(self._params)
         found: dict[str, Any] = {
@@ -147,18 +132,8 @@ class Evaluator:
             into[axis.name] = values[at]
         return found
 
-    def _uses(self, network: Network) -> dict[Use, int]:
-        """Return the layers of a network, counted."""
-        found: dict[Use, int] = {}
-        for step in network.steps():
-            use = self._memo.use(
-                step.op, step.input_shapes, step.shape, step.training, step.shared
-            )
-            found[use] = found.get(use, 0) + 1
-        return found
-
-    def _elaborate(self, setting: Mapping[str, Any]) -> Network:
-        return elaborate(self.task.module, symbolic=False, memo=self._memo, **setting)
+    def _elaborate(self, chosen: Mapping[str, Any]) -> Network:
+        return elaborate(self.task.module, symbolic=False, memo=self._memo, **chosen)
 
 
 def _value(module: Module, name: str, value: Any) -> Any:
@@ -168,70 +143,73 @@ def _value(module: Module, name: str, value: Any) -> Any:
     return value if name == PRESET else as_value(module, value)
 
 
-def _sums(uses: Mapping[Use, int]) -> dict[str, Any]:
-    """Return the sums over all layers; auxiliary heads have no MACs in inference."""
-    params = trainable = buffers = macs = flops = layers = 0
-    for use, count in uses.items():
-        if use.facts is None:
-            use.facts = _facts(use)
-        own_params, own_trainable, own_buffers, own_macs, own_flops = use.facts
-        params += count * own_params
-        trainable += count * own_trainable
-        buffers += count * own_buffers
-        macs += count * own_macs
-        flops += count * own_flops
-        layers += count
-    totals = params, trainable, buffers, macs, flops, layers
-    return dict(zip(SUMS, totals, strict=True))
+def _number(figure: Figure, analysis: Analysis | Totals) -> int | None:
+    """Return a figure, along the axis where it is smaller if it has two."""
+    found = figure.of(analysis)
+    return min(found) if isinstance(found, tuple) else found
 
 
-def _facts(use: Use) -> tuple[int, ...]:
-    found = cost(_node(use))
-    runs = not use.training
-    work = (found.macs, found.flops) if runs else (0, 0)
-    return found.params, found.trainable, found.buffers, *work
+class Totals:
+    """The figures of an `Analysis` that need no graph, under the same names.
+
+    What needs the graph is refused, so that no figure can be computed from less than it
+    depends on.
+    """
+
+    def __init__(
+        self, census: Census, setting: Setting, depths: DepthEye, fields: FieldEye
+    ) -> None:
+        self._census = census
+        self._setting = setting
+        self._depths = depths
+        self._fields = fields
+        cost, self.number_of_layers = _total(census.lines)
+        self.cost = cost
+        self.params, self.trainable = cost.params, cost.trainable
+        self.buffers, self.macs, self.flops = cost.buffers, cost.macs, cost.flops
+
+    @property
+    def depth(self) -> int:
+        """As `Analysis.depth`."""
+        return self._depths.figure(self._census)
+
+    @property
+    def receptive_field(self) -> ReceptiveField | None:
+        """As `Analysis.receptive_field`."""
+        return self._fields.figure(self._census)
+
+    @property
+    def memory(self) -> Memory:
+        """As `Analysis.memory`, without the graph."""
+        how, graph = self._setting, cast(Graph, None)
+        return Memory(
+            graph, self.cost, how.batch, how.dtype, how.optimizer, how.recompute
+        )
 
 
-def _node(use: Use) -> Node:
-    """Return a layer as it would be in a graph, without its position."""
-    inputs = tuple(range(len(use.input_shapes)))
-    step = _new_step(
-        name="",
-        path="",
-        labelled=False,
-        op=use.op,
-        inputs=inputs,
-        input_shapes=use.input_shapes,
-        output=len(inputs),
-        shape=use.shape,
-        training=use.training,
-        statement=0,
-        span=_NOWHERE,
-        shared=use.shared,
-    )
-    return Node(
-        step=step,
-        op=use.op,
-        inputs=inputs,
-        input_shapes=use.input_shapes,
-        output=len(inputs),
-        shape=use.shape,
-        training=use.training,
-        shortcut=False,
-        tensors=use.op.tensors(*use.input_shapes),
-    )
+def _total(lines: Lines) -> tuple[Cost, int]:
+    """Return the cost of all layers, and their number.
+
+    Auxiliary heads have no operations in inference.
+    """
+    known = lines.facts.get(_total)
+    if known is None:
+        parts = [
+            _total(line.of) if isinstance(line.of, Lines) else (_cost(line.of), 1)
+            for line in lines.items
+        ]
+        known = total([part for part, _ in parts]), sum([count for _, count in parts])
+        lines.facts[_total] = known
+    found: tuple[Cost, int] = known
+    return found
 
 
-def _analysed(analysis: Analysis, name: str) -> int | float | None:
-    if name in ("receptive_field", "local_field"):
-        field = analysis.receptive_field
-        size = field and (field.local if name == "local_field" else field.size)
-        return min(size) if size else None
-    if name == "depth":
-        return analysis.depth
-    figure: int = getattr(analysis.memory, name)
-    return figure
-
-
-_new_step = unchecked(Step)
-_NOWHERE = Span(Source("<nowhere>", ""), 0, 0)
+def _cost(use: Use) -> Cost:
+    known = use.facts.get(_cost)
+    if known is None:
+        op, shapes = use.op, use.input_shapes
+        tensors = () if use.shared else op.tensors(*shapes)
+        known = cost_of(op, shapes, use.shape, tensors)
+        use.facts[_cost] = known = known.sparing(known) if use.training else known
+    found: Cost = known
+    return found

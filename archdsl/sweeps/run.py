@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from .figures import Evaluator, Row, Task
@@ -18,6 +20,8 @@ CHUNK: Final = 50
 CLUSTER_CHUNK: Final = 500
 # Starting processes takes some tenths of a second, too long for short sweeps.
 _PATIENCE: Final = 1.0
+# New objects before the collector looks for garbage, and generations.
+_COLLECT: Final = (100_000, 20, 100)
 
 
 class MissingExtra(ImportError):
@@ -73,7 +77,20 @@ def here(task: Task, chunks: Sequence[Chunk]) -> Iterator[Done]:
     """Compute chunks in this process, in order."""
     evaluator = Evaluator(task)
     for chunk in chunks:
-        yield chunk, [evaluator.row(point) for point in chunk.points]
+        with _patient_collector():
+            rows = [evaluator.row(point) for point in chunk.points]
+        yield chunk, rows
+
+
+@contextmanager
+def _patient_collector() -> Iterator[None]:
+    """Let the collector run less often, since most objects made here stay alive."""
+    before = gc.get_threshold()
+    gc.set_threshold(*_COLLECT)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def some(jobs: int | None) -> Runner:
@@ -197,7 +214,6 @@ _EVALUATOR: list[Evaluator] = []
 
 def _begin(task: Task) -> None:
     """Initialise a worker process."""
-    import gc
     import signal
     from threading import Thread
 
@@ -207,7 +223,7 @@ def _begin(task: Task) -> None:
     _EVALUATOR[:] = [Evaluator(task)]
     # Most objects created here stay alive, so the collector need not scan them again.
     gc.freeze()
-    gc.set_threshold(100_000, 20, 100)
+    gc.set_threshold(*_COLLECT)
 
 
 def _leave_with_parent() -> None:

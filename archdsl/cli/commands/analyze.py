@@ -32,14 +32,13 @@ from archdsl.cli.terminal import (
 )
 from archdsl.diagnostics import SpecError
 from archdsl.passes.conventions import TOOLS
+from archdsl.passes.setting import DEFAULT, MODES
 
 if TYPE_CHECKING:
     from archdsl.backends.table import Style
     from archdsl.backends.torch.gradients import Gradients
     from archdsl.diagnostics import Diagnostic
     from archdsl.passes.analysis import Analysis
-
-MODES = ("eval", "train")
 
 
 @click.command(cls=SpecCommand)
@@ -48,7 +47,7 @@ MODES = ("eval", "train")
 @click.option(
     "--mode",
     type=click.Choice(MODES),
-    default="eval",
+    default=DEFAULT.mode,
     show_default=True,
     help="Count the operations of inference, or of training with auxiliary heads.",
 )

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes, writing
 from archdsl.cli.options import (
     OUTPUT_FILE,
@@ -21,6 +22,7 @@ from archdsl.cli.options import (
 )
 from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
+from archdsl.figures import COMPARED
 
 if TYPE_CHECKING:
     from archdsl.sweeps import Axis, Sweep
@@ -30,7 +32,13 @@ _ROWS = 50
 
 
 class _Command(SpecCommand):
-    """Takes `--ray` with and without an address."""
+    """Takes `--ray` with and without an address, and lists the figures in its help."""
+
+    def get_help(self, ctx: click.Context) -> str:
+        """Return the help, with the names of all figures."""
+        names = fill(", ".join(COMPARED), 74).replace("\n", "\n      ")
+        self.help = (self.help or "").replace("{figures}", names)
+        return super().get_help(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments; an axis behind `--ray` is no address."""
@@ -68,11 +76,15 @@ def _axes(
 @click.option(
     "--pareto",
     metavar="NAMES",
+    shell_complete=completion.figures,
     help="Keep the Pareto front of these figures: the points that no other point "
     "dominates. A minus, as in params,-depth, means that more is better.",
 )
 @click.option(
-    "--sort", metavar="NAMES", help="Sort by these figures; -NAME: largest first."
+    "--sort",
+    metavar="NAMES",
+    shell_complete=completion.figures,
+    help="Sort by these figures; -NAME: largest first.",
 )
 @click.option(
     "--top", type=click.IntRange(1), metavar="N", help="Keep the first N points."
@@ -80,6 +92,7 @@ def _axes(
 @click.option(
     "--columns",
     metavar="NAMES",
+    shell_complete=completion.figures,
     help="Figures to show. By default params, macs and those used in other options.",
 )
 @click.option(
@@ -152,9 +165,7 @@ def command(
 
     \b
     Figures:
-      params, trainable, buffers, macs, flops, layers, depth, receptive_field,
-      local_field, saved_bytes, forward_peak_bytes, inference_bytes, training_bytes,
-      training_peak_bytes, param_bytes, buffer_bytes, gradient_bytes, optimizer_bytes
+      {figures}
 
     \b
     Examples:

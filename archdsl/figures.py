@@ -1,0 +1,163 @@
+"""The figures of a whole network: the one list that everything else reads.
+
+Claims, comparisons, sweeps and their conditions, JSON schemas, shell completion, help
+texts and the manual take names, words and values from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, Literal, NamedTuple
+
+# A number, one along each axis, or None if the network does not have the figure.
+Found = int | tuple[int, ...] | None
+
+
+class Figure(NamedTuple):
+    """One figure of a network.
+
+    Attributes:
+        name: its name in specs, options and JSON.
+        unit: of the number; ``positions`` and ``shape`` have one along each axis.
+        help: what it is.
+        path: the attributes that lead to it from an `Analysis`.
+        depends: what decides it: the ``layers`` with their shapes, the ``wiring`` of
+            weighted layers, what the ``windows`` of layers read, or the ``graph`` with
+            all that is in it.
+        adds: whether the network's is the sum over its layers.
+        title: its row in `archdsl compare`; empty where only the JSON has it.
+        beside: the figure whose row says the same where both are equal.
+    """
+
+    name: str
+    unit: Literal["elements", "operations", "layers", "positions", "bytes", "shape"]
+    help: str
+    path: str
+    depends: Literal["layers", "wiring", "windows", "graph"]
+    adds: bool = False
+    title: str = ""
+    beside: str = ""
+
+    def of(self, analysis: Any) -> Found:
+        """Return its value in an analysis, or in what has the same attributes."""
+        found = analysis
+        for attribute in self.path.split("."):
+            if found is None:
+                return None
+            found = getattr(found, attribute)
+        value: Found = found
+        return value
+
+    @property
+    def is_claimed(self) -> bool:
+        """Whether `expect` can claim it: no option of the command line changes it."""
+        return self.unit != "bytes"
+
+    @property
+    def is_along_axes(self) -> bool:
+        """Whether it is the size of a receptive field, a number along each axis."""
+        return self.unit == "positions"
+
+
+def _layers(
+    name: str, unit: Any, help: str, title: str, path: str = "", beside: str = ""
+) -> Figure:
+    return Figure(name, unit, help, path or name, "layers", True, title, beside)
+
+
+def _bytes(name: str, help: str, title: str = "", *, adds: bool = False) -> Figure:
+    depends: Literal["layers", "graph"] = "layers" if adds else "graph"
+    return Figure(name, "bytes", help, f"memory.{name}", depends, adds, title)
+
+
+_ALL: Final = (
+    _layers("params", "elements", "elements of all parameters", "params"),
+    _layers(
+        "trainable",
+        "elements",
+        "elements of the parameters that an optimiser changes",
+        "trainable",
+        beside="params",
+    ),
+    _layers(
+        "buffers", "elements", "elements of all buffers, counters included", "buffers"
+    ),
+    _layers(
+        "macs",
+        "operations",
+        "multiply-accumulates of inference for one sample",
+        "MACs",
+    ),
+    _layers(
+        "flops",
+        "operations",
+        "operations of inference for one sample: 2 x MACs and all others",
+        "FLOPs",
+    ),
+    Figure(
+        "depth",
+        "layers",
+        "weighted layers on the longest path to an output",
+        "depth",
+        "wiring",
+        title="depth",
+    ),
+    _layers(
+        "layers",
+        "layers",
+        "number of layers, auxiliary heads included",
+        "layers",
+        "number_of_layers",
+    ),
+    Figure("output", "shape", "shape of the main output", "output", "layers"),
+    Figure(
+        "receptive_field",
+        "positions",
+        "positions that a unit of the last map sees, all of the input's if it sees the "
+        "whole",
+        "receptive_field.size",
+        "windows",
+        title="receptive field",
+    ),
+    Figure(
+        "local_field",
+        "positions",
+        "the same along local paths alone",
+        "receptive_field.local",
+        "windows",
+        title="  local paths",
+        beside="receptive_field",
+    ),
+    _bytes("param_bytes", "bytes of all parameters", adds=True),
+    _bytes("buffer_bytes", "bytes of all buffers", adds=True),
+    _bytes("gradient_bytes", "bytes of gradients", adds=True),
+    _bytes("optimizer_bytes", "bytes that the optimiser keeps", adds=True),
+    _bytes("saved_bytes", "bytes that autograd keeps in training"),
+    _bytes("forward_peak_bytes", "most bytes of activations at once in inference"),
+    _bytes(
+        "inference_bytes",
+        "parameters, buffers and the peak of inference",
+        "inference memory",
+    ),
+    _bytes(
+        "training_bytes",
+        "all that is held at the end of a training step's forward pass",
+    ),
+    _bytes(
+        "training_peak_bytes",
+        "most bytes in use at once in a training step",
+        "training memory",
+    ),
+)
+FIGURES: Final[Mapping[str, Figure]] = {figure.name: figure for figure in _ALL}
+
+# What `expect` can claim.
+CLAIMED: Final = tuple(name for name, each in FIGURES.items() if each.is_claimed)
+# Those that can be compared, ordered and swept: all but the shape of the output.
+COMPARED: Final = tuple(n for n, each in FIGURES.items() if each.unit != "shape")
+# What each layer has a share of, in the order of the JSON: its cost for one sample.
+OF_A_LAYER: Final = tuple(
+    name for name, each in FIGURES.items() if each.adds and each.path == name
+)
+# Bytes of memory, in the order of the JSON.
+BYTES: Final = tuple(name for name, each in FIGURES.items() if each.unit == "bytes")
