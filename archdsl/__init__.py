@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         build,
         compare,
         emit,
+        export_onnx,
         format,
         lint,
         list_models,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
         render,
     )
     from .backends.diagram import Options
+    from .backends.onnx import Exported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -36,6 +38,7 @@ __all__ = [
     "Analysis",
     "Comparison",
     "Diagnostic",
+    "Exported",
     "Network",
     "Options",
     "SpecError",
@@ -45,6 +48,7 @@ __all__ = [
     "build",
     "compare",
     "emit",
+    "export_onnx",
     "format",
     "lint",
     "list_models",
@@ -60,6 +64,7 @@ _HOMES = {
     "Analysis": "archdsl.passes.analysis",
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
+    "Exported": "archdsl.backends.onnx",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

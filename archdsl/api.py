@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
     from .backends.diagram import Options
+    from .backends.onnx import Exported
     from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
@@ -284,6 +285,72 @@ def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
     module.load_state_dict(state_dict(found))
 
 
+def export_onnx(
+    network: Network | Spec,
+    path: Spec | None = None,
+    *,
+    weights: Mapping[str, Any] | Spec | None = None,
+    seed: int | None = None,
+    opset: int = 18,
+    fold: bool = True,
+    batch: int | None = None,
+    fixed_size: bool = False,
+) -> Exported:
+    """Return a network in evaluation mode as an ONNX model, and write it to a file.
+
+    It is made from the network itself, without torch, and checked by onnx. The inputs
+    and outputs have the names of the spec, and the tensors those of the layers.
+
+    Args:
+        network: as for `analyze`.
+        path: the file to write, if any.
+        weights: the network's `state_dict`, of arrays or torch tensors, or the path of
+            a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
+        seed: for random weights instead, which serve to measure speed.
+        opset: version of ONNX's operators.
+        fold: whether batch norms become part of the layer before them.
+        batch: the batch size; None for any.
+        fixed_size: whether height and width must be those of the spec; otherwise they
+            may be any, if all layers allow that.
+
+    Raises:
+        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.onnx.WrongWeights: if the weights do not fit.
+        OSError: if a file cannot be read or written.
+        SpecError: if `network` names a spec with errors, or a layer has no form in
+            ONNX.
+        TypeError: if an argument has the wrong type.
+        ValueError: if both weights and a seed are given, or neither is, or an argument
+            is out of bounds.
+    """
+    from .backends import onnx
+
+    check_types(opset=opset, fold=fold, fixed_size=fixed_size)
+    if batch is not None:
+        check_types(batch=batch)
+    if (weights is None) == (seed is None):
+        raise ValueError("give either `weights`, or a `seed` for random ones")
+    file = None if path is None else Path(_as_path("path", path))
+    network = as_network(network)
+    if seed is not None:
+        check_types(seed=seed)
+        weights = onnx.drawn(network, seed)
+    elif not isinstance(weights, Mapping):
+        weights = onnx.read(Path(_as_path("weights", weights)))
+    made = onnx.export(
+        network,
+        weights,
+        path=file or Path("model.onnx"),
+        opset=opset,
+        fold=fold,
+        batch=batch,
+        fixed_size=fixed_size,
+    )
+    if file is not None:
+        made.save(file)
+    return made
+
+
 def render(
     network: Network | Spec,
     path: Spec | None = None,
@@ -485,6 +552,8 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("mode", "tool", "format", "show"), (str, "a text")),
     **dict.fromkeys(("batch", "budget", "runs"), (int, "an integer")),
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
+    "fixed_size": (bool, "true or false"),
+    "opset": (int, "an integer"),
     "allow_foreign": (bool, "true or false"),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep

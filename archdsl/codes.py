@@ -487,6 +487,15 @@ _AGREEMENT: Final = {
         "",
         "",
     ),
+    "A0704": Entry(
+        "a layer has no form in ONNX",
+        "`archdsl export` writes each layer as operators of ONNX. A foreign layer "
+        "(`op`) is Python code, which has no such form. Replace it by "
+        "layers that the language has.",
+        _PRELU.format(name="torch.nn.PReLU", params=1),
+        _net("conv 3x3 8 -> prelu"),
+        ("export --random 0 net.arch -o net.onnx", "check net.arch"),
+    ),
 }
 
 _LARGE: Final = "arch 1\n\n" + "\n".join(
@@ -652,7 +661,7 @@ SECTIONS: Final = {
     "A04": "Claims",
     "A05": "Files",
     "A06": "The choice of a network",
-    "A07": "Agreement with torch",
+    "A07": "Agreement with torch and other tools",
     "A08": "Pictures",
     "A09": "Limits",
     "A10": "Weights",

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes | bytearray) -> None:
     """Write a file atomically.
 
     Raises:
@@ -50,7 +50,7 @@ def create(path: Path, data: bytes) -> None:
 
 
 @contextmanager
-def _beside(path: Path, data: bytes) -> Iterator[Path]:
+def _beside(path: Path, data: bytes | bytearray) -> Iterator[Path]:
     """Write data to a temporary file on the same file system as a path."""
     try:
         temporary = tempfile.TemporaryDirectory(prefix=".archdsl-", dir=path.parent)
@@ -65,7 +65,7 @@ def _beside(path: Path, data: bytes) -> Iterator[Path]:
         yield new
 
 
-def _write_through(handle: int, data: bytes) -> None:
+def _write_through(handle: int, data: bytes | bytearray) -> None:
     """Write data completely, and flush it to disk.
 
     Otherwise a file could be renamed before its contents are on disk, and a full disk

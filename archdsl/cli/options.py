@@ -245,6 +245,26 @@ def load_network(
     return load(spec, params=params, input=input_shape, symbolic=symbolic)
 
 
+def load_proved(
+    spec: str, params: dict[str, object], input_shape: tuple[int, ...] | None
+) -> Network:
+    """Return the network that the options of `spec_options` describe, to be compiled.
+
+    Raises:
+        SpecError: also if a claim (`expect`) of the spec does not hold.
+    """
+    from archdsl.diagnostics import SpecError
+    from archdsl.passes.analysis import analyze
+    from archdsl.passes.expect import check_expectations
+
+    network = load_network(spec, params, input_shape, symbolic=True)
+    if network.expectations:
+        refuted = check_expectations(network, analyze(network))
+        if refuted:
+            raise SpecError(refuted)
+    return network
+
+
 def load_networks(
     specs: Sequence[str],
     params: dict[str, object] | None = None,

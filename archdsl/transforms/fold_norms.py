@@ -51,7 +51,8 @@ class FoldNorms(Transformation):
 
         Args:
             network: as it was before.
-            state: its `state_dict`, which stays as it is.
+            state: its `state_dict`, of torch tensors or NumPy arrays, which stays as it
+                is.
 
         Raises:
             KeyError: if the state lacks a tensor of a layer or norm.
@@ -109,13 +110,23 @@ def foldable(network: Network) -> dict[str, str]:
 def _folded(layer: Step, norm: Step, state: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return the weight and the bias of a layer that does what the norm did, too."""
     own = {
-        tensor.name: state[f"{norm.path}.{tensor.name}"].double()
+        tensor.name: _wide(state[f"{norm.path}.{tensor.name}"])
         for tensor in norm.op.tensors(*norm.input_shapes)
+        if not tensor.integer
     }
     factors, sums = norm.op.channel_affine(own)
     weight = state[f"{layer.path}.weight"]
     names = [tensor.name for tensor in layer.op.tensors(*layer.input_shapes)]
     if "bias" in names:
-        sums = sums + factors * state[f"{layer.path}.bias"].double()
-    scaled = layer.op.scaled(weight.double(), factors)
-    return scaled.to(weight.dtype), sums.to(weight.dtype)
+        sums = sums + factors * _wide(state[f"{layer.path}.bias"])
+    scaled = layer.op.scaled(_wide(weight), factors)
+    return _as(weight.dtype, scaled), _as(weight.dtype, sums)
+
+
+def _wide(tensor: Any) -> Any:
+    """Return a tensor of torch, or an array of NumPy, in double precision."""
+    return tensor.double() if hasattr(tensor, "double") else tensor.astype("float64")
+
+
+def _as(dtype: Any, tensor: Any) -> Any:
+    return tensor.to(dtype) if hasattr(tensor, "to") else tensor.astype(dtype)

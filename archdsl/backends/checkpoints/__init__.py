@@ -1,6 +1,6 @@
 """Checkpoints: which of their tensors a network wants, and under which names."""
 
-from .checkpoint import Checkpoint, Held, MissingExtra, read
+from .checkpoint import Checkpoint, Held, read
 from .convert import safetensors_bytes, state_dict
 from .layout import Wanted, wanted
 from .match import Match, Reshaped, Suggestion, match
@@ -10,7 +10,6 @@ __all__ = [
     "Checkpoint",
     "Held",
     "Match",
-    "MissingExtra",
     "Reshaped",
     "Rule",
     "Rules",

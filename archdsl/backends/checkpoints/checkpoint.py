@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.limits import MAX_FILE_BYTES
 
@@ -30,10 +31,6 @@ _DEEPEST: Final = 3
 _USUAL: Final = ("", "state_dict", "model", "model_state_dict", "module")
 
 _INDEX: Final = ".index.json"
-
-
-class MissingExtra(ImportError):
-    """A package that is needed is not installed; the message says what to install."""
 
 
 class Held(NamedTuple):
@@ -112,9 +109,7 @@ def _safetensors(path: Path) -> dict[str, Held]:
     try:
         from safetensors import SafetensorError, safe_open
     except ImportError:
-        raise MissingExtra(
-            'safetensors files need safetensors: pip install "archdsl[weights]"'
-        ) from None
+        raise MissingExtra("a safetensors file", "safetensors", "weights") from None
     try:
         with safe_open(path, framework="numpy") as file:
             names = list(file.keys())
@@ -175,9 +170,7 @@ def _torch(path: Path, inside: str | None) -> Checkpoint:
     try:
         import torch
     except ImportError:
-        raise MissingExtra(
-            f'{path} needs PyTorch to be read: pip install "archdsl[torch]"'
-        ) from None
+        raise MissingExtra("a file of torch.save", "PyTorch", "torch") from None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about what is refused below

@@ -11,11 +11,10 @@ from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
     json_option,
-    load_network,
+    load_proved,
     spec_options,
 )
 from archdsl.cli.terminal import print_json, say
-from archdsl.diagnostics import SpecError
 
 
 @click.command(cls=SpecCommand)
@@ -47,14 +46,8 @@ def command(
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
     """
     from archdsl.backends.torch import emit, foreign_names
-    from archdsl.passes.analysis import analyze
-    from archdsl.passes.expect import check_expectations
 
-    network = load_network(spec, params, input_shape, symbolic=True)
-    if network.expectations:
-        refuted = check_expectations(network, analyze(network))
-        if refuted:
-            raise SpecError(refuted)
+    network = load_proved(spec, params, input_shape)
     text = emit(network)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:

@@ -91,8 +91,9 @@ def command(
       archdsl weights resnet18 -D classes=10 old.pth --except fc -o new.safetensors
       archdsl weights net.arch old.pth --by-order -o new.safetensors
     """
-    from archdsl.backends.checkpoints import MissingExtra, match, read
+    from archdsl.backends.checkpoints import match, read
     from archdsl.backends.checkpoints import text as texts
+    from archdsl.backends.extras import MissingExtra
 
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)

@@ -1,0 +1,33 @@
+"""The libraries of exports, which are extras."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+
+class MissingExtra(ImportError):
+    """A library is not installed; the message says what to install."""
+
+    def __init__(self, what: str, library: str, extra: str) -> None:
+        super().__init__(f'{what} needs {library}: pip install "archdsl[{extra}]"')
+
+
+def need(what: str, library: str, extra: str, module: str = "") -> ModuleType:
+    """Return a library's module.
+
+    Args:
+        what: needs the library, for the message: ``an ONNX model``.
+        library: its name.
+        extra: which extra of archdsl contains it.
+        module: the module; that of the library's name if empty.
+
+    Raises:
+        MissingExtra: if it is not installed.
+    """
+    try:
+        return import_module(module or library)
+    except ImportError as error:
+        if error.name != (module or library).partition(".")[0]:
+            raise
+        raise MissingExtra(what, library, extra) from None

@@ -1,0 +1,103 @@
+"""Images as a network's input, prepared as torchvision does for its own networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from archdsl.backends.extras import need
+from archdsl.backends.onnx.graph import Array
+
+# Mean and deviation of the channels of ImageNet, of values from 0 to 1.
+_MEAN: Final = (0.485, 0.456, 0.406)
+_DEVIATION: Final = (0.229, 0.224, 0.225)
+SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
+SUFFIXES_SHOWN: Final = ", ".join(SUFFIXES)
+
+
+class NoImage(ValueError):
+    """A file that is no image, or a folder without any."""
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How an image becomes an input.
+
+    Attributes:
+        shape: channels, height and width of the input.
+        crop: the side of the middle that is kept, as a share of the image's shorter
+            side once both have the proportions of the input.
+        mean: what is subtracted from each channel, whose values are from 0 to 1; that
+            of ImageNet for three channels, otherwise 0, if empty.
+        deviation: what each is then divided by; as for the mean, otherwise 1.
+    """
+
+    shape: tuple[int, int, int]
+    crop: float = 0.875
+    mean: Sequence[float] = ()
+    deviation: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        channels = self.shape[0]
+        if channels not in (1, 3):
+            raise NoImage(f"an image has 1 or 3 channels, and the input {channels}")
+        for name, given in (("mean", self.mean), ("deviation", self.deviation)):
+            if given and len(given) != channels:
+                raise NoImage(
+                    f"{len(given)} numbers are given as the {name}, and the input has "
+                    f"{channels} channels"
+                )
+
+    def read(self, path: Path) -> Array:
+        """Return an image as float32 of the input's shape.
+
+        Raises:
+            MissingExtra: if pillow is not installed.
+            NoImage: if the file is no image.
+            OSError: if it cannot be read.
+        """
+        import numpy as np
+
+        channels, height, width = self.shape
+        pillow: Any = need("an image", "PIL", "onnxruntime", "PIL.Image")
+        operations: Any = need("an image", "PIL", "onnxruntime", "PIL.ImageOps")
+        try:
+            with pillow.open(path) as file:
+                image = operations.exif_transpose(file)
+                image = image.convert("RGB" if channels == 3 else "L")
+        except (pillow.UnidentifiedImageError, pillow.DecompressionBombError):
+            raise NoImage(f"{path} is not an image") from None
+        except SyntaxError:  # pillow's word for a broken file
+            raise NoImage(f"{path} is a broken image") from None
+        # The middle of the input's proportions, and of that the share to keep.
+        scale = min(image.width / width, image.height / height) * self.crop
+        across, down = scale * width, scale * height
+        left, top = (image.width - across) / 2, (image.height - down) / 2
+        image = image.resize(
+            (width, height),
+            resample=pillow.Resampling.BILINEAR,
+            box=(left, top, left + across, top + down),
+        )
+        values = np.asarray(image, np.float32).reshape(height, width, channels) / 255
+        mean = self.mean or (_MEAN if channels == 3 else (0.0,))
+        deviation = self.deviation or (_DEVIATION if channels == 3 else (1.0,))
+        values = (values - np.array(mean)) / np.array(deviation)
+        return np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
+
+
+def images_in(folder: Path, most: int) -> list[Path]:
+    """Return the images in a folder and below, at most as many, evenly chosen.
+
+    Raises:
+        NoImage: if there are none.
+        OSError: if the folder cannot be read.
+    """
+    found = sorted(
+        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES
+    )
+    if not found:
+        raise NoImage(f"there is no image in {folder}: known are {SUFFIXES_SHOWN}")
+    step = max(len(found) / most, 1)
+    return [found[int(place * step)] for place in range(min(len(found), most))]
