@@ -10,6 +10,7 @@ from typing import Any
 import jsonschema
 import pytest
 import torch
+from PIL import Image
 
 from archdsl.cli.app import COMMANDS
 from archdsl.cli.schemas import OUTPUTS, schema
@@ -23,6 +24,15 @@ network Net {
     input 3x16x16
     conv 3x3 8 bias=true -> bn -> relu
     expect params < 10
+}
+"""
+
+# Takes images, and scores two classes.
+SMALL = """arch 1
+
+network Small {
+    input 3x16x16
+    conv 3x3 8 -> bn -> relu -> globalavgpool -> linear 2
 }
 """
 
@@ -42,6 +52,7 @@ CALLS = [
     ["compare", "siamese", "tutorial/depth"],
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],
+    ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
     ["explain", "A0301"],
     ["explain", "counts"],
     ["fmt", "--check", "net.arch", "nothing.arch"],
@@ -55,6 +66,8 @@ CALLS = [
     ["plot", "net.arch", "--show", "gradients"],
     ["plot", "vgg11", "--show", "roofline", "--device", "t4"],
     ["render", "tutorial/merge"],
+    ["run", "small.onnx", "grey.png"],
+    ["run", "small.onnx", "grey.png", "--labels", "labels.txt"],
     ["schema"],
     ["sweep", "net.arch", "input=3x8x8,3x9x9"],
     [
@@ -108,6 +121,12 @@ def test_outputs_are_as_their_schemas_say(
         torch.save(
             {"conv1.weight": torch.ones(2), "x": torch.ones(1), **norm}, "net.pth"
         )
+    if call[0] in ("export", "run"):
+        Path("small.arch").write_text(SMALL, encoding="utf-8")
+        Path("labels.txt").write_text("cat\ndog\n", encoding="utf-8")
+        Image.new("RGB", (20, 16), "grey").save("grey.png")
+    if call[0] == "run":
+        run("export", "small.arch", "--random", "0", "-o", "small.onnx")
     found = run(*call, "--json").json
     validator = jsonschema.Draft202012Validator(closed(schema(call[0])))
     # Of the forms, the one that it is nearest to.

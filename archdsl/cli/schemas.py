@@ -369,6 +369,8 @@ _ERRORS = {"errors": [_ERROR]}
 
 # Of each command, what it prints where it does what it is asked to, and of options
 # that ask for something else. `schema` and `errors` are added to each.
+# A dimension that may be any is null.
+_FREE_PORT = {"name": "text", "shape": [Null("int")]}
 _TENSOR = {
     "key": "text",
     "shape": ["int"],
@@ -406,6 +408,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "compare": (_COMPARISON,),
     "compile": ({**_WRITTEN, "module": "text", "imports": ["text"]},),
     "explain": ({"name": "text", "text": "text"},),
+    "export": (
+        {
+            **dict.fromkeys(("name", "file"), "text"),
+            **dict.fromkeys(("bytes", "opset", "nodes", "folded"), "int"),
+            "inputs": [_FREE_PORT],
+            "outputs": [_FREE_PORT],
+            "fixed_by": Null("text"),
+        },
+    ),
     "fmt": ({"files": [{"file": "text", "changed": "bool"}]},),
     "lint": (
         {
@@ -454,6 +465,18 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         for one in _CHARTS.values()
     ),
     "render": ({**_WRITTEN, "dot": "text"},),
+    "run": (
+        {
+            "images": [
+                {
+                    "file": "text",
+                    "classes": [
+                        {"index": "int", **_maybe("label"), "probability": "number"}
+                    ],
+                }
+            ]
+        },
+    ),
     "schema": ({"commands": ["text"]},),
     "sweep": (_SWEEP,),
     "weights": (_WEIGHTS,),

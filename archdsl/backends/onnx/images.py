@@ -85,19 +85,3 @@ class Preparation:
         deviation = self.deviation or (_DEVIATION if channels == 3 else (1.0,))
         values = (values - np.array(mean)) / np.array(deviation)
         return np.ascontiguousarray(values.transpose(2, 0, 1), np.float32)
-
-
-def images_in(folder: Path, most: int) -> list[Path]:
-    """Return the images in a folder and below, at most as many, evenly chosen.
-
-    Raises:
-        NoImage: if there are none.
-        OSError: if the folder cannot be read.
-    """
-    found = sorted(
-        path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES
-    )
-    if not found:
-        raise NoImage(f"there is no image in {folder}: known are {SUFFIXES_SHOWN}")
-    step = max(len(found) / most, 1)
-    return [found[int(place * step)] for place in range(min(len(found), most))]
