@@ -8,10 +8,10 @@ from typing import Final, Literal
 Dtype = Literal["float64", "float32", "bfloat16", "float16"]
 
 ITEM_BYTES: Final[Mapping[str, int]] = {
+    "float64": 8,
     "float32": 4,
     "bfloat16": 2,
     "float16": 2,
-    "float64": 8,
 }
 # Of a counter, such as that of the batches seen.
 COUNTER_BYTES: Final = 8
