@@ -266,7 +266,7 @@ def build(
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
     module = run(chosen, allow_foreign=allow_foreign)
     if weights is not None:
-        _load_weights(module, chosen, Path(weights))
+        _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module
 
 
@@ -334,9 +334,13 @@ def export_onnx(
     network = as_network(network)
     if seed is not None:
         check_types(seed=seed)
+        if not 0 <= seed < 2**32:
+            raise ValueError(f"seed must be from 0 to {2**32 - 1:,}, not {seed}")
         weights = onnx.drawn(network, seed)
     elif not isinstance(weights, Mapping):
         weights = onnx.read(Path(_as_path("weights", weights)))
+    elif not all(isinstance(key, str) for key in weights):
+        raise TypeError("weights must be tensors by name, or the path of a file")
     made = onnx.export(
         network,
         weights,

@@ -447,7 +447,16 @@ BAD: tuple[Any, ...] = (
     *(["alexnet", 3], {"classes": 10**30}, {"classes": "[["}, {"classes": [[]]}),
 )
 FUNCTIONS = (
-    *("analyze", "build", "compare", "emit", "format", "lint", "list_models"),
+    *(
+        "analyze",
+        "build",
+        "compare",
+        "emit",
+        "export_onnx",
+        "format",
+        "lint",
+        "list_models",
+    ),
     *("load", "loads", "plot", "render", "sweep"),
 )
 
