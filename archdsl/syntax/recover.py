@@ -39,11 +39,7 @@ _REPAIRS = (
 def run(
     lark: Lark, lines: Lines, source: Source, limit: int
 ) -> tuple[t.File | None, list[Diagnostic]]:
-    """Parse a file; return its tree as far as it goes, and every independent error.
-
-    What an error makes unreadable is left out of the tree. There is none if not even
-    the end of the file is readable.
-    """
+    """Parse a file; return its tree, or None with every independent error."""
     parser = lark.parse_interactive(source.text, start="start")
     line_end = re.compile(lark.get_terminal("_NL").pattern.to_regexp())
     errors: list[Diagnostic] = []
@@ -57,7 +53,7 @@ def run(
                     raise _too_long(source, token)
                 state.feed_token(token)
             file: t.File = state.feed_token(Token("$END", ""), is_end=True)
-            return file, errors
+            return (None if errors else file), errors
         except UnexpectedInput as error:
             panic = Panic(parser, lines, source.text, line_end)
             found = explain(Place(source, lines, error, panic.expected()))
@@ -65,7 +61,7 @@ def run(
                 errors.append(found)
             tries += 1
             if max(len(errors), tries // 10) >= limit or not panic.skip(error):
-                return panic.close(), errors
+                return None, errors
 
 
 def _too_long(source: Source, token: Token) -> SpecError:
@@ -122,23 +118,6 @@ class Panic:
                     return True
                 states.append(goto[1])
         return True
-
-    def close(self) -> t.File | None:
-        """Return the tree of what was read, as if all braces ended here."""
-        for _ in range(len(self.states)):
-            self._drop(len(self.values) - self._floor())
-            for kind in ("$END", "RBRACE"):
-                if self._accepts((kind,)):
-                    break
-            else:
-                return None
-            state = self.parser.parser_state
-            if kind == "$END":
-                file: t.File = state.feed_token(Token(kind, ""), is_end=True)
-                return file
-            at = len(self.text)
-            state.feed_token(Token(kind, "}", at, end_pos=at))
-        return None
 
     # ---- skipping
 
