@@ -30,13 +30,13 @@ import onnx  # noqa: E402
 import onnxruntime  # noqa: E402
 import torch  # noqa: E402
 from page import machine  # noqa: E402
-from torch import Tensor, nn  # noqa: E402
+from torch import Tensor  # noqa: E402
 
 import archdsl  # noqa: E402
 from archdsl.backends.onnx import Exported  # noqa: E402
 from archdsl.backends.text import show_bytes  # noqa: E402
 from archdsl.backends.views.time import show_seconds  # noqa: E402
-from tests.comparing import named_outputs  # noqa: E402
+from tests.comparing import named_outputs, with_statistics  # noqa: E402
 
 REPORT = Path(__file__).with_name("export.md")
 TOLERANCE = 1e-5
@@ -87,16 +87,6 @@ def measured(name: str) -> Row:
         exact = named_outputs(network, double)
         spread = worst({n: v.numpy() for n, v in wanted.items()}, exact)
     return Row(name, made, size, seconds, off, spread, *times)
-
-
-def with_statistics(module: nn.Module) -> nn.Module:
-    """Return a module in inference, with running statistics that are not 0 and 1."""
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            nn.init.normal_(buffer, std=0.1)
-        if name.endswith("running_var"):
-            nn.init.uniform_(buffer, 0.5, 1.5)
-    return module.eval()
 
 
 def session_of(path: Path) -> onnxruntime.InferenceSession:

@@ -261,3 +261,13 @@ def _refuses(network: Network) -> bool:
     except ValueError:
         return True
     return False
+
+
+def with_statistics(module: nn.Module) -> nn.Module:
+    """Return a module in inference, with running statistics that are not 0 and 1."""
+    for name, buffer in module.named_buffers():
+        if name.endswith("running_mean"):
+            nn.init.normal_(buffer, std=0.1)
+        if name.endswith("running_var"):
+            nn.init.uniform_(buffer, 0.5, 1.5)
+    return module.eval()

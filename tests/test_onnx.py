@@ -16,7 +16,7 @@ import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
-from torch import Tensor, nn
+from torch import Tensor
 
 import archdsl
 from archdsl.backends.onnx import OPSETS, Exported, WrongWeights, drawn, export, model
@@ -25,7 +25,7 @@ from archdsl.ir import Network
 from archdsl.layer import Layer, Mismatch
 from archdsl.values import Last, Shape
 from tests import generated, manual_specs
-from tests.comparing import named_outputs
+from tests.comparing import named_outputs, with_statistics
 from tests.executor import draw_state, execute
 from tests.handmade import Sketch
 from tests.strategies import KINDS, layers_with_inputs
@@ -176,16 +176,6 @@ def test_presets_compute_the_same(preset: str, tmp_path: Path) -> None:
         assert list(found) == list(wanted)
         for name, value in wanted.items():
             assert distance(found[name], value) <= TOLERANCE
-
-
-def with_statistics(module: nn.Module) -> nn.Module:
-    """Return a module in inference, with running statistics that are not 0 and 1."""
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            nn.init.normal_(buffer, std=0.1)
-        if name.endswith("running_var"):
-            nn.init.uniform_(buffer, 0.5, 1.5)
-    return module.eval()
 
 
 def test_a_folded_resnet_has_the_operators_of_its_table() -> None:

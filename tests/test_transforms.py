@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
 from archdsl.ir.verify import problems
 from archdsl.transforms import FoldNorms, RemoveIdentities, Transformation
 from tests import generated, manual_specs
-from tests.comparing import named_outputs
+from tests.comparing import named_outputs, with_statistics
 from tests.executor import draw_state, execute, keys
 
 
@@ -101,16 +101,6 @@ def test_presets_compute_the_same(preset: str) -> None:
     assert "features.denseblock1.denselayer1.norm1" in left
     assert "features.norm5" in left and "features.norm0" not in left
     assert len(left) == 58 + 3 + 1
-
-
-def with_statistics(module: nn.Module) -> nn.Module:
-    """Return a module in inference, with running statistics that are not 0 and 1."""
-    for name, buffer in module.named_buffers():
-        if name.endswith("running_mean"):
-            nn.init.normal_(buffer, std=0.1)
-        if name.endswith("running_var"):
-            nn.init.uniform_(buffer, 0.5, 1.5)
-    return module.eval()
 
 
 def test_figures_of_a_folded_resnet18_are_as_by_hand() -> None:
