@@ -98,33 +98,27 @@ class Eye(ABC, Generic[_Found]):
         layers = [*_Expansion(self._contents, len(inputs)).of(number, names)]
         return View(inputs, layers, tuple([names[value] for value in outputs]))
 
-    def _number(self, lines: Lines) -> int:
-        """Return the number of all lists of lines with the same view as this one."""
-        known = lines.facts.get(self)
-        if known is not None and known[0] is self._numbers:
-            found: int = known[1]
-            return found
-        view = tuple(
-            [
-                (self._of(line.of), line.inputs, line.output, line.shortcut)
-                for line in lines.items
-                if not line.of.training
-            ]
-        )
-        number = self._intern((view, lines.result))
-        lines.facts[self] = self._numbers, number
-        return number
-
-    def _of(self, part: Use | Lines) -> int:
-        if isinstance(part, Lines):
-            return self._number(part)
+    def _number(self, part: Use | Lines) -> int:
+        """Return the number of all layers or blocks with the same view as this one."""
         known = part.facts.get(self)
         if known is not None and known[0] is self._numbers:
             found: int = known[1]
             return found
-        number = self._intern((None, self.layer(part)))
+        if isinstance(part, Lines):
+            number = self._intern((self._lines(part), part.result))
+        else:
+            number = self._intern((None, self.layer(part)))
         part.facts[self] = self._numbers, number
         return number
+
+    def _lines(self, lines: Lines) -> tuple[Any, ...]:
+        return tuple(
+            [
+                (self._number(line.of), line.inputs, line.output, line.shortcut)
+                for line in lines.items
+                if not line.of.training
+            ]
+        )
 
     def _intern(self, content: Hashable) -> int:
         number = self._numbers.setdefault(content, len(self._contents))
