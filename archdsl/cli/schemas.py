@@ -367,8 +367,6 @@ _SWEEP = {
 }
 _ERRORS = {"errors": [_ERROR]}
 
-# Of each command, what it prints where it does what it is asked to, and of options
-# that ask for something else. `schema` and `errors` are added to each.
 # A dimension that may be any is null.
 _FREE_PORT = {"name": "text", "shape": [Null("int")]}
 _TENSOR = {
@@ -391,6 +389,8 @@ _WEIGHTS = {
     ],
 }
 
+# Of each command, what it prints where it does what it is asked to, and of options
+# that ask for something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
     "check": (
