@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from archdsl.ir import Network, Step
+from archdsl.values import Tensor
 
 
 class Wanted(NamedTuple):
@@ -13,28 +14,28 @@ class Wanted(NamedTuple):
 
     Attributes:
         key: its name in `state_dict`.
-        shape: its sizes.
-        counter: whether it is a batch norm's counter, which old checkpoints lack.
-        step: the layer that owns it.
+        tensor: what its layer says of it.
+        step: that layer.
     """
 
     key: str
-    shape: tuple[int, ...]
-    counter: bool
+    tensor: Tensor
     step: Step
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Its sizes."""
+        return tuple([int(size) for size in self.tensor.shape])
+
+    @property
+    def counter(self) -> bool:
+        """Whether it is a batch norm's counter, which old checkpoints lack."""
+        return self.tensor.integer
 
     @property
     def module(self) -> str:
         """The name of the module that holds it; empty for the network itself."""
         return self.key.rpartition(".")[0]
-
-    @property
-    def elements(self) -> int:
-        """The number of its elements."""
-        product = 1
-        for size in self.shape:
-            product *= size
-        return product
 
 
 def wanted(network: Network) -> list[Wanted]:
@@ -43,8 +44,7 @@ def wanted(network: Network) -> list[Wanted]:
     for step in network.steps():
         for tensor in step.op.tensors(*step.input_shapes):
             key = f"{step.path}.{tensor.name}" if tensor.name else step.path
-            shape = tuple([int(size) for size in tensor.shape])
-            found.setdefault(key, Wanted(key, shape, tensor.integer, step))
+            found.setdefault(key, Wanted(key, tensor, step))
     return _in_order(list(found.values()), 0)
 
 

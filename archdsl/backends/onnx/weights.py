@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -84,8 +84,8 @@ def fitting(network: Network, given: Mapping[str, Any]) -> dict[str, Array]:
             layer.
     """
     given = _unwrapped(network, given)
-    needed = dict(tensors(network))
-    every = dict(tensors(network, training=True))
+    needed = _needed(network)
+    every = {one.key for one in checkpoints.wanted(network)}
     missing = [key for key in needed if key not in given]
     unknown = [key for key in given if key not in every]
     if missing or unknown:
@@ -107,21 +107,13 @@ def fitting(network: Network, given: Mapping[str, Any]) -> dict[str, Array]:
     return found
 
 
-def tensors(
-    network: Network, *, training: bool = False
-) -> Iterator[tuple[str, Tensor]]:
-    """Yield the tensors of a network with their keys.
-
-    Args:
-        network: the network.
-        training: whether those that only training needs are included.
-    """
-    for step in network.steps():
-        if step.shared or (step.training and not training):
-            continue
-        for tensor in step.op.tensors(*step.input_shapes):
-            if training or not tensor.integer:
-                yield ".".join(filter(None, (step.path, tensor.name))), tensor
+def _needed(network: Network) -> dict[str, Tensor]:
+    """Return the tensors that are read in evaluation mode, by key."""
+    return {
+        one.key: one.tensor
+        for one in checkpoints.wanted(network)
+        if not (one.step.training or one.counter)
+    }
 
 
 def drawn(network: Network, seed: int) -> dict[str, Array]:
@@ -137,7 +129,7 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
 
     generator = np.random.default_rng(seed)
     found: dict[str, Array] = {}
-    for key, tensor in tensors(network):
+    for key, tensor in _needed(network).items():
         shape = tuple(int(n) for n in tensor.shape)
         fan_in = int(np.prod(shape[1:]))
         if len(shape) > 1 and fan_in > 1:
@@ -153,7 +145,7 @@ def drawn(network: Network, seed: int) -> dict[str, Array]:
 def _unwrapped(network: Network, given: Mapping[str, Any]) -> Mapping[str, Any]:
     """Return the tensors without what a wrapper of the module put before every key."""
     for prefix in _PREFIXES:
-        own = any(key.startswith(prefix) for key, _ in tensors(network))
+        own = any(key.startswith(prefix) for key in _needed(network))
         if given and not own and all(key.startswith(prefix) for key in given):
             given = {key.removeprefix(prefix): value for key, value in given.items()}
     return given
