@@ -1,4 +1,4 @@
-"""The libraries of exports, which are extras."""
+"""Libraries that not everybody installs: the extras."""
 
 from __future__ import annotations
 
@@ -7,10 +7,18 @@ from types import ModuleType
 
 
 class MissingExtra(ImportError):
-    """A library is not installed; the message says what to install."""
+    """A library is not installed; the message says what to install.
 
-    def __init__(self, what: str, library: str, extra: str) -> None:
-        super().__init__(f'{what} needs {library}: pip install "archdsl[{extra}]"')
+    Args:
+        what: needs it, for the message: ``an ONNX model``.
+        library: its name.
+        extra: which extra of archdsl contains it.
+        instead: what else would do, as the end of the sentence.
+    """
+
+    def __init__(self, what: str, library: str, extra: str, instead: str = "") -> None:
+        install = f'pip install "archdsl[{extra}]"'
+        super().__init__(f"{what} needs {library}: {install}{instead}")
 
 
 def need(what: str, library: str, extra: str, module: str = "") -> ModuleType:

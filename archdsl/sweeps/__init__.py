@@ -22,6 +22,7 @@ from typing import Any
 
 from archdsl import __version__
 from archdsl.api import Spec, as_shape, check_types, open_spec, texts
+from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_module, check_parameters
 from archdsl.passes.setting import DEFAULT
@@ -48,7 +49,6 @@ from .run import (
     CHUNK,
     CLUSTER_CHUNK,
     ClusterError,
-    MissingExtra,
     Runner,
     chunks_of,
     some,

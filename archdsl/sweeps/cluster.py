@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from archdsl import __version__
+from archdsl.backends.extras import MissingExtra
 
 from .figures import Evaluator, Row, Task
-from .run import Chunk, ClusterError, Done, MissingExtra
+from .run import Chunk, ClusterError, Done
 
 _EVALUATORS: dict[str, Evaluator] = {}
 
@@ -31,9 +32,7 @@ class OnRay(NamedTuple):
         try:
             import ray
         except ImportError:
-            raise MissingExtra(
-                'a sweep on a cluster needs Ray: pip install "archdsl[ray]"'
-            ) from None
+            raise MissingExtra("a sweep on a cluster", "Ray", "ray") from None
         mine = not ray.is_initialized()
         if mine:
             _connect(ray, self.address)

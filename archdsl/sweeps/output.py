@@ -7,9 +7,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import did_you_mean
-
-from .run import MissingExtra
 
 if TYPE_CHECKING:
     from .result import Sweep
@@ -84,9 +83,7 @@ def _parquet(sweep: Sweep) -> bytes:
         import pyarrow
         from pyarrow import parquet
     except ImportError:
-        raise MissingExtra(
-            'writing Parquet needs pyarrow: pip install "archdsl[sweep]"'
-        ) from None
+        raise MissingExtra("writing Parquet", "pyarrow", "sweep") from None
     records = list(sweep.records())
     columns = {
         name: _column(pyarrow, [record[name] for record in records])
@@ -131,10 +128,8 @@ def plot(sweep: Sweep, format: str) -> bytes:
     try:
         with file.new_figure((8, 5.5)) as figure:
             _draw(figure.subplots(), sweep)
-    except file.MissingExtra:
-        raise MissingExtra(
-            'a plot needs matplotlib: pip install "archdsl[sweep]"'
-        ) from None
+    except MissingExtra:
+        raise MissingExtra("a plot", "matplotlib", "sweep") from None
     return file.encode(figure, format)
 
 

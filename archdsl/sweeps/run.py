@@ -24,10 +24,6 @@ _PATIENCE: Final = 1.0
 _COLLECT: Final = (100_000, 20, 100)
 
 
-class MissingExtra(ImportError):
-    """A package that is needed is not installed; the message says how to install it."""
-
-
 class ClusterError(Exception):
     """A cluster that cannot be used; the message says why."""
 

@@ -1,7 +1,9 @@
 """Diagrams: a network as dot text, and as svg, png or pdf."""
 
+from archdsl.backends.extras import MissingExtra
+
 from .draw import Drawing, UnknownPart, dot_source, render
-from .layout import FORMATS, MissingExtra, UnknownFormat, image
+from .layout import FORMATS, UnknownFormat, image
 from .options import Options, check
 
 __all__ = [

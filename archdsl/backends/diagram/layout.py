@@ -13,6 +13,7 @@ from contextlib import contextmanager, redirect_stderr
 from shutil import which
 from typing import Final
 
+from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import did_you_mean
 
 TEXT_FORMATS: Final = ("dot", "gv")
@@ -20,10 +21,6 @@ FORMATS: Final = (*TEXT_FORMATS, "pdf", "png", "svg")
 
 # The creation time is all that differs between the pdfs of two runs.
 _PDF_DATE = re.compile(rb"(?<=/CreationDate \(D:)\d{14}")
-
-
-class MissingExtra(Exception):
-    """Something that is not installed is needed; the message says what to install."""
 
 
 class UnknownFormat(ValueError):
@@ -97,9 +94,11 @@ def _by_library(source: str, format: str, engine: str) -> tuple[bytes, str]:
             from pygraphviz import AGraph
         except ImportError:
             raise MissingExtra(
-                f"drawing {format} needs a layout engine: pip install "
-                '"archdsl[render]", or install Graphviz, whose `dot` is then used; '
-                "dot text needs neither"
+                f"drawing {format}",
+                "a layout engine",
+                "render",
+                ", or install Graphviz, whose `dot` is then used; "
+                "dot text needs neither",
             ) from None
         with AGraph(string=source) as graph:
             data = bytes(graph.draw(format=format, prog=engine))

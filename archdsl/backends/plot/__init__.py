@@ -12,9 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
+from archdsl.backends.extras import MissingExtra
 from archdsl.files import write
 
-from .file import FORMATS, MissingExtra, UnknownFormat, encode, new_figure
+from .file import FORMATS, UnknownFormat, encode, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ _SETTINGS: Final = {
 _DPI: Final = 150
 
 
-class MissingExtra(Exception):
-    """Matplotlib is not installed; the message says what to install."""
-
-
 class UnknownFormat(ValueError):
     """A format that no plot can be written in; the message lists the known ones."""
 
@@ -65,9 +62,7 @@ def new_figure(size: tuple[float, float]) -> Iterator[Figure]:
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError:
-        raise MissingExtra(
-            'a plot needs matplotlib: pip install "archdsl[plot]"'
-        ) from None
+        raise MissingExtra("a plot", "matplotlib", "plot") from None
     # A user's matplotlibrc could change the size of labels that are fitted in.
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **_SETTINGS}):
         figure: Figure = Figure(figsize=size, layout="constrained")
