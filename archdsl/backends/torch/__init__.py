@@ -45,16 +45,20 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network) -> str:
+def emit(network: Network, note: str = "") -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
+
+    Args:
+        network: the network.
+        note: a paragraph for the module's docstring.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
             archdsl.
     """
-    text = write(network)
+    text = write(network, note)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
     validate(tree, network)
