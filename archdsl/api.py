@@ -199,11 +199,13 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network | Spec) -> str:
+def emit(network: Network | Spec, *, recompute: bool = False) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
+        recompute: whether the backward pass runs blocks again, so that only their
+            inputs are kept for it, as `analyze(recompute=True)` counts.
 
     Raises:
         SpecError: if `network` names a spec with errors.
@@ -211,7 +213,8 @@ def emit(network: Network | Spec) -> str:
     """
     from .backends.torch import emit as run
 
-    return run(as_network(network))
+    check_types(recompute=recompute)
+    return run(as_network(network), recompute=recompute)
 
 
 def build(
@@ -219,6 +222,7 @@ def build(
     *,
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
+    recompute: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -234,6 +238,7 @@ def build(
             imported, which runs their code.
         weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
             or a file of `torch.save`. Nothing in it is run.
+        recompute: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -254,6 +259,7 @@ def build(
     from .ir import Network
 
     check_types(allow_foreign=allow_foreign, preset=preset, params=params)
+    check_types(recompute=recompute)
     given = _together(params, values)
     if not (given or preset or input is not None):
         chosen = as_network(network)
@@ -264,7 +270,7 @@ def build(
         )
     else:
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
-    module = run(chosen, allow_foreign=allow_foreign)
+    module = run(chosen, allow_foreign=allow_foreign, recompute=recompute)
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module

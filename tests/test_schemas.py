@@ -53,6 +53,7 @@ CALLS = [
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],
     ["compile", "tutorial/merge", "--inference"],
+    ["compile", "tutorial/merge", "--recompute"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--check"],
     ["export", "small.arch", "--random", "0", "-o", "small.pt2", "--torch"],

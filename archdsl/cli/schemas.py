@@ -407,7 +407,13 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "compare": (_COMPARISON,),
     "compile": (
-        {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
+        {
+            **_WRITTEN,
+            "passes": ["text"],
+            "recompute": "bool",
+            "module": "text",
+            "imports": ["text"],
+        },
     ),
     "explain": ({"name": "text", "text": "text"},),
     "export": (

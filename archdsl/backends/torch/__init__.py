@@ -45,7 +45,7 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network, note: str = "") -> str:
+def emit(network: Network, note: str = "", *, recompute: bool = False) -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
@@ -53,15 +53,17 @@ def emit(network: Network, note: str = "") -> str:
     Args:
         network: the network.
         note: a paragraph for the module's docstring.
+        recompute: whether the backward pass runs blocks again, so that only their
+            inputs are kept; see `archdsl.passes.recompute`.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
             archdsl.
     """
-    text = write(network, note)
+    text = write(network, note, recompute)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
-    validate(tree, network)
+    validate(tree, network, recompute)
     return text
 
 
@@ -97,13 +99,16 @@ def _import_classes(network: Network) -> None:
             raise ForeignImport(name, step, error) from error
 
 
-def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
+def build(
+    network: Network, *, allow_foreign: bool = False, recompute: bool = False
+) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 
     Args:
         network: the network.
         allow_foreign: whether Python modules that the spec's `op`s name may be imported
             and run.
+        recompute: as for `emit`.
 
     Raises:
         ImportError: if torch is not installed.
@@ -116,6 +121,6 @@ def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    module = module_of(emit(network), network.name, tuple(names))
+    module = module_of(emit(network, recompute=recompute), network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

@@ -153,7 +153,8 @@ class Scope:
             assert group.condition is not None
             test = substitute(group.condition, bindings)
             return Maybe(inner, test, frozenset((inner is not None,)))
-        if self.flows.is_sequence(group):
+        own_class = group.path in self.planner.again
+        if self.flows.is_sequence(group) and not own_class:
             ops = self.flows.of(group).ops
             return self._sequential(group, ops, level + 1, bindings)
         return self.planner.make(group, self)

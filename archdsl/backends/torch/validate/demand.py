@@ -28,6 +28,7 @@ from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
+from archdsl.passes.recompute import parts
 from archdsl.values import TorchCall, TorchForm
 
 _TORCH: Final = {"torch": Ref("torch"), "F": Ref("F"), "nn": Ref("nn")}
@@ -49,10 +50,16 @@ class Different(Exception):
 
 
 class Demands:
-    """Compares a network with the text that was emitted for it."""
+    """Compares a network with the text that was emitted for it.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: the network.
+        recompute: whether the backward pass runs its blocks again.
+    """
+
+    def __init__(self, network: Network, recompute: bool = False) -> None:
         self.network = network
+        self.recompute = recompute
         self.steps = list(network.steps())
         self.forms = [step.form for step in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
@@ -79,6 +86,7 @@ class Demands:
         )
         self.program = program
         self._modules()
+        self._parts()
         self._initialisers()
         result = self._mode(training=True)
         if program.asked or self.mode_matters:
@@ -119,6 +127,17 @@ class Demands:
         ]
         self._order(own, _together(list(wanted)))
         self._order(list(program.parameters), _own_first(list(bare)))
+
+    def _parts(self) -> None:
+        """Check which modules the backward pass runs again."""
+        wanted = {part.path for part in parts(flatten(self.network))}
+        for path, module in self.program.containers.items():
+            if module.kind.again != (self.recompute and path in wanted):
+                what = "is" if module.kind.again else "is not"
+                refuse(f"`{path}` {what} run again in the backward pass")
+            wanted.discard(path)
+        if self.recompute and wanted:
+            refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):
