@@ -453,6 +453,8 @@ FUNCTIONS = (
         "compare",
         "emit",
         "export_onnx",
+        "export_openvino",
+        "export_torch",
         "format",
         "lint",
         "list_models",
