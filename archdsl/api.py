@@ -199,22 +199,26 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network | Spec, *, recompute: bool = False) -> str:
+def emit(
+    network: Network | Spec, *, as_modules: bool = False, recompute: bool = False
+) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
+        as_modules: whether activations, pools and dropouts become modules, too, which
+            hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept for it, as `analyze(recompute=True)` counts.
 
     Raises:
         SpecError: if `network` names a spec with errors.
-        TypeError: if it is not a network.
+        TypeError: if it is not a network, or `as_modules` not a bool.
     """
     from .backends.torch import emit as run
 
-    check_types(recompute=recompute)
-    return run(as_network(network), recompute=recompute)
+    check_types(as_modules=as_modules, recompute=recompute)
+    return run(as_network(network), as_modules=as_modules, recompute=recompute)
 
 
 def build(
@@ -222,6 +226,7 @@ def build(
     *,
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
+    as_modules: bool = False,
     recompute: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
@@ -238,6 +243,7 @@ def build(
             imported, which runs their code.
         weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
             or a file of `torch.save`. Nothing in it is run.
+        as_modules: as for `emit`.
         recompute: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
@@ -258,8 +264,13 @@ def build(
     from .backends.torch import build as run
     from .ir import Network
 
-    check_types(allow_foreign=allow_foreign, preset=preset, params=params)
-    check_types(recompute=recompute)
+    check_types(
+        allow_foreign=allow_foreign,
+        as_modules=as_modules,
+        recompute=recompute,
+        preset=preset,
+        params=params,
+    )
     given = _together(params, values)
     if not (given or preset or input is not None):
         chosen = as_network(network)
@@ -270,7 +281,12 @@ def build(
         )
     else:
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
-    module = run(chosen, allow_foreign=allow_foreign, recompute=recompute)
+    module = run(
+        chosen,
+        allow_foreign=allow_foreign,
+        as_modules=as_modules,
+        recompute=recompute,
+    )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module
@@ -703,7 +719,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
-    "allow_foreign": (bool, "true or false"),
+    **dict.fromkeys(("allow_foreign", "as_modules"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),

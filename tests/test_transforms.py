@@ -18,6 +18,7 @@ from archdsl.ir.build import NetworkBuilder
 from archdsl.ir.verify import problems
 from archdsl.transforms import (
     PASSES,
+    AsModules,
     FoldNorms,
     FoldNormsAhead,
     MergeBranches,
@@ -550,6 +551,7 @@ def test_random_specs_compute_the_same() -> None:
             text = specimens.specimen(case)
             network = archdsl.loads(text, params=manual_specs.params_of(text))
             each = (
+                AsModules(),
                 FoldNorms(),
                 FoldNormsAhead(),
                 MergeBranches(),

@@ -17,6 +17,7 @@ def rewrite(
     ops: Mapping[int, Layer],
     gone: Collection[int] = (),
     inputs: Mapping[int, Sequence[int]] | None = None,
+    labelled: Collection[int] = (),
 ) -> Network:
     """Return a network in which some layers are others, and some are not there.
 
@@ -30,8 +31,9 @@ def rewrite(
         gone: outputs of the steps to take out, each of one input.
         inputs: the inputs that a step reads instead of its own, which are some of them,
             by the number of its output. A step with one left may be taken out.
+        labelled: outputs of the steps that are as if the spec had labelled them.
     """
-    return _Rewriter(ops, gone, inputs or {}).network(network)
+    return _Rewriter(ops, gone, inputs or {}, labelled).network(network)
 
 
 class _Rewriter:
@@ -40,10 +42,12 @@ class _Rewriter:
         ops: Mapping[int, Layer],
         gone: Collection[int],
         inputs: Mapping[int, Sequence[int]],
+        labelled: Collection[int],
     ) -> None:
         self.ops = ops
         self.gone = gone
         self.inputs = inputs
+        self.labelled = labelled
         # For outputs of steps that are gone, what is read instead.
         self.instead: dict[int, int] = {}
 
@@ -91,13 +95,15 @@ class _Rewriter:
         left = self.inputs.get(step.output, step.inputs)
         inputs = tuple([self._value(number) for number in left])
         op = self.ops.get(step.output, step.op)
-        if op is step.op and inputs == step.inputs:
+        labelled = step.labelled or step.output in self.labelled
+        if op is step.op and inputs == step.inputs and labelled == step.labelled:
             return step
         known = dict(zip(step.inputs, step.input_shapes, strict=True))
         made = {
             "inputs": inputs,
             "input_shapes": tuple([known[number] for number in left]),
             "op": op,
+            "labelled": labelled,
         }
         return _new_step(**{**_fields(step), **made})
 

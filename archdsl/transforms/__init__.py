@@ -7,6 +7,7 @@ network = deploy.apply(trained)
 weights = deploy.weights(trained, state)
 """
 
+from archdsl.transforms.as_modules import AsModules
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -18,6 +19,7 @@ from archdsl.transforms.remove_identities import RemoveIdentities
 
 __all__ = [
     "PASSES",
+    "AsModules",
     "FoldNorms",
     "FoldNormsAhead",
     "MergeBranches",

@@ -10,6 +10,7 @@ from archdsl.backends.torch.modules import module_of, network_class
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
+from archdsl.transforms import AsModules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,7 +46,13 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network, note: str = "", *, recompute: bool = False) -> str:
+def emit(
+    network: Network,
+    note: str = "",
+    *,
+    as_modules: bool = False,
+    recompute: bool = False,
+) -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
@@ -53,6 +60,8 @@ def emit(network: Network, note: str = "", *, recompute: bool = False) -> str:
     Args:
         network: the network.
         note: a paragraph for the module's docstring.
+        as_modules: whether every layer that torch has a module for becomes one, which
+            hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept; see `archdsl.passes.recompute`.
 
@@ -60,10 +69,13 @@ def emit(network: Network, note: str = "", *, recompute: bool = False) -> str:
         Miscompiled: if the source does not match the network, which is a bug in
             archdsl.
     """
-    text = write(network, note, recompute)
+    if as_modules:
+        network = AsModules().apply(network)
+    in_place = not as_modules
+    text = write(network, note, in_place=in_place, recompute=recompute)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
-    validate(tree, network, recompute)
+    validate(tree, network, in_place=in_place, recompute=recompute)
     return text
 
 
@@ -100,7 +112,11 @@ def _import_classes(network: Network) -> None:
 
 
 def build(
-    network: Network, *, allow_foreign: bool = False, recompute: bool = False
+    network: Network,
+    *,
+    allow_foreign: bool = False,
+    as_modules: bool = False,
+    recompute: bool = False,
 ) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 
@@ -108,6 +124,7 @@ def build(
         network: the network.
         allow_foreign: whether Python modules that the spec's `op`s name may be imported
             and run.
+        as_modules: as for `emit`.
         recompute: as for `emit`.
 
     Raises:
@@ -121,6 +138,7 @@ def build(
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    module = module_of(emit(network, recompute=recompute), network.name, tuple(names))
+    text = emit(network, as_modules=as_modules, recompute=recompute)
+    module = module_of(text, network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

@@ -48,15 +48,22 @@ from archdsl.values import Dims, Last, Shape, channels, sizes
 class Planner:
     """Creates the classes of one network.
 
+    Args:
+        network: the network.
+        in_place: whether layers overwrite inputs that nothing else needs.
+        recompute: whether the backward pass runs blocks again.
+
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
     """
 
-    def __init__(self, network: Network, recompute: bool = False) -> None:
+    def __init__(
+        self, network: Network, *, in_place: bool = True, recompute: bool = False
+    ) -> None:
         self.network = network
         graph = flatten(network)
-        self.inplace = inplace(graph)
+        self.inplace = inplace(graph) if in_place else frozenset[int]()
         self.again = {part.path for part in parts(graph)} if recompute else set()
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}

@@ -48,7 +48,13 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network, note: str = "", recompute: bool = False) -> str:
+def write(
+    network: Network,
+    note: str = "",
+    *,
+    in_place: bool = True,
+    recompute: bool = False,
+) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
@@ -56,9 +62,10 @@ def write(network: Network, note: str = "", recompute: bool = False) -> str:
     Args:
         network: the network.
         note: a paragraph for the module's docstring.
+        in_place: whether layers overwrite inputs that nothing else needs.
         recompute: whether the backward pass runs blocks again.
     """
-    planner = Planner(network, recompute)
+    planner = Planner(network, in_place=in_place, recompute=recompute)
     plan = planner.run()
     body: list[str] = []
     helpers = [*planner.helpers.values()]

@@ -29,6 +29,11 @@ from archdsl.cli.terminal import print_json, say
     help="Write the module to this file instead of printing it.",
 )
 @click.option(
+    "--modules",
+    is_flag=True,
+    help="Make modules of activations and pools, too, so that hooks see them.",
+)
+@click.option(
     "--inference",
     is_flag=True,
     help="Make a module for inference alone: without auxiliary heads, dropout and "
@@ -52,6 +57,7 @@ def command(
     recompute: bool,
     level: int | None,
     passes: tuple[str, ...] | None,
+    modules: bool,
     as_json: bool,
 ) -> None:
     """Compile a network to a Python module that only needs torch.
@@ -69,6 +75,7 @@ def command(
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
       archdsl compile repvgg_a0 --inference -o repvgg_a0.py
       archdsl compile densenet121 --recompute -o densenet121.py
+      archdsl compile vgg16 --modules -o vgg16.py
     """
     from archdsl.backends.torch import emit, foreign_names
     from archdsl.transforms import pipeline
@@ -79,7 +86,7 @@ def command(
     network = load_proved(spec, params, input_shape)
     used = pipeline(passes=names_of_passes, inference=inference).apply(network)
     note = _note(names_of_passes, inference) if used is not network else ""
-    text = emit(used, note, recompute=recompute)
+    text = emit(used, note, as_modules=modules, recompute=recompute)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())

@@ -52,18 +52,25 @@ def parse(text: str) -> ast.Module:
         raise Miscompiled(None, f"it is not Python: {error.msg}", line) from None
 
 
-def validate(tree: ast.Module, network: Network, recompute: bool = False) -> None:
+def validate(
+    tree: ast.Module,
+    network: Network,
+    *,
+    in_place: bool = True,
+    recompute: bool = False,
+) -> None:
     """Check that emitted text computes a network, and does nothing else.
 
     Args:
         tree: the syntax tree of the text.
         network: the network that it was emitted for.
+        in_place: whether layers overwrite inputs that nothing else needs.
         recompute: whether the backward pass is to run its blocks again.
 
     Raises:
         Miscompiled: naming the first step that differs.
     """
-    compare(tree, Demands(network, recompute))
+    compare(tree, Demands(network, in_place=in_place, recompute=recompute))
 
 
 def compare(tree: ast.Module, demands: Demands) -> None:

@@ -54,11 +54,15 @@ class Demands:
 
     Args:
         network: the network.
+        in_place: whether layers overwrite inputs that nothing else needs.
         recompute: whether the backward pass runs its blocks again.
     """
 
-    def __init__(self, network: Network, recompute: bool = False) -> None:
+    def __init__(
+        self, network: Network, *, in_place: bool = True, recompute: bool = False
+    ) -> None:
         self.network = network
+        self.in_place = in_place
         self.recompute = recompute
         self.steps = list(network.steps())
         self.forms = [step.form for step in self.steps]
@@ -67,7 +71,7 @@ class Demands:
     @cached_property
     def inplace(self) -> frozenset[int]:
         """Outputs that overwrite the input that they are computed from."""
-        return inplace(flatten(self.network))
+        return inplace(flatten(self.network)) if self.in_place else frozenset()
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.
