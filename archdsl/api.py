@@ -334,7 +334,8 @@ def export_onnx(
             a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
         seed: for random weights instead, which serve to measure speed.
         opset: version of ONNX's operators.
-        fold: whether batch norms become part of the layer before them.
+        fold: whether batch norms become part of the layers beside them, and parallel
+            convolutions that are added one.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
@@ -400,7 +401,7 @@ def export_torch(
         path: the file to write, if any; torch wants it to end in ``.pt2``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
 
     Raises:
@@ -443,7 +444,7 @@ def export_openvino(
             beside it, and ends in ``.bin``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
         fixed_size: as for `export_onnx`.
 

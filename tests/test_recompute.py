@@ -19,6 +19,7 @@ import archdsl
 import archdsl.backends.torch as backend
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.check import UnsafeCode, check
+from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import Miscompiled, parse, validate
 from archdsl.ir import Network
 from archdsl.passes.graph import flatten
@@ -32,6 +33,7 @@ from tests.test_peak import _kept, _made
 __all__ = ["folder", "run"]
 
 MIB = 2**20
+STYLE = Style(recompute=True)
 
 # Blocks in sequences and loops, and with heads that only training has.
 PRESETS = {
@@ -207,15 +209,15 @@ def test_a_text_that_runs_other_parts_again_is_refused(
     network: Network, before: str, after: str
 ) -> None:
     text = archdsl.emit(network, recompute=True)
-    validate(parse(text), network, recompute=True)
+    validate(parse(text), network, STYLE)
     assert text.count(before) == 1
     with pytest.raises(Miscompiled):
-        validate(parse(text.replace(before, after)), network, recompute=True)
+        validate(parse(text.replace(before, after)), network, STYLE)
 
 
 def test_a_text_is_for_one_of_both(network: Network) -> None:
     with pytest.raises(Miscompiled, match="is not run again in the backward pass"):
-        validate(parse(archdsl.emit(network)), network, recompute=True)
+        validate(parse(archdsl.emit(network)), network, STYLE)
     with pytest.raises(Miscompiled, match="is run again in the backward pass"):
         validate(parse(archdsl.emit(network, recompute=True)), network)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archdsl.backends.torch.check import check
 from archdsl.backends.torch.modules import module_of, network_class
+from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
@@ -52,6 +53,7 @@ def emit(
     *,
     as_modules: bool = False,
     recompute: bool = False,
+    inference: bool = False,
 ) -> str:
     """Return the source of a Python module that defines the network.
 
@@ -64,6 +66,8 @@ def emit(
             hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept; see `archdsl.passes.recompute`.
+        inference: whether the module is for inference, so that layers may overwrite
+            what a backward pass would need.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
@@ -71,11 +75,11 @@ def emit(
     """
     if as_modules:
         network = AsModules().apply(network)
-    in_place = not as_modules
-    text = write(network, note, in_place=in_place, recompute=recompute)
+    style = Style(not as_modules, inference, recompute)
+    text = write(network, note, style)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
-    validate(tree, network, in_place=in_place, recompute=recompute)
+    validate(tree, network, style)
     return text
 
 

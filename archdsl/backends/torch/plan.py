@@ -33,6 +33,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.backends.torch.sharing import share, without_sums
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef
 from archdsl.ir import Group, Network, Step
@@ -50,21 +51,22 @@ class Planner:
 
     Args:
         network: the network.
-        in_place: whether layers overwrite inputs that nothing else needs.
-        recompute: whether the backward pass runs blocks again.
+        style: how its module is written.
 
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
     """
 
-    def __init__(
-        self, network: Network, *, in_place: bool = True, recompute: bool = False
-    ) -> None:
+    def __init__(self, network: Network, style: Style = DEFAULT) -> None:
         self.network = network
         graph = flatten(network)
-        self.inplace = inplace(graph) if in_place else frozenset[int]()
-        self.again = {part.path for part in parts(graph)} if recompute else set()
+        self.inplace = frozenset[int]()
+        if style.in_place:
+            self.inplace = inplace(graph, inference=style.inference)
+        self.again = set[str]()
+        if style.recompute:
+            self.again.update(part.path for part in parts(graph))
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)

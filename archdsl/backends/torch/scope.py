@@ -442,7 +442,7 @@ def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> N
     form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)
-    if form.inplace and in_place:
+    if in_place:
         first = first._replace(args=(*first.args, Argument("inplace", Leaf("True"))))
     if not form.then:
         return first

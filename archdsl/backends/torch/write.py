@@ -41,6 +41,7 @@ from archdsl.backends.torch.nodes import (
     settled,
 )
 from archdsl.backends.torch.plan import Planner
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.conditions import Label, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
@@ -48,13 +49,7 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(
-    network: Network,
-    note: str = "",
-    *,
-    in_place: bool = True,
-    recompute: bool = False,
-) -> str:
+def write(network: Network, note: str = "", style: Style = DEFAULT) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
@@ -62,10 +57,9 @@ def write(
     Args:
         network: the network.
         note: a paragraph for the module's docstring.
-        in_place: whether layers overwrite inputs that nothing else needs.
-        recompute: whether the backward pass runs blocks again.
+        style: how it is written.
     """
-    planner = Planner(network, in_place=in_place, recompute=recompute)
+    planner = Planner(network, style)
     plan = planner.run()
     body: list[str] = []
     helpers = [*planner.helpers.values()]

@@ -86,7 +86,9 @@ def command(
     network = load_proved(spec, params, input_shape)
     used = pipeline(passes=names_of_passes, inference=inference).apply(network)
     note = _note(names_of_passes, inference) if used is not network else ""
-    text = emit(used, note, as_modules=modules, recompute=recompute)
+    text = emit(
+        used, note, as_modules=modules, recompute=recompute, inference=inference
+    )
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.backends.torch.validate.closures import Scope, expression
 from archdsl.backends.torch.validate.program import Program, helper
 from archdsl.backends.torch.validate.signatures import bound
@@ -54,16 +55,12 @@ class Demands:
 
     Args:
         network: the network.
-        in_place: whether layers overwrite inputs that nothing else needs.
-        recompute: whether the backward pass runs its blocks again.
+        style: how the text is to be written.
     """
 
-    def __init__(
-        self, network: Network, *, in_place: bool = True, recompute: bool = False
-    ) -> None:
+    def __init__(self, network: Network, style: Style = DEFAULT) -> None:
         self.network = network
-        self.in_place = in_place
-        self.recompute = recompute
+        self.style = style
         self.steps = list(network.steps())
         self.forms = [step.form for step in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
@@ -71,7 +68,9 @@ class Demands:
     @cached_property
     def inplace(self) -> frozenset[int]:
         """Outputs that overwrite the input that they are computed from."""
-        return inplace(flatten(self.network)) if self.in_place else frozenset()
+        if not self.style.in_place:
+            return frozenset()
+        return inplace(flatten(self.network), inference=self.style.inference)
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.
@@ -136,11 +135,11 @@ class Demands:
         """Check which modules the backward pass runs again."""
         wanted = {part.path for part in parts(flatten(self.network))}
         for path, module in self.program.containers.items():
-            if module.kind.again != (self.recompute and path in wanted):
+            if module.kind.again != (self.style.recompute and path in wanted):
                 what = "is" if module.kind.again else "is not"
                 refuse(f"`{path}` {what} run again in the backward pass")
             wanted.discard(path)
-        if self.recompute and wanted:
+        if self.style.recompute and wanted:
             refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
