@@ -53,6 +53,8 @@ CALLS = [
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
+    ["expand", "tutorial/merge"],
+    ["expand", "vgg11", "-o", "vgg.arch"],
     ["explain", "A0301"],
     ["explain", "counts"],
     ["fmt", "--check", "net.arch", "nothing.arch"],

@@ -407,6 +407,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "compare": (_COMPARISON,),
     "compile": ({**_WRITTEN, "module": "text", "imports": ["text"]},),
+    "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
         {
