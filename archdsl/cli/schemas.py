@@ -409,6 +409,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "compile": (
         {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
     ),
+    "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
         {
