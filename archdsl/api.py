@@ -633,6 +633,28 @@ def plot(
     return run(subjects, kind)
 
 
+def expand(network: Network | Spec) -> str:
+    """Return the text of a spec that describes one network, with everything written
+    out.
+
+    Imports, conditions, functions and computed lists are replaced by their results.
+    Blocks and repeats stay, and so do the parameters that still decide something. The
+    text is read again before it is returned: it describes the same network.
+
+    Args:
+        network: as for `analyze`.
+
+    Raises:
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network.
+        Unwritable: a ValueError, if the language has no words for the network. That can
+            only happen to one that was made in code.
+    """
+    from .backends.spec import write_spec
+
+    return write_spec(as_network(network))
+
+
 def format(text: str, *, name: str = "<text>") -> str:
     """Return the text of a spec in the canonical layout.
 

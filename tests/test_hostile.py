@@ -452,6 +452,7 @@ FUNCTIONS = (
         "build",
         "compare",
         "emit",
+        "expand",
         "export_onnx",
         "export_openvino",
         "export_torch",

@@ -58,6 +58,8 @@ CALLS = [
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--check"],
     ["export", "small.arch", "--random", "0", "-o", "small.pt2", "--torch"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--int8", "."],
+    ["expand", "tutorial/merge"],
+    ["expand", "vgg11", "-o", "vgg.arch"],
     ["explain", "A0301"],
     ["explain", "counts"],
     ["fmt", "--check", "net.arch", "nothing.arch"],

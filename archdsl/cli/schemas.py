@@ -415,6 +415,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             "imports": ["text"],
         },
     ),
+    "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
         {
