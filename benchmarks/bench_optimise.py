@@ -170,9 +170,9 @@ def page(found: list[list[Row]]) -> str:
         "turns, in CPU time.",
         "Written by `python benchmarks/bench_optimise.py --write`.",
         "",
-        "Each row adds a pass to those above it, and the last the activations that only "
-        "a module for inference computes in place; what changes nothing is left out. "
-        "Calls are those of torch's operators in one forward pass, without views.",
+        "Each row adds a pass to those above it, and the last the activations that "
+        "only a module for inference computes in place; what changes nothing is left "
+        "out. Calls are those of torch's operators in one forward pass, without views.",
         "",
         f"| {' | '.join(HEAD)} |",
         "| --- | --- |" + " ---: |" * (len(HEAD) - 2),
