@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import (
         analyze,
+        backbone,
         build,
         compare,
         emit,
@@ -48,6 +49,7 @@ __all__ = [
     "Sweep",
     "__version__",
     "analyze",
+    "backbone",
     "build",
     "compare",
     "emit",

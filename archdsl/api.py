@@ -217,6 +217,40 @@ def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     return run(as_network(network), as_modules=as_modules)
 
 
+def backbone(
+    network: Network | Spec,
+    *,
+    taps: Sequence[str] = (),
+    strides: Sequence[int] = (),
+    head: bool = True,
+) -> Network:
+    """Return a network that gives out features of another, and ends where these do.
+
+    What remains keeps its path, so that checkpoints of the whole network fit.
+
+    Args:
+        network: as for `analyze`.
+        taps: paths of layers and blocks whose outputs become those of the network, in
+            this order.
+        strides: strides such as 8, 16 and 32, whose last maps are given out, too.
+        head: False to give out the last map, before the global pool and classifier.
+
+    Raises:
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network, or another argument has the wrong type.
+        ValueError: if there is no such part, or the network cannot be cut there.
+    """
+    from .transforms import Backbone
+
+    _check_names(taps, "taps")
+    check_types(head=head)
+    if isinstance(strides, str | bytes) or not all(type(n) is int for n in strides):
+        raise _wrong("strides", "a list of integers", strides)
+    if any(n < 1 for n in strides):
+        raise ValueError("`strides` must be 1 or more")
+    return Backbone(tuple(taps), tuple(strides), head).apply(as_network(network))
+
+
 def build(
     network: Network | Spec,
     *,
@@ -729,7 +763,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
-    **dict.fromkeys(("allow_foreign", "as_modules"), (bool, "true or false")),
+    **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),
@@ -769,7 +803,7 @@ def check_types(**given: object) -> None:
             raise ValueError(f"`{name}` must be 1 or more, not {value}")
 
 
-def _check_names(names: Sequence[str] | None) -> None:
+def _check_names(names: Sequence[str] | None, argument: str = "names") -> None:
     """Check that names are a list of strings.
 
     Raises:
@@ -777,7 +811,7 @@ def _check_names(names: Sequence[str] | None) -> None:
     """
     texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
     if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+        raise _wrong(argument, "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:
