@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         emit,
         export_onnx,
         format,
+        from_module,
         lint,
         list_models,
         load,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         render,
     )
     from .backends.diagram import Options
+    from .backends.importer import Imported
     from .backends.onnx import Exported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
@@ -39,6 +41,7 @@ __all__ = [
     "Comparison",
     "Diagnostic",
     "Exported",
+    "Imported",
     "Network",
     "Options",
     "SpecError",
@@ -50,6 +53,7 @@ __all__ = [
     "emit",
     "export_onnx",
     "format",
+    "from_module",
     "lint",
     "list_models",
     "load",
@@ -65,6 +69,7 @@ _HOMES = {
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Exported": "archdsl.backends.onnx",
+    "Imported": "archdsl.backends.importer",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

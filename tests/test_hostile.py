@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import archdsl
 from archdsl import files
@@ -454,6 +455,7 @@ FUNCTIONS = (
         "emit",
         "export_onnx",
         "format",
+        "from_module",
         "lint",
         "list_models",
     ),
@@ -475,6 +477,8 @@ def test_a_wrong_argument_gets_a_sentence(
 ) -> None:
     function = getattr(archdsl, name)
     good = {key: GOOD[key] for key in arguments_of(name) if key in GOOD}
+    if name == "from_module":
+        good |= {"module": torch.nn.ReLU(), "input": "3x8x8"}
     if name == "build":
         good["network"] = archdsl.loads(GOOD["text"])
     for value in BAD:
