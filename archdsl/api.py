@@ -200,19 +200,22 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network | Spec) -> str:
+def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
+        as_modules: whether activations, pools and dropouts become modules, too, which
+            hooks see. None of them then overwrites its input, as hooks may keep it.
 
     Raises:
         SpecError: if `network` names a spec with errors.
-        TypeError: if it is not a network.
+        TypeError: if it is not a network, or `as_modules` not a bool.
     """
     from .backends.torch import emit as run
 
-    return run(as_network(network))
+    check_types(as_modules=as_modules)
+    return run(as_network(network), as_modules=as_modules)
 
 
 def build(
@@ -220,6 +223,7 @@ def build(
     *,
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
+    as_modules: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -235,6 +239,7 @@ def build(
             imported, which runs their code.
         weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
             or a file of `torch.save`. Nothing in it is run.
+        as_modules: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -254,7 +259,12 @@ def build(
     from .backends.torch import build as run
     from .ir import Network
 
-    check_types(allow_foreign=allow_foreign, preset=preset, params=params)
+    check_types(
+        allow_foreign=allow_foreign,
+        as_modules=as_modules,
+        preset=preset,
+        params=params,
+    )
     given = _together(params, values)
     if not (given or preset or input is not None):
         chosen = as_network(network)
@@ -265,7 +275,7 @@ def build(
         )
     else:
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
-    module = run(chosen, allow_foreign=allow_foreign)
+    module = run(chosen, allow_foreign=allow_foreign, as_modules=as_modules)
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module
@@ -602,7 +612,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
-    "allow_foreign": (bool, "true or false"),
+    **dict.fromkeys(("allow_foreign", "as_modules"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),

@@ -15,7 +15,7 @@ from torch import Tensor
 import archdsl
 from archdsl.ir import Network
 from archdsl.ir.verify import problems
-from archdsl.transforms import FoldNorms, RemoveIdentities, Transformation
+from archdsl.transforms import AsModules, FoldNorms, RemoveIdentities, Transformation
 from tests import generated, manual_specs
 from tests.comparing import named_outputs, with_statistics
 from tests.executor import draw_state, execute, keys
@@ -256,10 +256,13 @@ def test_options_are_fields_and_transformations_are_values() -> None:
     assert hash(FoldNorms()) == hash(FoldNorms())
 
 
+TRANSFORMATIONS = (FoldNorms(), RemoveIdentities(inference=True), AsModules())
+
+
 def test_random_specs_compute_the_same() -> None:
     for case in range(12):
         for specimens in (generated, manual_specs):
             text = specimens.specimen(case)
             network = archdsl.loads(text, params=manual_specs.params_of(text))
-            for transform in (FoldNorms(), RemoveIdentities(inference=True)):
+            for transform in TRANSFORMATIONS:
                 check(network, transform)

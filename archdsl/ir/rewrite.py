@@ -13,7 +13,10 @@ _new_group = unchecked(Group)
 
 
 def rewrite(
-    network: Network, ops: Mapping[int, Layer], gone: Collection[int] = ()
+    network: Network,
+    ops: Mapping[int, Layer],
+    gone: Collection[int] = (),
+    labelled: Collection[int] = (),
 ) -> Network:
     """Return a network in which some layers are others, and some are not there.
 
@@ -25,14 +28,21 @@ def rewrite(
         network: the one to change; it stays as it is.
         ops: what to put in the place of a layer, by the number of the step's output.
         gone: outputs of the steps to take out, each of one input.
+        labelled: outputs of the steps that are as if the spec had labelled them.
     """
-    return _Rewriter(ops, gone).network(network)
+    return _Rewriter(ops, gone, labelled).network(network)
 
 
 class _Rewriter:
-    def __init__(self, ops: Mapping[int, Layer], gone: Collection[int]) -> None:
+    def __init__(
+        self,
+        ops: Mapping[int, Layer],
+        gone: Collection[int],
+        labelled: Collection[int],
+    ) -> None:
         self.ops = ops
         self.gone = gone
+        self.labelled = labelled
         # For outputs of steps that are gone, what is read instead.
         self.instead: dict[int, int] = {}
 
@@ -78,9 +88,11 @@ class _Rewriter:
     def _step(self, step: Step) -> Step:
         inputs = tuple([self._value(number) for number in step.inputs])
         op = self.ops.get(step.output, step.op)
-        if op is step.op and inputs == step.inputs:
+        labelled = step.labelled or step.output in self.labelled
+        if op is step.op and inputs == step.inputs and labelled == step.labelled:
             return step
-        return _new_step(**{**_fields(step), "inputs": inputs, "op": op})
+        made = {"inputs": inputs, "op": op, "labelled": labelled}
+        return _new_step(**{**_fields(step), **made})
 
 
 def _fields(node: Step | Group) -> dict[str, Any]:

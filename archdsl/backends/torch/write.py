@@ -47,12 +47,16 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network) -> str:
+def write(network: Network, *, in_place: bool = True) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
+
+    Args:
+        network: the network.
+        in_place: whether layers overwrite inputs that nothing else needs.
     """
-    planner = Planner(network)
+    planner = Planner(network, in_place=in_place)
     plan = planner.run()
     body: list[str] = []
     for helper in planner.helpers.values():

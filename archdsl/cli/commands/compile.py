@@ -26,12 +26,18 @@ from archdsl.cli.terminal import print_json, say
     metavar="FILE.py",
     help="Write the module to this file instead of printing it.",
 )
+@click.option(
+    "--modules",
+    is_flag=True,
+    help="Make modules of activations and pools, too, so that hooks see them.",
+)
 @json_option
 def command(
     spec: str,
     params: dict[str, object],
     input_shape: tuple[int, ...] | None,
     output: Path | None,
+    modules: bool,
     as_json: bool,
 ) -> None:
     """Compile a network to a Python module that only needs torch.
@@ -44,11 +50,12 @@ def command(
     Examples:
       archdsl compile googlenet -o googlenet.py
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
+      archdsl compile vgg16 --modules -o vgg16.py
     """
     from archdsl.backends.torch import emit, foreign_names
 
     network = load_proved(spec, params, input_shape)
-    text = emit(network)
+    text = emit(network, as_modules=modules)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
