@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         export_openvino,
         export_torch,
         format,
+        from_module,
         lint,
         list_models,
         load,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     )
     from .backends.diagram import Options
     from .backends.exported import Exported
+    from .backends.importer import Imported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -43,6 +45,7 @@ __all__ = [
     "Comparison",
     "Diagnostic",
     "Exported",
+    "Imported",
     "Network",
     "Options",
     "SpecError",
@@ -58,6 +61,7 @@ __all__ = [
     "export_openvino",
     "export_torch",
     "format",
+    "from_module",
     "lint",
     "list_models",
     "load",
@@ -73,6 +77,7 @@ _HOMES = {
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Exported": "archdsl.backends.exported",
+    "Imported": "archdsl.backends.importer",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from .backends.diagram import Options
     from .backends.exported import Exported
+    from .backends.importer import Imported
     from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
@@ -327,6 +328,49 @@ def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
             f"{more}; `archdsl weights` says what fits"
         )
     module.load_state_dict(state_dict(found))
+
+
+def from_module(
+    module: nn.Module,
+    input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
+    *,
+    name: str | None = None,
+) -> Imported:
+    """Return the spec of a PyTorch module, after checking that both compute the same.
+
+    The module is run, first without values, and not changed. Module classes become
+    blocks, and layers keep their names, so that its checkpoints load.
+
+    Args:
+        module: the module.
+        input: shape of the input without the batch, or a list of shapes if there are
+            several inputs.
+        name: of the network; that of the module's class if omitted.
+
+    Raises:
+        archdsl.backends.importer.NotImported: if it cannot be written as a spec, or the
+            spec does not compute the same.
+        ImportError: if torch is not installed.
+        TypeError: if an argument has the wrong type.
+        ValueError: if `input` is not a shape.
+    """
+    from torch import nn as torch_nn  # noqa: TID251
+
+    from .backends.importer import from_module as run
+
+    if name is not None:
+        check_types(name=name)
+    if not isinstance(module, torch_nn.Module):
+        raise _wrong("module", "a torch.nn.Module", module)
+    return run(module, _shapes(input), name=name or "")
+
+
+def _shapes(given: Any) -> list[tuple[int, ...]]:
+    """Return the shapes of one input or several."""
+    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if several and given and all(isinstance(one, str | Sequence) for one in given):
+        return [as_shape(one) for one in given]
+    return [as_shape(given)]
 
 
 def export_onnx(
