@@ -49,6 +49,7 @@ CALLS = [
     ["check", "--torch", "tutorial/kernels"],
     ["compare", "resnet18", "resnet50", "vgg11"],
     ["compare", "vgg16", "vgg16_bn"],
+    ["bench", "small.arch", "--seconds", "0"],
     ["compare", "siamese", "tutorial/depth"],
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],

@@ -12,6 +12,7 @@ from archdsl.diagnostics import did_you_mean
 
 COMMANDS = (
     "analyze",
+    "bench",
     "check",
     "compare",
     "compile",
