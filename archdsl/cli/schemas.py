@@ -393,6 +393,23 @@ _WEIGHTS = {
 # that ask for something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
+    "bench": (
+        {
+            **dict.fromkeys(("name", "machine", "date", "dtype", "device"), "text"),
+            **dict.fromkeys(("batch", "threads"), "int"),
+            **dict.fromkeys(("train", "channels_last"), "bool"),
+            "roofline": Null("number"),
+            "results": [
+                {
+                    "name": "text",
+                    **dict.fromkeys(("seconds", "load_seconds"), "number"),
+                    "quartiles": ["number"],
+                    **dict.fromkeys(("rounds", "calls"), "int"),
+                    "difference": Null("number"),
+                }
+            ],
+        },
+    ),
     "check": (
         {
             "files": [
@@ -437,6 +454,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         },
     ),
     "fmt": ({"files": [{"file": "text", "changed": "bool"}]},),
+    "import": (
+        {
+            **dict.fromkeys(("name", "text"), "text"),
+            **_maybe("file", "difference"),
+            **dict.fromkeys(("lines", "layers", "blocks"), "int"),
+            "seconds": "number",
+            "compared": ["text"],
+        },
+    ),
     "lint": (
         {
             "files": [

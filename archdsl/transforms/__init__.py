@@ -8,6 +8,7 @@ weights = deploy.weights(trained, state)
 """
 
 from archdsl.transforms.as_modules import AsModules
+from archdsl.transforms.backbone import Backbone, CannotCut
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -27,6 +28,8 @@ __all__ = [
     "FOLDING",
     "PASSES",
     "AsModules",
+    "Backbone",
+    "CannotCut",
     "FoldNorms",
     "FoldNormsAhead",
     "MergeBranches",
