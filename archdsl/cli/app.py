@@ -14,6 +14,7 @@ COMMANDS = (
     "check",
     "compare",
     "compile",
+    "evaluate",
     "explain",
     "export",
     "fmt",
@@ -25,6 +26,7 @@ COMMANDS = (
     "run",
     "schema",
     "sweep",
+    "train",
     "weights",
 )
 
