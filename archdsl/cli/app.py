@@ -15,6 +15,7 @@ COMMANDS = (
     "compare",
     "compile",
     "evaluate",
+    "expand",
     "explain",
     "export",
     "fmt",
