@@ -53,6 +53,7 @@ from archdsl.backends.training.views import Views
 from archdsl.diagnostics import SpecError
 from archdsl.resources import recipes
 from archdsl.source import Source
+from tests.conftest import ROOT
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -899,6 +900,25 @@ def test_what_the_command_refuses(
     found = run(*RUN, "-o", "run", *options)
     assert (found.code, said in found.err) == (code, True), found.err
     assert not Path("run").exists()
+
+
+def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None:
+    example = ROOT / "examples" / "foreign"
+    found = run(
+        *("train", example / "attentive.arch", "--data", "synthetic", "-o", "run"),
+        *("--recipe", "small.toml"),
+    )
+    assert found.code == 2 and "which is not run here" in found.err
+
+
+def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
+    Path("norm.arch").write_text(
+        "arch 1\n\nnetwork Net {\n    input 1x8x8\n    conv 3x3 4 /2\n"
+        "    maxpool 4x4 /4 -> bn -> flatten -> linear 10\n}\n",
+        encoding="utf-8",
+    )
+    found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
+    assert found.code == 1 and "sees one value for each channel" in found.err
 
 
 def test_without_the_engine(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from click import UsageError
+
 from archdsl.backends.extras import MissingExtra
 from archdsl.backends.training import Stopped, Trainer, Watch
+from archdsl.diagnostics import Diagnostic, SpecError
 
 from . import status
 from .terminal import Failure, Meter, say, without_torch
@@ -18,33 +22,56 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from archdsl.backends.training.outlook import Outlook
+    from archdsl.ir import Network
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 @contextmanager
-def libraries(needs: str) -> Iterator[None]:
-    """Turn the lack of a library into a message.
+def running(network: Network, needs: str) -> Iterator[None]:
+    """Turn what keeps a network from running into a message.
 
     Args:
+        network: the network.
         needs: what wants PyTorch, and the verb.
 
     Raises:
-        Failure: if a library is not installed.
+        Failure: if a library is not installed, or the memory does not suffice.
+        SpecError: if a batch is too small for a norm.
+        UsageError: if the spec names Python code.
     """
+    from archdsl.backends.torch import ForeignCode
+
     try:
         yield
     except MissingExtra as error:
         raise Failure(str(error), status.MISSING_EXTRA) from None
     except ImportError as error:
         raise without_torch(error, needs) from None
+    except ForeignCode as error:
+        raise UsageError(
+            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+        ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        message = f"a batch norm of {network.name} sees one value for each channel"
+        help = "take larger batches, in fewer parts, or larger images"
+        raise SpecError([Diagnostic("A1105", message, help=help)]) from None
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        message = f"there is no memory for a step of {network.name}: take smaller "
+        message += "batches, or compute them in parts, `--set accumulate=2`"
+        raise Failure(message, status.LIMIT) from None
 
 
 class Shown(Watch):
     """Shows a run: a bar on a terminal, and a line for each epoch."""
 
     def __init__(self) -> None:
-        self.is_first = True
+        # Until the engine says it, torchrun does.
+        self.is_first = os.environ.get("RANK", "0") == "0"
         self._meter: Meter | None = None
         self._made: Trainer | None = None
         self._known: Outlook | None = None

@@ -330,6 +330,7 @@ class Trainer:
         }
         self.history.append(row)
         self._sums, self._seconds = [0.0, 0.0, 0.0], 0.0
+        self._share_bad()
         if self.is_first:
             folder.write_metrics(self.run, self.history)
             self._board(row)
@@ -361,6 +362,17 @@ class Trainer:
             # Left to the interpreter's exit, it aborts now and then.
             distributed.barrier()
             distributed.destroy_process_group()
+
+    def _share_bad(self) -> None:
+        """Tell all processes which images each of them could not read."""
+        if self.fabric.world_size == 1:
+            return
+        from torch import distributed
+
+        each: list[Any] = [None] * self.fabric.world_size
+        distributed.all_gather_object(each, self.bad)
+        for bad in each:
+            self.bad.update(bad)
 
     def _all_sums(self) -> list[float]:
         if self.fabric.world_size == 1:

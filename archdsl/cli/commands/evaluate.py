@@ -16,7 +16,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import print_json, say
-from archdsl.cli.training import libraries
+from archdsl.cli.training import running
 
 
 @click.command(cls=SpecCommand)
@@ -119,7 +119,7 @@ def command(
     from archdsl.backends.training.judge import judge
 
     network = load_network(spec, params, input_shape, symbolic=True)
-    with libraries("evaluating needs"):
+    with running(network, "evaluating needs"):
         data = load(data_name, *classes_of(network))
         if on_train:
             data = data._replace(test=data.train)

@@ -22,7 +22,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import print_json
-from archdsl.cli.training import Shown, libraries
+from archdsl.cli.training import Shown, running
 from archdsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
@@ -181,7 +181,7 @@ def command(
     frozen = tuple(path for text in freeze for path in text.split(",") if path)
     start = Start(None if weights is None else Path(weights), leave_out, frozen)
     watch = Shown()
-    with libraries("training needs"), writing(output):
+    with running(network, "training needs"), writing(output):
         data = load(data_name, *classes_of(network))
         if workers is None:
             workers = _workers(data)
