@@ -66,6 +66,7 @@ CALLS = [
     ["explain", "A0301"],
     ["explain", "counts"],
     ["fmt", "--check", "net.arch", "nothing.arch"],
+    ["import", "torch.nn:ReLU6", "--input", "3x16x16"],
     ["lint", "net.arch", "alexnet"],
     ["lint", "--list"],
     ["list"],

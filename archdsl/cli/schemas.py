@@ -468,6 +468,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         },
     ),
     "fmt": ({"files": [{"file": "text", "changed": "bool"}]},),
+    "import": (
+        {
+            **dict.fromkeys(("name", "text"), "text"),
+            **_maybe("file", "difference"),
+            **dict.fromkeys(("lines", "layers", "blocks"), "int"),
+            "seconds": "number",
+            "compared": ["text"],
+        },
+    ),
     "lint": (
         {
             "files": [
