@@ -43,8 +43,8 @@ CASES = ROOT / "tests" / "cases"
 _BY_VALUE = {"optional_of_empty_block"}
 
 
-# Where all units of a stage have one squeeze, the original has a class of its own for it,
-# and here it is an argument.
+# Where all units of a stage have one squeeze, the original has a class of its own for
+# it, and here it is an argument.
 _AS_ARGUMENTS = {name for name in shipped_presets() if name.startswith("regnet_y_")}
 
 
