@@ -410,6 +410,16 @@ _FILES: Final = {
         _net("inceptions<8, 4, 8, 4, 8, 8>", before="import inceptions from prelude"),
         _net("inception<8, 4, 8, 4, 8, 8>", before="import inception from prelude"),
     ),
+    "A0505": Entry(
+        "a file does not hold a network as JSON",
+        "A `.json` file holds one network, as `archdsl expand -o net.json` writes it. "
+        "The message names the field that is wrong: `root.children[3].shape` is the "
+        "shape of the fourth part. `archdsl schema network` prints what the fields "
+        "are. A network in a file has no parameters or presets any more, and layers "
+        "of an `op` cannot be in one.",
+        "",
+        "",
+    ),
 }
 
 _FAMILY = _net("conv 3x3 width").replace("net {", "net<width = 16> {")
