@@ -200,6 +200,14 @@ def test_a_folded_resnet_has_the_operators_of_its_table() -> None:
 # ---- sizes ------------------------------------------------------------------------
 
 
+def test_the_branches_of_a_repvgg_are_merged() -> None:
+    made = check(archdsl.load("repvgg_a0", input="3x32x32"))
+    nodes = [node.op_type for node in onnx.load_from_string(made.model).graph.node]
+    # 22 units and a classifier; units have norms in two branches, 17 in a third one.
+    assert (nodes.count("Conv"), nodes.count("Gemm"), made.folded) == (22, 1, 61)
+    assert not {"Add", "BatchNormalization"} & set(nodes)
+
+
 @pytest.mark.parametrize(
     ("statements", "reason"),
     [
