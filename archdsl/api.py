@@ -51,7 +51,8 @@ def load(
 
     Args:
         spec: path of a file, ``path:preset``, the name of a shipped spec or preset
-            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
+            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin. A
+            ``.json`` file holds one network, as `Network.model_dump_json` writes it.
         preset: which of the spec's presets to load; the default one if omitted.
         params: values of the network's parameters, by name: numbers, truth values,
             lists or text. Text is read as by ``-D``: ``"32"`` is a number, ``"3x3"`` is
@@ -69,6 +70,9 @@ def load(
     """
     check_types(preset=preset, params=params, symbolic=symbolic)
     given = _together(params, values)
+    path, named = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        return _load_exchanged(path, preset or named, given, input)
     module, named = open_spec(spec)
     if preset and named and preset != named:
         raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
@@ -957,6 +961,43 @@ def as_network(given: Network | Spec) -> Network:
 # ---- finding and loading a SPEC ---------------------------------------------
 
 
+def _load_exchanged(
+    path: Path, preset: str | None, params: Mapping[str, object], input: object
+) -> Network:
+    """Return the network of a JSON file.
+
+    Raises:
+        SpecError: with all that is wrong with it, or if something is to be changed.
+    """
+    from .ir import Network
+    from .ir.verify import InvalidNetwork
+    from .limits import MAX_NETWORK_BYTES
+    from .syntax.loader import read_bytes
+
+    data = read_bytes(path, str(path), MAX_NETWORK_BYTES)
+    if preset or params or input is not None:
+        what = "presets" if preset else "parameters" if params else "other input"
+        raise SpecError(
+            [
+                Diagnostic(
+                    "A0505",
+                    f"{path} holds one network, which has no {what}",
+                    help="load the spec instead, and write that network: `archdsl "
+                    "expand SPEC -D name=value -o net.json`",
+                )
+            ]
+        )
+    try:
+        return Network.model_validate_json(data)
+    except InvalidNetwork as error:
+        found = [f"{path}: {one}" for one in error.problems[:_MOST_SHOWN]]
+        raise SpecError([Diagnostic("A0505", each) for each in found]) from None
+
+
+# Of what is wrong with one file.
+_MOST_SHOWN = 20
+
+
 def open_spec(spec: Spec) -> tuple[Module, str | None]:
     """Return the loaded file that a SPEC refers to, and the preset that it names.
 
@@ -969,6 +1010,10 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
     from .syntax.loader import load_file
 
     path, preset = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        message = f"{path} is a network as JSON, and this is about a spec"
+        help = f"`archdsl expand {path}` prints a spec of the network"
+        raise SpecError([Diagnostic("A0505", message, help=help)])
     return (load_stdin() if path is None else load_file(path)), preset
 
 
