@@ -12,7 +12,10 @@ if TYPE_CHECKING:
         build,
         compare,
         emit,
+        expand,
         export_onnx,
+        export_openvino,
+        export_torch,
         format,
         lint,
         list_models,
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
         render,
     )
     from .backends.diagram import Options
-    from .backends.onnx import Exported
+    from .backends.exported import Exported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -48,7 +51,10 @@ __all__ = [
     "build",
     "compare",
     "emit",
+    "expand",
     "export_onnx",
+    "export_openvino",
+    "export_torch",
     "format",
     "lint",
     "list_models",
@@ -64,7 +70,7 @@ _HOMES = {
     "Analysis": "archdsl.passes.analysis",
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
-    "Exported": "archdsl.backends.onnx",
+    "Exported": "archdsl.backends.exported",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

@@ -18,6 +18,7 @@ from .limits import MAX_INTEGER
 from .symbolic import is_symbolic
 from .values import (
     MOST_AXES,
+    Kernel,
     Last,
     Operations,
     Saved,
@@ -136,6 +137,14 @@ class Field:
         self.maximum = maximum
         self.choices = choices
 
+    def default_for(self, axes: int) -> Any:
+        """Return the default on maps with some axes.
+
+        A window's is declared for two, with the same number for each.
+        """
+        default = self.default
+        return default[:1] * axes if isinstance(default, tuple) else default
+
     def refusal(self, value: Any) -> str:
         """Return why a value cannot be the argument's, or nothing."""
         if value is None:
@@ -214,6 +223,7 @@ class Layer:
             output, and its bias a summand; see `scaled`.
         pools_batch: whether its statistics in training are over all samples of the
             batch.
+        sums: whether it adds up its inputs.
         sums_to_one: whether its outputs sum to 1 over the channels.
         maximum: whether each output is the maximum of its window.
         selects: whether all it does is to select some of the channels.
@@ -241,6 +251,7 @@ class Layer:
     channelwise: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
+    sums: ClassVar[bool] = False
     sums_to_one: ClassVar[bool] = False
     maximum: ClassVar[bool] = False
     selects: ClassVar[bool] = False
@@ -263,10 +274,9 @@ class Layer:
         for name, field in self.fields.items():
             own[name] = values.get(name, field.default)
         if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
-            # Defaults are declared for two axes, with the same number for each.
             for name in self.windows:
-                if name not in values and isinstance(own[name], tuple):
-                    own[name] = own[name][:1] * axes
+                if name not in values:
+                    own[name] = self.fields[name].default_for(axes)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -419,6 +429,31 @@ class Layer:
         Args:
             weight: the layer's own.
             factors: a tensor with a number for each channel of the output.
+        """
+        raise NotImplementedError(self.word)
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return the convolution that it is in inference, or None if it is none.
+
+        On a vector, which is a map of 1x1, its kernel has this size. A padding that
+        differs from side to side, or with the size of the map, is none of a kernel.
+        """
+        return None
+
+    def of_kernel(self, weight: Any) -> Any:
+        """Return the layer's own weight, for that of its convolution."""
+        return weight
+
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return weight and bias of the convolution that it is in inference.
+
+        Args:
+            own: its tensors, by name.
+
+        Returns:
+            A tensor (out, in / groups, *size), where a size of 1 along each axis counts
+            as 1x1 for any number of axes, and one with a number for each channel of the
+            output, or None if nothing is added.
         """
         raise NotImplementedError(self.word)
 

@@ -3,7 +3,7 @@
 from typing import Final
 
 MAX_FILE_BYTES: Final = 1 << 20
-MAX_TOKENS: Final = 80_000
+MAX_TOKENS: Final = 45_000
 MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64
 MAX_REPEAT: Final = 10_000

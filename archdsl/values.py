@@ -239,6 +239,33 @@ class Saved(NamedTuple):
     what: str = "copy"
 
 
+class Kernel(NamedTuple):
+    """The kernel of a convolution.
+
+    Attributes:
+        size: along each axis.
+        stride: along each axis.
+        pad: zeros on each side, along each axis.
+        dilation: distance between its taps, along each axis.
+        groups: independent groups of channels.
+    """
+
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+
+
+def pointwise_kernel(shape: Shape, groups: int = 1) -> Kernel:
+    """Return the kernel of a single position on shapes like this.
+
+    A vector counts as a map of 1x1.
+    """
+    axes = len(shape) - 1 or 2
+    return Kernel(ones(axes), ones(axes), zeros(axes), ones(axes), groups)
+
+
 class Scratch(NamedTuple):
     """Elements per sample that a layer allocates temporarily, and frees before it ends.
 

@@ -14,6 +14,7 @@ COMMANDS = (
     "check",
     "compare",
     "compile",
+    "expand",
     "explain",
     "export",
     "fmt",

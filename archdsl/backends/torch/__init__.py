@@ -10,6 +10,7 @@ from archdsl.backends.torch.modules import module_of, network_class
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
+from archdsl.transforms import AsModules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -45,19 +46,27 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network) -> str:
+def emit(network: Network, note: str = "", *, as_modules: bool = False) -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
+
+    Args:
+        network: the network.
+        note: a paragraph for the module's docstring.
+        as_modules: whether every layer that torch has a module for becomes one, which
+            hooks see. None of them then overwrites its input, as hooks may keep it.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
             archdsl.
     """
-    text = write(network)
+    if as_modules:
+        network = AsModules().apply(network)
+    text = write(network, note, in_place=not as_modules)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
-    validate(tree, network)
+    validate(tree, network, in_place=not as_modules)
     return text
 
 
@@ -93,13 +102,16 @@ def _import_classes(network: Network) -> None:
             raise ForeignImport(name, step, error) from error
 
 
-def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
+def build(
+    network: Network, *, allow_foreign: bool = False, as_modules: bool = False
+) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 
     Args:
         network: the network.
         allow_foreign: whether Python modules that the spec's `op`s name may be imported
             and run.
+        as_modules: as for `emit`.
 
     Raises:
         ImportError: if torch is not installed.
@@ -112,6 +124,6 @@ def build(network: Network, *, allow_foreign: bool = False) -> nn.Module:
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    module = module_of(emit(network), network.name, tuple(names))
+    module = module_of(emit(network, as_modules=as_modules), network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

@@ -46,13 +46,17 @@ from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 class Planner:
     """Creates the classes of one network.
 
+    Args:
+        network: the network.
+        in_place: whether layers overwrite inputs that nothing else needs.
+
     Attributes:
         classes: in the order in which they must be defined.
     """
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, *, in_place: bool = True) -> None:
         self.network = network
-        self.inplace = inplace(flatten(network))
+        self.inplace = inplace(flatten(network)) if in_place else frozenset[int]()
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)

@@ -52,17 +52,18 @@ def parse(text: str) -> ast.Module:
         raise Miscompiled(None, f"it is not Python: {error.msg}", line) from None
 
 
-def validate(tree: ast.Module, network: Network) -> None:
+def validate(tree: ast.Module, network: Network, *, in_place: bool = True) -> None:
     """Check that emitted text computes a network, and does nothing else.
 
     Args:
         tree: the syntax tree of the text.
         network: the network that it was emitted for.
+        in_place: whether layers overwrite inputs that nothing else needs.
 
     Raises:
         Miscompiled: naming the first step that differs.
     """
-    compare(tree, Demands(network))
+    compare(tree, Demands(network, in_place=in_place))
 
 
 def compare(tree: ast.Module, demands: Demands) -> None:

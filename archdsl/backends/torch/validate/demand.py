@@ -49,10 +49,16 @@ class Different(Exception):
 
 
 class Demands:
-    """Compares a network with the text that was emitted for it."""
+    """Compares a network with the text that was emitted for it.
 
-    def __init__(self, network: Network) -> None:
+    Args:
+        network: the network.
+        in_place: whether layers overwrite inputs that nothing else needs.
+    """
+
+    def __init__(self, network: Network, *, in_place: bool = True) -> None:
         self.network = network
+        self.in_place = in_place
         self.steps = list(network.steps())
         self.forms = [step.form for step in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
@@ -60,7 +66,7 @@ class Demands:
     @cached_property
     def inplace(self) -> frozenset[int]:
         """Outputs that overwrite the input that they are computed from."""
-        return inplace(flatten(self.network))
+        return inplace(flatten(self.network)) if self.in_place else frozenset()
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.

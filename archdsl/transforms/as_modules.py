@@ -1,0 +1,29 @@
+"""Layers become modules that would be calls of functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from archdsl.ir import Network
+from archdsl.ir.rewrite import rewrite
+from archdsl.transforms.base import Transformation
+
+
+@dataclass(frozen=True)
+class AsModules(Transformation):
+    """Emit a module for each layer that torch has one for, as if it had a label.
+
+    Forward hooks then see activations, pools and dropouts, as libraries that explain
+    what a network sees require: Captum's DeepLift and guided backpropagation replace
+    the gradient of `nn.ReLU`, and know nothing of `F.relu`. The state_dict stays as it
+    is, as only layers without weights can be functions.
+    """
+
+    def rewrite(self, network: Network) -> Network:
+        """Return the network with labels at these layers."""
+        named = {
+            step.output
+            for step in network.steps()
+            if not step.labelled and step.form.module is not None
+        }
+        return rewrite(network, {}, labelled=named) if named else network
