@@ -9,6 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import (
         analyze,
+        backbone,
         build,
         compare,
         emit,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         export_openvino,
         export_torch,
         format,
+        from_module,
         lint,
         list_models,
         load,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     )
     from .backends.diagram import Options
     from .backends.exported import Exported
+    from .backends.importer import Imported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -42,12 +45,14 @@ __all__ = [
     "Comparison",
     "Diagnostic",
     "Exported",
+    "Imported",
     "Network",
     "Options",
     "SpecError",
     "Sweep",
     "__version__",
     "analyze",
+    "backbone",
     "build",
     "compare",
     "emit",
@@ -56,6 +61,7 @@ __all__ = [
     "export_openvino",
     "export_torch",
     "format",
+    "from_module",
     "lint",
     "list_models",
     "load",
@@ -71,6 +77,7 @@ _HOMES = {
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
     "Exported": "archdsl.backends.exported",
+    "Imported": "archdsl.backends.importer",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from .backends.diagram import Options
     from .backends.exported import Exported
+    from .backends.importer import Imported
     from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
@@ -51,7 +52,8 @@ def load(
 
     Args:
         spec: path of a file, ``path:preset``, the name of a shipped spec or preset
-            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
+            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin. A
+            ``.json`` file holds one network, as `Network.model_dump_json` writes it.
         preset: which of the spec's presets to load; the default one if omitted.
         params: values of the network's parameters, by name: numbers, truth values,
             lists or text. Text is read as by ``-D``: ``"32"`` is a number, ``"3x3"`` is
@@ -69,6 +71,9 @@ def load(
     """
     check_types(preset=preset, params=params, symbolic=symbolic)
     given = _together(params, values)
+    path, named = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        return _load_exchanged(path, preset or named, given, input)
     module, named = open_spec(spec)
     if preset and named and preset != named:
         raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
@@ -218,6 +223,40 @@ def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     return run(as_network(network), as_modules=as_modules)
 
 
+def backbone(
+    network: Network | Spec,
+    *,
+    taps: Sequence[str] = (),
+    strides: Sequence[int] = (),
+    head: bool = True,
+) -> Network:
+    """Return a network that gives out features of another, and ends where these do.
+
+    What remains keeps its path, so that checkpoints of the whole network fit.
+
+    Args:
+        network: as for `analyze`.
+        taps: paths of layers and blocks whose outputs become those of the network, in
+            this order.
+        strides: strides such as 8, 16 and 32, whose last maps are given out, too.
+        head: False to give out the last map, before the global pool and classifier.
+
+    Raises:
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network, or another argument has the wrong type.
+        ValueError: if there is no such part, or the network cannot be cut there.
+    """
+    from .transforms import Backbone
+
+    _check_names(taps, "taps")
+    check_types(head=head)
+    if isinstance(strides, str | bytes) or not all(type(n) is int for n in strides):
+        raise _wrong("strides", "a list of integers", strides)
+    if any(n < 1 for n in strides):
+        raise ValueError("`strides` must be 1 or more")
+    return Backbone(tuple(taps), tuple(strides), head).apply(as_network(network))
+
+
 def build(
     network: Network | Spec,
     *,
@@ -294,6 +333,49 @@ def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
             f"{more}; `archdsl weights` says what fits"
         )
     module.load_state_dict(state_dict(found))
+
+
+def from_module(
+    module: nn.Module,
+    input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
+    *,
+    name: str | None = None,
+) -> Imported:
+    """Return the spec of a PyTorch module, after checking that both compute the same.
+
+    The module is run, first without values, and not changed. Module classes become
+    blocks, and layers keep their names, so that its checkpoints load.
+
+    Args:
+        module: the module.
+        input: shape of the input without the batch, or a list of shapes if there are
+            several inputs.
+        name: of the network; that of the module's class if omitted.
+
+    Raises:
+        archdsl.backends.importer.NotImported: if it cannot be written as a spec, or the
+            spec does not compute the same.
+        ImportError: if torch is not installed.
+        TypeError: if an argument has the wrong type.
+        ValueError: if `input` is not a shape.
+    """
+    from torch import nn as torch_nn  # noqa: TID251
+
+    from .backends.importer import from_module as run
+
+    if name is not None:
+        check_types(name=name)
+    if not isinstance(module, torch_nn.Module):
+        raise _wrong("module", "a torch.nn.Module", module)
+    return run(module, _shapes(input), name=name or "")
+
+
+def _shapes(given: Any) -> list[tuple[int, ...]]:
+    """Return the shapes of one input or several."""
+    several = isinstance(given, Sequence) and not isinstance(given, str | bytes)
+    if several and given and all(isinstance(one, str | Sequence) for one in given):
+        return [as_shape(one) for one in given]
+    return [as_shape(given)]
 
 
 def export_onnx(
@@ -730,7 +812,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
-    **dict.fromkeys(("allow_foreign", "as_modules"), (bool, "true or false")),
+    **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),
@@ -770,7 +852,7 @@ def check_types(**given: object) -> None:
             raise ValueError(f"`{name}` must be 1 or more, not {value}")
 
 
-def _check_names(names: Sequence[str] | None) -> None:
+def _check_names(names: Sequence[str] | None, argument: str = "names") -> None:
     """Check that names are a list of strings.
 
     Raises:
@@ -778,7 +860,7 @@ def _check_names(names: Sequence[str] | None) -> None:
     """
     texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
     if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+        raise _wrong(argument, "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:
@@ -867,6 +949,43 @@ def as_network(given: Network | Spec) -> Network:
 # ---- finding and loading a SPEC ---------------------------------------------
 
 
+def _load_exchanged(
+    path: Path, preset: str | None, params: Mapping[str, object], input: object
+) -> Network:
+    """Return the network of a JSON file.
+
+    Raises:
+        SpecError: with all that is wrong with it, or if something is to be changed.
+    """
+    from .ir import Network
+    from .ir.verify import InvalidNetwork
+    from .limits import MAX_NETWORK_BYTES
+    from .syntax.loader import read_bytes
+
+    data = read_bytes(path, str(path), MAX_NETWORK_BYTES)
+    if preset or params or input is not None:
+        what = "presets" if preset else "parameters" if params else "other input"
+        raise SpecError(
+            [
+                Diagnostic(
+                    "A0505",
+                    f"{path} holds one network, which has no {what}",
+                    help="load the spec instead, and write that network: `archdsl "
+                    "expand SPEC -D name=value -o net.json`",
+                )
+            ]
+        )
+    try:
+        return Network.model_validate_json(data)
+    except InvalidNetwork as error:
+        found = [f"{path}: {one}" for one in error.problems[:_MOST_SHOWN]]
+        raise SpecError([Diagnostic("A0505", each) for each in found]) from None
+
+
+# Of what is wrong with one file.
+_MOST_SHOWN = 20
+
+
 def open_spec(spec: Spec) -> tuple[Module, str | None]:
     """Return the loaded file that a SPEC refers to, and the preset that it names.
 
@@ -879,6 +998,10 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
     from .syntax.loader import load_file
 
     path, preset = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        message = f"{path} is a network as JSON, and this is about a spec"
+        help = f"`archdsl expand {path}` prints a spec of the network"
+        raise SpecError([Diagnostic("A0505", message, help=help)])
     return (load_stdin() if path is None else load_file(path)), preset
 
 

@@ -51,6 +51,7 @@ SLOW = {
     "docs/architecture.md",
     "docs/guides/checkpoints.md",
     "docs/guides/foreign.md",
+    "docs/guides/import.md",
     "docs/guides/plot.md",
     "docs/guides/training.md",
     "docs/story.md",

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import archdsl
 from archdsl import files
@@ -449,6 +450,7 @@ BAD: tuple[Any, ...] = (
 FUNCTIONS = (
     *(
         "analyze",
+        "backbone",
         "build",
         "compare",
         "emit",
@@ -457,6 +459,7 @@ FUNCTIONS = (
         "export_openvino",
         "export_torch",
         "format",
+        "from_module",
         "lint",
         "list_models",
     ),
@@ -478,6 +481,8 @@ def test_a_wrong_argument_gets_a_sentence(
 ) -> None:
     function = getattr(archdsl, name)
     good = {key: GOOD[key] for key in arguments_of(name) if key in GOOD}
+    if name == "from_module":
+        good |= {"module": torch.nn.ReLU(), "input": "3x8x8"}
     if name == "build":
         good["network"] = archdsl.loads(GOOD["text"])
     for value in BAD:

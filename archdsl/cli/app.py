@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 
 import click
 
@@ -11,13 +12,16 @@ from archdsl.diagnostics import did_you_mean
 
 COMMANDS = (
     "analyze",
+    "bench",
     "check",
     "compare",
     "compile",
+    "evaluate",
     "expand",
     "explain",
     "export",
     "fmt",
+    "import",
     "lint",
     "list",
     "new",
@@ -26,6 +30,7 @@ COMMANDS = (
     "run",
     "schema",
     "sweep",
+    "train",
     "weights",
 )
 
@@ -41,7 +46,9 @@ class LazyGroup(click.Group):
         """Return a command, importing its module."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"archdsl.cli.commands.{cmd_name}")
+        # A word of Python's cannot name a module.
+        name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name
+        module = import_module(f"archdsl.cli.commands.{name}")
         command: click.Command = module.command
         return command
 

@@ -218,12 +218,27 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     return found
 
 
-def _names(
+def names(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
+    """Return the names of a list with commas."""
     if value is None:
         return None
     return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Return the numbers of a list with commas, all of them 1 or more."""
+    found = []
+    for part in names(ctx, param, value) or ():
+        if not (part.isascii() and part.isdigit() and 0 < int(part[:9]) == int(part)):
+            raise click.BadParameter(
+                f"`{part[:40]}` is not a number from 1", ctx, param
+            )
+        found.append(int(part))
+    return tuple(found)
 
 
 def pass_options(command: Command) -> Command:
@@ -231,7 +246,7 @@ def pass_options(command: Command) -> Command:
     for option in (
         click.option(
             "--passes",
-            callback=_names,
+            callback=names,
             metavar="NAME,NAME",
             help="Transform the network by these, in this order; "
             "`archdsl explain passes` lists them.",

@@ -389,10 +389,63 @@ _WEIGHTS = {
     ],
 }
 
+_EPOCH = {
+    **dict.fromkeys(("epoch", "step"), "int"),
+    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
+    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
+    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
+    "peak_bytes": Null("int"),
+}
+_TRAINED = {
+    **dict.fromkeys(("name", "folder"), "text"),
+    **dict.fromkeys(("steps", "bad_images"), "int"),
+    "finished": "bool",
+    "outlook": {
+        **dict.fromkeys(("params", "trainable", "batch", "step_bytes"), "int"),
+        **dict.fromkeys(("memory_bytes", "largest_batch"), Null("int")),
+        "epoch_seconds": Null("number"),
+        "device": Null("text"),
+    },
+    "epochs": [_EPOCH],
+}
+
+_JUDGED = {
+    "data": "text",
+    **dict.fromkeys(("images", "bad_images"), "int"),
+    **dict.fromkeys(("top1", "top5", "loss", "calibration_error", "crop"), "number"),
+    "bins": [{"images": "int", "confidence": "number", "accuracy": "number"}],
+    "classes": [
+        {
+            "name": "text",
+            "images": "int",
+            **dict.fromkeys(("precision", "recall"), Null("number")),
+        }
+    ],
+    "confusion": [["int"]],
+    **{key: ["number"] for key in ("mean", "std")},
+}
+
 # Of each command, what it prints where it does what it is asked to, and of options
 # that ask for something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
+    "bench": (
+        {
+            **dict.fromkeys(("name", "machine", "date", "dtype", "device"), "text"),
+            **dict.fromkeys(("batch", "threads"), "int"),
+            **dict.fromkeys(("train", "channels_last"), "bool"),
+            "roofline": Null("number"),
+            "results": [
+                {
+                    "name": "text",
+                    **dict.fromkeys(("seconds", "load_seconds"), "number"),
+                    "quartiles": ["number"],
+                    **dict.fromkeys(("rounds", "calls"), "int"),
+                    "difference": Null("number"),
+                }
+            ],
+        },
+    ),
     "check": (
         {
             "files": [
@@ -409,6 +462,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "compile": (
         {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
     ),
+    "evaluate": (_JUDGED,),
     "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
@@ -431,6 +485,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         },
     ),
     "fmt": ({"files": [{"file": "text", "changed": "bool"}]},),
+    "import": (
+        {
+            **dict.fromkeys(("name", "text"), "text"),
+            **_maybe("file", "difference"),
+            **dict.fromkeys(("lines", "layers", "blocks"), "int"),
+            "seconds": "number",
+            "compared": ["text"],
+        },
+    ),
     "lint": (
         {
             "files": [
@@ -492,6 +555,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "schema": ({"commands": ["text"]},),
     "sweep": (_SWEEP,),
+    "train": (_TRAINED,),
     "weights": (_WEIGHTS,),
 }
 

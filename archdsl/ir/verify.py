@@ -34,8 +34,14 @@ from archdsl.initializers import refusal as refusal_of_scheme
 from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
-from archdsl.naming import LABEL_RESERVED, attributes_of, input_name, refusal
-from archdsl.symbolic import Poly, Sym, TooLong
+from archdsl.naming import (
+    LABEL_RESERVED,
+    PARAMETER_RESERVED,
+    attributes_of,
+    input_name,
+    refusal,
+)
+from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
 from archdsl.values import MOST_AXES, Last, Shape, channels, show_shape
 
 Place = tuple[str | int, ...]
@@ -55,7 +61,8 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{show_place(self.place)}: {self.message}"
+        where = show_place(self.place)
+        return f"{where}: {self.message}" if where else self.message
 
 
 class InvalidNetwork(ValueError):
@@ -158,10 +165,12 @@ class _Verifier:
             self.report(("root",), "the root is a group of the role network, unnamed")
         names = _names(root)
         self._check_numbers(("root",), root, names)
+        self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set()))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
+        self._floats(("root",), root, {})
         for place, one in _placed("initializers", self.network.initializers):
             if not self.found:  # else its layers may be none
                 self._initializer(place, one)
@@ -299,6 +308,7 @@ class _Verifier:
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
         self._check_inner_numbers(place, group, names)
+        self._parameters(place, group)
         before = len(self.order)
         self._children(place, group, _Owner(group, level, names, set()))
         self._group_ends(place, group)
@@ -316,6 +326,9 @@ class _Verifier:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
             )
+        if group.name:
+            # A shortcut is named after the projection that it has or would have.
+            self._can_be_label((*place, "name"), group.name)
         self._enter(place, group)
         self._check_numbers(place, group, owner.names)
         self._condition((*place, "condition"), group, owner.names)
@@ -378,13 +391,32 @@ class _Verifier:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
             return
-        reasons = [_label_refusal(one) for one in attributes_of(name)]
-        why = next(filter(None, reasons), "")
         container, dot, _ = name.partition(".")
-        if not why and dot and container in owner.parts:
-            why = f"is in {container}, which is a layer"
+        taken = f"is in {container}, which is a layer"
+        self._can_be_label(
+            place, name, taken if dot and container in owner.parts else ""
+        )
+
+    def _can_be_label(self, place: Place, name: str, other: str = "") -> None:
+        """Report a name that no label can be, or for another reason if there is one."""
+        reasons = [_label_refusal(one) for one in attributes_of(name)]
+        why = next(filter(None, [*reasons, other]), "")
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
+
+    def _parameters(self, place: Place, group: Group) -> None:
+        """Check the names that become classes and arguments in compiled code."""
+        if group.role in ("network", "block"):
+            why = refusal(group.word, group.role, frozenset())
+            if why:
+                self.report((*place, "word"), f"`{group.word[:100]}` {why}")
+        for number, parameter in enumerate(group.parameters):
+            name = parameter.name
+            why = refusal(name, "parameter", PARAMETER_RESERVED)
+            # Channels are passed under a name of their own, and braces as `body`.
+            if why and name not in ("in_channels", "body"):
+                where = (*place, "parameters", number, "name")
+                self.report(where, f"`{name[:100]}` cannot name a parameter: it {why}")
 
     def _check_numbers(
         self, place: Place, part: Step | Group, names: Names, inside: bool = True
@@ -403,6 +435,32 @@ class _Verifier:
                     (*place, *filter(None, (field, name))),
                     f"{_plain(value)} is not what its expression gives",
                 )
+
+    def _floats(self, place: Place, group: Group, known: Mapping[str, float]) -> None:
+        """Check numbers with a point that stand for a parameter.
+
+        Args:
+            place: of the group.
+            group: whose parts are checked.
+            known: the parameters around it that are such numbers.
+        """
+        if group.role in ("network", "block"):
+            values = [(p.name, p.value) for p in group.parameters]
+            known = {n: float(v) for n, v in values if isinstance(v, float)}
+        for number, child in enumerate(group.children):
+            where = (*place, "children", number)
+            if isinstance(child, Step):
+                carried = [((*where, "op", n), v) for n, v in vars(child.op).items()]
+            else:
+                carried = [
+                    ((*where, "parameters", n, "value"), p.value)
+                    for n, p in enumerate(child.parameters)
+                ]
+            for at, value in carried:
+                if isinstance(value, SymFloat) and known.get(value.name) != value:
+                    self.report(at, f"{float(value)} is not what `{value.name}` is")
+            if isinstance(child, Group):
+                self._floats(where, child, known)
 
     def _condition(self, place: Place, group: Group, names: Names) -> None:
         """Check that a part is there if and only if its condition holds."""

@@ -8,6 +8,7 @@ weights = deploy.weights(trained, state)
 """
 
 from archdsl.transforms.as_modules import AsModules
+from archdsl.transforms.backbone import Backbone, CannotCut
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
@@ -20,6 +21,8 @@ from archdsl.transforms.remove_identities import RemoveIdentities
 __all__ = [
     "PASSES",
     "AsModules",
+    "Backbone",
+    "CannotCut",
     "FoldNorms",
     "FoldNormsAhead",
     "MergeBranches",

@@ -19,6 +19,7 @@ from archdsl.elaborate.scope import (
     KindRef,
     Namespace,
 )
+from archdsl.ir import Named
 from archdsl.layer import Layer
 from archdsl.naming import input_name
 from archdsl.source import Source, Span
@@ -73,6 +74,8 @@ def known_value(value: Any) -> Any:
         return KindValue(
             value.kind, tuple((name, getattr(made, name)) for name in value.bound)
         )
+    if isinstance(value, Named):
+        return ANY if value.kind is None else KindValue(value.kind, ())
     if isinstance(value, _WITHOUT_TEXT):
         return ANY
     if isinstance(value, tuple) and not isinstance(value, Dims):

@@ -34,7 +34,7 @@ from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef
-from archdsl.ir import Group, Network, Step
+from archdsl.ir import Group, Named, Network, Step
 from archdsl.naming import input_name
 from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
@@ -243,7 +243,8 @@ def _entangled(plan: ClassPlan) -> set[str]:
 
 def _kinds(group: Group) -> tuple[str, ...]:
     values = [parameter.value for parameter in group.parameters]
-    return tuple(v.kind.__name__ for v in values if isinstance(v, KindRef))
+    kinds = [v.kind for v in values if isinstance(v, KindRef | Named)]
+    return tuple(each.__name__ for each in kinds if each is not None)
 
 
 def _fields(group: Group) -> list[Field]:

@@ -13,6 +13,8 @@ from archdsl.cli.options import (
     find_passes,
     json_option,
     load_proved,
+    names,
+    numbers,
     pass_options,
     spec_options,
 )
@@ -27,6 +29,24 @@ from archdsl.cli.terminal import print_json, say
     type=OUTPUT_FILE,
     metavar="FILE.py",
     help="Write the module to this file instead of printing it.",
+)
+@click.option(
+    "--taps",
+    metavar="PATHS",
+    callback=names,
+    help="Give out the features at these layers and blocks, such as layer3,layer4, and "
+    "leave out what they do not need.",
+)
+@click.option(
+    "--strides",
+    metavar="NUMBERS",
+    callback=numbers,
+    help="Give out the last features of each of these strides, such as 8,16,32.",
+)
+@click.option(
+    "--without-head",
+    is_flag=True,
+    help="End with the last map, before the global pool and the classifier.",
 )
 @click.option(
     "--modules",
@@ -50,6 +70,9 @@ def command(
     inference: bool,
     level: int | None,
     passes: tuple[str, ...] | None,
+    taps: tuple[str, ...] | None,
+    strides: tuple[int, ...],
+    without_head: bool,
     modules: bool,
     as_json: bool,
 ) -> None:
@@ -67,13 +90,19 @@ def command(
       archdsl compile googlenet -o googlenet.py
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
       archdsl compile repvgg_a0 --inference -o repvgg_a0.py
+      archdsl compile resnet50 --taps layer2,layer3,layer4 -o backbone.py
       archdsl compile vgg16 --modules -o vgg16.py
     """
     from archdsl.backends.torch import emit, foreign_names
-    from archdsl.transforms import pipeline
+    from archdsl.transforms import Backbone, CannotCut, pipeline
 
     names_of_passes = find_passes(level, passes, inference)
     network = load_proved(spec, params, input_shape)
+    if taps or strides or without_head:
+        try:
+            network = Backbone(taps or (), strides, not without_head).apply(network)
+        except CannotCut as error:
+            raise click.UsageError(str(error)) from None
     used = pipeline(passes=names_of_passes, inference=inference).apply(network)
     note = _note(names_of_passes, inference) if used is not network else ""
     text = emit(used, note, as_modules=modules)

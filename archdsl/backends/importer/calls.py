@@ -1,0 +1,443 @@
+"""Runs a module on the meta device, and records what its submodules and torch compute.
+
+No values are computed, so a network of any size takes seconds and no weights.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+
+from archdsl.backends.torch.agree.trace import intercept
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Samples of a batch: batch norm refuses a single one in training.
+BATCH = 2
+
+# Functions of which the result is the same tensor as far as a network is concerned.
+_NOTHING = frozenset(
+    (
+        *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
+        *("requires_grad_", "detach", "positive"),
+    )
+)
+# What does not change the values that a function computes.
+_IRRELEVANT = frozenset(
+    (
+        *(
+            "inplace",
+            "training",
+            "out",
+            "generator",
+            "memory_format",
+            "use_input_stats",
+        ),
+        *("dtype", "layout", "device", "pin_memory", "requires_grad", "max_norm"),
+        # It says how the second input is to be scaled, and is read if it is not 1.
+        *("cudnn_enabled",),
+    )
+)
+# Names of the same function, and its arguments in a certain order.
+_SAME: Mapping[str, str] = {
+    "__add__": "add",
+    "__radd__": "add",
+    "__iadd__": "add",
+    "__sub__": "sub",
+    "__isub__": "sub",
+    "__mul__": "mul",
+    "__rmul__": "mul",
+    "__imul__": "mul",
+    "multiply": "mul",
+    "__truediv__": "div",
+    "__itruediv__": "div",
+    "true_divide": "div",
+    "divide": "div",
+    "concat": "cat",
+    "concatenate": "cat",
+    "absolute": "abs",
+    "swapaxes": "transpose",
+    "reshape": "view",
+    "reshape_as": "view",
+    "view_as": "view",
+}
+# Functions that take sizes one by one or as a list.
+_VARIADIC = frozenset(("permute", "view", "reshape", "expand", "repeat"))
+# Functions whose declaration lacks an argument.
+_UNDECLARED = frozenset(("bernoulli_", "mean"))
+_AXES = frozenset(("dim", "start_dim", "end_dim", "dim0", "dim1", "axis"))
+_SWAPPED = frozenset(("add", "mul"))
+_BINARY = frozenset(("add", "sub", "mul", "div"))
+
+
+class Ref(NamedTuple):
+    """A value that depends on the inputs, or is drawn at random."""
+
+    number: int
+
+
+class Own(NamedTuple):
+    """A parameter or buffer of the module, by its key."""
+
+    key: str
+    shape: tuple[int, ...]
+
+
+class Constant(NamedTuple):
+    """A tensor that is neither: one that the code made itself."""
+
+    shape: tuple[int, ...]
+
+
+Value: TypeAlias = Any
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a torch function.
+
+    Attributes:
+        name: the function, without what distinguishes equal ones.
+        args: its arguments by name, defaults left out, in canonical form.
+        reads: values that depend on the inputs, in order.
+        owns: parameters and buffers that it reads, in order.
+        gives: numbers of its results.
+        shapes: their shapes, with the batch.
+        place: file and line of the module's code that it stands in.
+    """
+
+    name: str
+    args: tuple[tuple[str, Value], ...]
+    reads: tuple[int, ...]
+    owns: tuple[Own, ...]
+    gives: tuple[int, ...]
+    shapes: tuple[tuple[int, ...], ...]
+    place: str = ""
+
+
+@dataclass
+class Frame:
+    """A call of a module.
+
+    Attributes:
+        path: the module's path; empty for the network itself.
+        module: the module.
+        reads: values that it was given.
+        gives: values that it returned.
+        items: the calls within, in order.
+    """
+
+    path: str
+    module: nn.Module
+    reads: tuple[int, ...] = ()
+    gives: tuple[int, ...] = ()
+    items: list[Call | Frame] = field(default_factory=list)
+
+    def calls(self) -> list[Call]:
+        """Return all calls of functions within, in order."""
+        found: list[Call] = []
+        for item in self.items:
+            found += [item] if isinstance(item, Call) else item.calls()
+        return found
+
+
+@dataclass
+class Run:
+    """What a run of a module did.
+
+    Attributes:
+        root: the call of the module itself.
+        inputs: numbers of its inputs.
+        outputs: numbers of its results, in order.
+        shapes: shape of each value, with the batch.
+        asked: values whose sizes the code asked for, in order.
+    """
+
+    root: Frame
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+    shapes: dict[int, tuple[int, ...]]
+    asked: tuple[int, ...] = ()
+
+
+class Untraceable(Exception):
+    """A module that cannot be run without values; the message says what stops it."""
+
+
+def tensors_in(value: Any) -> list[Tensor]:
+    """Return the tensors in arguments or results, parameters included."""
+    from torch import Tensor
+
+    if isinstance(value, Tensor):
+        return [value]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, tuple | list):
+        return [tensor for part in value for tensor in tensors_in(part)]
+    return []
+
+
+class Recorder:
+    """Numbers values, and turns calls of torch functions into `Call`s.
+
+    Args:
+        own: parameters and buffers by the identity of their tensors.
+    """
+
+    def __init__(self, own: Mapping[int, Own]) -> None:
+        self.own = own
+        self.numbers: dict[int, int] = {}
+        self.shapes: dict[int, tuple[int, ...]] = {}
+        self.kept: list[Any] = []
+        # Values whose sizes the code asked for, in order.
+        self.asked: list[int] = []
+
+    def number(self, tensor: Tensor) -> int:
+        """Give a tensor a number of its own."""
+        number = len(self.shapes)
+        self.kept.append(tensor)
+        self.numbers[id(tensor)] = number
+        self.shapes[number] = tuple(tensor.shape)
+        return number
+
+    def value(self, tensor: Tensor) -> Ref | Own | Constant:
+        """Return what a tensor is."""
+        number = self.numbers.get(id(tensor))
+        if number is not None:
+            return Ref(number)
+        return self.own.get(id(tensor)) or Constant(tuple(tensor.shape))
+
+    def call(
+        self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> tuple[Any, Call | None]:
+        """Call a function; return its result, and a record if it computes anything."""
+        named = _bound(func, args, kwargs)
+        ndim = max((t.dim() for t in tensors_in((args, kwargs))), default=0)
+        plain = self._canonical(func, named, ndim)
+        before = [self.value(t) for t in tensors_in((args, dict(kwargs)))]
+        result = func(*args, **kwargs)
+        outputs = tensors_in(result)
+        if not outputs or func.__name__ in ("__get__", "__set__"):
+            self._attribute(args, outputs)
+            return result, None
+        if func.__name__.endswith("_") and isinstance(before[0] if before else 0, Own):
+            return result, None  # an update of a buffer, such as a counter's
+        alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
+        if alone and before and isinstance(before[0], Ref):
+            for output in outputs:
+                self.kept.append(output)
+                self.numbers[id(output)] = before[0].number
+            return result, None
+        gives = tuple(self.number(output) for output in outputs)
+        return result, Call(
+            name=_name(func),
+            args=plain,
+            reads=tuple(v.number for v in before if isinstance(v, Ref)),
+            owns=tuple(v for v in before if isinstance(v, Own)),
+            gives=gives,
+            shapes=tuple(self.shapes[n] for n in gives),
+            place=_place(),
+        )
+
+    def _attribute(self, args: Sequence[Any], outputs: list[Tensor]) -> None:
+        """Let what an attribute of a tensor gives, such as `data`, be that tensor."""
+        if not outputs and args and id(args[0]) in self.numbers:
+            self.asked.append(self.numbers[id(args[0])])
+        if outputs and args and id(args[0]) in self.numbers:
+            for output in outputs:
+                if output.shape == args[0].shape:
+                    self.kept.append(output)
+                    self.numbers[id(output)] = self.numbers[id(args[0])]
+
+    def _canonical(
+        self, func: Any, named: Mapping[str, Any], ndim: int
+    ) -> tuple[tuple[str, Value], ...]:
+        found = {}
+        for name, value in named.items():
+            if name in _IRRELEVANT:
+                continue
+            # Methods have other names for it, or none that is declared.
+            name = {"self": "input", "0": "input"}.get(name, name)
+            if name == "1" and _name(func) in _BINARY:
+                name = "other"
+            plain = self._plain(value)
+            if name in _AXES:
+                plain = _positive(plain, ndim)
+            found[name] = plain
+        if found.get("align_corners", True) is None:
+            found["align_corners"] = False
+        if "stride" in found and found["stride"] is None:
+            found["stride"] = found.get("kernel_size")
+        pair = list(found.items())
+        if _name(func) in _SWAPPED and len(pair) == 2:
+            # Sums and products: what is computed stands first.
+            (first, a), (second, b) = pair
+            if not isinstance(a, Ref) and isinstance(b, Ref):
+                pair = [(first, b), (second, a)]
+        return tuple(pair)
+
+    def _plain(self, value: Any) -> Value:
+        from torch import Tensor
+
+        if isinstance(value, Tensor):
+            return self.value(value)
+        if isinstance(value, slice):
+            return "slice", value.start or 0, value.stop, value.step
+        if isinstance(value, tuple | list):
+            parts = tuple(self._plain(part) for part in value)
+            numbers = all(isinstance(part, int | float) for part in parts)
+            return parts[0] if numbers and len(set(parts)) == 1 else parts
+        if isinstance(value, bool | int | float | str | None):
+            return value
+        return repr(value)
+
+
+def _name(func: Any) -> str:
+    name = str(func.__name__)
+    if name in _SAME:
+        return _SAME[name]
+    if name.endswith("_") and not name.endswith("__"):
+        name = name.rstrip("_")
+    return _SAME.get(name, name)
+
+
+def _positive(value: Value, ndim: int) -> Value:
+    if isinstance(value, tuple):
+        return tuple(_positive(part, ndim) for part in value)
+    if isinstance(value, int) and not isinstance(value, bool) and value < 0:
+        return value + ndim
+    return value
+
+
+_SIGNATURES: dict[int, tuple[Any, inspect.Signature | None]] = {}
+
+
+def _signature(func: Any) -> inspect.Signature | None:
+    """Return the parameters of a torch function, as torch's own tests declare them."""
+    from torch.overrides import get_testing_overrides
+
+    if id(func) not in _SIGNATURES:
+        declared = get_testing_overrides().get(func)
+        try:
+            found = inspect.signature(declared if declared is not None else func)
+        except (TypeError, ValueError):
+            found = None
+        _SIGNATURES[id(func)] = (func, found)
+    return _SIGNATURES[id(func)][1]
+
+
+def _bound(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return all arguments by name; those without one get a number."""
+    if func.__name__ in _VARIADIC and args:
+        first, *sizes = args
+        sizes = [*sizes, *kwargs.values()]
+        if len(sizes) == 1 and isinstance(sizes[0], tuple | list):
+            sizes = list(sizes[0])
+        return {"input": first, "sizes": tuple(sizes)}
+    signature = _signature(func)
+    if signature is not None and func.__name__ not in _UNDECLARED:
+        try:
+            bound = signature.bind(*args, **kwargs)
+        except TypeError:
+            pass  # `x.view(2, -1)` and the like, which take any number
+        else:
+            bound.apply_defaults()
+            return dict(bound.arguments)
+    return {**{str(n): value for n, value in enumerate(args)}, **kwargs}
+
+
+def _place() -> str:
+    """Return where the code that is running stands, outside torch and this package."""
+    frame: Any = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith(("torch.", "archdsl.")) and name != "torch":
+            return f"{frame.f_code.co_filename}:{frame.f_lineno}"
+        frame = frame.f_back
+    return ""
+
+
+def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
+    """Run a module, in the mode that it is in, and return what it does.
+
+    Args:
+        module: on the meta device.
+        inputs: likewise.
+
+    Raises:
+        Untraceable: if it fails, or branches on values.
+    """
+    import torch
+
+    owned: dict[int, Own] = {}
+    kept = [*module.named_parameters(remove_duplicate=False), *module.named_buffers()]
+    for key, tensor in kept:
+        owned.setdefault(id(tensor), Own(key, tuple(tensor.shape)))
+    recorder = Recorder(owned)
+    numbers = tuple(recorder.number(tensor) for tensor in inputs)
+    top = Frame("", module, numbers)
+    stack = [top]
+
+    def handle(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
+        result, call = recorder.call(func, args, kwargs)
+        if call is not None:
+            stack[-1].items.append(call)
+        return result
+
+    def refs(value: Any) -> tuple[int, ...]:
+        found = [recorder.value(tensor) for tensor in tensors_in(value)]
+        return tuple(ref.number for ref in found if isinstance(ref, Ref))
+
+    def enter(path: str) -> Callable[..., None]:
+        def hook(part: nn.Module, args: Any, kwargs: Any) -> None:
+            stack.append(Frame(path, part, refs((args, kwargs))))
+
+        return hook
+
+    def leave(_part: nn.Module, _args: Any, output: Any) -> None:
+        frame = stack.pop()
+        frame.gives = refs(output)
+        stack[-1].items.append(frame)
+
+    hooks = []
+    for path, part in module.named_modules():
+        if path:
+            hooks += [
+                part.register_forward_pre_hook(enter(path), with_kwargs=True),
+                part.register_forward_hook(leave),
+            ]
+    try:
+        with torch.no_grad(), intercept(handle):
+            result = module(*inputs)
+    except Exception as error:
+        raise Untraceable(_reason(error, stack[-1].path)) from error
+    finally:
+        for handle_ in hooks:
+            handle_.remove()
+    top.gives = refs(result)
+    asked = tuple(dict.fromkeys(recorder.asked))
+    return Run(top, numbers, top.gives, recorder.shapes, asked)
+
+
+def _reason(error: Exception, path: str) -> str:
+    """Return why a run ended, with the line of the module's code."""
+    place, frame = "", error.__traceback__
+    while frame is not None:
+        name = frame.tb_frame.f_globals.get("__name__", "")
+        if not name.startswith(("torch.", "archdsl.")) and name != "torch":
+            place = f"{frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}"
+        frame = frame.tb_next
+    text = str(error).partition("\n")[0]
+    where = f"`{path}`" if path else "the module"
+    if _needs_values(text):
+        return f"{where} decides by values of tensors what it computes, at {place}"
+    return f"{where} cannot be run, at {place}: {type(error).__name__}: {text}"
+
+
+def _needs_values(text: str) -> bool:
+    known = ("_local_scalar_dense", "item() cannot be called", "out of meta tensor")
+    return any(part in text for part in known) or "data-dependent" in text

@@ -1,0 +1,612 @@
+"""Finds the layer that calls of torch functions are, from what layer kinds declare.
+
+There is no table of torch functions: a kind says how it is written in torch
+(`Layer.torch`). Each kind is written with several arguments, and run; what changes in
+the calls shows which argument of which call says what. A layer that is found so is run
+itself, and must make the same calls.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
+from itertools import combinations, product
+from typing import Any, Final, NamedTuple
+
+from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
+from archdsl.backends.importer.synonyms import synonym
+from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.layout import flat
+from archdsl.backends.torch.nodes import Leaf, Var
+from archdsl.backends.torch.templates import fill
+from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
+from archdsl.values import Last, Shape, TorchCall, TorchForm
+
+# Shapes to try a kind on: twelve channels have many divisors.
+_MAP: Final[Shape] = (12, 20, 24)
+_SHAPES: Final[tuple[Shape, ...]] = (_MAP, (12,), Last((20, 24, 12)))
+_SECOND: Final[Shape] = (12, 10, 12)
+
+# Numbers that no calculation turns into one another by chance.
+_TRIED: Final[dict[str, tuple[Any, ...]]] = {
+    "int": (2, 3, 4, 1),
+    "float": (0.25, 0.375),
+    "bool": (False, True),
+    "window": ((2, 3), (4, 5), (1, 2), (0, 1)),
+}
+_FIRST: Final[dict[str, Any]] = {
+    "int": 2,
+    "float": 0.125,
+    "bool": False,
+    "window": (3, 5),
+}
+
+# Where something stands in calls: number of the call, name of the argument, and
+# places within it. The place of the result among what the last call gives is `()`.
+Place = tuple[Any, ...]
+_NOTHING: Final = object()
+
+
+class Made(NamedTuple):
+    """The calls that a layer makes.
+
+    Attributes:
+        calls: with the layer's inputs numbered from 0.
+        result: number of the layer's output.
+    """
+
+    calls: tuple[Call, ...]
+    result: int
+
+
+class Form(NamedTuple):
+    """One way in which a kind is written in torch.
+
+    Attributes:
+        kind: the kind.
+        values: arguments that it has in this form.
+        names: the functions that it calls, in order.
+        places: for each argument that can be read off, where it stands and how its
+            value is found from what stands there.
+        result: place of the output among the results of the last call.
+    """
+
+    kind: type[Layer]
+    values: dict[str, Any]
+    names: tuple[str, ...]
+    places: dict[str, tuple[Place, Reading]]
+    result: int
+
+
+class Reading(NamedTuple):
+    """How an argument is found from a value in a call.
+
+    Attributes:
+        how: ``same``, ``rest`` (1 less the argument stands there) or ``next`` (the
+            argument less 1 stands there).
+        table: arguments by value, for those that are no numbers.
+    """
+
+    how: str
+    table: dict[Any, Any]
+
+
+# ---- running a layer ------------------------------------------------------------
+
+
+def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
+    """Run a layer on the meta device in training, and return its calls.
+
+    Args:
+        op: the layer.
+        inputs: shapes of its inputs.
+        as_module: whether to run it as a module if it can be a function, too.
+
+    Raises:
+        Mismatch: if it does not fit its inputs.
+    """
+    import torch
+
+    form = op.torch(inputs, op.shape(*inputs))
+    tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
+    with torch.device("meta"):
+        module = None if form.module is None else _constructed(form)
+    owned: dict[int, Own] = {}
+    if isinstance(module, torch.nn.Parameter):
+        owned[id(module)] = Own("", tuple(module.shape))
+    elif module is not None:
+        for key, tensor in (*module.named_parameters(), *module.named_buffers()):
+            owned[id(tensor)] = Own(key, tuple(tensor.shape))
+    recorder = Recorder(owned)
+    for tensor in tensors:
+        recorder.number(tensor)
+    calls: list[Call] = []
+
+    def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        output, call = recorder.call(func, args, kwargs)
+        if call is not None:
+            calls.append(call)
+        return output
+
+    with torch.no_grad(), intercept(note), warnings.catch_warnings():
+        # Of layers that nobody will run.
+        warnings.simplefilter("ignore")
+        if form.function is None or (as_module and callable(module)):
+            assert module is not None
+            result = module(*tensors)
+        else:
+            result = _called(form, tensors, module)
+    return Made(tuple(calls), recorder.numbers.get(id(result), -1))
+
+
+def _constructed(form: TorchForm) -> Any:
+    from torch import nn
+
+    assert form.module is not None
+    names = _names(form.helper)
+    parts = [_made(call, names) for call in (form.module, *form.then)]
+    return parts[0] if len(parts) == 1 else nn.Sequential(*parts)
+
+
+@cache
+def _names(helper: str) -> dict[str, Any]:
+    """Return the names that a kind's own text can use, with those that it defines."""
+    import torch
+    from torch.nn import functional
+
+    names: dict[str, Any] = {
+        "torch": torch,
+        "nn": torch.nn,
+        "F": functional,
+        "Tensor": torch.Tensor,
+    }
+    exec(helper, names)  # of a layer kind of this package
+    return names
+
+
+def _made(call: TorchCall, names: dict[str, Any]) -> Any:
+    first, *rest = call.name.split(".")
+    found = names[first]
+    for name in rest:
+        found = getattr(found, name)
+    args = [_made(a, names) if isinstance(a, TorchCall) else a for a in call.args]
+    return found(*args, **dict(call.kwargs))
+
+
+def _called(form: TorchForm, tensors: Sequence[Any], own: Any) -> Any:
+    assert form.function is not None
+    inputs = [Var(f"x{n}") for n in range(len(tensors))]
+    settings = [(name, Leaf(repr(value))) for name, value in form.kwargs]
+    code = flat(fill(form.function, inputs, settings, Var("own"), False))
+    scope = {f"x{n}": tensor for n, tensor in enumerate(tensors)}
+    return eval(code, {**_names(""), **scope, "own": own})
+
+
+# ---- reading declarations backwards ---------------------------------------------
+
+
+@cache
+def forms() -> dict[str, tuple[Form, ...]]:
+    """Return the forms of all kinds by the function called first, longest first."""
+    found: dict[str, list[Form]] = {}
+    for known in all_kinds():
+        for form in _forms_of(known):
+            found.setdefault(form.names[0], []).append(form)
+    order = {
+        name: tuple(sorted(some, key=lambda form: -len(form.names)))
+        for name, some in found.items()
+    }
+    return order
+
+
+def _forms_of(kind: type[Layer]) -> Iterator[Form]:
+    seen: set[tuple[Any, ...]] = set()
+    plain = {name: _first(field) for name, field in kind.fields.items()}
+    for inputs in _inputs(kind):
+        for values, as_module in product(_variants(kind, plain), (False, True)):
+            made = _performed(kind, values, inputs, as_module)
+            if made is None or not made.calls:
+                continue
+            names = tuple(call.name for call in made.calls)
+            words = tuple(v for v in values.values() if isinstance(v, str))
+            if (names, words) in seen:
+                continue
+            seen.add((names, words))
+            yield _form(kind, values, inputs, as_module, made)
+
+
+def _first(field: Field) -> Any:
+    if field.default is not REQUIRED:
+        return field.default
+    return field.choices[0] if field.type == "choice" else _FIRST[field.type]
+
+
+def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
+    for shape in _SHAPES:
+        if kind.arity == 1:
+            yield (shape,)
+        else:
+            yield (shape, shape)
+    if kind.arity != 1:
+        yield (_MAP, _SECOND)
+        yield (_SECOND, _MAP)
+
+
+def _variants(kind: type[Layer], plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the plain arguments, and those that may lead to other functions."""
+    yield plain
+    options = [
+        (name, value)
+        for name, field in kind.fields.items()
+        for value in _tried(field)
+        if value != plain[name]
+    ]
+    for name, value in options:
+        yield {**plain, name: value}
+    for first, second in combinations(options, 2):
+        # Words choose ways; numbers alone rarely do.
+        if any(isinstance(value, str) for _, value in (first, second)):
+            yield {**plain, **dict((first, second))}
+
+
+def _tried(field: Field) -> tuple[Any, ...]:
+    return (*_TRIED.get(field.type, ()), *field.choices)
+
+
+def _performed(
+    kind: type[Layer],
+    values: dict[str, Any],
+    inputs: tuple[Shape, ...],
+    as_module: bool,
+) -> Made | None:
+    if any(kind.fields[name].refusal(value) for name, value in values.items()):
+        return None
+    op = kind(**values)
+    try:
+        form = op.torch(inputs, op.shape(*inputs))
+        if as_module and (form.function is None or form.module is None):
+            return None  # there is only one way to run it
+        return perform(op, inputs, as_module)
+    except Mismatch:
+        return None
+    except Exception:
+        # torch refuses what the kind would not have been given, such as too much pad.
+        return None
+
+
+def _form(
+    kind: type[Layer],
+    values: dict[str, Any],
+    inputs: tuple[Shape, ...],
+    as_module: bool,
+    made: Made,
+) -> Form:
+    """Return a form, with the places where its arguments stand."""
+    names = tuple(call.name for call in made.calls)
+    places = {}
+    for name, field in kind.fields.items():
+        found = _place_of(kind, name, values, inputs, as_module, names)
+        if found is None and field.type == "window":
+            # Some sizes are only allowed beside others, as torch's output padding.
+            others = [n for n, f in kind.fields.items() if f.type == "window"]
+            for other, value in product(others, _TRIED["window"]):
+                if found is None and other != name:
+                    more = {**values, other: value}
+                    found = _place_of(kind, name, more, inputs, as_module, names)
+        if found is not None:
+            places[name] = found
+    last = made.calls[-1].gives
+    result = last.index(made.result) if made.result in last else -1
+    return Form(kind, values, names, places, result)
+
+
+def _place_of(
+    kind: type[Layer],
+    name: str,
+    values: dict[str, Any],
+    inputs: tuple[Shape, ...],
+    as_module: bool,
+    names: tuple[str, ...],
+) -> tuple[Place, Reading] | None:
+    """Return where an argument stands in the calls, by changing nothing else."""
+    field = kind.fields[name]
+    made = _performed(kind, values, inputs, as_module)
+    if made is None:
+        return None
+    before = _leaves(made)
+    tables: dict[Place, dict[Any, Any]] = {}
+    for value in _tried(field):
+        if value == values[name]:
+            continue
+        other = _performed(kind, {**values, name: value}, inputs, as_module)
+        if other is None or tuple(call.name for call in other.calls) != names:
+            continue
+        for place, leaf in _leaves(other).items():
+            old = _at(before, place)
+            if old is not _NOTHING and old != leaf:
+                tables.setdefault(place, {old: values[name]})[leaf] = value
+    return _reading(field, tables)
+
+
+def _reading(
+    field: Field, tables: dict[Place, dict[Any, Any]]
+) -> tuple[Place, Reading] | None:
+    for place, table in tables.items():
+        if field.type in ("bool", "choice"):
+            if len(table) > 1 and not any(isinstance(a, tuple) for a in table):
+                return place, Reading("table", table)
+            continue
+        pairs = [(a, b) for a, b in table.items() if not isinstance(b, str | None)]
+        for how in ("same", "rest", "next"):
+            if pairs and all(_argument(how, a, field) == b for a, b in pairs):
+                words = {a: b for a, b in table.items() if isinstance(a, str)}
+                return place, Reading(how, words)
+    return None
+
+
+def _argument(how: str, leaf: Any, field: Field) -> Any:
+    """Return an argument from what stands in a call; None if it cannot be."""
+    numbers = leaf if isinstance(leaf, tuple) else (leaf,)
+    if not all(type(n) in (int, float) for n in numbers):
+        return None
+    if field.type == "window":
+        pair = numbers if len(numbers) == 2 else numbers * 2
+        whole = all(n == int(n) for n in pair)
+        return tuple(int(n) for n in pair) if whole and how == "same" else None
+    if isinstance(leaf, tuple):
+        return None
+    if how == "rest":
+        return round(1 - leaf, 12)
+    if how == "next":
+        return leaf + 1
+    if field.type == "int":
+        return int(leaf) if leaf == int(leaf) else None
+    return float(leaf)
+
+
+def _leaves(made: Made) -> dict[Place, Any]:
+    """Return all that stands in calls, by its place; tuples also as a whole."""
+    found: dict[Place, Any] = {}
+
+    def add(place: Place, value: Any) -> None:
+        if isinstance(value, Own | Constant):
+            if len(value.shape) == 4:
+                add((*place, "sizes"), value.shape[2:])
+            value = "own"
+        elif isinstance(value, Ref):
+            value = "ref"
+        elif isinstance(value, tuple):
+            for n, part in enumerate(value):
+                add((*place, n), part)
+            if not all(isinstance(part, int | float) for part in value):
+                return
+        found[place] = value
+
+    for number, call in enumerate(made.calls):
+        for name, value in call.args:
+            add((number, name), value)
+    gives = made.calls[-1].gives if made.calls else ()
+    if made.result in gives:
+        found[()] = gives.index(made.result)
+    return found
+
+
+# ---- finding layers -------------------------------------------------------------
+
+
+class Found(NamedTuple):
+    """A layer that some calls are.
+
+    Attributes:
+        op: the layer.
+        reads: values that it reads, in order.
+        gives: the value that it gives.
+        calls: how many of the calls it is.
+        owns: parameters and buffers that it reads.
+    """
+
+    op: Layer
+    reads: tuple[int, ...]
+    gives: int
+    calls: int
+    owns: tuple[Own, ...]
+
+
+def layers_of(
+    calls: Sequence[Call],
+    shapes: Mapping[int, Shape],
+    asked: Sequence[int],
+    is_one: Callable[[int], bool],
+) -> tuple[Found, ...]:
+    """Return the layers that the first of some calls are; none if it is no kind.
+
+    Several calls may be one layer, and one call that gives several values as many.
+
+    Args:
+        calls: in order.
+        shapes: shapes of values, without the batch.
+        asked: values whose size may have served as the size of an output.
+        is_one: returns whether the first so many calls may be a single layer.
+    """
+    for form in forms().get(calls[0].name, ()):
+        some = calls[: len(form.names)]
+        if tuple(call.name for call in some) != form.names or not is_one(len(some)):
+            continue
+        found = []
+        for result in some[-1].gives:
+            one = _fitted(form, some, result, shapes, asked)
+            if one is None:
+                break
+            found.append(one)
+        else:
+            return tuple(found)
+    other = synonym(calls, shapes)
+    if other is None or not is_one(other.calls):
+        return ()
+    shape = kind(other.word)
+    assert shape is not None
+    op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **other.values})
+    return (Found(op, other.reads, calls[other.calls - 1].gives[0], other.calls, ()),)
+
+
+def _fitted(
+    form: Form,
+    calls: Sequence[Call],
+    result: int,
+    shapes: Mapping[int, Shape],
+    asked: Sequence[int],
+) -> Found | None:
+    """Return the layer of a form that some calls are."""
+    inner = {n for call in calls for n in call.gives}
+    reads = tuple(
+        dict.fromkeys(n for call in calls for n in call.reads if n not in inner)
+    )
+    if form.kind.arity is None and len(calls) == 1:
+        reads = calls[0].reads  # the same value may come several times
+    made = Made(tuple(calls), result)
+    values = dict(form.values)
+    leaves = _leaves(made)
+    for name, (where, reading) in form.places.items():
+        leaf = _at(leaves, where)
+        field = form.kind.fields[name]
+        if reading.how == "table" or isinstance(leaf, str):
+            if leaf not in reading.table:
+                return None
+            values[name] = reading.table[leaf]
+        else:
+            values[name] = _argument(reading.how, leaf, field)
+    output = shapes[result]
+    for sources in _sources(form, reads, output, shapes, asked):
+        inputs = tuple(shapes[n] for n in sources)
+        for guess in _guesses(form, values):
+            op = _completed(form.kind, guess, inputs, output)
+            if op is not None and _agrees(op, inputs, sources, calls, result):
+                owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
+                return Found(op, sources, result, len(calls), owns)
+    return None
+
+
+def _guesses(form: Form, values: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the arguments with either value of those that calls do not show."""
+    yield values
+    for name, field in form.kind.fields.items():
+        if field.type == "bool" and name not in form.places:
+            yield {**values, name: not values[name]}
+
+
+def _sources(
+    form: Form,
+    reads: tuple[int, ...],
+    output: Shape,
+    shapes: Mapping[int, Shape],
+    asked: Sequence[int],
+) -> Iterator[tuple[int, ...]]:
+    """Yield what may be the inputs; of some layers one only gives its size."""
+    arity, sources = form.kind.arity, form.kind.sources
+    if arity == 1 or len(reads) == (arity or 2) or (arity is None and sources is None):
+        yield reads
+    elif len(reads) == 1:
+        for number in reversed(asked):
+            if number != reads[0] and shapes[number][1:] == output[1:]:
+                yield (reads[0], number)
+
+
+def _at(leaves: dict[Place, Any], place: Place) -> Any:
+    """Return what stands at a place; equal numbers stand there as a single one."""
+    while place not in leaves and len(place) > 2 and place[-1] != "sizes":
+        place = place[:-1]
+    return leaves.get(place, _NOTHING)
+
+
+def _completed(
+    kind: type[Layer], values: dict[str, Any], inputs: tuple[Shape, ...], output: Shape
+) -> Layer | None:
+    """Return a layer with what calls do not say, and without what goes without saying.
+
+    A width that does not stand in a call is that of the output.
+    """
+    for name, field in kind.fields.items():
+        if field.default is None and values[name] is None and field.type == "int":
+            wide = {**values, name: int(output[0])}
+            if _shape_of(kind, wide, inputs) == output:
+                values = wide
+    if kind.fields.get("width") is not None and not isinstance(inputs[0], Last):
+        values = {**values, "width": int(output[0])}
+    elif kind.fields.get("width") is not None:
+        values = {**values, "width": int(output[-1])}
+    if _shape_of(kind, values, inputs) != output:
+        return None
+    op = kind(**values)
+    form = op.torch(inputs, output)
+    for name, field in kind.fields.items():
+        if field.default is REQUIRED or values[name] == field.default:
+            continue
+        less = op.replace(**{name: field.default})
+        if _shape_of(kind, less.__dict__, inputs) == output:
+            same = less.torch(inputs, output) == form
+            if same and less.tensors(*inputs) == op.tensors(*inputs):
+                op = less
+    return op
+
+
+def _shape_of(
+    kind: type[Layer], values: dict[str, Any], inputs: tuple[Shape, ...]
+) -> Shape | None:
+    refused = any(kind.fields[n].refusal(value) for n, value in values.items())
+    if refused:
+        return None
+    try:
+        return kind(**values).shape(*inputs)
+    except Mismatch:
+        return None
+
+
+_AGREED: dict[Any, Any] = {}
+
+
+def _agrees(
+    op: Layer,
+    inputs: tuple[Shape, ...],
+    sources: tuple[int, ...],
+    calls: Sequence[Call],
+    result: int,
+) -> bool:
+    """Return whether a layer makes just these calls."""
+    key = (op, inputs)
+    if key not in _AGREED:
+        first = tuple(range(len(inputs)))
+        ways = []
+        for as_module in (False, True):
+            try:
+                made = perform(op, inputs, as_module)
+            except Exception:  # torch refuses a layer that makes no sense
+                continue
+            ways.append(_relative(made.calls, first, made.result))
+        _AGREED[key] = ways
+    return _relative(calls, sources, result) in _AGREED[key]
+
+
+def _relative(
+    calls: Sequence[Call], inputs: tuple[int, ...], result: int
+) -> tuple[Any, ...]:
+    """Return calls with values numbered from the inputs on, and without keys."""
+    numbers: dict[int, int] = {}
+    for number in inputs:
+        numbers.setdefault(number, len(numbers))
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return "ref", numbers.get(value.number, -1)
+        if isinstance(value, Own):
+            return "own", value.shape
+        if isinstance(value, tuple) and not isinstance(value, Constant):
+            return tuple(plain(part) for part in value)
+        return value
+
+    found = []
+    for call in calls:
+        found.append((call.name, tuple((k, plain(v)) for k, v in call.args)))
+        for number in call.gives:
+            numbers[number] = len(numbers)
+    return (*found, numbers.get(result, -1))

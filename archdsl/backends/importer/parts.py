@@ -1,0 +1,412 @@
+"""Turns a run of a module into a tree of layers within containers.
+
+A container is a call of a module that becomes a block or braces. Modules that are none,
+because several values enter or leave them, are dissolved: what they hold stands in the
+container around them, under dotted names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from archdsl.backends.importer.calls import Call, Frame, Run
+from archdsl.backends.importer.forms import Found, layers_of
+from archdsl.layer import Layer, kind
+from archdsl.values import Shape
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclass(eq=False)
+class Leaf:
+    """A layer.
+
+    Attributes:
+        op: the layer.
+        path: path of the module that owns its weights, or key of the parameter that it
+            is; empty without weights.
+        reads: values that it reads.
+        gives: value that it gives.
+        keys: keys of the tensors that it reads.
+        shared: whether it uses the weights of an earlier layer again.
+    """
+
+    op: Layer
+    path: str
+    reads: tuple[int, ...]
+    gives: int
+    keys: tuple[str, ...] = ()
+    shared: bool = False
+
+
+@dataclass(eq=False)
+class Container:
+    """A call of a module, or the network.
+
+    Attributes:
+        path: the module's path.
+        module: the module.
+        reads: the value that enters; only the network has several.
+        gives: the value that leaves.
+        nodes: in order.
+        indexed: whether its parts are numbered, as in a Sequential.
+        shared: whether it uses the weights of an earlier call again.
+    """
+
+    path: str
+    module: nn.Module
+    reads: tuple[int, ...]
+    gives: int
+    nodes: list[Node] = field(default_factory=list)
+    indexed: bool = False
+    shared: bool = False
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of all tensors that its layers read."""
+        return tuple(key for leaf in leaves(self.nodes) for key in leaf.keys)
+
+
+Node = Leaf | Container
+
+
+class Unknown(Exception):
+    """Something in a module that a spec cannot say."""
+
+
+def leaves(nodes: Sequence[Node]) -> Iterator[Leaf]:
+    """Yield all layers in some nodes, in order."""
+    for node in nodes:
+        if isinstance(node, Leaf):
+            yield node
+        else:
+            yield from leaves(node.nodes)
+
+
+def is_sequential(module: nn.Module) -> bool:
+    """Return whether a module does nothing but run its children in order."""
+    from torch import nn
+
+    if not isinstance(module, nn.Sequential):
+        return False
+    return type(module).forward is nn.Sequential.forward
+
+
+def is_numbered(module: nn.Module) -> bool:
+    """Return whether a module's children have the names 0, 1, 2 and so on."""
+    names = [name for name, _ in module.named_children()]
+    return names == [str(n) for n in range(len(names))]
+
+
+class Builder:
+    """Builds the tree of a run.
+
+    Args:
+        run: a run in training.
+        module: the module, whose `state_dict` gives the order of the parts.
+
+    Attributes:
+        unknown: calls that are no layer kind.
+        shapes: shapes of values, without the batch.
+    """
+
+    def __init__(self, run: Run, module: nn.Module) -> None:
+        self.run = run
+        self.module = module
+        self.ranks = {key: n for n, key in enumerate(module.state_dict())}
+        self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
+        self.chains: dict[int, tuple[Frame, ...]] = {}
+        every: list[Call] = []
+        self._flatten(run.root, (run.root,), every)
+        self.calls = _needed(every, run.outputs)
+        self.users: dict[int, list[Call | None]] = {n: [None] for n in run.outputs}
+        for call in self.calls:
+            for number in call.reads:
+                self.users.setdefault(number, []).append(call)
+        self.leaves: list[Leaf] = []
+        self.homes: dict[int, tuple[Frame, ...]] = {}
+        self.unknown: list[Call] = []
+        self._match()
+        self.readers: dict[int, list[Leaf | None]] = {n: [None] for n in run.outputs}
+        for leaf in self.leaves:
+            for number in leaf.reads:
+                self.readers.setdefault(number, []).append(leaf)
+
+    def _flatten(
+        self, frame: Frame, chain: tuple[Frame, ...], calls: list[Call]
+    ) -> None:
+        for item in frame.items:
+            if isinstance(item, Frame):
+                self._flatten(item, (*chain, item), calls)
+            else:
+                calls.append(item)
+                self.chains[id(item)] = chain
+
+    # ---- from calls to layers
+
+    def _match(self) -> None:
+        """Find the layers, from the first call to the last."""
+        place = 0
+        while place < len(self.calls):
+            some = self.calls[place : place + 8]
+            found = layers_of(
+                some,
+                self.shapes,
+                self.run.asked,
+                lambda number, some=some: self._is_one(some[:number]),  # type: ignore[misc]
+            )
+            if not found:
+                self.unknown.append(some[0])
+                place += 1
+                continue
+            used = some[: found[0].calls]
+            home = _common([self.chains[id(call)] for call in used])
+            for one in found:
+                if one.gives in self.users:  # of the parts of a chunk, some are not
+                    self._add(one, home)
+            place += len(used)
+
+    def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
+        inputs = tuple(self.shapes[n] for n in one.reads)
+        # Whether the channels come last is not seen from sizes alone.
+        self.shapes[one.gives] = one.op.shape(*inputs)
+        keys = tuple(own.key for own in one.owns)
+        path = ""
+        if keys:
+            names = [tensor.name for tensor in one.op.tensors(*inputs)]
+            bare = names[:1] == [""]
+            path = keys[0] if bare else keys[0].rpartition(".")[0]
+        leaf = Leaf(one.op, path, one.reads, one.gives, keys)
+        self.leaves.append(leaf)
+        self.homes[id(leaf)] = home
+
+    def _is_one(self, calls: Sequence[Call]) -> bool:
+        """Return whether several calls may be one layer."""
+        if len(calls) == 1:
+            return True
+        inside = {id(call) for call in calls}
+        for call in calls[:-1]:
+            for number in call.gives:
+                users = self.users.get(number, [])
+                if any(user is None or id(user) not in inside for user in users):
+                    return False
+        chains = [self.chains[id(call)] for call in calls]
+        home = _common(chains)
+        # The parts of a Sequential keep their numbers.
+        return all(c == home for c in chains) or not is_sequential(home[-1].module)
+
+    # ---- from layers to containers
+
+    def tree(self) -> Container:
+        """Return the network as a container.
+
+        Raises:
+            Unknown: if a call is no layer kind.
+        """
+        if self.unknown:
+            first = self.unknown[0]
+            path = self.chains[id(first)][-1].path
+            where = f" in `{path}`" if path else ""
+            raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
+        nodes = self._nodes(self.run.root, 1, self.leaves)
+        run = self.run
+        top = Container("", self.module, run.inputs, run.outputs[0], nodes)
+        _mark_shared(top)
+        return top
+
+    def _nodes(self, frame: Frame, depth: int, some: Sequence[Leaf]) -> list[Node]:
+        """Return what a call of a module holds, in order.
+
+        Args:
+            frame: the call.
+            depth: how many calls lead to it, itself included.
+            some: the layers in it.
+        """
+        below: dict[int, list[Leaf]] = {}
+        for leaf in some:
+            home = self.homes[id(leaf)]
+            if len(home) > depth:
+                below.setdefault(id(home[depth]), []).append(leaf)
+        numbered = is_sequential(frame.module) and is_numbered(frame.module)
+        nodes: list[Node] = []
+        if numbered:
+            for item in frame.items:
+                if isinstance(item, Frame):
+                    inner = below.pop(id(item), [])
+                    nodes += self._part(item, depth + 1, inner, numbered)
+        seen: set[int] = set()
+        for leaf in some:
+            home = self.homes[id(leaf)]
+            if len(home) == depth:
+                nodes.append(leaf)
+            elif id(home[depth]) in below and id(home[depth]) not in seen:
+                seen.add(id(home[depth]))
+                inner = below[id(home[depth])]
+                nodes += self._part(home[depth], depth + 1, inner, numbered)
+        return self._ordered(nodes)
+
+    def _part(
+        self, frame: Frame, depth: int, some: Sequence[Leaf], numbered: bool
+    ) -> list[Node]:
+        """Return a call of a module within another: a container, a layer or parts."""
+        if not some:
+            if numbered and frame.reads and frame.reads == frame.gives:
+                return [_identity(frame.reads[0])]
+            return []
+        nodes = self._nodes(frame, depth, some)
+        first = nodes[0]
+        alone = len(nodes) == 1 and isinstance(first, Leaf)
+        if alone and first.path in (frame.path, ""):
+            return nodes
+        if not numbered and not any(node.keys for node in nodes):
+            return nodes
+        return self._contained(frame, nodes)
+
+    def _contained(self, frame: Frame, nodes: list[Node]) -> list[Node]:
+        """Return a container of some nodes, or the nodes if it cannot be one."""
+        before, inner = self._without_merges_of_inputs(nodes)
+        gives = {leaf.gives for leaf in leaves(inner)}
+        reads = _outer(inner)
+        leaving = [n.gives for n in inner if self._is_read_outside(n.gives, gives)]
+        prefix = f"{frame.path}."
+        own = all(leaf.path.startswith(prefix) for leaf in leaves(inner) if leaf.path)
+        if len(reads) != 1 or len(leaving) != 1 or not own:
+            return nodes
+        indexed = is_sequential(frame.module) and is_numbered(frame.module)
+        if indexed and not _is_chain(inner, reads[0], frame.module):
+            return nodes
+        made = Container(
+            frame.path, frame.module, tuple(reads), leaving[0], inner, indexed
+        )
+        return [*before, made]
+
+    def _without_merges_of_inputs(
+        self, nodes: list[Node]
+    ) -> tuple[list[Node], list[Node]]:
+        """Return merges of what enters, and the rest, if one value enters that then."""
+        inner, before = list(nodes), list[Node]()
+        while len(reads := _outer(inner)) > 1:
+            merges = [
+                node
+                for node in inner
+                if isinstance(node, Leaf) and len(node.reads) > 1 and not node.keys
+                if set(node.reads) <= set(reads)
+            ]
+            if not merges:
+                return [], nodes
+            before.append(merges[0])
+            inner.remove(merges[0])
+        return before, inner
+
+    def _is_read_outside(self, value: int, inside: set[int]) -> bool:
+        readers = self.readers.get(value, [])
+        return any(one is None or one.gives not in inside for one in readers)
+
+    def _rank(self, node: Node) -> int | None:
+        """Return the place of a node's first tensor in the `state_dict`.
+
+        Parameters of the module itself come first anyway.
+        """
+        if isinstance(node, Leaf) and node.path in self.ranks:
+            return None
+        return min((self.ranks[k] for k in node.keys if k in self.ranks), default=None)
+
+    def _ordered(self, nodes: list[Node]) -> list[Node]:
+        """Return nodes so that they come after what they read.
+
+        Those with weights come in the order of the `state_dict`, if they can.
+        """
+        ranked = [
+            (r, n)
+            for n, node in enumerate(nodes)
+            if (r := self._rank(node)) is not None
+        ]
+        ranked.sort()
+        order = [n for _, n in ranked]
+        given: dict[int, int] = {}
+        for n, node in enumerate(nodes):
+            # A part that changes nothing gives what an earlier one gave.
+            given.setdefault(node.gives, n)
+        if order == sorted(order) and all(
+            given.get(v, -1) < n for n, node in enumerate(nodes) for v in node.reads
+        ):
+            return nodes
+        done: dict[int, None] = {}
+        entered: set[int] = set()
+
+        def visit(place: int) -> None:
+            stack = [(place, False)]
+            while stack:
+                at, ready = stack.pop()
+                if ready:
+                    done[at] = None
+                elif at not in entered:
+                    entered.add(at)
+                    stack.append((at, True))
+                    sources = {given[v] for v in nodes[at].reads if v in given}
+                    stack += [(n, False) for n in sorted(sources, reverse=True)]
+
+        for place in (*order, *range(len(nodes))):
+            visit(place)
+        return [nodes[place] for place in done]
+
+
+def _identity(value: int) -> Leaf:
+    """Return a part that changes nothing, but has a number."""
+    found = kind("identity")
+    assert found is not None
+    return Leaf(found(), "", (value,), value)
+
+
+def _outer(nodes: Sequence[Node]) -> list[int]:
+    """Return the values that nodes read and none of them gives, each once."""
+    given = {node.gives for node in nodes}
+    reads = [n for node in nodes for n in node.reads if n not in given]
+    return list(dict.fromkeys(reads))
+
+
+def _is_chain(nodes: Sequence[Node], start: int, module: nn.Module) -> bool:
+    """Return whether each node is one numbered part, and reads the one before it."""
+    if len(nodes) != len(list(module.children())):
+        return False
+    value = start
+    for node in nodes:
+        if node.reads != (value,):
+            return False
+        value = node.gives
+    return True
+
+
+def _mark_shared(container: Container) -> None:
+    """Mark the nodes that use the weights of an earlier one in the same container."""
+    seen: set[str] = set()
+    for node in container.nodes:
+        if not node.keys:
+            continue
+        node.shared = node.path in seen
+        seen.add(node.path)
+        if isinstance(node, Container) and not node.shared:
+            _mark_shared(node)
+
+
+def _common(chains: Sequence[tuple[Frame, ...]]) -> tuple[Frame, ...]:
+    """Return the calls that all of some are in."""
+    first, length = chains[0], min(map(len, chains))
+    same = 0
+    while same < length and all(chain[same] is first[same] for chain in chains):
+        same += 1
+    return first[:same]
+
+
+def _needed(calls: Sequence[Call], outputs: Sequence[int]) -> list[Call]:
+    """Return the calls that the outputs depend on."""
+    wanted = set(outputs)
+    found: list[Call] = []
+    for call in reversed(calls):
+        if wanted.intersection(call.gives):
+            wanted.update(call.reads)
+            found.append(call)
+    return found[::-1]

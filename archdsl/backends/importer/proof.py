@@ -1,0 +1,316 @@
+"""Compares an imported network with the module that it comes from, by running both.
+
+Both get the same weights, and run on the same numbers: in evaluation and in training,
+at two sizes of the input where the module allows another. If single precision leaves
+room for doubt, both run again in double precision.
+
+Every random draw starts from the same seed. So a dropout of one drops what that of the
+other drops, whatever ran before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl.backends.importer.calls import tensors_in
+from archdsl.backends.torch.agree.trace import intercept
+from archdsl.values import Shape, show_shape
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# The largest difference, relative to the largest number of a tensor.
+TOLERANCE: Final = 1e-6
+# Batches, of which none is the one that the network was traced with.
+_BATCHES: Final = (2, 3)
+_SEED: Final = 20
+# What the names of functions that draw random numbers have in common.
+_RANDOM: Final = ("dropout", "bernoulli", "rand", "normal_", "uniform_")
+
+
+class Proof(NamedTuple):
+    """What a comparison found.
+
+    Attributes:
+        compared: what agrees, such as ``outputs in training at 3x224x224``.
+        difference: what differs first; empty if nothing does.
+        place: path of the first module that differs, if it is known.
+    """
+
+    compared: tuple[str, ...]
+    difference: str = ""
+    place: str = ""
+
+
+class Differs(Exception):
+    """Two modules that do not agree.
+
+    Attributes:
+        place: path of the first part that differs.
+    """
+
+    def __init__(self, message: str, place: str = "") -> None:
+        super().__init__(message)
+        self.place = place
+
+
+def prove(
+    original: nn.Module,
+    built: nn.Module,
+    shapes: Sequence[Shape],
+    order: Sequence[int],
+) -> Proof:
+    """Compare a module with the one that was built from its spec.
+
+    Neither is changed.
+
+    Args:
+        original: the module.
+        built: the other one.
+        shapes: shapes of the inputs, without the batch.
+        order: for each output of the second, its place among those of the first in
+            training.
+    """
+    from copy import deepcopy
+
+    compared: list[str] = []
+    try:
+        _same_keys(original, built)
+        compared.append("names, order and shapes of the state_dict")
+        ours, theirs = deepcopy(built), deepcopy(original)
+        _spread(theirs)
+        ours.load_state_dict(theirs.state_dict())
+        for place, sizes in enumerate(_sizes(theirs, shapes)):
+            for training in (False, True):
+                _same_run(theirs, ours, sizes, _BATCHES[place], training, order)
+                ours.load_state_dict(theirs.state_dict())
+                mode = "training" if training else "evaluation"
+                shown = ", ".join(map(show_shape, sizes))
+                compared.append(f"outputs in {mode} at {shown}")
+        compared.append("buffers after training")
+    except Differs as error:
+        return Proof(tuple(compared), str(error), error.place)
+    return Proof(tuple(compared))
+
+
+def _same_keys(original: nn.Module, built: nn.Module) -> None:
+    theirs = {k: tuple(v.shape) for k, v in original.state_dict().items()}
+    ours = {k: tuple(v.shape) for k, v in built.state_dict().items()}
+    for key, shape in theirs.items():
+        if key not in ours:
+            raise Differs(f"`{key}` is missing: nothing reads it", _module(key))
+        if ours[key] != shape:
+            found = f"{show_shape(ours[key])} instead of {show_shape(shape)}"
+            raise Differs(f"`{key}` is of shape {found}", _module(key))
+    for key in ours:
+        if key not in theirs:
+            raise Differs(f"`{key}` is not in the module", _module(key))
+    for mine, other in zip(ours, theirs, strict=True):
+        if mine != other:
+            raise Differs(
+                f"the state_dict has another order: `{mine}` where the module has "
+                f"`{other}`",
+                _module(other),
+            )
+
+
+def _module(key: str) -> str:
+    return key.rpartition(".")[0]
+
+
+def _spread(module: nn.Module) -> None:
+    """Change tensors of a single value, so that no zero hides what is behind it."""
+    import torch
+
+    generator = torch.Generator().manual_seed(_SEED)
+    with torch.no_grad():
+        for name, tensor in module.state_dict().items():
+            if not tensor.is_floating_point() or tensor.numel() < 2:
+                continue
+            if bool((tensor == tensor.flatten()[0]).all()):
+                noise = torch.rand(tensor.shape, generator=generator).to(tensor.dtype)
+                low = tensor.flatten()[0].abs().clamp(min=0.1)
+                more = noise * 0.5 * low
+                tensor.add_(more if name.endswith("running_var") else more - 0.2 * low)
+
+
+def _sizes(module: nn.Module, shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
+    """Yield the shapes themselves, and others that the module can take, too."""
+    yield list(shapes)
+    if any(len(shape) != 3 for shape in shapes):
+        return
+    for other in _others(shapes):
+        try:
+            with _mode(module, training=True, keep=True):
+                module(*_inputs(module, other, 2))
+        except Exception:
+            continue
+        yield other
+        return
+
+
+def _others(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
+    for factor in (0.6, 1.25):
+        other: list[Shape] = []
+        for c, h, w in shapes:
+            step = 32 if min(h, w) >= 96 else 8
+            sizes = [max(step, round(n * factor / step) * step) for n in (h, w)]
+            other.append((c, sizes[0], sizes[1] + (step if factor < 1 else 0)))
+        if other != list(shapes):
+            yield other
+
+
+def _inputs(module: nn.Module, shapes: Sequence[Shape], batch: int) -> list[Tensor]:
+    import torch
+
+    generator = torch.Generator().manual_seed(_SEED + batch)
+    dtype = next((p.dtype for p in module.parameters()), torch.float32)
+    return [
+        torch.randn(batch, *shape, generator=generator, dtype=torch.float64).to(dtype)
+        for shape in shapes
+    ]
+
+
+@contextmanager
+def _mode(module: nn.Module, *, training: bool, keep: bool) -> Iterator[None]:
+    """Set the mode within a context, without gradients; keep the buffers if asked."""
+    import torch
+
+    before = [b.clone() for b in module.buffers()] if keep else []
+    module.train(training)
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        with torch.no_grad():
+            for buffer, old in zip(module.buffers(), before, strict=False):
+                buffer.copy_(old)
+
+
+def _same_run(
+    original: nn.Module,
+    built: nn.Module,
+    shapes: Sequence[Shape],
+    batch: int,
+    training: bool,
+    order: Sequence[int],
+) -> None:
+    """Compare one run of both.
+
+    Raises:
+        Differs: if they do not agree, even in double precision.
+    """
+    from copy import deepcopy
+
+    exact = deepcopy(original).double(), deepcopy(built).double()
+    try:
+        _compare(original, built, shapes, batch, training, order)
+    except Differs:
+        _compare(*exact, shapes, batch, training, order)
+
+
+def _compare(
+    original: nn.Module,
+    built: nn.Module,
+    shapes: Sequence[Shape],
+    batch: int,
+    training: bool,
+    order: Sequence[int],
+) -> None:
+    theirs = _run(original, shapes, batch, training)
+    ours = _run(built, shapes, batch, training)
+    if len(ours) != len(theirs) or len(ours) > len(order):
+        raise Differs(f"there are {len(ours)} outputs instead of {len(theirs)}")
+    ranks = sorted(order[: len(ours)])
+    for mine, place in zip(ours, order, strict=False):
+        other = theirs[ranks.index(place)]
+        gap = _gap(mine, other)
+        if gap:
+            what = "training" if training else "evaluation"
+            first = _first(original, built, shapes, batch, training)
+            where = f"; `{first}` is the first module that differs" if first else ""
+            raise Differs(f"an output in {what} differs by {gap}{where}", first)
+    if training:
+        own = dict(built.named_buffers())
+        for key, buffer in original.named_buffers():
+            gap = _gap(own[key], buffer) if key in own else ""
+            if gap:
+                raise Differs(f"the buffer `{key}` differs by {gap}", _module(key))
+
+
+def _run(
+    module: nn.Module, shapes: Sequence[Shape], batch: int, training: bool
+) -> list[Tensor]:
+    import torch
+
+    def seeded(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        if any(word in func.__name__ for word in _RANDOM):
+            torch.manual_seed(_SEED)
+        return func(*args, **kwargs)
+
+    state = torch.get_rng_state()
+    try:
+        with _mode(module, training=training, keep=False), intercept(seeded):
+            return tensors_in(module(*_inputs(module, shapes, batch)))
+    finally:
+        torch.set_rng_state(state)
+
+
+def _gap(mine: Tensor, other: Tensor) -> str:
+    """Return how far tensors are apart, as text; empty if they agree."""
+    if mine.shape != other.shape:
+        return f"shape: {tuple(mine.shape)} and {tuple(other.shape)}"
+    if not mine.is_floating_point() or not mine.numel():
+        return "" if bool((mine == other).all()) else "its values"
+    scale = float(other.abs().max())
+    gap = float((mine - other).abs().max())
+    if gap <= TOLERANCE * max(scale, 1e-30) or gap == 0:
+        return ""
+    return f"{gap / scale:.1e} of its largest number" if scale else f"{gap:.1e}"
+
+
+def _first(
+    original: nn.Module,
+    built: nn.Module,
+    shapes: Sequence[Shape],
+    batch: int,
+    training: bool,
+) -> str:
+    """Return the path of the first module of both whose output differs."""
+    mine = _outputs(built, shapes, batch, training)
+    theirs = _outputs(original, shapes, batch, training)
+    for path, outputs in theirs.items():
+        own = mine.get(path)
+        one = own is not None and len(own) == len(outputs) == 1
+        if own is not None and one and _gap(own[0], outputs[0]):
+            return path
+    return ""
+
+
+def _outputs(
+    module: nn.Module, shapes: Sequence[Shape], batch: int, training: bool
+) -> dict[str, list[Tensor]]:
+    """Return the outputs of all submodules in a run, by path, in order."""
+    found: dict[str, list[Any]] = {}
+
+    def hook(path: str) -> Any:
+        def note(_part: Any, _read: Any, output: Any) -> None:
+            # What comes after may change it in place.
+            found.setdefault(path, [t.clone() for t in tensors_in(output)])
+
+        return note
+
+    hooks = [
+        part.register_forward_hook(hook(path))
+        for path, part in module.named_modules()
+        if path
+    ]
+    try:
+        with _mode(module, training=training, keep=True):
+            _run(module, shapes, batch, training)
+    finally:
+        for one in hooks:
+            one.remove()
+    return found

@@ -1,0 +1,150 @@
+"""Other ways to write a layer in torch than the one that its kind declares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+from archdsl.backends.importer.calls import BATCH, Call
+from archdsl.values import Shape
+
+
+class Synonym(NamedTuple):
+    """A layer, as found in some calls.
+
+    Attributes:
+        word: its kind.
+        values: its arguments.
+        reads: what it reads.
+        calls: how many of the calls it is.
+    """
+
+    word: str
+    values: Mapping[str, Any]
+    reads: tuple[int, ...]
+    calls: int
+
+
+def synonym(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """Return the layer that the first of some calls are, if it is known here."""
+    for recognize in _KNOWN:
+        found = recognize(calls, shapes)
+        if found is not None:
+            return found
+    return None
+
+
+def _stochastic_depth(
+    calls: Sequence[Call], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A product with one random number for each sample, as torchvision and timm do."""
+    if calls[0].name not in ("empty", "new_empty"):
+        return None
+    shape = calls[0].shapes[0]
+    if shape[0] != BATCH or any(n != 1 for n in shape[1:]):
+        return None
+    names = tuple(call.name for call in calls[:4])
+    if names[1:] != ("bernoulli", "div", "mul") or not _follow(calls[:4]):
+        return None
+    survival = dict(calls[1].args).get("1")
+    kept = dict(calls[2].args).get("other")
+    reads = tuple(n for n in calls[3].reads if n not in calls[2].gives)
+    if not isinstance(survival, float) or kept != survival or len(reads) != 1:
+        return None
+    values = {"p": round(1 - survival, 12)}
+    return Synonym("stochasticdepth", values, reads, 4)
+
+
+def _shuffle(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """Channels as a table whose axes are exchanged (Zhang et al. 2018, section 3.1)."""
+    names = tuple(call.name for call in calls[:3])
+    if names != ("view", "transpose", "view") or not _follow(calls[:3]):
+        return None
+    (read,), split, back = calls[0].reads, calls[0].shapes[0], calls[2].shapes[0]
+    swapped = calls[1].shapes[0]
+    whole = shapes[read]
+    if len(whole) != 3 or len(split) != 5 or back[1:] != tuple(whole):
+        return None
+    rows, columns = split[1:3]
+    axes = sorted(v for k, v in calls[1].args if isinstance(v, int))
+    if axes != [1, 2] or swapped[1:3] != (columns, rows) or rows * columns != whole[0]:
+        return None
+    return Synonym("shuffle", {"groups": rows}, (read,), 3)
+
+
+def _mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A mean or maximum over all positions."""
+    words = {
+        "mean": ("adaptiveavgpool", "globalavgpool"),
+        "amax": ("adaptivemaxpool", "globalmaxpool"),
+    }
+    first = calls[0]
+    if first.name not in words or len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    if len(whole) != 3 or not _over_positions(first, whole):
+        return None
+    keeps = first.shapes[0][1:] == (whole[0], 1, 1)
+    pool, flat = words[first.name]
+    if keeps:
+        return Synonym(pool, {"size": (1, 1)}, first.reads, 1)
+    if first.shapes[0][1:] == (whole[0],):
+        return Synonym(flat, {}, first.reads, 1)
+    return None
+
+
+def _over_positions(call: Call, whole: Shape) -> bool:
+    """Return whether a mean is over height and width, as its axes say."""
+    for name, value in call.args:
+        axes = value if isinstance(value, tuple) else ()
+        if name in ("1", "dim", "axis") and sorted(a % 4 for a in axes) == [2, 3]:
+            return True
+    return False
+
+
+def _flatten(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A map as a vector, by other functions."""
+    first = calls[0]
+    if first.name not in ("view", "squeeze", "flatten", "__getitem__"):
+        return None
+    if len(first.reads) != 1:
+        return None
+    whole, found = shapes[first.reads[0]], first.shapes[0]
+    if first.name == "squeeze" and len(calls) > 1 and len(found) == 3:
+        second = calls[1]
+        both = second.name == "squeeze" and _follow(calls[:2]) and len(whole) == 3
+        if both and second.shapes[0] == (BATCH, whole[0]):
+            return Synonym("flatten", {}, first.reads, 2)
+    if len(whole) != 3 or len(found) != 2 or found[0] != BATCH:
+        return None
+    if first.name == "__getitem__" and whole[1:] != (1, 1):
+        return None
+    if found[1] == whole[0] * whole[1] * whole[2]:
+        return Synonym("flatten", {}, first.reads, 1)
+    return None
+
+
+def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """What leaves the shape as it is, and so the value."""
+    first = calls[0]
+    if first.name not in ("expand", "expand_as", "view", "flatten", "squeeze"):
+        return None
+    if not first.reads or first.shapes[0][1:] != tuple(shapes[first.reads[0]]):
+        return None
+    return Synonym("identity", {}, first.reads[:1], 1)
+
+
+def _follow(calls: Sequence[Call]) -> bool:
+    """Return whether each call reads what the one before it gives."""
+    return all(set(a.gives) & set(b.reads) for a, b in pairwise(calls))
+
+
+_Recognizer = Callable[[Sequence[Call], Mapping[int, Shape]], Synonym | None]
+_KNOWN: Final[tuple[_Recognizer, ...]] = (
+    _stochastic_depth,
+    _shuffle,
+    _mean,
+    _flatten,
+    _nothing,
+)

@@ -1,0 +1,626 @@
+"""Writes a tree of layers as a spec: classes become blocks, and merges get branches."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from archdsl.backends.importer.calls import Run
+from archdsl.backends.importer.parts import Container, Leaf, Node, Unknown, leaves
+from archdsl.backends.importer.spec import (
+    Block,
+    Body,
+    Braces,
+    Item,
+    Line,
+    Merge,
+    Same,
+    Tap,
+    Word,
+    body_text,
+)
+from archdsl.layer import REQUIRED, Layer, words
+from archdsl.naming import LABEL_RESERVED, LANGUAGE_WORDS, attributes_of, refusal
+from archdsl.values import Shape, show_shape
+
+# Kinds that stand on the line of what comes before them.
+_FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+
+
+@dataclass
+class Spec:
+    """A spec in the making.
+
+    Attributes:
+        name: of the network.
+        title: what its comment says.
+        inputs: name and shape of each input.
+        body: of the network.
+        blocks: in order of definition.
+        outputs: numbers of the outputs, in the order in which they are written.
+    """
+
+    name: str
+    title: str
+    inputs: list[tuple[str, Shape]]
+    body: Body
+    blocks: list[Block] = field(default_factory=list)
+    outputs: list[int] = field(default_factory=list)
+
+
+def text_of(spec: Spec) -> str:
+    """Return the text of a spec, in the canonical layout."""
+    from archdsl.source import Source
+    from archdsl.syntax.format import format_source
+
+    parts = ["arch 1"]
+    for block in spec.blocks:
+        parts.append(_definition(block))
+    shown = [
+        f"input {name} {show_shape(s)}".replace("  ", " ") for name, s in spec.inputs
+    ]
+    body = "\n".join((*shown, body_text(spec.body)))
+    parts.append(f"# {spec.title}\nnetwork {spec.name} {{\n{body}\n}}")
+    return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
+
+
+def _definition(block: Block) -> str:
+    from archdsl.backends.importer.spec import value_text
+
+    given = [
+        name if default is None else f"{name} = {value_text(default, nested=True)}"
+        for name, default in block.parameters
+    ]
+    head = block.name + (f"<{', '.join(given)}>" if given else "")
+    seq = " seq" if block.indexed else ""
+    return f"# {block.title}\nblock {head}{seq} {{\n{body_text(block.body)}\n}}"
+
+
+# ---- merges with branches -----------------------------------------------------------
+
+
+@dataclass(eq=False)
+class Joined:
+    """A merge whose branches belong to it alone.
+
+    Attributes:
+        leaf: the merge.
+        reads: the one value that all branches read.
+        branches: the nodes of each.
+    """
+
+    leaf: Leaf
+    reads: tuple[int, ...]
+    branches: list[list[Part]]
+
+    @property
+    def gives(self) -> int:
+        """The value that it gives."""
+        return self.leaf.gives
+
+
+Part = Leaf | Container | Joined
+
+
+def joined(nodes: Sequence[Node], outputs: Sequence[int]) -> list[Part]:
+    """Return nodes with those merges put around their branches that can be."""
+    parts: list[Part] = list(nodes)
+    readers: Counter[int] = Counter(v for node in nodes for v in set(node.reads))
+    readers.update(outputs)
+    for node in nodes:
+        if isinstance(node, Leaf) and len(node.reads) > 1 and node.op.arity is None:
+            made = _join(node, parts, readers)
+            if made is not None:
+                inside = {id(part) for branch in made.branches for part in branch}
+                kept = [part for part in parts if id(part) not in inside]
+                parts = [made if part is node else part for part in kept]
+                readers[made.reads[0]] -= sum(1 for b in made.branches if b)
+                readers[made.reads[0]] += 0 if any(not b for b in made.branches) else 1
+    return parts
+
+
+def _join(merge: Leaf, parts: Sequence[Part], readers: Counter[int]) -> Joined | None:
+    producers = {part.gives: part for part in parts}
+    places = {id(part): n for n, part in enumerate(parts)}
+    branches: list[list[Part]] = []
+    starts: set[int] = set()
+    if len(set(merge.reads)) < len(merge.reads):
+        return None
+    for value in merge.reads:
+        branch: list[Part] = []
+        while readers[value] == 1 and value in producers:
+            part = producers[value]
+            if len(set(part.reads)) != 1 or (
+                isinstance(part, Leaf | Container) and part.shared
+            ):
+                break
+            branch.append(part)
+            value = part.reads[0]
+        starts.add(value)
+        branches.append(branch[::-1])
+    if len(starts) != 1 or sum(1 for branch in branches if not branch) > 1:
+        return None
+    order = [places[id(part)] for branch in branches for part in branch]
+    if merge.op.word in ("add", "mul"):
+        branches.sort(
+            key=lambda branch: places[id(branch[0])] if branch else len(parts)
+        )
+        order = [places[id(part)] for branch in branches for part in branch]
+    weighted = [n for n in order if _has_keys(parts[n])]
+    if weighted != sorted(weighted):
+        return None
+    return Joined(merge, (starts.pop(),), branches)
+
+
+def _has_keys(part: Part) -> bool:
+    if isinstance(part, Joined):
+        return any(_has_keys(inner) for branch in part.branches for inner in branch)
+    return bool(part.keys)
+
+
+# ---- from containers to text --------------------------------------------------------
+
+
+class Writer:
+    """Writes the containers of a network.
+
+    Args:
+        shapes: shapes of values, without the batch.
+    """
+
+    def __init__(self, top: Container, run: Run, shapes: Mapping[int, Shape]) -> None:
+        self.top = top
+        self.run = run
+        self.shapes = shapes
+        self.blocks: dict[Any, Block] = {}
+        self.names: set[str] = set()
+        readers: Counter[int] = Counter()
+        for leaf in leaves(top.nodes):
+            readers.update(set(leaf.reads))
+        readers.update(run.outputs)
+        self.readers = readers
+        self.consumers: dict[int, list[tuple[Leaf, Container]]] = {}
+        self._note(top, top)
+
+    def _note(self, container: Container, block: Container) -> None:
+        """Note who reads each value, and the block that it stands in."""
+        for node in container.nodes:
+            if isinstance(node, Leaf):
+                for value in node.reads:
+                    self.consumers.setdefault(value, []).append((node, block))
+            else:
+                inner = block if _is_inline(node) else node
+                self._note(node, inner)
+
+    def spec(self, name: str, title: str, training: Sequence[int]) -> Spec:
+        """Return the network as a spec.
+
+        Args:
+            name: its name.
+            title: what its comment says.
+            training: numbers of the outputs that only training has.
+        """
+        values = self.run.inputs
+        names = (
+            [""] if len(values) == 1 else [f"input{n + 1}" for n in range(len(values))]
+        )
+        outputs = [v for v in self.run.outputs if v not in training]
+        scope = _Scope(self, self.top, self.top, names)
+        body = scope.network(outputs, list(training))
+        inputs = [
+            (given, self.shapes[v]) for given, v in zip(names, values, strict=True)
+        ]
+        written = [*outputs, *scope.heads]
+        return Spec(name, title, inputs, body, list(self.blocks.values()), written)
+
+    def block(self, container: Container) -> Block:
+        """Return the block of a container; equal ones are the same."""
+        scope = _Scope(self, container, container, [""])
+        body = scope.body()
+        cls = type(container.module)
+        key = (cls, container.indexed, body)
+        if key not in self.blocks:
+            name = self._name(cls.__name__)
+            title = f"{cls.__name__}, of {cls.__module__}."
+            self.blocks[key] = Block(name, body, container.indexed, title)
+        return self.blocks[key]
+
+    def _name(self, cls: str) -> str:
+        base = _CAMEL.sub("_", cls.strip("_")).lower() or "part"
+        if refusal(base, "block", LANGUAGE_WORDS) or base in words():
+            base = f"{base}_block"
+        name, number = base, 1
+        while name in self.names:
+            number += 1
+            name = f"{base}{number}"
+        self.names.add(name)
+        return name
+
+
+def _is_inline(container: Container) -> bool:
+    """Return whether a container is written where it stands, as braces or `seq`."""
+    from torch import nn
+
+    return type(container.module) is nn.Sequential
+
+
+@dataclass
+class _Names:
+    """The names of a namespace: which labels it has, and what is counted."""
+
+    taken: set[str]
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+class _Scope:
+    """The body of a container."""
+
+    def __init__(
+        self,
+        writer: Writer,
+        container: Container,
+        block: Container,
+        inputs: Sequence[str],
+    ) -> None:
+        self.writer = writer
+        self.container = container
+        self.block = block
+        self.inputs = dict(zip(container.reads, inputs, strict=True))
+        self.tapped: dict[int, str] = {}
+        # Outputs of training, in the order in which they are written.
+        self.heads: list[int] = []
+        taken = {
+            self._label(node).partition(".")[0] for node in container.nodes if node.keys
+        }
+        self.names = _Names(taken)
+
+    def body(self) -> Body:
+        """Return the body of a container with one output."""
+        container = self.container
+        parts = joined(container.nodes, (container.gives,))
+        return Body(tuple(self._lines(parts, container.reads[0], container.gives)))
+
+    def network(self, outputs: Sequence[int], training: Sequence[int]) -> Body:
+        """Return the body of the network."""
+        container = self.container
+        parts = joined(container.nodes, (*outputs, *training))
+        return Body(
+            tuple(
+                self._lines(
+                    parts, container.reads[0], outputs[0], outputs[1:], training
+                )
+            )
+        )
+
+    # ---- lines
+
+    def _lines(
+        self,
+        parts: Sequence[Part],
+        start: int,
+        end: int,
+        others: Sequence[int] = (),
+        training: Sequence[int] = (),
+    ) -> list[Line]:
+        """Return the lines of some nodes.
+
+        Args:
+            parts: the nodes.
+            start: the value that flows in.
+            end: the value that flows out.
+            others: further outputs.
+            training: outputs of training alone.
+        """
+        heads = self._heads(parts, training)
+        inside = {id(part) for head in heads.values() for part in head}
+        main = [part for part in parts if id(part) not in inside]
+        self._find_taps(parts, start, end, (*others, *training), heads)
+        flow = start
+        lines: list[Line] = []
+        pending = dict(heads)
+        for part in parts:
+            owner = next(
+                (v for v, head in pending.items() if head and part is head[0]), None
+            )
+            if owner is not None:
+                self.heads.append(owner)
+                lines += self._head(pending.pop(owner), "training output")
+            if part not in main:
+                continue
+            before = self._before(part, flow)
+            item = self._item(part, flow)
+            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            if (
+                before is None
+                and follows
+                and lines
+                and not lines[-1].output
+                and not self.container.indexed
+            ) or (
+                before is None
+                and follows
+                and lines
+                and not lines[-1].output
+                and not isinstance(lines[-1].items[-1], Braces)
+            ):
+                last = lines[-1]
+                lines[-1] = replace(last, items=(*last.items, item))
+            else:
+                lines.append(Line((*([before] if before else ()), item)))
+            flow = part.gives
+        for value in others:
+            lines.append(Line((Tap(self.tapped[value]),), output="output"))
+        if flow != end:
+            lines.append(Line((self._tap(end),)))
+        return lines
+
+    def _heads(
+        self, parts: Sequence[Part], training: Sequence[int]
+    ) -> dict[int, list[Part]]:
+        """Return the nodes that only an output of training needs, as chains."""
+        producers = {part.gives: part for part in parts}
+        reads = Counter(v for part in parts for v in set(part.reads))
+        heads: dict[int, list[Part]] = {}
+        for value in training:
+            head: list[Part] = []
+            at = value
+            while at in producers and reads[at] == (0 if at == value else 1):
+                part = producers[at]
+                head.insert(0, part)
+                if len(part.reads) != 1:
+                    raise Unknown("an output of training is not a chain of layers")
+                at = part.reads[0]
+            heads[value] = head
+        return heads
+
+    def _head(self, head: Sequence[Part], output: str) -> list[Line]:
+        items: list[Item] = [self._tap(head[0].reads[0])]
+        flow = head[0].reads[0]
+        for part in head:
+            items.append(self._item(part, flow))
+            flow = part.gives
+        return [Line(tuple(items), output=output)]
+
+    # ---- taps
+
+    def _find_taps(
+        self,
+        parts: Sequence[Part],
+        start: int,
+        end: int,
+        outputs: Sequence[int],
+        heads: Mapping[int, Sequence[Part]],
+    ) -> None:
+        """Find the values that do not flow on to what reads them, and name them."""
+        inside = {id(part) for head in heads.values() for part in head}
+        wanted: set[int] = {head[0].reads[0] for head in heads.values() if head}
+        wanted.update(v for v in outputs if v not in heads)
+        flow = start
+        for part in parts:
+            if id(part) in inside:
+                continue
+            wanted.update(v for v in part.reads if v != flow)
+            if len(part.reads) > 1 and part.reads.count(flow) > 1:
+                wanted.add(flow)
+            flow = part.gives
+        if flow != end:
+            wanted.add(end)
+        for part in parts:
+            if part.gives in wanted and part.gives not in self.inputs:
+                self.tapped[part.gives] = self._tap_name(part)
+
+    def _tap_name(self, part: Part) -> str:
+        leaf = part.leaf if isinstance(part, Joined) else part
+        label = self._label(leaf) if not isinstance(part, Joined) and leaf.keys else ""
+        if label and not getattr(leaf, "shared", False):
+            return label
+        word = leaf.op.word if isinstance(leaf, Leaf) else "part"
+        base = {"add": "sum", "mul": "product"}.get(word, word)
+        number = 1
+        while f"{base}_{number}" in self.names.taken:
+            number += 1
+        name = f"{base}_{number}"
+        self.names.taken.add(name)
+        return name
+
+    def _tap(self, value: int) -> Tap:
+        if value in self.tapped:
+            return Tap(self.tapped[value])
+        if value in self.inputs:
+            return Tap(self.inputs[value] or "input")
+        raise Unknown("a value is read from outside its module")
+
+    def _before(self, part: Part, flow: int) -> Tap | None:
+        """Return the tap that a node begins with, if it does not read the flow."""
+        if len(set(part.reads)) > 1 or part.reads[0] == flow:
+            return None
+        return self._tap(part.reads[0])
+
+    # ---- items
+
+    def _item(self, part: Part, flow: int) -> Item:
+        if isinstance(part, Joined):
+            return self._merge(part)
+        if isinstance(part, Container):
+            return self._container(part)
+        if len(part.reads) > 1:
+            branches = tuple(
+                Body(() if v == flow else (Line((self._tap(v),)),)) for v in part.reads
+            )
+            label = self.tapped.get(part.gives, "")
+            return Merge(
+                part.op.word,
+                branches,
+                arguments(part.op),
+                label or self._unlabelled(part.op.word),
+            )
+        if part.shared:
+            return Same(self._label(part))
+        label = self._name(part, part.op.word)
+        return Word(part.op.word, arguments(self._with_bias(part)), label)
+
+    def _with_bias(self, leaf: Leaf) -> Layer:
+        """Return a layer with a bias as the language's rule has it, if it can be."""
+        op = leaf.op
+        if "bias" not in op.fields:
+            return op
+        readers = self.writer.consumers.get(leaf.gives, [])
+        count = self.writer.readers[leaf.gives]
+        cancelled = (
+            count == 1
+            and len(readers) == 1
+            and readers[0][0].op.absorbs_bias
+            and readers[0][1] is self.block
+        )
+        has_bias = getattr(op, "bias", None) is not False
+        value = None if has_bias != cancelled else has_bias
+        return op.replace(bias=value)
+
+    def _merge(self, part: Joined) -> Item:
+        leaf = part.leaf
+        bodies = []
+        for branch in part.branches:
+            bodies.append(Body(tuple(self._branch(branch, part.reads[0]))))
+        label = self.tapped.get(leaf.gives, "")
+        if leaf.op.word == "add" and len(bodies) == 2:
+            return self._residual(bodies, label)
+        return Merge(
+            leaf.op.word,
+            tuple(bodies),
+            arguments(leaf.op),
+            label or self._unlabelled(leaf.op.word),
+        )
+
+    def _residual(self, bodies: Sequence[Body], label: str) -> Item:
+        name = label or self._unlabelled("residual")
+        body, shortcut = bodies
+        if not shortcut.lines:
+            return Merge("residual", (body,), (), name)
+        return Merge("residual", (body, shortcut), (), name)
+
+    def _branch(self, branch: Sequence[Part], start: int) -> list[Line]:
+        lines: list[Line] = []
+        flow = start
+        for part in branch:
+            item = self._item(part, flow)
+            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            if lines and follows:
+                lines[-1] = replace(lines[-1], items=(*lines[-1].items, item))
+            else:
+                lines.append(Line((item,)))
+            flow = part.gives
+        return lines
+
+    def _container(self, part: Container) -> Item:
+        if part.shared:
+            return Same(self._label(part))
+        if _is_inline(part):
+            scope = _Scope(self.writer, part, self.block, ["input"])
+            scope.inputs = {}
+            body = scope.body()
+            label = "" if self.container.indexed else self._label(part)
+            self.names.taken.add(label)
+            return Braces(_repeated(body), label, part.indexed)
+        block = self.writer.block(part)
+        return Word(block.name, (), self._name(part, block.name), block=True)
+
+    # ---- names
+
+    def _label(self, node: Node) -> str:
+        """Return a node's name in its container."""
+        prefix = f"{self.container.path}." if self.container.path else ""
+        return node.path.removeprefix(prefix)
+
+    def _unlabelled(self, word: str) -> str:
+        """Count a part without weights; return a label if its name is taken."""
+        if self.container.indexed:
+            return ""
+        self.names.counts[word] += 1
+        name = f"{word}{self.names.counts[word]}"
+        if name not in self.names.taken:
+            return ""
+        self.names.counts[word] -= 1
+        number = 1
+        while f"{word}_{number}" in self.names.taken:
+            number += 1
+        self.names.taken.add(f"{word}_{number}")
+        return f"{word}_{number}"
+
+    def _name(self, node: Node, word: str) -> str:
+        """Return the label that a node needs; empty if its counted name is right."""
+        if self.container.indexed:
+            return ""
+        if not node.keys:
+            return self.tapped.get(node.gives, "") or self._unlabelled(word)
+        label = self._label(node)
+        counted = label == f"{word}{self.names.counts[word] + 1}"
+        if counted and node.gives not in self.tapped:
+            self.names.counts[word] += 1
+            return ""
+        _check_label(label, node.path)
+        return label
+
+
+def _check_label(label: str, path: str) -> None:
+    plain = label.replace("-", "_")
+    if plain.count(".") > 1:
+        raise Unknown(
+            f"`{path}` cannot be named: the modules around it hold several values"
+        )
+    for name in attributes_of(plain):
+        reason = refusal(name, "label", LABEL_RESERVED)
+        if reason:
+            raise Unknown(f"`{path}` cannot be named: `{name}` {reason}")
+
+
+def _repeated(body: Body) -> Body:
+    """Return a body with equal lines that follow one another as one, with a number."""
+    lines: list[Line] = []
+    for line in body:
+        if lines and replace(lines[-1], times=1) == line and not _labels(line):
+            lines[-1] = replace(lines[-1], times=lines[-1].times + 1)
+        else:
+            lines.append(line)
+    return Body(tuple(lines))
+
+
+def _labels(line: Line) -> bool:
+    return any(getattr(item, "label", "") for item in line.items) or any(
+        isinstance(item, Tap | Same) for item in line.items
+    )
+
+
+def arguments(op: Layer) -> tuple[tuple[str, Any], ...]:
+    """Return the arguments of a layer that are not its defaults, in writing order."""
+    placed: list[tuple[int, str, Any]] = []
+    named: list[tuple[str, Any]] = []
+    stride: list[tuple[str, Any]] = []
+    for name, kind_field in op.fields.items():
+        value = getattr(op, name)
+        if kind_field.default is not REQUIRED and value == kind_field.default:
+            continue
+        if (
+            isinstance(value, tuple)
+            and kind_field.position != 0
+            and len(set(value)) == 1
+        ):
+            value = value[0]
+        if isinstance(kind_field.position, int):
+            placed.append((kind_field.position, name, value))
+        elif kind_field.position == "/":
+            stride.append(("/", value))
+        else:
+            named.append((name, value))
+    placed.sort()
+    written: list[tuple[str, Any]] = []
+    for number, (position, name, value) in enumerate(placed):
+        negative = isinstance(value, int | float) and value < 0
+        in_place = position == number and not negative
+        (written if in_place else named).append(
+            (str(position) if in_place else name, value)
+        )
+    return (*written, *stride, *named)

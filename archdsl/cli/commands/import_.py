@@ -1,0 +1,160 @@
+"""`archdsl import`."""
+
+from __future__ import annotations
+
+import ast
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from archdsl.cli import status
+from archdsl.cli.factory import made_by
+from archdsl.cli.files import write_bytes
+from archdsl.cli.options import OUTPUT_FILE, json_option
+from archdsl.cli.terminal import Failure, print_json, say
+
+if TYPE_CHECKING:
+    from archdsl.backends.importer import Imported
+
+
+def _arguments(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals or not name.isidentifier():
+            raise click.BadParameter(f"`{text}` is not of the form name=value")
+        if name in found:
+            raise click.BadParameter(f"`{name}` is given twice")
+        found[name] = _value(value)
+    return found
+
+
+def _value(text: str) -> Any:
+    """Return a number, truth value, list and so on; anything else is text."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+        return text
+
+
+def _shapes(
+    ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
+) -> list[tuple[int, ...]]:
+    from archdsl.api import as_shape
+
+    try:
+        return [as_shape(value) for value in values]
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command("import")
+@click.argument("factory", metavar="MODULE:FACTORY")
+@click.option(
+    "-a",
+    "--argument",
+    "arguments",
+    multiple=True,
+    callback=_arguments,
+    metavar="NAME=VALUE",
+    help="Call the factory with this argument, such as num_classes=10. May be "
+    "repeated.",
+)
+@click.option(
+    "--input",
+    "inputs",
+    multiple=True,
+    required=True,
+    callback=_shapes,
+    metavar="SHAPE",
+    help="Shape of the input without the batch, such as 3x224x224. Repeat it for "
+    "several inputs.",
+)
+@click.option("--name", help="Name of the network; that of its class if left out.")
+@click.option(
+    "-o",
+    "--output",
+    type=OUTPUT_FILE,
+    metavar="FILE.arch",
+    help="Write the spec to this file instead of standard output.",
+)
+@click.option(
+    "--partial",
+    is_flag=True,
+    help="Write what was found even if it does not compute the same.",
+)
+@json_option
+def command(
+    factory: str,
+    arguments: dict[str, Any],
+    inputs: list[tuple[int, ...]],
+    name: str | None,
+    output: Path | None,
+    partial: bool,
+    as_json: bool,
+) -> int:
+    """Write a PyTorch module as a spec.
+
+    MODULE:FACTORY is a Python module and a function or class in it that returns the
+    network. This runs their code: import only what you would run.
+
+    The network is run without values to see what it computes, and becomes a spec:
+    module classes become blocks, and layers keep their names. Before the spec is
+    written, the module that it compiles to is compared with the original, with the same
+    weights: names and shapes in the state_dict, outputs in evaluation and training,
+    buffers. If anything differs, the command ends with status 1 and says which module
+    is the first that does.
+
+    \b
+    Examples:
+      archdsl import torchvision.models:resnet18 --input 3x224x224 -o resnet18.arch
+      archdsl import mynets:Net -a num_classes=10 --input 3x32x32
+      archdsl import mynets:Pair --input 3x64x64 --input 1x64x64 --partial
+    """
+    from archdsl.backends.importer import NotImported
+
+    module = made_by(factory, arguments)
+    try:
+        found, reason = _imported(module, inputs, name), ""
+    except NotImported as error:
+        if not partial or error.partial is None:
+            more = "; --partial writes what was found" if error.partial else ""
+            raise Failure(f"{factory}: {error}{more}", status.SPEC_ERRORS) from None
+        found, reason = error.partial, str(error)
+        say(f"archdsl: {factory}: {reason}")
+    text = found.text
+    if reason:
+        text = text.replace("\n", f"\n\n# Not equal to its module: {reason}.\n", 1)
+    if output is not None:
+        write_bytes(output, text.encode())
+    if as_json:
+        written = None if output is None else str(output)
+        facts = {**found.as_dict(), "text": text, "file": written}
+        print_json({**facts, "difference": reason or None, "errors": []})
+    elif output is None:
+        sys.stdout.write(text)
+    else:
+        click.echo(f"wrote {output}: {_summary(found)}")
+    return status.SPEC_ERRORS if reason else status.OK
+
+
+def _summary(found: Imported) -> str:
+    text = f"{found.layers:,} layers in {found.lines:,} lines"
+    if found.compared:
+        text += f", equal in {', '.join(found.compared)}"
+    return text
+
+
+def _imported(module: Any, inputs: list[tuple[int, ...]], name: str | None) -> Imported:
+    from archdsl.backends.importer import NotImported, from_module
+
+    try:
+        return from_module(module, inputs, name=name or "")
+    except ValueError as error:
+        if isinstance(error, NotImported):
+            raise
+        raise click.BadParameter(str(error), param_hint="'--name'") from None

@@ -1,0 +1,405 @@
+"""Modules read back as specs: what they compute, how they look, what is refused."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import archdsl
+from archdsl.backends.importer import NotImported
+from archdsl.backends.importer.forms import perform
+from archdsl.backends.importer.proof import prove
+from archdsl.cli import main
+from archdsl.layer import all_kinds
+from tests.oracle import torchvision
+
+IMAGE = (3, 32, 32)
+
+
+def text_of(module: nn.Module, *inputs: tuple[int, ...]) -> str:
+    """Return the body of the network, without the lines before it."""
+    found = archdsl.from_module(module, list(inputs or (IMAGE,)))
+    assert len(found.compared) >= 3
+    return found.text
+
+
+def same(module: nn.Module, text: str) -> None:
+    """Check by hand that the built module computes the same as the original."""
+    built = archdsl.build(archdsl.loads(text))
+    built.load_state_dict(module.state_dict())
+    x = torch.randn(2, *IMAGE)
+    torch.testing.assert_close(built.eval()(x), module.eval()(x))
+
+
+class Unit(nn.Module):
+    """A residual unit whose activation is used twice, the second time in place."""
+
+    def __init__(self, channels: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.relu = nn.ReLU(inplace=True)
+        self.conv2 = nn.Conv2d(width, width, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.downsample = None
+        if stride != 1 or channels != width:
+            self.downsample = nn.Sequential(
+                nn.Conv2d(channels, width, 1, stride, bias=False),
+                nn.BatchNorm2d(width),
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.bn2(self.conv2(self.relu(self.bn1(self.conv1(x)))))
+        y += x if self.downsample is None else self.downsample(x)
+        return self.relu(y)
+
+
+class Small(nn.Module):
+    def __init__(self, num_classes: int = 10) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU())
+        self.stage = nn.Sequential(Unit(8, 8), Unit(8, 8), Unit(8, 16, 2))
+        self.fc = nn.Linear(16, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stage(self.stem(x))
+        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
+
+
+def test_classes_become_blocks_and_equal_parts_repeats() -> None:
+    text = text_of(Small())
+    assert "block unit {\n    residual {\n        conv 3x3 -> bn -> relu" in text
+    assert "        unit  x2\n" in text
+    assert "globalavgpool\n    fc: linear 10\n" in text
+    same(Small(), text)
+
+
+def test_no_kind_is_forgotten() -> None:
+    """The calls of every kind, as torch runs it, are found to be that kind."""
+    from archdsl.backends.importer.forms import forms
+
+    known = {form.kind.word for some in forms().values() for form in some}
+    # What does nothing cannot be seen; the other is several products and sums.
+    assert {kind.word for kind in all_kinds()} - known == {"identity", "inputscale"}
+    assert callable(perform)
+
+
+class Functions(nn.Module):
+    """Functions in place of modules, weights of a module that is never called."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.norm = nn.BatchNorm2d(6)
+        self.scale = nn.Parameter(torch.full((6, 1, 1), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.conv2d(x, self.conv.weight, self.conv.bias, padding=1)
+        x = self.norm(F.relu_(x)) * self.scale
+        gate = torch.sigmoid(x.mean((2, 3), keepdim=True))
+        x = (x * gate).chunk(2, 1)[0] + x[:, 3:]
+        x = F.max_pool2d(x, 2, padding=1)
+        return torch.cat([x, F.avg_pool2d(x, 3, 1, 1)], dim=-3)
+
+
+class Shared(nn.Module):
+    """One tower for two uses, and a module that returns several values."""
+
+    class Two(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = nn.Conv2d(8, 4, 1)
+            self.b = nn.Conv2d(8, 4, 1)
+
+        def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            return self.a(x), self.b(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.again = nn.Conv2d(8, 8, 3, padding=1)
+        self.two = self.Two()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.again(F.relu(self.again(self.first(x))))
+        a, b = self.two(x)
+        return torch.sigmoid(a) * b
+
+
+class Gaps(nn.Module):
+    """Numbers that nothing stands behind, and parts called one by one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 4, 1),
+            nn.Identity(),
+            nn.Dropout(0.0),
+            nn.ReLU(),
+            nn.Conv2d(4, 4, 1),
+        )
+        self.parts = nn.ModuleList(nn.Conv2d(4, 4, 3, padding=1) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.body(x)
+        found = []
+        for part in self.parts:
+            x = part(x)
+            found.append(x)
+        return torch.cat(found, 1)
+
+
+class Order(nn.Module):
+    """Parts that are registered in another order than they are run in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short = nn.Conv2d(3, 4, 1)
+        self.long = nn.Conv2d(3, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.long(x)
+        return y + self.short(x)
+
+
+class Drops(nn.Module):
+    """Layers that only training shows, and a head of training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.head = nn.Sequential(nn.Dropout(0.3), nn.Conv2d(4, 2, 1))
+        self.out = nn.Conv2d(4, 5, 1)
+
+    def forward(self, x: Tensor) -> Any:
+        x = torchvision.ops.stochastic_depth(self.conv(x), 0.25, "row", self.training)
+        y = self.out(F.dropout(x, 0.1, self.training))
+        return (y, self.head(x)) if self.training else y
+
+
+@pytest.mark.parametrize("make", [Functions, Shared, Gaps, Order, Drops])
+def test_modules_come_back_equal(make: type[nn.Module]) -> None:
+    module = make()
+    same(module, text_of(module))
+
+
+def test_what_only_training_shows_is_there() -> None:
+    text = text_of(Drops())
+    assert "stochasticdepth 0.25" in text
+    assert "dropout 0.1" in text
+    assert "training output" in text
+
+
+def test_several_inputs_and_outputs() -> None:
+    class Pair(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.left = nn.Conv2d(3, 4, 1)
+            self.right = nn.Conv2d(1, 4, 1)
+
+        def forward(self, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            a, b = self.left(x), self.right(y)
+            return {"sum": a + b, "left": a}
+
+    text = text_of(Pair(), (3, 16, 16), (1, 16, 16))
+    network = archdsl.loads(text)
+    assert [port.shape for port in network.inputs] == [(3, 16, 16), (1, 16, 16)]
+    assert [port.shape for port in network.outputs] == [(4, 16, 16)] * 2
+
+
+# ---- what cannot be imported ----------------------------------------------------
+
+
+def refused(module: nn.Module) -> str:
+    with pytest.raises(NotImported) as caught:
+        archdsl.from_module(module, IMAGE)
+    return str(caught.value)
+
+
+def test_a_module_that_branches_on_values_says_where() -> None:
+    class Branches(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            if x.sum() > 0:
+                return x
+            return -x
+
+    line = Branches.forward.__code__.co_firstlineno + 1
+    assert f"decides by values of tensors what it computes, at {__file__}:{line}" in (
+        refused(Branches())
+    )
+
+
+def test_what_is_no_kind_is_named_with_its_place() -> None:
+    class Odd(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.part = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Softshrink())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.part(x)
+
+    message = refused(Odd())
+    assert "`softshrink` in `part.1`" in message and "no layer kind" in message
+
+
+def test_weights_that_nothing_reads_are_missed() -> None:
+    class Idle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.idle = nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x)
+
+    assert "`idle.weight` is missing: nothing reads it" in refused(Idle())
+
+
+def test_a_difference_is_found_even_where_weights_are_zero() -> None:
+    """A last factor of zero hides what comes before it; the comparison sees it."""
+
+    class Zero(nn.Module):
+        def __init__(self, slope: float) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 1)
+            self.act = nn.LeakyReLU(slope)
+            self.norm = nn.BatchNorm2d(4)
+            nn.init.zeros_(self.norm.weight)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.norm(self.act(self.conv(x)))
+
+    assert not prove(Zero(0.1), Zero(0.1), [IMAGE], [0]).difference
+    proof = prove(Zero(0.1), Zero(0.2), [IMAGE], [0])
+    assert proof.place == "act" and "`act` is the first module" in proof.difference
+
+
+def test_a_module_is_not_changed() -> None:
+    module = Small().eval()
+    before = {key: value.clone() for key, value in module.state_dict().items()}
+    archdsl.from_module(module, IMAGE)
+    assert not module.training
+    for key, value in module.state_dict().items():
+        torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+# ---- known networks -------------------------------------------------------------
+
+# One a family, small ones, at sizes that leave their last maps some units.
+QUICK = {"squeezenet1_1": 64, "shufflenet_v2_x0_5": 64}
+FAMILIES = {
+    **dict.fromkeys(("alexnet", "vgg11_bn", "resnet50", "densenet121"), 96),
+    **dict.fromkeys(("mobilenet_v2", "mobilenet_v3_small", "mnasnet0_5"), 64),
+    **dict.fromkeys(("efficientnet_b0", "regnet_y_400mf", "convnext_tiny"), 64),
+}
+
+
+def check_known(name: str, size: int) -> None:
+    module = torchvision.models.get_model(name, weights=None)
+    found = archdsl.from_module(module, (3, size, size))
+    assert len(found.compared) == 6
+    assert archdsl.format(found.text) == found.text
+    ours = archdsl.analyze(archdsl.loads(found.text))
+    assert ours.params == sum(p.numel() for p in module.parameters())
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_torchvision_comes_back(name: str) -> None:
+    check_known(name, QUICK[name])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_of_torchvision_comes_back(name: str) -> None:
+    check_known(name, FAMILIES[name])
+
+
+# ---- the command ----------------------------------------------------------------
+
+NETS = """import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=8, act="ReLU"):
+        super().__init__()
+        self.conv, self.act = nn.Conv2d(3, width, 3), getattr(nn, act)()
+
+    def forward(self, x):
+        return self.act(self.conv(x))
+
+class Idle(Net):
+    def __init__(self):
+        super().__init__()
+        self.rest = nn.Linear(3, 3)
+
+def number():
+    return 3
+
+def leaves():
+    sys.exit(5)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "imported_nets", raising=False)
+    (tmp_path / "imported_nets.py").write_text(NETS, encoding="utf-8")
+    return tmp_path
+
+
+def run(*arguments: str, size: str = "3x16x16") -> int:
+    return main(["import", *arguments, "--input", size])
+
+
+def test_the_command_says_that_it_runs_code_and_writes(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = ("imported_nets:Net", "-a", "width=4", "-a", "act=SiLU", "-o", "net.arch")
+    assert run(*made) == 0
+    said = capsys.readouterr()
+    assert said.err == "running the code of imported_nets:Net\n"
+    assert said.out.startswith("wrote net.arch: 2 layers in ")
+    network = archdsl.load("net.arch")
+    assert [step.op.word for step in network.steps()] == ["conv", "silu"]
+    assert run("imported_nets:Net") == 0
+    assert capsys.readouterr().out.startswith("arch 1\n\n# Net, imported from")
+
+
+@pytest.mark.parametrize(
+    ("factory", "status", "message"),
+    [
+        ("imported_nets", 2, "not of the form MODULE:FACTORY"),
+        ("no_such_module:net", 1, "ModuleNotFoundError"),
+        ("imported_nets:nothing", 1, "AttributeError"),
+        ("imported_nets:number", 1, "returns no torch.nn.Module: int"),
+        ("imported_nets:leaves", 1, "cannot be made: SystemExit: 5"),
+    ],
+)
+def test_what_makes_no_network_ends_in_words(
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    factory: str,
+    status: int,
+    message: str,
+) -> None:
+    assert run(factory) == status
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_partial_import_says_so(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("imported_nets:Idle") == 1
+    assert "--partial writes what was found" in capsys.readouterr().err
+    assert run("imported_nets:Idle", "--partial", "-o", "net.arch") == 1
+    found = Path("net.arch").read_text(encoding="utf-8")
+    assert "# Not equal to its module: `rest.weight` is missing" in found
