@@ -16,6 +16,7 @@ from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .passes.setting import DEFAULT
 from .resources import shipped_presets, shipped_specs
+from .values import MOST_AXES
 
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
@@ -1192,10 +1193,10 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
             words = "a shape such as 3x224x224, or its sizes"
             raise TypeError(f"`input` must be {words}, not {given!r}") from None
     shown = "x".join(map(str, shape))
-    if len(shape) not in (1, 3):
+    if not 1 <= len(shape) <= MOST_AXES + 1:
         raise ValueError(
-            f"`{shown}` is not a shape of an input: channels x height x width, or "
-            "the length of a vector"
+            f"`{shown}` is not a shape of an input: channels x height x width, one or "
+            "three sizes in place of these two, or the length of a vector"
         )
     if not all(1 <= size <= MAX_INTEGER for size in shape):
         raise ValueError(f"`{shown}`: a size is from 1 to {MAX_INTEGER:,}")

@@ -93,7 +93,7 @@ def net(*statements: str, input: str = "4x8x8", before: str = "") -> Network:
 def test_every_kind_computes_the_same(word: str) -> None:
     accepted = []
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(layers_with_inputs(word))
     def check_one(case: tuple[Layer, tuple[Shape, ...]]) -> None:
         layer, inputs = case
@@ -147,6 +147,8 @@ PRESETS = {
     "srgan_generator": "3x12x12",
     "siamese": None,
     "two_inputs": None,
+    "m5": "1x2000",
+    "r2plus1d_18": "3x4x16x20",
 }
 
 

@@ -43,7 +43,7 @@ from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
-from archdsl.values import Dims, Last, Shape, channels, sizes
+from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 
 
 class Planner:
@@ -310,8 +310,8 @@ def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
 
 
 def _dims_text(count: str, shape: Shape, mark: str = "") -> str:
-    if len(shape) < 3:
+    if not is_map(shape):
         return f"N x {count}"
-    if isinstance(shape, Last):
-        return f"N x H{mark} x W{mark} x {count}"
-    return f"N x {count} x H{mark} x W{mark}"
+    places = [f"{letter}{mark}" for letter in AXES[len(shape) - 1]]
+    around = [*places, count] if isinstance(shape, Last) else [count, *places]
+    return " x ".join(["N", *around])
