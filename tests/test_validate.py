@@ -583,8 +583,8 @@ def test_a_difference_is_a_bug_of_ours_and_leaves_no_file(
 ) -> None:
     write = backend.write
 
-    def spoilt(network: Network) -> str:
-        return write(network).replace("stride=2", "stride=1")
+    def spoilt(network: Network, *how: Any) -> str:
+        return write(network, *how).replace("stride=2", "stride=1")
 
     monkeypatch.setattr(backend, "write", spoilt)
     spec, out = tmp_path / "net.arch", tmp_path / "net.py"
