@@ -16,6 +16,7 @@ from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .passes.setting import DEFAULT
 from .resources import shipped_presets, shipped_specs
+from .values import MOST_AXES
 
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
@@ -204,13 +205,17 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
+def emit(
+    network: Network | Spec, *, as_modules: bool = False, recompute: bool = False
+) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
         as_modules: whether activations, pools and dropouts become modules, too, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
+        recompute: whether the backward pass runs blocks again, so that only their
+            inputs are kept for it, as `analyze(recompute=True)` counts.
 
     Raises:
         SpecError: if `network` names a spec with errors.
@@ -218,8 +223,8 @@ def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     """
     from .backends.torch import emit as run
 
-    check_types(as_modules=as_modules)
-    return run(as_network(network), as_modules=as_modules)
+    check_types(as_modules=as_modules, recompute=recompute)
+    return run(as_network(network), as_modules=as_modules, recompute=recompute)
 
 
 def backbone(
@@ -262,6 +267,7 @@ def build(
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
     as_modules: bool = False,
+    recompute: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -278,6 +284,7 @@ def build(
         weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
             or a file of `torch.save`. Nothing in it is run.
         as_modules: as for `emit`.
+        recompute: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -300,6 +307,7 @@ def build(
     check_types(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
+        recompute=recompute,
         preset=preset,
         params=params,
     )
@@ -313,7 +321,12 @@ def build(
         )
     else:
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
-    module = run(chosen, allow_foreign=allow_foreign, as_modules=as_modules)
+    module = run(
+        chosen,
+        allow_foreign=allow_foreign,
+        as_modules=as_modules,
+        recompute=recompute,
+    )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module
@@ -404,7 +417,8 @@ def export_onnx(
             a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
         seed: for random weights instead, which serve to measure speed.
         opset: version of ONNX's operators.
-        fold: whether batch norms become part of the layer before them.
+        fold: whether batch norms become part of the layers beside them, and parallel
+            convolutions that are added one.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
@@ -470,7 +484,7 @@ def export_torch(
         path: the file to write, if any; torch wants it to end in ``.pt2``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
 
     Raises:
@@ -513,7 +527,7 @@ def export_openvino(
             beside it, and ends in ``.bin``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
         fixed_size: as for `export_onnx`.
 
@@ -1179,10 +1193,10 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
             words = "a shape such as 3x224x224, or its sizes"
             raise TypeError(f"`input` must be {words}, not {given!r}") from None
     shown = "x".join(map(str, shape))
-    if len(shape) not in (1, 3):
+    if not 1 <= len(shape) <= MOST_AXES + 1:
         raise ValueError(
-            f"`{shown}` is not a shape of an input: channels x height x width, or "
-            "the length of a vector"
+            f"`{shown}` is not a shape of an input: channels x height x width, one or "
+            "three sizes in place of these two, or the length of a vector"
         )
     if not all(1 <= size <= MAX_INTEGER for size in shape):
         raise ValueError(f"`{shown}`: a size is from 1 to {MAX_INTEGER:,}")

@@ -57,6 +57,7 @@ CALLS = [
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],
     ["compile", "tutorial/merge", "--inference"],
+    ["compile", "tutorial/merge", "--recompute"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
     ["evaluate", "digits.arch", "digits.pth", "--data", "digits"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--check"],

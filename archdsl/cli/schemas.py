@@ -460,7 +460,13 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "compare": (_COMPARISON,),
     "compile": (
-        {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
+        {
+            **_WRITTEN,
+            "passes": ["text"],
+            "recompute": "bool",
+            "module": "text",
+            "imports": ["text"],
+        },
     ),
     "evaluate": (_JUDGED,),
     "expand": ({**_WRITTEN, "text": "text"},),

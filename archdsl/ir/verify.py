@@ -42,7 +42,7 @@ from archdsl.naming import (
     refusal,
 )
 from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
-from archdsl.values import Last, Shape, channels, show_shape
+from archdsl.values import MOST_AXES, Last, Shape, channels, show_shape
 
 Place = tuple[str | int, ...]
 Names = Mapping[str, Poly]
@@ -217,7 +217,8 @@ class _Verifier:
 
     def _check_shape(self, place: Place, shape: Shape) -> bool:
         """Return whether sizes are of some shape, and in bounds."""
-        if len(shape) not in (1, 3) or (isinstance(shape, Last) and len(shape) != 3):
+        axes = len(shape) - 1
+        if not isinstance(shape, Last) <= axes <= MOST_AXES:
             self.report(place, f"{_shown(shape)} is no shape of a map or a vector")
         elif not all(1 <= size <= MAX_INTEGER for size in shape):
             bounds = f"1 to {MAX_INTEGER:,}"

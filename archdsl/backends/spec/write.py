@@ -354,7 +354,8 @@ def _place(field: Field) -> tuple[int, int]:
 
 
 def _is_default(value: Any, field: Field) -> bool:
-    default = _sized(field.default)
+    axes = len(value) if isinstance(value, tuple) else 2
+    default = _sized(field.default_for(axes))
     if value is None or default is None:
         return value is default
     carries = isinstance(value, Sym) or (
