@@ -9,10 +9,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .api import (
         analyze,
+        backbone,
         build,
         compare,
         emit,
+        expand,
         export_onnx,
+        export_openvino,
+        export_torch,
         format,
         from_module,
         lint,
@@ -23,8 +27,8 @@ if TYPE_CHECKING:
         render,
     )
     from .backends.diagram import Options
+    from .backends.exported import Exported
     from .backends.importer import Imported
-    from .backends.onnx import Exported
     from .diagnostics import Diagnostic, SpecError
     from .ir import Network
     from .linter.check import Advice
@@ -48,10 +52,14 @@ __all__ = [
     "Sweep",
     "__version__",
     "analyze",
+    "backbone",
     "build",
     "compare",
     "emit",
+    "expand",
     "export_onnx",
+    "export_openvino",
+    "export_torch",
     "format",
     "from_module",
     "lint",
@@ -68,7 +76,7 @@ _HOMES = {
     "Analysis": "archdsl.passes.analysis",
     "Comparison": "archdsl.passes.compare",
     "Diagnostic": "archdsl.diagnostics",
-    "Exported": "archdsl.backends.onnx",
+    "Exported": "archdsl.backends.exported",
     "Imported": "archdsl.backends.importer",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",

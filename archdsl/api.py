@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
 
     from .backends.diagram import Options
+    from .backends.exported import Exported
     from .backends.importer import Imported
-    from .backends.onnx import Exported
     from .backends.plot import Plot
     from .ir import Network
     from .linter.check import Advice, Report
@@ -218,6 +218,40 @@ def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     return run(as_network(network), as_modules=as_modules)
 
 
+def backbone(
+    network: Network | Spec,
+    *,
+    taps: Sequence[str] = (),
+    strides: Sequence[int] = (),
+    head: bool = True,
+) -> Network:
+    """Return a network that gives out features of another, and ends where these do.
+
+    What remains keeps its path, so that checkpoints of the whole network fit.
+
+    Args:
+        network: as for `analyze`.
+        taps: paths of layers and blocks whose outputs become those of the network, in
+            this order.
+        strides: strides such as 8, 16 and 32, whose last maps are given out, too.
+        head: False to give out the last map, before the global pool and classifier.
+
+    Raises:
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network, or another argument has the wrong type.
+        ValueError: if there is no such part, or the network cannot be cut there.
+    """
+    from .transforms import Backbone
+
+    _check_names(taps, "taps")
+    check_types(head=head)
+    if isinstance(strides, str | bytes) or not all(type(n) is int for n in strides):
+        raise _wrong("strides", "a list of integers", strides)
+    if any(n < 1 for n in strides):
+        raise ValueError("`strides` must be 1 or more")
+    return Backbone(tuple(taps), tuple(strides), head).apply(as_network(network))
+
+
 def build(
     network: Network | Spec,
     *,
@@ -349,6 +383,10 @@ def export_onnx(
     fold: bool = True,
     batch: int | None = None,
     fixed_size: bool = False,
+    int8: str | os.PathLike[str] | None = None,
+    crop: float = 0.875,
+    mean: Sequence[float] = (),
+    std: Sequence[float] = (),
 ) -> Exported:
     """Return a network in evaluation mode as an ONNX model, and write it to a file.
 
@@ -366,6 +404,114 @@ def export_onnx(
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
+        int8: a folder of images, for a model in int8: the ranges of activations are
+            taken from them. `Exported.int8` says what that changes.
+        crop: share of the shorter side of these images that is kept.
+        mean: what is subtracted from their channels, whose values are from 0 to 1;
+            that of ImageNet for three channels, otherwise 0, if empty.
+        std: what they are then divided by; as for the mean, otherwise 1.
+
+    Raises:
+        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.onnx.WrongWeights: if the weights do not fit.
+        OSError: if a file cannot be read or written.
+        SpecError: if `network` names a spec with errors, or a layer has no form in
+            ONNX.
+        TypeError: if an argument has the wrong type.
+        ValueError: if both weights and a seed are given, or neither is, an argument is
+            out of bounds, or there are no images that fit.
+    """
+    from .backends import onnx
+
+    check_types(opset=opset, fold=fold, fixed_size=fixed_size)
+    if batch is not None:
+        check_types(batch=batch)
+    folder = None if int8 is None else Path(_as_path("int8", int8))
+    looks = _looks(crop, mean, std)
+    file = None if path is None else Path(_as_path("path", path))
+    network, given = _with_weights(network, weights, seed)
+    made = onnx.export(
+        network,
+        given,
+        path=file or Path("model.onnx"),
+        opset=opset,
+        fold=fold,
+        batch=batch,
+        fixed_size=fixed_size,
+    )
+    if folder is not None:
+        from .backends.targets.quantise import quantised
+
+        made = quantised(made, network, folder, **looks)
+    if file is not None:
+        made.save(file)
+    return made
+
+
+def export_torch(
+    network: Network | Spec,
+    path: Spec | None = None,
+    *,
+    weights: Mapping[str, Any] | Spec | None = None,
+    seed: int | None = None,
+    fold: bool = True,
+    batch: int | None = None,
+) -> Exported:
+    """Return a network in evaluation mode as a program of torch.export.
+
+    What only training needs is not in it. Images have the size of the spec.
+
+    Args:
+        network: as for `analyze`.
+        path: the file to write, if any; torch wants it to end in ``.pt2``.
+        weights: as for `export_onnx`.
+        seed: as for `export_onnx`.
+        fold: whether batch norms become part of the layer before them.
+        batch: the batch size; None for any.
+
+    Raises:
+        archdsl.backends.onnx.MissingExtra: if torch or NumPy is not installed.
+        archdsl.backends.onnx.WrongWeights: if the weights do not fit.
+        OSError: if a file cannot be read or written.
+        SpecError: if `network` names a spec with errors, or a layer is foreign code.
+        TypeError: if an argument has the wrong type.
+        ValueError: if both weights and a seed are given, or neither is, or an argument
+            is out of bounds.
+    """
+    from .backends.targets import program
+
+    check_types(fold=fold)
+    if batch is not None:
+        check_types(batch=batch)
+    file = None if path is None else Path(_as_path("path", path))
+    network, given = _with_weights(network, weights, seed)
+    made = program.export(network, given, fold=fold, batch=batch)
+    if file is not None:
+        made.save(file)
+    return made
+
+
+def export_openvino(
+    network: Network | Spec,
+    path: Spec | None = None,
+    *,
+    weights: Mapping[str, Any] | Spec | None = None,
+    seed: int | None = None,
+    fold: bool = True,
+    batch: int | None = None,
+    fixed_size: bool = False,
+) -> Exported:
+    """Return a network in evaluation mode as a model of OpenVINO, in float32.
+
+    Args:
+        network: as for `analyze`.
+        path: the file to write, if any, which ends in ``.xml``; that of the weights is
+            beside it, and ends in ``.bin``.
+        weights: as for `export_onnx`.
+        seed: as for `export_onnx`.
+        fold: whether batch norms become part of the layer before them.
+        batch: the batch size; None for any.
+        fixed_size: as for `export_onnx`.
 
     Raises:
         archdsl.backends.onnx.MissingExtra: if a library is not installed.
@@ -377,36 +523,63 @@ def export_onnx(
         ValueError: if both weights and a seed are given, or neither is, or an argument
             is out of bounds.
     """
-    from .backends import onnx
+    from .backends.targets import openvino
 
-    check_types(opset=opset, fold=fold, fixed_size=fixed_size)
+    check_types(fold=fold, fixed_size=fixed_size)
     if batch is not None:
         check_types(batch=batch)
+    file = None if path is None else Path(_as_path("path", path))
+    network, given = _with_weights(network, weights, seed)
+    made = openvino.export(
+        network, given, fold=fold, batch=batch, fixed_size=fixed_size
+    )
+    if file is not None:
+        made.save(file)
+    return made
+
+
+def _with_weights(
+    network: Network | Spec, weights: Mapping[str, Any] | Spec | None, seed: int | None
+) -> tuple[Network, Mapping[str, Any]]:
+    """Return a network and its weights: those given, from a file, or random ones."""
+    from .backends import onnx
+
     if (weights is None) == (seed is None):
         raise ValueError("give either `weights`, or a `seed` for random ones")
-    file = None if path is None else Path(_as_path("path", path))
     network = as_network(network)
     if seed is not None:
         check_types(seed=seed)
         if not 0 <= seed < 2**32:
             raise ValueError(f"seed must be from 0 to {2**32 - 1:,}, not {seed}")
-        weights = onnx.drawn(network, seed)
-    elif not isinstance(weights, Mapping):
-        weights = onnx.read(Path(_as_path("weights", weights)))
-    elif not all(isinstance(key, str) for key in weights):
+        return network, onnx.drawn(network, seed)
+    if not isinstance(weights, Mapping):
+        return network, onnx.read(Path(_as_path("weights", weights)))
+    if not all(isinstance(key, str) for key in weights):
         raise TypeError("weights must be tensors by name, or the path of a file")
-    made = onnx.export(
-        network,
-        weights,
-        path=file or Path("model.onnx"),
-        opset=opset,
-        fold=fold,
-        batch=batch,
-        fixed_size=fixed_size,
-    )
-    if file is not None:
-        made.save(file)
-    return made
+    return network, weights
+
+
+def _looks(crop: float, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Return how images are prepared, as the options of a `Preparation`.
+
+    Raises:
+        TypeError: if an argument has the wrong type.
+        ValueError: if one is out of bounds.
+    """
+    if isinstance(crop, bool) or not isinstance(crop, int | float):
+        raise _wrong("crop", "a number", crop)
+    if not 0.01 <= crop <= 1:
+        raise ValueError(f"`crop` must be from 0.01 to 1, not {crop}")
+    for name, numbers in (("mean", mean), ("std", std)):
+        given: Any = numbers
+        if isinstance(given, str | bytes) or not (
+            isinstance(given, Sequence)
+            and all(isinstance(n, int | float) for n in given)
+        ):
+            raise _wrong(name, "a list of numbers", numbers)
+        if any(not abs(n) < 1e6 or (name == "std" and n == 0) for n in numbers):
+            raise ValueError(f"`{name}` has a number that is out of bounds")
+    return {"crop": crop, "mean": mean, "deviation": std}
 
 
 def render(
@@ -525,6 +698,28 @@ def plot(
     return run(subjects, kind)
 
 
+def expand(network: Network | Spec) -> str:
+    """Return the text of a spec that describes one network, with everything written
+    out.
+
+    Imports, conditions, functions and computed lists are replaced by their results.
+    Blocks and repeats stay, and so do the parameters that still decide something. The
+    text is read again before it is returned: it describes the same network.
+
+    Args:
+        network: as for `analyze`.
+
+    Raises:
+        SpecError: if `network` names a spec with errors.
+        TypeError: if it is not a network.
+        Unwritable: a ValueError, if the language has no words for the network. That can
+            only happen to one that was made in code.
+    """
+    from .backends.spec import write_spec
+
+    return write_spec(as_network(network))
+
+
 def format(text: str, *, name: str = "<text>") -> str:
     """Return the text of a spec in the canonical layout.
 
@@ -612,7 +807,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     **dict.fromkeys(("symbolic", "recompute", "fold"), (bool, "true or false")),
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
-    **dict.fromkeys(("allow_foreign", "as_modules"), (bool, "true or false")),
+    **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),
@@ -652,7 +847,7 @@ def check_types(**given: object) -> None:
             raise ValueError(f"`{name}` must be 1 or more, not {value}")
 
 
-def _check_names(names: Sequence[str] | None) -> None:
+def _check_names(names: Sequence[str] | None, argument: str = "names") -> None:
     """Check that names are a list of strings.
 
     Raises:
@@ -660,7 +855,7 @@ def _check_names(names: Sequence[str] | None) -> None:
     """
     texts = isinstance(names, Sequence) and not isinstance(names, str | bytes)
     if names is not None and not (texts and all(isinstance(n, str) for n in names)):
-        raise _wrong("names", "a list of texts", names)
+        raise _wrong(argument, "a list of texts", names)
 
 
 def _wrong(name: str, words: str, value: object) -> TypeError:

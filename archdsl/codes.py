@@ -490,8 +490,8 @@ _AGREEMENT: Final = {
     "A0704": Entry(
         "a layer has no form in ONNX",
         "`archdsl export` writes each layer as operators of ONNX. A foreign layer "
-        "(`op`) is Python code, which has no such form. Replace it by "
-        "layers that the language has.",
+        "(`op`) is Python code, which has no such form; `--torch` and `--check` do not "
+        "run it, either. Replace it by layers that the language has.",
         _PRELU.format(name="torch.nn.PReLU", params=1),
         _net("conv 3x3 8 -> prelu"),
         ("export --random 0 net.arch -o net.onnx", "check net.arch"),

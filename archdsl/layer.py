@@ -18,6 +18,7 @@ from .limits import MAX_INTEGER
 from .symbolic import is_symbolic
 from .values import (
     POINTWISE,
+    Kernel,
     Last,
     Operations,
     Saved,
@@ -211,6 +212,7 @@ class Layer:
             output, and its bias a summand; see `scaled`.
         pools_batch: whether its statistics in training are over all samples of the
             batch.
+        sums: whether it adds up its inputs.
         sums_to_one: whether its outputs sum to 1 over the channels.
         maximum: whether each output is the maximum of its window.
         selects: whether all it does is to select some of the channels.
@@ -236,6 +238,7 @@ class Layer:
     channelwise: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
+    sums: ClassVar[bool] = False
     sums_to_one: ClassVar[bool] = False
     maximum: ClassVar[bool] = False
     selects: ClassVar[bool] = False
@@ -398,6 +401,30 @@ class Layer:
         Args:
             weight: the layer's own.
             factors: a tensor with a number for each channel of the output.
+        """
+        raise NotImplementedError(self.word)
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return the convolution that it is in inference, or None if it is none.
+
+        On a vector, which is a map of 1x1, its kernel has this size. A padding that
+        differs from side to side, or with the size of the map, is none of a kernel.
+        """
+        return None
+
+    def of_kernel(self, weight: Any) -> Any:
+        """Return the layer's own weight, for that of its convolution."""
+        return weight
+
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return weight and bias of the convolution that it is in inference.
+
+        Args:
+            own: its tensors, by name.
+
+        Returns:
+            A tensor (out, in / groups, height, width), and one with a number for each
+            channel of the output, or None if nothing is added.
         """
         raise NotImplementedError(self.word)
 

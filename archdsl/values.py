@@ -154,6 +154,24 @@ class Saved(NamedTuple):
     what: str = "copy"
 
 
+class Kernel(NamedTuple):
+    """The kernel of a convolution.
+
+    Attributes:
+        size: height and width.
+        stride: along both axes.
+        pad: zeros on each side, along both axes.
+        dilation: distance between its taps, along both axes.
+        groups: independent groups of channels.
+    """
+
+    size: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    pad: tuple[int, int] = (0, 0)
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+
+
 class Scratch(NamedTuple):
     """Elements per sample that a layer allocates temporarily, and frees before it ends.
 

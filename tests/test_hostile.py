@@ -450,10 +450,14 @@ BAD: tuple[Any, ...] = (
 FUNCTIONS = (
     *(
         "analyze",
+        "backbone",
         "build",
         "compare",
         "emit",
+        "expand",
         "export_onnx",
+        "export_openvino",
+        "export_torch",
         "format",
         "from_module",
         "lint",

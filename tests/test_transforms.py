@@ -14,8 +14,21 @@ from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.build import NetworkBuilder
 from archdsl.ir.verify import problems
-from archdsl.transforms import AsModules, FoldNorms, RemoveIdentities, Transformation
+from archdsl.transforms import (
+    PASSES,
+    AsModules,
+    FoldNorms,
+    FoldNormsAhead,
+    MergeBranches,
+    Pipeline,
+    RemoveDead,
+    RemoveIdentities,
+    Transformation,
+    names_of,
+    pipeline,
+)
 from tests import generated, manual_specs
 from tests.comparing import named_outputs, with_statistics
 from tests.executor import draw_state, execute, keys
@@ -251,12 +264,285 @@ def test_a_network_without_identities_is_left_as_it_is() -> None:
     assert RemoveIdentities().apply(network) is network
 
 
+# ---- norms before their layers ----------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "bn -> conv 1x1 6",
+        "bn -> conv 3x3 6 pad=0 /2",
+        "bn -> conv 1x1 6 groups=2 bias=false",
+        "bn -> conv 3x3 4 groups=4 pad=0",
+        "globalavgpool -> bn eps=0.1 -> linear 5",
+        "globalavgpool -> bn -> linear 5 bias=false",
+    ],
+)
+def test_each_kind_of_layer_takes_the_norm_before_it(statement: str) -> None:
+    made = check(net(statement, "relu"), FoldNormsAhead())
+    assert "bn" not in words(made).values()
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("bn -> conv 3x3",),  # zeros around the map are not the norm's
+        ("bn -> conv 3x3 pad=same",),
+        ("n: bn", "conv 1x1", "add { relu | @n }"),
+        ("n: bn", "output @n -> low: relu", "conv 1x1"),
+        ("bn -> relu -> conv 1x1",),
+        ("bn -> c: conv 1x1", "same c"),
+        ("bn -> convtranspose 2x2 /2",),
+    ],
+)
+def test_norms_before_other_layers_stay(statements: tuple[str, ...]) -> None:
+    network = net(*statements)
+    assert FoldNormsAhead().apply(network) is network
+
+
+def test_a_norm_in_a_seq_leaves_an_identity_to_the_layer_behind_it() -> None:
+    made = check(net("s: seq { relu; bn; conv 1x1 2 }"), FoldNormsAhead())
+    assert words(made) == {"s.0": "relu", "s.1": "identity", "s.2": "conv"}
+
+
+# ---- branches ---------------------------------------------------------------------
+
+# The blocks of the papers: RepVGG (Ding et al. 2021, figure 4), MobileOne (Vasu et al.
+# 2023, figure 3) and RepGhost (Chen et al. 2022, figure 3).
+REPVGG = """
+block cb<width, kernel = 1x1, stride = 1> { conv kernel width /stride bias=false -> bn }
+block rep<width> {
+    add { bn | cb<width, 3x3> | cb<width> }
+    relu
+}
+"""
+MOBILEONE = """
+block dw<kernel> { conv kernel groups=channels bias=false -> bn }
+block unit<width> {
+    add { dw<3x3> | dw<3x3> | dw<1x1> | bn }
+    relu
+    add { p: { conv 1x1 width bias=false -> bn } | q: { conv 1x1 width -> bn } }
+    relu
+}
+"""
+
+
+def test_the_units_of_repvgg_become_one_convolution() -> None:
+    network = net("rep<4>", "rep<4>", before=REPVGG)
+    made = check(network, Pipeline((FoldNorms(), MergeBranches())))
+    assert [*words(made).values()] == ["conv", "relu"] * 2
+    assert all(step.op.label() == "conv 3x3 4" for step in list(made.steps())[::2])
+
+
+def test_the_units_of_mobileone_become_two_convolutions() -> None:
+    network = net("unit<6>", before=MOBILEONE)
+    made = check(network, Pipeline((FoldNorms(), MergeBranches())))
+    assert [*words(made).values()] == ["conv", "relu", "conv", "relu"]
+    first, _, second, _ = made.steps()
+    assert (first.op.label(), first.op.groups) == ("conv 3x3", 4)
+    # 4 kernels of 3x3 with 4 biases, and 6 of 4 with 6.
+    assert archdsl.analyze(made).params == 4 * 9 + 4 + 6 * 4 + 6
+    assert second.op.label() == "conv 1x1 6"
+
+
+def test_a_preset_becomes_the_one_that_its_authors_deploy() -> None:
+    network = archdsl.load("repvgg_a0", input="3x64x64")
+    deployed = archdsl.load("repvgg_a0_deploy", input="3x64x64")
+    passes = pipeline(inference=True)
+    made = passes.apply(network)
+    ours, theirs = archdsl.analyze(made), archdsl.analyze(deployed)
+    assert (ours.params, ours.macs, ours.depth) == (8_309_384, theirs.macs, 23)
+    torch.manual_seed(0)
+    module = with_statistics(archdsl.build(network)).double()
+    weights = passes.weights(network, module.state_dict())
+    # The spec's own form for inference, with the same weights in the same order.
+    other = archdsl.build(deployed).double().eval()
+    names = dict(zip(other.state_dict(), weights.values(), strict=True))
+    other.load_state_dict(names, strict=True)
+    own = archdsl.build(made).double().eval()
+    own.load_state_dict(weights, strict=True)
+    x = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    with torch.no_grad():
+        wanted = module(x)
+        for found in (own(x), other(x)):
+            assert (found - wanted).abs().max() <= 1e-10 * wanted.abs().max()
+
+
+@pytest.mark.parametrize(
+    ("branches", "left"),
+    [
+        # What the sum still adds, by the kinds of layers that give it.
+        ("conv 3x3 | conv 1x1 | tanh", 2),
+        ("conv 3x3 | conv 5x5 | conv 1x3 | ", 1),
+        ("conv 3x3 pad=2x2 dilation=2 | conv 3x3 | conv 1x1", 2),
+        ("conv 5x5 | conv 3x3 pad=2 dilation=2", 1),
+        ("conv 3x3 groups=2 | conv 1x1 groups=4 | ", 1),
+        ("conv 3x3 groups=2 | conv 1x1 | ", 2),  # 1x1 is no larger one's part
+        ("conv 3x3 6 /2 | conv 1x1 6 /2", 1),
+        ("conv 3x3 4 /2 | maxpool 2x2 /2", 2),
+        ("conv 3x3 | convtranspose 1x1", 2),
+    ],
+)
+def test_what_lies_in_a_larger_kernel_is_merged(branches: str, left: int) -> None:
+    network = net(f"add {{ {branches} }}", "relu")
+    made = check(network, MergeBranches())
+    totals = [step for step in made.steps() if step.op.word == "add"]
+    assert sum(len(step.inputs) for step in totals) == (left if left > 1 else 0)
+    assert archdsl.analyze(made).macs <= archdsl.analyze(network).macs
+
+
+def test_parts_of_a_seq_keep_their_numbers_when_branches_merge() -> None:
+    network = net("s: seq { add { conv 3x3 | conv 1x1 }; relu; conv 1x1 2 }")
+    assert [step.path for step in network.steps()][-2:] == ["s.1", "s.2"]
+    made = check(network, MergeBranches())
+    assert [*words(made).items()][1:] == [("s.1", "relu"), ("s.2", "conv")]
+
+
+def test_the_input_counts_as_often_as_it_is_added() -> None:
+    made = check(net("add { conv 3x3 | | }", "relu"), MergeBranches())
+    assert [*words(made).values()] == ["conv", "relu"]
+
+
+def test_parallel_linears_are_merged() -> None:
+    network = net("globalavgpool", "add { linear 4 | linear 4 bias=false | bn | }")
+    made = check(network, MergeBranches())
+    assert [*words(made).values()] == ["globalavgpool", "linear"]
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("a: tanh", "relu", "add { conv 1x1 | @a -> conv 1x1 }"),  # of two inputs
+        ("relu", "residual { conv 3x3 -> relu }"),
+        ("add { a: conv 3x3 | conv 1x1 }", "output @a -> low: relu", "relu"),
+        ("add { c: conv 3x3 | conv 3x3 -> same c }", "relu"),
+        ("concat { conv 3x3 | conv 1x1 }", "relu"),
+    ],
+)
+def test_other_branches_stay(statements: tuple[str, ...]) -> None:
+    network = net(*statements)
+    assert MergeBranches().apply(network) is network
+
+
+def test_a_merge_by_hand() -> None:
+    network = net("add { a: conv 3x3 | b: conv 1x1 | n: bn eps=0.25 | }", input="1x1x1")
+    state: dict[str, Any] = {
+        "a.weight": [[[[1.0, 2, 3], [4, 5, 6], [7, 8, 9]]]],
+        "a.bias": [10.0],
+        "b.weight": [[[[100.0]]]],
+        "b.bias": [20.0],
+        "n.weight": [2.0],
+        "n.bias": [7.0],
+        "n.running_mean": [0.5],
+        "n.running_var": [0.75],
+        "n.num_batches_tracked": 9,
+    }
+    state = {key: torch.tensor(value) for key, value in state.items()}
+    # The deviation is 1, so the norm doubles and adds 7 - 1; the input counts once.
+    made = MergeBranches().weights(network, state)
+    assert {key: value.flatten().tolist() for key, value in made.items()} == {
+        "a.weight": [1, 2, 3, 4, 5 + 100 + 2 + 1, 6, 7, 8, 9],
+        "a.bias": [10 + 20 + 7 - 1],
+    }
+
+
+# ---- the pipeline -----------------------------------------------------------------
+
+
+def test_levels_are_what_they_are_said_to_be() -> None:
+    assert names_of() == names_of(0) == names_of(0, inference=True) == []
+    assert names_of(1) == names_of(2) == ["remove-dead", "remove-identities"]
+    assert names_of(1, inference=True) == [*names_of(1), "fold-norms"]
+    assert names_of(inference=True) == names_of(2, inference=True) == list(PASSES)
+    assert pipeline().steps == () and pipeline(1).steps == (
+        RemoveDead(),
+        RemoveIdentities(),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"level": 3}, "from 0 to 2, not 3"),
+        ({"level": 1, "passes": ["remove-dead"]}, "either a level or passes"),
+        ({"passes": ["fold"]}, "no pass `fold`: those are remove-dead, "),
+        ({"passes": ["fold-norms"]}, "fold-norms is for inference"),
+    ],
+)
+def test_wrong_passes_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        pipeline(**options)
+
+
+def test_a_recipe_says_what_a_tensor_is_made_of() -> None:
+    network = net("conv 3x3 -> bn -> relu", "dropout 0.1", "u: conv 1x1 2")
+    recipe = pipeline(inference=True).recipe(network)
+    norm = [f"bn1.{name}" for name in ("weight", "bias", "running_mean", "running_var")]
+    assert {key: list(origin.keys) for key, origin in recipe.items()} == {
+        "conv1.weight": ["conv1.weight", *norm],
+        "conv1.bias": ["conv1.weight", *norm],
+        "u.weight": ["u.weight"],
+        "u.bias": ["u.bias"],
+    }
+    assert recipe["u.weight"].make is None
+
+
+def test_weights_of_numpy_and_torch_are_the_same() -> None:
+    network = net("rep<4>", "bn -> conv 1x1 3", before=REPVGG)
+    state = draw_state(network, 1)
+    passes = pipeline(inference=True)
+    wanted = passes.weights(network, state)
+    found = passes.weights(network, {key: v.numpy() for key, v in state.items()})
+    assert list(found) == list(wanted)
+    for key, value in wanted.items():
+        torch.testing.assert_close(torch.from_numpy(found[key]), value)
+    single = passes.weights(network, {key: v.float() for key, v in state.items()})
+    assert all(value.dtype == torch.float32 for value in single.values())
+
+
+# ---- dead parts -------------------------------------------------------------------
+
+
+def test_what_only_training_needs_is_taken_out() -> None:
+    network = archdsl.load("googlenet", input="3x64x64")
+    made = check(network, RemoveDead(inference=True))
+    assert set(paths(network)) - set(paths(made)) == {
+        path for path in paths(network) if path.startswith(("aux1", "aux2"))
+    }
+    assert [port.name for port in made.outputs] == ["output"]
+    # The published count without the heads.
+    assert archdsl.analyze(made).params == 6_624_904
+    assert RemoveDead().apply(network) is network
+    assert RemoveDead(inference=True).apply(made) is made
+
+
+def test_a_shared_part_whose_first_use_goes_is_there_where_it_stays() -> None:
+    build = NetworkBuilder("Net")
+    x = build.input((4, 8, 8))
+    first = build.add("conv", x, name="u", kernel=(3, 3), training=True)
+    build.output(first, "aux", training=True)
+    made = check(build.network(build.again("u", x)), RemoveDead(inference=True))
+    assert [(step.path, step.shared) for step in made.steps()] == [("u", False)]
+
+
+def test_a_group_ends_where_its_last_part_does() -> None:
+    build = NetworkBuilder("Net")
+    x = build.input((4, 8, 8))
+    with build.group("part", x):
+        seen = build.add("conv", x, kernel=(1, 1))
+        last = build.add("relu", seen, training=True)
+    build.output(last, "aux", training=True)
+    build.output(seen, "seen")
+    network = build.network(build.add("tanh", x))
+    made = check(network, RemoveDead(inference=True))
+    assert paths(made) == ["part.conv1", "tanh1"]
+    (part, _) = made.root.children
+    assert part.output == seen
+
+
 def test_options_are_fields_and_transformations_are_values() -> None:
     assert RemoveIdentities() == RemoveIdentities(inference=False) != FoldNorms()
     assert hash(FoldNorms()) == hash(FoldNorms())
-
-
-TRANSFORMATIONS = (FoldNorms(), RemoveIdentities(inference=True), AsModules())
 
 
 def test_random_specs_compute_the_same() -> None:
@@ -264,5 +550,14 @@ def test_random_specs_compute_the_same() -> None:
         for specimens in (generated, manual_specs):
             text = specimens.specimen(case)
             network = archdsl.loads(text, params=manual_specs.params_of(text))
-            for transform in TRANSFORMATIONS:
+            each = (
+                AsModules(),
+                FoldNorms(),
+                FoldNormsAhead(),
+                MergeBranches(),
+                RemoveIdentities(inference=True),
+                RemoveDead(inference=True),
+                pipeline(inference=True),
+            )
+            for transform in each[case % 2 :: 2]:
                 check(network, transform)

@@ -28,6 +28,7 @@ from archdsl.backends.checkpoints import (
     safetensors_bytes,
     shipped,
     state_dict,
+    tensors_of,
     wanted,
 )
 from archdsl.diagnostics import SpecError
@@ -200,7 +201,7 @@ def test_a_converted_file_is_read_by_the_library(
         if one.is_floating_point()
     }
     found = fits(net, turned, tmp_path / "w.pth")
-    data = safetensors_bytes(found, {"network": "Net"})
+    data = safetensors_bytes(tensors_of(found), {"network": "Net"})
     own = tmp_path / "own.safetensors"
     own.write_bytes(data)
     loaded = safetensors.torch.load_file(own)

@@ -12,9 +12,11 @@ from archdsl.diagnostics import did_you_mean
 
 COMMANDS = (
     "analyze",
+    "bench",
     "check",
     "compare",
     "compile",
+    "expand",
     "explain",
     "export",
     "fmt",

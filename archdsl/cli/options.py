@@ -55,6 +55,7 @@ class SpecCommand(click.Command):
 OUTPUT = _File(path_type=Path)
 OUTPUT_FILE = _File(dir_okay=False, path_type=Path)
 INPUT_FILE = _File(exists=True, dir_okay=False)
+INPUT_FOLDER = _File(exists=True, file_okay=False, path_type=Path)
 
 
 def _shape(
@@ -215,6 +216,68 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     except DeviceError as error:
         raise click.UsageError(str(error)) from None
     return found
+
+
+def names(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[str, ...] | None:
+    """Return the names of a list with commas."""
+    if value is None:
+        return None
+    return tuple(name.strip() for name in value.split(",") if name.strip())
+
+
+def numbers(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> tuple[int, ...]:
+    """Return the numbers of a list with commas, all of them 1 or more."""
+    found = []
+    for part in names(ctx, param, value) or ():
+        if not (part.isascii() and part.isdigit() and 0 < int(part[:9]) == int(part)):
+            raise click.BadParameter(
+                f"`{part[:40]}` is not a number from 1", ctx, param
+            )
+        found.append(int(part))
+    return tuple(found)
+
+
+def pass_options(command: Command) -> Command:
+    """Add -O and --passes, which choose transformations, to a command."""
+    for option in (
+        click.option(
+            "--passes",
+            callback=names,
+            metavar="NAME,NAME",
+            help="Transform the network by these, in this order; "
+            "`archdsl explain passes` lists them.",
+        ),
+        click.option(
+            "-O",
+            "level",
+            type=click.IntRange(0, 2),
+            metavar="0|1|2",
+            help="Transform the network by all passes up to a level.  [default: 0; 2 "
+            "for inference]",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def find_passes(
+    level: int | None, passes: tuple[str, ...] | None, inference: bool
+) -> list[str]:
+    """Return the names of the transformations that `pass_options` ask for.
+
+    Raises:
+        UsageError: if they contradict each other, or a name is unknown.
+    """
+    from archdsl.transforms import names_of
+
+    try:
+        return names_of(level, passes, inference=inference)
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
 
 
 width_option = click.option(

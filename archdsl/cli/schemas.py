@@ -393,6 +393,23 @@ _WEIGHTS = {
 # that ask for something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     "analyze": (_ANALYSIS,),
+    "bench": (
+        {
+            **dict.fromkeys(("name", "machine", "date", "dtype", "device"), "text"),
+            **dict.fromkeys(("batch", "threads"), "int"),
+            **dict.fromkeys(("train", "channels_last"), "bool"),
+            "roofline": Null("number"),
+            "results": [
+                {
+                    "name": "text",
+                    **dict.fromkeys(("seconds", "load_seconds"), "number"),
+                    "quartiles": ["number"],
+                    **dict.fromkeys(("rounds", "calls"), "int"),
+                    "difference": Null("number"),
+                }
+            ],
+        },
+    ),
     "check": (
         {
             "files": [
@@ -406,15 +423,28 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         },
     ),
     "compare": (_COMPARISON,),
-    "compile": ({**_WRITTEN, "module": "text", "imports": ["text"]},),
+    "compile": (
+        {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
+    ),
+    "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
         {
-            **dict.fromkeys(("name", "file"), "text"),
-            **dict.fromkeys(("bytes", "opset", "nodes", "folded"), "int"),
+            **dict.fromkeys(("name", "file", "format"), "text"),
+            **dict.fromkeys(("bytes", "nodes", "folded"), "int"),
+            "opset": Null("int"),
             "inputs": [_FREE_PORT],
             "outputs": [_FREE_PORT],
             "fixed_by": Null("text"),
+            "int8": Null(
+                {
+                    **dict.fromkeys(("images", "bytes_before"), "int"),
+                    **dict.fromkeys(("seconds_before", "seconds"), "number"),
+                    "largest_change": "number",
+                    "same_class": Null("number"),
+                }
+            ),
+            "check": Null({"difference": "number", "own": "number", "agrees": "bool"}),
         },
     ),
     "fmt": ({"files": [{"file": "text", "changed": "bool"}]},),

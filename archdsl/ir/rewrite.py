@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from archdsl.ir.nodes import Group, Network, Step, unchecked
@@ -16,6 +16,7 @@ def rewrite(
     network: Network,
     ops: Mapping[int, Layer],
     gone: Collection[int] = (),
+    inputs: Mapping[int, Sequence[int]] | None = None,
     labelled: Collection[int] = (),
 ) -> Network:
     """Return a network in which some layers are others, and some are not there.
@@ -28,9 +29,11 @@ def rewrite(
         network: the one to change; it stays as it is.
         ops: what to put in the place of a layer, by the number of the step's output.
         gone: outputs of the steps to take out, each of one input.
+        inputs: the inputs that a step reads instead of its own, which are some of them,
+            by the number of its output. A step with one left may be taken out.
         labelled: outputs of the steps that are as if the spec had labelled them.
     """
-    return _Rewriter(ops, gone, labelled).network(network)
+    return _Rewriter(ops, gone, inputs or {}, labelled).network(network)
 
 
 class _Rewriter:
@@ -38,10 +41,12 @@ class _Rewriter:
         self,
         ops: Mapping[int, Layer],
         gone: Collection[int],
+        inputs: Mapping[int, Sequence[int]],
         labelled: Collection[int],
     ) -> None:
         self.ops = ops
         self.gone = gone
+        self.inputs = inputs
         self.labelled = labelled
         # For outputs of steps that are gone, what is read instead.
         self.instead: dict[int, int] = {}
@@ -75,7 +80,8 @@ class _Rewriter:
             if isinstance(child, Group):
                 children.append(self._group(child))
             elif child.output in self.gone:
-                self.instead[child.output] = self._value(child.inputs[0])
+                left = self.inputs.get(child.output, child.inputs)
+                self.instead[child.output] = self._value(left[0])
             else:
                 children.append(self._step(child))
         made = {
@@ -86,12 +92,19 @@ class _Rewriter:
         return _new_group(**{**_fields(group), **made})
 
     def _step(self, step: Step) -> Step:
-        inputs = tuple([self._value(number) for number in step.inputs])
+        left = self.inputs.get(step.output, step.inputs)
+        inputs = tuple([self._value(number) for number in left])
         op = self.ops.get(step.output, step.op)
         labelled = step.labelled or step.output in self.labelled
         if op is step.op and inputs == step.inputs and labelled == step.labelled:
             return step
-        made = {"inputs": inputs, "op": op, "labelled": labelled}
+        known = dict(zip(step.inputs, step.input_shapes, strict=True))
+        made = {
+            "inputs": inputs,
+            "input_shapes": tuple([known[number] for number in left]),
+            "op": op,
+            "labelled": labelled,
+        }
         return _new_step(**{**_fields(step), **made})
 
 

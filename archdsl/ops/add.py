@@ -14,6 +14,7 @@ class Add(Layer):
     family = "merge"
     arity = None
     sign = "kept"
+    sums = True
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the branches' common shape."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from archdsl.layer import Layer, arg, count, given, need_map
 from archdsl.values import (
+    Kernel,
     Operations,
     Saved,
     Scratch,
@@ -64,6 +65,15 @@ class BatchNorm(Layer):
         """Return weight / deviation, and the bias less that of the mean."""
         factors = own["weight"] * (own["running_var"] + float(self.eps)) ** -0.5
         return factors, own["bias"] - own["running_mean"] * factors
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return a kernel of 1x1 on each channel."""
+        return Kernel((1, 1), groups=output[0])
+
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return its factors as such a kernel's weight, and what it adds."""
+        factors, sums = self.channel_affine(own)
+        return factors.reshape(-1, 1, 1, 1), sums
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
         """Return the positions of a channel."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from archdsl.layer import (
@@ -19,6 +19,7 @@ from archdsl.layer import (
     slide,
 )
 from archdsl.values import (
+    Kernel,
     Saved,
     Scratch,
     Shape,
@@ -133,6 +134,19 @@ class Conv(Layer):
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
         return weight * factors.reshape(-1, 1, 1, 1)
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return its own kernel, unless the padding depends on the size."""
+        if isinstance(self.pad, str):
+            return None
+        height, width = (before for before, _ in self.pads(inputs[0][1:]))
+        return Kernel(
+            self.kernel, self.stride, (height, width), self.dilation, self.groups
+        )
+
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return its weight and its bias, if it has one."""
+        return own["weight"], own.get("bias")
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return output elements x kernel area x input channels / groups."""

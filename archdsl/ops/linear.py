@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from archdsl.layer import Layer, Mismatch, all_channels, arg, conv_tensors, count, given
 from archdsl.values import (
     POINTWISE,
+    Kernel,
     Last,
     Saved,
     Shape,
@@ -61,6 +62,19 @@ class Linear(Layer):
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
         return weight * factors.reshape(-1, 1)
+
+    def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
+        """Return a kernel of 1x1."""
+        return Kernel((1, 1))
+
+    def of_kernel(self, weight: Any) -> Any:
+        """Return the weight without the kernel's height and width."""
+        return weight.reshape(*weight.shape[:2])
+
+    def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
+        """Return its weight with a height and a width of 1, and its bias."""
+        weight = own["weight"]
+        return weight.reshape(*weight.shape, 1, 1), own.get("bias")
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return input features x output features, at each position."""

@@ -1,15 +1,37 @@
 """Networks made of networks: each transformation is a class whose fields are options.
 
-from archdsl.transforms import FoldNorms
+from archdsl.transforms import pipeline
 
-fold = FoldNorms()
-folded = fold.apply(network)
-weights = fold.weights(network, state)
+deploy = pipeline(inference=True)
+network = deploy.apply(trained)
+weights = deploy.weights(trained, state)
 """
 
 from archdsl.transforms.as_modules import AsModules
+from archdsl.transforms.backbone import Backbone, CannotCut
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
+from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
+from archdsl.transforms.merge_branches import MergeBranches
+from archdsl.transforms.pipeline import PASSES, Pipeline, names_of, pipeline
+from archdsl.transforms.recipe import Origin, Recipe
+from archdsl.transforms.remove_dead import RemoveDead
 from archdsl.transforms.remove_identities import RemoveIdentities
 
-__all__ = ["AsModules", "FoldNorms", "RemoveIdentities", "Transformation"]
+__all__ = [
+    "PASSES",
+    "AsModules",
+    "Backbone",
+    "CannotCut",
+    "FoldNorms",
+    "FoldNormsAhead",
+    "MergeBranches",
+    "Origin",
+    "Pipeline",
+    "Recipe",
+    "RemoveDead",
+    "RemoveIdentities",
+    "Transformation",
+    "names_of",
+    "pipeline",
+]

@@ -9,6 +9,7 @@ from typing import Any
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.verify import verify
 from archdsl.layer import Layer, kind
+from archdsl.transforms.recipe import Origin, as_before, followed
 
 
 @dataclass(frozen=True)
@@ -25,23 +26,37 @@ class Transformation:
             archdsl.ir.verify.InvalidNetwork: if that is no valid network, which is a
                 mistake of the transformation.
         """
-        return verify(self.rewrite(network))
+        made = self.rewrite(network)
+        return made if made is network else verify(made)
 
     def rewrite(self, network: Network) -> Network:
         """Return the network, not verified yet."""
         raise NotImplementedError
 
-    def weights(self, network: Network, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the `state_dict` of the network that it makes.
+    def recipe(self, network: Network) -> dict[str, Origin]:
+        """Return which tensor of the network that it makes comes from which before.
 
         Args:
             network: the one that is given to `apply`.
-            state: its `state_dict`, which stays as it is.
+        """
+        return as_before(self.rewrite(network))
+
+    def weights(self, network: Network, state: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the `state_dict` of the network that it makes.
+
+        What is computed is computed in double precision, and rounded once. Tensors that
+        the state does not have, such as those that only training needs, are left out.
+
+        Args:
+            network: the one that is given to `apply`.
+            state: its `state_dict`, of torch tensors or NumPy arrays, which stays as it
+                is.
 
         Raises:
-            KeyError: if the state has no tensor of a layer whose weights change.
+            KeyError: if the state has one tensor of a layer whose weights change, but
+                not all.
         """
-        return dict(state)
+        return followed(self.recipe(network), state)
 
 
 def new_identity() -> Layer:

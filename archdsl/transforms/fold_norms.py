@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ from archdsl.ir import Network, Step
 from archdsl.ir.rewrite import rewrite
 from archdsl.layer import Layer
 from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.recipe import Origin, as_before
 
 
 @dataclass(frozen=True)
@@ -44,31 +45,12 @@ class FoldNorms(Transformation):
                 gone.add(step.output)
         return rewrite(network, ops, gone)
 
-    def weights(self, network: Network, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the `state_dict` of the folded network.
-
-        Products are computed in double precision, and rounded once.
-
-        Args:
-            network: as it was before.
-            state: its `state_dict`, of torch tensors or NumPy arrays, which stays as it
-                is.
-
-        Raises:
-            KeyError: if the state lacks a tensor of a layer or norm.
-        """
-        pairs = foldable(network)
-        norms = set(pairs.values())
+    def recipe(self, network: Network) -> dict[str, Origin]:
+        """Return which tensors come from which."""
         steps = {step.path: step for step in network.steps()}
-        found: dict[str, Any] = {}
-        for key, value in state.items():
-            owner, _, name = key.rpartition(".")
-            if owner in pairs:
-                if name == "weight":
-                    folded = _folded(steps[owner], steps[pairs[owner]], state)
-                    found[key], found[f"{owner}.bias"] = folded
-            elif owner not in norms:
-                found[key] = value
+        found = as_before(self.rewrite(network))
+        for layer, norm in foldable(network).items():
+            found |= _folded(steps[layer], steps[norm])
         return found
 
 
@@ -107,26 +89,33 @@ def foldable(network: Network) -> dict[str, str]:
     return pairs
 
 
-def _folded(layer: Step, norm: Step, state: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return the weight and the bias of a layer that does what the norm did, too."""
-    own = {
-        tensor.name: _wide(state[f"{norm.path}.{tensor.name}"])
+def _folded(layer: Step, norm: Step) -> dict[str, Origin]:
+    """Return where weight and bias come from of a layer that does what a norm did."""
+    names = [
+        tensor.name
         for tensor in norm.op.tensors(*norm.input_shapes)
         if not tensor.integer
+    ]
+    own = [tensor.name for tensor in layer.op.tensors(*layer.input_shapes)]
+    keys = [f"{norm.path}.{name}" for name in names]
+
+    def affine(tensors: Sequence[Any]) -> tuple[Any, Any]:
+        return norm.op.channel_affine(dict(zip(names, tensors, strict=True)))
+
+    def weight(before: Any, *tensors: Any) -> Any:
+        return layer.op.scaled(before, affine(tensors)[0])
+
+    def bias(_: Any, *tensors: Any) -> Any:
+        return affine(tensors)[1]
+
+    def more_bias(before: Any, *tensors: Any) -> Any:
+        factors, sums = affine(tensors)
+        return sums + factors * before
+
+    at, to = f"{layer.path}.weight", f"{layer.path}.bias"
+    # A bias that is new has the dtype of its weight.
+    new = Origin((at, *keys), bias)
+    return {
+        at: Origin((at, *keys), weight),
+        to: Origin((to, *keys), more_bias) if "bias" in own else new,
     }
-    factors, sums = norm.op.channel_affine(own)
-    weight = state[f"{layer.path}.weight"]
-    names = [tensor.name for tensor in layer.op.tensors(*layer.input_shapes)]
-    if "bias" in names:
-        sums = sums + factors * _wide(state[f"{layer.path}.bias"])
-    scaled = layer.op.scaled(_wide(weight), factors)
-    return _as(weight.dtype, scaled), _as(weight.dtype, sums)
-
-
-def _wide(tensor: Any) -> Any:
-    """Return a tensor of torch, or an array of NumPy, in double precision."""
-    return tensor.double() if hasattr(tensor, "double") else tensor.astype("float64")
-
-
-def _as(dtype: Any, tensor: Any) -> Any:
-    return tensor.to(dtype) if hasattr(tensor, "to") else tensor.astype(dtype)

@@ -1,8 +1,9 @@
 """Checkpoints: which of their tensors a network wants, and under which names."""
 
+from archdsl.ir.state import Wanted, wanted
+
 from .checkpoint import Checkpoint, Held, read
-from .convert import safetensors_bytes, state_dict
-from .layout import Wanted, wanted
+from .convert import decoded, safetensors_bytes, state_dict, tensors_of, transformed
 from .match import Match, Reshaped, Suggestion, match
 from .rules import Rule, Rules, maps, parse_rules, shipped
 
@@ -15,6 +16,7 @@ __all__ = [
     "Rules",
     "Suggestion",
     "Wanted",
+    "decoded",
     "maps",
     "match",
     "parse_rules",
@@ -22,5 +24,7 @@ __all__ = [
     "safetensors_bytes",
     "shipped",
     "state_dict",
+    "tensors_of",
+    "transformed",
     "wanted",
 ]

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final
+
+from archdsl.backends.extras import need
+from archdsl.transforms.recipe import Recipe
 
 from .checkpoint import DTYPES, Held
 from .match import Match
@@ -15,20 +19,75 @@ if TYPE_CHECKING:
 _EIGHT_ZEROS: Final = bytes(8)
 
 
-def safetensors_bytes(match: Match, about: Mapping[str, str]) -> bytes:
-    """Return the tensors that fit as a safetensors file, under the network's keys.
+def tensors_of(match: Match) -> dict[str, Held]:
+    """Return the tensors that fit, by the network's keys; counters that lack are 0."""
+    held = match.checkpoint.tensors
+    found = {one.key: Held((), "I64", lambda: _EIGHT_ZEROS) for one in match.filled}
+    return found | {key: held[name] for key, name in match.names.items()}
+
+
+def transformed(tensors: Mapping[str, Held], recipe: Recipe) -> dict[str, Held]:
+    """Return the tensors that a recipe makes of others.
+
+    Those that it takes over keep their bytes. The others are computed in double
+    precision, and have the type of the first that they are made of.
+
+    Raises:
+        MissingExtra: if NumPy is not installed, and a tensor is to be computed.
+        KeyError: if a tensor is made of some that are there and some that are not.
+    """
+    found: dict[str, Held] = {}
+    for key, (keys, make) in recipe.items():
+        if keys[0] not in tensors:
+            continue
+        parts = [tensors[one] for one in keys]
+        found[key] = parts[0] if make is None else _made(parts, make)
+    return found
+
+
+def _made(parts: Sequence[Held], make: Callable[..., Any]) -> Held:
+    need("computing weights", "numpy", "onnx")
+    made = make(*[decoded(one).astype("float64") for one in parts])
+    shape = tuple(int(n) for n in made.shape)
+    return Held(shape, parts[0].dtype, partial(encoded, made, parts[0].dtype))
+
+
+def decoded(stored: Held) -> Any:
+    """Return a stored tensor as an array of NumPy; bfloat16, which that lacks, as
+    float32.
+    """
+    import numpy as np
+
+    data = stored.read()
+    if stored.dtype == "BF16":  # the upper half of a float32
+        upper = np.frombuffer(data, "<u2").astype("<u4")
+        return (upper << 16).view("<f4").reshape(stored.shape)
+    return np.frombuffer(data, _ARRAYS[stored.dtype]).reshape(stored.shape)
+
+
+def encoded(array: Any, dtype: str) -> bytes:
+    """Return an array's elements as they are stored in a type of safetensors."""
+    import numpy as np
+
+    if dtype != "BF16":
+        return bytes(np.ascontiguousarray(array, _ARRAYS[dtype]).tobytes())
+    bits = np.ascontiguousarray(array, "<f4").view("<u4").astype("<u8")
+    # To the nearest, and of two that are as near to the even one.
+    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    return bytes(bits.astype("<u2").tobytes())
+
+
+def safetensors_bytes(tensors: Mapping[str, Held], about: Mapping[str, str]) -> bytes:
+    """Return tensors as a safetensors file.
 
     The library writes only what torch or NumPy holds, and NumPy has no bfloat16. So the
     format is written here, which is a JSON header and the bytes; a test has the library
     read it.
 
     Args:
-        match: which tensor is which.
+        tensors: by their names in it.
         about: what the file says of itself.
     """
-    held = match.checkpoint.tensors
-    tensors = {one.key: Held((), "I64", lambda: _EIGHT_ZEROS) for one in match.filled}
-    tensors |= {key: held[name] for key, name in match.names.items()}
     header: dict[str, object] = {"__metadata__": dict(about)}
     data = bytearray()
     # The widest first, so that each tensor begins at a multiple of its elements' size.
@@ -66,3 +125,8 @@ def state_dict(match: Match) -> dict[str, Tensor]:
 
 _NAMES: Final = {short: name for name, (short, _) in DTYPES.items()}
 _WIDTHS: Final = dict(DTYPES.values())
+# NumPy's names of the types of safetensors.
+_ARRAYS: Final = {
+    **{"F64": "<f8", "F32": "<f4", "F16": "<f2"},
+    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
+}

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from archdsl.ir import Network
+from archdsl.ir.state import Wanted, wanted
 
 from .checkpoint import Checkpoint, Held
-from .layout import Wanted, wanted
 from .rules import Rules, maps, shipped
 
 # How many parts of a key a prefix such as ``module.`` or ``model.net.`` may have.

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
 from archdsl.elaborate.evaluate import counted
+from archdsl.ir.state import Wanted
 from archdsl.values import show_shape
 
-from .layout import Wanted
 from .match import Match, Suggestion
 
 # Lines of each list before it is cut; --json has all.

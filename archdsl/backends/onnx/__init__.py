@@ -10,17 +10,16 @@ model     from the graph to a checked model and its files
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from archdsl.backends.exported import Exported
 from archdsl.backends.extras import MissingExtra, need
 from archdsl.backends.onnx.convert import convert
 from archdsl.backends.onnx.model import (
     InvalidModel,
     assemble,
     check,
-    save,
     with_constants,
 )
 from archdsl.backends.onnx.weights import WrongWeights, drawn, fitting, read
@@ -37,6 +36,7 @@ __all__ = [
     "drawn",
     "export",
     "fitting",
+    "norms",
     "read",
 ]
 
@@ -44,46 +44,6 @@ __all__ = [
 # layers and activations suffice; the last is the newest that onnxruntime runs.
 OPSETS: Final = range(18, 27)
 DEFAULT_OPSET: Final = 18
-
-
-@dataclass(frozen=True)
-class Exported:
-    """A network as an ONNX model.
-
-    Attributes:
-        name: of the network.
-        opset: version of the operators.
-        nodes: number of nodes.
-        folded: number of batch norms that became part of the layer before them.
-        inputs: dimensions of each input by name; a dimension that may be any has a
-            name.
-        outputs: the same of each output.
-        fixed_by: the layer because of which height and width cannot be any, and why.
-        model: the contents of the model's file.
-        data: the contents of the file beside it with its weights, if those exceed the
-            two GiB that a model's file can hold.
-    """
-
-    name: str
-    opset: int
-    nodes: int
-    folded: int
-    inputs: dict[str, list[int | str]]
-    outputs: dict[str, list[int | str]]
-    fixed_by: str
-    model: bytes
-    data: bytes | bytearray
-
-    def save(self, path: Path) -> None:
-        """Write the model to the file that it was made for.
-
-        Raises:
-            OSError: if it cannot be written.
-        """
-        save(path, self.model, self.data)
-
-    def __repr__(self) -> str:
-        return f"<Exported {self.name}: opset {self.opset}, {self.nodes:,} nodes>"
 
 
 def export(
@@ -128,9 +88,10 @@ def export(
     model, data = with_constants(lean, made.constants, path)
     return Exported(
         name=network.name,
+        format="onnx",
         opset=opset,
         nodes=len(made.nodes),
-        folded=_norms(given) - _norms(network),
+        folded=norms(given) - norms(network),
         inputs=dict(made.inputs),
         outputs=dict(made.outputs),
         fixed_by=made.fixed_by,
@@ -139,5 +100,6 @@ def export(
     )
 
 
-def _norms(network: Network) -> int:
+def norms(network: Network) -> int:
+    """Return the number of batch norms that a network has."""
     return len({step.path for step in network.steps() if step.op.pools_batch})

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.onnx.convert import Converted
 from archdsl.backends.onnx.graph import Array
-from archdsl.files import write
 from archdsl.ir import Network
 from archdsl.values import show_shape
 
@@ -138,18 +137,6 @@ def with_constants(
             _move(tensor, data, f"{path.name}.data")
         whole.graph.initializer.append(tensor)
     return whole.SerializeToString(deterministic=True), data
-
-
-def save(path: Path, model: bytes, data: bytes | bytearray) -> None:
-    """Write a model, and the file of its weights if there is one.
-
-    Raises:
-        OSError: if one of them cannot be written.
-    """
-    if data:
-        # Before the model, which is of no use without it.
-        write(path.with_name(f"{path.name}.data"), data)
-    write(path, model)
 
 
 def _move(tensor: TensorProto, data: bytearray, file: str) -> None:

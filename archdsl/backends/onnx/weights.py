@@ -15,11 +15,6 @@ from archdsl.values import Tensor, show_shape
 # What wrappers of modules put before every key.
 _PREFIXES: Final = ("module.", "_orig_mod.")
 _SHOWN: Final = 3
-# NumPy's names of the dtypes of safetensors.
-_DTYPES: Final = {
-    **{"F64": "<f8", "F32": "<f4", "F16": "<f2"},
-    **{"I64": "<i8", "I32": "<i4", "I16": "<i2", "I8": "i1", "U8": "u1", "BOOL": "?"},
-}
 
 
 class WrongWeights(ValueError):
@@ -45,18 +40,7 @@ def read(path: Path) -> dict[str, Array]:
         held = checkpoints.read(path)
     except SpecError as error:
         raise WrongWeights(error.diagnostics[0].message) from None
-    return {name: _decoded(one) for name, one in held.tensors.items()}
-
-
-def _decoded(stored: checkpoints.Held) -> Array:
-    """Return a stored tensor, also of the dtype that NumPy lacks."""
-    import numpy as np
-
-    data = stored.read()
-    if stored.dtype == "BF16":  # the upper half of a float32
-        upper = np.frombuffer(data, "<u2").astype("<u4")
-        return (upper << 16).view("<f4").reshape(stored.shape)
-    return np.frombuffer(data, _DTYPES[stored.dtype]).reshape(stored.shape)
+    return {name: checkpoints.decoded(one) for name, one in held.tensors.items()}
 
 
 def _read_npz(path: Path) -> dict[str, Array]:

@@ -46,13 +46,14 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network, *, as_modules: bool = False) -> str:
+def emit(network: Network, note: str = "", *, as_modules: bool = False) -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
 
     Args:
         network: the network.
+        note: a paragraph for the module's docstring.
         as_modules: whether every layer that torch has a module for becomes one, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
 
@@ -62,7 +63,7 @@ def emit(network: Network, *, as_modules: bool = False) -> str:
     """
     if as_modules:
         network = AsModules().apply(network)
-    text = write(network, in_place=not as_modules)
+    text = write(network, note, in_place=not as_modules)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
     validate(tree, network, in_place=not as_modules)

@@ -47,13 +47,14 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network, *, in_place: bool = True) -> str:
+def write(network: Network, note: str = "", *, in_place: bool = True) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
 
     Args:
         network: the network.
+        note: a paragraph for the module's docstring.
         in_place: whether layers overwrite inputs that nothing else needs.
     """
     planner = Planner(network, in_place=in_place)
@@ -65,16 +66,19 @@ def write(network: Network, *, in_place: bool = True) -> str:
         body += ["", "", *_class(one, _block_doc(one))]
     body += ["", "", *_class(plan, _network_doc(network, plan), network)]
     body += _main(network, plan)
-    lines = [*_header(network), *_imports(body, planner.imported), *body]
+    lines = [*_header(network, note), *_imports(body, planner.imported), *body]
     return "\n".join(lines) + "\n"
 
 
 # ---- the file's frame -------------------------------------------------------
 
 
-def _header(network: Network) -> list[str]:
+def _header(network: Network, note: str) -> list[str]:
     title = f"{network.root.word}, as the spec of {network.name} describes it."
-    return [f'"""{_prose(title)}"""', ""]
+    if not note:
+        return [f'"""{_prose(title)}"""', ""]
+    lines = textwrap.wrap(_prose(note), WIDTH, break_on_hyphens=False)
+    return [f'"""{_prose(title)}', "", *lines, '"""', ""]
 
 
 def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> list[str]:

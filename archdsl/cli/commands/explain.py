@@ -27,6 +27,7 @@ def command(code: str, as_json: bool) -> None:
       archdsl explain W0101
       archdsl explain missing-bottleneck
       archdsl explain counts
+      archdsl explain passes
     """
     name = code.upper() if any(map(str.isdigit, code)) else code.lower()
     pages = _pages(name)

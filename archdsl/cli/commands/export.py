@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from archdsl.cli import status
 from archdsl.cli.files import writing
+from archdsl.cli.images import image_options
 from archdsl.cli.options import (
     INPUT_FILE,
+    INPUT_FOLDER,
     OUTPUT_FILE,
     SpecCommand,
     json_option,
     load_proved,
     spec_options,
 )
-from archdsl.cli.terminal import Failure, print_json
+from archdsl.cli.terminal import Failure, print_json, say
 
 if TYPE_CHECKING:
-    from archdsl.backends.onnx import Exported
+    from archdsl.backends.exported import Exported, Format, Int8
+    from archdsl.backends.targets.check import Check
     from archdsl.ir import Network
 
 
@@ -44,8 +51,20 @@ if TYPE_CHECKING:
     "--output",
     required=True,
     type=OUTPUT_FILE,
-    metavar="FILE.onnx",
-    help="Write the model there.",
+    metavar="FILE",
+    help="Write the model there: .onnx; .pt2 with --torch, .xml with --openvino.",
+)
+@click.option(
+    "--torch",
+    "as_torch",
+    is_flag=True,
+    help="Write a program of torch.export instead.",
+)
+@click.option(
+    "--openvino",
+    "as_openvino",
+    is_flag=True,
+    help="Write a model of OpenVINO instead, with its weights beside it in .bin.",
 )
 @click.option(
     "--opset",
@@ -69,19 +88,41 @@ if TYPE_CHECKING:
 @click.option(
     "--fixed-size",
     is_flag=True,
-    help="Fix height and width, too. Without it, they may be any if all layers allow.",
+    help="Fix height and width, too. Without it, they may be any if all layers allow; "
+    "with --torch they are fixed.",
 )
+@click.option(
+    "--check",
+    "checks",
+    is_flag=True,
+    help="Run the file, and compare its outputs with the PyTorch module's.",
+)
+@click.option(
+    "--int8",
+    "int8_folder",
+    type=INPUT_FOLDER,
+    metavar="FOLDER",
+    help="Make the ONNX model one in int8, with ranges from the images in a folder.",
+)
+@image_options
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     spec: str,
     params: dict[str, object],
     input_shape: tuple[int, ...] | None,
     weights: str | None,
     seed: int | None,
     output: Path,
+    as_torch: bool,
+    as_openvino: bool,
+    int8_folder: Path | None,
+    checks: bool,
     as_json: bool,
     **options: Any,
-) -> None:
+) -> int:
     """Export a network with its weights as an ONNX model, for inference.
 
     The claims (`expect`) of the spec are checked first. The model is made from the spec
@@ -89,11 +130,18 @@ def command(
     in evaluation mode; its batch may have any size, and so may its images if all layers
     allow that.
 
+    With --int8, convolutions and other products are computed in int8: faster where the
+    processor has instructions for that, and less exact. The ranges of activations are
+    those that they have for some images, of which --crop, --mean and --std say how they
+    are prepared. What that changes is printed.
+
     \b
     Examples:
       archdsl export resnet50 --weights resnet50.safetensors -o resnet50.onnx
       archdsl export resnet:resnet18 -D classes=10 --weights best.pt -o resnet18.onnx
-      archdsl export googlenet --random 0 -o googlenet.onnx
+      archdsl export googlenet --random 0 -o googlenet.onnx --check
+      archdsl export resnet50 --weights resnet50.pt --torch -o resnet50.pt2
+      archdsl export resnet50 --weights resnet50.pt --int8 photos -o resnet50.onnx
     """
     if (weights is None) == (seed is None):
         raise click.UsageError(
@@ -101,58 +149,142 @@ def command(
         )
     if str(output) == "-":
         raise click.UsageError("a model is written to a file: use -o FILE.onnx")
+    format = _format(ctx, as_torch, as_openvino, int8_folder, output)
+    images = {key: options.pop(key) for key in ("crop", "mean", "deviation")}
     network = load_proved(spec, params, input_shape)
-    made = _export(network, weights, seed, output, options)
+    with _failing(weights):
+        given = _weights(network, weights, seed)
+        made = _export(network, given, format, output, options)
+        if int8_folder is not None:
+            from archdsl.backends.targets.quantise import quantised
+
+            made = quantised(made, network, int8_folder, **images)
     with writing(output):
         made.save(output)
+    found = None
+    if checks:
+        from archdsl.backends.targets.check import check
+
+        with _failing(weights):
+            found = check(output, made, network, given)
     if as_json:
-        print_json({**_facts(made, output), "errors": []})
+        print_json({**_facts(made, output, found), "errors": []})
     else:
-        for line in _summary(made, output):
+        for line in _summary(made, output, found):
             click.echo(line)
+    if found is None or found.agrees or made.int8 is not None:
+        return status.OK
+    say(
+        f"{output} does not compute what the module does: it is off by "
+        f"{found.difference:.1e}, and rounding by {found.own:.1e}"
+    )
+    return status.SPEC_ERRORS
+
+
+def _format(
+    ctx: click.Context,
+    as_torch: bool,
+    as_openvino: bool,
+    int8_folder: Path | None,
+    output: Path,
+) -> Format:
+    """Return the format that the options ask for.
+
+    Raises:
+        UsageError: if they contradict each other, or the name of the file.
+    """
+    from archdsl.backends.exported import SUFFIXES
+
+    flags = {"--torch": as_torch, "--openvino": as_openvino, "--int8": int8_folder}
+    given = [name for name, value in flags.items() if value]
+    if len(given) > 1:
+        raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
+    unread: dict[str, str] = {}
+    if int8_folder is None:
+        unread |= dict.fromkeys(("crop", "mean", "deviation"), "without --int8")
+    if as_torch or as_openvino:
+        unread["opset"] = f"with {given[0]}"
+    if as_torch:
+        unread["fixed_size"] = "with --torch"
+    for name, when in unread.items():
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = {"deviation": "--std"}.get(name, f"--{name.replace('_', '-')}")
+            raise click.UsageError(f"{option} means nothing {when}")
+    format: Format = "torch" if as_torch else "openvino" if as_openvino else "onnx"
+    wanted = SUFFIXES[format]
+    if format != "onnx" and output.suffix != wanted:
+        raise click.UsageError(f"with {given[0]}, the file's name ends in {wanted}")
+    return format
+
+
+@contextmanager
+def _failing(weights: str | None) -> Iterator[None]:
+    """Turn what can be wrong with libraries, weights and images into a message.
+
+    Raises:
+        Failure: with the message.
+    """
+    from archdsl.backends import onnx
+    from archdsl.backends.onnx.images import NoImage
+
+    try:
+        yield
+    except onnx.MissingExtra as error:
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except (onnx.WrongWeights, NoImage) as error:
+        raise Failure(str(error), status.USAGE) from None
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        what = error.filename or weights
+        raise Failure(f"cannot read {what}: {reason}", status.USAGE) from None
+
+
+def _weights(network: Network, weights: str | None, seed: int | None) -> dict[str, Any]:
+    from archdsl.backends import onnx
+
+    if weights is not None:
+        return onnx.read(Path(weights))
+    assert seed is not None
+    return onnx.drawn(network, seed)
 
 
 def _export(
     network: Network,
-    weights: str | None,
-    seed: int | None,
+    weights: dict[str, Any],
+    format: Format,
     output: Path,
     options: dict[str, Any],
 ) -> Exported:
-    """Return the model.
-
-    Raises:
-        Failure: if a library is missing, or the weights are not the network's.
-    """
+    """Return the model, with the options that its format has."""
     from archdsl.backends import onnx
 
-    try:
-        if weights is not None:
-            given = onnx.read(Path(weights))
-        else:
-            assert seed is not None
-            given = onnx.drawn(network, seed)
-        return onnx.export(network, given, path=output, **options)
-    except onnx.MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
-    except onnx.WrongWeights as error:
-        raise Failure(str(error), status.USAGE) from None
-    except OSError as error:
-        reason = (error.strerror or str(error)).lower()
-        raise Failure(f"cannot read {weights}: {reason}", status.USAGE) from None
+    if format == "onnx":
+        return onnx.export(network, weights, path=output, **options)
+    del options["opset"]
+    if format == "openvino":
+        from archdsl.backends.targets import openvino
+
+        return openvino.export(network, weights, **options)
+    from archdsl.backends.targets import program
+
+    del options["fixed_size"]
+    return program.export(network, weights, **options)
 
 
-def _facts(made: Exported, output: Path) -> dict[str, object]:
+def _facts(made: Exported, output: Path, found: Check | None) -> dict[str, object]:
     return {
         "name": made.name,
         "file": str(output),
-        "bytes": len(made.model) + len(made.data),
+        "format": made.format,
+        "bytes": made.size,
         "opset": made.opset,
         "nodes": made.nodes,
         "folded": made.folded,
         "inputs": _ports(made.inputs),
         "outputs": _ports(made.outputs),
         "fixed_by": made.fixed_by or None,
+        "int8": asdict(made.int8) if made.int8 is not None else None,
+        "check": found._asdict() if found is not None else None,
     }
 
 
@@ -164,23 +296,57 @@ def _ports(ports: dict[str, list[int | str]]) -> list[dict[str, object]]:
     ]
 
 
-def _summary(made: Exported, output: Path) -> list[str]:
+def _summary(made: Exported, output: Path, found: Check | None) -> list[str]:
     from archdsl.backends.text import align, show_bytes
+    from archdsl.elaborate.evaluate import counted
 
-    size = show_bytes(len(made.model) + len(made.data))
-    parts = [size, f"opset {made.opset}", f"{made.nodes:,} nodes"]
+    parts = [show_bytes(made.size), *_about(made)]
     if made.folded:
-        parts.append(f"{made.folded:,} batch norms folded")
+        parts.append(f"{counted(made.folded, 'batch norm')} folded")
     lines = [f"{output}: {', '.join(parts)}"]
-    if made.data:
+    if made.format == "openvino":
+        lines.append(f"  its weights are in {made.beside(output)}")
+    elif made.data:
         lines.append(f"  its weights, of more than 2 GiB, are in {output}.data")
     ports = [("input", made.inputs), ("output", made.outputs)]
     rows = [
         (f"  {what}", name, " x ".join(map(str, shape)))
-        for what, found in ports
-        for name, shape in found.items()
+        for what, ports_of in ports
+        for name, shape in ports_of.items()
     ]
     lines += align(rows)
     if made.fixed_by:
         lines.append(f"  height and width are fixed: {made.fixed_by}")
+    if made.int8 is not None:
+        lines += [f"  {line}" for line in _int8(made, made.int8)]
+    if found is not None:
+        lines.append(
+            f"  checked: off by {found.difference:.1e} of the largest output; the "
+            f"module in float32 by {found.own:.1e}"
+        )
+    return lines
+
+
+def _about(made: Exported) -> list[str]:
+    names = {"openvino": "OpenVINO", "torch": "torch.export"}
+    version = names.get(made.format, f"opset {made.opset}")
+    return [version, f"{made.nodes:,} nodes"]
+
+
+def _int8(made: Exported, about: Int8) -> list[str]:
+    """Return what int8 changes, in sentences."""
+    from archdsl.backends.text import show_bytes
+    from archdsl.backends.views.time import show_seconds
+    from archdsl.elaborate.evaluate import counted
+
+    images = counted(about.images, "image")
+    before, after = show_seconds(about.seconds_before), show_seconds(about.seconds)
+    lines = [
+        f"int8 by {images}: {show_bytes(about.bytes_before)} became "
+        f"{show_bytes(made.size)}",
+        f"a call takes {after} here, and {before} in float32",
+        f"outputs change by at most {100 * about.largest_change:.1f} % of the largest",
+    ]
+    if about.same_class is not None:
+        lines.append(f"{100 * about.same_class:.1f} % of the images keep their class")
     return lines

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import ast
 import sys
-from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from archdsl.cli import status
+from archdsl.cli.factory import made_by
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import OUTPUT_FILE, json_option
-from archdsl.cli.terminal import Failure, print_json, say, without_torch
+from archdsl.cli.terminal import Failure, print_json, say
 
 if TYPE_CHECKING:
     from archdsl.backends.importer import Imported
@@ -118,7 +117,7 @@ def command(
     """
     from archdsl.backends.importer import NotImported
 
-    module = _made(factory, arguments)
+    module = made_by(factory, arguments)
     try:
         found, reason = _imported(module, inputs, name), ""
     except NotImported as error:
@@ -159,52 +158,3 @@ def _imported(module: Any, inputs: list[tuple[int, ...]], name: str | None) -> I
         if isinstance(error, NotImported):
             raise
         raise click.BadParameter(str(error), param_hint="'--name'") from None
-
-
-def _made(factory: str, arguments: dict[str, Any]) -> Any:
-    """Return the network that a factory makes; this runs its code."""
-    where, colon, attribute = factory.partition(":")
-    names = [*where.split("."), *attribute.split(".")]
-    if not colon or not all(name.isidentifier() for name in names):
-        raise click.BadParameter(
-            f"`{factory}` is not of the form MODULE:FACTORY, such as "
-            "torchvision.models:resnet18",
-            param_hint="'MODULE:FACTORY'",
-        )
-    try:
-        import torch  # noqa: F401, TID251 (to say it before any code is run)
-    except (ImportError, OSError) as error:
-        raise without_torch(error, "importing a module needs") from None
-    say(f"running the code of {factory}")
-    module = _run(lambda: _found(where, attribute)(**arguments), factory)
-    from torch import nn  # noqa: TID251
-
-    if not isinstance(module, nn.Module):
-        raise Failure(
-            f"{factory} returns no torch.nn.Module: {type(module).__name__}",
-            status.SPEC_ERRORS,
-        )
-    return module
-
-
-def _found(where: str, attribute: str) -> Callable[..., Any]:
-    if "" not in sys.path:
-        sys.path.insert(0, "")  # modules of the folder that one works in
-    found: Any = import_module(where)
-    for name in attribute.split("."):
-        found = getattr(found, name)
-    if not callable(found):
-        raise TypeError(f"{attribute} is no function or class")
-    return found  # type: ignore[no-any-return]
-
-
-def _run(code: Callable[[], Any], factory: str) -> Any:
-    """Run somebody's code; whatever it raises is theirs to mend."""
-    try:
-        return code()
-    except (Exception, SystemExit) as error:
-        text = str(error).partition("\n")[0]
-        raise Failure(
-            f"{factory} cannot be made: {type(error).__name__}: {text}",
-            status.SPEC_ERRORS,
-        ) from None

@@ -14,14 +14,18 @@ from archdsl.cli.options import (
     INPUT_FILE,
     OUTPUT_FILE,
     SpecCommand,
+    find_passes,
     json_option,
     load_network,
+    pass_options,
     spec_options,
 )
 from archdsl.cli.terminal import Failure, print_json, say
 
 if TYPE_CHECKING:
     from archdsl.backends.checkpoints import Match, Rules
+    from archdsl.ir import Network
+    from archdsl.transforms import Pipeline
 
 
 @click.command(cls=SpecCommand)
@@ -60,6 +64,15 @@ if TYPE_CHECKING:
     help="Where names differ and several layers have the same shapes, take the first "
     "for the first.",
 )
+@click.option(
+    "--for",
+    "purpose",
+    type=click.Choice(("training", "inference")),
+    default="training",
+    show_default=True,
+    help="Write the weights of the module that `archdsl compile --inference` makes.",
+)
+@pass_options
 @json_option
 def command(
     spec: str,
@@ -71,6 +84,9 @@ def command(
     leave_out: tuple[str, ...],
     part: str | None,
     by_order: bool,
+    purpose: str,
+    level: int | None,
+    passes: tuple[str, ...] | None,
     as_json: bool,
 ) -> int:
     """Compare a checkpoint with a network, and convert it.
@@ -81,6 +97,9 @@ def command(
     torch.compile, `model.` of Lightning) is taken off where that helps. Where names
     differ, layers are suggested by their shapes.
 
+    With --for inference, -O or --passes, the file has the weights of the module that
+    `archdsl compile` makes with these options.
+
     Ends with status 1 if something that the network needs is missing; nothing is
     written then.
 
@@ -90,11 +109,15 @@ def command(
       archdsl weights resnet50 hf.safetensors --map huggingface-resnet
       archdsl weights resnet18 -D classes=10 old.pth --except fc -o new.safetensors
       archdsl weights net.arch old.pth --by-order -o new.safetensors
+      archdsl weights repvgg_a0 best.pt --for inference -o deploy.safetensors
     """
     from archdsl.backends.checkpoints import match, read
     from archdsl.backends.checkpoints import text as texts
     from archdsl.backends.extras import MissingExtra
+    from archdsl.transforms import pipeline
 
+    inference = purpose == "inference"
+    chosen = pipeline(passes=find_passes(level, passes, inference), inference=inference)
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)
     try:
@@ -112,18 +135,30 @@ def command(
     else:
         sys.stdout.write(texts.text(found, spec))
     if output is not None:
-        _write(found, output, network.name)
+        _write(found, output, network, chosen)
     return status.OK if found.complete else status.SPEC_ERRORS
 
 
-def _write(found: Match, output: Path, name: str) -> None:
-    from archdsl.backends.checkpoints import safetensors_bytes
+def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> None:
+    from archdsl.backends.checkpoints import safetensors_bytes, tensors_of, transformed
+    from archdsl.backends.extras import MissingExtra
 
     if not found.complete:
         say(f"{output} is not written, as tensors are missing")
         return
-    about = {"format": "pt", "network": name, "source": found.checkpoint.path.name}
-    write_bytes(output, safetensors_bytes(found, about))
+    source = found.checkpoint.path.name
+    about = {"format": "pt", "network": network.name, "source": source}
+    try:
+        tensors = transformed(tensors_of(found), chosen.recipe(network))
+        data = safetensors_bytes(tensors, about)
+    except MissingExtra as error:
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except KeyError as error:
+        message = (
+            f"--except leaves out {error.args[0]}, of which other weights are made"
+        )
+        raise Failure(message, status.USAGE) from None
+    write_bytes(output, data)
     say(f"wrote {output}")
 
 

@@ -8,6 +8,7 @@ from typing import Final
 
 TOPICS: Final[Mapping[str, str]] = {
     "counts": "why tools disagree about the operations of a network",
+    "passes": "the transformations of `archdsl compile -O`, one by one",
 }
 
 

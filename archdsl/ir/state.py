@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from archdsl.ir import Network, Step
+from archdsl.ir.nodes import Network, Step
 from archdsl.values import Tensor
 
 

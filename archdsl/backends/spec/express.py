@@ -1,0 +1,749 @@
+"""Values of rows as expressions of a spec."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from archdsl.backends.spec.parts import ANY, Name
+from archdsl.backends.spec.rows import Differ
+from archdsl.conditions import Comparison, Joined, Not, Test, Truth
+from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.scope import (
+    BlockRef,
+    BodyRef,
+    Context,
+    Fault,
+    KindRef,
+    Namespace,
+)
+from archdsl.layer import Layer
+from archdsl.naming import input_name
+from archdsl.source import Source, Span
+from archdsl.symbolic import Atom, Poly, Sym, SymFloat, TooLong
+from archdsl.syntax import tree as t
+from archdsl.values import Dims, show_shape
+
+# Values that have no expression: blocks are called by their words, and braces are
+# written out.
+_WITHOUT_TEXT: Final = (BlockRef, BodyRef)
+_NUMBERS = re.compile(r"([0-9]+)")
+# How tightly an expression binds: an atom needs no brackets anywhere.
+_FEW: Final = 3
+# Expressions of a network's own parameters that are longer give way to their value.
+LONGEST: Final = 40
+ATOM: Final = 3
+_SUM: Final = 1
+_TEST: Final = 0
+
+
+@dataclass(frozen=True)
+class KindValue:
+    """A layer kind as a value, with the arguments that it is given with."""
+
+    layer: type[Layer]
+    arguments: tuple[tuple[str, Any], ...]
+
+    def fits(self, op: Layer) -> bool:
+        """Return whether a layer is of the kind, with these arguments alone."""
+        made = self.layer(**dict(self.arguments))
+        return type(op) is self.layer and all(
+            same(value, getattr(op, name)) or (name == "bias" and value is None)
+            for name, value in vars(made).items()
+        )
+
+
+def known_value(value: Any) -> Any:
+    """Return a parameter's value as it is compared here; ANY if it has no text."""
+    if isinstance(value, KindRef):
+        nowhere = Span(Source("", ""), 0, 0)
+        outside: Any = Context(None, {}, Namespace("", False, None))  # type: ignore[arg-type]
+        call = t.Call(
+            word=value.kind.word, angle=None, args=[], body=None, span=nowhere
+        )
+        call.label = call.repeat = call.guard = None
+        if not value.bound:
+            return KindValue(value.kind, ())
+        try:
+            made = bind_layer(call, value, outside)
+        except Fault:
+            return _bound_alone(value)
+        return KindValue(
+            value.kind, tuple((name, getattr(made, name)) for name in value.bound)
+        )
+    if isinstance(value, _WITHOUT_TEXT):
+        return ANY
+    if isinstance(value, tuple) and not isinstance(value, Dims):
+        parts = tuple(known_value(part) for part in value)
+        return ANY if any(part is ANY for part in parts) else parts
+    return value
+
+
+def _bound_alone(value: KindRef) -> Any:
+    """Return a kind whose required arguments are given where it is used."""
+    return ANY
+
+
+def same(one: Any, other: Any) -> bool:
+    """Return whether two values are equal, and of one type."""
+    for kind in (bool, float, str, Dims):
+        if isinstance(one, kind) != isinstance(other, kind):
+            return False
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(same, one, other))
+    return bool(one == other)
+
+
+def poly_of_value(value: Any) -> Poly | None:
+    """Return the expression that a number or a size carries, None for none."""
+    if isinstance(value, Sym):
+        return value.poly
+    if isinstance(value, tuple) and value and all(isinstance(v, Sym) for v in value):
+        polys = [v.poly for v in value]
+        return polys[0] if all(poly == polys[0] for poly in polys) else None
+    return None
+
+
+@dataclass(eq=False)
+class Scope:
+    """The names that may be used at one place, with their values for each row.
+
+    Attributes:
+        count: the number of rows.
+        names: parameters and the variables of loops, the nearest last.
+        used: the names used so far, shared by all scopes of a block.
+        taken: all names there are, shared likewise.
+        lets: expressions of values with a name; they are the same for all rows.
+        level: how many groups stand between this place and its block.
+        around: the scope outside of a loop or of braces.
+        parents: for each row, the row outside and the number of the round.
+        loop: the variable of a loop, which can have a table of values.
+        fixed: whether the number of its rounds does not depend on a parameter.
+        table: the columns of that table by name, with their values for each row.
+        values: what the values with a name are, for each row.
+        extra: further parameters that the text asks for; None where there can be none.
+    """
+
+    count: int
+    names: dict[str, list[Any]]
+    used: set[str]
+    taken: set[str]
+    lets: dict[str, Poly] = field(default_factory=dict)
+    level: int = 0
+    around: Scope | None = None
+    parents: list[tuple[int, int]] = field(default_factory=list)
+    loop: str = ""
+    fixed: bool = True
+    table: dict[str, list[Any]] = field(default_factory=dict)
+    values: dict[str, list[int]] = field(default_factory=dict)
+    extra: dict[str, list[Any]] | None = None
+
+    def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> Scope:
+        """Return the scope of the rows inside of braces, or of a loop's rounds."""
+        names = {n: [v[row] for row, _ in parents] for n, v in self.names.items()}
+        if loop:
+            names[loop] = [copy for _, copy in parents]
+        values = {n: [v[row] for row, _ in parents] for n, v in self.values.items()}
+        return Scope(
+            len(parents),
+            names,
+            self.used,
+            self.taken,
+            dict(self.lets),
+            self.level,
+            self,
+            list(parents),
+            loop,
+            values=values,
+        )
+
+    def fresh(self, word: str) -> str:
+        """Return a name that is not taken, and take it."""
+        name, number = word, 1
+        while name in self.taken:
+            number += 1
+            name = f"{word}{number}"
+        self.taken.add(name)
+        return name
+
+    def known(self) -> Iterator[tuple[str, list[Any]]]:
+        """Yield the names with their values, the nearest first."""
+        yield from reversed(self.names.items())
+        scope: Scope | None = self
+        rows = list(range(self.count))
+        while scope is not None:
+            for name, values in {**scope.table, **(scope.extra or {})}.items():
+                yield name, [values[row] for row in rows]
+            rows = [scope.parents[row][0] for row in rows] if scope.parents else rows
+            scope = scope.around
+
+    def column(self, values: Sequence[Any], word: str) -> str | None:
+        """Return a name for what the table of the nearest loop has in each round."""
+        if self.around is None:
+            return None
+        if not self.loop:
+            return self.around.column(self._lifted(values), word)
+        if not self.fixed:
+            return None
+        numbers = {row: 0 for row in range(self.around.count)}
+        for row, _ in self.parents:
+            numbers[row] += 1
+        if len(set(numbers.values())) > 1:
+            return None  # the table would be as long for all
+        try:
+            for column in self.rounds(values):
+                Texts(self.around, [None] * self.around.count).value(column, word)
+        except Differ:
+            return None
+        name = self.fresh(word)
+        self.table[name] = list(values)
+        return name
+
+    def parameter(self, values: Sequence[Any], word: str) -> str | None:
+        """Return the name of a further parameter with a value for each call."""
+        if self.around is not None:
+            return self.around.parameter(self._lifted(values), word)
+        known = [value for value in values if value is not ANY]
+        if self.extra is None or not known or not all(map(_is_plain, known)):
+            return None
+        name = self.fresh(word)
+        self.extra[name] = [_plain(known[0] if v is ANY else v) for v in values]
+        return name
+
+    def _lifted(self, values: Sequence[Any]) -> list[Any]:
+        """Return the values for the rows around."""
+        assert self.around is not None
+        found = [ANY] * self.around.count
+        for (row, _), value in zip(self.parents, values, strict=True):
+            if value is ANY:
+                continue
+            if found[row] is not ANY and not same(found[row], value):
+                raise Differ  # several rounds of a loop
+            found[row] = value
+        return found
+
+    @property
+    def is_network(self) -> bool:
+        """Whether this is the body of a network."""
+        scope = self
+        while scope.around is not None:
+            scope = scope.around
+        return scope.extra is None
+
+    def loops(self) -> set[str]:
+        """Return the variables of the loops around."""
+        found: set[str] = set()
+        scope: Scope | None = self
+        while scope is not None:
+            found.add(scope.loop)
+            scope = scope.around
+        return found
+
+    def test(self, chosen: set[int], *, obvious: bool = False) -> str | None:
+        """Return a test that holds for some of the rows, and for no others.
+
+        Args:
+            chosen: the rows.
+            obvious: whether it may only ask for a truth value, or for the first round
+                of a loop.
+        """
+        loops = self.loops()
+        for name, values in (*self.known(), *self.values.items()):
+            if obvious and name in loops:
+                if {values[row] for row in chosen} != {0}:
+                    continue
+            elif obvious and not all(isinstance(value, bool) for value in values):
+                continue
+            text = _separation(name, values, chosen)
+            if text is not None:
+                self.used.add(name)
+                return text
+        return None
+
+    def rounds(self, values: Sequence[Any]) -> list[list[Any]]:
+        """Return what a column has in each round, for each row around the loop."""
+        assert self.around is not None
+        most = max(copy for _, copy in self.parents) + 1
+        found = [[ANY] * self.around.count for _ in range(most)]
+        for (row, copy), value in zip(self.parents, values, strict=True):
+            found[copy][row] = value
+        return found
+
+
+class Texts:
+    """Writes the values of rows in one scope.
+
+    Args:
+        scope: the names that may be used.
+        flowing: the channels that flow in there, for each row.
+    """
+
+    def __init__(self, scope: Scope, flowing: Sequence[int | None]) -> None:
+        self.scope = scope
+        self.flowing = flowing
+
+    def value(self, values: Sequence[Any], word: str = "value") -> tuple[str, int]:
+        """Return an expression for a value of each row, and how tightly it binds.
+
+        Args:
+            values: ANY where the value does not matter.
+            word: what it is, to name a column of a loop's table.
+
+        Raises:
+            Differ: if there is none.
+        """
+        rows = [row for row, value in enumerate(values) if value is not ANY]
+        if not rows:
+            return "0", ATOM
+        if isinstance(values[rows[0]], KindValue):
+            found = self._kind_parameter(values, rows)
+            if found is not None:
+                return found
+        found = (
+            self._computed(values, rows)
+            or self._constant(values, rows)
+            or self._named(values, rows)
+            or self._counted(values, rows)
+            or self._chosen(values, rows, obvious=True)
+            or self._column(values, word)
+            or (
+                self._parameter(values, word) if self._are_plain(values, rows) else None
+            )
+            or self._by_round(values, word)
+            or self._chosen(values, rows, obvious=False)
+            or self._parameter(values, word)
+        )
+        if found is None:
+            raise Differ
+        return found
+
+    def _constant(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        first = values[rows[0]]
+        if all(same(values[row], first) for row in rows):
+            return literal(first)
+        return None
+
+    def _computed(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        """Return the expression that all values carry."""
+        first = values[rows[0]]
+        if isinstance(first, SymFloat):
+            names = {getattr(values[row], "name", "") for row in rows}
+            return self._use(first.name) if names == {first.name} else None
+        poly = poly_of_value(first)
+        if poly is None:
+            return None
+        for row in rows:
+            other = poly_of_value(values[row])
+            if other is None or other != poly:
+                return None
+        return self.poly(poly)
+
+    def _named(self, values: Sequence[Any], rows: list[int]) -> tuple[str, int] | None:
+        """Return a name that has the value in all rows."""
+        for name, known in self.scope.known():
+            if all(_alike(known[row], values[row]) for row in rows):
+                return self._use(name)
+        flow = self.flowing
+        if all(_is_count(values[r]) and values[r] == flow[r] for r in rows):
+            return "channels", ATOM
+        return None
+
+    def _kind_parameter(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        """Return a parameter that is a kind, unless only chance makes it this one."""
+        outermost = self.scope
+        while outermost.around is not None:
+            outermost = outermost.around
+        for name, known in self.scope.known():
+            everywhere = outermost.names.get(name, ())
+            if all(same(value, values[rows[0]]) for value in everywhere) and all(
+                _alike(known[row], values[row]) for row in rows
+            ):
+                return self._use(name)
+        return None
+
+    def _counted(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        """Return the number of a loop's round, and a constant."""
+        if not all(_is_count(values[row]) for row in rows):
+            return None
+        loops = self.scope.loops()
+        for name, known in reversed(self.scope.names.items()):
+            differences = (
+                {int(values[r]) - known[r] for r in rows} if name in loops else ()
+            )
+            if len(differences) == 1:
+                by = next(iter(differences))
+                self._use(name)
+                return f"{name} {'+' if by > 0 else '-'} {abs(by)}", _SUM
+        return None
+
+    def _column(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
+        """Return a name for what a loop's table has in each of its rounds."""
+        if any(isinstance(value, KindValue) and value.arguments for value in values):
+            return None
+        name = self.scope.column(values, word)
+        return None if name is None else self._use(name)
+
+    def _are_plain(self, values: Sequence[Any], rows: list[int]) -> bool:
+        """Return whether no value carries an expression."""
+        return all(
+            poly_of_value(values[row]) is None and not isinstance(values[row], SymFloat)
+            for row in rows
+        )
+
+    def _chosen(
+        self, values: Sequence[Any], rows: list[int], *, obvious: bool
+    ) -> tuple[str, int] | None:
+        """Return one of two expressions, with a test that chooses."""
+        first = [row for row in rows if _kindred(values[row], values[rows[0]])]
+        rest = [row for row in rows if row not in first]
+        if not rest or any(not _kindred(values[row], values[rest[0]]) for row in rest):
+            return None
+        if obvious and len(rows) < _FEW:
+            return None  # a table is as short
+        yes = [v if row in first else ANY for row, v in enumerate(values)]
+        no = [v if row in rest else ANY for row, v in enumerate(values)]
+        # Where the value does not matter, neither does the test.
+        others = {row for row in range(self.scope.count) if row not in rest}
+        test = self.scope.test(set(first), obvious=obvious) or self.scope.test(
+            others, obvious=obvious
+        )
+        try:
+            sides = self._simple(yes), self._simple(no)
+        except Differ:
+            return None
+        if test is None:
+            return None
+        return f"{sides[0]} if {test} else {sides[1]}", _TEST
+
+    def _by_round(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
+        """Return a value for the first round of a loop, and one for the others."""
+        for loop in self.scope.loops() & self.scope.names.keys():
+            rounds = self.scope.names[loop]
+            if 0 not in rounds or not any(rounds):
+                continue
+            sides = [
+                [
+                    value if bool(at) == later else ANY
+                    for value, at in zip(values, rounds, strict=True)
+                ]
+                for later in (False, True)
+            ]
+            texts = [self._side_of(side, word) for side in sides]
+            if None not in texts:
+                self._use(loop)
+                return f"{texts[0]} if {loop} == 0 else {texts[1]}", _TEST
+        return None
+
+    def _side_of(self, values: Sequence[Any], word: str) -> str | None:
+        try:
+            return self._simple(values)
+        except Differ:
+            found = self._parameter(values, word)
+            return None if found is None else found[0]
+
+    def _parameter(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
+        """Return the name of a further parameter."""
+        try:
+            name = self.scope.parameter(values, word)
+        except Differ:
+            return None
+        return None if name is None else self._use(name)
+
+    def _simple(self, values: Sequence[Any]) -> str:
+        rows = [row for row, value in enumerate(values) if value is not ANY]
+        found = self._computed(values, rows) or self._constant(values, rows)
+        found = found or self._named(values, rows)
+        if found is None:
+            raise Differ
+        return found[0]
+
+    def _use(self, name: str) -> tuple[str, int]:
+        self.scope.used.add(name)
+        return name, ATOM
+
+    # ---- expressions of parameters
+
+    def poly(self, poly: Poly) -> tuple[str, int] | None:
+        """Return the text of an expression, None if it cannot be written here."""
+        number = poly.number
+        if number is not None:
+            return literal(number)
+        for name, known in self.scope.lets.items():
+            if known == poly:
+                return self._use(name)
+        written = self._in_names(poly)
+        if written is None:
+            return None
+        if self.scope.is_network and len(written.text()) > LONGEST:
+            return None
+        for name in written.names() - {"channels"}:
+            self.scope.used.add(name)
+        text = written.text()
+        return text, ATOM if written.is_name else _SUM
+
+    def _in_names(self, poly: Poly) -> Poly | None:
+        """Return an expression in the names that are known here."""
+        allowed = {*self.scope.names, *self.scope.lets}
+        if poly.names() <= allowed:
+            return poly
+        flow = self._flow()
+        if flow is not None and flow == poly:
+            return Poly.name("channels")
+        bindings: dict[str, Poly] = {}
+        for level in range(self.scope.level + 1):
+            own = input_name(level)
+            if own not in poly.names():
+                continue
+            name = next(
+                (n for n, p in self.scope.lets.items() if p == Poly.name(own)), None
+            )
+            if flow is not None and flow == Poly.name(own):
+                bindings[own] = Poly.name("channels")
+            elif name is not None:
+                bindings[own] = Poly.name(name)
+        try:
+            found = poly.substitute(bindings)
+            if found.names() <= {*allowed, "channels"}:
+                return found
+            return self._by_flow(poly, flow, allowed)
+        except TooLong:
+            return None
+
+    def _by_flow(self, poly: Poly, flow: Poly | None, allowed: set[str]) -> Poly | None:
+        """Return an expression with the channels that flow in put for a part of it."""
+        if flow is None or len(flow.terms) != 1:
+            return None
+        (monomial, factor) = flow.terms[0]
+        if factor != 1 or len(monomial) != 1:
+            return None
+        found = _replaced(poly, monomial[0])
+        return found if found.names() <= {*allowed, "channels"} else None
+
+    def _flow(self) -> Poly | None:
+        """Return the expression of the channels that flow in, if rows share it."""
+        polys = {
+            value.poly if isinstance(value, Sym) else None for value in self.flowing
+        }
+        return polys.pop() if len(polys) == 1 else None
+
+    # ---- tests, labels, words
+
+    def test(self, tests: Sequence[Test | None]) -> str:
+        """Return the condition that all rows have.
+
+        Raises:
+            Differ: if they have none in common.
+        """
+        first = tests[0]
+        if first is None or any(repr(test) != repr(first) for test in tests):
+            raise Differ
+        return self._test(first)
+
+    def _test(self, test: Test) -> str:
+        match test:
+            case Comparison(left, op, right):
+                return f"{self._side(left)} {op} {self._side(right)}"
+            case Truth(name):
+                return self._use(name)[0]
+            case Not(inner):
+                return f"not ({self._test(inner)})"
+            case Joined(op, tests):
+                parts = [
+                    f"({self._test(one)})"
+                    if isinstance(one, Joined)
+                    else self._test(one)
+                    for one in tests
+                ]
+                return f" {op} ".join(parts)
+
+    def _side(self, side: Poly | float) -> str:
+        found = self.poly(side) if isinstance(side, Poly) else literal(side)
+        if found is None:
+            raise Differ
+        return found[0]
+
+    def label(self, names: Sequence[Name]) -> str:
+        """Return a label, with expressions in braces where rows differ.
+
+        Raises:
+            Differ: if they differ in more than numbers.
+        """
+        pieces = [_pieces(name) for name in names]
+        first = pieces[0]
+        if any(len(one) != len(first) for one in pieces):
+            raise Differ
+        text = ""
+        for column in zip(*pieces, strict=True):
+            if all(
+                piece == column[0] and not isinstance(piece, Sym) for piece in column
+            ):
+                text += str(column[0])
+            elif all(isinstance(piece, int) for piece in column):
+                text += f"{{{self.value(column, 'number')[0]}}}"
+            else:
+                raise Differ
+        return text
+
+    def kind(self, values: Sequence[Layer]) -> str | None:
+        """Return the name of a kind that gives the layers of all rows."""
+        for name, known in self.scope.names.items():
+            if all(
+                isinstance(kind, KindValue) and kind.fits(op)
+                for kind, op in zip(known, values, strict=True)
+            ):
+                return self._use(name)[0]
+        return None
+
+
+def _pieces(name: Name) -> list[str | int]:
+    """Return a name as texts and numbers."""
+    if name.pattern:
+        return _by_pattern(name)
+    found: list[str | int] = []
+    for piece in _NUMBERS.split(name.text):
+        is_number = piece.isdigit() and str(int(piece)) == piece
+        found.append(int(piece) if is_number else piece)
+    return found
+
+
+def _by_pattern(name: Name) -> list[str | int]:
+    """Return a name as texts, and the numbers that its pattern computes."""
+    groups = [
+        "([0-9]+)" if isinstance(p, Poly) else f"({re.escape(p)})" for p in name.pattern
+    ]
+    match = re.fullmatch("".join(groups), name.text)
+    if match is None:
+        return [name.text]
+    found: list[str | int] = []
+    for part, text in zip(name.pattern, match.groups(), strict=True):
+        if isinstance(part, Poly):
+            found.append(Sym(int(text), part))
+        else:
+            found += _pieces(Name(text))
+    return found
+
+
+def _replaced(poly: Poly, atom: Atom) -> Poly:
+    """Return an expression with `channels` in the place of a term."""
+    total = Poly(())
+    for monomial, factor in poly.terms:
+        product = Poly.constant(factor)
+        for own in monomial:
+            product = product * _replaced_atom(own, atom)
+        total = total + product
+    return total
+
+
+def _replaced_atom(own: Atom, atom: Atom) -> Poly:
+    if own == atom:
+        return Poly.name("channels")
+    if not own.args:
+        return Poly.atom(own)
+    args = tuple(
+        _replaced(arg, atom) if isinstance(arg, Poly) else arg for arg in own.args
+    )
+    return Poly.atom(Atom(own.op, args))
+
+
+def _alike(known: Any, value: Any) -> bool:
+    if known is ANY:
+        return False
+    if isinstance(value, Dims) and _is_count(known):
+        return all(same(known, part) for part in value)
+    return same(known, value)
+
+
+def _kindred(one: Any, other: Any) -> bool:
+    """Return whether one expression can stand for two values."""
+    poly, its = poly_of_value(one), poly_of_value(other)
+    if poly is None or its is None:
+        return poly is its and same(one, other)
+    return poly == its
+
+
+def _separation(name: str, values: Sequence[Any], chosen: set[int]) -> str | None:
+    """Return a test of one name that holds for the chosen rows alone."""
+    if any(value is ANY for value in values):
+        return None
+    yes = [value for row, value in enumerate(values) if row in chosen]
+    no = [value for row, value in enumerate(values) if row not in chosen]
+    if not yes or not no:
+        return None
+    if all(isinstance(value, bool) for value in values):
+        if len({*yes}) == len({*no}) == 1 and yes[0] != no[0]:
+            return name if yes[0] else f"not {name}"
+        return None
+    if not all(map(_is_count, values)) or not {*yes}.isdisjoint(no):
+        return None
+    if len({*yes}) == 1:
+        return f"{name} == {int(yes[0])}"
+    if len({*no}) == 1:
+        return f"{name} != {int(no[0])}"
+    if max(yes) < min(no):
+        return f"{name} <= {int(max(yes))}"
+    if max(no) < min(yes):
+        return f"{name} >= {int(min(yes))}"
+    return f"{name} in [{', '.join(str(int(v)) for v in sorted({*yes}))}]"
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float | Dims | KindValue)
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without the expression that it carries."""
+    if isinstance(value, Dims):
+        return Dims(int(part) for part in value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return int(value)
+    return float(value) if isinstance(value, float) else value
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def literal(value: Any) -> tuple[str, int]:
+    """Return a value as a spec writes it.
+
+    Raises:
+        Differ: if it has no text.
+    """
+    if value is ANY:
+        raise Differ
+    if isinstance(value, bool):
+        return ("true" if value else "false"), ATOM
+    if isinstance(value, int):
+        return str(int(value)), ATOM if value >= 0 else _SUM
+    if isinstance(value, float):
+        text = repr(float(value))
+        return text, ATOM if value >= 0 else _SUM
+    if isinstance(value, str):
+        return f'"{value}"', ATOM
+    if isinstance(value, KindValue):
+        given = ", ".join(f"{n} = {_argument(v)}" for n, v in value.arguments)
+        return f"{value.layer.word}<{given}>" if given else value.layer.word, ATOM
+    if isinstance(value, Dims):
+        return show_shape(value), ATOM
+    if isinstance(value, tuple):
+        return f"[{', '.join(literal(part)[0] for part in value)}]", ATOM
+    raise Differ
+
+
+def _argument(value: Any) -> str:
+    return show_shape(value) if isinstance(value, tuple) else literal(value)[0]
+
+
+def window(value: tuple[int, ...]) -> str:
+    """Return sizes, as one number if they are equal."""
+    return str(int(value[0])) if len(set(value)) == 1 else show_shape(value)

@@ -1,0 +1,636 @@
+"""What a spec would have to say about one namespace of a network.
+
+The tree of the IR becomes chains of items, as they would be written: calls of layers
+and blocks, merges, residuals, repeats, and taps where a layer reads a value other than
+the one before it. Names that follow from counting are marked, since they need no label.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from archdsl.conditions import Label
+from archdsl.ir import Group, Network, Port, Step
+from archdsl.layer import Layer
+from archdsl.passes.graph import plain
+from archdsl.symbolic import poly_of
+from archdsl.values import channels
+
+# The name of a residual's projection, numbered from the second one.
+_PROJECTION: Final = "downsample"
+# A value that does not matter, such as the rate of a drop that is not there.
+ANY: Final[Any] = type("_Any", (), {"__repr__": lambda _: "ANY"})()
+
+
+class Unwritable(ValueError):
+    """A network that no spec describes, with the reason."""
+
+
+@dataclass(eq=False)
+class Name:
+    """The name of a part.
+
+    Attributes:
+        text: as in the IR.
+        pattern: the same over the parameters of the block; empty if it uses none.
+    """
+
+    text: str
+    pattern: Label = ()
+
+
+@dataclass(eq=False)
+class Item:
+    """One element of a chain.
+
+    Attributes:
+        key: its form, which items have in common that are written as one.
+        values: what it says, by name; equal forms have the same names.
+        channels: the channels that flow in, None where nothing asks for them.
+        bodies: what stands in its braces: for each pair of braces, or branch, the
+            copies that there are of it, none or several for a repeat.
+        name: of the part; None for what has none.
+        implied: whether a part without a label would get that name.
+        tapped: whether something reads it by its label.
+        part: the part of the network, if it is one.
+    """
+
+    key: tuple[Any, ...]
+    values: dict[str, Any] = field(default_factory=dict)
+    channels: int | None = None
+    bodies: list[list[Body]] = field(default_factory=list)
+    name: Name | None = None
+    implied: bool = False
+    tapped: bool = False
+    part: Step | Group | None = None
+
+
+@dataclass(eq=False)
+class Chain:
+    """Items joined by arrows.
+
+    Attributes:
+        items: in order.
+        output: for a further output of the network, whether it is for training alone.
+    """
+
+    items: list[Item]
+    output: bool | None = None
+
+
+Body = list[Chain]
+
+
+class Facts:
+    """What the whole network tells about its parts.
+
+    Attributes:
+        unsaid: outputs of layers whose bias is what the language decides.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self._readers: dict[int, list[tuple[Step, int, tuple[int, ...]]]] = {}
+        self._made: list[tuple[Step, int, tuple[int, ...]]] = []
+        self._leaving = {port.value for port in network.outputs}
+        self._producers = {step.output: step for step in network.steps()}
+        self._visit(network.root, 0, ())
+        needed = {
+            step.path
+            for step, block, copies in self._made
+            if self._needs(step, block, copies)
+        }
+        self.unsaid = {
+            step.output
+            for step, _, _ in self._made
+            if arguments_of(step.op)["bias"] == (step.path in needed)
+        }
+
+    def is_automatic(self, body: Group, short: Group) -> bool:
+        """Return whether a shortcut is what the language makes for a body.
+
+        A transformation may have changed it.
+        """
+        if not short.children:
+            return True
+        ops = [plain(step.op) for step in short.steps()]
+        on_the_way = main_path(self._producers, body.input, body.output)
+        norms = [plain(step.op) for step in on_the_way if step.op.family == "norm"]
+        return ops[1:] == norms[:1] and arguments_of(ops[0])["bias"] == (not norms)
+
+    def _visit(self, group: Group, block: int, copies: tuple[int, ...]) -> None:
+        for child in group.children:
+            if isinstance(child, Step):
+                entry = child, block, copies
+                for value in child.inputs:
+                    self._readers.setdefault(value, []).append(entry)
+                found = child.op.fields.get("bias")
+                if found is not None and found.default is None:
+                    self._made.append(entry)
+            elif child.role == "block":
+                self._leaving.add(child.output)
+                self._visit(child, id(child), ())
+            elif child.role == "copy":
+                self._visit(child, block, (*copies, id(child)))
+            else:
+                self._visit(child, block, copies)
+
+    def _needs(self, step: Step, block: int, copies: tuple[int, ...]) -> bool:
+        """Return whether a layer has a bias unless the spec says otherwise."""
+        readers = self._readers.get(step.output, [])
+        return (
+            step.output in self._leaving
+            or not readers
+            or not all(
+                reader.op.absorbs_bias
+                and around == block
+                and inside[: len(copies)] == copies
+                for reader, around, inside in readers
+            )
+        )
+
+
+class _Space:
+    """The names of one namespace, as a reader of the spec counts them."""
+
+    def __init__(self, indexed: bool) -> None:
+        self.indexed = indexed
+        self.taken: set[str] = set()
+        self.counts: dict[str, int] = {}
+        self.labels: dict[str, tuple[int, Item | None]] = {}
+
+    def number(self, word: str, unless: str | None = None) -> str:
+        """Return the name of the next part without a label, and count the part.
+
+        Args:
+            word: what it is.
+            unless: the name that it has; if it is another one, it has a label and is
+                not counted.
+        """
+        key = "" if self.indexed else word
+        count = self.counts.get(key, 0)
+        if not self.indexed:
+            while f"{word}{count + 1}" in self.taken:
+                count += 1
+        name = str(count) if self.indexed else f"{word}{count + 1}"
+        if unless in (None, name) or self.indexed:
+            self.counts[key] = count + 1
+        return name
+
+    def claim(self, name: str) -> None:
+        """Take a name, and that of its container."""
+        self.taken |= {name, name.partition(".")[0]}
+
+
+class Reader:
+    """Turns the parts of a block or network into chains.
+
+    Args:
+        facts: about the whole network.
+        words: the words by which blocks are called, by the identity of their group.
+        further: arguments of calls that the network does not have, likewise.
+        group: the block, or the network's root.
+    """
+
+    def __init__(
+        self,
+        facts: Facts,
+        words: dict[int, str],
+        further: dict[int, dict[str, Any]],
+        group: Group,
+    ) -> None:
+        self.facts = facts
+        self.words = words
+        self.further = further
+        self.group = group
+        self.spaces = [_Space(group.indexed)]
+        self.is_root = group.role == "network"
+        self.said: list[Port] = []
+        self.entry = group.input
+
+    def body(self) -> Body:
+        """Return all that the block or network says."""
+        if not self.is_root:
+            return self._body(self.group.children, self.group.input, self.group.output)
+        for port in self.facts.network.inputs:
+            if port.name != "x" or len(self.facts.network.inputs) > 1:
+                self.spaces[0].labels[port.name] = port.value, None
+        chains = self._body(
+            self.group.children, self.group.input, self.group.output, outer=True
+        )
+        last = [self._output(port) for port in self.facts.network.outputs[1:]]
+        return [*chains, *filter(None, last)]
+
+    # ---- statements
+
+    def _body(
+        self,
+        children: Sequence[Step | Group],
+        start: int,
+        end: int,
+        outer: bool = False,
+    ) -> Body:
+        """Return the chains of what stands in braces.
+
+        Args:
+            children: the parts.
+            start: the value that flows in.
+            end: the value that flows out.
+            outer: whether this is the network itself, where outputs are.
+        """
+        outer = outer and self.is_root
+        chains: Body = []
+        current = start
+        segments = list(_segments(children))
+        if outer:
+            segments = self._outputs_together(segments)
+        for place, segment in enumerate(segments):
+            after = segments[place + 1] if place + 1 < len(segments) else None
+            following = end if after is None else _entry(after[0])
+            port = self._port(segment, following) if outer else None
+            if port is not None:
+                chains += self._outputs_before(port)
+            before = current
+            items, current = self._chain(segment, current, outer)
+            if port is None:
+                chains.append(Chain(items))
+            else:
+                chains.append(Chain(items, port.training))
+                self.said.append(port)
+                current = before
+        if current != end:
+            chains.append(Chain([self._tap(end)]))
+        return chains
+
+    def _chain(
+        self, segment: _Segment, current: int, outer: bool
+    ) -> tuple[list[Item], int]:
+        items: list[Item] = []
+        for one in segment:
+            if isinstance(one, list):
+                flat = [part for inner in one for part in _parts(inner)]
+                start = _entry(one[0][0])
+                if start is not None and start != current:
+                    items.append(self._tap(start))
+                    current = start
+                end = flat[-1].output
+                body = self._body(flat, current, end, outer)
+                items.append(Item(("inline",), bodies=[[body]]))
+                current = end
+                continue
+            needed = _entry(one)
+            if needed is not None and needed != current:
+                items.append(self._tap(needed))
+            if isinstance(one, Step) and one.op.arity is None and not one.shared:
+                items.append(self._bare_merge(one, current))
+            else:
+                items.append(self._item(one, outer))
+            current = one.output
+        return items, current
+
+    def _tap(self, value: int) -> Item:
+        """Return a tap of a value.
+
+        Raises:
+            Unwritable: if no label stands for it.
+        """
+        found = self._tap_if_any(value)
+        if found is None:
+            raise Unwritable(f"no label stands for the value {value}")
+        return found
+
+    def _tap_if_any(self, value: int) -> Item | None:
+        for depth, space in reversed(list(enumerate(self.spaces))):
+            inner = self.spaces[depth + 1 :]
+            for label, (known, item) in space.labels.items():
+                if known != value or any(label in one.labels for one in inner):
+                    continue
+                if item is not None:
+                    item.tapped = True
+                name = item.name if item is not None else None
+                return Item(("tap",), {"path": name or Name(label)})
+        if value == self.entry:
+            return Item(("tap",), {"path": Name("input")})
+        return None
+
+    # ---- outputs
+
+    def _outputs_together(self, segments: list[_Segment]) -> list[_Segment]:
+        """Join the parts of one training output, which may begin with braces."""
+        values = {port.value for port in self.facts.network.outputs if port.training}
+        found: list[_Segment] = []
+        run: list[_Segment] = []
+        for segment in segments:
+            if not _parts(segment)[0].training:
+                found += [*run, segment]
+                run = []
+                continue
+            run.append(segment)
+            if _parts(segment)[-1].output in values:
+                first: _Segment = [run[:-1]] if len(run) > 1 else []
+                found.append([*first, *run[-1]])
+                run = []
+        return [*found, *run]
+
+    def _port(self, segment: _Segment, following: int | None) -> Port | None:
+        """Return the further output that a chain is for."""
+        last = _parts(segment)[-1]
+        for port in self.facts.network.outputs[1:]:
+            leaves = port.value == last.output != following
+            if leaves and port.training == last.training and port not in self.said:
+                return port
+        return None
+
+    def _outputs_before(self, port: Port) -> Body:
+        """Return the outputs that must be said before one, as they come before it."""
+        ports = self.facts.network.outputs[1:]
+        before = ports[: ports.index(port)]
+        same = [one for one in before if one.training == port.training]
+        return list(filter(None, map(self._output, same)))
+
+    def _output(self, port: Port) -> Chain | None:
+        """Return the output of a value that is there, if it is not said already."""
+        if port in self.said:
+            return None
+        self.said.append(port)
+        tap = self._tap(port.value)
+        if tap.values["path"].text.rpartition(".")[2] != port.name:
+            tap.name = Name(port.name)
+        return Chain([tap], port.training)
+
+    # ---- parts
+
+    def _item(self, part: Step | Group, outer: bool) -> Item:
+        if part.shared:
+            return self._again(part)
+        if isinstance(part, Step):
+            return self._layer(part)
+        match part.role:
+            case "block":
+                return self._block(part)
+            case "group":
+                return self._group(part)
+            case "repeat":
+                copies = [
+                    self._body(_children(copy), copy.input, copy.output, outer)
+                    for copy in part.children
+                    if isinstance(copy, Group)
+                ]
+                return self._of(part, ("repeat",), {"count": part.count}, [copies])
+            case "guard":
+                inner = self._body(part.children, part.input, part.output)
+                copies = [inner] if part.children else []
+                return self._of(part, ("guard",), {"test": part.condition}, [copies])
+            case _:
+                return self._structure(part)
+
+    def _of(
+        self,
+        part: Group,
+        key: tuple[Any, ...],
+        values: dict[str, Any],
+        bodies: list[list[Body]],
+    ) -> Item:
+        flowing = channels(part.input_shape) if part.input_shape else None
+        return Item(key, values, flowing, bodies, part=part)
+
+    def _named(self, item: Item, part: Step | Group, word: str) -> Item:
+        """Give an item its name, and record what its label stands for."""
+        space = self.spaces[-1]
+        item.name = Name(part.name, part.pattern)
+        if isinstance(part, Step):
+            item.implied = not part.labelled and part.name == space.number(word)
+        else:
+            item.implied = part.name == space.number(word, unless=part.name)
+        space.claim(part.name)
+        if not space.indexed:
+            space.labels[part.name] = part.output, item
+        return item
+
+    def _again(self, part: Step | Group) -> Item:
+        item = Item(("same", part.name), part=part)
+        for space in self.spaces[-1:]:
+            known = space.labels.get(part.name)
+            if known is not None and known[1] is not None:
+                known[1].tapped = True
+        if part.alias != part.name:
+            item.name = Name(part.alias)
+            self.spaces[-1].claim(part.alias)
+            self.spaces[-1].labels[part.alias] = part.output, item
+        return item
+
+    def _layer(self, step: Step) -> Item:
+        item = Item(
+            ("layer",), self._arguments(step), channels(step.input_shapes[0]), part=step
+        )
+        return self._named(item, step, step.op.word)
+
+    def _arguments(self, step: Step) -> dict[str, Any]:
+        found = {"word": type(step.op), **arguments_of(step.op)}
+        if step.output in self.facts.unsaid:
+            found["bias"] = ANY
+        return found
+
+    def _bare_merge(self, step: Step, current: int) -> Item:
+        """Return a merge of values that are all there, as code makes them."""
+        branches: list[list[Body]] = [
+            [[Chain([self._tap(value)])] if value != current else []]
+            for value in step.inputs
+        ]
+        key = "merge", type(step.op), len(branches)
+        item = Item(key, dict(vars(step.op)), None, branches, part=step)
+        self.spaces[-1].number(step.op.word)
+        return item
+
+    def _block(self, group: Group) -> Item:
+        word = self.words[id(group)]
+        values = {p.name: p.value for p in group.parameters if p.name != "in_channels"}
+        values.update(self.further[id(group)])
+        item = self._of(group, ("call", word), values, [])
+        return self._named(item, group, word)
+
+    def _group(self, group: Group) -> Item:
+        if group.word not in ("", "seq"):
+            return self._structure(group, owned=True)
+        item = self._of(group, ("braces", group.indexed), {}, [])
+        # Numbered in the order of their beginnings, before what stands inside.
+        self._named(item, group, group.word or "group")
+        labels = self.spaces[-1].labels
+        own = labels.pop(group.name, None)
+        self.spaces.append(_Space(group.indexed))
+        item.bodies = [[self._body(group.children, group.input, group.output)]]
+        self.spaces.pop()
+        if own is not None:
+            labels[group.name] = own
+        return item
+
+    def _structure(self, group: Group, owned: bool = False) -> Item:
+        item = self._of(group, (), {}, [])
+        labels = self.spaces[-1].labels
+        if owned:
+            self._named(item, group, group.word)
+            own = labels.pop(group.name, None)
+            self.spaces.append(_Space(group.indexed))
+        if group.word == "residual":
+            self._residual(group, item)
+        else:
+            self._merge(group, item)
+        if owned:
+            self.spaces.pop()
+            if own is not None:
+                labels[group.name] = own
+        return item
+
+    def _merge(self, group: Group, item: Item) -> None:
+        *branches, step = group.children
+        if not isinstance(step, Step):
+            raise Unwritable(f"{group.path}: a merge ends with a layer")
+        item.bodies = [[self._branch(branch)] for branch in branches]
+        item.key = "merge", type(step.op), len(branches)
+        item.values = dict(vars(step.op))
+        self.spaces[-1].number(step.op.word)
+
+    def _branch(self, branch: Step | Group) -> Body:
+        if not isinstance(branch, Group):
+            raise Unwritable(f"{branch.path} stands beside branches")
+        if not branch.children and branch.output == branch.input:
+            # What a tap reads carries an expression of its own.
+            sides = (branch.input_shape, branch.shape)
+            flowing, read = (poly_of(channels(shape)) for shape in sides)
+            tap = self._tap_if_any(branch.output) if flowing != read else None
+            if tap is not None:
+                return [Chain([tap])]
+        return self._body(branch.children, branch.input, branch.output)
+
+    def _residual(self, group: Group, item: Item) -> None:
+        by_role = {child.role: child for child in _groups(group)}
+        item.bodies = [[self._branch(by_role["branch"])]]
+        if "structure" in by_role:
+            sum_ = by_role["structure"]
+            ops = [child.op for child in sum_.children if isinstance(child, Step)]
+            for op in ops:
+                self.spaces[-1].number(op.word)
+            drop = ANY if not ops else vars(ops[0])["p"] if len(ops) > 1 else 0.0
+            item.key = "residual", "optional"
+            item.values = {"drop": drop}
+            return
+        short = by_role["shortcut"]
+        if short.name and self.facts.is_automatic(by_role["branch"], short):
+            self._projected(group, short, item)
+        elif short.children or short.output != short.input:
+            item.key = "residual", "written"
+            item.bodies.append([self._branch(short)])
+        else:
+            item.key = "residual", "identity"
+        self.spaces[-1].number("add")
+
+    def _projected(self, group: Group, short: Group, item: Item) -> None:
+        name = f"{_PROJECTION}1" if short.name == _PROJECTION else short.name
+        implied = self.spaces[-1].number(_PROJECTION, unless=name) == name
+        before = group.children[0] is short
+        item.key = "residual", _mode(short), before
+        item.values = {"projection": ANY if implied else short.name}
+        if short.children:
+            self.spaces[-1].claim(short.name)
+
+
+def _mode(short: Group) -> str:
+    """Return how the spec asks for a shortcut that it does not write out."""
+    if short.condition is not None or not short.children:
+        return "auto"
+    conv = next(
+        child for child in _groups(short)[0].children if isinstance(child, Step)
+    )
+    stride = poly_of(vars(conv.op)["stride"][0])
+    before, after = channels(short.input_shape), channels(short.shape)
+    decides = stride.number is None or poly_of(before) != poly_of(after)
+    if short.input_shape == short.shape or (stride.number in (None, 1) and decides):
+        return "projection"
+    return "auto"
+
+
+# ---- chains of the parts' statements ---------------------------------------------
+
+
+def arguments_of(op: Layer) -> dict[str, Any]:
+    """Return a layer's arguments.
+
+    Whether it has a bias may be left open in networks made in code; then it has one.
+    """
+    found = dict(vars(op))
+    if "bias" in found:
+        found["bias"] = found["bias"] is not False
+    return found
+
+
+def main_path(producers: Mapping[int, Step], start: int, end: int) -> Iterator[Step]:
+    """Yield the steps from a value back to an earlier one, along first inputs."""
+    while end != start and end in producers:
+        yield producers[end]
+        end = producers[end].inputs[0]
+
+
+_Segment = list[Any]  # of parts, and of lists of segments, which are braces
+
+
+def _segments(children: Sequence[Step | Group]) -> Iterator[_Segment]:
+    """Yield the parts of each chain; what stands between them is a list of chains."""
+    numbers = [_statement(child) for child in children]
+    start = 0
+    while start < len(children):
+        number = numbers[start]
+        end = start
+        if number is not None:
+            end = len(numbers) - 1 - numbers[::-1].index(number)
+        segment: _Segment = []
+        between: list[Step | Group] = []
+        for child, own in zip(
+            children[start : end + 1], numbers[start : end + 1], strict=True
+        ):
+            if own != number:
+                between.append(child)
+                continue
+            if between:
+                segment.append(list(_segments(between)))
+                between = []
+            segment.append(child)
+        yield segment
+        start = end + 1
+
+
+def _statement(part: Step | Group) -> int | None:
+    """Return the number of a part's chain; None for a statement of its own."""
+    if isinstance(part, Group) and part.role == "repeat":
+        return None
+    return part.statement
+
+
+def _parts(segment: _Segment) -> list[Step | Group]:
+    """Return the parts of a chain, with those in braces."""
+    found: list[Step | Group] = []
+    for one in segment:
+        if isinstance(one, list):
+            found += [part for inner in one for part in _parts(inner)]
+        else:
+            found.append(one)
+    return found
+
+
+def _entry(part: Any) -> int | None:
+    """Return the value that flows into a part; None if it does not matter."""
+    while isinstance(part, list):
+        part = part[0]
+    if isinstance(part, Step):
+        return part.inputs[0] if part.op.arity is not None else None
+    entry: int = part.input
+    return entry
+
+
+def _children(group: Group) -> tuple[Step | Group, ...]:
+    return group.children
+
+
+def _groups(group: Group) -> list[Group]:
+    return [child for child in group.children if isinstance(child, Group)]

@@ -1,0 +1,191 @@
+"""Parts that are written once: calls of one block, or copies of one repeat.
+
+Each such call or copy is a row. What rows have in common is said once, and where they
+differ, an item holds the value of each row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archdsl.backends.spec.parts import Body, Item, Name
+
+
+class Differ(Exception):
+    """Rows that need different text."""
+
+
+@dataclass(eq=False)
+class Case:
+    """Statements that only some rows have.
+
+    Attributes:
+        rows: which of the rows inside they are.
+        chains: the statements.
+    """
+
+    rows: list[int]
+    chains: list[Chains]
+
+
+@dataclass(eq=False)
+class Inner:
+    """What stands in braces, or the copies of a repeat.
+
+    Attributes:
+        parents: for each row inside, the row around it and the number of the copy.
+        before: the statements that all have, up to those that differ.
+        cases: the statements that differ; none if all are alike.
+        after: the statements that all have behind those.
+        bodies: what stands inside of each row.
+    """
+
+    parents: list[tuple[int, int]]
+    before: list[Chains]
+    cases: list[Case]
+    after: list[Chains]
+    bodies: list[Body]
+
+    def apart(self) -> Inner:
+        """Return the same with a case for each copy."""
+        copies = sorted({copy for _, copy in self.parents})
+        cases = [
+            _case(
+                self.bodies,
+                [r for r, (_, own) in enumerate(self.parents) if own == copy],
+            )
+            for copy in copies
+        ]
+        return Inner(self.parents, [], cases, [], self.bodies)
+
+
+@dataclass(eq=False)
+class Items:
+    """One item of all rows.
+
+    Attributes:
+        key: as of each of them.
+        values: for each name, a value of each row.
+        channels: what flows in, for each row.
+        inner: its braces and branches.
+        names: of the parts; None where no part has one.
+        implied: whether the names need no label.
+        samples: the items themselves.
+    """
+
+    key: tuple[Any, ...]
+    values: dict[str, list[Any]]
+    channels: list[int | None]
+    inner: list[Inner]
+    names: list[Name] | None
+    implied: bool
+    samples: list[Item]
+
+
+@dataclass(eq=False)
+class Chains:
+    """One chain of all rows."""
+
+    items: list[Items]
+    output: bool | None
+
+
+def joined(bodies: Sequence[Body]) -> list[Chains]:
+    """Return one body for those of several rows.
+
+    Raises:
+        Differ: if they are of different forms.
+    """
+    if len({len(body) for body in bodies}) > 1:
+        raise Differ
+    return [_chain(chains) for chains in zip(*bodies, strict=True)]
+
+
+def _chain(chains: Sequence[Any]) -> Chains:
+    first = chains[0]
+    if any(
+        len(one.items) != len(first.items) or one.output != first.output
+        for one in chains
+    ):
+        raise Differ
+    columns = zip(*(one.items for one in chains), strict=True)
+    return Chains([_item(items) for items in columns], first.output)
+
+
+def _item(items: Sequence[Item]) -> Items:
+    first = items[0]
+    for one in items:
+        if one.key != first.key or (one.name is None) != (first.name is None):
+            raise Differ
+    words = {item.values.get("word") for item in items}
+    names = list(first.values) if len(words) < 2 else ["word"]
+    inner = [
+        inner_of([item.bodies[place] for item in items])
+        for place in range(len(first.bodies))
+    ]
+    return Items(
+        first.key,
+        {name: [item.values[name] for item in items] for name in names},
+        [item.channels for item in items],
+        inner,
+        None if first.name is None else [item.name for item in items if item.name],
+        all(item.implied for item in items) and not any(i.tapped for i in items),
+        list(items),
+    )
+
+
+def inner_of(copies: Sequence[Sequence[Body]]) -> Inner:
+    """Return what stands in the braces of all rows as one.
+
+    Args:
+        copies: for each row the copies that it has.
+    """
+    parents = [
+        (row, copy) for row, own in enumerate(copies) for copy in range(len(own))
+    ]
+    bodies = [body for own in copies for body in own]
+    if not bodies:
+        return Inner(parents, [], [], [], bodies)
+    try:
+        return Inner(parents, joined(bodies), [], [], bodies)
+    except Differ:
+        pass
+    least = min(map(len, bodies))
+    before = _alike(bodies, range(least))
+    after = _alike(bodies, range(-1, -1 - least + len(before), -1))[::-1]
+    rest = [body[len(before) : -len(after) or None] for body in bodies]
+    return Inner(parents, before, _cases(rest), after, bodies)
+
+
+def _alike(bodies: list[Body], places: range) -> list[Chains]:
+    """Return the statements that all bodies have at some places, up to the first that
+    they do not.
+    """
+    found: list[Chains] = []
+    for place in places:
+        try:
+            found.append(_chain([body[place] for body in bodies]))
+        except Differ:
+            break
+    return found
+
+
+def _cases(bodies: list[Body]) -> list[Case]:
+    """Return as few cases as possible."""
+    found: list[Case] = []
+    for row in range(len(bodies)):
+        for place, case in enumerate(found):
+            try:
+                found[place] = _case(bodies, [*case.rows, row])
+                break
+            except Differ:
+                continue
+        else:
+            found.append(_case(bodies, [row]))
+    return found
+
+
+def _case(bodies: list[Body], rows: list[int]) -> Case:
+    return Case(rows, joined([bodies[row] for row in rows]))

@@ -1,0 +1,408 @@
+"""The text of a block or network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archdsl.backends.spec.express import (
+    ATOM,
+    LONGEST,
+    Scope,
+    Texts,
+    known_value,
+    literal,
+    window,
+)
+from archdsl.backends.spec.parts import ANY, Item, arguments_of
+from archdsl.backends.spec.rows import Case, Chains, Differ, Inner, Items
+from archdsl.ir import Group
+from archdsl.layer import Field, Layer
+from archdsl.naming import input_name
+from archdsl.symbolic import Poly, Sym
+from archdsl.values import Dims, channels
+
+_LOOPS = ("i", "j", "k", "m", "n")
+_ROOM = 60
+
+
+@dataclass(frozen=True)
+class Header:
+    """How a block is called.
+
+    Attributes:
+        word: its name.
+        params: its parameters in order, each with its default as text, or None.
+    """
+
+    word: str
+    params: tuple[tuple[str, str | None], ...]
+
+
+class Writer:
+    """Writes what stands in the braces of a block or network.
+
+    Args:
+        headers: the blocks that can be called, by their words.
+    """
+
+    def __init__(self, headers: dict[str, Header]) -> None:
+        self.headers = headers
+
+    def body(self, inner: Inner, groups: Sequence[Group], scope: Scope) -> list[str]:
+        """Return the statements of groups that own names, one for each row."""
+        indexed = groups[0].indexed
+        lets = _lets(groups)
+        if scope.is_network:
+            lets = {n: poly for n, poly in lets.items() if len(poly.text()) <= LONGEST}
+        scope.lets.update(lets)
+        for name in lets:
+            scope.values[name] = [int(dict(group.lets)[name]) for group in groups]
+        scope.taken.update(lets)
+        written = self.within(inner, scope, indexed)
+        own = Poly.name(input_name(scope.level))
+        lines: list[str] = []
+        for name in reversed(lets):
+            poly = scope.lets.pop(name)
+            if name in scope.used:
+                flowing = [
+                    Sym(int(channels(group.input_shape)), own) for group in groups
+                ]
+                found = Texts(scope, flowing).poly(poly)
+                if found is None:
+                    raise Differ
+                lines.insert(0, f"{name} = {found[0]}")
+        return [*lines, *written]
+
+    def within(self, inner: Inner, scope: Scope, indexed: bool) -> list[str]:
+        """Return what stands in braces, with an `if` where rows differ."""
+        lines = self.statements(inner.before, scope, indexed)
+        if inner.cases:
+            lines.append(self._cases(inner.cases, scope, indexed))
+        return lines + self.statements(inner.after, scope, indexed)
+
+    def statements(
+        self, chains: Sequence[Chains], scope: Scope, indexed: bool
+    ) -> list[str]:
+        """Return statements."""
+        return [self._chain(chain, scope, indexed) for chain in chains]
+
+    def _chain(self, chain: Chains, scope: Scope, indexed: bool) -> str:
+        texts = [label + core for label, core in self._items(chain, scope, indexed)]
+        start = {None: "", False: "output ", True: "training output "}[chain.output]
+        return start + " -> ".join(texts)
+
+    def _items(
+        self, chain: Chains, scope: Scope, indexed: bool
+    ) -> list[tuple[str, str]]:
+        return [
+            (self._label(items, scope, indexed), self._core(items, scope, indexed))
+            for items in chain.items
+        ]
+
+    def _label(self, items: Items, scope: Scope, indexed: bool) -> str:
+        if items.names is None or items.implied or indexed:
+            return ""
+        text = Texts(scope, items.channels).label(items.names)
+        hyphen = "-" in re.sub(r"{.*?}", "", text)
+        return f'"{text}": ' if hyphen else f"{text}: "
+
+    def _core(self, items: Items, scope: Scope, indexed: bool) -> str:
+        texts = Texts(scope, items.channels)
+        match items.key:
+            case ("tap",):
+                return f"@{texts.label(items.values['path'])}"
+            case ("same", name):
+                return f"same {name}"
+            case ("layer",):
+                return self._layer(items, texts)
+            case ("call", word):
+                return self._call(word, items, texts)
+            case ("inline",):
+                return self._braces(items.inner[0], scope, indexed)
+            case ("braces", own):
+                return ("seq " if own else "") + self._owned(items, scope)
+            case ("merge", kind, _):
+                head = " ".join([kind.word, *self._arguments(kind, items, texts)])
+                return f"{head} {self._branches(items, scope, indexed)}"
+            case ("residual", *how):
+                return self._residual(how, items, scope, indexed)
+            case ("guard",):
+                return self._guard(items, scope, indexed)
+            case _:
+                assert items.key == ("repeat",), items.key
+                return self._repeat(items, scope, indexed)
+
+    # ---- layers and calls
+
+    def _layer(self, items: Items, texts: Texts) -> str:
+        ops: list[Any] = [item.part.op for item in items.samples]  # type: ignore[union-attr]
+        word = texts.kind(ops)
+        if word is not None:
+            return word
+        if "kernel" not in items.values and len(set(map(type, ops))) > 1:
+            raise Differ
+        kind: type[Layer] = type(ops[0])
+        return " ".join([kind.word, *self._arguments(kind, items, texts)])
+
+    def _arguments(
+        self, kind: type[Layer], items: Items, texts: Texts
+    ) -> Iterator[str]:
+        fields = sorted(kind.fields.values(), key=_place)
+        whole = True  # whether all before it are given by place
+        for field in fields:
+            values = items.values[field.name]
+            ops = [arguments_of(_op(item))[field.name] for item in items.samples]
+            if all(v is ANY for v in values):
+                continue
+            values = [_sized(v) for v in ops]
+            if all(_is_default(value, field) for value in values):
+                whole = whole and field.position == "/"
+                continue
+            by_place = isinstance(field.position, int) and whole
+            yield self._argument(field, values, texts, by_place)
+
+    def _argument(
+        self, field: Field, values: list[Any], texts: Texts, by_place: bool
+    ) -> str:
+        if any(value is None for value in values):
+            raise Differ
+        first = values[0]
+        if isinstance(first, str) and all(value == first for value in values):
+            text = first
+        else:
+            text, binds = texts.value(values, field.name)
+            if not by_place and isinstance(first, Dims) and text == literal(first)[0]:
+                text = window(first)
+            if binds < ATOM and (by_place or not re.fullmatch(r"-[0-9.e-]+", text)):
+                text = f"({text})"
+        if by_place:
+            return text
+        return f"/{text}" if field.position == "/" else f"{field.name}={text}"
+
+    def _call(self, word: str, items: Items, texts: Texts) -> str:
+        header = self.headers[word]
+        given: list[str] = []
+        whole = True
+        for name, default in header.params:
+            values = [known_value(value) for value in items.values[name]]
+            text, _ = texts.value(values, name)
+            if text == default:
+                whole = False
+                continue
+            given.append(text if whole else f"{name} = {text}")
+        return f"{word}<{', '.join(given)}>" if given else word
+
+    # ---- braces
+
+    def _braces(self, inner: Inner, scope: Scope, indexed: bool) -> str:
+        inside = scope.inside(inner.parents)
+        return _in_braces(self.within(inner, inside, indexed))
+
+    def _owned(self, items: Items, scope: Scope) -> str:
+        inner = items.inner[0]
+        inside = scope.inside(inner.parents)
+        inside.level += 1
+        groups = [item.part for item in items.samples]
+        return _in_braces(self.body(inner, groups, inside))  # type: ignore[arg-type]
+
+    def _branches(self, items: Items, scope: Scope, indexed: bool) -> str:
+        part = items.samples[0].part
+        level = isinstance(part, Group) and part.role == "group"
+        texts = []
+        for inner in items.inner:
+            inside = scope.inside(inner.parents)
+            inside.level += level
+            texts.append(self.within(inner, inside, indexed and not level))
+        return _in_branches(texts)
+
+    def _residual(
+        self, how: Sequence[Any], items: Items, scope: Scope, indexed: bool
+    ) -> str:
+        texts = Texts(scope, items.channels)
+        options = []
+        if how[0] in ("identity", "optional", "projection"):
+            options.append(f"shortcut = {how[0]}")
+        names = [name for name in items.values.get("projection", ()) if name is not ANY]
+        if names:
+            if len(set(names)) > 1:
+                raise Differ
+            options.append(f"projection = {names[0]}")
+        if how[-1] is True:
+            options.append("before = true")
+        drops = items.values.get("drop", [ANY])
+        if any(drop is not ANY and drop != 0.0 for drop in drops):
+            options.append(f"drop = {texts.value(drops, 'drop')[0]}")
+        head = f"residual<{', '.join(options)}>" if options else "residual"
+        return f"{head} {self._branches(items, scope, indexed)}"
+
+    def _guard(self, items: Items, scope: Scope, indexed: bool) -> str:
+        test = Texts(scope, items.channels).test(items.values["test"])
+        inner = items.inner[0]
+        if not inner.parents:
+            return f"identity if {test}"
+        (chain,) = inner.before
+        ((label, core),) = self._items(chain, scope.inside(inner.parents), indexed)
+        return f"{label}{core} if {test}"
+
+    # ---- repeats
+
+    def _repeat(self, items: Items, scope: Scope, indexed: bool) -> str:
+        inner = items.inner[0]
+        if not inner.parents:
+            return f"for {scope.fresh('i')} in range({self._count(items, scope)}) {{}}"
+        used, taken = set(scope.used), set(scope.taken)
+        try:
+            return self._rounds(inner, items, scope, indexed)
+        except Differ:
+            inner = inner.apart()
+            if len(inner.cases) == 1:
+                raise
+            scope.used.intersection_update(used)
+            scope.taken.intersection_update(taken)
+            return self._rounds(inner, items, scope, indexed)
+
+    def _count(self, items: Items, scope: Scope) -> str:
+        return Texts(scope, items.channels).value(items.values["count"], "count")[0]
+
+    def _rounds(self, inner: Inner, items: Items, scope: Scope, indexed: bool) -> str:
+        loop = next((n for n in _LOOPS if n not in scope.taken), "round")
+        inside = scope.inside(inner.parents, scope.fresh(loop))
+        inside.fixed = not any(isinstance(n, Sym) for n in items.values["count"])
+        is_chain = len(inner.before) == 1 and not inner.cases
+        if is_chain and inner.before[0].output is None:
+            return self._one_chain(inner.before[0], inside, items, indexed)
+        lines = self.within(inner, inside, indexed)
+        return self._loop(inside, items, _in_braces(lines))
+
+    def _cases(self, cases: Sequence[Case], scope: Scope, indexed: bool) -> str:
+        """Return an `if` that takes the statements of each row."""
+        bodies: dict[str, list[int]] = {}
+        for case in cases:
+            rows = scope.inside([(row, 0) for row in case.rows])
+            body = _in_braces(self.statements(case.chains, rows, indexed))
+            bodies.setdefault(body if case.chains else "", []).extend(case.rows)
+        text = ""
+        some = [body for body in bodies if body]
+        for body in some:
+            last = body is some[-1] and len(some) == len(bodies)
+            if len(bodies) > 1 and not (last and text):
+                test = scope.test(set(bodies[body]))
+                if test is None:
+                    raise Differ
+                body = f"if {test} {body}"
+            text += f"{' else ' if text else ''}{body}"
+        return text
+
+    def _one_chain(
+        self, chain: Chains, inside: Scope, items: Items, indexed: bool
+    ) -> str:
+        """Return a repeated chain, or a loop if its copies say different things."""
+        written = self._items(chain, inside, indexed)
+        loop = re.compile(rf"\b{inside.loop}\b")
+        number = f"{{{inside.loop} + 1}}"
+        labels = [label.replace(number, "") for label, _ in written]
+        last = chain.items[-1].key
+        simple = (
+            not inside.table
+            and last not in (("guard",), ("repeat",))
+            and not any(loop.search(core) for _, core in written)
+            and not any(loop.search(label) for label in labels)
+            and all(number in label or not label for label, _ in written)
+        )
+        if not simple:
+            text = " -> ".join(label + core for label, core in written)
+            return self._loop(inside, items, _in_braces([text]))
+        assert inside.around is not None
+        count = self._count(items, inside.around)
+        text = " -> ".join(
+            label.replace(f"{number}:", ":").replace(number, "{}") + core
+            for label, core in written
+        )
+        return f"{text}  x{count}" if count.isdigit() else f"{text}  x({count})"
+
+    def _loop(self, inside: Scope, items: Items, body: str) -> str:
+        """Return a loop, which goes through a table if its rounds need one."""
+        around = inside.around
+        assert around is not None
+        if not inside.table:
+            count = self._count(items, around)
+            return f"for {inside.loop} in range({count}) {body}"
+        outside = Texts(around, [None] * around.count)
+        columns = [
+            [outside.value(column)[0] for column in inside.rounds(values)]
+            for values in inside.table.values()
+        ]
+        names = list(inside.table)
+        rows = [", ".join(row) for row in zip(*columns, strict=True)]
+        several = len(names) > 1
+        shown = ", ".join(f"[{row}]" if several else row for row in rows)
+        target = f"[{', '.join(names)}]" if several else names[0]
+        used = re.search(rf"\b{inside.loop}\b", body) is not None
+        target = f"{inside.loop}, {target}" if used else target
+        return f"for {target} in [{shown}] {body}"
+
+
+def _place(field: Field) -> tuple[int, int]:
+    """Return where an argument stands: by place, then the stride, then by name."""
+    if isinstance(field.position, int):
+        return 0, field.position
+    return (1, 0) if field.position == "/" else (2, 0)
+
+
+def _is_default(value: Any, field: Field) -> bool:
+    default = _sized(field.default)
+    if value is None or default is None:
+        return value is default
+    carries = isinstance(value, Sym) or (
+        isinstance(value, tuple) and any(isinstance(v, Sym) for v in value)
+    )
+    return not carries and type(value) is type(default) and bool(value == default)
+
+
+def _sized(value: Any) -> Any:
+    """Return a window as the sizes that a spec writes."""
+    return Dims(value) if type(value) is tuple else value
+
+
+def _lets(groups: Sequence[Group]) -> dict[str, Poly]:
+    """Return the values with a name, where all rows compute them alike."""
+    found: dict[str, Poly] = {}
+    for name, value in groups[0].lets:
+        if isinstance(value, Sym):
+            found[name] = value.poly
+    for group in groups[1:]:
+        own = dict(group.lets)
+        for name in list(found):
+            other = own.get(name)
+            if not isinstance(other, Sym) or other.poly != found[name]:
+                del found[name]
+    return found
+
+
+def _in_braces(statements: Sequence[str]) -> str:
+    if not statements:
+        return "{}"
+    line = "; ".join(statements)
+    if len(line) <= _ROOM and "\n" not in line and not line.startswith("for "):
+        return f"{{ {line} }}"
+    return "{\n" + "\n".join(statements) + "\n}"
+
+
+def _in_branches(branches: Sequence[Sequence[str]]) -> str:
+    lines = ["; ".join(branch) for branch in branches]
+    line = " | ".join(lines)
+    if len(line) <= _ROOM and "\n" not in line:
+        return f"{{ {line.strip()} }}"
+    return "{\n" + "\n|\n".join("\n".join(branch) for branch in branches) + "\n}"
+
+
+def _op(item: Item) -> Layer:
+    """Return the layer of an item: a step's, or that which ends a merge."""
+    part = item.part
+    while isinstance(part, Group):
+        part = part.children[-1]
+    assert part is not None
+    return part.op

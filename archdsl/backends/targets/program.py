@@ -1,0 +1,121 @@
+"""Networks as programs of torch.export, which run without archdsl."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from archdsl.backends.checkpoints import wanted
+from archdsl.backends.exported import Exported
+from archdsl.backends.extras import need
+from archdsl.backends.onnx import fitting, norms
+from archdsl.backends.torch import build
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.ir import Network
+from archdsl.transforms import FoldNorms, RemoveDead
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def export(
+    network: Network,
+    weights: Mapping[str, Any],
+    *,
+    fold: bool = True,
+    batch: int | None = None,
+) -> Exported:
+    """Return a network in evaluation mode as a program of torch.export.
+
+    Height and width are those of the spec.
+
+    Args:
+        network: the network.
+        weights: its `state_dict`, as arrays or torch tensors.
+        fold: whether batch norms become part of the layer before them.
+        batch: the batch size; None for any.
+
+    Raises:
+        MissingExtra: if torch is not installed.
+        SpecError: if a layer is foreign code.
+        WrongWeights: if the weights do not fit.
+    """
+    torch: Any = need("a program of torch.export", "torch", "torch")
+    refuse_foreign(network)
+    module, used = module_of(network, weights, fold=fold)
+    inputs = [torch.zeros(batch or 2, *map(int, p.shape)) for p in network.inputs]
+    free = torch.export.Dim("batch", min=1)
+    dynamic = tuple({0: free} for _ in inputs) if batch is None else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own parts
+        program = torch.export.export(module, tuple(inputs), dynamic_shapes=dynamic)
+        for node in program.graph.nodes:
+            # Lines of this machine's own files are of no use elsewhere.
+            node.meta.pop("stack_trace", None)
+        file = io.BytesIO()
+        torch.export.save(program, file)
+    first: list[int | str] = ["batch" if batch is None else batch]
+    nodes = [node for node in program.graph.nodes if node.op == "call_function"]
+    return Exported(
+        name=network.name,
+        format="torch",
+        opset=None,
+        nodes=len(nodes),
+        folded=norms(network) - norms(used),
+        inputs={port.name: [*first, *map(int, port.shape)] for port in used.inputs},
+        outputs={port.name: [*first, *map(int, port.shape)] for port in used.outputs},
+        fixed_by="torch.export is given the spec's input",
+        model=file.getvalue(),
+    )
+
+
+def module_of(
+    network: Network, weights: Mapping[str, Any], *, fold: bool
+) -> tuple[nn.Module, Network]:
+    """Return a network's module in evaluation mode with its weights, in float32.
+
+    What only training needs is not in it.
+
+    Returns:
+        The module, and the network that it was built from.
+
+    Raises:
+        WrongWeights: if the weights do not fit.
+    """
+    import torch
+
+    own: dict[str, Any] = dict(fitting(network, weights))
+    used = RemoveDead(inference=True).apply(network)
+    if fold:
+        used, own = FoldNorms().apply(used), FoldNorms().weights(used, own)
+    module = build(used).eval()
+    state = {key: torch.from_numpy(a.astype("float32")) for key, a in own.items()}
+    # Counters of batch norms, which evaluation does not read.
+    counters = {one.key: torch.tensor(0) for one in wanted(used) if one.counter}
+    module.load_state_dict({**state, **counters})
+    return module, used
+
+
+def refuse_foreign(network: Network) -> None:
+    """Refuse a network with foreign layers, whose code is not run here.
+
+    Raises:
+        SpecError: naming each kind of them once.
+    """
+    found: dict[str, Diagnostic] = {}
+    for step in network.steps():
+        if step.op.opaque():
+            found.setdefault(
+                step.op.word,
+                Diagnostic(
+                    "A0704",
+                    f"`{step.op.word}` is an `op`, which an export does not run",
+                    step.span,
+                    label=f"{step.path} here",
+                    help="`archdsl compile` writes a module that imports it",
+                ),
+            )
+    if found:
+        raise SpecError(found.values())

@@ -1,0 +1,70 @@
+"""PyTorch modules that somebody's code makes."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import click
+
+from archdsl.cli import status
+from archdsl.cli.terminal import Failure, say, without_torch
+
+
+def made_by(factory: str, arguments: dict[str, Any]) -> Any:
+    """Return the network that a factory makes; this runs its code.
+
+    Args:
+        factory: ``MODULE:FACTORY``, such as ``torchvision.models:resnet18``.
+        arguments: what it is called with.
+
+    Raises:
+        BadParameter: if that is not of this form.
+        Failure: if torch is missing, the code fails, or it returns no module.
+    """
+    where, colon, attribute = factory.partition(":")
+    names = [*where.split("."), *attribute.split(".")]
+    if not colon or not all(name.isidentifier() for name in names):
+        raise click.BadParameter(
+            f"`{factory}` is not of the form MODULE:FACTORY, such as "
+            "torchvision.models:resnet18",
+        )
+    try:
+        import torch  # noqa: F401, TID251 (to say it before any code is run)
+    except (ImportError, OSError) as error:
+        raise without_torch(error, "a PyTorch module needs") from None
+    say(f"running the code of {factory}")
+    module = _run(lambda: _found(where, attribute)(**arguments), factory)
+    from torch import nn  # noqa: TID251
+
+    if not isinstance(module, nn.Module):
+        raise Failure(
+            f"{factory} returns no torch.nn.Module: {type(module).__name__}",
+            status.SPEC_ERRORS,
+        )
+    return module
+
+
+def _found(where: str, attribute: str) -> Callable[..., Any]:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # modules of the folder that one works in
+    found: Any = import_module(where)
+    for name in attribute.split("."):
+        found = getattr(found, name)
+    if not callable(found):
+        raise TypeError(f"{attribute} is no function or class")
+    return found  # type: ignore[no-any-return]
+
+
+def _run(code: Callable[[], Any], factory: str) -> Any:
+    """Run somebody's code; whatever it raises is theirs to mend."""
+    try:
+        return code()
+    except (Exception, SystemExit) as error:
+        text = str(error).partition("\n")[0]
+        raise Failure(
+            f"{factory} cannot be made: {type(error).__name__}: {text}",
+            status.SPEC_ERRORS,
+        ) from None

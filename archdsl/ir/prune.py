@@ -1,0 +1,97 @@
+"""A network without what none of its outputs needs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, Final, TypeVar
+
+from archdsl.ir.nodes import OWNERS, Group, Network, Step, unchecked
+
+_MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
+Node = TypeVar("Node", Step, Group)
+
+
+def prune(network: Network, *, inference: bool = False) -> Network:
+    """Return a network without the steps that no output depends on.
+
+    All other parts keep their paths. Claims of the spec are dropped if something goes,
+    as they are about another network, and so are initialisations of what is gone.
+
+    Args:
+        network: the one to prune; it stays as it is.
+        inference: whether outputs of the training mode go, and all that serves them
+            alone.
+    """
+    outputs = [one for one in network.outputs if not (inference and one.training)]
+    live = {port.value for port in outputs}
+    for step in reversed(list(network.steps())):
+        if step.output in live:
+            live.update(step.inputs)
+    if len(outputs) == len(network.outputs) and all(
+        step.output in live for step in network.steps()
+    ):
+        return network
+    root = _Pruner(live).group(network.root)
+    steps = list(root.steps())
+    return Network(
+        name=network.name,
+        inputs=network.inputs,
+        outputs=tuple(outputs),
+        root=root,
+        initializers=tuple(
+            one
+            for one in network.initializers
+            if any(one.is_about(step.path, step.op.word) for step in steps)
+        ),
+    )
+
+
+class _Pruner:
+    def __init__(self, live: Collection[int]) -> None:
+        self.live = live
+        # Parts that stand somewhere already, so that the next one shares its weights.
+        self.known: set[str] = set()
+
+    def group(self, group: Group) -> Group:
+        children: list[Step | Group] = []
+        for child in group.children:
+            if not self._stays(child):
+                continue
+            again = self._again(child)
+            first = child.shared and not again
+            fields: dict[str, Any] = {"shared": False, "alias": ""} if first else {}
+            if isinstance(child, Group):
+                children.append(_changed(self.group(child), **fields))
+            else:
+                children.append(_changed(child, **fields))
+        made: dict[str, Any] = {"children": tuple(children)}
+        if group.output not in self.live and children:
+            # It ends where the last part does that something reads.
+            made |= {"output": children[-1].output, "shape": children[-1].shape}
+        if group.role == "repeat":
+            made["count"] = len(children)
+        return _changed(group, **made)
+
+    def _stays(self, child: Step | Group) -> bool:
+        if isinstance(child, Step):
+            return child.output in self.live
+        steps = [step.output in self.live for step in child.steps()]
+        # A group without steps passes its input on.
+        return any(steps) if steps else child.input in self.live
+
+    def _again(self, part: Step | Group) -> bool:
+        """Return whether a part stands somewhere before."""
+        if isinstance(part, Group) and part.role not in OWNERS:
+            return True
+        again = part.path in self.known
+        self.known.add(part.path)
+        return again
+
+
+def _changed(node: Node, **fields: Any) -> Node:
+    """Return a node with other fields, without what is kept about it besides."""
+    if not fields:
+        return node
+    own = {name: getattr(node, name) for name in type(node).model_fields}
+    made: Node = _MAKERS[type(node)](**{**own, **fields})
+    return made

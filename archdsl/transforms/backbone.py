@@ -1,0 +1,260 @@
+"""A network cut to the features that it computes on its way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from math import inf, log2
+from typing import Any
+
+from archdsl.ir import OWNERS, Group, Network, Port, Step
+from archdsl.ir.nodes import unchecked
+from archdsl.ir.prune import prune
+from archdsl.transforms.base import Transformation
+from archdsl.values import sizes
+
+_new_step = unchecked(Step)
+_new_group = unchecked(Group)
+
+# A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
+# smaller, as padding is not always there: 13x13 of 224x224 are a stride of 16.
+_NEAR = 0.25
+
+
+class CannotCut(ValueError):
+    """A network has no such part, or none that it can be cut at."""
+
+
+@dataclass(frozen=True)
+class Backbone(Transformation):
+    """Give out the features at some parts, and leave out what none of them needs.
+
+    What remains keeps its path, and so its keys in checkpoints. Outputs are named after
+    the parts, with ``_`` for each dot.
+
+    A container of the network's own may be opened for that, such as a `seq` of all
+    features, and a container in this one may not: its parts could not keep their keys.
+
+    Attributes:
+        taps: paths of layers and blocks, in the order of the outputs.
+        strides: strides of the maps to give out besides, such as ``(8, 16, 32)``: of
+            each the last one in the network, at the end of a block where there is one.
+        head: whether the network goes on behind its last map. Without it, that map is
+            an output, after the others.
+    """
+
+    taps: tuple[str, ...] = ()
+    strides: tuple[int, ...] = ()
+    head: bool = True
+
+    def rewrite(self, network: Network) -> Network:
+        """Return the network that ends at these parts.
+
+        Raises:
+            CannotCut: if there is no such part, or it cannot be cut there.
+        """
+        found = [_part(network, path) for path in self.taps]
+        found += [_at_stride(network, stride) for stride in self.strides]
+        if not self.head:
+            found.append(_last_map(network))
+        if not found:
+            raise CannotCut("there is nothing to tap: name a part or a stride")
+        values = {node.output: node for node in found}
+        ports = tuple(
+            Port(name=_name(node), value=value, shape=_plain(node.shape))
+            for value, node in values.items()
+        )
+        made = {
+            "children": tuple(_opened(network.root, values)),
+            "output": ports[0].value,
+            "shape": ports[0].shape,
+        }
+        root = _new_group(**{**_fields(network.root), **made})
+        cut = prune(
+            Network(
+                name=network.name,
+                inputs=network.inputs,
+                outputs=ports,
+                root=root,
+                initializers=network.initializers,
+            )
+        )
+        read = {number for step in cut.steps() for number in step.inputs}
+        inputs = tuple([port for port in cut.inputs if port.value in read])
+        return cut.model_copy(update={"inputs": inputs})
+
+
+def _name(node: Step | Group) -> str:
+    return node.path.replace(".", "_")
+
+
+# ---- what to tap
+
+
+def _nodes(group: Group) -> Iterator[Step | Group]:
+    """Yield all layers, and parts that own names, in order."""
+    for child in group.children:
+        if isinstance(child, Step):
+            yield child
+        else:
+            if child.role in OWNERS:
+                yield child
+            yield from _nodes(child)
+
+
+def _part(network: Network, path: str) -> Step | Group:
+    nodes = {node.path: node for node in _nodes(network.root)}
+    node = nodes.get(path)
+    if node is None:
+        near = get_close_matches(path, nodes, n=1)
+        more = f"; did you mean `{near[0]}`?" if near else ""
+        raise CannotCut(f"the network has no part `{path}`{more}")
+    if node.training:
+        raise CannotCut(f"`{path}` only exists in training")
+    return node
+
+
+def _levels(network: Network) -> Iterator[list[Step | Group]]:
+    """Yield the parts of the network, then the parts of these, and so on."""
+    level = _own_parts(network.root)
+    while level:
+        yield level
+        level = [
+            part
+            for node in level
+            if isinstance(node, Group)
+            for part in _own_parts(node)
+        ]
+
+
+def _own_parts(group: Group) -> list[Step | Group]:
+    found: list[Step | Group] = []
+    for child in group.children:
+        if isinstance(child, Step) or child.role in OWNERS:
+            found.append(child)
+        else:
+            found += _own_parts(child)
+    return [node for node in found if not node.training]
+
+
+def _at_stride(network: Network, stride: int) -> Step | Group:
+    """Return the last part, of the outermost ones that there are, with a stride."""
+    whole = sizes(network.inputs[0].shape)
+    seen: set[int] = set()
+    for level in _levels(network):
+        maps = [node for node in level if sizes(node.shape)]
+        strides = [_stride(whole, node) for node in maps]
+        near = [
+            node
+            for node, own in zip(maps, strides, strict=True)
+            if abs(log2(own / stride)) < _NEAR
+        ]
+        if near:
+            return near[-1]
+        seen.update(round(own) for own in strides)
+    known = ", ".join(map(str, sorted(seen)))
+    raise CannotCut(f"no map has a stride of {stride}: there are {known or 'none'}")
+
+
+def _stride(whole: Sequence[int], node: Step | Group) -> float:
+    """Return how many times smaller a map is than the input; inf if not on all axes."""
+    own = [a / b for a, b in zip(whole, sizes(node.shape), strict=True)]
+    return own[0] if max(own) < 2**_NEAR * min(own) else inf
+
+
+def _last_map(network: Network) -> Step | Group:
+    """Return the last of the network's own parts that gives a map of several units."""
+    parts = _own_parts(network.root)
+    parts = [node for node in parts if any(n > 1 for n in sizes(node.shape))]
+    if not parts:
+        raise CannotCut("none of the network's own parts gives a map")
+    return parts[-1]
+
+
+# ---- cutting
+
+
+def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step | Group]:
+    """Yield a group's parts; what keeps a wanted value inside gives its own parts.
+
+    Only the output of an owner can leave it.
+    """
+    for child in group.children:
+        if isinstance(child, Step):
+            yield child
+            continue
+        inside = {step.output for step in child.steps()} & values.keys()
+        if not inside - {child.output}:
+            yield child
+            continue
+        parts = tuple(_opened(child, values))
+        if child.role not in OWNERS:
+            yield _new_group(**{**_fields(child), "children": parts})
+        elif child.shared:
+            raise CannotCut(f"`{child.path}` is used again, and cannot be cut")
+        else:
+            for part in parts:
+                yield _moved(part, child.name)
+
+
+def _moved(node: Step | Group, prefix: str) -> Step | Group:
+    """Return a part as one of its owner's owner; its path stays."""
+    node = _without_names(node)
+    made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
+    if "." in node.name or "." in prefix:
+        raise CannotCut(
+            f"`{node.path}` is two levels below the network, in which its keys would "
+            "have no place: tap what it is a part of"
+        )
+    if isinstance(node, Step):
+        return _new_step(**{**_fields(node), **made, "labelled": True})
+    if node.condition is not None:
+        raise CannotCut(
+            f"`{node.path}` has a part that depends on its parameters, and cannot be "
+            "cut in its middle: tap the whole"
+        )
+    if node.role not in OWNERS:
+        made |= {"name": "", "path": node.path.rpartition(".")[0]}
+        made["children"] = tuple(_moved(child, prefix) for child in node.children)
+    return _new_group(**{**_fields(node), **made})
+
+
+def _without_names(node: Step | Group) -> Step | Group:
+    """Return a part with plain numbers, as its owner's parameters are out of sight.
+
+    Those inside of a block are about its own parameters, and stay.
+    """
+    if isinstance(node, Step):
+        made: dict[str, Any] = {
+            "op": type(node.op)(**{k: _plain(v) for k, v in vars(node.op).items()}),
+            "input_shapes": tuple([_plain(shape) for shape in node.input_shapes]),
+            "shape": _plain(node.shape),
+        }
+        return _new_step(**{**_fields(node), **made})
+    made = {
+        "input_shape": _plain(node.input_shape),
+        "shape": _plain(node.shape),
+        "count": int(node.count),
+        "parameters": tuple(
+            one.model_copy(update={"value": _plain(one.value)})
+            for one in node.parameters
+        ),
+    }
+    if node.role != "block":
+        made["lets"] = tuple((name, int(value)) for name, value in node.lets)
+        made["children"] = tuple(_without_names(child) for child in node.children)
+    return _new_group(**{**_fields(node), **made})
+
+
+def _plain(value: Any) -> Any:
+    """Return a value without the expressions that numbers in it carry."""
+    if isinstance(value, bool) or not isinstance(value, int | tuple):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return type(value)(_plain(part) for part in value)
+
+
+def _fields(node: Step | Group) -> dict[str, Any]:
+    return {name: getattr(node, name) for name in type(node).model_fields}

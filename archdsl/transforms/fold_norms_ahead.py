@@ -1,0 +1,109 @@
+"""Batch norms become part of the layers behind them, where that is exact."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from archdsl.ir import Network, Step
+from archdsl.ir.rewrite import rewrite
+from archdsl.layer import Layer
+from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.recipe import Origin, as_before
+
+
+@dataclass(frozen=True)
+class FoldNormsAhead(Transformation):
+    """Fold each batch norm into the convolution or `linear` that alone reads it.
+
+    That is for norms that `FoldNorms` leaves, as no such layer is before them. The
+    layer behind multiplies its input channels by the norm's factors, and its bias takes
+    what the norm adds. With padding that would not be exact: zeros around the map are
+    not what the norm makes of zeros. So norms before padded convolutions stay, and so
+    do those of layers with shared weights. The network is for inference.
+    """
+
+    def rewrite(self, network: Network) -> Network:
+        """Return the network without the norms that can be folded."""
+        pairs = _pairs(network)
+        if not pairs:
+            return network
+        kept = numbered(network)
+        ops: dict[int, Layer] = {}
+        gone: set[int] = set()
+        for norm, layer in pairs:
+            ops[layer.output] = layer.op.replace(bias=True)
+            if norm.path in kept:
+                ops[norm.output] = new_identity()
+            else:
+                gone.add(norm.output)
+        return rewrite(network, ops, gone)
+
+    def recipe(self, network: Network) -> dict[str, Origin]:
+        """Return which tensors come from which."""
+        found = as_before(self.rewrite(network))
+        for norm, layer in _pairs(network):
+            found |= _folded(norm, layer)
+        return found
+
+
+def _pairs(network: Network) -> list[tuple[Step, Step]]:
+    """Return the norms that can be folded, each with the layer behind it."""
+    outputs = {port.value for port in network.outputs}
+    readers: defaultdict[int, list[Step]] = defaultdict(list)
+    uses: Counter[str] = Counter()
+    for step in network.steps():
+        uses[step.path] += 1
+        for value in step.inputs:
+            readers[value].append(step)
+    found = []
+    for norm in network.steps():
+        behind = readers[norm.output]
+        if not (norm.op.channelwise and norm.op.pools_batch) or len(behind) != 1:
+            continue
+        (layer,) = behind
+        kernel = layer.op.as_kernel(layer.input_shapes, layer.shape)
+        if (
+            layer.op.scales
+            and kernel is not None
+            and kernel.pad == (0, 0)
+            and norm.output not in outputs
+            and uses[norm.path] == uses[layer.path] == 1
+            and norm.training == layer.training
+        ):
+            found.append((norm, layer))
+    return found
+
+
+def _folded(norm: Step, layer: Step) -> dict[str, Origin]:
+    """Return where weight and bias come from of a layer that does what a norm did."""
+    names = [
+        tensor.name
+        for tensor in norm.op.tensors(*norm.input_shapes)
+        if not tensor.integer
+    ]
+    own = [tensor.name for tensor in layer.op.tensors(*layer.input_shapes)]
+    kernel = layer.op.as_kernel(layer.input_shapes, layer.shape)
+    assert kernel is not None
+    groups = kernel.groups
+
+    def made(tensors: Sequence[Any]) -> tuple[Any, Any]:
+        before = dict(zip(own, tensors, strict=False))
+        weight, bias = layer.op.kernel_of(before)
+        norms = dict(zip(names, tensors[len(own) :], strict=True))
+        factors, sums = norm.op.channel_affine(norms)
+        # For each group of channels its outputs, its inputs, and the kernel.
+        parts = weight.reshape(groups, -1, *weight.shape[1:])
+        scaled = parts * factors.reshape(groups, 1, -1, 1, 1)
+        more = (parts * sums.reshape(groups, 1, -1, 1, 1)).sum((2, 3, 4)).reshape(-1)
+        total = more if bias is None else more + bias
+        return layer.op.of_kernel(scaled.reshape(*weight.shape)), total
+
+    keys = [f"{layer.path}.{name}" for name in own]
+    keys += [f"{norm.path}.{name}" for name in names]
+    return {
+        f"{layer.path}.weight": Origin(tuple(keys), lambda *given: made(given)[0]),
+        f"{layer.path}.bias": Origin(tuple(keys), lambda *given: made(given)[1]),
+    }

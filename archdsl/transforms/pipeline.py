@@ -1,0 +1,139 @@
+"""Transformations one after the other, by name or by level.
+
+The order is that of `PASSES`: first what goes is taken out, so that the others see what
+is left. Norms are folded before branches are merged, which are convolutions alone then;
+and norms that are left behind are folded ahead last, as merging can take them, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from archdsl.ir import Network
+from archdsl.transforms.base import Transformation
+from archdsl.transforms.fold_norms import FoldNorms
+from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
+from archdsl.transforms.merge_branches import MergeBranches
+from archdsl.transforms.recipe import Origin, as_before, composed
+from archdsl.transforms.remove_dead import RemoveDead
+from archdsl.transforms.remove_identities import RemoveIdentities
+
+
+class Pass(NamedTuple):
+    """A transformation of the pipeline.
+
+    Attributes:
+        training: the transformation where the network is to be trained; None if there
+            is none.
+        inference: the same where it is for inference alone.
+        level: the lowest level that it belongs to.
+    """
+
+    training: Transformation | None
+    inference: Transformation
+    level: int
+
+
+# In the order in which they run.
+PASSES: Final[dict[str, Pass]] = {
+    "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
+    "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
+    "fold-norms": Pass(None, FoldNorms(), 1),
+    "merge-branches": Pass(None, MergeBranches(), 2),
+    "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
+}
+LEVELS: Final = range(3)
+
+
+@dataclass(frozen=True)
+class Pipeline(Transformation):
+    """Several transformations, one after the other.
+
+    Attributes:
+        steps: in the order in which they run.
+    """
+
+    steps: tuple[Transformation, ...] = ()
+
+    def apply(self, network: Network) -> Network:
+        """Return the network that the last one makes; each is verified.
+
+        Raises:
+            archdsl.ir.verify.InvalidNetwork: if one makes no valid network.
+        """
+        return self.rewrite(network)
+
+    def rewrite(self, network: Network) -> Network:
+        """Return the network that the last one makes."""
+        for step in self.steps:
+            network = step.apply(network)
+        return network
+
+    def recipe(self, network: Network) -> dict[str, Origin]:
+        """Return which tensors of the last network come from which of the first."""
+        found = as_before(network)
+        for step in self.steps:
+            found = composed(found, step.recipe(network))
+            network = step.rewrite(network)
+        return found
+
+
+def names_of(
+    level: int | None = None,
+    passes: Sequence[str] | None = None,
+    *,
+    inference: bool = False,
+) -> list[str]:
+    """Return the names of the transformations that `pipeline` takes.
+
+    Raises:
+        ValueError: as `pipeline`.
+    """
+    if level is not None and passes is not None:
+        raise ValueError("give either a level or passes")
+    if passes is None:
+        if level is None:
+            level = LEVELS[-1] if inference else 0
+        if level not in LEVELS:
+            raise ValueError(f"the level is from 0 to {LEVELS[-1]}, not {level}")
+        return [
+            name
+            for name, one in PASSES.items()
+            if one.level <= level and (inference or one.training is not None)
+        ]
+    for name in passes:
+        if name not in PASSES:
+            known = ", ".join(PASSES)
+            raise ValueError(f"there is no pass `{name}`: those are {known}")
+        if PASSES[name].training is None and not inference:
+            raise ValueError(f"{name} is for inference, and the network is to train")
+    return list(passes)
+
+
+def pipeline(
+    level: int | None = None,
+    passes: Sequence[str] | None = None,
+    *,
+    inference: bool = False,
+) -> Pipeline:
+    """Return the transformations of a level, or those of some names.
+
+    Args:
+        level: 0 to 2; how much is done. If neither it nor passes are given, it is 2 for
+            inference, and otherwise 0.
+        passes: names from `PASSES` instead, in the order in which they run.
+        inference: whether the network is for inference alone.
+
+    Raises:
+        ValueError: if both are given, there is no such level or name, or a pass is for
+            inference and the network is not.
+    """
+    found = []
+    for name in names_of(level, passes, inference=inference):
+        one = PASSES[name]
+        step = one.inference if inference else one.training
+        assert step is not None
+        found.append(step)
+    return Pipeline(tuple(found))

@@ -1,0 +1,107 @@
+"""Which tensors of a transformed network come from which of the one before."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from archdsl.ir import Network
+from archdsl.ir.state import wanted
+
+
+class Origin(NamedTuple):
+    """Where a tensor comes from.
+
+    Attributes:
+        keys: the tensors that it is made of, by their keys in the `state_dict` before;
+            its dtype is that of the first.
+        make: makes it of them, in double precision; None if it is the only one, as it
+            is.
+    """
+
+    keys: tuple[str, ...]
+    make: Callable[..., Any] | None = None
+
+
+# The tensors of a network by key, in the order of its `state_dict`.
+Recipe = Mapping[str, Origin]
+
+
+def as_before(network: Network) -> dict[str, Origin]:
+    """Return the recipe by which each tensor of a network is the one of its name."""
+    return {one.key: Origin((one.key,)) for one in wanted(network)}
+
+
+def followed(recipe: Recipe, state: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `state_dict` that a recipe makes of another.
+
+    What is computed is computed in double precision, and rounded once. Tensors whose
+    own first part is missing are left out, such as those that only training needs.
+
+    Args:
+        recipe: the recipe.
+        state: tensors of torch or arrays of NumPy, by key; it stays as it is.
+
+    Raises:
+        KeyError: if another part of a tensor is missing.
+    """
+    found: dict[str, Any] = {}
+    for key, (keys, make) in recipe.items():
+        if keys[0] not in state:
+            continue
+        parts = [state[one] for one in keys]
+        if make is None:
+            found[key] = parts[0]
+        else:
+            found[key] = _as(parts[0].dtype, make(*map(_wide, parts)))
+    return found
+
+
+def composed(first: Recipe, second: Recipe) -> dict[str, Origin]:
+    """Return the recipe that does what one does, and then another."""
+    return {key: _through(first, origin) for key, origin in second.items()}
+
+
+def _through(first: Recipe, origin: Origin) -> Origin:
+    parts = [first[key] for key in origin.keys]
+    if origin.make is None:
+        return parts[0]
+    keys = tuple(dict.fromkeys(key for part in parts for key in part.keys))
+    return Origin(keys, _Chain(keys, parts, origin.make))
+
+
+class _Chain:
+    """Makes a tensor of tensors that are made of others."""
+
+    def __init__(
+        self, keys: Sequence[str], parts: Sequence[Origin], make: Callable[..., Any]
+    ) -> None:
+        self.keys = keys
+        self.parts = parts
+        self.make = make
+
+    def __call__(self, *tensors: Any) -> Any:
+        known = dict(zip(self.keys, tensors, strict=True))
+        made = []
+        for keys, make in self.parts:
+            given = [known[key] for key in keys]
+            made.append(given[0] if make is None else make(*given))
+        return self.make(*made)
+
+
+def zeros(like: Any, *shape: int) -> Any:
+    """Return zeros of a shape, as a tensor or array like another."""
+    if hasattr(like, "new_zeros"):
+        return like.new_zeros(shape)
+    import numpy as np
+
+    return np.zeros(shape, like.dtype)
+
+
+def _wide(tensor: Any) -> Any:
+    """Return a tensor of torch, or an array of NumPy, in double precision."""
+    return tensor.double() if hasattr(tensor, "double") else tensor.astype("float64")
+
+
+def _as(dtype: Any, tensor: Any) -> Any:
+    return tensor.to(dtype) if hasattr(tensor, "to") else tensor.astype(dtype)
