@@ -21,6 +21,7 @@ from archdsl.limits import (
     MAX_REPEAT,
     MAX_STEPS,
     MAX_TOKENS,
+    MAX_WRITTEN,
     NETWORK_PARTS,
 )
 
@@ -640,6 +641,15 @@ _LIMITS: Final = {
         "claim more than 16 GiB. Images of a folder are read one by one.",
         "",
         "",
+    ),
+    "A0912": Entry(
+        "the network is too large to be written in another form",
+        f"A network that is compiled, exported, trained or drawn can have at most "
+        f"{MAX_WRITTEN:,} layers, which take some seconds. Larger ones can be checked, "
+        "linted and analysed.",
+        _net("relu  x6000", "relu  x6000"),
+        _net("relu  x60", "relu  x60"),
+        ("compile net.arch", "compile net.arch"),
     ),
 }
 
