@@ -21,6 +21,7 @@ from archdsl.limits import (
     MAX_REPEAT,
     MAX_STEPS,
     MAX_TOKENS,
+    MAX_WRITTEN,
     NETWORK_PARTS,
 )
 
@@ -420,6 +421,16 @@ _FILES: Final = {
         "",
         "",
     ),
+    "A0506": Entry(
+        "no spec describes the network",
+        "`archdsl expand` found no text that gives this network when it is read again. "
+        "That happens only to networks that were made in code or come from JSON: a "
+        "layer without weights and without a name whose output is read from afar, for "
+        "example, as the label that a tap needs would make a module of it. Give such a "
+        "layer a name.",
+        "",
+        "",
+    ),
 }
 
 _FAMILY = _net("conv 3x3 width").replace("net {", "net<width = 16> {")
@@ -630,6 +641,15 @@ _LIMITS: Final = {
         "claim more than 16 GiB. Images of a folder are read one by one.",
         "",
         "",
+    ),
+    "A0912": Entry(
+        "the network is too large to be written in another form",
+        f"A network that is compiled, exported, trained or drawn can have at most "
+        f"{MAX_WRITTEN:,} layers, which take some seconds. Larger ones can be checked, "
+        "linted and analysed.",
+        _net("relu  x6000", "relu  x6000"),
+        _net("relu  x60", "relu  x60"),
+        ("compile net.arch", "compile net.arch"),
     ),
 }
 

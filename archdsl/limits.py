@@ -5,7 +5,7 @@ from typing import Final
 MAX_FILE_BYTES: Final = 1 << 20
 # Of a network as JSON.
 MAX_NETWORK_BYTES: Final = 32 << 20
-MAX_TOKENS: Final = 45_000
+MAX_TOKENS: Final = 80_000
 MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64
 MAX_REPEAT: Final = 10_000
@@ -13,6 +13,8 @@ MAX_PARTS: Final = 15_000
 # Of all networks of a file together, where a network counts as this many besides.
 MAX_CHECKED: Final = 40_000
 NETWORK_PARTS: Final = 10
+# Layers of a network that is compiled, exported, trained or drawn.
+MAX_WRITTEN: Final = 11_000
 # Rows that all arrows of a picture cross, which a layout engine does in seconds.
 MAX_DRAWN: Final = 2_000
 # Dots per inch of a png, the least and the most.

@@ -308,19 +308,40 @@ def load_network(
     return load(spec, params=params, input=input_shape, symbolic=symbolic)
 
 
+def check_written(network: Network) -> None:
+    """Refuse a network that takes too long to be written in another form.
+
+    Raises:
+        SpecError: if it has too many layers.
+    """
+    from archdsl.diagnostics import Diagnostic, SpecError
+    from archdsl.limits import MAX_WRITTEN
+
+    layers = sum(1 for _ in network.steps())
+    if layers > MAX_WRITTEN:
+        message = (
+            f"{network.name} has {layers:,} layers, and one that is compiled or drawn "
+            f"can have {MAX_WRITTEN:,}"
+        )
+        help = "`archdsl analyze` and `check` take larger ones"
+        raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
+
+
 def load_proved(
     spec: str, params: dict[str, object], input_shape: tuple[int, ...] | None
 ) -> Network:
     """Return the network that the options of `spec_options` describe, to be compiled.
 
     Raises:
-        SpecError: also if a claim (`expect`) of the spec does not hold.
+        SpecError: also if a claim (`expect`) of the spec does not hold, or the network
+            is too large.
     """
     from archdsl.diagnostics import SpecError
     from archdsl.passes.analysis import analyze
     from archdsl.passes.expect import check_expectations
 
     network = load_network(spec, params, input_shape, symbolic=True)
+    check_written(network)
     if network.expectations:
         refuted = check_expectations(network, analyze(network))
         if refuted:

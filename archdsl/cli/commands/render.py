@@ -13,6 +13,7 @@ from archdsl.cli.files import writing
 from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
+    check_written,
     json_option,
     load_network,
     spec_options,
@@ -136,6 +137,7 @@ def command(
     from archdsl.backends.diagram import MissingExtra, UnknownFormat, UnknownPart
 
     network = load_network(spec, params, input_shape, symbolic=False)
+    check_written(network)
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ not in (None, "dot", "gv"):
         raise click.UsageError("--json only contains dot text: use -o FILE, too")
