@@ -54,13 +54,13 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
 def emitted_once() -> Iterator[None]:
     """Emit and validate a network once, whatever is made of its text meanwhile."""
     # With its text, the network itself, whose number is only unique while it lives.
-    known: dict[tuple[int, bool], tuple[Network, str]] = {}
+    known: dict[tuple[Any, ...], tuple[Network, str]] = {}
     emit = backend.emit
 
-    def remembered(network: Network, *, as_modules: bool = False) -> str:
-        key = id(network), as_modules
+    def remembered(network: Network, **style: bool) -> str:
+        key = id(network), *sorted(item for item in style.items() if item[1])
         if key not in known:
-            known[key] = network, emit(network, as_modules=as_modules)
+            known[key] = network, emit(network, **style)
         return known[key][1]
 
     with mock.patch.object(backend, "emit", remembered):
