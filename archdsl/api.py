@@ -16,6 +16,7 @@ from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .passes.setting import DEFAULT
 from .resources import shipped_presets, shipped_specs
+from .values import MOST_AXES
 
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
@@ -51,7 +52,8 @@ def load(
 
     Args:
         spec: path of a file, ``path:preset``, the name of a shipped spec or preset
-            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin.
+            (``googlenet``, ``resnet:resnet18``, ``resnet18``), or ``-`` for stdin. A
+            ``.json`` file holds one network, as `Network.model_dump_json` writes it.
         preset: which of the spec's presets to load; the default one if omitted.
         params: values of the network's parameters, by name: numbers, truth values,
             lists or text. Text is read as by ``-D``: ``"32"`` is a number, ``"3x3"`` is
@@ -69,6 +71,9 @@ def load(
     """
     check_types(preset=preset, params=params, symbolic=symbolic)
     given = _together(params, values)
+    path, named = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        return _load_exchanged(path, preset or named, given, input)
     module, named = open_spec(spec)
     if preset and named and preset != named:
         raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
@@ -200,13 +205,17 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
-def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
+def emit(
+    network: Network | Spec, *, as_modules: bool = False, recompute: bool = False
+) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
     Args:
         network: as for `analyze`.
         as_modules: whether activations, pools and dropouts become modules, too, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
+        recompute: whether the backward pass runs blocks again, so that only their
+            inputs are kept for it, as `analyze(recompute=True)` counts.
 
     Raises:
         SpecError: if `network` names a spec with errors.
@@ -214,8 +223,8 @@ def emit(network: Network | Spec, *, as_modules: bool = False) -> str:
     """
     from .backends.torch import emit as run
 
-    check_types(as_modules=as_modules)
-    return run(as_network(network), as_modules=as_modules)
+    check_types(as_modules=as_modules, recompute=recompute)
+    return run(as_network(network), as_modules=as_modules, recompute=recompute)
 
 
 def backbone(
@@ -258,6 +267,7 @@ def build(
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
     as_modules: bool = False,
+    recompute: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -274,6 +284,7 @@ def build(
         weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
             or a file of `torch.save`. Nothing in it is run.
         as_modules: as for `emit`.
+        recompute: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -296,6 +307,7 @@ def build(
     check_types(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
+        recompute=recompute,
         preset=preset,
         params=params,
     )
@@ -309,7 +321,12 @@ def build(
         )
     else:
         chosen = load(as_spec(network), preset=preset, params=given, input=input)
-    module = run(chosen, allow_foreign=allow_foreign, as_modules=as_modules)
+    module = run(
+        chosen,
+        allow_foreign=allow_foreign,
+        as_modules=as_modules,
+        recompute=recompute,
+    )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
     return module
@@ -400,7 +417,8 @@ def export_onnx(
             a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
         seed: for random weights instead, which serve to measure speed.
         opset: version of ONNX's operators.
-        fold: whether batch norms become part of the layer before them.
+        fold: whether batch norms become part of the layers beside them, and parallel
+            convolutions that are added one.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
@@ -466,7 +484,7 @@ def export_torch(
         path: the file to write, if any; torch wants it to end in ``.pt2``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
 
     Raises:
@@ -509,7 +527,7 @@ def export_openvino(
             beside it, and ends in ``.bin``.
         weights: as for `export_onnx`.
         seed: as for `export_onnx`.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for `export_onnx`.
         batch: the batch size; None for any.
         fixed_size: as for `export_onnx`.
 
@@ -944,6 +962,43 @@ def as_network(given: Network | Spec) -> Network:
 # ---- finding and loading a SPEC ---------------------------------------------
 
 
+def _load_exchanged(
+    path: Path, preset: str | None, params: Mapping[str, object], input: object
+) -> Network:
+    """Return the network of a JSON file.
+
+    Raises:
+        SpecError: with all that is wrong with it, or if something is to be changed.
+    """
+    from .ir import Network
+    from .ir.verify import InvalidNetwork
+    from .limits import MAX_NETWORK_BYTES
+    from .syntax.loader import read_bytes
+
+    data = read_bytes(path, str(path), MAX_NETWORK_BYTES)
+    if preset or params or input is not None:
+        what = "presets" if preset else "parameters" if params else "other input"
+        raise SpecError(
+            [
+                Diagnostic(
+                    "A0505",
+                    f"{path} holds one network, which has no {what}",
+                    help="load the spec instead, and write that network: `archdsl "
+                    "expand SPEC -D name=value -o net.json`",
+                )
+            ]
+        )
+    try:
+        return Network.model_validate_json(data)
+    except InvalidNetwork as error:
+        found = [f"{path}: {one}" for one in error.problems[:_MOST_SHOWN]]
+        raise SpecError([Diagnostic("A0505", each) for each in found]) from None
+
+
+# Of what is wrong with one file.
+_MOST_SHOWN = 20
+
+
 def open_spec(spec: Spec) -> tuple[Module, str | None]:
     """Return the loaded file that a SPEC refers to, and the preset that it names.
 
@@ -956,6 +1011,10 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
     from .syntax.loader import load_file
 
     path, preset = find_spec(spec)
+    if path is not None and path.suffix == ".json":
+        message = f"{path} is a network as JSON, and this is about a spec"
+        help = f"`archdsl expand {path}` prints a spec of the network"
+        raise SpecError([Diagnostic("A0505", message, help=help)])
     return (load_stdin() if path is None else load_file(path)), preset
 
 
@@ -1134,10 +1193,10 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
             words = "a shape such as 3x224x224, or its sizes"
             raise TypeError(f"`input` must be {words}, not {given!r}") from None
     shown = "x".join(map(str, shape))
-    if len(shape) not in (1, 3):
+    if not 1 <= len(shape) <= MOST_AXES + 1:
         raise ValueError(
-            f"`{shown}` is not a shape of an input: channels x height x width, or "
-            "the length of a vector"
+            f"`{shown}` is not a shape of an input: channels x height x width, one or "
+            "three sizes in place of these two, or the length of a vector"
         )
     if not all(1 <= size <= MAX_INTEGER for size in shape):
         raise ValueError(f"`{shown}`: a size is from 1 to {MAX_INTEGER:,}")

@@ -410,6 +410,26 @@ _FILES: Final = {
         _net("inceptions<8, 4, 8, 4, 8, 8>", before="import inceptions from prelude"),
         _net("inception<8, 4, 8, 4, 8, 8>", before="import inception from prelude"),
     ),
+    "A0505": Entry(
+        "a file does not hold a network as JSON",
+        "A `.json` file holds one network, as `archdsl expand -o net.json` writes it. "
+        "The message names the field that is wrong: `root.children[3].shape` is the "
+        "shape of the fourth part. `archdsl schema network` prints what the fields "
+        "are. A network in a file has no parameters or presets any more, and layers "
+        "of an `op` cannot be in one.",
+        "",
+        "",
+    ),
+    "A0506": Entry(
+        "no spec describes the network",
+        "`archdsl expand` found no text that gives this network when it is read again. "
+        "That happens only to networks that were made in code or come from JSON: a "
+        "layer without weights and without a name whose output is read from afar, for "
+        "example, as the label that a tap needs would make a module of it. Give such a "
+        "layer a name.",
+        "",
+        "",
+    ),
 }
 
 _FAMILY = _net("conv 3x3 width").replace("net {", "net<width = 16> {")
@@ -614,6 +634,72 @@ _LIMITS: Final = {
         _net("conv 3x3 3  x30"),
         ("render --unfold net.arch -o net.svg", "check net.arch"),
     ),
+    "A0911": Entry(
+        "the data are too large",
+        "Arrays to train with are unpacked into memory, so a file of them may not "
+        "claim more than 16 GiB. Images of a folder are read one by one.",
+        "",
+        "",
+    ),
+}
+
+_TRAINING: Final = {
+    "A1101": Entry(
+        "a recipe is not TOML",
+        "A recipe for `archdsl train` is a TOML file: `key = value` on each line, and "
+        "tables such as `[optimizer]`. Texts have quotes. `--set` takes the same, "
+        "`optimizer.lr=0.05`, and there a word needs no quotes.",
+        "",
+        "",
+    ),
+    "A1102": Entry(
+        "a recipe has no such key",
+        "The name of a key is misspelt, or it stands in the wrong table. Keys before "
+        "the first table are the recipe's own.",
+        "",
+        "",
+    ),
+    "A1103": Entry(
+        "a value of a recipe is wrong",
+        "It has another type, is out of bounds, is missing, or does not go with the "
+        "others: some keys are for one kind of optimizer or schedule alone, and would "
+        "do nothing with another.",
+        "",
+        "",
+    ),
+    "A1104": Entry(
+        "the data cannot be used",
+        "`--data` names a folder with a folder for each class, in `train` and `val` or "
+        "at once; an .npz file with `images`, N x height x width x channels, and "
+        "`labels`; `digits` or `synthetic`. A folder that vanishes during a run ends "
+        "it, too, with its state saved.",
+        "",
+        "",
+    ),
+    "A1105": Entry(
+        "network, data and recipe do not fit together",
+        "A network that is trained takes one image, and gives a score for each class "
+        "of the data. Images of arrays have the network's size; those of files are "
+        "scaled to it. Some augmentations need colours.",
+        "",
+        "",
+    ),
+    "A1106": Entry(
+        "the loss is not finite",
+        "It became infinite, or no number at all, so that all weights would follow. "
+        "The step was run again to find the layer whose output was the first like "
+        "that. Most often the learning rate is too high; warm up longer, or clip "
+        "gradients. The last state is kept.",
+        "",
+        "",
+    ),
+    "A1107": Entry(
+        "a run cannot be resumed",
+        "`--resume` goes on exactly where a run was. So network, recipe, data and seed "
+        "must be the same; to train on with others, begin a new run with `--weights`.",
+        "",
+        "",
+    ),
 }
 
 _WEIGHTS: Final = {
@@ -651,6 +737,7 @@ CODES: Final = {
     **_PICTURES,
     **_LIMITS,
     **_WEIGHTS,
+    **_TRAINING,
 }
 
 SECTIONS: Final = {
@@ -665,4 +752,5 @@ SECTIONS: Final = {
     "A08": "Pictures",
     "A09": "Limits",
     "A10": "Weights",
+    "A11": "Training",
 }

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, Final
 from .limits import MAX_INTEGER
 from .symbolic import is_symbolic
 from .values import (
-    POINTWISE,
+    MOST_AXES,
     Kernel,
     Last,
     Operations,
@@ -28,8 +28,11 @@ from .values import (
     TorchForm,
     Window,
     channels,
+    is_map,
+    pointwise,
     show_shape,
     sizes,
+    sliding,
 )
 
 REQUIRED: Any = object()
@@ -134,6 +137,14 @@ class Field:
         self.maximum = maximum
         self.choices = choices
 
+    def default_for(self, axes: int) -> Any:
+        """Return the default on maps with some axes.
+
+        A window's is declared for two, with the same number for each.
+        """
+        default = self.default
+        return default[:1] * axes if isinstance(default, tuple) else default
+
     def refusal(self, value: Any) -> str:
         """Return why a value cannot be the argument's, or nothing."""
         if value is None:
@@ -141,8 +152,8 @@ class Field:
         if isinstance(value, str):
             return "" if value in self.choices else f"cannot be {value!r}"
         parts = value if self.type == "window" else (value,)
-        if not isinstance(parts, tuple) or len(parts) != (2 if parts is value else 1):
-            return f"is of two sizes, not {value!r}"
+        if not isinstance(parts, tuple) or not 1 <= len(parts) <= MOST_AXES:
+            return f"is of one to {MOST_AXES} sizes, not {value!r}"
         wanted: Any = _TYPES.get(self.type, ())
         low, high = self.minimum, self.maximum
         part: Any
@@ -219,6 +230,8 @@ class Layer:
         scatters: whether it turns channels into positions, or positions into channels.
         of_any_size: for a pool with a window, the word of the corresponding adaptive
             pool, whose output size is given.
+        fields: its arguments, by name.
+        windows: the names of those that have a size for each spatial axis.
     """
 
     word: ClassVar[str] = ""
@@ -245,6 +258,7 @@ class Layer:
     scatters: ClassVar[bool] = False
     of_any_size: ClassVar[str] = ""
     fields: ClassVar[dict[str, Field]] = {}
+    windows: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls) -> None:
         """Collect the arguments that the class declares."""
@@ -253,11 +267,16 @@ class Layer:
             if isinstance(value, Field):
                 value.name = name
                 cls.fields[name] = value
+        cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
 
     def __init__(self, **values: Any) -> None:
         own = self.__dict__
         for name, field in self.fields.items():
             own[name] = values.get(name, field.default)
+        if len(self.windows) > 1 and (axes := self.axes or 2) != 2:
+            for name in self.windows:
+                if name not in values:
+                    own[name] = self.fields[name].default_for(axes)
 
     def __eq__(self, other: object) -> bool:
         return type(self) is type(other) and self.__dict__ == other.__dict__
@@ -272,6 +291,15 @@ class Layer:
     def replace(self, **values: Any) -> Layer:
         """Return a copy with some arguments changed."""
         return type(self)(**{**self.__dict__, **values})
+
+    @property
+    def axes(self) -> int | None:
+        """The number of sizes in its windows, None if it has none."""
+        for name in self.windows:
+            value = self.__dict__[name]
+            if isinstance(value, tuple):
+                return len(value)
+        return None
 
     # ---- facets
 
@@ -338,7 +366,7 @@ class Layer:
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return what an output unit sees, or None if it sees the whole input."""
-        return POINTWISE
+        return pointwise(output)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
@@ -423,8 +451,9 @@ class Layer:
             own: its tensors, by name.
 
         Returns:
-            A tensor (out, in / groups, height, width), and one with a number for each
-            channel of the output, or None if nothing is added.
+            A tensor (out, in / groups, *size), where a size of 1 along each axis counts
+            as 1x1 for any number of axes, and one with a number for each channel of the
+            output, or None if nothing is added.
         """
         raise NotImplementedError(self.word)
 
@@ -466,11 +495,16 @@ class Layer:
         return self.word
 
 
-def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
-    """Return (channels, height, width); refuse any other shape.
+def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
+    """Return the shape of a feature map with its channels first; refuse any other.
+
+    Args:
+        inputs: the shape.
+        word: of the layer kind.
+        axes: how many spatial axes the map must have, if not any number.
 
     Raises:
-        Mismatch: if the shape is not that of a feature map with its channels first.
+        Mismatch: if the shape is another one.
     """
     if isinstance(inputs, Last):
         raise Mismatch(
@@ -478,13 +512,45 @@ def need_map(inputs: Shape, word: str) -> tuple[int, int, int]:
             f"({show_shape(inputs)})",
             help="put `permute first` before it",
         )
-    if len(inputs) != 3:
+    if not is_map(inputs):
         raise Mismatch(
             f"{word} needs a feature map, and its input is a vector of "
             f"{int(inputs[0])}",
             help="put it before `flatten` or `globalavgpool`",
         )
+    if axes is not None and len(inputs) != axes + 1:
+        raise Mismatch(
+            f"{word} needs a map with {_counted(axes)}, and its input has "
+            f"{len(inputs) - 1} ({show_shape(inputs)})",
+        )
     return inputs
+
+
+def need_axes(inputs: Shape, layer: Layer) -> Shape:
+    """Return the shape of a map that the windows of a layer fit; refuse any other.
+
+    Raises:
+        Mismatch: if it is not a map with its channels first, or a window has not one
+            size for each of its spatial axes.
+    """
+    need_map(inputs, layer.word)
+    axes = len(inputs) - 1
+    for name in layer.windows:
+        value = getattr(layer, name)
+        if isinstance(value, tuple) and len(value) != axes:
+            same = len(set(value)) == 1
+            size = show_shape((value[0],) * axes) if same else "x".join("n" * axes)
+            raise Mismatch(
+                f"{layer.word}: `{name}` has {len(value)} "
+                f"{'size' if len(value) == 1 else 'sizes'}, and its input has "
+                f"{_counted(axes)}",
+                help=f"write one size for each axis: `{size}`",
+            )
+    return inputs
+
+
+def _counted(axes: int) -> str:
+    return "1 spatial axis" if axes == 1 else f"{axes} spatial axes"
 
 
 def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
@@ -513,7 +579,7 @@ def difference(first: Shape, other: Shape, wide: bool) -> str:
     if wide and channels(first) != channels(other):
         if sizes(first) != sizes(other):
             return f"shape ({show_shape(first)} and {show_shape(other)})"
-        noun = "channels" if len(first) == 3 else "features"
+        noun = "channels" if is_map(first) else "features"
         return f"{noun} ({int(channels(first))} and {int(channels(other))})"
     if sizes(first) != sizes(other):
         return f"size ({show_shape(sizes(first))} and {show_shape(sizes(other))})"
@@ -522,8 +588,10 @@ def difference(first: Shape, other: Shape, wide: bool) -> str:
 
 def _kind_of(shape: Shape) -> str:
     if isinstance(shape, Last):
-        return "a map with its channels last"
-    return "a feature map" if len(shape) == 3 else "a vector"
+        kind = "a map with its channels last"
+    else:
+        kind = "a feature map" if is_map(shape) else "a vector"
+    return kind if len(shape) in (1, 3) else f"{kind} of {_counted(len(shape) - 1)}"
 
 
 def slide(
@@ -587,7 +655,7 @@ def adaptive(inputs: Shape, output: Shape) -> Window:
     stride = tuple(n // gcd(n, m) for n, m in pairs)
     up = tuple(m // gcd(n, m) for n, m in pairs)
     # Unit o sees i where o * n < (i + 1) * m and i * m < (o + 1) * n.
-    return Window(
+    return sliding(
         kernel=tuple(n + m - 1 for n, m in zip(stride, up, strict=True)),
         stride=stride,
         pad=tuple(m - 1 for m in up),
@@ -601,6 +669,46 @@ def adaptive_taps(inputs: Shape, output: Shape) -> int:
     for n, m in zip(sizes(inputs), sizes(output), strict=True):
         total *= sum(-(-(i + 1) * n // m) - i * n // m for i in range(m))
     return total
+
+
+# The interpolation that is linear along each axis, by the number of axes.
+LINEAR: Final[Mapping[int, str]] = {1: "linear", 2: "bilinear", 3: "trilinear"}
+
+
+def need_mode(word: str, inputs: Shape, mode: str, *, align: bool) -> None:
+    """Refuse an interpolation that a map does not have.
+
+    Args:
+        word: of the layer kind.
+        inputs: shape of the map.
+        mode: ``nearest``, or one of `LINEAR`.
+        align: whether the corners keep their place.
+
+    Raises:
+        Mismatch: if the mode is that of maps with other axes, or does not interpolate
+            and the corners would be aligned.
+    """
+    own = LINEAR[len(inputs) - 1]
+    if mode not in ("nearest", own):
+        raise Mismatch(
+            f"{word}: `{mode}` is for other maps than {show_shape(inputs)}, with "
+            f"{_counted(len(inputs) - 1)}",
+            help=f"write `mode={own}`",
+        )
+    if align and mode == "nearest":
+        raise Mismatch(
+            f"{word}: `align` has no meaning without interpolation",
+            help=f"use `mode={own}`, or leave `align` out",
+        )
+
+
+def interpolated(output: Shape, mode: str) -> int:
+    """Return the operations of an interpolation.
+
+    Each output is a sum of products with both neighbours along each axis.
+    """
+    terms = 2 ** (len(output) - 1)
+    return 0 if mode == "nearest" else (2 * terms - 1) * count(output)
 
 
 def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) -> Window:
@@ -626,7 +734,7 @@ def interpolation(inputs: Shape, output: Shape, *, linear: bool, align: bool) ->
             last = -(-(step + up) // 2) - 1
         parts.append((last - first + 1, step, -first, up))
     kernel, stride, pad, up_ = zip(*parts, strict=True)
-    return Window(kernel, stride, pad, up=up_)
+    return sliding(kernel, stride, pad, up=up_)
 
 
 def given(*options: tuple[str, Any, Any]) -> tuple[tuple[str, Any], ...]:

@@ -3,6 +3,8 @@
 from typing import Final
 
 MAX_FILE_BYTES: Final = 1 << 20
+# Of a network as JSON.
+MAX_NETWORK_BYTES: Final = 32 << 20
 MAX_TOKENS: Final = 45_000
 MAX_IMPORTS: Final = 64
 MAX_DEPTH: Final = 64

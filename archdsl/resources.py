@@ -42,6 +42,11 @@ def templates() -> dict[str, Path]:
     return {path.stem: path for path in sorted(specs_dir().glob("templates/*.arch"))}
 
 
+def recipes() -> dict[str, Path]:
+    """Return the recipes that `archdsl train` knows, by name."""
+    return {path.stem: path for path in sorted(specs_dir().glob("recipes/*.toml"))}
+
+
 @cache
 def shipped_presets() -> dict[str, str]:
     """Return the name of the shipped spec that defines each preset.

@@ -1,14 +1,19 @@
 """Small frozen values that all stages share: shapes, windows, torch calls.
 
-A shape is a tuple of ints without the batch: `(channels, height, width)` for a feature
-map, `(features,)` for a vector.
+A shape is a tuple of ints without the batch: the channels and the sizes of a feature
+map, or `(features,)` for a vector. A map has one to three spatial axes: `(channels,
+length)`, `(channels, height, width)` or `(channels, depth, height, width)`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import re
+from typing import Any, Final, NamedTuple
 
 Shape = tuple[int, ...]
+
+# The most spatial axes that a map can have.
+MOST_AXES: Final = 3
 
 
 def show_shape(shape: Shape) -> str:
@@ -17,7 +22,7 @@ def show_shape(shape: Shape) -> str:
 
 
 class Last(tuple[int, ...]):
-    """Shape of a feature map whose channels come last: (height, width, channels)."""
+    """Shape of a feature map whose channels come last, as (height, width, channels)."""
 
     __slots__ = ()
 
@@ -28,8 +33,54 @@ def channels(shape: Shape) -> int:
 
 
 def sizes(shape: Shape) -> Shape:
-    """Return (height, width), or nothing for a vector."""
+    """Return a map's size along each spatial axis, or nothing for a vector."""
     return tuple(shape[:-1]) if isinstance(shape, Last) else tuple(shape[1:])
+
+
+def is_map(shape: Shape) -> bool:
+    """Return whether a shape is that of a feature map, not of a vector."""
+    return len(shape) > 1
+
+
+_AXES: Final = re.compile(r"(?<=[a-z])[123]d\b")
+
+
+def without_axes(name: str) -> str:
+    """Return a name of torch without its number of spatial axes: ``nn.Conv``."""
+    return _AXES.sub("", name)
+
+
+# The letters of a map's spatial axes in torch's documentation, by their number.
+AXES: Final = {1: ("L",), 2: ("H", "W"), 3: ("D", "H", "W")}
+
+
+# What a position along an axis of a map is called, by the number of axes.
+PLACES: Final = {1: ("position",), 2: ("row", "column"), 3: ("slice", "row", "column")}
+
+
+def channels_last(axes: int) -> tuple[int, ...]:
+    """Return the order that puts a batch's channels behind its spatial axes."""
+    return (0, *range(2, axes + 2), 1)
+
+
+def channels_first(axes: int) -> tuple[int, ...]:
+    """Return the order that puts a batch's channels back before its spatial axes."""
+    return (0, axes + 1, *range(1, axes + 1))
+
+
+def ones(axes: int) -> Shape:
+    """Return a 1 for each axis, the size of a single position."""
+    return (1,) * axes
+
+
+def zeros(axes: int) -> Shape:
+    """Return a 0 for each axis."""
+    return (0,) * axes
+
+
+def ranked(name: str, shape: Shape) -> str:
+    """Return torch's name of what works on maps of a shape: ``nn.Conv2d``."""
+    return f"{name}{len(shape) - 1}d"
 
 
 def with_channels(shape: Shape, count: int) -> Shape:
@@ -112,14 +163,48 @@ class Window(NamedTuple):
         up: positions per input step; more than 1 for layers that enlarge.
     """
 
-    kernel: tuple[int, ...] = (1, 1)
-    stride: tuple[int, ...] = (1, 1)
-    pad: tuple[int, ...] = (0, 0)
-    dilation: tuple[int, ...] = (1, 1)
-    up: tuple[int, ...] = (1, 1)
+    kernel: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
+    up: tuple[int, ...]
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether each unit sees only the unit at its own position."""
+        return self is (own := _POINTWISE[len(self.kernel)]) or self == own
+
+    @property
+    def is_square(self) -> bool:
+        """Whether it is the same along all axes."""
+        return all([parts.count(parts[0]) == len(parts) for parts in self])
 
 
-POINTWISE = Window()
+def sliding(
+    kernel: tuple[int, ...],
+    stride: tuple[int, ...] | None = None,
+    pad: tuple[int, ...] | None = None,
+    dilation: tuple[int, ...] | None = None,
+    up: tuple[int, ...] | None = None,
+) -> Window:
+    """Return a window; what is left out is 1 along each axis, and the padding 0."""
+    once = ones(len(kernel))
+    return Window(
+        kernel,
+        once if stride is None else stride,
+        zeros(len(kernel)) if pad is None else pad,
+        once if dilation is None else dilation,
+        once if up is None else up,
+    )
+
+
+# By the number of axes; a vector has none.
+_POINTWISE: Final = tuple([sliding(ones(axes)) for axes in range(MOST_AXES + 1)])
+
+
+def pointwise(shape: Shape) -> Window:
+    """Return the window of a layer on shapes like this whose units see one position."""
+    return _POINTWISE[len(shape) - 1]
 
 
 class Saved(NamedTuple):
@@ -158,18 +243,27 @@ class Kernel(NamedTuple):
     """The kernel of a convolution.
 
     Attributes:
-        size: height and width.
-        stride: along both axes.
-        pad: zeros on each side, along both axes.
-        dilation: distance between its taps, along both axes.
+        size: along each axis.
+        stride: along each axis.
+        pad: zeros on each side, along each axis.
+        dilation: distance between its taps, along each axis.
         groups: independent groups of channels.
     """
 
-    size: tuple[int, int]
-    stride: tuple[int, int] = (1, 1)
-    pad: tuple[int, int] = (0, 0)
-    dilation: tuple[int, int] = (1, 1)
+    size: tuple[int, ...]
+    stride: tuple[int, ...]
+    pad: tuple[int, ...]
+    dilation: tuple[int, ...]
     groups: int = 1
+
+
+def pointwise_kernel(shape: Shape, groups: int = 1) -> Kernel:
+    """Return the kernel of a single position on shapes like this.
+
+    A vector counts as a map of 1x1.
+    """
+    axes = len(shape) - 1 or 2
+    return Kernel(ones(axes), ones(axes), zeros(axes), ones(axes), groups)
 
 
 class Scratch(NamedTuple):
@@ -217,6 +311,7 @@ class TorchForm(NamedTuple):
         kwargs: arguments of `function`. Each replaces its name in braces, or otherwise
             follows the first input.
         inplace: whether `inplace=True` may be added.
+        inplace_inference: whether it may where no backward pass follows.
         then: modules that the module form needs after `module`.
         helper: source of the class that `module` names, if torch has none.
         padded: shape of what the helper's function reads, if the helper pads its input.
@@ -227,6 +322,7 @@ class TorchForm(NamedTuple):
     function: str | None = None
     kwargs: tuple[tuple[str, Any], ...] = ()
     inplace: bool = False
+    inplace_inference: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
     padded: Shape | None = None

@@ -490,6 +490,7 @@ def limits_table() -> str:
 
     words = {
         "MAX_FILE_BYTES": "bytes of a file",
+        "MAX_NETWORK_BYTES": "bytes of a network as JSON",
         "MAX_TOKENS": "words and signs of a file",
         "MAX_IMPORTS": "files that one spec imports",
         "MAX_DEPTH": "levels of brackets, operators, blocks and bodies",

@@ -54,13 +54,14 @@ def faults(text: str, *, figures: bool = True) -> list[str]:
 def emitted_once() -> Iterator[None]:
     """Emit and validate a network once, whatever is made of its text meanwhile."""
     # With its text, the network itself, whose number is only unique while it lives.
-    known: dict[int, tuple[Network, str]] = {}
+    known: dict[tuple[int, bool], tuple[Network, str]] = {}
     emit = backend.emit
 
-    def remembered(network: Network) -> str:
-        if id(network) not in known:
-            known[id(network)] = network, emit(network)
-        return known[id(network)][1]
+    def remembered(network: Network, *, as_modules: bool = False) -> str:
+        key = id(network), as_modules
+        if key not in known:
+            known[key] = network, emit(network, as_modules=as_modules)
+        return known[key][1]
 
     with mock.patch.object(backend, "emit", remembered):
         yield

@@ -102,18 +102,25 @@ def _padded(
     for n, k, s, d in zip(c.x.shape[2:], op.kernel, stride, op.dilation, strict=True):
         total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
         sides = [total // 2, total - total // 2, *sides]
-    return F.pad(c.x, sides, value=value), (0, 0)
+    return F.pad(c.x, sides, value=value), [0] * len(op.kernel)
+
+
+def _of_axes(name: str, c: Call) -> Any:
+    """Return torch's function for maps with as many axes as the first value."""
+    return getattr(F, f"{name}{c.x.dim() - 2}d")
 
 
 def _conv(c: Call) -> Tensor:
     x, pad = _padded(c, c.op.stride)
-    return F.conv2d(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
+    conv: Callable[..., Tensor] = _of_axes("conv", c)
+    return conv(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
 
 
 def _conv_transposed(c: Call) -> Tensor:
     op = c.op
     places = op.stride, op.pad, op.out_pad, op.groups, op.dilation
-    return F.conv_transpose2d(c.x, c.weight, c.bias, *places)
+    conv: Callable[..., Tensor] = _of_axes("conv_transpose", c)
+    return conv(c.x, c.weight, c.bias, *places)
 
 
 def _owns_conv(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
@@ -184,7 +191,7 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     plain = axis == -1 or len(sizes) == 1
-    return (Own("", (sizes[-1],) if plain else (sizes[0], 1, 1)),)
+    return (Own("", (sizes[-1],) if plain else (sizes[0], *[1] * len(sizes[1:]))),)
 
 
 # ---- windows ----------------------------------------------------------------------
@@ -194,13 +201,15 @@ def _max_pool(c: Call) -> Tensor:
     op = c.op
     stride = op.stride or op.kernel
     x, pad = _padded(c, stride, -torch.inf)
-    return F.max_pool2d(x, op.kernel, stride, pad, op.dilation, op.ceil)
+    pool: Callable[..., Tensor] = _of_axes("max_pool", c)
+    return pool(x, op.kernel, stride, pad, op.dilation, op.ceil)
 
 
 def _avg_pool(c: Call) -> Tensor:
     op = c.op
     stride = op.stride or op.kernel
-    return F.avg_pool2d(c.x, op.kernel, stride, op.pad, op.ceil, op.count_pad)
+    pool: Callable[..., Tensor] = _of_axes("avg_pool", c)
+    return pool(c.x, op.kernel, stride, op.pad, op.ceil, op.count_pad)
 
 
 def _upsample(c: Call) -> Tensor:
@@ -212,16 +221,22 @@ def _upsample(c: Call) -> Tensor:
 
 
 def _interpolate(c: Call, size: Sequence[int]) -> Tensor:
-    corners = c.op.align if c.op.mode == "bilinear" else None
+    corners = None if c.op.mode == "nearest" else c.op.align
     return F.interpolate(c.x, [*size], mode=c.op.mode, align_corners=corners)
 
 
 def _crop(c: Call) -> Tensor:
     x = c.x
-    for axis in (2, 3):
+    for axis in range(2, x.dim()):
         kept = c.xs[1].shape[axis]
         x = x.narrow(axis, (x.shape[axis] - kept) // 2, kept)
     return x
+
+
+def _zeropad(c: Call) -> Tensor:
+    op = c.op
+    sides = [op.left, op.right, op.top, op.bottom, op.front, op.back]
+    return F.pad(c.x, sides[: 2 * (c.x.dim() - 2)])
 
 
 # ---- channels, branches, and chance ------------------------------------------------
@@ -276,8 +291,8 @@ def _input_scale(c: Call) -> Tensor:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
-    "adaptiveavgpool": Kind(lambda c: F.adaptive_avg_pool2d(c.x, c.op.size)),
-    "adaptivemaxpool": Kind(lambda c: F.adaptive_max_pool2d(c.x, c.op.size)),
+    "adaptiveavgpool": Kind(lambda c: _of_axes("adaptive_avg_pool", c)(c.x, c.op.size)),
+    "adaptivemaxpool": Kind(lambda c: _of_axes("adaptive_max_pool", c)(c.x, c.op.size)),
     "add": Kind(_sum),
     "alphadropout": Kind(lambda c: F.alpha_dropout(c.x, c.op.p, c.training)),
     "avgpool": Kind(_avg_pool),
@@ -289,12 +304,16 @@ KINDS: Final[Mapping[str, Kind]] = {
     "crop": Kind(_crop),
     "difference": Kind(lambda c: (c.xs[0] - c.xs[1]).abs()),
     "dropout": Kind(lambda c: F.dropout(c.x, c.op.p, c.training)),
-    "dropout2d": Kind(lambda c: F.dropout2d(c.x, c.op.p, c.training)),
+    "dropout2d": Kind(lambda c: _of_axes("dropout", c)(c.x, c.op.p, c.training)),
     "elu": Kind(lambda c: F.elu(c.x, c.op.alpha)),
     "flatten": Kind(lambda c: c.x.flatten(1)),
     "gelu": Kind(lambda c: F.gelu(c.x)),
-    "globalavgpool": Kind(lambda c: F.adaptive_avg_pool2d(c.x, 1).flatten(1)),
-    "globalmaxpool": Kind(lambda c: F.adaptive_max_pool2d(c.x, 1).flatten(1)),
+    "globalavgpool": Kind(
+        lambda c: _of_axes("adaptive_avg_pool", c)(c.x, 1).flatten(1)
+    ),
+    "globalmaxpool": Kind(
+        lambda c: _of_axes("adaptive_max_pool", c)(c.x, 1).flatten(1)
+    ),
     "groupnorm": Kind(
         lambda c: F.group_norm(c.x, c.op.groups, c.weight, c.bias, c.op.eps), _affine
     ),
@@ -335,9 +354,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),
-    "zeropad": Kind(
-        lambda c: F.pad(c.x, [c.op.left, c.op.right, c.op.top, c.op.bottom])
-    ),
+    "zeropad": Kind(_zeropad),
 }
 
 

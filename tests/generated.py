@@ -6,6 +6,7 @@ remains is valid, and small enough to be built and run in milliseconds.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import cache
 from random import Random
@@ -17,9 +18,11 @@ import archdsl
 from archdsl.layer import REQUIRED, Field
 from archdsl.values import Shape, show_shape
 from tests.sizes import runs_quickly
-from tests.strategies import KINDS
+from tests.strategies import AXES, KINDS
 
 T = TypeVar("T")
+
+_SIZES = re.compile(r"(?<![\dx])(\d)x(\d)(?![\dx])")
 
 
 class Chooser(Protocol):
@@ -59,18 +62,18 @@ class Drawn:
 @st.composite
 def specs(draw: st.DrawFn) -> str:
     """Return valid specs."""
-    return spec(Drawn(draw))
+    return spec(Drawn(draw), draw(AXES))
 
 
-def spec(choose: Chooser) -> str:
-    """Return a valid spec."""
-    return _Writer(choose).text()
+def spec(choose: Chooser, axes: int = 2) -> str:
+    """Return a valid spec, of maps with some spatial axes."""
+    return _Writer(choose, axes).text()
 
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec of a number."""
-    return spec(Rolled(f"spec {case}"))
+    """Return the valid spec of a number; each tenth has one axis, or three."""
+    return spec(Rolled(f"spec {case}"), {7: 1, 9: 3}.get(case % 10, 2))
 
 
 _MERGES = ("concat", "add", "mul", "difference", "resize", "crop")
@@ -96,8 +99,9 @@ _KEEPING = (
 class _Writer:
     """Writes one spec."""
 
-    def __init__(self, choose: Chooser) -> None:
+    def __init__(self, choose: Chooser, axes: int) -> None:
         self.choose = choose
+        self.axes = axes
         self.blocks: list[str] = []
         self.body: list[str] = []
         self.labels: list[str] = []
@@ -114,7 +118,8 @@ class _Writer:
         channels = choose.pick((4, 3, 2, 8, 1))
         height, width = choose.pick((8, 6, 12, 5, 1)), choose.pick((8, 9, 12, 5, 1))
         vector = choose.integer(0, 9) == 9
-        self.shape = (channels,) if vector else (channels, height, width)
+        sizes = {1: (3 * width,), 2: (height, width), 3: (4, height, width)}[self.axes]
+        self.shape = (channels,) if vector else (channels, *sizes)
         shown = show_shape(self.shape)
         if choose.integer(0, 4) == 4:
             self.body = [f"input one {shown}", f"input two {shown}"]
@@ -135,8 +140,11 @@ class _Writer:
         return self._spec()
 
     def _spec(self, more: Sequence[str] = ()) -> str:
-        lines = "".join(f"    {line}\n" for line in (*self.body, *more))
-        blocks = "".join(f"{block}\n" for block in self.blocks)
+        inputs = [line for line in self.body if line.startswith("input ")]
+        layers = [*self.body[len(inputs) :], *more]
+        written = [*inputs, *(_with_axes(line, self.axes) for line in layers)]
+        lines = "".join(f"    {line}\n" for line in written)
+        blocks = "".join(f"{_with_axes(b, self.axes)}\n" for b in self.blocks)
         return f"arch 1\n\n{blocks}network Net {{\n{lines}}}\n"
 
     def _attempt(self, statement: str) -> bool:
@@ -405,6 +413,14 @@ class _Writer:
             "float": ("0.5", "0.1", "0.25", "0.9", "0.001"),
         }
         return pick(options[field.type])
+
+
+def _with_axes(text: str, axes: int) -> str:
+    """Return layers written for images with sizes for maps with other axes."""
+    if axes == 2:
+        return text
+    text = text.replace("bilinear", "linear" if axes == 1 else "trilinear")
+    return _SIZES.sub(r"\1" if axes == 1 else r"\1x\1x\2", text)
 
 
 def _load(text: str) -> archdsl.Network | None:

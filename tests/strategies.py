@@ -12,19 +12,21 @@ from tests.handmade import Sketch
 
 KINDS = {kind.word: kind for kind in all_kinds()}
 
-_SIZES = st.integers(1, 12)
+# The number of spatial axes of maps and windows; most networks have two.
+AXES = st.sampled_from((2, 1, 2, 3))
 _CHANNELS = st.sampled_from((1, 2, 3, 4, 6, 8))
-_MAPS = st.tuples(_CHANNELS, _SIZES, _SIZES)
-_SHAPES = st.one_of(
+
+
+def _shapes(axes: int) -> st.SearchStrategy[Shape]:
+    """Return shapes of maps with some axes, of vectors, and maps with channels last."""
+    sizes = [st.integers(1, 12 if axes < 3 else 6)] * axes
+    maps = st.tuples(_CHANNELS, *sizes)
     # Twice, as most kinds take nothing else.
-    _MAPS,
-    _MAPS,
-    st.tuples(_CHANNELS),
-    st.tuples(_SIZES, _SIZES, _CHANNELS).map(Last),
-)
+    last = st.tuples(*sizes, _CHANNELS).map(Last)
+    return st.one_of(maps, maps, st.tuples(_CHANNELS), last)
 
 
-def _argument(field: Field) -> st.SearchStrategy[Any]:
+def _argument(field: Field, axes: int) -> st.SearchStrategy[Any]:
     low, high = field.minimum, field.maximum
     ints = st.integers(int(low or 0), 8 if high is None else int(high))
     small = st.integers(int(low or 0), 4)
@@ -33,30 +35,33 @@ def _argument(field: Field) -> st.SearchStrategy[Any]:
         "int": ints,
         "float": floats,
         "bool": st.booleans(),
-        "window": st.tuples(small, small),
-        "pads": st.tuples(small, small),
+        "window": st.tuples(*[small] * axes),
         "choice": st.sampled_from(field.choices or ("",)),
     }[field.type]
     if field.type != "choice" and field.choices:
         value = value | st.sampled_from(field.choices)
     if field.default is REQUIRED:
         return value
-    return st.just(field.default) | value
+    default = field.default
+    if field.type == "window" and isinstance(default, tuple):
+        default = default[:1] * axes
+    return st.just(default) | value
 
 
-def layers(word: str) -> st.SearchStrategy[Layer]:
-    """Return layers of a kind, with any arguments."""
+def layers(word: str, axes: int = 2) -> st.SearchStrategy[Layer]:
+    """Return layers of a kind, with any arguments; windows have some axes."""
     fields = KINDS[word].fields.items()
-    arguments = st.fixed_dictionaries({name: _argument(f) for name, f in fields})
+    arguments = st.fixed_dictionaries({name: _argument(f, axes) for name, f in fields})
     return arguments.map(lambda values: KINDS[word](**values))
 
 
 @st.composite
-def _inputs(draw: st.DrawFn, word: str) -> tuple[Shape, ...]:
-    first = draw(_SHAPES)
+def _inputs(draw: st.DrawFn, word: str, axes: int) -> tuple[Shape, ...]:
+    shapes = _shapes(axes)
+    first = draw(shapes)
     arity = KINDS[word].arity or draw(st.integers(2, 3))
     alike = st.just(first) | st.sampled_from(_relatives(first))
-    others = draw(st.sampled_from((alike, _SHAPES)))
+    others = draw(st.sampled_from((alike, shapes, AXES.flatmap(_shapes))))
     return (first, *(draw(others) for _ in range(arity - 1)))
 
 
@@ -64,14 +69,15 @@ def _relatives(shape: Shape) -> list[Shape]:
     """Return shapes that a merge might take beside one: of one unit or channel."""
     if len(shape) == 1 or isinstance(shape, Last):
         return [shape]
-    return [shape, (shape[0], 1, 1), (1, *shape[1:])]
+    return [shape, (shape[0], *[1] * (len(shape) - 1)), (1, *shape[1:])]
 
 
-def layers_with_inputs(
-    word: str,
-) -> st.SearchStrategy[tuple[Layer, tuple[Shape, ...]]]:
+@st.composite
+def layers_with_inputs(draw: st.DrawFn, word: str) -> tuple[Layer, tuple[Shape, ...]]:
     """Return layers of a kind with shapes that they may or may not fit."""
-    return st.tuples(layers(word), _inputs(word))
+    axes = draw(AXES)
+    other = draw(st.sampled_from((axes, axes, axes, 2)))
+    return draw(layers(word, axes)), draw(_inputs(word, other))
 
 
 def _alike(one: Shape, other: Shape) -> bool:
@@ -87,9 +93,11 @@ def sketches(
     *,
     start: Shape | None = None,
     most: int = 8,
+    axes: st.SearchStrategy[int] = AXES,
 ) -> Sketch:
     """Return a network of up to that many layers of some kinds, joined at random."""
-    sketch = Sketch(start or draw(_SHAPES))
+    along = len(start) - 1 if start else draw(axes)
+    sketch = Sketch(start or draw(_shapes(along)))
     values = [0]
     for _ in range(draw(st.integers(1, most))):
         word = draw(st.sampled_from(words))
@@ -99,7 +107,7 @@ def sketches(
         arity = KINDS[word].arity or draw(st.integers(2, 3))
         others = [draw(st.sampled_from(alike)) for _ in range(arity - 1)]
         try:
-            values.append(sketch.add(draw(layers(word)), first, *others))
+            values.append(sketch.add(draw(layers(word, along or 2)), first, *others))
         except Mismatch:
             continue
     return sketch

@@ -294,10 +294,17 @@ def test_the_input(shape: Any) -> None:
 
 @pytest.mark.parametrize(
     "shape",
-    ["", "3x", "3x8", "3xax3", "3x8x8x8", "3x0x8", (3, -1, 8), "1x1x9999999999"],
+    ["", "3x", "8x8x8x8x8", "3xax3", "3x0x8", (3, -1, 8), "1x1x9999999999"],
 )
 def test_what_no_input_can_be(shape: Any) -> None:
     with pytest.raises(ValueError, match=r"a size is|not a shape"):
+        archdsl.loads(TINY, input=shape)
+
+
+@pytest.mark.parametrize(("shape", "wanted"), [("3x8", 1), ("3x8x8x8", 3)])
+def test_an_input_with_other_axes_than_the_windows(shape: str, wanted: int) -> None:
+    said = f"`kernel` has 2 sizes instead of {wanted}"
+    with pytest.raises(archdsl.SpecError, match=said):
         archdsl.loads(TINY, input=shape)
 
 

@@ -29,7 +29,7 @@ from tests.counters import COUNTERS, ULTRALYTICS, torchvision_forms
 from tests.handmade import Interpreted, Sketch, chain, example
 from tests.oracle import CASES, Case, macs_of
 from tests.strategies import sketches
-from tests.test_ops_emitted import PROBES, Probe
+from tests.test_ops_emitted import PROBES, Probe, input_of
 
 # A network of each family that counts something of its own.
 FAMILIES = (
@@ -146,7 +146,9 @@ def test_of_every_kind_in_every_form(probe: Probe) -> None:
     """As a function, in a sequence of modules, and with its arguments from a block."""
     network = archdsl.loads(probe.text)
     module = archdsl.build(network).eval()
-    assert predicted(flatten(network)) == totals(module, torch.rand(1, 8, 6, 6))
+    assert predicted(flatten(network)) == totals(
+        module, torch.rand(1, *input_of(probe.sort))
+    )
 
 
 def _refuses(tool: str, graph: Graph, training: bool) -> bool:

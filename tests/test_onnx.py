@@ -93,7 +93,7 @@ def net(*statements: str, input: str = "4x8x8", before: str = "") -> Network:
 def test_every_kind_computes_the_same(word: str) -> None:
     accepted = []
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=30, deadline=None)
     @given(layers_with_inputs(word))
     def check_one(case: tuple[Layer, tuple[Shape, ...]]) -> None:
         layer, inputs = case
@@ -147,6 +147,8 @@ PRESETS = {
     "srgan_generator": "3x12x12",
     "siamese": None,
     "two_inputs": None,
+    "m5": "1x2000",
+    "r2plus1d_18": "3x4x16x20",
 }
 
 
@@ -198,6 +200,14 @@ def test_a_folded_resnet_has_the_operators_of_its_table() -> None:
 
 
 # ---- sizes ------------------------------------------------------------------------
+
+
+def test_the_branches_of_a_repvgg_are_merged() -> None:
+    made = check(archdsl.load("repvgg_a0", input="3x32x32"))
+    nodes = [node.op_type for node in onnx.load_from_string(made.model).graph.node]
+    # 22 units and a classifier; units have norms in two branches, 17 in a third one.
+    assert (nodes.count("Conv"), nodes.count("Gemm"), made.folded) == (22, 1, 61)
+    assert not {"Add", "BatchNormalization"} & set(nodes)
 
 
 @pytest.mark.parametrize(

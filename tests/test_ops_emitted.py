@@ -6,6 +6,7 @@ with each further argument in turn, on every sort of shape that it takes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from functools import cache
 from itertools import product
@@ -23,13 +24,18 @@ from tests.strategies import KINDS
 from tests.test_emitted import BIN, run
 
 BATCH = 2
-# What leads from the input of 8x6x6 to each sort of shape.
+# What leads from the input to each sort of shape. The input is 8x6x6, or of `INPUTS`.
 SORTS: dict[str, tuple[str, Shape]] = {
     "map": ("identity", (8, 6, 6)),
     "last": ("permute last", Last((6, 6, 8))),
     "vector": ("flatten", (288,)),
     "image": ("conv 1x1 3", (3, 6, 6)),
+    "sequence": ("identity", (8, 6)),
+    "volume": ("identity", (8, 4, 5, 6)),
 }
+INPUTS: dict[str, Shape] = {"sequence": (8, 6), "volume": (8, 4, 5, 6)}
+# A class or function that torch has for each number of spatial axes.
+_RANKED = re.compile(r"[a-z][13]d\b")
 
 
 class Probe(NamedTuple):
@@ -52,14 +58,20 @@ class Probe(NamedTuple):
         return f"{self.word}_{self.sort}"
 
 
-def _candidates(field: Field) -> list[Any]:
+def input_of(sort: str) -> Shape:
+    """Return the shape of the network's input for a sort."""
+    return INPUTS.get(sort, (8, 6, 6))
+
+
+def _candidates(field: Field, axes: int) -> list[Any]:
     """Return a few values that an argument may have, its default apart."""
+    windows: list[Shape] = [(3,) * axes, (2,) * axes, (1,) * axes]
     low = int(field.minimum or 0)
     known: dict[str, list[Any]] = {
         "int": [max(2, low), max(1, low), 4],
         "float": [0.25],
         "bool": [True, False],
-        "window": [(3, 3), (2, 2), (1, 1), (2, 3)],
+        "window": windows + ([(2, 3, 1)[:axes]] if axes > 1 else []),
         "choice": [],
     }
     values = [*field.choices, *known[field.type]]
@@ -78,7 +90,8 @@ def _variants(word: str, shape: Shape) -> Iterator[Layer]:
     """Yield a kind with what it requires, then with each other argument besides."""
     kind = KINDS[word]
     required = [f for f in kind.fields.values() if f.default is REQUIRED]
-    for values in product(*map(_candidates, required)):
+    axes = 2 if len(shape) == 1 else len(shape) - 1
+    for values in product(*(_candidates(field, axes) for field in required)):
         base = kind(**{f.name: v for f, v in zip(required, values, strict=True)})
         if _fits(base, shape):
             break
@@ -86,7 +99,7 @@ def _variants(word: str, shape: Shape) -> Iterator[Layer]:
         return
     yield base
     for field in kind.fields.values():
-        values = _candidates(field) if field not in required else []
+        values = _candidates(field, axes) if field not in required else []
         others = (base.replace(**{field.name: value}) for value in values)
         fitting = [layer for layer in others if _fits(layer, shape)]
         yield from fitting[: max(1, len(field.choices))]
@@ -98,32 +111,40 @@ def _shown(value: Any) -> str:
     return show_shape(value) if isinstance(value, tuple) else str(value)
 
 
-def _written(layer: Layer, named: bool = False) -> str:
+def _written(layer: Layer, axes: int, named: bool = False) -> str:
     """Return how a spec says a layer, numbers by the names of their arguments."""
     words = [layer.word]
     for name, field in layer.fields.items():
         value = getattr(layer, name)
-        if field.default is not REQUIRED and value == field.default:
+        if _is_default(field, value):
             continue
         text = f"the_{name}" if named and not isinstance(value, str) else _shown(value)
         place = field.position
         words.append(f"/{text}" if place == "/" else f"{name}={text}")
     if layer.arity is None:
         # Where only the shape of the second is read, another size.
-        words.append("{ | avgpool 2x2 }" if layer.sources else "{ | @start }")
+        smaller = f"avgpool {show_shape((2,) * axes)}"
+        words.append(f"{{ | {smaller} }}" if layer.sources else "{ | @start }")
     return " ".join(words)
 
 
-def _block(number: int, layer: Layer) -> str:
+def _block(number: int, layer: Layer, axes: int) -> str:
     """Return a block whose parameters are the layer's arguments."""
     names = [f"the_{n}" for n, v in vars(layer).items() if _is_parameter(layer, n, v)]
-    text = _written(layer, named=True).replace("@start", "")
+    text = _written(layer, axes, named=True).replace("@start", "")
     params = f"<{', '.join(names)}>" if names else ""
     return f"block unit{number}{params} {{ {text} }}"
 
 
 def _is_parameter(layer: Layer, name: str, value: Any) -> bool:
-    return value != layer.fields[name].default and not isinstance(value, str)
+    return not _is_default(layer.fields[name], value) and not isinstance(value, str)
+
+
+def _is_default(field: Field, value: Any) -> bool:
+    default = field.default
+    if isinstance(default, tuple) and isinstance(value, tuple):
+        default = default[:1] * len(value)
+    return bool(value == default)
 
 
 def _call(number: int, layer: Layer) -> str:
@@ -135,27 +156,28 @@ def _call(number: int, layer: Layer) -> str:
     return f"unit{number}<{', '.join(values)}>" if values else f"unit{number}"
 
 
-def _part(number: int, layer: Layer) -> str:
+def _part(number: int, layer: Layer, axes: int) -> str:
     """Return the layer in a container, where it must be a module, if it can be one."""
     shapes = [shape for _, shape in SORTS.values() if _fits(layer, shape)]
     bare = not all(tensor.name for tensor in layer.tensors(shapes[0]))
-    text = _written(layer)
+    text = _written(layer, axes)
     return f"part{number}: {text}" if bare else f"part{number}: seq {{ {text} }}"
 
 
-def _spec(layers: tuple[Layer, ...], entry: str) -> str:
+def _spec(layers: tuple[Layer, ...], entry: str, shape: Shape) -> str:
+    axes = len(shape) - 1
     numbered = list(enumerate(layers))
     branches = [
-        *(f"@start -> {_written(layer)}" for layer in layers),
-        *(f"@start -> {_part(n, layer)}" for n, layer in numbered),
+        *(f"@start -> {_written(layer, axes)}" for layer in layers),
+        *(f"@start -> {_part(n, layer, axes)}" for n, layer in numbered),
         *(f"@start -> {_call(n, layer)}" for n, layer in numbered),
     ]
-    blocks = "\n".join(_block(n, layer) for n, layer in numbered)
+    blocks = "\n".join(_block(n, layer, axes) for n, layer in numbered)
     joined = "\n      | ".join(f"{branch} -> flatten" for branch in branches)
     return f"""arch 1
 {blocks}
 network Probe {{
-    input 8x6x6
+    input {show_shape(shape)}
     start: {entry}
     concat {{
         {joined}
@@ -168,8 +190,19 @@ def _probes() -> Iterator[Probe]:
     for word in KINDS:
         for sort, (entry, shape) in SORTS.items():
             layers = tuple(_variants(word, shape))
-            if layers and (sort != "image" or not _fits(layers[0], SORTS["map"][1])):
-                yield Probe(word, sort, layers, _spec(layers, entry))
+            if layers and _is_needed(layers[0], sort, shape):
+                yield Probe(word, sort, layers, _spec(layers, entry, input_of(sort)))
+
+
+def _is_needed(layer: Layer, sort: str, shape: Shape) -> bool:
+    """Return whether a sort shows something of a kind that the others do not."""
+    if sort == "image":
+        return not _fits(layer, SORTS["map"][1])
+    if sort in INPUTS:
+        inputs = (shape,) * (layer.arity or 2)
+        form = layer.torch(inputs, layer.shape(*inputs))
+        return bool(layer.windows or _RANKED.search(f"{form}"))
+    return True
 
 
 PROBES = {probe.id: probe for probe in _probes()}
@@ -190,7 +223,7 @@ def test_gives_the_predicted_shape_in_every_form(probe: Probe) -> None:
     network = network_of(probe)
     module = archdsl.build(network).eval()
     with torch.no_grad():
-        output = module(torch.rand(BATCH, 8, 6, 6))
+        output = module(torch.rand(BATCH, *input_of(probe.sort)))
     assert tuple(output.shape) == (BATCH, *network.outputs[0].shape)
     if not any(layer.tensors(SORTS[probe.sort][1]) for layer in probe.layers):
         function, in_seq, in_block = output.chunk(3, 1)
@@ -203,7 +236,7 @@ def test_compile(probe: Probe) -> None:
     module = archdsl.build(network_of(probe)).train()
     torch.compiler.reset()
     compiled = torch.compile(module, fullgraph=True, backend="eager")
-    x = torch.rand(BATCH, 8, 6, 6)
+    x = torch.rand(BATCH, *input_of(probe.sort))
     with torch.no_grad():
         torch.manual_seed(0)
         expected = module(x)

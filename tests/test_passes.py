@@ -17,9 +17,12 @@ from torch import Tensor
 
 import archdsl
 from archdsl.backends.checkpoints.convert import encoded
+from archdsl.backends.torch import emit
 from archdsl.backends.torch.modules import module_of, network_class
-from archdsl.transforms import PASSES
-from tests.comparing import with_statistics
+from archdsl.transforms import PASSES, pipeline
+from tests import generated, manual_specs
+from tests.comparing import named_outputs, with_statistics
+from tests.executor import draw_state, execute
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -164,6 +167,59 @@ def test_what_is_left_out_cannot_be_computed_with(
     done = run(*call, "--except", "linear1")
     assert done.code == 0, done.err
     assert "linear1.weight" not in safetensors.torch.load_file("n.st")
+
+
+@pytest.mark.parametrize(
+    "word", ["relu", "relu6", "silu", "elu", "selu", "mish", "hardswish", "hardsigmoid"]
+)
+def test_activations_overwrite_what_no_backward_pass_needs(word: str) -> None:
+    lines = [
+        "input 3x8x8",
+        f"conv 3x3 4 -> {word}",
+        f"a: conv 1x1 4 -> {word}",
+        f"add {{ | @a }} -> n: {word}",
+    ]
+    body = "\n    ".join(lines)
+    network = archdsl.loads(f"arch 1\nnetwork Net {{\n    {body}\n}}\n")
+    plain, made = emit(network), emit(network, inference=True)
+    assert made.count("inplace=True") == 2  # the sum still needs what is named
+    assert plain.count("inplace=True") == (2 if word == "relu" else 0)
+    one, other = compiled(plain), compiled(made)
+    other.load_state_dict(one.state_dict())
+    x = torch.randn(2, 3, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(one(x), other(x))
+    # A backward pass is right all the same, as torch keeps copies for it.
+    grads = []
+    for module in (one, other):
+        module(x).sum().backward()
+        grads.append([p.grad for p in module.parameters()])
+    for mine, theirs in zip(*grads, strict=True):
+        torch.testing.assert_close(mine, theirs)
+
+
+def test_random_specs_compute_the_same_in_place() -> None:
+    for case in range(6):
+        for specimens in (generated, manual_specs):
+            text = specimens.specimen(case)
+            params = manual_specs.params_of(text)
+            network = archdsl.loads(text, params=params)
+            made = pipeline(inference=True).apply(network)
+            state = draw_state(network, 1)
+            module = compiled(emit(made, inference=True)).double()
+            module.load_state_dict(pipeline(inference=True).weights(network, state))
+            generator = torch.Generator().manual_seed(2)
+            inputs = [
+                torch.randn(2, *p.shape, generator=generator, dtype=torch.float64)
+                for p in network.inputs
+            ]
+            with torch.no_grad():
+                found = named_outputs(made, module(*inputs))
+                wanted = execute(network, state, inputs, False)
+            assert list(found) == list(wanted)
+            for name, value in wanted.items():
+                error = (found[name] - value).abs().max()
+                assert error <= 1e-10 * value.abs().max().clamp(min=1), name
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])

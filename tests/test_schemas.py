@@ -12,6 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
+import archdsl
 from archdsl.cli.app import COMMANDS
 from archdsl.cli.schemas import OUTPUTS, schema
 from tests.test_cli import Run, folder, run
@@ -36,6 +37,8 @@ network Small {
 }
 """
 
+DIGITS = SMALL.replace("3x16x16", "1x8x8").replace("linear 2", "linear 10")
+
 # Each with what makes keys that others leave null.
 CALLS = [
     ["analyze", "googlenet", "--count", "fvcore", "--device", "t4", "--fits", "8GiB"],
@@ -54,7 +57,9 @@ CALLS = [
     ["compile", "tutorial/merge"],
     ["compile", "tutorial/merge", "-o", "merge.py"],
     ["compile", "tutorial/merge", "--inference"],
+    ["compile", "tutorial/merge", "--recompute"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
+    ["evaluate", "digits.arch", "digits.pth", "--data", "digits"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--check"],
     ["export", "small.arch", "--random", "0", "-o", "small.pt2", "--torch"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--int8", "."],
@@ -88,6 +93,7 @@ CALLS = [
         "params",
     ],
     ["sweep", "tutorial/depth", "input=3x1x1,3x32x32"],
+    ["train", "digits.arch", "--data", "digits", "--set", "epochs=2", "-o", "run"],
     ["weights", "net.arch", "net.pth"],
     ["weights", "net.arch", "net.pth", "--map", "huggingface-resnet"],
 ]
@@ -133,6 +139,9 @@ def test_outputs_are_as_their_schemas_say(
         Path("small.arch").write_text(SMALL, encoding="utf-8")
         Path("labels.txt").write_text("cat\ndog\n", encoding="utf-8")
         Image.new("RGB", (20, 16), "grey").save("grey.png")
+    if call[0] in ("evaluate", "train"):
+        Path("digits.arch").write_text(DIGITS, encoding="utf-8")
+        torch.save(archdsl.build("digits.arch").state_dict(), "digits.pth")
     if call[0] == "run":
         run("export", "small.arch", "--random", "0", "-o", "small.onnx")
     found = run(*call, "--json").json

@@ -40,7 +40,7 @@ def test_smallest_inputs_are_those_that_torchvision_states() -> None:
             stated = (1, 1)
         found = _of(case.load())
         assert found.size == stated, case.id
-        assert found.rows.step == found.columns.step == 1
+        assert [each.step for each in found.along] == [1, 1]
 
 
 def test_torchvision_states_more_than_is_needed() -> None:
@@ -50,14 +50,14 @@ def test_torchvision_states_more_than_is_needed() -> None:
 
 
 def test_what_fails_below_is_named() -> None:
-    below = _of(archdsl.load("vgg16")).rows.below
+    below = _of(archdsl.load("vgg16")).along[0].below
     assert below is not None
     assert below.layer == "features.30"
     assert below.size == (31, 224)
     assert (
         below.message == "maxpool: a window of 2 is larger than the padded input of 1"
     )
-    assert _of(archdsl.load("resnet50")).rows.below is None
+    assert _of(archdsl.load("resnet50")).along[0].below is None
 
 
 def test_axes_are_apart() -> None:
@@ -69,9 +69,9 @@ def test_axes_are_apart() -> None:
         )
     )
     assert found.size == (5, 4)
-    assert found.rows.below is not None and found.columns.below is not None
-    assert found.rows.below.layer == "conv2"
-    assert found.columns.below.layer == "maxpool3"
+    assert found.along[0].below is not None and found.along[1].below is not None
+    assert found.along[0].below.layer == "conv2"
+    assert found.along[1].below.layer == "maxpool3"
 
 
 def test_a_linear_layer_takes_one_size_of_map() -> None:
@@ -84,9 +84,9 @@ def test_a_linear_layer_takes_one_size_of_map() -> None:
         )
     )
     # 32 to 35 rows make 8 of them.
-    for along in (found.rows, found.columns):
+    for along in found.along:
         assert (along.first, along.last, along.step) == (32, 35, 1)
-    below = found.rows.below
+    below = found.along[0].below
     assert below is not None
     assert below.layer == "linear4"
     assert below.message == (
@@ -100,8 +100,8 @@ def test_a_gate_that_is_made_by_a_window_has_a_largest_input() -> None:
     sketch.add("mul", gate, 0)
     found = _of(sketch.network())
     # From 28 rows on, and 40 columns, the gate has two.
-    assert (found.rows.first, found.rows.last) == (14, 27)
-    assert (found.columns.first, found.columns.last) == (20, 39)
+    assert (found.along[0].first, found.along[0].last) == (14, 27)
+    assert (found.along[1].first, found.along[1].last) == (20, 39)
 
 
 def test_only_one_axis_may_have_a_largest_size() -> None:
@@ -111,22 +111,22 @@ def test_only_one_axis_may_have_a_largest_size() -> None:
     sketch.add("add", rows, other)
     found = _of(sketch.network())
     # Both have one row of 14, and of 15 the convolution has two.
-    assert (found.rows.first, found.rows.last) == (14, 14)
-    assert found.rows.above is not None and found.rows.above.layer == "add4"
-    assert (found.columns.first, found.columns.last) == (1, None)
+    assert (found.along[0].first, found.along[0].last) == (14, 14)
+    assert found.along[0].above is not None and found.along[0].above.layer == "add4"
+    assert (found.along[1].first, found.along[1].last) == (1, None)
 
 
 def test_published_sizes_of_koch_et_al() -> None:
     # 105 rows are 96, 48, 42, 21, 18, 9 and 6; 112 are the most that are 6 at the end.
     found = _of(archdsl.load("siamese"))
     assert found.size == (105, 105)
-    assert found.rows.last == found.columns.last == 112
+    assert found.along[0].last == found.along[1].last == 112
 
 
 def test_a_network_that_joins_what_it_halved_takes_multiples() -> None:
     found = _of(archdsl.load(specs_dir() / "templates" / "unet.arch"))
     # Three levels of 2x2 pools.
-    for along in (found.rows, found.columns):
+    for along in found.along:
         assert (along.first, along.step, along.run) == (8, 8, 1)
         assert along.between is not None
         # Of 9 rows, 8 come back from below.
@@ -137,10 +137,18 @@ def test_branches_that_round_differently_take_some_sizes() -> None:
     # DLA-34: 2x2 pools round down, 3x3 convolutions of stride 2 up. The first of these
     # has no pool beside it, and makes 16 n rows of 32 n - 1, too.
     found = _of(archdsl.load("dla34"))
-    assert (found.rows.first, found.rows.step, found.rows.run) == (31, 32, 2)
+    assert (found.along[0].first, found.along[0].step, found.along[0].run) == (
+        31,
+        32,
+        2,
+    )
     # HRNet: two convolutions round up to a quarter, of which 8 are to be a multiple.
     found = _of(archdsl.load("hrnet_w18"))
-    assert (found.rows.first, found.rows.step, found.rows.run) == (29, 32, 4)
+    assert (found.along[0].first, found.along[0].step, found.along[0].run) == (
+        29,
+        32,
+        4,
+    )
 
 
 def test_other_inputs_are_scaled() -> None:
@@ -149,7 +157,7 @@ def test_other_inputs_are_scaled() -> None:
     sketch.add("add", half, 1)
     found = _of(sketch.network())
     # 3 rows are halved to 1, and of the other input there would be 2.
-    assert (found.rows.first, found.rows.step, found.rows.run) == (2, 2, 1)
+    assert (found.along[0].first, found.along[0].step, found.along[0].run) == (2, 2, 1)
 
 
 def test_vectors_have_no_sizes() -> None:
@@ -160,10 +168,10 @@ def test_only_training_runs_auxiliary_heads() -> None:
     network = archdsl.load("googlenet_paper")
     # Four pools 3x3 /2 round up: 31 rows become 16, 8, 4, 2 and 1, and 30 become 15, 7,
     # 3, 1 and none.
-    assert _of(network).rows.first == 31
+    assert _of(network).along[0].first == 31
     # A head has weights for 4 rows, which pooling 5x5 by 3 makes of 14 to 16 behind the
     # third pool. These are of 28 to 33, 56 to 67, 112 to 135, and 223 to 270.
-    heads = _of(network, training=True).rows
+    heads = _of(network, training=True).along[0]
     assert (heads.first, heads.last) == (223, 270)
     assert heads.below is not None and heads.below.layer == "aux1.fc1"
 
@@ -259,10 +267,10 @@ def test_modules_run_at_the_smallest_size_and_not_below(name: str) -> None:
     height, width = network.inputs[0].shape[1:]
     found = _of(network, training=training)
     assert _runs(module, network, found.size)
-    assert found.columns.first == 1 or not _runs(
-        module, network, (height, found.columns.first - 1)
+    assert found.along[1].first == 1 or not _runs(
+        module, network, (height, found.along[1].first - 1)
     )
-    rows = found.rows
+    rows = found.along[0]
     assert rows.step is not None
     for n in {rows.first - 1, rows.first + 1, rows.first + rows.run} - {0}:
         fits = n >= rows.first and (n - rows.first) % rows.step < rows.run
@@ -293,7 +301,7 @@ def test_random_networks_agree_with_torch(sketch: Sketch) -> None:
             raise ValueError("empty")
 
     found = _of(network)
-    for n in range(1, found.rows.first + 1):
-        assert _runs(run, network, (n, 12)) == (n == found.rows.first), n
-    for n in range(1, found.columns.first + 1):
-        assert _runs(run, network, (11, n)) == (n == found.columns.first), n
+    for n in range(1, found.along[0].first + 1):
+        assert _runs(run, network, (n, 12)) == (n == found.along[0].first), n
+    for n in range(1, found.along[1].first + 1):
+        assert _runs(run, network, (11, n)) == (n == found.along[1].first), n

@@ -7,8 +7,9 @@ no test here: they are built elsewhere, and nothing is built without it.
 from __future__ import annotations
 
 import inspect
+import re
 import textwrap
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -490,6 +491,7 @@ def test_mistakes_of_each_kind_are_made() -> None:
 _BUILTIN: Mapping[str, str] = {
     "F.avg_pool2d": "input, kernel_size, stride=None, padding=0, ceil_mode=False, "
     "count_include_pad=True, divisor_override=None",
+    "F.adaptive_avg_pool1d": "input, output_size",
     "F.channel_shuffle": "input, groups",
     "F.gelu": "input, approximate='none'",
     "F.pixel_shuffle": "input, upscale_factor",
@@ -502,9 +504,10 @@ _IGNORED = ("device", "dtype", "generator", "_stacklevel")
 
 
 def _declared(name: str) -> list[tuple[str, Any]]:
-    if name in _BUILTIN:
+    known = _BUILTIN.get(name) or _BUILTIN.get(re.sub(r"[13]d$", "2d", name))
+    if known is not None:
         scope: dict[str, Any] = {}
-        exec(f"def f({_BUILTIN[name]}): pass", scope)
+        exec(f"def f({known}): pass", scope)
         return _parameters(scope["f"])
     parts = name.split(".")
     found: Any = {"nn": nn, "F": nn.functional, "torch": torch}[parts[0]]
@@ -522,7 +525,25 @@ def _parameters(found: Any) -> list[tuple[str, Any]]:
     ]
 
 
-@pytest.mark.parametrize("name", [n for n in SIGNATURES if n[:6] != "torch."])
+def _names() -> Iterator[str]:
+    """Yield the callables of torch, those for one, two and three axes apart."""
+    for name in SIGNATURES:
+        names = [name, *(f"{name}{axes}d" for axes in (1, 2, 3))]
+        module, _, last = name.partition(".")
+        owner = {"nn": nn, "F": nn.functional}.get(module)
+        if owner is not None:
+            known = [n for n in names if _has(owner, n.partition(".")[2])]
+            assert known, last
+            yield from known
+
+
+def _has(owner: Any, path: str) -> bool:
+    for part in path.split("."):
+        owner = getattr(owner, part, None)
+    return owner is not None
+
+
+@pytest.mark.parametrize("name", [*_names()])
 def test_signatures_are_those_of_torch(name: str) -> None:
     known = signature(name)
     assert known is not None

@@ -16,6 +16,7 @@ COMMANDS = (
     "check",
     "compare",
     "compile",
+    "evaluate",
     "expand",
     "explain",
     "export",
@@ -29,6 +30,7 @@ COMMANDS = (
     "run",
     "schema",
     "sweep",
+    "train",
     "weights",
 )
 

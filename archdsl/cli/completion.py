@@ -79,6 +79,15 @@ def devices(
     return _beginning(names, incomplete)
 
 
+def recipes(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Complete the names of shipped recipes, and files."""
+    from archdsl.resources import recipes as known
+
+    return _beginning(known(), incomplete) or [_item(incomplete, type="file")]
+
+
 def _presets(spec: str) -> list[str]:
     """Return the presets of a file or a shipped spec; none if it cannot be read."""
     from archdsl.resources import presets_in, shipped_specs

@@ -12,7 +12,7 @@ Command = Callable[..., Any]
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
-def _numbers(
+def numbers(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[float, ...]:
     """Return numbers that are separated by commas."""
@@ -45,13 +45,13 @@ def image_options(command: Command) -> Command:
         click.option(
             "--std",
             "deviation",
-            callback=_numbers,
+            callback=numbers,
             metavar="X,Y,Z",
             help="What they are then divided by.  [default: as for --mean; or 1]",
         ),
         click.option(
             "--mean",
-            callback=_numbers,
+            callback=numbers,
             metavar="X,Y,Z",
             help="What is subtracted from the channels, whose values are from 0 to 1.  "
             "[default: ImageNet's for three channels; otherwise 0]",

@@ -389,6 +389,42 @@ _WEIGHTS = {
     ],
 }
 
+_EPOCH = {
+    **dict.fromkeys(("epoch", "step"), "int"),
+    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
+    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
+    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
+    "peak_bytes": Null("int"),
+}
+_TRAINED = {
+    **dict.fromkeys(("name", "folder"), "text"),
+    **dict.fromkeys(("steps", "bad_images"), "int"),
+    "finished": "bool",
+    "outlook": {
+        **dict.fromkeys(("params", "trainable", "batch", "step_bytes"), "int"),
+        **dict.fromkeys(("memory_bytes", "largest_batch"), Null("int")),
+        "epoch_seconds": Null("number"),
+        "device": Null("text"),
+    },
+    "epochs": [_EPOCH],
+}
+
+_JUDGED = {
+    "data": "text",
+    **dict.fromkeys(("images", "bad_images"), "int"),
+    **dict.fromkeys(("top1", "top5", "loss", "calibration_error", "crop"), "number"),
+    "bins": [{"images": "int", "confidence": "number", "accuracy": "number"}],
+    "classes": [
+        {
+            "name": "text",
+            "images": "int",
+            **dict.fromkeys(("precision", "recall"), Null("number")),
+        }
+    ],
+    "confusion": [["int"]],
+    **{key: ["number"] for key in ("mean", "std")},
+}
+
 # Of each command, what it prints where it does what it is asked to, and of options
 # that ask for something else. `schema` and `errors` are added to each.
 OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
@@ -424,8 +460,15 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "compare": (_COMPARISON,),
     "compile": (
-        {**_WRITTEN, "passes": ["text"], "module": "text", "imports": ["text"]},
+        {
+            **_WRITTEN,
+            "passes": ["text"],
+            "recompute": "bool",
+            "module": "text",
+            "imports": ["text"],
+        },
     ),
+    "evaluate": (_JUDGED,),
     "expand": ({**_WRITTEN, "text": "text"},),
     "explain": ({"name": "text", "text": "text"},),
     "export": (
@@ -518,6 +561,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
     ),
     "schema": ({"commands": ["text"]},),
     "sweep": (_SWEEP,),
+    "train": (_TRAINED,),
     "weights": (_WEIGHTS,),
 }
 

@@ -230,8 +230,13 @@ class Meter:
         self._began = self._last = monotonic()
         self._first: int | None = None
 
-    def __call__(self, done: int) -> None:
-        """Show how many are done, including those of an earlier run."""
+    def __call__(self, done: int, more: str = "") -> None:
+        """Show how many are done, including those of an earlier run.
+
+        Args:
+            done: their number.
+            more: what else to show, behind it.
+        """
         now = monotonic()
         if self._first is None:
             self._first = done
@@ -244,7 +249,9 @@ class Meter:
             rate = fresh / spent
             left = (self.total - done) / rate
             text += f"  {rate:,.0f}/s  {_clock(left)} left"
-        self._print(f"[{_bar(done, self.total)}] {text}")
+        self._print(
+            "  ".join(filter(None, (f"[{_bar(done, self.total)}] {text}", more)))
+        )
 
     def end(self) -> None:
         """Remove the line."""

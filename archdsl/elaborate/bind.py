@@ -30,7 +30,7 @@ from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import SymFloat
 from archdsl.syntax import tree as t
-from archdsl.values import Dims, sizes
+from archdsl.values import MOST_AXES, Dims, sizes
 
 
 def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
@@ -55,6 +55,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             help=f"what {kind.word} reads stands before it: `{{ ... }} -> {kind.word}`",
         )
     values: dict[str, Any] = {}
+    places: dict[str, t.Expr] = {}
     positional = _positional(kind)
     taken = 0
     for argument in call.args:
@@ -73,10 +74,12 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
                 help="give it once",
             )
         values[field.name] = _field_value(kind, field, argument, context)
+        places[field.name] = argument.value
     for name, (argument, place) in ref.bound.items():
         if name not in values:
             field = kind.fields[name]
             values[name] = plain(_field_value(kind, field, argument, place))
+            places[name] = argument.value
     for field in kind.fields.values():
         if field.default is REQUIRED and field.name not in values:
             raise Fault(
@@ -85,7 +88,62 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
                 call.span,
                 help=f"write {_usage(kind)}",
             )
+    if kind.windows:
+        _spread(kind, values, places, context)
     return kind(**values)
+
+
+def map_axes(context: Context) -> int | None:
+    """Return the spatial axes of the map that flows into a call; None if it is not
+    known, 0 for a vector.
+
+    Behind a mistake, they are taken to be those of the block's input.
+    """
+    for value in (context.space.current, context.space.entry):
+        if value is not None and value.shape is not None:
+            return len(value.shape) - 1
+    return None
+
+
+def _spread(
+    kind: type[Layer],
+    values: dict[str, Any],
+    places: Mapping[str, t.Expr],
+    context: Context,
+) -> None:
+    """Give every window a size for each axis of the map, in place.
+
+    Raises:
+        Fault: if one has another number of sizes, or a size that is out of range.
+    """
+    own = map_axes(context)
+    given = {n: values[n] for n in kind.windows if n in values}
+    dims = [len(value) for value in given.values() if isinstance(value, Dims)]
+    axes = own or (dims[0] if dims else 2)
+    for name, value in given.items():
+        if value is None or isinstance(value, str):
+            continue
+        parts = value if isinstance(value, Dims) else (value,) * axes
+        if len(parts) != axes or axes > MOST_AXES:
+            wanted = min(axes, MOST_AXES)
+            raise Fault(
+                "A0204",
+                f"{kind.word}: `{name}` has {len(parts)} sizes instead of {wanted}",
+                places[name].span,
+                help=_order(wanted, len(parts)),
+            )
+        for part in parts:
+            _check_range(kind, kind.fields[name], part, places[name])
+        values[name] = tuple(parts)
+
+
+def _order(axes: int, given: int) -> str:
+    """Return a hint which sizes belong to a map with some axes."""
+    if axes == 1:
+        image = ", or `input 3x224x224` for an image" if given == 2 else ""
+        return f"the map has a single spatial axis: write one number{image}"
+    names = "height x width" if axes == 2 else "depth x height x width"
+    return f"the sizes are {names}"
 
 
 def _positional(kind: type[Layer]) -> list[Field]:
@@ -185,28 +243,18 @@ def _window(
     kind: type[Layer], field: Field, argument: t.Arg, value: Any, context: Context
 ) -> Any:
     expr = argument.value
-    if argument.name is None and isinstance(expr, t.Literal) and _plain_int(expr.value):
-        n = int(expr.value)
+    literal = isinstance(expr, t.Literal) and _plain_int(expr.value)
+    if literal and argument.name is None and (map_axes(context) or 0) > 1:
+        n = int(value)
         raise Fault(
             "A0204",
             f"{kind.word}: `{field.name}` is written as sizes, not as {n}",
             expr.span,
             help=_as_sizes(n, context),
         )
-    if _plain_int(value):
-        value = (value, value)
-    elif not isinstance(value, Dims):
+    if not _plain_int(value) and not isinstance(value, Dims):
         raise _wrong_type(kind, field, expr, value)
-    elif len(value) != 2:
-        raise Fault(
-            "A0204",
-            f"{kind.word}: `{field.name}` has {len(value)} sizes instead of 2",
-            expr.span,
-            help="the sizes are height x width",
-        )
-    for part in value:
-        _check_range(kind, field, part, expr)
-    return tuple(value)
+    return value
 
 
 def _as_sizes(n: int, context: Context) -> str:
@@ -219,7 +267,7 @@ def _as_sizes(n: int, context: Context) -> str:
         return f"the map is one column: write `{n}x1`"
     if len(found) == 2 and n > max(found):
         return "sizes are height x width, such as `3x3`"
-    return f"write `{n}x{n}`"
+    return f"write `{'x'.join([str(n)] * (len(found) or 2))}`"
 
 
 def _wrong_type(kind: type[Layer], field: Field, expr: t.Expr, value: Any) -> Fault:

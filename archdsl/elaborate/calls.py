@@ -7,7 +7,7 @@ from abc import abstractmethod
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate import foreign, structures
-from archdsl.elaborate.bind import as_names, bind_block, bind_layer
+from archdsl.elaborate.bind import as_names, bind_block, bind_layer, map_axes
 from archdsl.elaborate.builder import Builder, Parts
 from archdsl.elaborate.evaluate import show
 from archdsl.elaborate.scope import (
@@ -248,7 +248,7 @@ class Calls(Builder):
         """Return the layer that a call describes, from the memo if seen before."""
         if self.memo is None or ref.bound:
             return bind_layer(call, ref, context)
-        known = self.memo.of_call(call, ref.kind)
+        known = self.memo.of_call(call, ref.kind, map_axes(context))
         if known is None:
             return self.memo.keep_call(call, bind_layer(call, ref, context))
         context.budget.spend(call.span, len(call.args))
@@ -285,7 +285,7 @@ def _other_name(word: str) -> str | None:
 
     `BatchNorm2d` is `bn`, and `swish` is `silu`.
     """
-    bare = re.sub(r"[12]d$", "", word.lower().replace("_", ""))
+    bare = re.sub(r"[123]d$", "", word.lower().replace("_", ""))
     names = {"sequential": "seq", "shortcut": "residual", "skip": "residual"}
     for each in all_kinds():
         names |= dict.fromkeys((each.__name__.lower(), *each.also), each.word)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from archdsl.values import Shape, show_shape
+from archdsl.values import Shape, is_map, show_shape
 
 # How far from the given size others are tried, along each axis.
 REACH: Final = 64
@@ -25,29 +25,41 @@ def fitting_sizes(given: Shape, fits: Fits) -> str:
         given: shape of the input.
         fits: whether the network accepts an input shape.
     """
-    if len(given) != 3:
+    if not is_map(given):
         return ""
-    channels, height, width = given
+    channels, *extent = given
 
-    def square(n: int) -> bool:
-        return fits((channels, n, n))
+    def at(own: int) -> Callable[[int], bool]:
+        """Return whether a size fits in place of one of those given."""
+        # The frames of a video are no more like its height than its channels are.
+        apart = len(extent) > 2
 
-    rows = _nearest(height, square)
-    columns = rows if width == height else _nearest(width, square)
-    if not (rows[1] and columns[1]):
+        def fit(n: int) -> bool:
+            tried = [size if apart and size != own else n for size in extent]
+            return fits((channels, *tried))
+
+        return fit
+
+    near = {own: _nearest(own, at(own)) for own in dict.fromkeys(extent)}
+    along = [near[own] for own in extent]
+    if not all(above for _, above in along):
         return ""  # what fits small maps alone is no advice
     shapes = [
-        (channels, high, wide)
-        for high, wide in zip(rows, columns, strict=True)
-        if high and wide and fits((channels, high, wide))
+        (channels, *found)
+        for found in zip(*along, strict=True)
+        if all(found) and fits((channels, *found))
     ]
     if not shapes:
         return ""
     shown = " and ".join(show_shape(shape) for shape in shapes)
-    step = rows[1] - rows[0] if rows[0] else 1
-    multiples = rows[1] + step, rows[1] + 2 * step
-    if step > 1 and not rows[0] % step and all(map(square, multiples)):
-        return f"heights and widths that are multiples of {step} fit, such as {shown}"
+    below, above = along[0]
+    step = above - below if below else 1
+    multiples = above + step, above + 2 * step
+    if step > 1 and not below % step and all(map(at(extent[0]), multiples)):
+        words = {1: "lengths", 2: "heights and widths"}
+        if len(extent) in words:
+            what = words[len(extent)]
+            return f"{what} that are multiples of {step} fit, such as {shown}"
     return f"inputs of {shown} fit" if len(shapes) > 1 else f"an input of {shown} fits"
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from archdsl.elaborate.evaluate import evaluate, show, type_name
+from archdsl.elaborate.labels import names_read
 from archdsl.elaborate.names import check_class, check_definition
 from archdsl.elaborate.scope import Budget, Context, Fault, KindRef, Namespace
 from archdsl.layer import (
@@ -26,6 +27,7 @@ from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import (
+    MOST_AXES,
     Dims,
     Saved,
     Shape,
@@ -34,12 +36,20 @@ from archdsl.values import (
     TorchForm,
     Window,
     channels,
+    pointwise,
     show_shape,
     sizes,
 )
 
 # What a setting may read beside the op's parameters.
-NAMES = ("channels", "in_height", "in_width")
+NAMES = ("channels", "in_length", "in_depth", "in_height", "in_width")
+# The names of a map's sizes, by the number of its axes.
+_SIZES = {
+    0: (),
+    1: ("in_length",),
+    2: ("in_height", "in_width"),
+    3: ("in_depth", "in_height", "in_width"),
+}
 SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
@@ -177,10 +187,11 @@ class Foreign(Layer):
         value = self._value("shape", inputs[0])
         parts = value if isinstance(value, tuple) else (value,)
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
-        if len(parts) not in (1, 3) or not whole or min(parts) < 1:
+        if not 1 <= len(parts) <= MOST_AXES + 1 or not whole or min(parts) < 1:
             raise Mismatch(
                 f"{self.word}: its output would be {show(value)}, which is not a shape",
-                help="an output is [channels, height, width] or [features]",
+                help="an output is [channels, height, width] or [features]; a map can "
+                "also have one or three sizes",
             )
         return tuple(parts)
 
@@ -207,9 +218,9 @@ class Foreign(Layer):
             raise Mismatch(
                 f"{self.word}: it is pointwise, and its output {show_shape(output)} "
                 f"has another size than its input {show_shape(inputs[0])}",
-                help="let `shape` keep in_height and in_width, or drop `pointwise`",
+                help="let `shape` keep the sizes of the input, or drop `pointwise`",
             )
-        return Window() if value else None
+        return pointwise(output) if value else None
 
     def opaque(self) -> bool:
         """Return True: it is not known what it reads of its input."""
@@ -252,8 +263,9 @@ class Foreign(Layer):
     def _value(self, setting: str, shape: Shape) -> Any:
         env = {name: getattr(self, name) for name in self.fields}
         env["channels"] = channels(shape)
-        if spatial := sizes(shape):
-            env["in_height"], env["in_width"] = int(spatial[0]), int(spatial[1])
+        spatial = sizes(shape)
+        for name, size in zip(_SIZES[len(spatial)], spatial, strict=True):
+            env[name] = int(size)
         key = setting, *((name, _exactly(value)) for name, value in env.items())
         if key not in self.known:
             self.known[key] = self._evaluate(setting, env, shape)
@@ -267,6 +279,14 @@ class Foreign(Layer):
         except Fault as fault:
             if fault.code == "A0104":  # one of `NAMES`, or reported in the declaration
                 need_map(shape, self.word)
+                unknown = set(NAMES[1:]) - set(_SIZES[len(shape) - 1])
+                if used := sorted(unknown & names_read(self.settings[setting].value)):
+                    raise Mismatch(
+                        f"{self.word}: `{used[0]}` is no size of its input, which is "
+                        f"{show_shape(shape)}",
+                        help="a sequence has `in_length`, an image `in_height` and "
+                        "`in_width`, a video `in_depth`, too",
+                    ) from None
                 fault.code = ""
             raise Mismatch(f"{self.word}: {fault.message}", code=fault.code) from None
 

@@ -47,10 +47,23 @@ class Memo:
             self._made.clear()
             self._entries = 0
 
-    def of_call(self, call: t.Call, wanted: type[Layer]) -> Layer | None:
-        """Return the layer that a call of literals described before."""
+    def of_call(
+        self, call: t.Call, wanted: type[Layer], axes: int | None
+    ) -> Layer | None:
+        """Return the layer that a call of literals described before.
+
+        Args:
+            call: the call.
+            wanted: the kind that its word stands for here.
+            axes: how many spatial axes its input has; 0 for a vector, None if it is not
+                known. A number in place of sizes stands for all of them.
+        """
         known = self._calls.get(id(call))
-        return known[1] if known is not None and type(known[1]) is wanted else None
+        if known is None or type(known[1]) is not wanted:
+            return None
+        if axes and wanted.windows and known[1].axes not in (None, axes):
+            return None
+        return known[1]
 
     def keep_call(self, call: t.Call, layer: Layer) -> Layer:
         """Return the shared instance of a layer; record it for the call if that is

@@ -17,7 +17,7 @@ from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
-from archdsl.values import channels
+from archdsl.values import channels, is_map, ones
 
 if TYPE_CHECKING:
     from archdsl.elaborate.builder import Parts, Producer
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
+# The largest stride that a projection is tried with, if the body's is not known.
+_MOST_STRIDE = 64
 SHORTCUTS = ("auto", "identity", "projection", "optional")
 
 
@@ -344,25 +346,24 @@ def _automatic(
         return entry
     mode = options.mode
     name = options.name or _projection_name(context)
-    stride = _stride(entry, body)
-    if mode == "identity" or not _can_project(stride, entry, body):
+    strides = _strides(entry, body)
+    if mode == "identity" or not _can_project(strides, entry, body):
         return _shortcut(walker, call, entry, entry, [], context, parts)
     projects = mode == "projection" or entry.shape != body.shape
     condition = None
     if walker.symbolic and mode != "projection":
-        condition = _condition("!=", projects, stride, entry, body)
+        condition = _condition("!=", projects, strides, entry, body)
     inner: Parts = []
     end = entry
     if projects:
-        end = _project(walker, call, name, (entry, body), stride, context, inner)
+        end = _project(walker, call, name, (entry, body), strides, context, inner)
     return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
 
 
-def _can_project(stride: int, entry: Value, body: Value) -> bool:
+def _can_project(strides: tuple[int, ...], entry: Value, body: Value) -> bool:
     """Return whether a convolution can bring the input to the body's shape."""
     assert entry.shape is not None and body.shape is not None
-    maps = len(entry.shape) == 3 and len(body.shape) == 3
-    return stride > 0 if maps else entry.shape == body.shape
+    return bool(strides) if is_map(entry.shape) else entry.shape == body.shape
 
 
 def _kind(word: str) -> type[Layer]:
@@ -372,7 +373,7 @@ def _kind(word: str) -> type[Layer]:
 
 
 def _condition(
-    compare: str, holds: bool, stride: int, entry: Value, body: Value
+    compare: str, holds: bool, strides: tuple[int, ...], entry: Value, body: Value
 ) -> Test | None:
     """Return the condition under which a body keeps its input's shape, or changes it.
 
@@ -382,10 +383,11 @@ def _condition(
     Args:
         compare: `!=` for a condition that holds if the shape changes, else `==`.
         holds: whether it holds here.
-        stride: stride of the body.
+        strides: strides of the body; if they differ, no parameter has them.
         entry: input of the body.
         body: output of the body.
     """
+    stride = max(strides, default=1)
     assert entry.shape is not None and body.shape is not None
     before, after = channels(entry.shape), channels(body.shape)
     if poly_of(stride).number not in (None, 1):
@@ -424,7 +426,7 @@ def _optional(
         end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = None
     if walker.symbolic:
-        condition = _condition("==", keeps, _stride(entry, body), entry, body)
+        condition = _condition("==", keeps, _strides(entry, body), entry, body)
     parts.append(
         walker.transparent(
             "structure",
@@ -478,7 +480,7 @@ def _project(
     call: t.Call,
     name: str,
     ends: tuple[Value, Value],
-    stride: int,
+    strides: tuple[int, ...],
     context: Context,
     parts: Parts,
 ) -> Value:
@@ -487,7 +489,8 @@ def _project(
     conv = _kind("conv")
     norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
     width = channels(body.shape)
-    layer = conv(kernel=(1, 1), width=width, stride=(stride, stride), bias=norm is None)
+    once = ones(len(strides))
+    layer = conv(kernel=once, width=width, stride=strides, bias=norm is None)
 
     def build(start: Value, inner: Context, out: Parts) -> Value:
         value = walker.layer(layer, None, (start,), inner, call.span, out)
@@ -523,21 +526,25 @@ def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
     return found
 
 
-def _stride(entry: Value, body: Value) -> int:
-    """Return the stride of a 1x1 convolution that gives the body's size, or 0.
+def _strides(entry: Value, body: Value) -> tuple[int, ...]:
+    """Return the strides of a 1x1 convolution that gives the body's size; none if there
+    are no such.
 
-    It is the product of the strides in the body if that works, else the smallest that
-    does.
+    They are the product of the strides in the body if that works, else the smallest
+    that do, if possible the same along each axis.
     """
     assert entry.shape is not None and body.shape is not None
-    if len(entry.shape) != 3 or len(body.shape) != 3:
-        return 1
+    axes = len(entry.shape) - 1
+    if len(body.shape) != axes + 1:
+        return ()
     start, stride = body.back_to(entry.number)
     sizes = list(zip(entry.shape[1:], body.shape[1:], strict=True))
     known = start.number == entry.number and stride <= MAX_INTEGER
     if known and all((n - 1) // stride + 1 == m for n, m in sizes):
-        return stride
-    for guess in range(1, 65):
+        return (stride,) * axes
+    tried = range(1, _MOST_STRIDE + 1)
+    for guess in tried:
         if all((n - 1) // guess + 1 == m for n, m in sizes):
-            return guess
-    return 0
+            return (guess,) * axes
+    found = [next((g for g in tried if (n - 1) // g + 1 == m), 0) for n, m in sizes]
+    return tuple(found) if all(found) else ()

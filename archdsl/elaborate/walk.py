@@ -36,7 +36,7 @@ from archdsl.limits import MAX_REPEAT
 from archdsl.source import Span
 from archdsl.symbolic import TooLong
 from archdsl.syntax import tree as t
-from archdsl.values import channels, show_shape, with_channels
+from archdsl.values import MOST_AXES, channels, show_shape, with_channels
 
 # Steps of work that a copy or a round takes besides what is in it.
 ROUND = 10
@@ -150,13 +150,14 @@ class Walker(Calls):
                 statement.span,
                 help="name them: `input left 3x64x64`",
             )
-        if len(statement.dims) not in (1, 3) or min(statement.dims) < 1:
+        if len(statement.dims) > MOST_AXES + 1 or min(statement.dims) < 1:
             raise Fault(
                 "A0205",
-                "an input is channels x height x width, "
+                "an input is channels and one to three sizes, "
                 f"not {show_shape(statement.dims)}",
                 statement.span,
-                help="write `input 3x224x224`, or `input 100` for a vector",
+                help="write `input 3x224x224` for an image, `input 1x16000` for a "
+                "sequence, or `input 100` for a vector",
             )
         shape = statement.dims
         if self.input_override is not None and not self.inputs:

@@ -48,7 +48,7 @@ class NetworkBuilder:
         """Add an input, and return its value.
 
         Args:
-            shape: without the batch: (channels, height, width) or (features,).
+            shape: without the batch: (channels, *sizes) or (features,).
             name: of the argument of `forward`, if there are several.
         """
         value = self._new_value(shape)
@@ -73,7 +73,7 @@ class NetworkBuilder:
             training: whether it only serves outputs of the training mode.
             shortcut: whether it projects a residual's input, so that the depth does
                 not count it.
-            **arguments: of the kind, by name; sizes are (height, width).
+            **arguments: of the kind, by name; windows have a size for each axis.
 
         Raises:
             Mismatch: if the layer does not fit its inputs.

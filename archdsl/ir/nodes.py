@@ -10,6 +10,7 @@ represents ownership: the path of a step is its name in reports, errors, diagram
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, ParamSpec, TypeVar
 
@@ -120,13 +121,33 @@ class Step(Model):
         return self.op.torch(self.input_shapes, self.shape)
 
 
+@dataclass(frozen=True, repr=False)
+class Named:
+    """A block or layer kind as the value of a parameter, where there is no spec.
+
+    Networks that were read from JSON have these. The layers of the block are in the
+    network; only classes in compiled code are named by the kind.
+
+    Attributes:
+        word: its name.
+        kind: the layer kind, if it is one.
+    """
+
+    word: str
+    kind: type[Layer] | None = None
+
+    def __repr__(self) -> str:
+        return self.word
+
+
 class Parameter(Model):
     """A parameter of a block or network, with its value.
 
     Attributes:
         name: as in the spec.
-        value: int, float, bool, str, tuple (a list or window), or the name of a layer
-            kind or block. Code generation reads the expression that it carries.
+        value: int, float, bool, str, tuple (a list or window), or a layer kind or
+            block, which is `Named` in networks from JSON. Code generation reads the
+            expression that it carries.
         default: its default in the definition, None if that is not a plain number.
     """
 
@@ -313,6 +334,42 @@ class Network(Model):
     def steps(self) -> Iterator[Step]:
         """Yield every step, in execution order."""
         return self.root.steps()
+
+    def model_dump_json(  # type: ignore[override]
+        self, *, indent: int | None = None
+    ) -> str:
+        """Return the network as JSON, which `model_validate_json` reads.
+
+        Args:
+            indent: spaces for each level; None for a single line.
+
+        Raises:
+            ValueError: if it has layers that only its spec declares (`op`).
+        """
+        from archdsl.ir import exchange
+
+        return exchange.dump(self, indent)
+
+    @classmethod
+    def model_validate_json(  # type: ignore[override]
+        cls, json_data: str | bytes | bytearray
+    ) -> Network:
+        """Return the network of a JSON text, whose every part is checked.
+
+        Raises:
+            archdsl.ir.verify.InvalidNetwork: a ValueError, with the path of each field
+                that is wrong.
+        """
+        from archdsl.ir import exchange
+
+        return exchange.load(json_data)
+
+    @classmethod
+    def model_json_schema(cls) -> dict[str, Any]:  # type: ignore[override]
+        """Return the JSON schema of networks."""
+        from archdsl.ir import exchange
+
+        return exchange.schema()
 
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows."""

@@ -34,9 +34,15 @@ from archdsl.initializers import refusal as refusal_of_scheme
 from archdsl.ir.nodes import OWNERS, Group, Initializer, Network, Port, Step
 from archdsl.layer import Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
-from archdsl.naming import LABEL_RESERVED, attributes_of, input_name, refusal
-from archdsl.symbolic import Poly, Sym, TooLong
-from archdsl.values import Last, Shape, channels, show_shape
+from archdsl.naming import (
+    LABEL_RESERVED,
+    PARAMETER_RESERVED,
+    attributes_of,
+    input_name,
+    refusal,
+)
+from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
+from archdsl.values import MOST_AXES, Last, Shape, channels, show_shape
 
 Place = tuple[str | int, ...]
 Names = Mapping[str, Poly]
@@ -55,7 +61,8 @@ class Problem(NamedTuple):
     message: str
 
     def __str__(self) -> str:
-        return f"{show_place(self.place)}: {self.message}"
+        where = show_place(self.place)
+        return f"{where}: {self.message}" if where else self.message
 
 
 class InvalidNetwork(ValueError):
@@ -158,16 +165,21 @@ class _Verifier:
             self.report(("root",), "the root is a group of the role network, unnamed")
         names = _names(root)
         self._check_numbers(("root",), root, names)
+        self._parameters(("root",), root)
         self._children(("root",), root, _Owner(root, 0, names, set()))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
+        self._floats(("root",), root, {})
         for place, one in _placed("initializers", self.network.initializers):
             if not self.found:  # else its layers may be none
                 self._initializer(place, one)
         for place, claim in _placed("expectations", self.network.expectations):
             if claim.measure not in CLAIMED or claim.op not in COMPARISONS:
                 self.report(place, f"nobody can claim {claim.measure} {claim.op}")
+            parts = claim.value if isinstance(claim.value, tuple) else (claim.value,)
+            if not parts or not all(map(_is_number, parts)):
+                self.report((*place, "value"), "it is a number or sizes")
         return self.found
 
     # ---- values
@@ -205,7 +217,8 @@ class _Verifier:
 
     def _check_shape(self, place: Place, shape: Shape) -> bool:
         """Return whether sizes are of some shape, and in bounds."""
-        if len(shape) not in (1, 3) or (isinstance(shape, Last) and len(shape) != 3):
+        axes = len(shape) - 1
+        if not isinstance(shape, Last) <= axes <= MOST_AXES:
             self.report(place, f"{_shown(shape)} is no shape of a map or a vector")
         elif not all(1 <= size <= MAX_INTEGER for size in shape):
             bounds = f"1 to {MAX_INTEGER:,}"
@@ -298,6 +311,7 @@ class _Verifier:
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
         self._check_inner_numbers(place, group, names)
+        self._parameters(place, group)
         before = len(self.order)
         self._children(place, group, _Owner(group, level, names, set()))
         self._group_ends(place, group)
@@ -315,6 +329,9 @@ class _Verifier:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
             )
+        if group.name:
+            # A shortcut is named after the projection that it has or would have.
+            self._can_be_label((*place, "name"), group.name)
         self._enter(place, group)
         self._check_numbers(place, group, owner.names)
         self._condition((*place, "condition"), group, owner.names)
@@ -377,13 +394,35 @@ class _Verifier:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
             return
-        reasons = [_label_refusal(one) for one in attributes_of(name)]
-        why = next(filter(None, reasons), "")
         container, dot, _ = name.partition(".")
-        if not why and dot and container in owner.parts:
-            why = f"is in {container}, which is a layer"
+        taken = f"is in {container}, which is a layer"
+        self._can_be_label(
+            place, name, taken if dot and container in owner.parts else ""
+        )
+
+    def _can_be_label(self, place: Place, name: str, other: str = "") -> None:
+        """Report a name that no label can be, or for another reason if there is one."""
+        reasons = [_label_refusal(one) for one in attributes_of(name)]
+        why = next(filter(None, [*reasons, other]), "")
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
+
+    def _parameters(self, place: Place, group: Group) -> None:
+        """Check the names that become classes and arguments in compiled code."""
+        if group.role in ("network", "block"):
+            why = refusal(group.word, group.role, frozenset())
+            if why:
+                self.report((*place, "word"), f"`{group.word[:100]}` {why}")
+        times = Counter(parameter.name for parameter in group.parameters)
+        for number, parameter in enumerate(group.parameters):
+            name = parameter.name
+            why = refusal(name, "parameter", PARAMETER_RESERVED)
+            if times[name] > 1:
+                why = "is there twice"
+            # Channels are passed under a name of their own, and braces as `body`.
+            if why and name not in ("in_channels", "body"):
+                where = (*place, "parameters", number, "name")
+                self.report(where, f"`{name[:100]}` cannot name a parameter: it {why}")
 
     def _check_numbers(
         self, place: Place, part: Step | Group, names: Names, inside: bool = True
@@ -402,6 +441,32 @@ class _Verifier:
                     (*place, *filter(None, (field, name))),
                     f"{_plain(value)} is not what its expression gives",
                 )
+
+    def _floats(self, place: Place, group: Group, known: Mapping[str, float]) -> None:
+        """Check numbers with a point that stand for a parameter.
+
+        Args:
+            place: of the group.
+            group: whose parts are checked.
+            known: the parameters around it that are such numbers.
+        """
+        if group.role in ("network", "block"):
+            values = [(p.name, p.value) for p in group.parameters]
+            known = {n: float(v) for n, v in values if isinstance(v, float)}
+        for number, child in enumerate(group.children):
+            where = (*place, "children", number)
+            if isinstance(child, Step):
+                carried = [((*where, "op", n), v) for n, v in vars(child.op).items()]
+            else:
+                carried = [
+                    ((*where, "parameters", n, "value"), p.value)
+                    for n, p in enumerate(child.parameters)
+                ]
+            for at, value in carried:
+                if isinstance(value, SymFloat) and known.get(value.name) != value:
+                    self.report(at, f"{float(value)} is not what `{value.name}` is")
+            if isinstance(child, Group):
+                self._floats(where, child, known)
 
     def _condition(self, place: Place, group: Group, names: Names) -> None:
         """Check that a part is there if and only if its condition holds."""
@@ -479,6 +544,10 @@ class _Verifier:
         why = refusal_of_scheme(one.scheme, dict(one.arguments))
         if why:
             self.report(place, f"{one.scheme}: {why}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:

@@ -11,7 +11,7 @@ from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import Field, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
-from archdsl.values import POINTWISE, Tensor, Window, channels, sizes
+from archdsl.values import Tensor, Window, channels, sizes, zeros
 
 from .rule import Saving
 from .written import Written, written
@@ -221,20 +221,19 @@ def bias(node: Node) -> Tensor | None:
     return next((t for t in _trained(node) if t.name == "bias"), None)
 
 
-def rim(node: Node) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Return how many rows and columns of zeros a layer adds at each end of a map."""
+def rim(node: Node) -> tuple[tuple[int, int], ...]:
+    """Return how many zeros a layer adds at the start and end of a map's axes."""
     window = node.window
     before, after = sizes(node.input_shapes[0]), sizes(node.shape)
+    none = ((0, 0),) * len(after)
     if node.op.family != "reshape" or window is None or len(before) != len(after):
-        return (0, 0), (0, 0)
+        return none
     added = [
         (pad, large - small - pad)
         for small, large, pad in zip(before, after, window.pad, strict=True)
     ]
-    plain = window._replace(pad=POINTWISE.pad) == POINTWISE
-    if not plain or len(added) != 2 or min(map(min, added)) < 0:
-        return (0, 0), (0, 0)
-    return added[0], added[1]
+    plain = window._replace(pad=zeros(len(after))).is_pointwise
+    return tuple(added) if plain and all(min(ends) >= 0 for ends in added) else none
 
 
 def positions(node: Node) -> int:

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, adaptive, adaptive_taps, arg, count, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from archdsl.layer import Layer, adaptive, adaptive_taps, arg, count, need_axes
+from archdsl.values import (
+    Saved,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ranked,
+    show_shape,
+)
 
 
 class AdaptiveMaxPool(Layer):
@@ -17,11 +25,11 @@ class AdaptiveMaxPool(Layer):
     sign = "kept"
     maximum = True
 
-    size: tuple[int, int] = arg("window", at=0, minimum=1, help="output size, as 7x7")
+    size: tuple[int, ...] = arg("window", at=0, minimum=1, help="output size, as 7x7")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels, *size)."""
-        channels, _, _ = need_map(inputs[0], self.word)
+        channels = need_axes(inputs[0], self)[0]
         return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
@@ -30,17 +38,17 @@ class AdaptiveMaxPool(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return the hull of the windows; None if there is a single one."""
-        return None if tuple(self.size) == (1, 1) else adaptive(inputs[0], output)
+        return None if count(self.size) == 1 else adaptive(inputs[0], output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
         return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.AdaptiveMaxPool2d`."""
+        """Return `nn.AdaptiveMaxPool2d`, or that for other axes."""
         return TorchForm(
-            TorchCall("nn.AdaptiveMaxPool2d", (self.size,)),
-            "F.adaptive_max_pool2d({0}, {output_size})",
+            TorchCall(ranked("nn.AdaptiveMaxPool", output), (self.size,)),
+            ranked("F.adaptive_max_pool", output) + "({0}, {output_size})",
             (("output_size", self.size),),
         )
 

@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, need_map, slide
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, show_shape
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_axes, slide
+from archdsl.values import (
+    Saved,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ones,
+    ranked,
+    show_shape,
+    sliding,
+    zeros,
+)
 
 
 class AvgPool(Layer):
@@ -20,26 +31,26 @@ class AvgPool(Layer):
     sign = "kept"
     of_any_size = "adaptiveavgpool"
 
-    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
-    stride: tuple[int, int] | None = arg(
+    kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="window size, as 2x2")
+    stride: tuple[int, ...] | None = arg(
         "window",
         None,
         at="/",
         minimum=1,
         help="stride; the window's size when left out",
     )
-    pad: tuple[int, int] = arg("window", (0, 0), minimum=0, help="padding on each side")
+    pad: tuple[int, ...] = arg("window", (0, 0), minimum=0, help="padding on each side")
     ceil: bool = arg("bool", False, help="round the output size up")
     count_pad: bool = arg("bool", True, help="whether zeros of the padding count")
 
     @property
-    def steps(self) -> tuple[int, int]:
+    def steps(self) -> tuple[int, ...]:
         """The stride in force, per axis."""
         return self.kernel if self.stride is None else self.stride
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels, height', width')."""
-        channels, *sizes = need_map(inputs[0], self.word)
+        """Return the channels, and the size along each axis."""
+        channels, *sizes = need_axes(inputs[0], self)
         for pad, kernel in zip(self.pad, self.kernel, strict=True):
             if 2 * pad > kernel:
                 raise Mismatch(
@@ -59,7 +70,7 @@ class AvgPool(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""
-        return Window(self.kernel, self.steps, self.pad)
+        return sliding(self.kernel, self.steps, self.pad)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""
@@ -67,19 +78,22 @@ class AvgPool(Layer):
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether every window is a single position."""
-        return self.kernel == self.steps == (1, 1) and self.pad == (0, 0)
+        axes = len(self.kernel)
+        return self.kernel == self.steps == ones(axes) and self.pad == zeros(axes)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.AvgPool2d`."""
+        """Return `nn.AvgPool2d`, or that for other axes."""
         kwargs = given(
             ("kernel_size", self.kernel, None),
             ("stride", self.steps, self.kernel),
-            ("padding", self.pad, (0, 0)),
+            ("padding", self.pad, zeros(len(self.pad))),
             ("ceil_mode", self.ceil, False),
             ("count_include_pad", self.count_pad, True),
         )
         return TorchForm(
-            TorchCall("nn.AvgPool2d", (), kwargs), "F.avg_pool2d({0})", kwargs
+            TorchCall(ranked("nn.AvgPool", output), (), kwargs),
+            ranked("F.avg_pool", output) + "({0})",
+            kwargs,
         )
 
     def label(self) -> str:

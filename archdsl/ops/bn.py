@@ -15,6 +15,9 @@ from archdsl.values import (
     Tensor,
     TorchCall,
     TorchForm,
+    is_map,
+    pointwise_kernel,
+    ranked,
     sizes,
 )
 
@@ -46,7 +49,7 @@ class BatchNorm(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
-        return inputs[0] if len(inputs[0]) == 1 else need_map(inputs[0], self.word)
+        return need_map(inputs[0], self.word) if is_map(inputs[0]) else inputs[0]
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return weight, bias, running mean and variance (of C each), a counter."""
@@ -67,8 +70,8 @@ class BatchNorm(Layer):
         return factors, own["bias"] - own["running_mean"] * factors
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
-        """Return a kernel of 1x1 on each channel."""
-        return Kernel((1, 1), groups=output[0])
+        """Return a kernel of a single position on each channel."""
+        return pointwise_kernel(output, groups=output[0])
 
     def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
         """Return its factors as such a kernel's weight, and what it adds."""
@@ -110,7 +113,7 @@ class BatchNorm(Layer):
         return Scratch(inference=0, backward=0 if gradients[0] else count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.BatchNorm2d`, or `nn.BatchNorm1d` on a vector."""
-        name = "nn.BatchNorm2d" if len(output) == 3 else "nn.BatchNorm1d"
+        """Return `nn.BatchNorm2d` or the like; `nn.BatchNorm1d` on a vector, too."""
+        name = ranked("nn.BatchNorm", output) if is_map(output) else "nn.BatchNorm1d"
         kwargs = given(("eps", self.eps, 1e-5), ("momentum", self.momentum, 0.1))
         return TorchForm(TorchCall(name, (inputs[0][0],), kwargs))

@@ -41,7 +41,7 @@ class Chunk(Layer):
     of: int = arg("int", 2, minimum=1, help="number of parts")
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels / of, height, width)."""
+        """Return (channels / of, then the sizes)."""
         if isinstance(inputs[0], Last):
             raise Mismatch(
                 "chunk needs the channels first, and its input has them last",

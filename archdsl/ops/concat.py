@@ -18,7 +18,7 @@ class Concat(Layer):
     sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (sum of channels, height, width)."""
+        """Return (sum of channels, then the sizes)."""
         need_equal(self.word, inputs, wide=False)
         return with_channels(inputs[0], sum(channels(shape) for shape in inputs))
 

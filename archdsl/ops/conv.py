@@ -1,9 +1,9 @@
-"""2-d convolution."""
+"""Convolution along one, two or three axes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from archdsl.layer import (
     Layer,
@@ -13,7 +13,7 @@ from archdsl.layer import (
     count,
     given,
     group_channels,
-    need_map,
+    need_axes,
     same_pad,
     same_pads,
     slide,
@@ -27,21 +27,45 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     Window,
+    ones,
+    ranked,
     show_shape,
+    sliding,
+    zeros,
 )
 
-_HELPER = '''
-class SameConv2d(nn.Conv2d):
-    """A convolution with size / stride outputs, rounded up: it pads just so much."""
-
-    def forward(self, x: Tensor) -> Tensor:
+# How the class pads, by the number of axes.
+_PADS: Final = {
+    1: """\
+        k, s, d = self.kernel_size, self.stride, self.dilation
+        more = self.missing(x.shape[-1], k[0], s[0], d[0])
+        x = F.pad(x, (more // 2, more - more // 2))
+""",
+    2: """\
         height, width = x.shape[-2:]
         k, s, d = self.kernel_size, self.stride, self.dilation
         rows = self.missing(height, k[0], s[0], d[0])
         columns = self.missing(width, k[1], s[1], d[1])
         top, left = rows // 2, columns // 2
         x = F.pad(x, (left, columns - left, top, rows - top))
-        return F.conv2d(x, self.weight, self.bias, s, 0, d, self.groups)
+""",
+    3: """\
+        depth, height, width = x.shape[-3:]
+        k, s, d = self.kernel_size, self.stride, self.dilation
+        slices = self.missing(depth, k[0], s[0], d[0])
+        rows = self.missing(height, k[1], s[1], d[1])
+        columns = self.missing(width, k[2], s[2], d[2])
+        front, top, left = slices // 2, rows // 2, columns // 2
+        sides = (left, columns - left, top, rows - top, front, slices - front)
+        x = F.pad(x, sides)
+""",
+}
+_HELPER: Final = '''
+class SameConv{axes}d(nn.Conv{axes}d):
+    """A convolution with size / stride outputs, rounded up: it pads just so much."""
+
+    def forward(self, x: Tensor) -> Tensor:
+{pads}        return F.conv{axes}d(x, self.weight, self.bias, s, 0, d, self.groups)
 
     def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
         reach = dilation * (kernel - 1)
@@ -52,8 +76,10 @@ class SameConv2d(nn.Conv2d):
 
 
 class Conv(Layer):
-    """2-d convolution: `conv 3x3 64 /2`.
+    """Convolution: `conv 3x3 64 /2`.
 
+    The kernel has a size for each axis of the map: `conv 9 64` on a sequence,
+    `conv 3x3x3 64` on a video.
     Without a width, it keeps the number of channels. Without `pad`, an odd kernel is
     padded so that stride 1 keeps the size, and an even kernel is not padded.
     `pad=same` pads as TensorFlow does: enough for size / stride outputs, rounded up;
@@ -71,21 +97,21 @@ class Conv(Layer):
     scales = True
     weighted = True
 
-    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
+    kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
     width: int | None = arg(
         "int", None, at=1, minimum=1, help="output channels; the input's when left out"
     )
-    stride: tuple[int, int] = arg(
+    stride: tuple[int, ...] = arg(
         "window", (1, 1), at="/", minimum=1, help="stride, as /2"
     )
-    pad: tuple[int, int] | str | None = arg(
+    pad: tuple[int, ...] | str | None = arg(
         "window",
         None,
         minimum=0,
         choices=("same",),
         help="zeros on each side, or `same` for size / stride outputs",
     )
-    dilation: tuple[int, int] = arg(
+    dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
@@ -100,8 +126,8 @@ class Conv(Layer):
         return [(pad, pad) for pad in pads]
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (width, height', width')."""
-        channels, *sizes = need_map(inputs[0], self.word)
+        """Return the width, and the size along each axis."""
+        channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
         for name, value in (("input", channels), ("output", width)):
             if value % self.groups:
@@ -125,7 +151,7 @@ class Conv(Layer):
         return (width, *spatial)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight (out, in / groups, kh, kw) and bias (out)."""
+        """Return weight (out, in / groups, *kernel) and bias (out)."""
         channels = inputs[0][0]
         width = channels if self.width is None else self.width
         weight = (width, channels // self.groups, *self.kernel)
@@ -133,16 +159,14 @@ class Conv(Layer):
 
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
-        return weight * factors.reshape(-1, 1, 1, 1)
+        return weight * factors.reshape(-1, 1, *ones(len(self.kernel)))
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
         """Return its own kernel, unless the padding depends on the size."""
         if isinstance(self.pad, str):
             return None
-        height, width = (before for before, _ in self.pads(inputs[0][1:]))
-        return Kernel(
-            self.kernel, self.stride, (height, width), self.dilation, self.groups
-        )
+        pads = tuple(before for before, _ in self.pads(inputs[0][1:]))
+        return Kernel(self.kernel, self.stride, pads, self.dilation, self.groups)
 
     def kernel_of(self, own: Mapping[str, Any]) -> tuple[Any, Any | None]:
         """Return its weight and its bias, if it has one."""
@@ -159,7 +183,7 @@ class Conv(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window."""
         before = tuple(first for first, _ in self.pads(inputs[0][1:]))
-        return Window(self.kernel, self.stride, before, self.dilation)
+        return sliding(self.kernel, self.stride, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input for the weight's gradient, or the copy that pads it."""
@@ -191,8 +215,9 @@ class Conv(Layer):
     @property
     def _is_apart(self) -> bool:
         """Whether padding is a separate call, as torch's `same` takes no stride."""
-        is_single = self.kernel == (1, 1)
-        return isinstance(self.pad, str) and self.stride != (1, 1) and not is_single
+        once = ones(len(self.kernel))
+        strided = self.stride != once and self.kernel != once
+        return strided and isinstance(self.pad, str)
 
     def _each(self, sizes: Sequence[int]) -> Iterator[tuple[int, tuple[int, int]]]:
         return zip(sizes, self.pads(sizes), strict=True)
@@ -208,26 +233,28 @@ class Conv(Layer):
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.Conv2d`, or a class of its own for `same` at a stride."""
+        """Return `nn.Conv2d` or the like, or a class for `same` at a stride."""
+        once, nothing = ones(len(self.kernel)), zeros(len(self.kernel))
         pad: Any = self.pad
         if not isinstance(pad, str):
             pad = tuple(before for before, _ in self.pads(inputs[0][1:]))
-        elif self.stride != (1, 1):
-            pad = (0, 0)
+        elif self.stride != once:
+            pad = nothing
         kwargs = given(
             ("kernel_size", self.kernel, None),
-            ("stride", self.stride, (1, 1)),
-            ("padding", pad, (0, 0)),
-            ("dilation", self.dilation, (1, 1)),
+            ("stride", self.stride, once),
+            ("padding", pad, nothing),
+            ("dilation", self.dilation, once),
             ("groups", self.groups, 1),
             ("bias", self.bias is not False, True),
         )
         args = (inputs[0][0], output[0])
         if not self._is_apart:
-            return TorchForm(TorchCall("nn.Conv2d", args, kwargs))
+            return TorchForm(TorchCall(ranked("nn.Conv", output), args, kwargs))
+        axes = len(self.kernel)
         return TorchForm(
-            TorchCall("SameConv2d", args, kwargs),
-            helper=_HELPER,
+            TorchCall(ranked("SameConv", output), args, kwargs),
+            helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
             padded=self._with_pads(inputs[0]),
         )
 
@@ -236,7 +263,7 @@ class Conv(Layer):
         text = f"conv {show_shape(self.kernel)}"
         if self.width is not None:
             text += f" {self.width}"
-        if self.stride != (1, 1):
+        if self.stride != ones(len(self.stride)):
             uneven = len(set(self.stride)) > 1
             text += f" /{show_shape(self.stride) if uneven else self.stride[0]}"
         return text

@@ -1,4 +1,4 @@
-"""Transposed 2-d convolution."""
+"""Transposed convolution along one, two or three axes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from archdsl.layer import (
     count,
     given,
     group_channels,
-    need_map,
+    need_axes,
 )
 from archdsl.values import (
     Saved,
@@ -22,12 +22,16 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     Window,
+    ones,
+    ranked,
     show_shape,
+    sliding,
+    zeros,
 )
 
 
 class ConvTranspose(Layer):
-    """Transposed 2-d convolution, which enlarges: `convtranspose 2x2 64 /2`.
+    """Transposed convolution, which enlarges: `convtranspose 2x2 64 /2`.
 
     MACs: input elements x kernel area x output channels / groups.
 
@@ -41,28 +45,28 @@ class ConvTranspose(Layer):
     scales = True
     weighted = True
 
-    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
+    kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
     width: int | None = arg(
         "int", None, at=1, minimum=1, help="output channels; the input's when left out"
     )
-    stride: tuple[int, int] = arg(
+    stride: tuple[int, ...] = arg(
         "window", (1, 1), at="/", minimum=1, help="enlargement"
     )
-    pad: tuple[int, int] = arg(
+    pad: tuple[int, ...] = arg(
         "window", (0, 0), minimum=0, help="rows cut from each side"
     )
-    out_pad: tuple[int, int] = arg(
+    out_pad: tuple[int, ...] = arg(
         "window", (0, 0), minimum=0, help="rows added at the end"
     )
-    dilation: tuple[int, int] = arg(
+    dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (width, height', width')."""
-        channels, *sizes = need_map(inputs[0], self.word)
+        """Return the width, and the size along each axis."""
+        channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
         for name, value in (("input", channels), ("output", width)):
             if value % self.groups:
@@ -99,7 +103,7 @@ class ConvTranspose(Layer):
         return tuple(d * (k - 1) + 1 for k, d in pairs)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight (in, out / groups, kh, kw) and bias (out)."""
+        """Return weight (in, out / groups, *kernel) and bias (out)."""
         channels = inputs[0][0]
         width = channels if self.width is None else self.width
         weight = (channels, width // self.groups, *self.kernel)
@@ -112,7 +116,7 @@ class ConvTranspose(Layer):
         """
         inputs, outputs, *kernel = weight.shape
         parted = weight.reshape(self.groups, -1, outputs, *kernel)
-        by_group = factors.reshape(self.groups, 1, outputs, 1, 1)
+        by_group = factors.reshape(self.groups, 1, outputs, *ones(len(kernel)))
         return (parted * by_group).reshape(inputs, outputs, *kernel)
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
@@ -126,7 +130,7 @@ class ConvTranspose(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the kernel's window over the input, its units spread by the stride."""
         pad = tuple(r - 1 - p for r, p in zip(self._reach(), self.pad, strict=True))
-        return Window(self.kernel, pad=pad, dilation=self.dilation, up=self.stride)
+        return sliding(self.kernel, pad=pad, dilation=self.dilation, up=self.stride)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""
@@ -139,16 +143,16 @@ class ConvTranspose(Layer):
         return group_channels(some, self.groups, inputs[0][0], output[0])
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.ConvTranspose2d`."""
+        """Return `nn.ConvTranspose2d`, or that for other axes."""
+        once, nothing = ones(len(self.kernel)), zeros(len(self.kernel))
         kwargs = given(
             ("kernel_size", self.kernel, None),
-            ("stride", self.stride, (1, 1)),
-            ("padding", self.pad, (0, 0)),
-            ("output_padding", self.out_pad, (0, 0)),
+            ("stride", self.stride, once),
+            ("padding", self.pad, nothing),
+            ("output_padding", self.out_pad, nothing),
             ("groups", self.groups, 1),
             ("bias", self.bias is not False, True),
-            ("dilation", self.dilation, (1, 1)),
+            ("dilation", self.dilation, once),
         )
-        return TorchForm(
-            TorchCall("nn.ConvTranspose2d", (inputs[0][0], output[0]), kwargs)
-        )
+        name = ranked("nn.ConvTranspose", output)
+        return TorchForm(TorchCall(name, (inputs[0][0], output[0]), kwargs))

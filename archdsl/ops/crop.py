@@ -2,10 +2,23 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window
+from typing import Final
 
-_HELPER = '''
+from archdsl.layer import Layer, Mismatch, need_map
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, ones, sliding
+
+# How the class crops, by the number of axes.
+_HELPERS: Final = {
+    1: '''
+class CenterCrop1d(nn.Module):
+    """The middle of a sequence, as long as another one."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        length = other.shape[-1]
+        first = (x.shape[-1] - length) // 2
+        return x[..., first : first + length]
+''',
+    2: '''
 class CenterCrop(nn.Module):
     """The middle of a map, as high and wide as another map."""
 
@@ -14,7 +27,20 @@ class CenterCrop(nn.Module):
         top = (x.shape[-2] - height) // 2
         left = (x.shape[-1] - width) // 2
         return x[..., top : top + height, left : left + width]
-'''
+''',
+    3: '''
+class CenterCrop3d(nn.Module):
+    """The middle of a volume, as deep, high and wide as another one."""
+
+    def forward(self, x: Tensor, other: Tensor) -> Tensor:
+        depth, height, width = other.shape[-3:]
+        front = (x.shape[-3] - depth) // 2
+        top = (x.shape[-2] - height) // 2
+        left = (x.shape[-1] - width) // 2
+        x = x[..., front : front + depth, top : top + height, left : left + width]
+        return x
+''',
+}
 
 
 class Crop(Layer):
@@ -33,14 +59,14 @@ class Crop(Layer):
     sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels of the first, height and width of the second)."""
+        """Return (channels of the first, sizes of the second)."""
         if len(inputs) > 2:
             raise Mismatch(
                 f"crop takes two branches, not {len(inputs)}",
                 help="the first one is cropped to the size of the second",
             )
         channels, *sizes = need_map(inputs[0], self.word)
-        _, *wanted = need_map(inputs[1], self.word)
+        _, *wanted = need_map(inputs[1], self.word, axes=len(sizes))
         if any(w > n for w, n in zip(wanted, sizes, strict=True)):
             raise Mismatch(
                 "crop: the second branch is larger than the first",
@@ -52,7 +78,8 @@ class Crop(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return a single position, shifted by what is cropped before it."""
         pads = zip(inputs[0][1:], output[1:], strict=True)
-        return Window(pad=tuple(-((n - m) // 2) for n, m in pads))
+        cut = tuple(-((n - m) // 2) for n, m in pads)
+        return sliding(ones(len(cut)), pad=cut)
 
     def aliases(self, training: bool) -> bool:
         """Return that the output is a view."""
@@ -64,4 +91,6 @@ class Crop(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a module that crops."""
-        return TorchForm(TorchCall("CenterCrop"), helper=_HELPER)
+        axes = len(output) - 1
+        name = "CenterCrop" if axes == 2 else f"CenterCrop{axes}d"
+        return TorchForm(TorchCall(name), helper=_HELPERS[axes])

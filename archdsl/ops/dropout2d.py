@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, arg, count, need_map
-from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Operations, Saved, Shape, TorchCall, TorchForm, ranked
 
 
 class Dropout2d(Layer):
     """Zero each channel with probability p while training: `dropout2d 0.1`.
+
+    Its name is that of images; it drops channels of other maps, too.
 
     Source: Tompson et al. 2015, section 3.2.
     """
@@ -53,8 +55,8 @@ class Dropout2d(Layer):
         return training and self.p == 1
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.Dropout2d`; its mode makes it a module everywhere."""
-        return TorchForm(TorchCall("nn.Dropout2d", (self.p,)))
+        """Return `nn.Dropout2d` or the like; its mode makes it a module everywhere."""
+        return TorchForm(TorchCall(ranked("nn.Dropout", output), (self.p,)))
 
     def label(self) -> str:
         """Return `dropout2d 0.1`."""

@@ -29,4 +29,9 @@ class ELU(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ELU`."""
         kwargs = given(("alpha", self.alpha, 1.0))
-        return TorchForm(TorchCall("nn.ELU", (), kwargs), "F.elu({0})", kwargs)
+        return TorchForm(
+            TorchCall("nn.ELU", (), kwargs),
+            "F.elu({0})",
+            kwargs,
+            inplace_inference=True,
+        )

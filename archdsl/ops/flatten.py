@@ -18,7 +18,7 @@ class Flatten(Layer):
     scatters = True
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels x height x width,)."""
+        """Return (channels x the sizes,)."""
         return (count(inputs[0]),)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count, need_map
-from archdsl.values import Shape, TorchCall, TorchForm, Window
+from archdsl.values import Shape, TorchCall, TorchForm, Window, ranked
 
 
 class GlobalAvgPool(Layer):
@@ -30,9 +30,9 @@ class GlobalAvgPool(Layer):
         return None
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.AdaptiveAvgPool2d(1)` and a flatten."""
+        """Return `nn.AdaptiveAvgPool2d(1)` or the like, and a flatten."""
         return TorchForm(
-            TorchCall("nn.AdaptiveAvgPool2d", (1,)),
-            "F.adaptive_avg_pool2d({0}, 1).flatten(1)",
+            TorchCall(ranked("nn.AdaptiveAvgPool", inputs[0]), (1,)),
+            ranked("F.adaptive_avg_pool", inputs[0]) + "({0}, 1).flatten(1)",
             then=(TorchCall("nn.Flatten"),),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count, need_map
-from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window
+from archdsl.values import Saved, Shape, TorchCall, TorchForm, Window, ranked
 
 
 class GlobalMaxPool(Layer):
@@ -35,9 +35,9 @@ class GlobalMaxPool(Layer):
         return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.AdaptiveMaxPool2d(1)` and a flatten."""
+        """Return `nn.AdaptiveMaxPool2d(1)` or the like, and a flatten."""
         return TorchForm(
-            TorchCall("nn.AdaptiveMaxPool2d", (1,)),
-            "F.adaptive_max_pool2d({0}, 1).flatten(1)",
+            TorchCall(ranked("nn.AdaptiveMaxPool", inputs[0]), (1,)),
+            ranked("F.adaptive_max_pool", inputs[0]) + "({0}, 1).flatten(1)",
             then=(TorchCall("nn.Flatten"),),
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Layer, Mismatch, arg, count, given, group_channels, need_map
-from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window
+from archdsl.values import Saved, Shape, Tensor, TorchCall, TorchForm, Window, is_map
 
 
 class GroupNorm(Layer):
@@ -27,8 +27,8 @@ class GroupNorm(Layer):
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         channels = inputs[0][0]
-        if len(inputs[0]) > 1:
-            channels, _, _ = need_map(inputs[0], self.word)
+        if is_map(inputs[0]):
+            need_map(inputs[0], self.word)
         if channels % self.groups:
             raise Mismatch(
                 f"groupnorm: {int(channels)} channels do not divide into "

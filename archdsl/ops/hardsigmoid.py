@@ -27,4 +27,6 @@ class HardSigmoid(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Hardsigmoid`."""
-        return TorchForm(TorchCall("nn.Hardsigmoid"), "F.hardsigmoid({0})")
+        return TorchForm(
+            TorchCall("nn.Hardsigmoid"), "F.hardsigmoid({0})", inplace_inference=True
+        )

@@ -27,4 +27,6 @@ class HardSwish(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Hardswish`."""
-        return TorchForm(TorchCall("nn.Hardswish"), "F.hardswish({0})")
+        return TorchForm(
+            TorchCall("nn.Hardswish"), "F.hardswish({0})", inplace_inference=True
+        )

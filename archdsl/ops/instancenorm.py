@@ -11,6 +11,8 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     Window,
+    ranked,
+    show_shape,
     sizes,
 )
 
@@ -33,11 +35,11 @@ class InstanceNorm(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
-        _, height, width = need_map(inputs[0], self.word)
-        if height * width == 1:
+        places = sizes(need_map(inputs[0], self.word))
+        if count(places) == 1:
             raise Mismatch(
                 "instancenorm: a single position has no deviation",
-                help="put it where the map is larger than 1x1",
+                help=f"put it where the map is larger than {show_shape(places)}",
             )
         return inputs[0]
 
@@ -89,6 +91,7 @@ class InstanceNorm(Layer):
         return Scratch(copies, inference, 2 * copies + unasked)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.InstanceNorm2d`."""
+        """Return `nn.InstanceNorm2d`, or that for other axes."""
         kwargs = given(("eps", self.eps, 1e-5), ("affine", self.affine, False))
-        return TorchForm(TorchCall("nn.InstanceNorm2d", (inputs[0][0],), kwargs))
+        name = ranked("nn.InstanceNorm", output)
+        return TorchForm(TorchCall(name, (inputs[0][0],), kwargs))

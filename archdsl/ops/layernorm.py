@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from archdsl.layer import Layer, all_channels, arg, count, given
 from archdsl.values import (
+    AXES,
     Last,
     Saved,
     Shape,
@@ -13,16 +14,20 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     channels,
+    channels_first,
+    channels_last,
+    is_map,
+    ranked,
 )
 
 _HELPER = '''
-class LayerNorm2d(nn.LayerNorm):
-    """Layer normalisation over the channels of N x C x H x W."""
+class LayerNorm{axes}d(nn.LayerNorm):
+    """Layer normalisation over the channels of {shape}."""
 
     def forward(self, input: Tensor) -> Tensor:
-        x = input.permute(0, 2, 3, 1)
+        x = input.permute{last}
         x = F.layer_norm(x, self.normalized_shape, self.weight, self.bias, self.eps)
-        return x.permute(0, 3, 1, 2)
+        return x.permute{first}
 '''
 
 
@@ -72,7 +77,14 @@ class LayerNorm(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LayerNorm`, which on a map is made to read the channels."""
         kwargs = given(("eps", self.eps, 1e-5))
-        if len(output) == 1 or isinstance(output, Last):
+        if not is_map(output) or isinstance(output, Last):
             return TorchForm(TorchCall("nn.LayerNorm", (channels(output),), kwargs))
-        call = TorchCall("LayerNorm2d", (channels(output),), kwargs)
-        return TorchForm(call, helper=_HELPER)
+        axes = len(output) - 1
+        helper = _HELPER.format(
+            axes=axes,
+            shape=" x ".join(["N", "C", *AXES[axes]]),
+            last=channels_last(axes),
+            first=channels_first(axes),
+        )
+        call = TorchCall(ranked("LayerNorm", output), (channels(output),), kwargs)
+        return TorchForm(call, helper=helper)

@@ -13,6 +13,8 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     channels,
+    ones,
+    sizes,
 )
 
 
@@ -32,7 +34,7 @@ class LayerScale(Layer):
     init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return the factors: (C, 1, 1), or (C) where the channels come last."""
+        """Return the factors: (C, 1, 1) or the like, (C) with channels last."""
         return (Tensor("", _sizes(inputs[0])),)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
@@ -67,5 +69,5 @@ class LayerScale(Layer):
 
 def _sizes(shape: Shape) -> Shape:
     """Return sizes that make the factors broadcast over the channels."""
-    plain = isinstance(shape, Last) or len(shape) == 1
-    return (channels(shape),) if plain else (channels(shape), 1, 1)
+    after = () if isinstance(shape, Last) else ones(len(sizes(shape)))
+    return (channels(shape), *after)

@@ -7,7 +7,6 @@ from typing import Any
 
 from archdsl.layer import Layer, Mismatch, all_channels, arg, conv_tensors, count, given
 from archdsl.values import (
-    POINTWISE,
     Kernel,
     Last,
     Saved,
@@ -17,6 +16,8 @@ from archdsl.values import (
     TorchForm,
     Window,
     channels,
+    pointwise,
+    pointwise_kernel,
     show_shape,
     with_channels,
 )
@@ -42,7 +43,7 @@ class Linear(Layer):
     bias: bool | None = arg("bool", None, help="whether a bias is added")
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (width,), or (height, width of the map, width)."""
+        """Return (width,), or the sizes of the map and the width."""
         if isinstance(inputs[0], Last):
             return with_channels(inputs[0], self.width)
         if len(inputs[0]) != 1:
@@ -64,8 +65,8 @@ class Linear(Layer):
         return weight * factors.reshape(-1, 1)
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
-        """Return a kernel of 1x1."""
-        return Kernel((1, 1))
+        """Return a kernel of a single position."""
+        return pointwise_kernel(output)
 
     def of_kernel(self, weight: Any) -> Any:
         """Return the weight without the kernel's height and width."""
@@ -86,7 +87,7 @@ class Linear(Layer):
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
         """Return None on a vector: each output feature sees all input features."""
-        return POINTWISE if isinstance(output, Last) else None
+        return pointwise(output) if isinstance(output, Last) else None
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, for the weight's gradient."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Layer, arg, count, given, need_map
-from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm, channels
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm, channels, sizes
 
 
 class LocalResponseNorm(Layer):
@@ -40,9 +40,9 @@ class LocalResponseNorm(Layer):
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return what torch's composition of pool, power and division keeps."""
-        elements = inputs[0][0] * inputs[0][1] * inputs[0][2]
+        elements, places = count(inputs[0]), count(sizes(inputs[0]))
         # The padded squares, the scaled sum before the power, and the divisor.
-        padded = (inputs[0][0] + self.size - 1) * inputs[0][1] * inputs[0][2]
+        padded = (inputs[0][0] + self.size - 1) * places
         return Saved(input=True, own_elements=padded + 2 * elements, what="sums")
 
     def scratch(
@@ -50,7 +50,7 @@ class LocalResponseNorm(Layer):
     ) -> Scratch:
         """Return the squares, and what is divided by on the way to its power."""
         elements = count(output)
-        padded = elements + (self.size - 1) * output[1] * output[2]
+        padded = elements + (self.size - 1) * count(sizes(output))
         return Scratch(inference=max(padded, 2 * elements), backward=3 * elements)
 
     def channels_read(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from archdsl.layer import (
     Layer,
@@ -10,7 +11,7 @@ from archdsl.layer import (
     arg,
     count,
     given,
-    need_map,
+    need_axes,
     same_pads,
     slide,
 )
@@ -21,11 +22,40 @@ from archdsl.values import (
     TorchCall,
     TorchForm,
     Window,
+    ones,
+    ranked,
     show_shape,
+    sliding,
+    zeros,
 )
 
-_HELPER = '''
-class SameMaxPool2d(nn.Module):
+# How the class pads, by the number of axes.
+_PADS: Final = {
+    1: """\
+        k, s, d = self.kernel, self.stride, self.dilation
+        more = self.missing(x.shape[-1], k[0], s[0], d[0])
+        sides = (more // 2, more - more // 2)
+""",
+    2: """\
+        height, width = x.shape[-2:]
+        k, s, d = self.kernel, self.stride, self.dilation
+        rows = self.missing(height, k[0], s[0], d[0])
+        columns = self.missing(width, k[1], s[1], d[1])
+        top, left = rows // 2, columns // 2
+        sides = (left, columns - left, top, rows - top)
+""",
+    3: """\
+        depth, height, width = x.shape[-3:]
+        k, s, d = self.kernel, self.stride, self.dilation
+        slices = self.missing(depth, k[0], s[0], d[0])
+        rows = self.missing(height, k[1], s[1], d[1])
+        columns = self.missing(width, k[2], s[2], d[2])
+        front, top, left = slices // 2, rows // 2, columns // 2
+        sides = (left, columns - left, top, rows - top, front, slices - front)
+""",
+}
+_HELPER: Final = '''
+class SameMaxPool{axes}d(nn.Module):
     """Max pooling with size / stride outputs, rounded up: what it pads never wins."""
 
     def __init__(
@@ -37,14 +67,8 @@ class SameMaxPool2d(nn.Module):
         self.dilation = dilation
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        k, s, d = self.kernel, self.stride, self.dilation
-        rows = self.missing(height, k[0], s[0], d[0])
-        columns = self.missing(width, k[1], s[1], d[1])
-        top, left = rows // 2, columns // 2
-        sides = (left, columns - left, top, rows - top)
-        x = F.pad(x, sides, value=-float("inf"))
-        return F.max_pool2d(x, k, s, 0, d)
+{pads}        x = F.pad(x, sides, value=-float("inf"))
+        return F.max_pool{axes}d(x, k, s, 0, d)
 
     def missing(self, size: int, kernel: int, stride: int, dilation: int) -> int:
         reach = dilation * (kernel - 1)
@@ -70,28 +94,28 @@ class MaxPool(Layer):
     maximum = True
     of_any_size = "adaptivemaxpool"
 
-    kernel: tuple[int, int] = arg("window", at=0, minimum=1, help="window size, as 2x2")
-    stride: tuple[int, int] | None = arg(
+    kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="window size, as 2x2")
+    stride: tuple[int, ...] | None = arg(
         "window",
         None,
         at="/",
         minimum=1,
         help="stride; the window's size when left out",
     )
-    pad: tuple[int, int] | str = arg(
+    pad: tuple[int, ...] | str = arg(
         "window",
         (0, 0),
         minimum=0,
         choices=("same",),
         help="padding on each side, or `same` for size / stride outputs",
     )
-    dilation: tuple[int, int] = arg(
+    dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     ceil: bool = arg("bool", False, help="round the output size up")
 
     @property
-    def steps(self) -> tuple[int, int]:
+    def steps(self) -> tuple[int, ...]:
         """The stride in force, per axis."""
         return self.kernel if self.stride is None else self.stride
 
@@ -103,8 +127,8 @@ class MaxPool(Layer):
         return [same_pads(*axis) for axis in axes]
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels, height', width')."""
-        channels, *sizes = need_map(inputs[0], self.word)
+        """Return the channels, and the size along each axis."""
+        channels, *sizes = need_axes(inputs[0], self)
         taps = list(zip(self.kernel, self.dilation, strict=True))
         pads = self.pads(sizes)
         if not isinstance(self.pad, str):
@@ -123,7 +147,7 @@ class MaxPool(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the pooling window."""
         before = tuple(first for first, _ in self.pads(inputs[0][1:]))
-        return Window(self.kernel, self.steps, before, self.dilation)
+        return sliding(self.kernel, self.steps, before, self.dilation)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and the winner of each window as a 64-bit index."""
@@ -151,7 +175,7 @@ class MaxPool(Layer):
             return True
         pads = zip(self.pads(shape[1:]), self.kernel, strict=True)
         even = all(first == last and 2 * first <= k for (first, last), k in pads)
-        return even and self.steps == (1, 1)
+        return even and self.steps == ones(len(self.steps))
 
     def _padded(self, shape: Shape) -> Shape:
         channels, *sizes = shape
@@ -160,32 +184,35 @@ class MaxPool(Layer):
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether every window is a single position."""
-        single = self.kernel == self.steps == (1, 1)
-        return single and self.pad in ((0, 0), "same")
+        axes = len(self.kernel)
+        single = self.kernel == self.steps == ones(axes)
+        return single and self.pad in (zeros(axes), "same")
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
-        """Return `nn.MaxPool2d`, or a class of its own where that cannot pad so."""
+        """Return `nn.MaxPool2d` or the like, or a class where that cannot pad so."""
+        axes = len(self.kernel)
         if not self._pads_itself(inputs[0]):
             arguments = (list(a) for a in (self.kernel, self.steps, self.dilation))
             return TorchForm(
-                TorchCall("SameMaxPool2d", tuple(arguments)),
-                helper=_HELPER,
+                TorchCall(ranked("SameMaxPool", output), tuple(arguments)),
+                helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
                 padded=self._padded(inputs[0]),
             )
         pad = self.pad
         if isinstance(pad, str):  # at a stride of 1, or of a single position
             taps = zip(self.kernel, self.dilation, strict=True)
-            vertical, horizontal = (d * (k - 1) // 2 for k, d in taps)
-            pad = vertical, horizontal
+            pad = tuple(d * (k - 1) // 2 for k, d in taps)
         kwargs = given(
             ("kernel_size", self.kernel, None),
             ("stride", self.steps, self.kernel),
-            ("padding", pad, (0, 0)),
-            ("dilation", self.dilation, (1, 1)),
+            ("padding", pad, zeros(axes)),
+            ("dilation", self.dilation, ones(axes)),
             ("ceil_mode", self.ceil, False),
         )
         return TorchForm(
-            TorchCall("nn.MaxPool2d", (), kwargs), "F.max_pool2d({0})", kwargs
+            TorchCall(ranked("nn.MaxPool", output), (), kwargs),
+            ranked("F.max_pool", output) + "({0})",
+            kwargs,
         )
 
     def label(self) -> str:

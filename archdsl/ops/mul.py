@@ -5,7 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Differ, Layer, count, difference, need_equal
-from archdsl.values import Last, Saved, Scratch, Shape, TorchForm, channels
+from archdsl.values import (
+    Last,
+    Saved,
+    Scratch,
+    Shape,
+    TorchForm,
+    channels,
+    is_map,
+    ones,
+)
 
 _HELP = "make the branches agree, or one of them a gate of size 1x1 or one channel"
 
@@ -26,7 +35,8 @@ class Mul(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""
-        if not all(_is_plain(shape) for shape in inputs):
+        ranks = {len(shape) for shape in inputs}
+        if len(ranks) > 1 or not all(_is_plain(shape) for shape in inputs):
             need_equal(self.word, inputs, wide=True)
             return inputs[0]
         whole = tuple(max(sizes) for sizes in zip(*inputs, strict=True))
@@ -102,8 +112,8 @@ def _excess(sizes: list[int], products: list[int], gradients: tuple[bool, ...]) 
 
 
 def _is_plain(shape: Shape) -> bool:
-    return len(shape) == 3 and not isinstance(shape, Last)
+    return is_map(shape) and not isinstance(shape, Last)
 
 
 def _fits(shape: Shape, whole: Shape) -> bool:
-    return shape in (whole, (whole[0], 1, 1), (1, *whole[1:]))
+    return shape in (whole, (whole[0], *ones(len(whole) - 1)), (1, *whole[1:]))

@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, Mismatch, arg, need_map
-from archdsl.values import Last, Shape, TorchCall, TorchForm, show_shape
+from archdsl.values import (
+    Last,
+    Shape,
+    TorchCall,
+    TorchForm,
+    channels_first,
+    channels_last,
+    show_shape,
+)
 
 _HELPER = '''
 class Permute(nn.Module):
@@ -16,7 +24,7 @@ class Permute(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x.permute(self.dims)
 '''
-_ORDERS = {"last": (0, 2, 3, 1), "first": (0, 3, 1, 2)}
+_ORDERS = {"last": channels_last, "first": channels_first}
 
 
 class Permute(Layer):
@@ -36,18 +44,18 @@ class Permute(Layer):
     )
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (height, width, channels) with the channels last, else as usual."""
+        """Return the sizes and the channels with these last, else as usual."""
         if self.channels == "last":
-            channels, height, width = need_map(inputs[0], self.word)
-            return Last((height, width, channels))
+            channels, *sizes = need_map(inputs[0], self.word)
+            return Last((*sizes, channels))
         if not isinstance(inputs[0], Last):
             raise Mismatch(
                 "permute first needs a map with its channels last, and its input is "
                 f"{show_shape(inputs[0])}",
                 help="put `permute last` before it, or leave it out",
             )
-        height, width, channels = inputs[0]
-        return (channels, height, width)
+        *sizes, channels = inputs[0]
+        return (channels, *sizes)
 
     def aliases(self, training: bool) -> bool:
         """Return True: it is a view."""
@@ -55,7 +63,7 @@ class Permute(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a permutation of the axes."""
-        order = _ORDERS[self.channels]
+        order = _ORDERS[self.channels](len(output) - 1)
         return TorchForm(
             TorchCall("Permute", order), f"{{0}}.permute{order}", helper=_HELPER
         )

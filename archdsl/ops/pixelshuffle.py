@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Layer, Mismatch, arg, need_map
-from archdsl.values import Shape, TorchCall, TorchForm, Window
+from archdsl.values import Shape, TorchCall, TorchForm, Window, sliding
 
 
 class PixelShuffle(Layer):
@@ -26,7 +26,7 @@ class PixelShuffle(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels / r^2, height x r, width x r)."""
-        channels, height, width = need_map(inputs[0], self.word)
+        channels, height, width = need_map(inputs[0], self.word, axes=2)
         area = self.factor * self.factor
         if channels % area:
             raise Mismatch(
@@ -41,7 +41,7 @@ class PixelShuffle(Layer):
         """Return the window of the one unit that a position comes from."""
         both = (self.factor, self.factor)
         back = (self.factor - 1, self.factor - 1)
-        return Window(both, pad=back, up=both)
+        return sliding(both, pad=back, up=both)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from archdsl.layer import Layer, Mismatch, arg, need_map
-from archdsl.values import Shape, TorchCall, TorchForm, Window
+from archdsl.values import Shape, TorchCall, TorchForm, Window, sliding
 
 
 class PixelUnshuffle(Layer):
@@ -26,7 +26,7 @@ class PixelUnshuffle(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return (channels x r^2, height / r, width / r)."""
-        channels, height, width = need_map(inputs[0], self.word)
+        channels, height, width = need_map(inputs[0], self.word, axes=2)
         if height % self.factor or width % self.factor:
             raise Mismatch(
                 f"pixelunshuffle: {int(height)}x{int(width)} does not divide into "
@@ -39,7 +39,7 @@ class PixelUnshuffle(Layer):
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the window of the positions gathered, for all channels together."""
         both = (self.factor, self.factor)
-        return Window(both, both)
+        return sliding(both, both)
 
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape

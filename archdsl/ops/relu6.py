@@ -27,4 +27,4 @@ class ReLU6(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReLU6`."""
-        return TorchForm(TorchCall("nn.ReLU6"), "F.relu6({0})")
+        return TorchForm(TorchCall("nn.ReLU6"), "F.relu6({0})", inplace_inference=True)

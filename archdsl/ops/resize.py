@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, interpolation, need_map
+from archdsl.layer import (
+    LINEAR,
+    Layer,
+    Mismatch,
+    arg,
+    given,
+    interpolated,
+    interpolation,
+    need_map,
+    need_mode,
+)
 from archdsl.values import Shape, TorchForm, Window
 
 
@@ -10,7 +20,8 @@ class Resize(Layer):
     """Resize a map to the height and width of another: `resize { | @skip }`.
 
     The first branch is resized, by default the input itself; of the second, only the
-    size is read. `mode` and `align` are those of `upsample`.
+    size is read. `mode` and `align` are those of `upsample`, so that maps with one or
+    three axes need `mode=linear` or `mode=trilinear`.
 
     Source: Long et al. 2015, section 3.3, for the bilinear case.
     """
@@ -22,33 +33,32 @@ class Resize(Layer):
     sign = "kept"
 
     mode: str = arg(
-        "choice", "bilinear", choices=("nearest", "bilinear"), help="interpolation"
+        "choice",
+        "bilinear",
+        choices=("nearest", *LINEAR.values()),
+        help="interpolation",
     )
     align: bool = arg("bool", False, help="whether corners keep their place")
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels of the first, height and width of the second)."""
+        """Return (channels of the first, sizes of the second)."""
         if len(inputs) > 2:
             raise Mismatch(
                 f"resize takes two branches, not {len(inputs)}",
                 help="the first one is resized to the size of the second",
             )
-        if self.align and self.mode == "nearest":
-            raise Mismatch(
-                "resize: `align` has no meaning without interpolation",
-                help="use `mode=bilinear`, or leave `align` out",
-            )
-        channels, _, _ = need_map(inputs[0], self.word)
-        _, height, width = need_map(inputs[1], self.word)
-        return (channels, height, width)
+        channels, *sizes = need_map(inputs[0], self.word)
+        _, *wanted = need_map(inputs[1], self.word, axes=len(sizes))
+        need_mode(self.word, inputs[0], self.mode, align=self.align)
+        return (channels, *wanted)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return four products and three sums per output, if interpolated."""
-        return 7 * count(output) if self.mode == "bilinear" else 0
+        """Return the products and sums of each output, if interpolated."""
+        return interpolated(output, self.mode)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the window of the units that mix: one, or two if interpolated."""
-        linear = self.mode == "bilinear"
+        linear = self.mode != "nearest"
         return interpolation(inputs[0], output, linear=linear, align=self.align)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:

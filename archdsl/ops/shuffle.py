@@ -25,7 +25,7 @@ class Shuffle(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
-        channels, _, _ = need_map(inputs[0], self.word)
+        channels = need_map(inputs[0], self.word)[0]
         if channels % self.groups:
             raise Mismatch(
                 f"shuffle: {int(channels)} channels do not divide into "

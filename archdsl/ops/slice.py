@@ -40,7 +40,7 @@ class Slice(Layer):
     )
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (stop - start, height, width)."""
+        """Return (stop - start, then the sizes)."""
         if isinstance(inputs[0], Last):
             raise Mismatch(
                 "slice needs the channels first, and its input has them last",

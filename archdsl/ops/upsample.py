@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, interpolation, need_map
+from archdsl.layer import (
+    LINEAR,
+    Layer,
+    Mismatch,
+    arg,
+    given,
+    interpolated,
+    interpolation,
+    need_axes,
+    need_mode,
+)
 from archdsl.values import Shape, TorchCall, TorchForm, Window, show_shape
 
 
@@ -11,7 +21,8 @@ class Upsample(Layer):
 
     `upsample size=28x28` resizes to a given size instead; `resize` takes the size of
     another layer. `mode=bilinear` interpolates between pixel centres, or with
-    `align=true` between corners that keep their place.
+    `align=true` between corners that keep their place. On maps with one or three axes
+    that mode is called `linear` or `trilinear`, and factors are always written.
     """
 
     word = "upsample"
@@ -19,36 +30,42 @@ class Upsample(Layer):
     family = "reshape"
     sign = "kept"
 
-    scale: tuple[int, int] | None = arg(
+    scale: tuple[int, ...] | None = arg(
         "window",
         None,
         at=0,
         minimum=1,
         help="factors; 2x2 when both this and the size are left out",
     )
-    size: tuple[int, int] | None = arg(
+    size: tuple[int, ...] | None = arg(
         "window", None, minimum=1, help="output size in place of factors"
     )
     mode: str = arg(
-        "choice", "nearest", choices=("nearest", "bilinear"), help="interpolation"
+        "choice",
+        "nearest",
+        choices=("nearest", *LINEAR.values()),
+        help="interpolation",
     )
     align: bool = arg("bool", False, help="whether corners keep their place")
 
     @property
-    def factors(self) -> tuple[int, int]:
+    def factors(self) -> tuple[int, ...]:
         """The factors in force, where no size is given."""
         return (2, 2) if self.scale is None else self.scale
 
     def shape(self, *inputs: Shape) -> Shape:
-        """Return (channels, height x factor, width x factor), or of the size given."""
-        channels, height, width = need_map(inputs[0], self.word)
-        if self.align and self.mode == "nearest":
-            raise Mismatch(
-                "upsample: `align` has no meaning without interpolation",
-                help="add `mode=bilinear`, or leave `align` out",
-            )
+        """Return the channels, and each size times its factor, or the size given."""
+        channels, *given = need_axes(inputs[0], self)
+        need_mode(self.word, inputs[0], self.mode, align=self.align)
         if self.size is None:
-            return (channels, height * self.factors[0], width * self.factors[1])
+            if len(self.factors) != len(given):
+                twice = show_shape((2,) * len(given))
+                raise Mismatch(
+                    "upsample: neither factors nor a size are given",
+                    help=f"write `upsample {twice}`",
+                )
+            pairs = zip(given, self.factors, strict=True)
+            return (channels, *(n * factor for n, factor in pairs))
         if self.scale is not None:
             raise Mismatch(
                 "upsample: factors and a size are given",
@@ -57,12 +74,12 @@ class Upsample(Layer):
         return (channels, *self.size)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return four products and three sums per output, if interpolated."""
-        return 7 * count(output) if self.mode == "bilinear" else 0
+        """Return the products and sums of each output, if interpolated."""
+        return interpolated(output, self.mode)
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
         """Return the window of the units that mix: one, or two if interpolated."""
-        linear = self.mode == "bilinear"
+        linear = self.mode != "nearest"
         return interpolation(inputs[0], output, linear=linear, align=self.align)
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:

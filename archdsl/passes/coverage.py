@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from archdsl.values import POINTWISE, Shape, Window, sizes
+from archdsl.values import Shape, Window, sizes
 
 from .graph import Graph, Node
 from .receptive import windows
@@ -142,7 +142,7 @@ def _of_layer(
     """Return what a layer reads of its first input."""
     shape, units = node.input_shapes[0], sizes(node.shape)
     of = reads = sizes(shape)
-    if window is not None and (of != units or not _is_plain(window)):
+    if window is not None and (of != units or not window.is_pointwise):
         read = _read(window, _full(units), shape, sources, made)
         reads = _counts(read)
     used = (0,) * len(units) if wanted is None else _counts(wanted)
@@ -160,7 +160,7 @@ def _read(
     own = sizes(shape)
     if window is None or len(own) != len(wanted):
         return _full(own)
-    plain = _is_plain(window)
+    plain = window.is_pointwise
     if plain and all(
         [mask.bit_length() == n for mask, n in zip(wanted, own, strict=True)]
     ):
@@ -175,13 +175,8 @@ def _read(
                 made[key] = _slide(*key)
             mask = made[key]
         found.append(mask)
-    # If nothing is read along one axis, nothing is read along the other.
+    # If nothing is read along one axis, nothing is read along the others.
     return tuple(found) if all(found) else (0,) * len(found)
-
-
-def _is_plain(window: Window) -> bool:
-    """Return whether each unit reads only the unit at its own position."""
-    return window is POINTWISE or window == POINTWISE
 
 
 def _axis(window: Window, n: int) -> tuple[int, int, int, int, int]:
@@ -260,4 +255,4 @@ def _reach(node: Node, window: Window | None) -> int:
     if window is None:
         return units
     spans = zip(window.kernel, window.stride, window.pad, window.dilation, strict=True)
-    return max(k * d + units * s + abs(p) for k, s, p, d in spans)
+    return max([k * d + units * s + abs(p) for k, s, p, d in spans], default=units)

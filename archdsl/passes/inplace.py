@@ -6,17 +6,22 @@ from collections import Counter
 from collections.abc import Sequence
 
 from archdsl.ir import OWNERS, Group, Step
+from archdsl.values import Saved
 
 from .graph import Graph, Node
 from .written import is_function
 
 
-def inplace(graph: Graph) -> frozenset[int]:
+def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
     """Return the outputs of the steps that can run in place, in either mode.
 
     A step can if its layer supports it, if no other step reads the memory of its input,
     even under the name of another value, and if the backward pass does not need the
     overwritten value. All iterations of a repeat behave in the same way.
+
+    Args:
+        graph: the network.
+        inference: whether there is no backward pass, so that this needs no value.
     """
     readers = Counter(value for node in graph.nodes for value in node.inputs)
     # Values whose memory the caller owns, another step reads, or autograd keeps.
@@ -26,7 +31,9 @@ def inplace(graph: Graph) -> frozenset[int]:
     found = set()
     for node in graph.nodes:
         saved = node.op.saved(node.input_shapes, node.shape)
-        if node.output not in entries and _overwrites(node, taken):
+        if inference:
+            saved = Saved()
+        if node.output not in entries and _overwrites(node, taken, inference):
             found.add(node.output)
             if saved.input:
                 taken.add(node.output)  # it is kept instead of the input
@@ -113,10 +120,10 @@ def _entries(graph: Graph) -> set[int]:
     return found
 
 
-def _overwrites(node: Node, taken: set[int]) -> bool:
-    return (
-        len(node.inputs) == 1 and node.inputs[0] not in taken and node.step.form.inplace
-    )
+def _overwrites(node: Node, taken: set[int], inference: bool) -> bool:
+    form = node.step.form
+    able = form.inplace or (inference and form.inplace_inference)
+    return able and len(node.inputs) == 1 and node.inputs[0] not in taken
 
 
 def _shares(node: Node) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from archdsl.values import POINTWISE, Shape, Window, channels, sizes
+from archdsl.values import Shape, Window, channels, sizes
 
 from .graph import Graph, Node
 from .parted import Parted
@@ -327,7 +327,7 @@ def describe(field: Field, units: Shape, image: Shape) -> ReceptiveField:
     along: list[tuple[Any, ...]] = []
     parts: tuple[Axis, Spans, int] | None = None
     for each in zip(field.axes, field.spans, units, strict=True):
-        # Most networks treat both axes equally.
+        # Most networks treat all axes equally.
         along.append(along[-1] if each == parts else _along(*each))
         parts = each
     largest, smallest, jump, interval, visible, least, most = zip(*along, strict=True)
@@ -435,17 +435,20 @@ def _through(
         image: size of the network's input.
     """
     (field, units), output = seen[0], sizes(node.shape)
-    merges = window == POINTWISE and node.op.sources is None and len(node.inputs) > 1
+    plain = window is not None and window.is_pointwise
+    merges = plain and node.op.sources is None and len(node.inputs) > 1
     if merges or len(seen) > 1:
         # An input that is not tracked may determine how often the others are repeated.
         field = _union(seen, image, output if merges else None)
     if window is None:
         return _global(field, units, node, image)
     # Units can be added or removed at the end, which limits what later layers see.
-    if window == POINTWISE and (merges or output == units):
+    if plain and (merges or output == units):
         return field
-    alike = _is_square(window) and len({*units}) == len({*output}) == 1
+    alike = window.is_square and len({*units}) == len({*output}) == 1
     both = tuple(zip(units, output, strict=True))
+    if len(both) != len(field.axes):
+        return field  # only what sees everything has other axes than the image
     spans = _each(_widen, field.spans, window, both, alike)
     if not field.whole:
         axes = _each(_slide, field.axes, window, both, alike)
@@ -469,11 +472,6 @@ def _global(field: Field, units: Shape, node: Node, image: Shape) -> Field:
     return field._replace(spans=_all_of(image), exact=exact, local=local, told=True)
 
 
-def _is_square(window: Window) -> bool:
-    """Return whether a window is the same along both axes."""
-    return all([parts[0] == parts[1] for parts in window])
-
-
 _Units = tuple[int, int]  # along an axis, before and after a layer
 
 
@@ -486,9 +484,10 @@ def _each(
 ) -> tuple[_T, ...]:
     """Return the effect of a window on each axis, computed once if they are equal."""
     first = move(values[0], window, 0, units[0])
-    if alike and values[0] == values[1]:
-        return first, first
-    return first, move(values[1], window, 1, units[1])
+    if alike and values.count(values[0]) == len(values):
+        return (first,) * len(values)
+    rest = range(1, len(values))
+    return (first, *[move(values[n], window, n, units[n]) for n in rest])
 
 
 _Parts = tuple[int, int, int, int, int]  # those of a window along an axis
@@ -668,7 +667,8 @@ def _union(seen: Sequence[_Seen], image: Shape, units: Shape | None = None) -> F
         units = tuple(map(max, zip(*(each.units for each in seen), strict=True)))
     if all(each == seen[0] for each in seen) and seen[0].units == units:
         return fields[0]
-    # A vector has no units along the axes, and sees everything.
+    if len(units) != len(image):
+        units = ()  # what has other axes than the image sees everything
     joined = [_together(seen, n, most) for n, most in enumerate(units)]
     spans = tuple([each for each, _ in joined]) or _all_of(image)
     told = all(field.told for field in fields) and all(told for _, told in joined)

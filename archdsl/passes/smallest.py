@@ -12,12 +12,12 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.layer import Layer, Mismatch
 from archdsl.values import (
-    POINTWISE,
     Last,
     Shape,
     Tensor,
     Window,
     channels,
+    is_map,
     show_shape,
     sizes,
 )
@@ -36,14 +36,14 @@ class Failure(NamedTuple):
     """A layer that refuses a size of the input.
 
     Attributes:
-        size: height and width of the first input.
+        size: of the first input, along each spatial axis.
         layer: path of the layer.
         message: its error message.
         side: -1 if the size is too small, 1 if it is too large, and 0 if it is neither,
             for example if branches differ.
     """
 
-    size: tuple[int, int]
+    size: tuple[int, ...]
     layer: str
     message: str
     side: int
@@ -58,7 +58,7 @@ class Failure(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """The sizes that fit along one axis, with the other axis as in the network.
+    """The sizes that fit along one axis, with the others as in the network.
 
     They are ``first + k * step + r`` for every k and each ``r < run``.
 
@@ -85,30 +85,28 @@ class Smallest(NamedTuple):
     """The smallest input that a network accepts.
 
     Attributes:
-        size: height and width of the first input.
-        rows: the heights that fit.
-        columns: the widths that fit.
+        size: of the first input, along each spatial axis.
+        along: the sizes that fit along each axis.
         built: the smallest input that the network can be built for. It then has other
             weights where these depend on the size, and includes its auxiliary heads.
     """
 
-    size: tuple[int, int]
-    rows: Sizes
-    columns: Sizes
-    built: tuple[int, int]
+    size: tuple[int, ...]
+    along: tuple[Sizes, ...]
+    built: tuple[int, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the sizes as plain data, each along height and width."""
-        both = self.rows, self.columns
+        """Return the sizes as plain data, each along every axis."""
+        along = self.along
         return {
             "size": list(self.size),
             "built": list(self.built),
-            "step": [each.step for each in both],
-            "run": [each.run for each in both],
-            "largest": [each.last for each in both],
-            "below": [each.below and each.below.as_dict() for each in both],
-            "between": [each.between and each.between.as_dict() for each in both],
-            "above": [each.above and each.above.as_dict() for each in both],
+            "step": [each.step for each in along],
+            "run": [each.run for each in along],
+            "largest": [each.last for each in along],
+            "below": [each.below and each.below.as_dict() for each in along],
+            "between": [each.between and each.between.as_dict() for each in along],
+            "above": [each.above and each.above.as_dict() for each in along],
         }
 
 
@@ -140,42 +138,48 @@ def smallest(
         return None
     seen_by = windows(graph) if seen_by is None else seen_by
     fit = _Fit(graph, seen_by, training)
-    height, width = given
-
-    def rows(n: int) -> Failure | None:
-        return fit((n, width))
-
-    def columns(n: int) -> Failure | None:
-        return fit((height, n))
-
-    top, left, least = _both(fit, given)
-    period = max(fit.period(0), fit.period(1))
-    probes = [fit((top + more, left + more)) for more in _probes(period)]
+    firsts, least = _firsts(fit, given)
+    axes = range(len(given))
+    period = max([fit.period(axis) for axis in axes])
+    probes = [fit(tuple([n + more for n in firsts])) for more in _probes(period)]
     steady = all(f is None or f.side > 0 for f in probes)
-    cut = fit((2 * height, 2 * width)) is not None
-    along = _sizes(rows, top, height, 0 if steady else period, cut)
-    across = _sizes(columns, left, width, 0 if steady else period, cut, along)
+    cut = fit(tuple([2 * n for n in given])) is not None
+    along: list[Sizes] = []
+    for axis in axes:
+        guess = along[0] if along else None
+        fails, first = _alone(fit, given, axis), firsts[axis]
+        recur = 0 if steady else period
+        along.append(_sizes(fails, first, given[axis], recur, cut, guess))
     built = least
     if fit.bound or any(node.training for node in graph.nodes):
-        *_, built = _both(_Fit(graph, seen_by, training=True, built=True), given)
-    return Smallest(least, along, across, built)
+        _, built = _firsts(_Fit(graph, seen_by, training=True, built=True), given)
+    return Smallest(least, tuple(along), built)
 
 
-def _both(fit: _Fit, given: Shape) -> tuple[int, int, tuple[int, int]]:
-    """Return the smallest height and width that fit, separately and together."""
-    height, width = given
-    top = _first(lambda n: fit((n, width)), height)
-    left = _first(lambda n: fit((height, n)), width, guess=top)
+def _alone(fit: _Fit, given: Shape, axis: int) -> _Try:
+    """Return what says why a size along one axis fails, with the others as given."""
+    return lambda n: fit((*given[:axis], n, *given[axis + 1 :]))
+
+
+def _firsts(fit: _Fit, given: Shape) -> tuple[Shape, Shape]:
+    """Return the smallest sizes that fit along each axis alone, and those that fit
+    together.
+    """
+    firsts: list[int] = []
+    for axis, n in enumerate(given):
+        guess = firsts[0] if firsts else 1
+        firsts.append(_first(_alone(fit, given, axis), n, guess=guess))
     # archdsl's own layers treat each axis separately; those of a spec need not.
-    together = fit((top, left)) is None
-    return top, left, (top, left if together else width)
+    if fit(tuple(firsts)) is None:
+        return tuple(firsts), tuple(firsts)
+    return tuple(firsts), (firsts[0], *given[1:])
 
 
 # ---- one size -------------------------------------------------------------------
 
 
-# Height and width of a map, or the features of a vector; what channels there are does
-# not depend on the input's size.
+# The sizes of a map, or the features of a vector; what channels there are does not
+# depend on the input's size.
 _Extent = tuple[int, ...]
 
 
@@ -208,27 +212,27 @@ class _Fit:
         *,
         built: bool = False,
     ) -> None:
-        self._inputs = [(value, _extent(graph.shapes[value])) for value in graph.inputs]
+        self._inputs = [(value, graph.shapes[value]) for value in graph.inputs]
         self._parts = _parts(graph.nodes, seen_by, training)
         if built:  # with weights that fit
             self._parts = [part._replace(weights=None) for part in self._parts]
         self._answers: dict[tuple[int, tuple[_Extent, ...]], _Extent | _Refusal] = {}
-        self._tried: dict[tuple[int, int], Failure | None] = {}
+        self._tried: dict[tuple[int, ...], Failure | None] = {}
 
     @property
     def bound(self) -> bool:
         """Whether any weights depend on the size of the input."""
         return any(part.weights is not None for part in self._parts)
 
-    def __call__(self, size: tuple[int, int]) -> Failure | None:
-        """Return what fails for a height and width, or None."""
+    def __call__(self, size: tuple[int, ...]) -> Failure | None:
+        """Return what fails for a size of the first input, or None."""
         if size not in self._tried:
             self._tried[size] = self._try(size)
         return self._tried[size]
 
-    def _try(self, size: tuple[int, int]) -> Failure | None:
+    def _try(self, size: tuple[int, ...]) -> Failure | None:
         answers = self._answers
-        given = self._inputs[0][1]
+        given = sizes(self._inputs[0][1])
         known = {value: _scaled(own, size, given) for value, own in self._inputs}
         for part in self._parts:
             seen = tuple([known[value] for value in part.inputs])
@@ -247,9 +251,11 @@ class _Fit:
 
         That is the stride of the smallest map, and one more for rounding.
         """
-        given = self._inputs[0][1][axis]
+        whole = sizes(self._inputs[0][1])
+        given = whole[axis]
         maps = [sizes(part.node.shape) for part in self._parts if part.slides]
-        smallest = min([units[axis] for units in maps], default=given)
+        alike = [units[axis] for units in maps if len(units) == len(whole)]
+        smallest = min(alike, default=given)
         return min(-(-given // smallest) + 1, _MOST_TRIED // 4)
 
 
@@ -271,12 +277,13 @@ def _parts(
         # A shape with its channels last compares equal to a plain tuple.
         key = op, shapes, tuple(map(type, shapes))
         if key not in known:
-            known[key] = len(known), _sized(node), window == POINTWISE and _keeps(node)
+            plain = window is not None and window.is_pointwise
+            known[key] = len(known), _sized(node), plain and _keeps(node)
         alike, weights, keeps = known[key]
         if weights is None and keeps:
             same[node.output] = inputs[0]
         else:
-            slides = window is not None and window != POINTWISE
+            slides = window is not None and not window.is_pointwise
             parts.append(_Part(node, inputs, weights, alike, slides))
     return parts
 
@@ -308,10 +315,8 @@ def _keeps(node: Node) -> bool:
 
 def _larger(shape: Shape) -> Shape:
     """Return a shape with more positions, or a vector with more features."""
-    if isinstance(shape, Last):
-        return Last((shape[0] + 1, shape[1] + 1, shape[2]))
-    kept = len(shape) - 2 if len(shape) > 2 else 0
-    return tuple([n + (at >= kept) for at, n in enumerate(shape)])
+    more = tuple([n + 1 for n in _extent(shape)])
+    return _resized(shape, more)
 
 
 class _Refusal(NamedTuple):
@@ -348,18 +353,22 @@ def _extent(shape: Shape) -> _Extent:
 
 def _resized(shape: Shape, extent: _Extent) -> Shape:
     """Return a shape with another size."""
-    if len(extent) == 1:
+    if not is_map(shape):
         return extent
     if isinstance(shape, Last):
         return Last((*extent, channels(shape)))
     return (shape[0], *extent)
 
 
-def _scaled(own: _Extent, size: tuple[int, int], given: _Extent) -> _Extent:
-    """Return the size of an input along an axis if the first one has another size."""
-    if len(own) == 1:
-        return own
-    return tuple([-(-n * m // g) for n, m, g in zip(own, size, given, strict=True)])
+def _scaled(own: Shape, size: _Extent, given: _Extent) -> _Extent:
+    """Return the extent of an input if the first one has another size.
+
+    Maps with other axes than the first one stay as they are, as vectors do.
+    """
+    extent = _extent(own)
+    if len(own) != len(given) + 1:
+        return extent
+    return tuple([-(-n * m // g) for n, m, g in zip(extent, size, given, strict=True)])
 
 
 # ---- the search -----------------------------------------------------------------

@@ -12,7 +12,17 @@ from typing import Any, Final, Literal, NamedTuple
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
-from archdsl.values import Last, Shape, Tensor, TorchCall, TorchForm, channels, sizes
+from archdsl.values import (
+    Last,
+    Shape,
+    Tensor,
+    TorchCall,
+    TorchForm,
+    channels,
+    ones,
+    sizes,
+    without_axes,
+)
 
 from .flow import Flows
 from .graph import Graph, Node
@@ -86,20 +96,19 @@ def _module(function: str, arguments: str = "") -> _Module:
 
 _NORM: Final = "num_features eps momentum affine track_running_stats"
 _CONV: Final = "in_channels out_channels kernel_size stride padding"
+# Names without a number of axes are for any number, and `{axes}` is that of the module.
 _MODULES: Final[Mapping[str, _Module]] = {
-    "nn.AdaptiveAvgPool2d": _module("F.adaptive_avg_pool2d", "output_size"),
-    "nn.AdaptiveMaxPool2d": _module("F.adaptive_max_pool2d", "output_size"),
+    "nn.AdaptiveAvgPool": _module("F.adaptive_avg_pool{axes}", "output_size"),
+    "nn.AdaptiveMaxPool": _module("F.adaptive_max_pool{axes}", "output_size"),
     "nn.AlphaDropout": _module("F.alpha_dropout"),
-    "nn.AvgPool2d": _module("F.avg_pool2d"),
-    "nn.BatchNorm1d": _module("F.batch_norm", _NORM),
-    "nn.BatchNorm2d": _module("F.batch_norm", _NORM),
+    "nn.AvgPool": _module("F.avg_pool{axes}"),
+    "nn.BatchNorm": _module("F.batch_norm", _NORM),
     "nn.ChannelShuffle": _module("F.channel_shuffle"),
-    "nn.Conv2d": _module("F.conv2d", f"{_CONV} dilation groups bias"),
-    "nn.ConvTranspose2d": _module(
-        "F.conv_transpose2d", f"{_CONV} output_padding groups bias dilation"
+    "nn.Conv": _module("F.conv{axes}", f"{_CONV} dilation groups bias"),
+    "nn.ConvTranspose": _module(
+        "F.conv_transpose{axes}", f"{_CONV} output_padding groups bias dilation"
     ),
-    "nn.Dropout": _module("F.dropout"),
-    "nn.Dropout2d": _module("F.dropout2d"),
+    "nn.Dropout": _module("F.dropout{axes}"),
     "nn.ELU": _module("F.elu"),
     "nn.Flatten": _module(""),
     "nn.GELU": _module("F.gelu"),
@@ -107,14 +116,14 @@ _MODULES: Final[Mapping[str, _Module]] = {
     "nn.Hardsigmoid": _module("F.hardsigmoid"),
     "nn.Hardswish": _module("F.hardswish"),
     "nn.Identity": _module(""),
-    "nn.InstanceNorm2d": _module("F.instance_norm", _NORM),
+    "nn.InstanceNorm": _module("F.instance_norm", _NORM),
     "nn.LayerNorm": _module(
         "F.layer_norm", "normalized_shape eps elementwise_affine bias"
     ),
     "nn.LeakyReLU": _module("F.leaky_relu"),
     "nn.Linear": _module("F.linear", "in_features out_features bias"),
     "nn.LocalResponseNorm": _module("F.local_response_norm", "size alpha beta k"),
-    "nn.MaxPool2d": _module("F.max_pool2d"),
+    "nn.MaxPool": _module("F.max_pool{axes}"),
     "nn.Mish": _module("F.mish"),
     "nn.PReLU": _module("F.prelu", "num_parameters init"),
     "nn.PixelShuffle": _module("F.pixel_shuffle"),
@@ -127,8 +136,17 @@ _MODULES: Final[Mapping[str, _Module]] = {
     "nn.Softmax": _module("F.softmax", "dim"),
     "nn.Tanh": _module("torch.tanh"),
     "nn.Upsample": _module("F.interpolate", "size scale_factor mode align_corners"),
-    "nn.ZeroPad2d": _module("F.pad"),
+    "nn.ZeroPad": _module("F.pad"),
 }
+
+
+def _module_of(name: str) -> _Module | None:
+    """Return what a torch module calls, None if it is not known."""
+    general = without_axes(name)
+    found = _MODULES.get(name) or _MODULES.get(general)
+    if found is None or "{" not in found.function:
+        return found
+    return found._replace(function=found.function.format(axes=name[len(general) :]))
 
 
 def is_function(step: Step) -> bool:
@@ -237,7 +255,9 @@ def _modules(
     derived = base(torch.helper) if torch.helper else ""
     known = not torch.origin
     # The module after that of a global pool removes the axes of its single unit.
-    between = (channels(input), 1, 1) if torch.then and sizes(input) else output
+    between = output
+    if torch.then and sizes(input):
+        between = (channels(input), *ones(len(sizes(input))))
     arguments = _arguments(torch.module)
     call = Call(first, arguments, input, between, tensors, derived)
     rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
@@ -245,8 +265,8 @@ def _modules(
     if torch.helper:
         read = torch.padded or input
         functions = _calls(called(torch.helper), arguments, read, output)
-    elif first in _MODULES:
-        function = _MODULES[first].function
+    elif module := _module_of(first):
+        function = module.function
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
         # A torch module's calls must be listed above, or its counts would be guesses.
@@ -255,7 +275,8 @@ def _modules(
 
 
 def _arguments(call: TorchCall) -> Mapping[str, Any]:
-    names = _MODULES[call.name].arguments if call.name in _MODULES else ()
+    module = _module_of(call.name)
+    names = module.arguments if module else ()
     return {**dict(zip(names, call.args, strict=False)), **dict(call.kwargs)}
 
 
@@ -274,7 +295,7 @@ def _normalisation_of_responses(size: int, input: Shape) -> tuple[Call, ...]:
     padded = (input[0] + size - 1, *input[1:])
     return (
         Call("Tensor.mul", {}, input, input),
-        Call("F.avg_pool3d", {}, padded, input),
+        Call("F.avg_pool3d" if len(input) > 2 else "F.avg_pool2d", {}, padded, input),
         Call("Tensor.mul", {}, input, input),
         Call("Tensor.add", {}, input, input),
     )

@@ -92,19 +92,30 @@ def read_source(path: Path, shown: str | None = None) -> Source:
         SpecError: if it cannot be read, is too large, or is not text.
     """
     shown = shown or str(path)
+    return decode(shown, read_bytes(path, shown, MAX_FILE_BYTES))
+
+
+def read_bytes(path: Path, shown: str, most: int) -> bytes:
+    """Read a regular file of limited size.
+
+    Raises:
+        SpecError: if it cannot be read, or has more bytes than that.
+    """
     try:
         info = os.stat(path)
         # Reading a pipe or device could block or never end.
         if not stat.S_ISREG(info.st_mode):
             raise _no_file(shown, info.st_mode)
-        if info.st_size > MAX_FILE_BYTES:
-            raise too_large(shown)
+        if info.st_size > most:
+            raise too_large(shown, most)
         with open(path, "rb") as handle:
-            data = handle.read(MAX_FILE_BYTES + 1)
+            data = handle.read(most + 1)
     except OSError as error:
         reason = error.strerror or "it cannot be read"
         raise SpecError([Diagnostic("A0501", f"{shown}: {reason.lower()}")]) from None
-    return decode(shown, data)
+    if len(data) > most:
+        raise too_large(shown, most)
+    return data
 
 
 def _no_file(shown: str, mode: int) -> SpecError:
@@ -133,9 +144,9 @@ def decode(shown: str, data: bytes) -> Source:
     return Source(shown, text)
 
 
-def too_large(shown: str) -> SpecError:
+def too_large(shown: str, most: int = MAX_FILE_BYTES) -> SpecError:
     """Return the error for a file beyond the limit."""
-    message = f"{shown} is larger than {MAX_FILE_BYTES:,} bytes"
+    message = f"{shown} is larger than {most:,} bytes"
     return SpecError([Diagnostic("A0901", message)])
 
 

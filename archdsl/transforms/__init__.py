@@ -13,12 +13,19 @@ from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
 from archdsl.transforms.merge_branches import MergeBranches
-from archdsl.transforms.pipeline import PASSES, Pipeline, names_of, pipeline
+from archdsl.transforms.pipeline import (
+    FOLDING,
+    PASSES,
+    Pipeline,
+    names_of,
+    pipeline,
+)
 from archdsl.transforms.recipe import Origin, Recipe
 from archdsl.transforms.remove_dead import RemoveDead
 from archdsl.transforms.remove_identities import RemoveIdentities
 
 __all__ = [
+    "FOLDING",
     "PASSES",
     "AsModules",
     "Backbone",

@@ -68,7 +68,7 @@ def _pairs(network: Network) -> list[tuple[Step, Step]]:
         if (
             layer.op.scales
             and kernel is not None
-            and kernel.pad == (0, 0)
+            and not any(kernel.pad)
             and norm.output not in outputs
             and uses[norm.path] == uses[layer.path] == 1
             and norm.training == layer.training
@@ -96,8 +96,10 @@ def _folded(norm: Step, layer: Step) -> dict[str, Origin]:
         factors, sums = norm.op.channel_affine(norms)
         # For each group of channels its outputs, its inputs, and the kernel.
         parts = weight.reshape(groups, -1, *weight.shape[1:])
-        scaled = parts * factors.reshape(groups, 1, -1, 1, 1)
-        more = (parts * sums.reshape(groups, 1, -1, 1, 1)).sum((2, 3, 4)).reshape(-1)
+        aligned = (groups, 1, -1, *(1 for _ in weight.shape[2:]))
+        scaled = parts * factors.reshape(aligned)
+        summed = tuple(range(2, len(parts.shape)))
+        more = (parts * sums.reshape(aligned)).sum(summed).reshape(-1)
         total = more if bias is None else more + bias
         return layer.op.of_kernel(scaled.reshape(*weight.shape)), total
 

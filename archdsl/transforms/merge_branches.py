@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from math import gcd
 from typing import Any, NamedTuple
 
 from archdsl.ir import Network, Step
 from archdsl.ir.prune import prune
 from archdsl.ir.rewrite import rewrite
-from archdsl.layer import Layer
+from archdsl.layer import Layer, count
 from archdsl.transforms.base import Transformation, numbered
 from archdsl.transforms.recipe import Origin, as_before, zeros
-from archdsl.values import Kernel
+from archdsl.values import Kernel, pointwise_kernel
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,7 @@ def _merged(total: Step, steps: Sequence[Step], itself: int) -> Merge | None:
 
     def size(step: Step) -> tuple[int, int]:
         kernel = _kernel(step)
-        return kernel.size[0] * kernel.size[1], -kernel.groups
+        return count(kernel.size), -kernel.groups
 
     target = max(able, key=size)
     others = tuple(
@@ -156,7 +157,7 @@ def _merged(total: Step, steps: Sequence[Step], itself: int) -> Merge | None:
         if step is not target and _offsets(_kernel(step), _kernel(target)) is not None
     )
     alike = target.shape == target.input_shapes[0]
-    whole = Kernel((1, 1), groups=target.shape[0])
+    whole = pointwise_kernel(target.shape, groups=target.shape[0])
     if not alike or _offsets(whole, _kernel(target)) is None:
         itself = 0
     return Merge(total, target, others, itself) if others or itself else None
@@ -174,8 +175,8 @@ def _names(step: Step) -> list[str]:
     return [tensor.name for tensor in tensors if not tensor.integer]
 
 
-def _offsets(kernel: Kernel, target: Kernel) -> tuple[list[int], list[int]] | None:
-    """Return where each tap of a kernel lies in another's, along both axes.
+def _offsets(kernel: Kernel, target: Kernel) -> list[list[int]] | None:
+    """Return where each tap of a kernel lies in another's, along each axis.
 
     None if it does not lie in it.
     """
@@ -184,7 +185,7 @@ def _offsets(kernel: Kernel, target: Kernel) -> tuple[list[int], list[int]] | No
     ):
         return None
     found = []
-    for axis in range(2):
+    for axis in range(len(kernel.size)):
         # Tap t reads the position t * dilation - pad.
         places = []
         for tap in range(kernel.size[axis]):
@@ -195,26 +196,28 @@ def _offsets(kernel: Kernel, target: Kernel) -> tuple[list[int], list[int]] | No
         if places[0] < 0 or places[-1] >= target.size[axis]:
             return None
         found.append(places)
-    return found[0], found[1]
+    return found
 
 
 def _embed(weight: Any, kernel: Kernel, into: Any, target: Kernel) -> None:
     """Add the weight of a kernel to that of another, in its place."""
     places = _offsets(kernel, target)
     assert places is not None
+    weight = weight.reshape(*weight.shape[:2], *kernel.size)
     each, inner = int(weight.shape[0]) // kernel.groups, int(weight.shape[1])
     for group in range(kernel.groups):
         outs = slice(group * each, (group + 1) * each)
         # The first input channel of the group, seen from that of the target's group.
         first = group % (kernel.groups // target.groups) * inner
         ins = slice(first, first + inner)
-        for row, y in enumerate(places[0]):
-            for column, x in enumerate(places[1]):
-                into[outs, ins, y, x] += weight[outs, :, row, column]
+        for taps in product(*map(enumerate, places)):
+            read, written = zip(*taps, strict=True)
+            into[(outs, ins, *written)] += weight[(outs, slice(None), *read)]
 
 
 def _embed_input(into: Any, target: Kernel) -> None:
     """Add the kernel that gives its input to that of another."""
     number = int(into.shape[0])
-    one = zeros(into, number, 1, 1, 1) + 1
-    _embed(one, Kernel((1, 1), groups=number), into, target)
+    kernel = pointwise_kernel((number, *target.size), groups=number)
+    one = zeros(into, number, 1, *kernel.size) + 1
+    _embed(one, kernel, into, target)

@@ -80,6 +80,10 @@ class Pipeline(Transformation):
         return found
 
 
+# What leaves few norms, for the engines that run exports.
+FOLDING: Final = Pipeline((FoldNorms(), MergeBranches(), FoldNormsAhead()))
+
+
 def names_of(
     level: int | None = None,
     passes: Sequence[str] | None = None,

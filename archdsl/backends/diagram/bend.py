@@ -5,7 +5,7 @@ it.
 from __future__ import annotations
 
 from archdsl.layer import count
-from archdsl.values import show_shape, sizes
+from archdsl.values import is_map, show_shape, sizes
 
 from .picture import Box, Closed, Edge, Node, Picture, path_of
 
@@ -29,7 +29,7 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     if any(isinstance(part, Box) for part in drawn.parts):
         return "blocks stand open in it"
     shapes = [node.steps[-1].shape for node in nodes]
-    vector = next((at for at, shape in enumerate(shapes) if len(shape) != 3), None)
+    vector = next((at for at, shape in enumerate(shapes) if not is_map(shape)), None)
     if vector is not None:
         what = _name(nodes[vector])
         return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"

@@ -24,7 +24,7 @@ from archdsl.backends.onnx.model import (
 )
 from archdsl.backends.onnx.weights import WrongWeights, drawn, fitting, read
 from archdsl.ir import Network
-from archdsl.transforms import FoldNorms
+from archdsl.transforms import FOLDING
 
 __all__ = [
     "DEFAULT_OPSET",
@@ -63,7 +63,8 @@ def export(
         weights: its `state_dict`, as arrays or torch tensors.
         path: the file that it is for, after which that of large weights is named.
         opset: version of the operators, from `OPSETS`.
-        fold: whether batch norms become part of the layer before them.
+        fold: whether batch norms become part of the layers beside them, and parallel
+            convolutions that are added one.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
@@ -79,8 +80,7 @@ def export(
         raise ValueError(f"opset is from {OPSETS[0]} to {OPSETS[-1]}, not {opset}")
     own, given = fitting(network, weights), network
     if fold:
-        transform = FoldNorms()
-        network, own = transform.apply(given), transform.weights(given, own)
+        network, own = FOLDING.apply(given), FOLDING.weights(given, own)
     own = {key: value.astype("float32", copy=False) for key, value in own.items()}
     made = convert(network, own, opset=opset, batch=batch, fixed_size=fixed_size)
     lean = assemble(given, made, opset)

@@ -6,11 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from archdsl.backends.onnx.forms import FORMS, name_of, without_axes
+from archdsl.backends.onnx.forms import FORMS, name_of
 from archdsl.backends.onnx.graph import Array, Call, FixedSize, Graph, Value
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.ir import Network, Step
-from archdsl.values import Last, TorchCall, sizes
+from archdsl.values import Last, TorchCall, sizes, without_axes
 
 if TYPE_CHECKING:
     from onnx import NodeProto

@@ -9,13 +9,12 @@ number.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.onnx.graph import Call
 from archdsl.layer import same_pads
-from archdsl.values import TorchForm
+from archdsl.values import TorchForm, without_axes
 
 Emit = Callable[[Call], str]
 
@@ -33,7 +32,6 @@ class Form(NamedTuple):
 
 
 FORMS: Final[dict[str, Form]] = {}
-_AXES: Final = re.compile(r"(?<=[a-z])[123]d\b")
 
 
 def name_of(form: TorchForm) -> str:
@@ -47,11 +45,6 @@ def name_of(form: TorchForm) -> str:
     for name, _ in form.kwargs:
         text = text.replace(f", {name}={{{name}}}", "")
     return text
-
-
-def without_axes(name: str) -> str:
-    """Return the name of a torch class without its number of spatial axes."""
-    return _AXES.sub("", name)
 
 
 def _form(name: str, *names: str) -> Callable[[Emit], Emit]:

@@ -29,7 +29,7 @@ def export(
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
-        fold: whether batch norms become part of the layer before them.
+        fold: as for ONNX.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec.
 

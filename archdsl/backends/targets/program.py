@@ -14,7 +14,7 @@ from archdsl.backends.onnx import fitting, norms
 from archdsl.backends.torch import build
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.ir import Network
-from archdsl.transforms import FoldNorms, RemoveDead
+from archdsl.transforms import FOLDING, RemoveDead
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +34,8 @@ def export(
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
-        fold: whether batch norms become part of the layer before them.
+        fold: whether batch norms become part of the layers beside them, and parallel
+            convolutions that are added one.
         batch: the batch size; None for any.
 
     Raises:
@@ -89,7 +90,7 @@ def module_of(
     own: dict[str, Any] = dict(fitting(network, weights))
     used = RemoveDead(inference=True).apply(network)
     if fold:
-        used, own = FoldNorms().apply(used), FoldNorms().weights(used, own)
+        used, own = FOLDING.apply(used), FOLDING.weights(used, own)
     module = build(used).eval()
     state = {key: torch.from_numpy(a.astype("float32")) for key, a in own.items()}
     # Counters of batch norms, which evaluation does not read.

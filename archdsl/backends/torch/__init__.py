@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from archdsl.backends.torch.check import check
 from archdsl.backends.torch.modules import module_of, network_class
+from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
@@ -46,7 +47,14 @@ class ForeignImport(ImportError):
         self.step = step
 
 
-def emit(network: Network, note: str = "", *, as_modules: bool = False) -> str:
+def emit(
+    network: Network,
+    note: str = "",
+    *,
+    as_modules: bool = False,
+    recompute: bool = False,
+    inference: bool = False,
+) -> str:
     """Return the source of a Python module that defines the network.
 
     It only imports torch and the standard library, and the classes of foreign layers.
@@ -56,6 +64,10 @@ def emit(network: Network, note: str = "", *, as_modules: bool = False) -> str:
         note: a paragraph for the module's docstring.
         as_modules: whether every layer that torch has a module for becomes one, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
+        recompute: whether the backward pass runs blocks again, so that only their
+            inputs are kept; see `archdsl.passes.recompute`.
+        inference: whether the module is for inference, so that layers may overwrite
+            what a backward pass would need.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
@@ -63,10 +75,11 @@ def emit(network: Network, note: str = "", *, as_modules: bool = False) -> str:
     """
     if as_modules:
         network = AsModules().apply(network)
-    text = write(network, note, in_place=not as_modules)
+    style = Style(not as_modules, inference, recompute)
+    text = write(network, note, style)
     tree = parse(text)
     check(tree, frozenset(foreign_names(network)))
-    validate(tree, network, in_place=not as_modules)
+    validate(tree, network, style)
     return text
 
 
@@ -103,7 +116,11 @@ def _import_classes(network: Network) -> None:
 
 
 def build(
-    network: Network, *, allow_foreign: bool = False, as_modules: bool = False
+    network: Network,
+    *,
+    allow_foreign: bool = False,
+    as_modules: bool = False,
+    recompute: bool = False,
 ) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 
@@ -112,6 +129,7 @@ def build(
         allow_foreign: whether Python modules that the spec's `op`s name may be imported
             and run.
         as_modules: as for `emit`.
+        recompute: as for `emit`.
 
     Raises:
         ImportError: if torch is not installed.
@@ -124,6 +142,7 @@ def build(
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    module = module_of(emit(network, as_modules=as_modules), network.name, tuple(names))
+    text = emit(network, as_modules=as_modules, recompute=recompute)
+    module = module_of(text, network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

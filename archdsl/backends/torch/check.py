@@ -12,6 +12,8 @@ import keyword
 from collections import defaultdict
 from typing import Any, TypeAlias
 
+from archdsl.backends.torch import recomputed
+
 _NODES = (
     ast.Module, ast.Import, ast.ImportFrom, ast.alias, ast.ClassDef, ast.FunctionDef,
     ast.arguments, ast.arg, ast.Expr, ast.Assign, ast.AnnAssign, ast.AugAssign,
@@ -68,7 +70,8 @@ def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None
     Raises:
         UnsafeCode: naming an offence, imports before others.
     """
-    nodes = _by_kind(ast.parse(text) if isinstance(text, str) else text)
+    tree = ast.parse(text) if isinstance(text, str) else text
+    nodes = _by_kind(recomputed.without(tree))
     allowed = _IMPORTS | foreign
     for node in nodes[ast.Import]:
         _check_imports([alias.name for alias in node.names], allowed)
@@ -79,6 +82,8 @@ def check(text: str | ast.Module, foreign: frozenset[str] = frozenset()) -> None
         if not issubclass(kind, _NODES):
             raise UnsafeCode(f"{kind.__name__} in emitted code")
     own = _defined(nodes)
+    if recomputed.has(tree):
+        own.add(recomputed.NAME)
     for name in sorted(own | {node.attr for node in nodes[ast.Attribute]}):
         _check_identifier(name)
     known = own | _KNOWN | {name.rpartition(".")[2] for name in foreign}

@@ -139,6 +139,7 @@ class ClassPlan:
         out_channels: number of channels of its output.
         lets: named numbers in the spec, by name.
         kinds: values of the block's parameters for layer kinds.
+        again: whether the backward pass runs its instances again.
         calls: the expressions that create an instance.
         promoted: the arguments that replace constants.
     """
@@ -158,6 +159,7 @@ class ClassPlan:
         out_channels: Poly | None,
         lets: Mapping[str, Poly],
         kinds: tuple[str, ...] = (),
+        again: bool = False,
     ) -> None:
         self.revision = revision
         self.role = role
@@ -172,6 +174,7 @@ class ClassPlan:
         self.out_channels = out_channels
         self.lets = lets
         self.kinds = kinds
+        self.again = again
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()

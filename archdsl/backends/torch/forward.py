@@ -253,7 +253,7 @@ class Forward:
             inputs,
             [(name, self._setting(value)) for name, value in form.kwargs],
             self.caller(op) if form.module is not None else None,
-            form.inplace and step.output in self.inplace,
+            step.output in self.inplace,
         )
 
     def _setting(self, value: Any) -> Node:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     ClassPlan,
     Field,
@@ -32,15 +33,17 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules
 from archdsl.backends.torch.sharing import share, without_sums
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef
-from archdsl.ir import Group, Network, Step
+from archdsl.ir import Group, Named, Network, Step
 from archdsl.naming import input_name
 from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
+from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
-from archdsl.values import Dims, Last, Shape, channels, sizes
+from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 
 
 class Planner:
@@ -48,15 +51,22 @@ class Planner:
 
     Args:
         network: the network.
-        in_place: whether layers overwrite inputs that nothing else needs.
+        style: how its module is written.
 
     Attributes:
         classes: in the order in which they must be defined.
+        again: paths of the parts that the backward pass runs again.
     """
 
-    def __init__(self, network: Network, *, in_place: bool = True) -> None:
+    def __init__(self, network: Network, style: Style = DEFAULT) -> None:
         self.network = network
-        self.inplace = inplace(flatten(network)) if in_place else frozenset[int]()
+        graph = flatten(network)
+        self.inplace = frozenset[int]()
+        if style.in_place:
+            self.inplace = inplace(graph, inference=style.inference)
+        self.again = set[str]()
+        if style.recompute:
+            self.again.update(part.path for part in parts(graph))
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)
@@ -78,7 +88,10 @@ class Planner:
             self.classes, self._known = [], {}
             plan = self._class(root, 0, [], self.fixed)
         self.classes = in_order(plan)
-        name_classes(self.classes, {*self.helpers, *self.imported.values()})
+        taken = {*self.helpers, *self.imported.values()}
+        if self.again:
+            taken.add(recomputed.NAME)
+        name_classes(self.classes, taken)
         return plan
 
     def _class(
@@ -126,6 +139,7 @@ class Planner:
             _out_channels(group, ops, bindings),
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
             _kinds(group),
+            group.path in self.again,
         )
 
     def make(self, group: Group, scope: Scope) -> Make:
@@ -191,7 +205,8 @@ def _outline(plan: ClassPlan) -> tuple[Any, ...]:
     items = [
         (type(item), () if isinstance(item, Loop) else item[0]) for item in plan.items
     ]
-    return plan.sequential, *plan.inputs, *items, without_sums(plan.forward)
+    kind = plan.sequential, plan.again
+    return *kind, *plan.inputs, *items, without_sums(plan.forward)
 
 
 def _imported_names(network: Network) -> dict[tuple[str, str], str]:
@@ -243,7 +258,8 @@ def _entangled(plan: ClassPlan) -> set[str]:
 
 def _kinds(group: Group) -> tuple[str, ...]:
     values = [parameter.value for parameter in group.parameters]
-    return tuple(v.kind.__name__ for v in values if isinstance(v, KindRef))
+    kinds = [v.kind for v in values if isinstance(v, KindRef | Named)]
+    return tuple(each.__name__ for each in kinds if each is not None)
 
 
 def _fields(group: Group) -> list[Field]:
@@ -294,8 +310,8 @@ def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
 
 
 def _dims_text(count: str, shape: Shape, mark: str = "") -> str:
-    if len(shape) < 3:
+    if not is_map(shape):
         return f"N x {count}"
-    if isinstance(shape, Last):
-        return f"N x H{mark} x W{mark} x {count}"
-    return f"N x {count} x H{mark} x W{mark}"
+    places = [f"{letter}{mark}" for letter in AXES[len(shape) - 1]]
+    around = [*places, count] if isinstance(shape, Last) else [count, *places]
+    return " x ".join(["N", *around])

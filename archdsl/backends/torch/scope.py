@@ -153,7 +153,8 @@ class Scope:
             assert group.condition is not None
             test = substitute(group.condition, bindings)
             return Maybe(inner, test, frozenset((inner is not None,)))
-        if self.flows.is_sequence(group):
+        own_class = group.path in self.planner.again
+        if self.flows.is_sequence(group) and not own_class:
             ops = self.flows.of(group).ops
             return self._sequential(group, ops, level + 1, bindings)
         return self.planner.make(group, self)
@@ -441,7 +442,7 @@ def _module_node(step: Step, name: str, in_place: bool, bindings: Bindings) -> N
     form = step.form
     assert form.module is not None, step.path
     first = _call(form.module, bindings)._replace(function=name)
-    if form.inplace and in_place:
+    if in_place:
         first = first._replace(args=(*first.args, Argument("inplace", Leaf("True"))))
     if not form.then:
         return first

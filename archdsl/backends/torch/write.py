@@ -9,6 +9,7 @@ from itertools import groupby
 from operator import attrgetter
 from typing import Any
 
+from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     ClassPlan,
     Flag,
@@ -40,6 +41,7 @@ from archdsl.backends.torch.nodes import (
     settled,
 )
 from archdsl.backends.torch.plan import Planner
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.conditions import Label, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
@@ -47,7 +49,7 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network, note: str = "", *, in_place: bool = True) -> str:
+def write(network: Network, note: str = "", style: Style = DEFAULT) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
@@ -55,12 +57,15 @@ def write(network: Network, note: str = "", *, in_place: bool = True) -> str:
     Args:
         network: the network.
         note: a paragraph for the module's docstring.
-        in_place: whether layers overwrite inputs that nothing else needs.
+        style: how it is written.
     """
-    planner = Planner(network, in_place=in_place)
+    planner = Planner(network, style)
     plan = planner.run()
     body: list[str] = []
-    for helper in planner.helpers.values():
+    helpers = [*planner.helpers.values()]
+    if planner.again:
+        helpers.append(recomputed.TEXT)
+    for helper in helpers:
         body += ["", "", *helper.strip().splitlines()]
     for one in planner.classes[:-1]:
         body += ["", "", *_class(one, _block_doc(one))]
@@ -91,6 +96,8 @@ def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> li
     if "F." in text:
         lines.append("import torch.nn.functional as F")
     lines.append("from torch import Tensor, nn")
+    if f"class {recomputed.NAME}(" in text:
+        lines.append(recomputed.IMPORT)
     foreign: dict[str, list[str]] = {}
     for (origin, name), own in sorted(imported.items(), key=_as_sorted_by_tools):
         names = foreign.setdefault(origin, [])
@@ -149,8 +156,9 @@ def _printed(shape: Node, *before: Node) -> Call:
 def _class(
     plan: ClassPlan, doc: list[str], network: Network | None = None
 ) -> list[str]:
+    base = f"{recomputed.NAME}, {plan.base}" if plan.again else plan.base
     return [
-        f"class {plan.name}({plan.base}):",
+        f"class {plan.name}({base}):",
         *doc,
         "",
         *_constructor(plan, network),

@@ -1,7 +1,7 @@
 """The view of receptive fields: what each layer sees of the network's input and its
 own.
 
-Figures along two axes are written as height x width, or once if they are equal.
+Figures along several axes are written as height x width, or once if they are equal.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from archdsl.backends.text import per_axis, show_field, show_local
-from archdsl.values import show_shape
+from archdsl.values import PLACES, show_shape
 
 from . import Column, Facts, Total
 
@@ -120,16 +120,14 @@ def _main(field: Facts) -> Iterator[Total]:
 
 
 def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
-    height, width = smallest["size"]
     notes = [_why(failure) for failure in smallest["below"] if failure]
     note = notes[0] if notes else "no layer needs more"
-    yield "smallest input", f"{height}x{width}", note
+    yield "smallest input", show_shape(smallest["size"]), note
     if smallest["built"] != smallest["size"]:
-        height, width = smallest["built"]
         note = "the smallest that `--input` accepts; auxiliary heads are built, too"
         if several:
             note = "the smallest that can be built, with the other inputs in proportion"
-        yield "  to build", f"{height}x{width}", note
+        yield "  to build", show_shape(smallest["built"]), note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
     if any(smallest["largest"]):
@@ -149,14 +147,15 @@ def _steps(smallest: Facts) -> Total:
 
 
 def _why(failure: Facts) -> str:
-    height, width = failure["size"]
-    return f"{height}x{width} fails at {failure['layer']}: {failure['message']}"
+    size = show_shape(failure["size"])
+    return f"{size} fails at {failure['layer']}: {failure['message']}"
 
 
 def _coverage(coverage: Facts) -> Total:
+    axes = coverage["dropped"]
     lost = [
-        f"{name} {_runs(runs)}"
-        for name, runs in zip(("rows", "columns"), coverage["dropped"], strict=True)
+        f"{name}s {_runs(runs)}"
+        for name, runs in zip(PLACES[len(axes)], axes, strict=True)
         if runs
     ]
     note = "of the input's positions reach the output"

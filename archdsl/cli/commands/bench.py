@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     "--against",
     multiple=True,
     metavar="MODULE:FACTORY",
-    help="Measure this module, too, such as torchvision.models:resnet50, which runs its "
+    help="Measure this module, too, such as torchvision.models:resnet50, running its "
     "code. May be repeated.",
 )
 @click.option(

@@ -60,6 +60,12 @@ from archdsl.cli.terminal import print_json, say
     "batch norms, and with branches merged. `archdsl weights --for inference` makes "
     "its weights.",
 )
+@click.option(
+    "--recompute",
+    is_flag=True,
+    help="Let the backward pass run blocks again, so that training keeps their inputs "
+    "alone, as `archdsl analyze --recompute` counts.",
+)
 @pass_options
 @json_option
 def command(
@@ -68,6 +74,7 @@ def command(
     input_shape: tuple[int, ...] | None,
     output: Path | None,
     inference: bool,
+    recompute: bool,
     level: int | None,
     passes: tuple[str, ...] | None,
     taps: tuple[str, ...] | None,
@@ -90,12 +97,15 @@ def command(
       archdsl compile googlenet -o googlenet.py
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
       archdsl compile repvgg_a0 --inference -o repvgg_a0.py
+      archdsl compile densenet121 --recompute -o densenet121.py
       archdsl compile resnet50 --taps layer2,layer3,layer4 -o backbone.py
       archdsl compile vgg16 --modules -o vgg16.py
     """
     from archdsl.backends.torch import emit, foreign_names
     from archdsl.transforms import Backbone, CannotCut, pipeline
 
+    if inference and recompute:
+        raise click.UsageError("--recompute is for training, and --inference is not")
     names_of_passes = find_passes(level, passes, inference)
     network = load_proved(spec, params, input_shape)
     if taps or strides or without_head:
@@ -105,7 +115,9 @@ def command(
             raise click.UsageError(str(error)) from None
     used = pipeline(passes=names_of_passes, inference=inference).apply(network)
     note = _note(names_of_passes, inference) if used is not network else ""
-    text = emit(used, note, as_modules=modules)
+    text = emit(
+        used, note, as_modules=modules, recompute=recompute, inference=inference
+    )
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
@@ -115,6 +127,7 @@ def command(
             "name": network.name,
             "file": None if printed else str(output),
             "passes": names_of_passes,
+            "recompute": recompute,
         }
         print_json({**facts, "module": text, "imports": list(names), "errors": []})
     elif printed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -16,6 +17,9 @@ from archdsl.cli.options import (
 )
 from archdsl.cli.terminal import print_json
 
+if TYPE_CHECKING:
+    from archdsl.ir import Network
+
 
 @click.command(cls=SpecCommand)
 @spec_options
@@ -23,8 +27,9 @@ from archdsl.cli.terminal import print_json
     "-o",
     "--output",
     type=OUTPUT_FILE,
-    metavar="FILE.arch",
-    help="Write the spec to this file instead of printing it.",
+    metavar="FILE",
+    help="Write to this file instead of printing: a spec, or a network as JSON if the "
+    "name ends in .json.",
 )
 @json_option
 def command(
@@ -41,15 +46,18 @@ def command(
     new spec describes the same network: it is read again and compared before it is
     printed.
 
+    A network as JSON has every layer with its shapes, for other programs. It can be the
+    SPEC of commands that take one network.
+
     \b
     Examples:
       archdsl expand mobilenet_v3_small
       archdsl expand resnet18 -D classes=10 -o mine.arch
+      archdsl expand resnet18 -o resnet18.json
     """
-    from archdsl.api import expand
-
     network = load_network(spec, params, input_shape, symbolic=True)
-    text = expand(network)
+    as_data = output is not None and output.suffix == ".json"
+    text = _data(network) if as_data else _text(network)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
@@ -58,3 +66,33 @@ def command(
         print_json({**facts, "text": text, "errors": []})
     elif printed:
         click.echo(text, nl=False)
+
+
+def _text(network: Network) -> str:
+    """Return a spec of a network.
+
+    Raises:
+        SpecError: if there is none, as may be for a network from JSON.
+    """
+    from archdsl.api import expand
+    from archdsl.backends.spec import Unwritable
+    from archdsl.diagnostics import Diagnostic, SpecError
+
+    try:
+        return expand(network)
+    except Unwritable as error:
+        raise SpecError([Diagnostic("A0506", str(error))]) from None
+
+
+def _data(network: Network) -> str:
+    """Return a network as JSON.
+
+    Raises:
+        SpecError: if it has layers that only its spec declares.
+    """
+    from archdsl.diagnostics import Diagnostic, SpecError
+
+    try:
+        return network.model_dump_json(indent=1) + "\n"
+    except ValueError as error:
+        raise SpecError([Diagnostic("A0505", str(error))]) from None

@@ -77,7 +77,8 @@ if TYPE_CHECKING:
     "--fold/--no-fold",
     default=True,
     show_default=True,
-    help="Make batch norms part of the layer before them.",
+    help="Make batch norms part of the layers beside them, and merge convolutions that "
+    "are added, as in RepVGG.",
 )
 @click.option(
     "--batch",

@@ -10,23 +10,31 @@ from archdsl.cli.options import json_option
 from archdsl.cli.schemas import OUTPUTS, schema
 from archdsl.cli.terminal import print_json
 
+# Beside the commands, what is described.
+NETWORK = "network"
+
 
 @click.command()
 @click.argument(
-    "name", required=False, metavar="[NAME]", type=click.Choice(tuple(OUTPUTS))
+    "name", required=False, metavar="[NAME]", type=click.Choice((*OUTPUTS, NETWORK))
 )
 @json_option
 def command(name: str | None, as_json: bool) -> int:
     """Print the JSON schema of what a command prints with --json.
 
-    Without a NAME, the commands that have one are listed.
+    Without a NAME, the commands that have one are listed. The name network is that of
+    networks themselves, which archdsl expand writes to .json files.
 
     \b
     Examples:
       archdsl schema
       archdsl schema analyze > analyze.schema.json
     """
-    if name is not None:
+    if name == NETWORK:
+        from archdsl.ir import Network
+
+        click.echo(dumps(Network.model_json_schema(), indent=2))
+    elif name is not None:
         click.echo(dumps(schema(name), indent=2))
     elif as_json:
         print_json({"commands": list(OUTPUTS), "errors": []})

@@ -57,7 +57,11 @@ class Downsampling(Rule):
         image = sizes(net.graph.shapes[net.graph.inputs[0]])
         if not net.classifies or not net.macs:
             return
-        nodes = [n for n in net.graph.run(training=False) if sizes(n.shape)]
+        nodes = [
+            node
+            for node in net.graph.run(training=False)
+            if len(sizes(node.shape)) == len(image)
+        ]
         spent = by_size(nodes)
         notes = (_shares(spent, net.macs),)
         late = sum(n for size, n in spent.items() if _is_large(size, image))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from typing import Final
 
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, percent
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
-from archdsl.values import POINTWISE, show_shape, sizes
+from archdsl.values import show_shape, sizes
 
 SHARE: Final = 0.05
 MOST: Final = 1 << 14  # longest axis that is checked
@@ -68,7 +69,8 @@ class DroppedPixels(Rule):
 def _passes_on(node: Node) -> bool:
     """Whether a layer reads each position for that position alone."""
     window = node.window
-    return window == POINTWISE and len(node.inputs) == 1 and not macs(node)
+    plain = window is not None and window.is_pointwise
+    return plain and len(node.inputs) == 1 and not macs(node)
 
 
 def _windows(net: Net, value: int) -> Iterator[Node | None]:
@@ -89,7 +91,7 @@ def _windows(net: Net, value: int) -> Iterator[Node | None]:
 
 
 # Along each axis, which positions are read.
-Masks = tuple[Sequence[bool], Sequence[bool]]
+Masks = tuple[Sequence[bool], ...]
 
 
 def _masks(node: Node) -> Masks | None:
@@ -98,7 +100,9 @@ def _masks(node: Node) -> Masks | None:
     if node.op.family not in ("conv", "pool") or window is None:
         return None
     shape = sizes(node.input_shapes[0])
-    if max(window.up) > 1 or len(shape) != 2 or max(shape) > MOST:
+    if not shape or max(window.up) > 1:
+        return None
+    if max(shape) > MOST or count(shape[:-1]) > MOST:
         return None
     read = [
         read_along(*axis)
@@ -112,7 +116,7 @@ def _masks(node: Node) -> Masks | None:
             strict=True,
         )
     ]
-    return None if all(map(all, read)) else (read[0], read[1])
+    return None if all(map(all, read)) else tuple(read)
 
 
 def read_along(
@@ -134,13 +138,15 @@ def read_along(
 
 def unread(masks: Sequence[Masks]) -> int:
     """Return how many positions none of some layers reads."""
-    rows, columns = len(masks[0][0]), len(masks[0][1])
-    lost = 0
-    wide = [sum(1 << x for x, read in enumerate(mask[1]) if read) for mask in masks]
-    for y in range(rows):
+    last = [
+        sum(1 << place for place, read in enumerate(mask[-1]) if read) for mask in masks
+    ]
+    columns, lost = len(masks[0][-1]), 0
+    for at in product(*(range(len(axis)) for axis in masks[0][:-1])):
         seen = 0
-        for mask, bits in zip(masks, wide, strict=True):
-            seen |= bits if mask[0][y] else 0
+        for mask, bits in zip(masks, last, strict=True):
+            if all(axis[place] for axis, place in zip(mask, at, strict=False)):
+                seen |= bits
         lost += columns - seen.bit_count()
     return lost
 

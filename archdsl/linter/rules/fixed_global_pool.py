@@ -8,7 +8,7 @@ from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Fix, Rule, net
 from archdsl.linter.written import is_fixed
 from archdsl.passes.graph import Node
-from archdsl.values import Window, show_shape, sizes
+from archdsl.values import ones, show_shape, sizes, sliding
 
 
 class FixedGlobalPool(Rule):
@@ -38,11 +38,11 @@ class FixedGlobalPool(Rule):
                 continue
             window = node.window
             size = sizes(node.input_shapes[0])
-            whole = window is not None and window._replace(stride=size) == Window(
+            whole = window is not None and window._replace(stride=size) == sliding(
                 kernel=size, stride=size
             )
             if whole and max(size) > 1 == max(sizes(node.shape)):
-                pool = f"{node.op.of_any_size} 1x1"
+                pool = f"{node.op.of_any_size} {show_shape(ones(len(size)))}"
                 yield _finding(node, pool, Fix((written.replaced(pool),), safe=True))
 
 

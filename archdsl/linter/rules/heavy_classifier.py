@@ -9,7 +9,7 @@ from archdsl.layer import count
 from archdsl.linter.net import Net, params, percent, saving, weight
 from archdsl.linter.rule import Finding, Fix, Rule, net
 from archdsl.passes.graph import Node
-from archdsl.values import sizes
+from archdsl.values import is_map, sizes
 
 SHARE: Final = 0.5
 
@@ -77,7 +77,7 @@ class HeavyClassifier(Rule):
 
 def _flattens(node: Node) -> bool:
     before = node.input_shapes[0]
-    flat = len(node.shape) == 1 and len(before) == 3 and node.op.family == "reshape"
+    flat = len(node.shape) == 1 and is_map(before) and node.op.family == "reshape"
     return flat and count(sizes(before)) > 1 and node.shape[0] == count(before)
 
 

@@ -133,7 +133,7 @@ def _joined(chain: list[Node]) -> One | None:
 
 
 def _short(numbers: tuple[int, ...]) -> str:
-    """Return numbers for both axes as a spec has them, once if they are equal."""
+    """Return numbers for all axes as a spec has them, once if they are equal."""
     return show_shape(numbers if len(set(numbers)) > 1 else numbers[:1])
 
 
@@ -144,7 +144,7 @@ def _reach(
     windows = [n.window for n in (first, last)]
     for node, window in zip((first, last), windows, strict=True):
         kernel = weight(node)
-        if kernel is None or window is None or len(kernel.shape) != 4:
+        if kernel is None or window is None or len(kernel.shape) < 3:
             return None
         plain = max(window.up) == max(window.dilation) == 1
         grouped = kernel.shape[1] != channels(node.input_shapes[0])

@@ -9,11 +9,11 @@ from archdsl.linter.net import Net
 from archdsl.linter.rule import Finding, Rule, net
 from archdsl.passes.alignment import Misalignment, Move, Origin, alignment, origins
 from archdsl.passes.graph import Node
+from archdsl.values import PLACES, show_shape
 
 if TYPE_CHECKING:
     from archdsl.passes.receptive import Number
 
-_AXES: Final = ("row", "column")
 _SHOWN: Final = 3
 
 
@@ -116,13 +116,14 @@ def _furthest(join: Misalignment) -> str:
 
 def _place(centre: Sequence[Number | None]) -> str:
     """Return ``row 0, column 0.5``."""
-    named = zip(_AXES, centre, strict=True)
+    named = zip(PLACES[len(centre)], centre, strict=True)
     return ", ".join(f"{axis} {_number(n)}" for axis, n in named if n is not None)
 
 
 def _positions(offset: Sequence[Number]) -> str:
     """Return ``0.5 positions``, or ``0x1 positions`` where the axes differ."""
-    text = "x".join(_number(n) for n in dict.fromkeys(offset))
+    alike = len(set(offset)) == 1
+    text = "x".join(_number(n) for n in (offset[:1] if alike else offset))
     return f"{text} {'position' if text == '1' else 'positions'}"
 
 
@@ -135,7 +136,8 @@ def _number(number: Number) -> str:
 
 def _notes(join: Misalignment, cause: Origin) -> Iterator[str]:
     """Yield what moved each branch, and what part of it earlier joins have."""
-    way = _AXES[cause.axis] if len(set(cause.offset)) > 1 else "position"
+    axes = PLACES[len(cause.offset)]
+    way = axes[cause.axis] if len(set(cause.offset)) > 1 else "position"
     for moves in cause.moves:
         # Shifts that cancel, such as a pool and its upsampling, are not mentioned.
         if _net(moves):
@@ -164,9 +166,10 @@ def _help(move: Move, n: int) -> str:
     assert window is not None
     kernel, pad = window.kernel[n], window.pad[n]
     if window.up[n] > 1:
+        two, three = (show_shape((n,) * len(window.kernel)) for n in (2, 3))
         return (
-            f"{path} matches 2x2 pools; `convtranspose 3x3 /2 pad=1 out_pad=1` matches "
-            "downsampling by odd kernels"
+            f"{path} matches {two} pools; `convtranspose {three} /2 pad=1 out_pad=1` "
+            "matches downsampling by odd kernels"
         )
     if kernel == 1 and pad < 0:
         return "nothing needs to be cropped if all strides divide the input size"

@@ -9,7 +9,7 @@ from archdsl.layer import count
 from archdsl.linter.net import Net, macs, params, percent, positions, saving, weight
 from archdsl.linter.rule import Finding, Fix, Rule, Saving, net
 from archdsl.passes.graph import Node
-from archdsl.values import sizes
+from archdsl.values import ones, show_shape, sizes
 
 # The narrowest layers for which He et al. use one (table 1, conv2_x of ResNet-50).
 WIDE: Final = 256
@@ -87,7 +87,7 @@ def _is_wide(node: Node) -> bool:
     window = node.window
     if node.op.family != "conv" or kernel is None or window is None:
         return False
-    full = kernel.shape[1] == node.input_shapes[0][0] and window.up == (1, 1)
+    full = kernel.shape[1] == node.input_shapes[0][0] and max(window.up) == 1
     wide = min(node.input_shapes[0][0], node.shape[0]) >= WIDE
     return full and wide and count(kernel.shape[2:]) >= 9
 
@@ -103,6 +103,7 @@ def _is_reduced(net: Net, node: Node) -> bool:
 
 def _finding(net: Net, node: Node, spent: Saving, saved: Saving) -> Finding:
     before, after = node.input_shapes[0][0], node.shape[0]
+    once = _once(node)
     return Finding(
         node,
         f"a bottleneck around this convolution from {before} to {after} channels would "
@@ -110,11 +111,16 @@ def _finding(net: Net, node: Node, spent: Saving, saved: Saving) -> Finding:
         saved,
         label=f"{percent(spent.macs, net.macs)} of the network's MACs, "
         f"{percent(spent.params, net.params)} of its weights",
-        notes=(f"1x1 to {after // 4} channels and back would save {saved}",),
-        help=f"write `conv 1x1 {after // 4}`, this one with {after // 4} channels, and "
-        f"`conv 1x1 {after}`, with nonlinearities between them",
+        notes=(f"{once} to {after // 4} channels and back would save {saved}",),
+        help=f"write `conv {once} {after // 4}`, this one with {after // 4} channels, "
+        f"and `conv {once} {after}`, with nonlinearities between them",
         fix=_fix(net, node),
     )
+
+
+def _once(node: Node) -> str:
+    """Return the kernel of a single position, as ``1x1``."""
+    return show_shape(ones(len(sizes(node.shape))))
 
 
 def _fix(net: Net, node: Node) -> Fix | None:
@@ -130,5 +136,6 @@ def _fix(net: Net, node: Node) -> Fix | None:
     start, end = written.call.span.start, width.value.span.start
     inner = written.source.text[start:end] + str(middle)
     inner += written.source.text[width.value.span.end : written.call.span.end]
-    parts = (f"{word} 1x1 {middle}", inner, f"{word} 1x1 {node.shape[0]}")
+    once = _once(node)
+    parts = (f"{word} {once} {middle}", inner, f"{word} {once} {node.shape[0]}")
     return Fix((written.replaced(between.join(parts)),))

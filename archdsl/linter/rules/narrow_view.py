@@ -95,12 +95,14 @@ def _finding(
     node: Node, seen: tuple[int, ...], image: tuple[int, ...], more: int
 ) -> Finding:
     area = _area(seen, image)
+    which = "convolution" if more == 1 else "convolutions"
+    three = show_shape((3,) * len(image))
+    layers = f"{three} {which}" if len(image) > 1 else f"{which} over {three}"
     fewer = ", or fewer with another stride" if more > 1 else ""
     return Finding(
         node,
         f"the units before {node.step.path} see {show_shape(seen)} of the input's "
         f"{show_shape(image)} positions",
         label=f"{percent(area, count(image))} of the input; the pool only averages",
-        help=f"{more} more 3x3 {'convolution' if more == 1 else 'convolutions'} before "
-        f"it would cover the input{fewer}",
+        help=f"{more} more {layers} before it would cover the input{fewer}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from math import gcd
+from math import gcd, prod
 
 from archdsl.layer import count
 from archdsl.linter.net import Net, percent, weight
@@ -47,12 +47,13 @@ class UnevenUpsampling(Rule):
             window = node.window
             if weight(node) is None or window is None or max(window.up) == 1:
                 continue
-            covered = [_covered(node, window, axis) for axis in (0, 1)]
+            axes = range(len(window.kernel))
+            covered = [_covered(node, window, axis) for axis in axes]
             bare = count(sizes(node.shape)) - count(tuple(covered))
             if bare:
                 yield _bare(node, window, bare)
                 continue
-            uneven = [_taps(node, window, axis) for axis in (0, 1)]
+            uneven = [_taps(node, window, axis) for axis in axes]
             if any(len(set(taps)) > 1 for taps in uneven):
                 yield _uneven(node, window, uneven)
 
@@ -109,7 +110,7 @@ def _bare(node: Node, window: Window, bare: int) -> Finding:
 
 
 def _uneven(node: Node, window: Window, taps: list[tuple[int, int]]) -> Finding:
-    least, most = (a * b for a, b in zip(*taps, strict=True))
+    least, most = map(prod, zip(*taps, strict=True))
     return Finding(
         node,
         f"the outputs of {node.step.path} are sums of {least} to {most} taps, in a "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import product
 from math import gcd
 from typing import Final
 
@@ -70,30 +71,30 @@ class WeightsOnPadding(Rule):
             yield _finding(net, node, taps, number, note)
 
 
-# Which taps are used, row by row.
-Taps = tuple[tuple[bool, ...], ...]
+# Which taps are used, by their places along each axis.
+Taps = dict[tuple[int, ...], bool]
 
 
 def _alive(net: Net, node: Node) -> Taps | None:
     """Return the taps of a kernel that meet a position in some use; None if all do."""
     kernel = weight(node)
-    if kernel is None or len(kernel.shape) != 4 or count(kernel.shape[2:]) > MOST:
+    if kernel is None or len(kernel.shape) < 3 or count(kernel.shape[2:]) > MOST:
         return None
-    found: list[tuple[list[bool], list[bool]]] = []
+    found: list[list[list[bool]]] = []
     for use in net.uses(node):
         window = use.window
         if window is None or window.kernel != tuple(kernel.shape[2:]):
             return None
-        rows, columns = (_along(net, use, window, axis) for axis in (0, 1))
-        if all(rows) and all(columns):
+        axes = range(len(window.kernel))
+        along = [_along(net, use, window, axis) for axis in axes]
+        if all(map(all, along)):
             return None
-        found.append((rows, columns))
-    high, wide = kernel.shape[2:]
-    taps = tuple(
-        tuple([any(r[y] and c[x] for r, c in found) for x in range(wide)])
-        for y in range(high)
-    )
-    return None if all(map(all, taps)) else taps
+        found.append(along)
+    taps = {
+        tap: any(all(axis[n] for axis, n in zip(a, tap, strict=True)) for a in found)
+        for tap in product(*map(range, kernel.shape[2:]))
+    }
+    return None if all(taps.values()) else taps
 
 
 def _along(net: Net, node: Node, window: Window, axis: int) -> list[bool]:
@@ -140,7 +141,7 @@ def _idle(node: Node, taps: Taps) -> int:
     """Return the weights of the taps that do not live."""
     kernel = weight(node)
     assert kernel is not None
-    dead = sum(not alive for row in taps for alive in row)
+    dead = sum(not alive for alive in taps.values())
     return kernel.shape[0] * kernel.shape[1] * dead
 
 
@@ -148,19 +149,17 @@ def _finding(net: Net, node: Node, taps: Taps, number: int, note: str) -> Findin
     kernel = weight(node)
     assert kernel is not None
     area = count(kernel.shape[2:])
-    alive = sum(map(sum, taps))
-    rows = sum(map(any, taps))
-    columns = sum(map(any, zip(*taps, strict=True)))
+    alive = [tap for tap, lives in taps.items() if lives]
+    dead = area - len(alive)
+    used = tuple([len(set(places)) for places in zip(*alive, strict=True)])
     size = show_shape(sizes(node.input_shapes[0]))
-    saved = saving(
-        net.uses(node), number, lambda use: macs(use) * (area - alive) // area
-    )
+    saved = saving(net.uses(node), number, lambda use: macs(use) * dead // area)
     smaller = ""
-    if rows * columns == alive and alive:
-        smaller = f", or write the {rows}x{columns} kernel that computes the same"
+    if alive and count(used) == len(alive):
+        smaller = f", or write the {show_shape(used)} kernel that computes the same"
     return Finding(
         node,
-        f"{area - alive} of the {area} taps of {node.step.path} only read padding: "
+        f"{dead} of the {area} taps of {node.step.path} only read padding: "
         f"{number:,} weights have no gradient",
         saved,
         label=f"the map before it is {size}",

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from archdsl.linter.net import Net, rim
 from archdsl.linter.rule import Finding, Rule, net
 from archdsl.passes.graph import Node
-from archdsl.values import sizes
+from archdsl.values import show_shape, sizes
 
 
 class ZerosInMaximum(Rule):
@@ -89,8 +89,8 @@ def _pad(node: Node, maker: Node) -> str | None:
         return "same"
     even = all(before == after for before, after in added)
     if even and all(2 * p[0] <= k for p, k in zip(added, kernel, strict=True)):
-        (rows, _), (columns, _) = added
-        return str(rows) if rows == columns else f"{rows}x{columns}"
+        pads = tuple([before for before, _ in added])
+        return show_shape(pads if len(set(pads)) > 1 else pads[:1])
     return None
 
 

@@ -11,7 +11,16 @@ from typing import Final
 from archdsl.passes.written import Call, Written
 from archdsl.values import channels, sizes
 
-from .formulas import UNCOUNTED, area, groups, inputs, linear, pair, rule_of
+from .formulas import (
+    UNCOUNTED,
+    area,
+    groups,
+    inputs,
+    linear,
+    per_axis,
+    positions,
+    rule_of,
+)
 
 VERSION: Final = "calflops 0.3.2"
 UNIT: Final = "FLOPs"
@@ -28,16 +37,17 @@ ABOUT: Final = (
 
 def _positions(call: Call) -> int:
     """Return the outputs of a channel, as calflops computes them."""
-    kernel = pair(call.arguments["kernel_size"])
-    stride = pair(call.arguments.get("stride", 1))
-    dilation = pair(call.arguments.get("dilation", 1))
+    kernel = per_axis(call, call.arguments["kernel_size"])
+    stride = per_axis(call, call.arguments.get("stride", 1))
+    dilation = per_axis(call, call.arguments.get("dilation", 1))
     padding = call.arguments.get("padding", 0)
     if isinstance(padding, str):
         reach = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
         padding = tuple(r // 2 if padding == "same" else 0 for r in reach)
     total = 1
+    pads = per_axis(call, padding)
     for n, k, s, d, p in zip(
-        sizes(call.input), kernel, stride, dilation, pair(padding), strict=True
+        sizes(call.input), kernel, stride, dilation, pads, strict=True
     ):
         total *= (n + 2 * p - (d * (k - 1) + 1)) // s + 1
     return total
@@ -72,20 +82,18 @@ def _interpolation(call: Call) -> int:
     if call.arguments.get("scale_factor") is not None:
         return inputs(call)
     size = call.arguments.get("size")
-    if size is not None and len(set(pair(size))) == 1:
-        return pair(size)[0]
-    height, width = sizes(call.output)
-    return height * width
+    if size is not None and len(set(per_axis(call, size))) == 1:
+        return per_axis(call, size)[0]
+    return positions(call)
 
 
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
-    "F.adaptive_avg_pool2d": inputs,
-    "F.adaptive_max_pool2d": inputs,
-    "F.avg_pool2d": inputs,
-    "F.avg_pool3d": inputs,
+    "F.adaptive_avg_pool": inputs,
+    "F.adaptive_max_pool": inputs,
+    "F.avg_pool": inputs,
     "F.batch_norm": _batch_norm,
-    "F.conv2d": _convolution,
-    "F.conv_transpose2d": _transposed,
+    "F.conv": _convolution,
+    "F.conv_transpose": _transposed,
     "F.elu": inputs,
     "F.gelu": inputs,
     "F.group_norm": _norm,
@@ -94,7 +102,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
     "F.layer_norm": _norm,
     "F.leaky_relu": inputs,
     "F.linear": lambda call: 2 * linear(call),
-    "F.max_pool2d": inputs,
+    "F.max_pool": inputs,
     "F.prelu": inputs,
     "F.relu": inputs,
     "F.relu6": inputs,

@@ -7,7 +7,7 @@ from typing import Any, Final, TypeVar
 
 from archdsl.layer import count
 from archdsl.passes.written import Call
-from archdsl.values import channels, sizes
+from archdsl.values import Shape, channels, sizes, without_axes
 
 Rule = TypeVar("Rule", bound=Callable[..., int])
 
@@ -24,7 +24,7 @@ def names(text: str) -> frozenset[str]:
 # Functions that no tool counts, including what they call.
 UNCOUNTED: Final = names(
     """
-    F.alpha_dropout F.channel_shuffle F.dropout F.dropout2d F.hardsigmoid F.hardswish
+    F.alpha_dropout F.channel_shuffle F.dropout F.hardsigmoid F.hardswish
     F.hardtanh F.local_response_norm F.mish F.pad F.pixel_shuffle F.pixel_unshuffle
     F.selu torch.abs torch.cat torch.flatten torch.sigmoid torch.tanh
     Tensor.bernoulli_ Tensor.chunk Tensor.dim Tensor.div_ Tensor.flatten
@@ -40,7 +40,8 @@ def rule_of(
 
     Args:
         name: of the function, operator or module.
-        rules: how the tool counts, by name.
+        rules: how the tool counts, by name; one without its number of axes, such as
+            ``nn.Conv``, is for any number.
         nothing: the names of those that it does not count.
 
     Raises:
@@ -48,22 +49,23 @@ def rule_of(
     """
     found = rules.get(name)
     if found is None and name not in nothing:
-        raise Unknown(name)
+        general = without_axes(name)
+        found = rules.get(general)
+        if found is None and general not in nothing:
+            raise Unknown(name)
     return found
 
 
-def pair(value: Any) -> tuple[int, int]:
-    """Return the numbers for height and width, of which torch may be given one."""
+def per_axis(call: Call, value: Any) -> Shape:
+    """Return a number for each axis of a call's input; torch may be given one."""
     if isinstance(value, tuple | list):
-        height, width = value
-        return int(height), int(width)
-    return int(value), int(value)
+        return tuple([int(n) for n in value])
+    return (int(value),) * len(sizes(call.input))
 
 
 def area(call: Call) -> int:
     """Return the elements of a convolution's window."""
-    height, width = pair(call.arguments["kernel_size"])
-    return height * width
+    return count(per_axis(call, call.arguments["kernel_size"]))
 
 
 def groups(call: Call) -> int:
@@ -102,5 +104,5 @@ def bias(call: Call) -> int:
 
 
 def positions(call: Call) -> int:
-    """Return height x width of the output, 1 for a vector."""
+    """Return the positions of the output, 1 for a vector."""
     return count(sizes(call.output))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from archdsl.passes.written import Call, Written
+from archdsl.values import ranked
 
 from .formulas import (
     UNCOUNTED,
@@ -42,7 +43,7 @@ def _operator(call: Call) -> str:
     """Return the name that a function has in the trace."""
     if call.name == "F.interpolate":
         mode = call.arguments.get("mode", "nearest")
-        return f"aten::upsample_{mode}2d"
+        return ranked(f"aten::upsample_{mode}", call.output)
     if isinstance(call.arguments.get("padding"), str):
         return "aten::_convolution_mode"
     return _NAMES.get(call.name, call.name)
@@ -51,8 +52,12 @@ def _operator(call: Call) -> str:
 _NAMES: Final[Mapping[str, str]] = {
     "F.adaptive_avg_pool2d": "aten::adaptive_avg_pool2d",
     "F.batch_norm": "aten::batch_norm",
+    "F.conv1d": "aten::_convolution",
     "F.conv2d": "aten::_convolution",
+    "F.conv3d": "aten::_convolution",
+    "F.conv_transpose1d": "aten::_convolution, transposed",
     "F.conv_transpose2d": "aten::_convolution, transposed",
+    "F.conv_transpose3d": "aten::_convolution, transposed",
     "F.group_norm": "aten::group_norm",
     "F.instance_norm": "aten::instance_norm",
     "F.layer_norm": "aten::layer_norm",
@@ -62,9 +67,10 @@ _NAMES: Final[Mapping[str, str]] = {
 
 _NOTHING: Final = UNCOUNTED | names(
     """
-    F.adaptive_max_pool2d F.avg_pool2d F.avg_pool3d F.elu F.gelu F.leaky_relu
-    F.max_pool2d F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
-    aten::_convolution_mode aten::upsample_bicubic2d
+    F.adaptive_avg_pool F.adaptive_max_pool F.avg_pool F.elu F.gelu F.leaky_relu
+    F.max_pool F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
+    aten::_convolution_mode aten::upsample_bicubic aten::upsample_linear
+    aten::upsample_nearest aten::upsample_trilinear
     """
 )
 

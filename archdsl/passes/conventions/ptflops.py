@@ -32,15 +32,15 @@ ABOUT: Final = (
 )
 
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
-    "F.conv2d": lambda call: convolution(call) + bias(call),
-    "F.conv_transpose2d": lambda call: transposed(call) + bias(call),
+    "F.conv": lambda call: convolution(call) + bias(call),
+    "F.conv_transpose": lambda call: transposed(call) + bias(call),
     "F.linear": lambda call: linear(call) + bias(call),
 }
 _NOTHING: Final = UNCOUNTED | names(
     """
-    F.adaptive_avg_pool2d F.adaptive_max_pool2d F.avg_pool2d F.avg_pool3d F.batch_norm
+    F.adaptive_avg_pool F.adaptive_max_pool F.avg_pool F.batch_norm
     F.elu F.gelu F.group_norm F.instance_norm F.interpolate F.layer_norm F.leaky_relu
-    F.max_pool2d F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
+    F.max_pool F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
     """
 )
 

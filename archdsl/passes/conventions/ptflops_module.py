@@ -42,35 +42,33 @@ def _norm(call: Call) -> int:
 
 
 _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
-    "nn.AdaptiveAvgPool2d": inputs,
-    "nn.AdaptiveMaxPool2d": inputs,
-    "nn.AvgPool2d": inputs,
-    "nn.BatchNorm1d": _norm,
-    "nn.BatchNorm2d": _norm,
-    "nn.Conv2d": lambda call: convolution(call) + bias(call),
-    "nn.ConvTranspose2d": lambda call: transposed(call) + bias(call),
+    "nn.AdaptiveAvgPool": inputs,
+    "nn.AdaptiveMaxPool": inputs,
+    "nn.AvgPool": inputs,
+    "nn.BatchNorm": _norm,
+    "nn.Conv": lambda call: convolution(call) + bias(call),
+    "nn.ConvTranspose": lambda call: transposed(call) + bias(call),
     "nn.ELU": outputs,
     "nn.GELU": outputs,
     "nn.GroupNorm": _norm,
-    "nn.InstanceNorm2d": _norm,
+    "nn.InstanceNorm": _norm,
     "nn.LayerNorm": _norm,
     "nn.LeakyReLU": outputs,
     "nn.Linear": lambda call: linear(call) + bias(call),
-    "nn.MaxPool2d": inputs,
+    "nn.MaxPool": inputs,
     "nn.PReLU": outputs,
     "nn.ReLU": outputs,
     "nn.ReLU6": outputs,
     "nn.Upsample": outputs,
 }
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
-    "F.adaptive_avg_pool2d": inputs,
-    "F.adaptive_max_pool2d": inputs,
-    "F.avg_pool2d": inputs,
-    "F.avg_pool3d": inputs,
+    "F.adaptive_avg_pool": inputs,
+    "F.adaptive_max_pool": inputs,
+    "F.avg_pool": inputs,
     "F.elu": inputs,
     "F.gelu": inputs,
     "F.interpolate": outputs,
-    "F.max_pool2d": inputs,
+    "F.max_pool": inputs,
     "F.prelu": inputs,
     "F.relu": inputs,
     "F.relu6": inputs,
@@ -81,14 +79,14 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
 }
 _NOTHING: Final = names(
     """
-    nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Dropout2d nn.Flatten nn.Hardsigmoid
+    nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Flatten nn.Hardsigmoid
     nn.Hardswish nn.Identity nn.LocalResponseNorm nn.Mish nn.PixelShuffle
-    nn.PixelUnshuffle nn.SELU nn.SiLU nn.Sigmoid nn.Softmax nn.Tanh nn.ZeroPad2d
+    nn.PixelUnshuffle nn.SELU nn.SiLU nn.Sigmoid nn.Softmax nn.Tanh nn.ZeroPad
     """
 )
 _NO_FUNCTIONS: Final = UNCOUNTED | names(
     """
-    F.batch_norm F.conv2d F.conv_transpose2d F.group_norm F.instance_norm F.layer_norm
+    F.batch_norm F.conv F.conv_transpose F.group_norm F.instance_norm F.layer_norm
     F.leaky_relu F.linear
     """
 )

@@ -61,13 +61,12 @@ def _upsample(call: Call) -> int:
 
 
 _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
-    "nn.AdaptiveAvgPool2d": _adaptive_average,
-    "nn.AvgPool2d": outputs,
-    "nn.BatchNorm1d": _norm,
-    "nn.BatchNorm2d": _norm,
-    "nn.Conv2d": _convolution,
-    "nn.ConvTranspose2d": _convolution,
-    "nn.InstanceNorm2d": _norm,
+    "nn.AdaptiveAvgPool": _adaptive_average,
+    "nn.AvgPool": outputs,
+    "nn.BatchNorm": _norm,
+    "nn.Conv": _convolution,
+    "nn.ConvTranspose": _convolution,
+    "nn.InstanceNorm": _norm,
     "nn.LayerNorm": _norm,
     "nn.Linear": linear,
     "nn.PReLU": inputs,
@@ -76,10 +75,10 @@ _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
 }
 _NOTHING: Final = names(
     """
-    nn.AdaptiveMaxPool2d nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Dropout2d
+    nn.AdaptiveMaxPool nn.AlphaDropout nn.ChannelShuffle nn.Dropout
     nn.ELU nn.Flatten nn.GELU nn.GroupNorm nn.Hardsigmoid nn.Hardswish nn.Identity
-    nn.LeakyReLU nn.LocalResponseNorm nn.MaxPool2d nn.Mish nn.PixelShuffle
-    nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad2d
+    nn.LeakyReLU nn.LocalResponseNorm nn.MaxPool nn.Mish nn.PixelShuffle
+    nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad
     """
 )
 

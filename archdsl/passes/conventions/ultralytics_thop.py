@@ -19,7 +19,7 @@ from .formulas import (
     linear,
     names,
     outputs,
-    pair,
+    per_axis,
     rule_of,
     transposed,
 )
@@ -43,9 +43,9 @@ def _norm(call: Call) -> int:
 
 def _average(call: Call) -> int:
     # One sum for each position that the windows cover, one division per output.
-    kernel = pair(call.arguments["kernel_size"])
-    stride = pair(call.arguments.get("stride", kernel))
-    padding = pair(call.arguments.get("padding", 0))
+    kernel = per_axis(call, call.arguments["kernel_size"])
+    stride = per_axis(call, call.arguments.get("stride", kernel))
+    padding = per_axis(call, call.arguments.get("padding", 0))
     padded = call.arguments.get("count_include_pad", True)
     axes = zip(
         sizes(call.input), sizes(call.output), kernel, stride, padding, strict=True
@@ -72,18 +72,18 @@ _UPSAMPLING: Final = {"nearest": 0, "linear": 5, "bilinear": 11, "bicubic": 259}
 
 
 def _upsample(call: Call) -> int:
-    return outputs(call) * _UPSAMPLING[str(call.arguments.get("mode", "nearest"))]
+    mode = str(call.arguments.get("mode", "nearest"))
+    return outputs(call) * _UPSAMPLING.get(mode, 0)
 
 
 _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
-    "nn.AdaptiveAvgPool2d": _adaptive_average,
-    "nn.AvgPool2d": _average,
-    "nn.BatchNorm1d": _norm,
-    "nn.BatchNorm2d": _norm,
-    "nn.Conv2d": convolution,
-    "nn.ConvTranspose2d": transposed,
+    "nn.AdaptiveAvgPool": _adaptive_average,
+    "nn.AvgPool": _average,
+    "nn.BatchNorm": _norm,
+    "nn.Conv": convolution,
+    "nn.ConvTranspose": transposed,
     "nn.GroupNorm": _norm,
-    "nn.InstanceNorm2d": _norm,
+    "nn.InstanceNorm": _norm,
     "nn.LayerNorm": _norm,
     "nn.Linear": linear,
     "nn.PReLU": inputs,
@@ -92,17 +92,17 @@ _MODULES: Final[Mapping[str, Callable[[Call], int]]] = {
 }
 _NOTHING: Final = names(
     """
-    nn.AdaptiveMaxPool2d nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Dropout2d
+    nn.AdaptiveMaxPool nn.AlphaDropout nn.ChannelShuffle nn.Dropout
     nn.ELU nn.Flatten nn.GELU nn.Hardsigmoid nn.Hardswish nn.Identity nn.LeakyReLU
-    nn.LocalResponseNorm nn.MaxPool2d nn.Mish nn.Module nn.PixelShuffle
-    nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad2d
+    nn.LocalResponseNorm nn.MaxPool nn.Mish nn.Module nn.PixelShuffle
+    nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad
     """
 )
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {}
 _NO_FUNCTIONS: Final = UNCOUNTED | names(
     """
-    F.adaptive_avg_pool2d F.adaptive_max_pool2d F.avg_pool2d F.avg_pool3d F.elu F.gelu
-    F.interpolate F.leaky_relu F.max_pool2d F.prelu F.relu F.relu6 F.silu F.softmax
+    F.adaptive_avg_pool F.adaptive_max_pool F.avg_pool F.elu F.gelu
+    F.interpolate F.leaky_relu F.max_pool F.prelu F.relu F.relu6 F.silu F.softmax
     Tensor.add Tensor.mul
     """
 )

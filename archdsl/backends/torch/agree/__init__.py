@@ -16,7 +16,7 @@ from archdsl.layer import count
 from archdsl.passes.analysis import analyze
 from archdsl.passes.graph import Graph, Node
 from archdsl.passes.receptive import Axis, Field, fields
-from archdsl.values import Shape, Tensor, show_shape
+from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
 from .match import Match, Matched, layer_paths, match
 from .sight import Blind, ends, look, nothing, positions, summary
@@ -301,10 +301,9 @@ class _Comparison:
 
     def _seen(self) -> dict[int, Seen]:
         """Return the receptive fields of the units of every value in the module."""
-        inputs = [
-            nothing(port.shape) if place else positions(port.shape)
-            for place, port in enumerate(self.network.inputs)
-        ]
+        first, *others = [port.shape for port in self.network.inputs]
+        axes = len(sizes(first))
+        inputs = [positions(first), *(nothing(shape, axes) for shape in others)]
         module = self.module.eval()
         # The network itself decides about its auxiliary heads; all that is drawn at
         # random in training is left out.
@@ -319,8 +318,9 @@ class _Comparison:
         numbers = match(self.graph, found, training=True).numbers
         shapes = self.graph.shapes
         return {
-            value: ends(summaries[number], shapes[value])
+            value: ends(summaries[number], shapes[value], axes)
             for value, number in numbers.items()
+            if len(sizes(shapes[value])) in (0, axes)
         }
 
     def _differ(
@@ -329,6 +329,8 @@ class _Comparison:
         """Return the fields that differ in the analysis and the module, by value."""
         bounds = set(self.foreign)
         found: dict[int, tuple[str, str]] = {}
+        image = sizes(self.network.inputs[0].shape)
+        names = [letter.lower() for letter in AXES[len(image)]]
         for node in self.graph.nodes:
             value = node.output
             if not bounds.isdisjoint(node.inputs):
@@ -338,7 +340,8 @@ class _Comparison:
             field = known[value]
             if value in bounds:
                 field = field._replace(exact=False)
-            for name, axis, units in zip("hw", field.axes, seen[value], strict=True):
+            along = zip(names, field.axes, seen[value], strict=True)
+            for name, axis, units in along:
                 differs = _first_difference(field, axis, units)
                 if differs and value not in found:
                     unit, ours, theirs = differs
@@ -346,7 +349,8 @@ class _Comparison:
         return found
 
 
-Seen = tuple[list[tuple[float, float]], list[tuple[float, float]]]
+# Along each axis, the first and last position that each unit sees.
+Seen = tuple[list[tuple[float, float]], ...]
 
 
 def _first_difference(

@@ -1,10 +1,10 @@
 """The receptive field of every unit, traced through the calls of a module.
 
 Instead of activations, tensors hold the positions of the input that a value depends on.
-Each sample of the batch holds one bound: the first row, the last row, and the first and
-the last column. The first ones are negated, so that joining is always a maximum. A
-convolution then becomes a maximum over its window and channels, a sum is the maximum of
-its terms, and padding, which depends on nothing, is minus infinity.
+Each sample of the batch holds one bound: the first and the last position along one
+axis, then those along the next. The first ones are negated, so that joining is always a
+maximum. A convolution then becomes a maximum over its window and channels, a sum is the
+maximum of its terms, and padding, which depends on nothing, is minus infinity.
 
 Every torch function that a layer calls is replaced by its effect on dependencies, for
 the arguments that it is called with. Weights are not read.
@@ -15,14 +15,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from archdsl.values import Last, Shape
+from archdsl.values import Last, Shape, without_axes
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 NOTHING: Final = float("-inf")
-# Samples: first and last along each of two axes.
-ENDS: Final = 4
 # Weights of an interpolation up to this are rounding errors.
 _ROUNDED: Final = 1e-5
 
@@ -35,18 +33,19 @@ def positions(shape: Sequence[int]) -> Tensor:
     """Return an image in which each unit depends only on its own position."""
     import torch
 
-    channels, height, width = shape
-    rows = torch.arange(height, dtype=torch.float32).view(1, -1, 1)
-    columns = torch.arange(width, dtype=torch.float32).view(1, 1, -1)
-    ends = [-rows, rows, -columns, columns]
-    return torch.stack([end.expand(channels, height, width) for end in ends])
+    ends = []
+    for axis in range(1, len(shape)):
+        places = torch.arange(shape[axis], dtype=torch.float32)
+        along = places.view(*[-1 if axis == n else 1 for n in range(len(shape))])
+        ends += [-along, along]
+    return torch.stack([end.expand(*shape) for end in ends])
 
 
-def nothing(shape: Sequence[int]) -> Tensor:
-    """Return an input that does not depend on the first one."""
+def nothing(shape: Sequence[int], axes: int) -> Tensor:
+    """Return an input that does not depend on the first one, which has some axes."""
     import torch
 
-    return torch.full((ENDS, *shape), NOTHING)
+    return torch.full((2 * axes, *shape), NOTHING)
 
 
 def look(
@@ -64,8 +63,9 @@ def look(
         return func(*args, **kwargs)
     if name in _POINTWISE:
         return _joined([a for a in args if isinstance(a, Tensor)])
-    if name in _KNOWN:
-        return _KNOWN[name](*args, **kwargs)
+    known = _KNOWN.get(without_axes(name))
+    if known is not None:
+        return known(*args, **kwargs)
     output = func(*args, **kwargs) if name in _ASKS else None
     if output is None or isinstance(output, Tensor):
         raise Blind(name)
@@ -101,7 +101,9 @@ _POINTWISE: Final = frozenset(
         "alpha_dropout",
         "batch_norm",
         "dropout",
+        "dropout1d",
         "dropout2d",
+        "dropout3d",
         "elu",
         "gelu",
         "hardsigmoid",
@@ -140,7 +142,7 @@ def _joined(tensors: list[Tensor]) -> Tensor:
     return _widened(joined, most) if joined.shape[1] < most else joined
 
 
-def _conv2d(
+def _conv(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -154,7 +156,7 @@ def _conv2d(
     return _widened(most, weight.shape[0])
 
 
-def _conv_transpose2d(
+def _conv_transpose(
     x: Tensor,
     weight: Tensor,
     bias: Tensor | None = None,
@@ -164,32 +166,39 @@ def _conv_transpose2d(
     groups: int = 1,
     dilation: Any = 1,
 ) -> Tensor:
-    """Return a convolution of the input with empty rows and columns inserted."""
+    """Return a convolution of the input with empty positions inserted."""
     from torch.nn import functional
 
     most, kernel = _grouped(x, groups), weight.shape[2:]
-    (sv, sh), (pv, ph) = _pair(stride), _pair(padding)
-    (ov, oh), (dv, dh) = _pair(output_padding), _pair(dilation)
-    apart = most.new_full(
-        (*most.shape[:2], (most.shape[2] - 1) * sv + 1, (most.shape[3] - 1) * sh + 1),
-        NOTHING,
-    )
-    apart[:, :, ::sv, ::sh] = most
-    top, left = dv * (kernel[0] - 1) - pv, dh * (kernel[1] - 1) - ph
-    sides = (left, left + oh, top, top + ov)
+    steps = _per_axis(stride, kernel)
+    size = [(n - 1) * s + 1 for n, s in zip(most.shape[2:], steps, strict=True)]
+    apart = most.new_full((*most.shape[:2], *size), NOTHING)
+    places = [slice(None, None, step) for step in (1, 1, *steps)]
+    apart[tuple(places)] = most
+    sides: list[int] = []
+    for k, d, p, o in zip(
+        kernel,
+        _per_axis(dilation, kernel),
+        _per_axis(padding, kernel),
+        _per_axis(output_padding, kernel),
+        strict=True,
+    ):
+        before = d * (k - 1) - p
+        sides = [before, before + o, *sides]
     apart = functional.pad(apart, sides, value=NOTHING)
     most = _slid(apart, kernel, 1, dilation)
     return _widened(most, groups * weight.shape[1])
 
 
-def _max_pool2d(x: Tensor, kernel_size: Any, *args: Any, **kwargs: Any) -> Tensor:
+def _max_pool(x: Tensor, kernel_size: Any, *args: Any, **kwargs: Any) -> Tensor:
     from torch.nn import functional
 
-    most = functional.max_pool2d(_thin(x), kernel_size, *args, **kwargs)
+    pool = getattr(functional, f"max_pool{x.dim() - 2}d")
+    most = pool(_thin(x), kernel_size, *args, **kwargs)
     return _widened(most, x.shape[1])
 
 
-def _avg_pool2d(
+def _avg_pool(
     x: Tensor,
     kernel_size: Any,
     stride: Any = None,
@@ -199,13 +208,14 @@ def _avg_pool2d(
     divisor_override: int | None = None,
 ) -> Tensor:
     stride = stride or kernel_size
-    return _max_pool2d(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
+    return _max_pool(x, kernel_size, stride, padding, ceil_mode=ceil_mode)
 
 
-def _adaptive_pool2d(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
+def _adaptive_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
     from torch.nn import functional
 
-    most = functional.adaptive_max_pool2d(_thin(x), output_size)
+    pool = getattr(functional, f"adaptive_max_pool{x.dim() - 2}d")
+    most = pool(_thin(x), output_size)
     return _widened(most, x.shape[1])
 
 
@@ -236,21 +246,21 @@ def _interpolate(
     from torch.nn import functional
 
     width, x = x.shape[1], _thin(x)
-    for axis in (2, 3):
+    axes = x.dim() - 2
+    for axis in range(2, x.dim()):
         n = x.shape[axis]
         # Each channel has a single unit along the axis.
-        units = torch.eye(n, dtype=torch.float64).view(1, n, n, 1)
-        both = [1, 1]
-        both[axis - 2] = n
-        units = units.view(1, n, *both)
+        each = [1] * axes
+        each[axis - 2] = n
+        units = torch.eye(n, dtype=torch.float64).view(1, n, *each)
         wanted: Any = None
         if size is not None:
-            wanted = [1, 1]
-            wanted[axis - 2] = _pair(size)[axis - 2]
+            wanted = [1] * axes
+            wanted[axis - 2] = _per_axis(size, each)[axis - 2]
         scale: Any = None
         if scale_factor is not None:
-            scale = [1.0, 1.0]
-            scale[axis - 2] = float(_pair(scale_factor)[axis - 2])
+            scale = [1.0] * axes
+            scale[axis - 2] = float(_per_axis(scale_factor, each)[axis - 2])
         weights = functional.interpolate(
             units, wanted, scale, mode, align_corners=align_corners, **options
         )
@@ -291,30 +301,31 @@ def _group_norm(x: Tensor, num_groups: int, *_: Any, **__: Any) -> Tensor:
 
 
 def _instance_norm(x: Tensor, *_: Any, **__: Any) -> Tensor:
-    return x.amax((2, 3), keepdim=True).expand_as(x)
+    return x.amax(tuple(range(2, x.dim())), keepdim=True).expand_as(x)
 
 
 def _local_response_norm(x: Tensor, size: int, *_: Any, **__: Any) -> Tensor:
     from torch.nn import functional
 
-    around = (0, 0, 0, 0, size // 2, (size - 1) // 2)
-    wide = functional.pad(x.unsqueeze(1), around, value=NOTHING)
-    return functional.max_pool3d(wide, (size, 1, 1), 1).squeeze(1)
+    around = (0, 0, size // 2, (size - 1) // 2)
+    wide = functional.pad(x.flatten(2).unsqueeze(1), around, value=NOTHING)
+    return functional.max_pool2d(wide, (size, 1), 1).view(x.shape)
 
 
+# By names without the number of spatial axes.
 _KNOWN: Final[dict[str, Callable[..., Any]]] = {
-    "adaptive_avg_pool2d": _adaptive_pool2d,
-    "adaptive_max_pool2d": _adaptive_pool2d,
-    "avg_pool2d": _avg_pool2d,
-    "conv2d": _conv2d,
-    "conv_transpose2d": _conv_transpose2d,
+    "adaptive_avg_pool": _adaptive_pool,
+    "adaptive_max_pool": _adaptive_pool,
+    "avg_pool": _avg_pool,
+    "conv": _conv,
+    "conv_transpose": _conv_transpose,
     "group_norm": _group_norm,
     "instance_norm": _instance_norm,
     "interpolate": _interpolate,
     "layer_norm": _layer_norm,
     "linear": _linear,
     "local_response_norm": _local_response_norm,
-    "max_pool2d": _max_pool2d,
+    "max_pool": _max_pool,
     "pad": _pad,
     "softmax": _softmax,
 }
@@ -323,14 +334,15 @@ _KNOWN: Final[dict[str, Callable[..., Any]]] = {
 # ---- details --------------------------------------------------------------------
 
 
-def _pair(value: Any) -> tuple[Any, Any]:
-    pair = tuple(value) if isinstance(value, tuple | list) else (value, value)
-    return pair if len(pair) == 2 else (pair[0], pair[0])
+def _per_axis(value: Any, axes: Sequence[Any]) -> tuple[Any, ...]:
+    """Return a number for each of some axes; torch may be given one for all."""
+    parts = tuple(value) if isinstance(value, tuple | list) else (value,)
+    return parts if len(parts) == len(axes) else parts[:1] * len(axes)
 
 
 def _is_alike(x: Tensor) -> bool:
     """Return whether all channels of a map share the same memory."""
-    return x.dim() == 4 and (x.stride(1) == 0 or x.shape[1] == 1)
+    return x.dim() > 2 and (x.stride(1) == 0 or x.shape[1] == 1)
 
 
 def _thin(x: Tensor) -> Tensor:
@@ -343,14 +355,19 @@ def _widened(x: Tensor, width: int) -> Tensor:
     if x.shape[1] == width:
         return x
     if _is_alike(x):
-        return _thin(x).expand(-1, width, -1, -1)
+        return _of_width(x, width)
     return x.repeat_interleave(width // x.shape[1], 1)
+
+
+def _of_width(x: Tensor, width: int) -> Tensor:
+    """Return a map whose channels are all the same, with as many as are wanted."""
+    return _thin(x).expand(-1, width, *[-1] * (x.dim() - 2))
 
 
 def _grouped(x: Tensor, groups: int) -> Tensor:
     """Return the union of what the channels of each group depend on."""
     if _is_alike(x):
-        return _thin(x).expand(-1, groups, -1, -1)
+        return _of_width(x, groups)
     batch, width, *rest = x.shape
     return x.reshape(batch, groups, width // groups, *rest).amax(2)
 
@@ -361,18 +378,20 @@ def _padded(x: Tensor, padding: Any, kernel: Sequence[int], dilation: Any) -> Te
     if isinstance(padding, str):
         if padding != "same":
             return x
-        reaches = [d * (k - 1) for d, k in zip(_pair(dilation), kernel, strict=True)]
+        apart = _per_axis(dilation, kernel)
+        reaches = [d * (k - 1) for d, k in zip(apart, kernel, strict=True)]
         sides = [s for r in reversed(reaches) for s in (r // 2, r - r // 2)]
     else:
-        vertical, horizontal = _pair(padding)
-        sides = [horizontal, horizontal, vertical, vertical]
+        sides = [n for n in reversed(_per_axis(padding, kernel)) for _ in range(2)]
     return functional.pad(x, sides, value=NOTHING)
 
 
 def _slid(x: Tensor, kernel: Sequence[int], stride: Any, dilation: Any) -> Tensor:
     from torch.nn import functional
 
-    return functional.max_pool2d(x, tuple(kernel), stride, 0, dilation)
+    pool = getattr(functional, f"max_pool{len(kernel)}d")
+    slid: Tensor = pool(x, tuple(kernel), stride, 0, dilation)
+    return slid
 
 
 # ---- what was seen --------------------------------------------------------------
@@ -389,8 +408,9 @@ def summary(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.amax([other for other in dims if other != dim]) for dim in dims)
 
 
-def ends(summed: tuple[Any, ...], shape: Shape) -> tuple[Ends, Ends]:
-    """Return the first and last row and column that each unit of a map depends on.
+def ends(summed: tuple[Any, ...], shape: Shape, axes: int) -> tuple[Ends, ...]:
+    """Return the first and last position along each axis of the input that the units of
+    a map depend on.
 
     Along each axis, a unit represents all units at the same position on it. For a unit
     that depends on nothing, the first position is after the last.
@@ -399,14 +419,15 @@ def ends(summed: tuple[Any, ...], shape: Shape) -> tuple[Ends, Ends]:
         summed: the result of `summary`.
         shape: shape of the map, or of a vector, whose single unit depends on everything
             that any of it depends on.
+        axes: number of spatial axes of the input.
     """
     if len(shape) == 1:
-        rows = columns = summed[0]
+        summed = summed[:1] * axes
     else:
-        axes = (0, 1) if isinstance(shape, Last) else (1, 2)
-        rows, columns = (summed[axis] for axis in axes)
+        start = 0 if isinstance(shape, Last) else 1
+        summed = summed[start : start + axes]
     found = []
-    for along, sample in ((rows, 0), (columns, 2)):
-        first, last = (-along[sample]).tolist(), along[sample + 1].tolist()
+    for axis, along in enumerate(summed):
+        first, last = (-along[2 * axis]).tolist(), along[2 * axis + 1].tolist()
         found.append(list(zip(first, last, strict=True)))
-    return found[0], found[1]
+    return tuple(found)

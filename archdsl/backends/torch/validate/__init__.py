@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.backends.torch.validate.demand import Demands, Different
 from archdsl.backends.torch.validate.values import Refused
 from archdsl.ir import Network, Step
@@ -52,18 +53,18 @@ def parse(text: str) -> ast.Module:
         raise Miscompiled(None, f"it is not Python: {error.msg}", line) from None
 
 
-def validate(tree: ast.Module, network: Network, *, in_place: bool = True) -> None:
+def validate(tree: ast.Module, network: Network, style: Style = DEFAULT) -> None:
     """Check that emitted text computes a network, and does nothing else.
 
     Args:
         tree: the syntax tree of the text.
         network: the network that it was emitted for.
-        in_place: whether layers overwrite inputs that nothing else needs.
+        style: how it is to be written.
 
     Raises:
         Miscompiled: naming the first step that differs.
     """
-    compare(tree, Demands(network, in_place=in_place))
+    compare(tree, Demands(network, style))
 
 
 def compare(tree: ast.Module, demands: Demands) -> None:

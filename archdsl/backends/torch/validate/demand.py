@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from typing import Any, Final
 
+from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.backends.torch.validate.closures import Scope, expression
 from archdsl.backends.torch.validate.program import Program, helper
 from archdsl.backends.torch.validate.signatures import bound
@@ -28,6 +29,7 @@ from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
+from archdsl.passes.recompute import parts
 from archdsl.values import TorchCall, TorchForm
 
 _TORCH: Final = {"torch": Ref("torch"), "F": Ref("F"), "nn": Ref("nn")}
@@ -53,12 +55,12 @@ class Demands:
 
     Args:
         network: the network.
-        in_place: whether layers overwrite inputs that nothing else needs.
+        style: how the text is to be written.
     """
 
-    def __init__(self, network: Network, *, in_place: bool = True) -> None:
+    def __init__(self, network: Network, style: Style = DEFAULT) -> None:
         self.network = network
-        self.in_place = in_place
+        self.style = style
         self.steps = list(network.steps())
         self.forms = [step.form for step in self.steps]
         self.mode_matters = any(step.training for step in self.steps)
@@ -66,7 +68,9 @@ class Demands:
     @cached_property
     def inplace(self) -> frozenset[int]:
         """Outputs that overwrite the input that they are computed from."""
-        return inplace(flatten(self.network)) if self.in_place else frozenset()
+        if not self.style.in_place:
+            return frozenset()
+        return inplace(flatten(self.network), inference=self.style.inference)
 
     def check(self, tree: ast.Module) -> None:
         """Check a text against all requirements.
@@ -85,6 +89,7 @@ class Demands:
         )
         self.program = program
         self._modules()
+        self._parts()
         self._initialisers()
         result = self._mode(training=True)
         if program.asked or self.mode_matters:
@@ -125,6 +130,17 @@ class Demands:
         ]
         self._order(own, _together(list(wanted)))
         self._order(list(program.parameters), _own_first(list(bare)))
+
+    def _parts(self) -> None:
+        """Check which modules the backward pass runs again."""
+        wanted = {part.path for part in parts(flatten(self.network))}
+        for path, module in self.program.containers.items():
+            if module.kind.again != (self.style.recompute and path in wanted):
+                what = "is" if module.kind.again else "is not"
+                refuse(f"`{path}` {what} run again in the backward pass")
+            wanted.discard(path)
+        if self.style.recompute and wanted:
+            refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:
         for one, other in zip(found, wanted, strict=False):

@@ -8,6 +8,7 @@ import ast
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.validate.closures import (
     Function,
     Scope,
@@ -96,6 +97,7 @@ class Class:
         name: its name.
         container: the torch class that it derives from.
         names: all classes that an instance belongs to.
+        again: whether the backward pass runs its instances again.
     """
 
     def __init__(self, program: Program, name: str, base: str) -> None:
@@ -103,6 +105,7 @@ class Class:
         self.name = name
         self.container = base
         self.names = (name, base, "nn.Module")
+        self.again = False
         self.nodes: dict[str, ast.FunctionDef] = {}
         self.functions: dict[str, Function] = {}
         self.used = False
@@ -224,8 +227,13 @@ class Program:
         by_doc = {one.doc: one for one in helpers.values()}
         seen: set[str] = set()
         used: list[Helper] = []
+        recomputes = recomputed.has(tree)
         for node in tree.body:
-            if isinstance(node, ast.ImportFrom | ast.Import):
+            if recomputes and recomputed.is_import(node):
+                continue
+            if recomputed.is_class(node):
+                self.globals[recomputed.NAME] = Ref(recomputed.NAME)
+            elif isinstance(node, ast.ImportFrom | ast.Import):
                 self._import(node)
             elif isinstance(node, ast.ClassDef):
                 doc = ast.get_docstring(node, clean=False)
@@ -258,16 +266,20 @@ class Program:
             self.globals[alias.asname or alias.name] = Ref(name)
 
     def _define(self, node: ast.ClassDef) -> None:
-        if len(node.bases) != 1 or node.keywords or node.decorator_list:
+        scope = Scope(set(), self.globals)
+        bases = [expression(base, scope)({}) for base in node.bases]
+        again = len(bases) == 2 and _is_recomputed(bases[0])
+        if len(bases) != 1 + again or node.keywords or node.decorator_list:
             raise refused(node)
-        base = expression(node.bases[0], Scope(set(), self.globals))({})
+        base = bases[-1]
         name = getattr(base, "name", "")
-        if name == "typing.NamedTuple":
+        if name == "typing.NamedTuple" and not again:
             self.globals[node.name] = _Outputs(node, self.globals)
             return
         if not isinstance(base, Ref) or name not in CONTAINERS:
-            raise refused(node, f"the base {ast.unparse(node.bases[0])}")
+            raise refused(node, f"the base {ast.unparse(node.bases[-1])}")
         made = Class(self, node.name, name)
+        made.again = again
         for part in node.body:
             if isinstance(part, ast.FunctionDef):
                 made.nodes[part.name] = part
@@ -345,6 +357,10 @@ class Program:
         if args != self._asked_for or self.training:
             refuse("the example runs the network on other inputs, or in training")
         return self._result
+
+
+def _is_recomputed(base: object) -> bool:
+    return isinstance(base, Ref) and base.name == recomputed.NAME
 
 
 def _is_text(node: ast.stmt) -> bool:

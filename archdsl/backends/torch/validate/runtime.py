@@ -52,6 +52,8 @@ def call_instance(instance: Instance, args: Args, kwargs: Kwargs) -> Any:
     kind = instance.kind
     if instance is kind.program.answered:
         return kind.program.answer(args)
+    if kind.again and kwargs:
+        refuse(f"{kind.name}, which is run again, is called with keywords")
     forward = kind.function("forward")
     if forward is not None:
         return forward([instance, *args], kwargs)

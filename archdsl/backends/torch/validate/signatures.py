@@ -6,6 +6,7 @@ import ast
 from typing import Any, Final
 
 from archdsl.backends.torch.validate.values import Value, refuse
+from archdsl.values import without_axes
 
 # As Python declares them; `stride=kernel_size` is a default that follows another
 # argument. `inplace` is kept apart, and `input` is the tensor itself.
@@ -20,33 +21,32 @@ _PLACE: Final = ", inplace=False"
 _RESIZE: Final = "size=None, scale_factor=None, mode='nearest', align_corners=None, "
 _KAIMING: Final = "tensor, a=0, mode='fan_in', nonlinearity='leaky_relu'"
 
+# Names without a number of axes are for any number: `nn.Conv`.
 SIGNATURES: Final[dict[str, str]] = {
-    "nn.AdaptiveAvgPool2d": "output_size",
-    "nn.AdaptiveMaxPool2d": "output_size, return_indices=False",
+    "nn.AdaptiveAvgPool": "output_size",
+    "nn.AdaptiveMaxPool": "output_size, return_indices=False",
     "nn.AlphaDropout": f"p=0.5{_PLACE}",
-    "nn.AvgPool2d": _AVERAGE,
-    "nn.BatchNorm1d": _NORM.format(True, True),
-    "nn.BatchNorm2d": _NORM.format(True, True),
+    "nn.AvgPool": _AVERAGE,
+    "nn.BatchNorm": _NORM.format(True, True),
     "nn.ChannelShuffle": "groups",
-    "nn.Conv2d": f"{_CONV}dilation=1, groups=1, bias=True, padding_mode='zeros'",
-    "nn.ConvTranspose2d": (
+    "nn.Conv": f"{_CONV}dilation=1, groups=1, bias=True, padding_mode='zeros'",
+    "nn.ConvTranspose": (
         f"{_CONV}output_padding=0, groups=1, bias=True, dilation=1, "
         "padding_mode='zeros'"
     ),
     "nn.Dropout": f"p=0.5{_PLACE}",
-    "nn.Dropout2d": f"p=0.5{_PLACE}",
     "nn.ELU": f"alpha=1.0{_PLACE}",
     "nn.Flatten": "start_dim=1, end_dim=-1",
     "nn.GELU": "approximate='none'",
     "nn.GroupNorm": "num_groups, num_channels, eps=1e-5, affine=True",
     "nn.Hardsigmoid": _PLACE[2:],
     "nn.Hardswish": _PLACE[2:],
-    "nn.InstanceNorm2d": _NORM.format(False, False),
+    "nn.InstanceNorm": _NORM.format(False, False),
     "nn.LayerNorm": "normalized_shape, eps=1e-5, elementwise_affine=True, bias=True",
     "nn.LeakyReLU": f"negative_slope=0.01{_PLACE}",
     "nn.Linear": "in_features, out_features, bias=True",
     "nn.LocalResponseNorm": "size, alpha=1e-4, beta=0.75, k=1.0",
-    "nn.MaxPool2d": f"{_MAXIMUM}return_indices=False, ceil_mode=False",
+    "nn.MaxPool": f"{_MAXIMUM}return_indices=False, ceil_mode=False",
     "nn.Mish": _PLACE[2:],
     "nn.PReLU": "num_parameters=1, init=0.25",
     "nn.Parameter": "data=None, requires_grad=True",
@@ -60,7 +60,7 @@ SIGNATURES: Final[dict[str, str]] = {
     "nn.Softmax": "dim=None",
     "nn.Tanh": "",
     "nn.Upsample": f"{_RESIZE}recompute_scale_factor=None",
-    "nn.ZeroPad2d": "padding",
+    "nn.ZeroPad": "padding",
     "nn.init.constant_": "tensor, val",
     "nn.init.kaiming_normal_": _KAIMING,
     "nn.init.kaiming_uniform_": _KAIMING,
@@ -71,9 +71,9 @@ SIGNATURES: Final[dict[str, str]] = {
     "nn.init.xavier_normal_": "tensor, gain=1.0",
     "nn.init.xavier_uniform_": "tensor, gain=1.0",
     "nn.init.zeros_": "tensor",
-    "F.adaptive_avg_pool2d": "input, output_size",
-    "F.adaptive_max_pool2d": "input, output_size, return_indices=False",
-    "F.avg_pool2d": f"input, {_AVERAGE}",
+    "F.adaptive_avg_pool": "input, output_size",
+    "F.adaptive_max_pool": "input, output_size, return_indices=False",
+    "F.avg_pool": f"input, {_AVERAGE}",
     "F.channel_shuffle": "input, groups",
     "F.elu": f"input, alpha=1.0{_PLACE}",
     "F.gelu": "input, approximate='none'",
@@ -82,7 +82,7 @@ SIGNATURES: Final[dict[str, str]] = {
     "F.interpolate": f"input, {_RESIZE}recompute_scale_factor=None, antialias=False",
     "F.leaky_relu": f"input, negative_slope=0.01{_PLACE}",
     "F.local_response_norm": "input, size, alpha=1e-4, beta=0.75, k=1.0",
-    "F.max_pool2d": f"input, {_MAXIMUM}ceil_mode=False, return_indices=False",
+    "F.max_pool": f"input, {_MAXIMUM}ceil_mode=False, return_indices=False",
     "F.mish": f"input{_PLACE}",
     "F.pixel_shuffle": "input, upscale_factor",
     "F.pixel_unshuffle": "input, downscale_factor",
@@ -101,6 +101,8 @@ SIGNATURES: Final[dict[str, str]] = {
 }
 
 _REQUIRED: Final = object()
+# How many numbers stand for the axes of a map, or their sides.
+_PER_AXIS: Final = (1, 2, 3, 4, 6)
 
 
 class _Follows:
@@ -172,7 +174,7 @@ _FOUND: dict[str, Signature | None] = {}
 def signature(name: str) -> Signature | None:
     """Return the signature of a torch callable, None if it is not known."""
     if name not in _FOUND:
-        text = SIGNATURES.get(name)
+        text = SIGNATURES.get(name) or SIGNATURES.get(without_axes(name))
         found = None
         if text is not None:
             function = ast.parse(f"def f({text}): pass").body[0]
@@ -204,8 +206,8 @@ def bound(
 def normal(value: Any) -> Any:
     """Return the canonical form of a value, which is the same for equal arguments.
 
-    Two or four equal numbers, for the axes or the sides, become a single number; a list
-    becomes a tuple; a truth value is not a number.
+    Equal numbers, for the axes or the sides, become a single number; a list becomes a
+    tuple, in which one or three numbers are a shape; a truth value is not a number.
     """
     if type(value) is int:  # the usual case
         return value
@@ -213,7 +215,8 @@ def normal(value: Any) -> Any:
         return str(value)
     if isinstance(value, tuple | list):
         parts = tuple([normal(part) for part in value])
-        if len(parts) in (2, 4) and parts.count(parts[0]) == len(parts):
+        lengths = _PER_AXIS if isinstance(value, tuple) else (2, 4)
+        if len(parts) in lengths and parts.count(parts[0]) == len(parts):
             return parts if type(parts[0]) is Value else parts[0]
         return parts
     if isinstance(value, slice):

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from archdsl.values import without_axes
+
 if TYPE_CHECKING:
     from archdsl.backends.torch.validate.program import Class
     from archdsl.ir import Step
@@ -164,7 +166,7 @@ class Leaf:
         It does if it draws random numbers, keeps running statistics, or is foreign.
         """
         package, _, name = self.name.rpartition(".")
-        random = name.endswith(("Dropout", "Dropout2d", "StochasticDepth"))
+        random = without_axes(name).endswith(("Dropout", "StochasticDepth"))
         return random or name.startswith("BatchNorm") or package not in ("", "nn")
 
     def call(self, args: tuple[Any, ...]) -> Value:

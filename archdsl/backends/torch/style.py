@@ -1,0 +1,23 @@
+"""How a module is written, where there are several right ways."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Style:
+    """What the writer of a module may choose, and its validator must know.
+
+    Attributes:
+        in_place: whether layers overwrite inputs that nothing else needs.
+        inference: whether nothing is kept for a backward pass, so that more layers can.
+        recompute: whether the backward pass runs blocks again.
+    """
+
+    in_place: bool = True
+    inference: bool = False
+    recompute: bool = False
+
+
+DEFAULT = Style()

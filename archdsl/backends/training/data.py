@@ -1,0 +1,462 @@
+"""Images with their classes: digits, arrays, folders, and made-up ones.
+
+Data comes from anywhere. Arrays are read without pickles, what is larger than the
+limits is refused before it is read, and an image that cannot be read is skipped with
+its name.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import warnings
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+
+from archdsl.backends.extras import need
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.values import Shape, show_shape
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# Bytes that arrays may have when they are unpacked.
+MAX_BYTES: Final = 16 * 2**30
+# Far more than any data set that lies in one folder.
+MAX_FILES: Final = 50_000_000
+SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
+# Without images of its own for the test, this share of the data is held out for it.
+HELD_OUT: Final = 10
+_TRAIN: Final = ("train",)
+_TEST: Final = ("val", "test", "valid")
+_SYNTHETIC: Final = (1024, 256)
+_DIGITS_HELD_OUT: Final = 360
+
+
+class BadImage(Exception):
+    """An image that cannot be read; the message says why."""
+
+
+class Items(Protocol):
+    """Images in an order, each read when it is asked for."""
+
+    labels: Sequence[int]
+
+    def image(self, index: int) -> Any:
+        """Return an image: an array of height, width and channels, or Pillow's.
+
+        Raises:
+            BadImage: if it cannot be read.
+            FileNotFoundError: if it is gone.
+        """
+
+    def name(self, index: int) -> str:
+        """Return what a message calls it."""
+
+
+class Data(NamedTuple):
+    """Images to train and to test with.
+
+    Attributes:
+        name: what the user calls them.
+        train: those to train with.
+        test: those to test with.
+        classes: names of the classes.
+        shape: channels, height and width of all images, None if they differ.
+        notes: what the user should know of them.
+        root: the folder that they are in, if it is one.
+    """
+
+    name: str
+    train: Items
+    test: Items
+    classes: tuple[str, ...]
+    shape: Shape | None
+    notes: tuple[str, ...] = ()
+    root: Path | None = None
+
+    def about(self) -> dict[str, Any]:
+        """Return what must be the same where a run goes on."""
+        return {
+            "classes": len(self.classes),
+            "train": len(self.train.labels),
+            "test": len(self.test.labels),
+        }
+
+
+def refuse(message: str, help: str | None = None, code: str = "A1104") -> SpecError:
+    """Return the error for data that cannot be used."""
+    return SpecError([Diagnostic(code, message, help=help)])
+
+
+def load(name: str, shape: Shape, classes: int) -> Data:
+    """Return the data that the user names.
+
+    Args:
+        name: ``digits``, ``synthetic``, a folder or an ``.npz`` file.
+        shape: channels, height and width that the network takes.
+        classes: the number that it tells apart.
+
+    Raises:
+        MissingExtra: if a library is not installed.
+        SpecError: if there are no such data, or they do not fit the network.
+    """
+    path = Path(name)
+    if name == "synthetic":
+        data = synthetic(shape, classes)
+    elif name == "digits":
+        data = digits()
+    elif path.suffix == ".npz":
+        data = arrays(path, shape)
+    elif path.is_dir():
+        data = folder(path, "L" if shape[0] == 1 else "RGB")
+    else:
+        raise refuse(
+            f"there are no data `{name}`",
+            "give `digits`, `synthetic`, a folder of images or an .npz file",
+        )
+    _check(data, shape, classes)
+    return data
+
+
+def _check(data: Data, shape: Shape, classes: int) -> None:
+    if data.shape is not None and data.shape != shape:
+        found, wanted = show_shape(data.shape), show_shape(shape)
+        raise refuse(
+            f"images of {data.name} are {found}, and the network takes {wanted}",
+            f"build it for them: `--input {found}`",
+            "A1105",
+        )
+    if data.shape is None and shape[0] not in (1, 3):
+        raise refuse(
+            f"images have 1 or 3 channels, and the network takes {show_shape(shape)}",
+            code="A1105",
+        )
+    if len(data.classes) != classes:
+        raise refuse(
+            f"{data.name} has {len(data.classes):,} classes, and the network has "
+            f"{classes:,} outputs",
+            f"where it has such a parameter: `-D classes={len(data.classes)}`",
+            "A1105",
+        )
+
+
+# ---- arrays
+
+
+class Arrays:
+    """Images in memory.
+
+    Args:
+        images: N x height x width x channels, of bytes or of floats.
+        labels: their classes.
+        name: of the whole.
+        part: of the images within it.
+    """
+
+    def __init__(self, images: Any, labels: Sequence[int], name: str) -> None:
+        self.images = images
+        self.labels = labels
+        self._name = name
+
+    def image(self, index: int) -> np.ndarray[Any, Any]:
+        """Return an image."""
+        found: np.ndarray[Any, Any] = self.images[index]
+        return found
+
+    def name(self, index: int) -> str:
+        """Return what a message calls it."""
+        return f"{self._name}, image {index}"
+
+
+def digits() -> Data:
+    """Return scikit-learn's digits: 1,797 images of 8x8 of the ten digits.
+
+    The first 1,437 in a fixed order of their own are to train with, the other 360 to
+    test. Source: Alpaydin & Kaynak 1998, "Optical recognition of handwritten digits".
+    """
+    import numpy as np
+
+    sets: Any = need("`digits`", "scikit-learn", "train", "sklearn.datasets")
+    held = sets.load_digits()
+    # They have 17 levels, 0 to 16.
+    images = (held.images * (255 / 16)).round().astype(np.uint8)[..., None]
+    labels = [int(label) for label in held.target]
+    order = list(range(len(labels)))
+    random.Random(0).shuffle(order)
+    cut = len(order) - _DIGITS_HELD_OUT
+    train, test = (
+        Arrays(images[part], [labels[n] for n in part], "digits")
+        for part in (order[:cut], order[cut:])
+    )
+    classes = tuple(str(digit) for digit in range(10))
+    return Data("digits", train, test, classes, (1, 8, 8))
+
+
+def arrays(path: Path, shape: Shape) -> Data:
+    """Return the arrays of an ``.npz`` file.
+
+    It holds `images`, N x height x width with or without channels before or behind,
+    and `labels`, whole numbers from 0. `test_images` and `test_labels` are to test
+    with; without them, a tenth is held out.
+
+    Raises:
+        SpecError: if it cannot be read, is too large or holds something else.
+    """
+    held = _npz(path)
+    for key in ("images", "labels"):
+        if key not in held:
+            known = ", ".join(f"`{name}`" for name in held) or "nothing"
+            raise refuse(f"{path} has no array `{key}`", f"it holds {known}")
+    images = _images(path, "images", held["images"], shape)
+    labels = _labels(path, "labels", held["labels"], len(images))
+    notes: tuple[str, ...] = ()
+    if "test_images" in held and "test_labels" in held:
+        test_images = _images(path, "test_images", held["test_images"], shape)
+        if test_images.shape[1:] != images.shape[1:]:
+            raise refuse(f"{path}: `test_images` differ in size from `images`")
+        test_labels = _labels(
+            path, "test_labels", held["test_labels"], len(test_images)
+        )
+        train = Arrays(images, labels, path.name)
+        test = Arrays(test_images, test_labels, f"{path.name}, test")
+    else:
+        kept, out = _held_out(len(labels))
+        train, test = (
+            Arrays(images[part], [labels[n] for n in part], path.name)
+            for part in (kept, out)
+        )
+        notes = (f"{path} has no `test_images`: a tenth is held out to test with",)
+    top = max(max(train.labels), max(test.labels, default=0))
+    classes = tuple(str(number) for number in range(top + 1))
+    height, width, channels = images.shape[1:]
+    return Data(str(path), train, test, classes, (channels, height, width), notes)
+
+
+def _npz(path: Path) -> dict[str, Any]:
+    import numpy as np
+
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(item.file_size for item in archive.infolist())
+        if size > MAX_BYTES:
+            raise refuse(
+                f"{path} holds {size:,} bytes, more than {MAX_BYTES:,}",
+                "train with a folder of images, which are read one by one",
+                "A0911",
+            )
+        with np.load(path, allow_pickle=False) as file:
+            return {name: file[name] for name in file.files}
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise refuse(f"{path} cannot be read: {reason}") from None
+    except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+        reason = " ".join(str(error).split())
+        raise refuse(f"{path} is no file of arrays: {reason}") from None
+    except MemoryError:
+        raise refuse(
+            f"{path} claims an array that does not fit", code="A0911"
+        ) from None
+
+
+def _images(path: Path, key: str, images: Any, shape: Shape) -> Any:
+    """Return images as N x height x width x channels."""
+    import numpy as np
+
+    if images.dtype != np.uint8 and images.dtype.kind != "f":
+        raise refuse(f"{path}: `{key}` holds {images.dtype}, not bytes or floats")
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise refuse(f"{path}: `{key}` holds numbers that are not finite")
+    if images.ndim == 3:
+        images = images[..., None]
+    if images.ndim != 4 or not images.size:
+        sizes = " x ".join(map(str, images.shape))
+        raise refuse(
+            f"{path}: `{key}` is {sizes}", "images are N x height x width x channels"
+        )
+    if images.shape[1:] == shape:
+        images = images.transpose(0, 2, 3, 1)
+    wide = images if images.dtype == np.uint8 else images.astype(np.float32)
+    return np.ascontiguousarray(wide)
+
+
+def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
+    if labels.dtype.kind not in "iu" or labels.ndim != 1:
+        raise refuse(f"{path}: `{key}` is not a row of whole numbers")
+    if len(labels) != number:
+        raise refuse(f"{path}: {len(labels):,} labels for {number:,} images")
+    if labels.size and not 0 <= labels.min() <= labels.max() < 1_000_000:
+        raise refuse(f"{path}: `{key}` are classes from 0, fewer than 1,000,000")
+    return [int(label) for label in labels]
+
+
+def _held_out(number: int) -> tuple[list[int], list[int]]:
+    """Return which of so many are to train, and which to test with."""
+    order = list(range(number))
+    random.Random(0).shuffle(order)
+    cut = number - number // HELD_OUT
+    return sorted(order[:cut]), sorted(order[cut:])
+
+
+# ---- made up
+
+
+class Noise:
+    """Random images, which are the same in every run; the classes take turns."""
+
+    def __init__(self, shape: Shape, classes: int, start: int, number: int) -> None:
+        self._shape = shape
+        self._start = start
+        self.labels: Sequence[int] = [(start + n) % classes for n in range(number)]
+
+    def image(self, index: int) -> np.ndarray[Any, Any]:
+        """Return an image."""
+        import numpy as np
+
+        channels, height, width = self._shape
+        draw = np.random.default_rng(self._start + index)
+        return draw.integers(0, 256, (height, width, channels), np.uint8)
+
+    def name(self, index: int) -> str:
+        """Return what a message calls it."""
+        return f"synthetic image {self._start + index}"
+
+
+def synthetic(shape: Shape, classes: int) -> Data:
+    """Return random images that fit a network, to try a recipe or measure its speed."""
+    train, test = _SYNTHETIC
+    return Data(
+        "synthetic",
+        Noise(shape, classes, 0, train),
+        Noise(shape, classes, train, test),
+        tuple(map(str, range(classes))),
+        shape,
+        ("the images are random: nothing can be learnt but to know them by heart",),
+    )
+
+
+# ---- folders
+
+
+class Files:
+    """Images in files."""
+
+    def __init__(self, paths: Sequence[str], labels: Sequence[int], mode: str) -> None:
+        self.paths = paths
+        self.labels = labels
+        self.mode = mode
+
+    def image(self, index: int) -> Any:
+        """Return an image as Pillow's."""
+        return open_image(Path(self.paths[index]), self.mode)
+
+    def name(self, index: int) -> str:
+        """Return its path."""
+        return self.paths[index]
+
+
+def open_image(path: Path, mode: str) -> Any:
+    """Return an image of a file as Pillow's, in ``RGB`` or ``L``.
+
+    Raises:
+        BadImage: if it is none, is broken or claims to be larger than Pillow takes.
+        FileNotFoundError: if there is no such file.
+        MissingExtra: if Pillow is not installed.
+    """
+    pillow: Any = need("an image", "Pillow", "train", "PIL.Image")
+    operations: Any = need("an image", "Pillow", "train", "PIL.ImageOps")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            # Of a size at which Pillow warns, before anything is unpacked.
+            warnings.simplefilter("error", pillow.DecompressionBombWarning)
+            with pillow.open(path) as file:
+                return operations.exif_transpose(file).convert(mode)
+    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
+        raise BadImage("it claims to be larger than images are") from None
+    except pillow.UnidentifiedImageError:
+        raise BadImage("it is no image") from None
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # a broken file may raise anything in Pillow's readers
+        raise BadImage(" ".join(str(error).split()) or type(error).__name__) from None
+
+
+def folder(root: Path, mode: str = "RGB") -> Data:
+    """Return the images of a folder, with a folder for each class.
+
+    `train` and `val` (or `test`) within it have these; without them, the folder itself
+    does, and a tenth of its images is held out.
+
+    Raises:
+        SpecError: if it has no images or no two classes, or cannot be read.
+    """
+    try:
+        inside = {entry.name for entry in os.scandir(root) if entry.is_dir()}
+        train = next((name for name in _TRAIN if name in inside), None)
+        test = next((name for name in _TEST if name in inside), None)
+        if train is None or test is None:
+            return _whole(root, mode)
+        classes, paths, labels = _listed(root / train, None)
+        _, others, targets = _listed(root / test, classes)
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise refuse(f"{root} cannot be read: {reason}") from None
+    return Data(
+        str(root),
+        Files(paths, labels, mode),
+        Files(others, targets, mode),
+        classes,
+        None,
+        root=root,
+    )
+
+
+def _whole(root: Path, mode: str) -> Data:
+    classes, paths, labels = _listed(root, None)
+    kept, out = _held_out(len(paths))
+    train, test = (
+        Files([paths[n] for n in part], [labels[n] for n in part], mode)
+        for part in (kept, out)
+    )
+    note = f"{root} has no folders `train` and `val`: a tenth is held out to test with"
+    return Data(str(root), train, test, classes, None, (note,), root)
+
+
+def _listed(
+    root: Path, classes: tuple[str, ...] | None
+) -> tuple[tuple[str, ...], list[str], list[int]]:
+    """Return classes, paths and labels of a folder that has a folder for each class."""
+    found = sorted(
+        entry.name
+        for entry in os.scandir(root)
+        if entry.is_dir() and not entry.name.startswith(".")
+    )
+    if classes is None:
+        if len(found) < 2:
+            raise refuse(
+                f"{root} has no folders of two classes or more",
+                "the images of each class are in a folder of its name",
+            )
+        classes = tuple(found)
+    elif set(found) - set(classes):
+        new = min(set(found) - set(classes))
+        raise refuse(f"{root} has a class `{new}`, and the images to train with do not")
+    numbers = {name: number for number, name in enumerate(classes)}
+    paths: list[str] = []
+    labels: list[int] = []
+    for name in found:
+        files = sorted(
+            entry.path
+            for entry in os.scandir(root / name)
+            if entry.name.lower().endswith(SUFFIXES) and not entry.name.startswith(".")
+        )
+        paths += files
+        labels += [numbers[name]] * len(files)
+        if len(paths) > MAX_FILES:
+            raise refuse(f"{root} has more than {MAX_FILES:,} images", code="A0911")
+    if not paths:
+        raise refuse(f"{root} has no images", f"they end in {', '.join(SUFFIXES)}")
+    return classes, paths, labels

@@ -1,0 +1,207 @@
+"""The folder of a run: what it is about, its metrics, and its weights."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl import files
+from archdsl.backends.extras import need
+from archdsl.ir import Network
+
+from .data import Data, refuse
+from .recipe import Recipe
+from .scaling import Scale
+
+if TYPE_CHECKING:
+    from torch import nn
+
+ABOUT: Final = "run.json"
+METRICS: Final = "metrics.csv"
+WEIGHTS: Final = "weights.safetensors"
+MODEL: Final = "model.py"
+SPEC: Final = "spec.arch"
+BAD: Final = "bad_images.txt"
+# The columns of metrics.csv.
+COLUMNS: Final = (
+    *("epoch", "step", "lr", "train_loss", "train_top1"),
+    *("test_loss", "test_top1", "test_top5"),
+    *("seconds", "images_per_second", "peak_bytes"),
+)
+# What messages call the parts of a run that decide its result.
+_PARTS: Final = {
+    "digest": "the network",
+    "recipe": "the recipe",
+    "data": "the data",
+    "seed": "the seed",
+    "start": "the weights to begin with, or the layers that keep theirs",
+}
+
+
+class Run(NamedTuple):
+    """What a run is about.
+
+    Attributes:
+        network: name of the network.
+        digest: of the module's text, which says whether another is the same.
+        recipe: the recipe's values.
+        data: the number of images and classes.
+        seed: decides all that is random.
+        start: weights to begin with, and what keeps them.
+        classes: names of the classes.
+        scale: what is subtracted from images, and what divides them.
+    """
+
+    network: str
+    digest: str
+    recipe: dict[str, Any]
+    data: dict[str, Any]
+    seed: int
+    start: dict[str, Any]
+    classes: tuple[str, ...]
+    scale: Scale
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {**self._asdict(), "scale": self.scale._asdict()}
+
+
+def about(
+    network: Network,
+    text: str,
+    recipe: Recipe,
+    data: Data,
+    scale: Scale,
+    seed: int,
+    start: Mapping[str, Any],
+) -> Run:
+    """Return what a run is about.
+
+    Args:
+        network: the network.
+        text: the source of its module.
+        recipe: how it is trained.
+        data: the images.
+        scale: what is done to their numbers.
+        seed: decides all that is random.
+        start: weights to begin with, and what keeps them.
+    """
+    return Run(
+        network.name,
+        digest(text),
+        recipe.model_dump(mode="json", exclude={"about", "source"}),
+        data.about(),
+        seed,
+        dict(start),
+        data.classes,
+        scale,
+    )
+
+
+def digest(text: str) -> str:
+    """Return what tells a network from others: a digest of its module's text."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def begin(run: Path, what: Run, network: Network, text: str) -> None:
+    """Write what a run is about.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    files.write(run / SPEC, network.root.span.source.text.encode())
+    files.write(run / MODEL, text.encode())
+    shown = json.dumps(what.as_dict(), indent=2, ensure_ascii=False)
+    files.write(run / ABOUT, f"{shown}\n".encode())
+
+
+def check_same(run: Path, what: Run) -> None:
+    """Refuse to go on with a run that is about something else.
+
+    Raises:
+        SpecError: naming the first part that differs.
+    """
+    try:
+        held = json.loads((run / ABOUT).read_bytes())
+        pairs = [(name, held[name]) for name in _PARTS]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        raise refuse(f"{run / ABOUT} cannot be read", code="A1107") from None
+    new = json.loads(json.dumps(what.as_dict()))
+    for name, old in pairs:
+        if old == new[name]:
+            continue
+        key, before, now = _difference("", old, new[name])
+        detail = f" (`{key}` was {before} and is {now})" if key else ""
+        raise refuse(
+            f"{_PARTS[name]} of the run in {run} differs{detail}",
+            "go on with the same command, or write to another folder",
+            "A1107",
+        )
+
+
+def _difference(path: str, old: Any, new: Any) -> tuple[str, Any, Any]:
+    """Return the path of the first value that differs, and both values."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in {**old, **new}:
+            if old.get(key) != new.get(key):
+                inner = f"{path}.{key}" if path else key
+                return _difference(inner, old.get(key), new.get(key))
+    return path, old, new
+
+
+def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write the metrics of all epochs so far.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows(history)
+    files.write(run / METRICS, text.getvalue().encode())
+
+
+def write_bad(run: Path, bad: Mapping[str, str]) -> None:
+    """Write the names of images that could not be read.
+
+    Raises:
+        OSError: if they cannot be written.
+    """
+    text = "".join(f"{name}: {why}\n" for name, why in sorted(bad.items()))
+    files.write(run / BAD, text.encode(errors="backslashreplace"))
+
+
+def write_weights(
+    run: Path, module: nn.Module, what: Run, last: Mapping[str, Any]
+) -> Path:
+    """Write the weights, with what is needed to use them.
+
+    Raises:
+        MissingExtra: if safetensors is not installed.
+        OSError: if they cannot be written.
+    """
+    torchs: Any = need("weights", "safetensors", "weights", "safetensors.torch")
+    notes = {
+        "format": "pt",
+        "network": what.network,
+        "digest": what.digest,
+        "images": json.dumps(
+            {**what.scale._asdict(), "test_crop": what.recipe["images"]["test_crop"]}
+        ),
+        "classes": json.dumps(what.classes),
+        "metrics": json.dumps({key: last[key] for key in COLUMNS if "test" in key}),
+    }
+    # Tensors that share memory, of shared layers, are written for each of their names.
+    tensors = {
+        key: one.contiguous().clone() for key, one in module.state_dict().items()
+    }
+    path = run / WEIGHTS
+    files.write(path, torchs.save(tensors, metadata=notes))
+    return path

@@ -1,0 +1,274 @@
+"""How well weights do on images that they were not trained with."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl.backends import torch as emitting
+from archdsl.backends.checkpoints import read
+from archdsl.backends.text import align
+from archdsl.ir import Network
+
+from .data import Data, refuse
+from .loader import Batch, Loader, Order
+from .loop import evaluate, processor_of
+from .measures import Measures
+from .prepare import classes_of, load_weights, scale_of
+from .recipe import Images
+from .scaling import Scale
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+# As torchvision tests, 224 of 256 pixels, where nothing says how a network was trained.
+_USUAL_CROP: Final = 0.875
+# Rows of the table of classes that are shown without being asked for.
+_SHOWN: Final = 20
+
+
+class Seeing(NamedTuple):
+    """How images are shown to a network.
+
+    Attributes:
+        scale: what is subtracted from their numbers, and what divides them.
+        test_crop: share of the shorter side that is looked at.
+    """
+
+    scale: Scale
+    test_crop: float
+
+
+class Judged(NamedTuple):
+    """How well weights do.
+
+    Attributes:
+        data: the images, those looked at as its `test`.
+        measures: the result.
+        seeing: how the images were shown.
+        bad: images that could not be read, and why.
+    """
+
+    data: Data
+    measures: Measures
+    seeing: Seeing
+    bad: Mapping[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        found = self.measures
+        return {
+            "data": self.data.name,
+            "images": found.images,
+            "top1": found.top1,
+            "top5": found.top5,
+            "loss": found.loss,
+            "calibration_error": found.calibration_error,
+            "bins": [one._asdict() for one in found.bins],
+            "classes": [one._asdict() for one in found.of_classes(self.data.classes)],
+            "confusion": found.confusion,
+            "mean": list(self.seeing.scale.mean),
+            "std": list(self.seeing.scale.std),
+            "crop": self.seeing.test_crop,
+            "bad_images": len(self.bad),
+        }
+
+    def text(self, *, everything: bool) -> str:
+        """Return it as text.
+
+        Args:
+            everything: whether to show all classes, and which is taken for which.
+        """
+        found = self.measures
+        rows = [
+            ("images", f"{found.images:,}"),
+            ("top-1", _percent(found.top1)),
+            ("top-5", _percent(found.top5)),
+            ("loss", f"{found.loss:.4f}"),
+            (
+                "calibration error",
+                f"{_percent(found.calibration_error)}  mean distance of confidence and "
+                "accuracy",
+            ),
+        ]
+        parts = [align(rows), self._classes(everything)]
+        if everything:
+            parts.append(self._confusion())
+        return "\n\n".join("\n".join(part) for part in parts) + "\n"
+
+    def _classes(self, everything: bool) -> list[str]:
+        names = self.data.classes
+        classes = list(enumerate(self.measures.of_classes(names)))
+        shown = classes
+        if not everything and len(classes) > _SHOWN:
+            # Those with the most to gain.
+            shown = sorted(classes, key=lambda one: _or_one(one[1].recall))[:_SHOWN]
+        rows: list[tuple[str, ...]] = [
+            ("class", "images", "precision", "recall", "most often taken for")
+        ]
+        for number, one in shown:
+            row = list(self.measures.confusion[number])
+            row[number] = 0
+            most = max(row)
+            other = f"{names[row.index(most)]} ({most:,})" if most else "-"
+            rows.append(
+                (
+                    one.name,
+                    f"{one.images:,}",
+                    _percent(one.precision),
+                    _percent(one.recall),
+                    other,
+                )
+            )
+        lines = align(rows, right=(1, 2, 3))
+        if len(shown) < len(classes):
+            rest = len(classes) - len(shown)
+            lines.append(f"and {rest:,} more, which are found more often: --classes")
+        return lines
+
+    def _confusion(self) -> list[str]:
+        names = self.data.classes
+        rows = [("class \\ guess", *names)]
+        for name, row in zip(names, self.measures.confusion, strict=True):
+            rows.append((name, *(str(number) if number else "." for number in row)))
+        return align(rows, right=range(1, len(names) + 1))
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def _or_one(share: float | None) -> float:
+    return 1.0 if share is None else share
+
+
+def judge(
+    network: Network,
+    weights: Path,
+    data: Data,
+    *,
+    mean: tuple[float, ...] = (),
+    std: tuple[float, ...] = (),
+    crop: float | None = None,
+    batch: int = 64,
+    workers: int = 0,
+    processor: str = "auto",
+) -> Judged:
+    """Return how well weights do on the images to test with.
+
+    Args:
+        network: the network.
+        weights: its checkpoint.
+        data: the images.
+        mean: of each channel; as the weights say, or else the data, if left out.
+        std: standard deviation of each channel, likewise.
+        crop: share of the shorter side to look at, likewise.
+        batch: images at once.
+        workers: processes that read images.
+        processor: ``cpu``, ``cuda`` or ``auto``.
+
+    Raises:
+        MissingExtra: if a library is not installed.
+        SpecError: if something does not fit.
+    """
+    shape, classes = classes_of(network)
+    notes = _notes(weights)
+    _check_classes(weights, notes, data)
+    seeing = _seeing(notes, data, shape[0], mean, std, crop)
+    _check_scale(seeing.scale, shape[0])
+    device = processor_of(processor)
+    module = emitting.build(network)
+    load_weights(network, module, weights)
+    module.to(device)
+    bad: dict[str, str] = {}
+    images = Images(test_crop=seeing.test_crop)
+    loader = Loader(data, shape, images, Order(batch, 0), workers)
+
+    def placed(batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        for one in batches:
+            bad.update(one.bad)
+            bad.update(dict.fromkeys(one.gone, "the file is gone"))
+            if len(one.labels):
+                images = seeing.scale.of(one.images.to(device)).contiguous()
+                yield images, one.labels.to(device)
+
+    tally = evaluate(module, placed(loader.testing()), classes, confusion=True)
+    measures = tally.measures()
+    if not measures.images:
+        raise refuse(f"{data.name} has no images that can be read")
+    return Judged(data, measures, seeing, bad)
+
+
+def _notes(weights: Path) -> dict[str, Any]:
+    """Return what `archdsl train` has written beside weights, empty if nothing is."""
+    read(weights)  # which says what is wrong with it, if something is
+    if weights.suffix != ".safetensors":
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(weights, framework="numpy") as file:
+        held = file.metadata() or {}
+    found = {}
+    for key in ("images", "classes"):
+        try:
+            found[key] = json.loads(held[key])
+        except (KeyError, ValueError, RecursionError):
+            continue
+    return found
+
+
+def _check_classes(weights: Path, notes: Mapping[str, Any], data: Data) -> None:
+    trained = notes.get("classes")
+    if isinstance(trained, list) and trained != list(data.classes):
+        first = next(
+            (
+                f"{a} and {b}"
+                for a, b in zip(trained, data.classes, strict=False)
+                if a != b
+            ),
+            f"{len(trained)} and {len(data.classes)} of them",
+        )
+        raise refuse(
+            f"{weights} was trained for other classes than {data.name} has: {first}",
+            code="A1105",
+        )
+
+
+def _seeing(
+    notes: Mapping[str, Any],
+    data: Data,
+    channels: int,
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    crop: float | None,
+) -> Seeing:
+    found = _noted(notes.get("images"))
+    if found is None:
+        usual = _USUAL_CROP if data.shape is None else 1.0
+        found = Seeing(scale_of(data, channels, Images()), usual)
+    scale = Scale(mean or found.scale.mean, std or found.scale.std)
+    return Seeing(scale, found.test_crop if crop is None else crop)
+
+
+def _noted(notes: Any) -> Seeing | None:
+    """Return what the metadata of weights says, None if that makes no sense."""
+    try:
+        mean, std = (tuple(map(float, notes[key])) for key in ("mean", "std"))
+        crop = float(notes["test_crop"])
+    except (KeyError, TypeError, ValueError, OverflowError):
+        return None
+    sound = all(map(math.isfinite, (*mean, *std, crop))) and 0 < crop <= 1
+    return Seeing(Scale(mean, std), crop) if sound and all(s > 0 for s in std) else None
+
+
+def _check_scale(scale: Scale, channels: int) -> None:
+    for name, given in scale._asdict().items():
+        if len(given) != channels:
+            raise refuse(
+                f"the {name} has {len(given)} numbers, and the network takes "
+                f"{channels} channels",
+                code="A1105",
+            )

@@ -1,0 +1,164 @@
+"""Batches of an epoch, in an order that the seed and the epoch decide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from random import Random
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from archdsl.values import Shape
+
+from .data import BadImage, Data, Items
+from .recipe import Images
+from .views import Views
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+class Batch(NamedTuple):
+    """Images of a step, or what is left of them.
+
+    Attributes:
+        images: N x height x width x channels, of bytes or floats.
+        labels: their classes.
+        bad: names of images that could not be read, and why.
+        gone: names of files that are no longer there.
+    """
+
+    images: Tensor
+    labels: Tensor
+    bad: tuple[tuple[str, str], ...] = ()
+    gone: tuple[str, ...] = ()
+
+
+class Order(NamedTuple):
+    """How images are spread over steps and processes.
+
+    Attributes:
+        batch: images in a step of all processes.
+        seed: decides the order, together with the epoch.
+        rank: number of this process.
+        world: number of processes.
+    """
+
+    batch: int
+    seed: int
+    rank: int = 0
+    world: int = 1
+
+    def steps(self, images: int) -> int:
+        """Return the steps of an epoch; what is left over waits for the next."""
+        return max(images // self.batch, 1)
+
+    def batches(self, images: int, epoch: int) -> list[list[int]]:
+        """Return the images of each step of this process.
+
+        In a step, all processes together have the same images as a single one.
+        """
+        from torch.utils.data import BatchSampler, DistributedSampler
+
+        whole = images >= self.batch
+        sampler: Any = DistributedSampler(
+            range(images),  # type: ignore[arg-type]  # only its length is asked for
+            num_replicas=self.world,
+            rank=self.rank,
+            seed=self.seed,
+            drop_last=whole,
+        )
+        sampler.set_epoch(epoch)
+        return list(BatchSampler(sampler, self.batch // self.world, drop_last=whole))
+
+
+class _Shown:
+    """Images as the network is shown them, by their number."""
+
+    def __init__(self, items: Items, views: Views, seed: int, epoch: int) -> None:
+        self.items = items
+        self.views = views
+        self.seed = seed
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.items.labels)
+
+    def __getitem__(self, index: int) -> tuple[str, Any]:
+        """Return ``ok`` with array and label, or what went wrong with the name."""
+        try:
+            image = self.items.image(index)
+        except BadImage as error:
+            return "bad", (self.items.name(index), str(error))
+        except FileNotFoundError:
+            return "gone", self.items.name(index)
+        draw = Random(f"{self.seed} {self.epoch} {index}")
+        return "ok", (self.views.of(image, draw), self.items.labels[index])
+
+
+def _together(found: Sequence[tuple[str, Any]]) -> Batch:
+    import numpy as np
+    import torch
+
+    good = [one for state, one in found if state == "ok"]
+    images: np.ndarray[Any, Any] = (
+        np.stack([image for image, _ in good]) if good else np.zeros((0, 1, 1, 1))
+    )
+    return Batch(
+        torch.from_numpy(images),
+        torch.tensor([label for _, label in good], dtype=torch.int64),
+        tuple(one for state, one in found if state == "bad"),
+        tuple(one for state, one in found if state == "gone"),
+    )
+
+
+class Loader(NamedTuple):
+    """Reads the images of a data set.
+
+    Attributes:
+        data: the data set.
+        shape: channels, height and width that the network takes.
+        images: what is done to images.
+        order: how they are spread.
+        workers: processes that read ahead; 0 reads when asked.
+        pinned: whether batches lie in memory that a GPU copies from.
+    """
+
+    data: Data
+    shape: Shape
+    images: Images
+    order: Order
+    workers: int = 0
+    pinned: bool = False
+
+    def steps(self) -> int:
+        """Return the steps of an epoch."""
+        return self.order.steps(len(self.data.train.labels))
+
+    def training(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch, from one of them on."""
+        items = self.data.train
+        views = Views(self.shape, self.images, training=True)
+        batches = self.order.batches(len(items.labels), epoch)[start:]
+        return self._read(_Shown(items, views, self.order.seed, epoch), batches)
+
+    def testing(self) -> Iterator[Batch]:
+        """Yield all images to test with, each in one process."""
+        items = self.data.test
+        views = Views(self.shape, self.images, training=False)
+        _, _, rank, world = self.order
+        mine = range(rank, len(items.labels), world)
+        size = max(self.order.batch // world, 1)
+        batches = [list(mine[at : at + size]) for at in range(0, len(mine), size)]
+        return self._read(_Shown(items, views, 0, 0), batches)
+
+    def _read(self, shown: _Shown, batches: list[list[int]]) -> Iterator[Batch]:
+        from torch.utils.data import DataLoader
+
+        loader: Any = DataLoader(
+            shown,  # type: ignore[arg-type]  # it has all that is asked of a dataset
+            batch_sampler=batches,
+            num_workers=self.workers,
+            collate_fn=_together,
+            pin_memory=self.pinned,
+        )
+        return iter(loader)

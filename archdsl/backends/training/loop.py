@@ -1,0 +1,596 @@
+"""The loop over epochs and steps.
+
+Lightning Fabric places tensors, spreads batches over processes, scales and reduces
+gradients; `benchmarks/engines.md` says why it and not another. What is random in a step
+is drawn from the seed and the step's number, so a state needs no generators.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator
+from contextlib import nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from random import Random
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl.backends import torch as emitting
+from archdsl.backends.extras import need
+from archdsl.diagnostics import SpecError
+from archdsl.ir import Network
+from archdsl.values import Shape
+
+from . import folder, states
+from .blame import blame
+from .data import Data, refuse
+from .loader import Batch, Loader, Order
+from .measures import Measures, Tally
+from .mixing import Mixed, mix, mixes
+from .optimizing import Rates, make_average, make_optimizer
+from .recipe import Recipe
+from .scaling import Scale
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+# Seconds after which a state is saved in the middle of an epoch, too.
+_PATIENCE: Final = 600.0
+
+
+class Options(NamedTuple):
+    """How a run is carried out, which does not change its result.
+
+    Attributes:
+        seed: decides weights, order and augmentation.
+        processor: ``cpu``, ``cuda`` or ``auto``.
+        workers: processes that read images.
+        compiled: whether torch compiles the module.
+        save_every: steps between two states; without it, they are saved after each
+            epoch and every ten minutes.
+        most_steps: after how many steps to stop.
+    """
+
+    seed: int = 0
+    processor: str = "auto"
+    workers: int = 0
+    compiled: bool = False
+    save_every: int | None = None
+    most_steps: int | None = None
+
+
+class Watch:
+    """Sees a run from outside; by itself, it shows nothing and never stops it."""
+
+    def say(self, text: str) -> None:
+        """Take note of something that a user should know."""
+
+    def step(self, done: int, total: int, text: str) -> None:
+        """Take note of a step."""
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:
+        """Take note of an epoch."""
+
+    def stops(self) -> bool:
+        """Return whether the run is to stop after this step."""
+        return False
+
+
+class Stopped(Exception):
+    """A run that stopped before its end, with its state saved.
+
+    Attributes:
+        step: steps that were done.
+        asked: whether it was to stop after so many steps.
+    """
+
+    def __init__(self, step: int, *, asked: bool) -> None:
+        self.step = step
+        self.asked = asked
+        super().__init__(step)
+
+
+class Trainer:
+    """Trains a module.
+
+    Args:
+        network: the network.
+        module: its module, with the weights to begin with.
+        data: images.
+        recipe: how.
+        scale: what is subtracted from images, and what divides them.
+        run: the folder of the run.
+        options: how it is carried out.
+        watch: who sees it.
+        frozen: paths of layers and blocks that keep their weights.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        module: nn.Module,
+        data: Data,
+        recipe: Recipe,
+        scale: Scale,
+        run: Path,
+        options: Options,
+        watch: Watch,
+        frozen: tuple[str, ...] = (),
+    ) -> None:
+        self.network, self.data, self.recipe = network, data, recipe
+        self.scale, self.run, self.options, self.watch = scale, run, options, watch
+        self.fabric = _fabric(options, recipe)
+        self.is_first = self.fabric.global_rank == 0
+        shape: Shape = network.inputs[0].shape
+        order = Order(
+            recipe.batch, options.seed, self.fabric.global_rank, self.fabric.world_size
+        )
+        _check_spread(recipe, self.fabric.world_size)
+        pinned = self.fabric.device.type == "cuda"
+        self.loader = Loader(data, shape, recipe.images, order, options.workers, pinned)
+        self.module = module
+        self._frozen = frozen
+        for one in _below(module, frozen):
+            one.requires_grad_(False)
+        self._set_up()
+        self.step = self.epoch = self.position = 0
+        # Of the epoch so far: loss, right guesses, images.
+        self._sums = [0.0, 0.0, 0.0]
+        self._seconds = 0.0
+        self._saved = monotonic()
+        self.history: list[dict[str, Any]] = []
+        self.bad: dict[str, str] = {}
+        self._writer: Any = None
+
+    def _set_up(self) -> None:
+        import torch
+
+        if self.recipe.channels_last:
+            module: Any = self.module
+            module.to(memory_format=torch.channels_last)
+        optimizer = make_optimizer(self.module, self.recipe.optimizer)
+        ready: Any = self.module
+        if self.options.compiled:
+            ready = torch.compile(ready)
+        self._model, self._optimizer = self.fabric.setup(ready, optimizer)
+        self._rates = Rates(self._optimizer.optimizer, self.recipe, self.loader.steps())
+        ema = self.recipe.ema
+        self._average = None if ema is None else make_average(self.module, ema)
+
+    @property
+    def trained(self) -> nn.Module:
+        """The module with the weights that count: the averaged ones, if there are."""
+        return self.module if self._average is None else self._average.module
+
+    @property
+    def total(self) -> int:
+        """Steps of the whole run."""
+        return self.recipe.epochs * self.loader.steps()
+
+    # ---- the loop
+
+    def train(self) -> None:
+        """Train to the end of the recipe.
+
+        Raises:
+            OSError: if a state cannot be written.
+            SpecError: if the loss is not finite, or the data are gone.
+            Stopped: if the watch or the options stop it.
+        """
+        while self.epoch < self.recipe.epochs:
+            self._train_epoch()
+            measures = self.test()
+            self._rates.tested(1 - measures.top1)
+            self._end_epoch(measures)
+
+    def _train_epoch(self) -> None:
+        self._model.train()
+        for one in _below(self.module, self._frozen):
+            one.eval()
+        began = monotonic()
+        before = self._seconds
+        for batch in self.loader.training(self.epoch, self.position):
+            self._note(batch)
+            self._train_step(batch)
+            self.step += 1
+            self.position += 1
+            self._seconds = before + monotonic() - began
+            self.watch.step(self.step, self.total, self._line())
+            self._pause()
+
+    def _train_step(self, batch: Batch) -> None:
+        import torch
+
+        draw = Random(f"{self.options.seed} step {self.step} {self.fabric.global_rank}")
+        torch.manual_seed(draw.getrandbits(63))
+        images, labels = self._placed(batch)
+        mixed = mix(images, labels, self.recipe.images, draw)
+        size = len(mixed.labels)
+        parts = _parts(mixed, self.recipe.accumulate)
+        for place, part in enumerate(parts):
+            last = place == len(parts) - 1
+            seed = draw.getrandbits(63)
+            torch.manual_seed(seed)
+            with self.fabric.no_backward_sync(self._model, enabled=not last):
+                outputs = _named(self._model(part.images))
+                loss = self._loss(outputs, part)
+                value = float(loss.detach())
+                if not math.isfinite(value):
+                    raise SpecError([self._blame(part.images, seed)])
+                self.fabric.backward(loss * (len(part.labels) / size))
+            right = (outputs[0].detach().argmax(1) == part.labels).sum()
+            self._sums[0] += value * len(part.labels)
+            self._sums[1] += float(right)
+            self._sums[2] += len(part.labels)
+        if self.recipe.clip_norm is not None:
+            self.fabric.clip_gradients(
+                self._model, self._optimizer, max_norm=self.recipe.clip_norm
+            )
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._rates.step()
+        ema = self.recipe.ema
+        if ema and self._average and (self.step + 1) % ema.every == 0:
+            self._average.update_parameters(self.module)
+
+    def _loss(self, outputs: list[Tensor], part: Mixed) -> Tensor:
+        """Return the loss of the main output, and those of heads with their weight."""
+        from torch.nn.functional import cross_entropy
+
+        total: Any = 0.0
+        for place, scores in enumerate(outputs):
+            weight = self.recipe.auxiliary_weight if place else 1.0
+            for labels, share in (
+                (part.labels, part.share),
+                (part.others, 1 - part.share),
+            ):
+                if share:
+                    loss = cross_entropy(
+                        scores, labels, label_smoothing=self.recipe.label_smoothing
+                    )
+                    total = total + weight * share * loss
+        found: Tensor = total
+        return found
+
+    def _placed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Return images and labels where the module is."""
+        import torch
+
+        device = self.fabric.device
+        images = self.scale.of(batch.images.to(device, non_blocking=True))
+        if self.recipe.channels_last:
+            images = images.contiguous(memory_format=torch.channels_last)
+        else:
+            images = images.contiguous()
+        return images, batch.labels.to(device, non_blocking=True)
+
+    def _blame(self, images: Tensor, seed: int) -> Any:
+        import torch
+
+        # A module for each layer, so that hooks see activations and pools, too.
+        seen = emitting.build(self.network, as_modules=True)
+        seen.load_state_dict(self.module.state_dict())
+        seen.to(self.fabric.device).train()
+        for one in _below(seen, self._frozen):
+            one.eval()
+
+        def again() -> None:
+            torch.manual_seed(seed)
+            with torch.no_grad(), self.fabric.autocast():
+                seen(images)
+
+        return blame(self.network, seen, images, self.step + 1, again)
+
+    # ---- testing
+
+    def test(self) -> Measures:
+        """Return how well the module does on the images to test with."""
+        batches = self.loader.testing()
+        tally = evaluate(
+            self.trained, self._tested(batches), len(self.data.classes), self.fabric
+        )
+        return tally.measures(self._total if self.fabric.world_size > 1 else None)
+
+    def _tested(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in batches:
+            self._note(batch)
+            if len(batch.labels):
+                yield self._placed(batch)
+
+    def _total(self, part: Any) -> Any:
+        return self.fabric.all_reduce(part, reduce_op="sum")
+
+    # ---- epochs and states
+
+    def _end_epoch(self, measures: Measures) -> None:
+        import torch
+
+        loss, right, images = self._all_sums()
+        cuda = self.fabric.device.type == "cuda"
+        mixed = mixes(self.recipe.images)
+        self.epoch += 1
+        self.position = 0
+        row = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "lr": self._rates.rate,
+            "train_loss": loss / images,
+            # Of an image that is two, neither class is the right one.
+            "train_top1": None if mixed else right / images,
+            "test_loss": measures.loss,
+            "test_top1": measures.top1,
+            "test_top5": measures.top5,
+            "seconds": self._seconds,
+            "images_per_second": images / self._seconds if self._seconds else None,
+            "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+        }
+        self.history.append(row)
+        self._sums, self._seconds = [0.0, 0.0, 0.0], 0.0
+        self._share_bad()
+        if self.is_first:
+            folder.write_metrics(self.run, self.history)
+            self._board(row)
+        self.watch.epoch(row, self.recipe.epochs)
+        self.save()
+
+    def _board(self, row: dict[str, Any]) -> None:
+        """Write an epoch's metrics for TensorBoard, if it is installed."""
+        if find_spec("tensorboard") is None:
+            return
+        from torch.utils.tensorboard import SummaryWriter
+
+        if self._writer is None:
+            # What a run that was killed has written after this epoch is dropped.
+            make: Any = SummaryWriter
+            self._writer = make(self.run / "tensorboard", purge_step=self.epoch)
+        for key, value in row.items():
+            if key != "epoch" and value is not None:
+                self._writer.add_scalar(key, value, self.epoch)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """End what the engine and TensorBoard hold open."""
+        if self._writer is not None:
+            self._writer.close()
+        if self.fabric.world_size > 1:
+            from torch import distributed
+
+            # Left to the interpreter's exit, it aborts now and then.
+            distributed.barrier()
+            distributed.destroy_process_group()
+
+    def _share_bad(self) -> None:
+        """Tell all processes which images each of them could not read."""
+        if self.fabric.world_size == 1:
+            return
+        from torch import distributed
+
+        each: list[Any] = [None] * self.fabric.world_size
+        distributed.all_gather_object(each, self.bad)
+        for bad in each:
+            self.bad.update(bad)
+
+    def _all_sums(self) -> list[float]:
+        if self.fabric.world_size == 1:
+            return list(self._sums)
+        import torch
+
+        own = torch.tensor(self._sums, dtype=torch.float64, device=self.fabric.device)
+        found: list[float] = self._total(own).tolist()
+        return found
+
+    def _pause(self) -> None:
+        """Save the state if it is time for it, and stop if that is asked for."""
+        every, most = self.options.save_every, self.options.most_steps
+        asked = most is not None and self.step >= most
+        stop = self._any(asked or self.watch.stops())
+        due = every is not None and self.step % every == 0
+        late = every is None and self._any(monotonic() - self._saved > _PATIENCE)
+        if stop or due or late:
+            self.save()
+        if stop:
+            raise Stopped(self.step, asked=asked)
+
+    def _any(self, here: bool) -> bool:
+        """Return whether something is so in any process."""
+        if self.fabric.world_size == 1:
+            return here
+        import torch
+
+        flag = torch.tensor(float(here), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(flag, reduce_op="sum") > 0)
+
+    def save(self) -> None:
+        """Write the state.
+
+        Raises:
+            OSError: if it cannot be written; those before it are unchanged.
+        """
+        sums = self._all_sums()
+        self._saved = monotonic()
+        if not self.is_first:
+            return
+        average = self._average
+        states.save(
+            self.run,
+            self.step,
+            {
+                "step": self.step,
+                "epoch": self.epoch,
+                "position": self.position,
+                "module": self.module.state_dict(),
+                "optimizer": self._optimizer.optimizer.state_dict(),
+                "rates": self._rates.state(),
+                "average": None if average is None else average.state_dict(),
+                "sums": sums,
+                "seconds": self._seconds,
+                "history": json.dumps(self.history),
+                "bad": dict(self.bad),
+            },
+        )
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            SpecError: if it is not of this network and recipe.
+        """
+        try:
+            self.module.load_state_dict(state["module"])
+            self._optimizer.optimizer.load_state_dict(state["optimizer"])
+            self._rates.load(state["rates"])
+            if self._average is not None:
+                self._average.load_state_dict(state["average"])
+            self.step, self.epoch = state["step"], state["epoch"]
+            self.position = state["position"]
+            # What all processes have counted is one's now.
+            self._sums = list(state["sums"]) if self.is_first else [0.0, 0.0, 0.0]
+            self._seconds = state["seconds"]
+            self.history = json.loads(state["history"])
+            self.bad = dict(state["bad"])
+        except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+            reason = " ".join(str(error).split())
+            raise refuse(
+                f"the state in {self.run} is not of this run: {reason}", code="A1107"
+            ) from None
+
+    def _note(self, batch: Batch) -> None:
+        """Keep the names of images that could not be read."""
+        for name, why in batch.bad:
+            if name not in self.bad:
+                self.bad[name] = why
+        root = self.data.root
+        if batch.gone and root is not None and not root.is_dir():
+            self.save()
+            raise refuse(
+                f"the folder {root} is gone; the run is saved at step {self.step:,}",
+                "when it is back, go on with --resume",
+            )
+        for name in batch.gone:
+            self.bad.setdefault(name, "the file is gone")
+        if not len(batch.labels) and (batch.bad or batch.gone) and self._model.training:
+            name = (*[name for name, _ in batch.bad], *batch.gone)[0]
+            raise refuse(f"no image of a step could be read, the first being {name}")
+
+    def _line(self) -> str:
+        loss = self._sums[0] / self._sums[2] if self._sums[2] else 0.0
+        text = f"epoch {self.epoch + 1}  loss {loss:.3f}"
+        if self.fabric.device.type == "cuda":
+            import torch
+
+            text += f"  {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
+        return text
+
+
+def evaluate(
+    module: nn.Module,
+    batches: Iterator[tuple[Tensor, Tensor]],
+    classes: int,
+    fabric: Any = None,
+    *,
+    confusion: bool = False,
+) -> Tally:
+    """Return the counts of a module over batches of images and labels.
+
+    Args:
+        module: the module.
+        batches: images as the module takes them, and their classes.
+        classes: number of classes.
+        fabric: what chooses the precision, if anything does.
+        confusion: whether to count which class is taken for which.
+    """
+    import torch
+
+    training = module.training
+    module.eval()
+    device = next(module.parameters()).device
+    tally = Tally(classes, confusion=confusion, device=device)
+    try:
+        with torch.inference_mode():
+            for images, labels in batches:
+                with nullcontext() if fabric is None else fabric.autocast():
+                    scores = _named(module(images))[0]
+                tally.add(scores, labels)
+    finally:
+        module.train(training)
+    return tally
+
+
+def _below(module: nn.Module, paths: tuple[str, ...]) -> list[nn.Module]:
+    """Return the modules at these paths, and those in them."""
+    return [
+        one
+        for path, one in module.named_modules()
+        if any(path == each or path.startswith(f"{each}.") for each in paths)
+    ]
+
+
+def _named(outputs: Any) -> list[Tensor]:
+    """Return a module's outputs, the main one first."""
+    return [*outputs.values()] if isinstance(outputs, dict) else [outputs]
+
+
+def _parts(mixed: Mixed, number: int) -> list[Mixed]:
+    if number == 1:
+        return [mixed]
+    chunks = zip(
+        mixed.images.chunk(number),
+        mixed.labels.chunk(number),
+        mixed.others.chunk(number),
+        strict=True,
+    )
+    return [
+        Mixed(images, labels, others, mixed.share) for images, labels, others in chunks
+    ]
+
+
+def _check_spread(recipe: Recipe, world: int) -> None:
+    if recipe.batch % (world * recipe.accumulate):
+        raise refuse(
+            f"a batch of {recipe.batch} cannot be spread over {world} processes in "
+            f"{recipe.accumulate} parts",
+            f"take a multiple of {world * recipe.accumulate}: `--set batch=...`",
+            "A1105",
+        )
+
+
+def processor_of(name: str) -> str:
+    """Return ``cpu`` or ``cuda`` for one of these or ``auto``.
+
+    Raises:
+        SpecError: if torch sees no GPU, and one is asked for.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name == "cuda" and not torch.cuda.is_available():
+        raise refuse("torch sees no GPU", "leave `--on` out, or give `--on cpu`")
+    return name
+
+
+def _fabric(options: Options, recipe: Recipe) -> Any:
+    """Return the engine, with the processes of `torchrun` if it started this one.
+
+    Raises:
+        MissingExtra: if it is not installed.
+        SpecError: if there is no such processor.
+    """
+    engine = need("training", "lightning-fabric", "train", "lightning_fabric")
+    # It tells which precision and processes it was asked for.
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fabric: Any = engine.Fabric(
+        accelerator=processor_of(options.processor),
+        devices=local,
+        num_nodes=world // local,
+        strategy="ddp" if world > 1 else "auto",
+        precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
+    )
+    fabric.launch()
+    return fabric

@@ -1,0 +1,205 @@
+"""Makes a trainer of a network, data and a recipe, and keeps what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from archdsl.backends import torch as emitting
+from archdsl.backends.checkpoints import match, read, state_dict, wanted
+from archdsl.ir import Network
+from archdsl.values import Shape
+
+from . import folder, states
+from .data import Data, refuse
+from .loop import Options, Trainer, Watch
+from .recipe import Images, Recipe
+from .scaling import Scale
+from .views import check_views
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Mean and deviation of ImageNet's colours, as torchvision's networks take them.
+_IMAGENET: Final = Scale((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+# The means of these.
+_GREY: Final = Scale((0.449,), (0.226,))
+
+
+class Start(NamedTuple):
+    """The weights to begin with.
+
+    Attributes:
+        weights: a checkpoint, if it is not to begin with random ones.
+        leave_out: paths of what the checkpoint is not to be read for.
+        freeze: paths of what keeps its weights.
+    """
+
+    weights: Path | None = None
+    leave_out: tuple[str, ...] = ()
+    freeze: tuple[str, ...] = ()
+
+    def about(self) -> dict[str, Any]:
+        """Return what must be the same where a run goes on."""
+        return {
+            "weights": None if self.weights is None else str(self.weights),
+            "except": list(self.leave_out),
+            "freeze": list(self.freeze),
+        }
+
+
+def classes_of(network: Network) -> tuple[Shape, int]:
+    """Return the input of a network that classifies images, and how many classes.
+
+    Raises:
+        SpecError: if it does something else.
+    """
+    outputs = [port for port in network.outputs if not port.training]
+    if len(network.inputs) != 1 or len(network.inputs[0].shape) != 3:
+        raise refuse(
+            f"{network.name} does not take one image, so it cannot be trained here",
+            "train the module that `archdsl compile` writes in a loop of your own",
+            "A1105",
+        )
+    wrong = [port for port in network.outputs if len(port.shape) != 1]
+    if len(outputs) != 1 or wrong:
+        raise refuse(
+            f"{network.name} does not give one score for each class, so it cannot be "
+            "trained here",
+            "train the module that `archdsl compile` writes in a loop of your own",
+            "A1105",
+        )
+    main = outputs[0].shape[0]
+    for port in network.outputs:
+        if port.shape[0] != main:
+            raise refuse(
+                f"the head `{port.name}` has {port.shape[0]:,} outputs, and the main "
+                f"output {main:,}",
+                code="A1105",
+            )
+    return tuple(int(size) for size in network.inputs[0].shape), int(main)
+
+
+def scale_of(data: Data, channels: int, how: Images) -> Scale:
+    """Return what is done to the numbers of images: the recipe's, or the data's own."""
+    import numpy as np
+
+    if how.mean is not None and how.std is not None:
+        return Scale(how.mean, how.std)
+    images = getattr(data.train, "images", None)
+    if images is None:
+        if channels == 3:
+            return _IMAGENET
+        return Scale(_GREY.mean * channels, _GREY.std * channels)
+    # In pieces, as 64-bit numbers of all would take eight times the memory.
+    sums, squares, count = np.zeros(channels), np.zeros(channels), 0
+    for at in range(0, len(images), 4096):
+        part = images[at : at + 4096].astype(np.float64)
+        part = part / 255 if images.dtype == np.uint8 else part
+        sums += part.sum((0, 1, 2))
+        squares += (part**2).sum((0, 1, 2))
+        count += part.size // channels
+    mean = sums / count
+    std = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    std[std == 0] = 1.0  # a channel of one value
+    return Scale(tuple(map(float, mean)), tuple(map(float, std)))
+
+
+def trainer(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    run: Path,
+    options: Options,
+    watch: Watch,
+    start: Start,
+    *,
+    resume: bool,
+) -> tuple[Trainer, folder.Run]:
+    """Return what trains a network, ready for its next step.
+
+    Args:
+        network: the network.
+        data: the images.
+        recipe: how.
+        run: the folder of the run.
+        options: how it is carried out.
+        watch: who sees it.
+        start: the weights to begin with.
+        resume: whether to go on from the newest state in the folder, if there is one.
+
+    Raises:
+        MissingExtra: if a library is not installed.
+        OSError: if the folder cannot be written.
+        SpecError: if something does not fit.
+    """
+    import torch
+
+    shape, _ = classes_of(network)
+    check_views(data, shape, recipe.images)
+    text = emitting.emit(network)
+    scale = scale_of(data, shape[0], recipe.images)
+    what = folder.about(network, text, recipe, data, scale, options.seed, start.about())
+    # One that ended before its first state leaves nothing to go on with.
+    has_run = resume and states.exist(run)
+    if has_run:
+        folder.check_same(run, what)
+    torch.manual_seed(options.seed)
+    module = emitting.build(network)
+    _check_frozen(network, start.freeze)
+    if start.weights is not None:
+        load_weights(network, module, start.weights, start.leave_out)
+    made = Trainer(
+        network, module, data, recipe, scale, run, options, watch, start.freeze
+    )
+    found = states.newest(run) if has_run else None
+    if found is not None:
+        made.load(found.state)
+        for path in found.broken:
+            watch.say(f"{path} is broken; going on from {found.path.name}")
+        watch.say(f"going on after step {made.step:,}")
+    if made.is_first and not has_run:
+        folder.begin(run, what, network, text)
+    return made, what
+
+
+def load_weights(
+    network: Network,
+    module: nn.Module,
+    weights: Path,
+    leave_out: Sequence[str] = (),
+) -> None:
+    """Give a module the weights of a checkpoint.
+
+    Args:
+        network: the module's network.
+        module: the module.
+        weights: the checkpoint.
+        leave_out: paths of what keeps the weights that it begins with.
+
+    Raises:
+        MissingExtra: if the package that reads it is not installed.
+        SpecError: if it is no checkpoint, or one of another network.
+    """
+    try:
+        found = match(network, read(weights), leave_out=leave_out)
+    except ValueError as error:
+        raise refuse(str(error), code="A1105") from None
+    if not found.complete:
+        lacking = [one.key for one in found.missing]
+        lacking += [one.tensor.key for one in found.reshaped]
+        raise refuse(
+            f"{weights} does not fit {network.name}: {lacking[0]} and "
+            f"{len(lacking) - 1:,} more",
+            "`archdsl weights` says what fits; `train` can leave parts out by --except",
+            "A1105",
+        )
+    module.load_state_dict(state_dict(found), strict=False)
+
+
+def _check_frozen(network: Network, paths: Sequence[str]) -> None:
+    keys = [one.key for one in wanted(network)]
+    for path in paths:
+        if not any(key.startswith(f"{path}.") for key in keys):
+            raise refuse(f"the network has no weights at `{path}`", code="A1105")

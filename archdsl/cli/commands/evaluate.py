@@ -1,0 +1,145 @@
+"""`archdsl evaluate`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from archdsl.cli.images import numbers
+from archdsl.cli.options import (
+    INPUT_FILE,
+    SpecCommand,
+    json_option,
+    load_network,
+    spec_options,
+)
+from archdsl.cli.terminal import print_json, say
+from archdsl.cli.training import running
+
+
+@click.command(cls=SpecCommand)
+@spec_options
+@click.argument("weights", type=INPUT_FILE)
+@click.option(
+    "--data",
+    "data_name",
+    required=True,
+    metavar="DATA",
+    help="As for `archdsl train`: digits, a folder or an .npz file. Its images to test "
+    "with are looked at.",
+)
+@click.option(
+    "--train",
+    "on_train",
+    is_flag=True,
+    help="Look at the images to train with instead.",
+)
+@click.option(
+    "--classes",
+    "everything",
+    is_flag=True,
+    help="Show all classes, and which is taken for which.",
+)
+@click.option(
+    "--mean",
+    callback=numbers,
+    metavar="X,Y,Z",
+    help="What is subtracted from the channels, whose values are from 0 to 1.  "
+    "[default: as the weights were trained; or that of ImageNet or the arrays]",
+)
+@click.option(
+    "--std",
+    "deviation",
+    callback=numbers,
+    metavar="X,Y,Z",
+    help="What they are then divided by.  [default: as for --mean]",
+)
+@click.option(
+    "--crop",
+    type=click.FloatRange(0, 1, min_open=True),
+    metavar="SHARE",
+    help="Share of an image's shorter side to look at.  [default: as the weights were "
+    "trained; or 0.875 of files]",
+)
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 1_000_000),
+    default=64,
+    show_default=True,
+    help="Images at once.",
+)
+@click.option(
+    "--on",
+    "processor",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes a GPU if torch sees one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Processes that read images.",
+)
+@json_option
+def command(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    weights: str,
+    data_name: str,
+    on_train: bool,
+    everything: bool,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+    crop: float | None,
+    batch: int,
+    processor: str,
+    workers: int,
+    as_json: bool,
+) -> None:
+    """Show how well weights tell the classes of images apart.
+
+    Top-1 and top-5 accuracy, precision and recall of each class, what it is most often
+    taken for, and whether the network is as sure as it is right (Guo et al. 2017). The
+    weights are what `archdsl weights` reads; what `archdsl train` writes says itself
+    how images are to be shown.
+
+    \b
+    Examples:
+      archdsl evaluate digits.arch runs/digits/weights.safetensors --data digits
+      archdsl evaluate resnet50 resnet50.pth --data imagenet --workers 8
+    """
+    from archdsl.backends.training import classes_of, load
+    from archdsl.backends.training.judge import judge
+
+    network = load_network(spec, params, input_shape, symbolic=True)
+    with running(network, "evaluating needs"):
+        data = load(data_name, *classes_of(network))
+        if on_train:
+            data = data._replace(test=data.train)
+        for note in data.notes:
+            say(f"note: {note}")
+        found = judge(
+            network,
+            Path(weights),
+            data,
+            mean=mean,
+            std=deviation,
+            crop=crop,
+            batch=batch,
+            workers=workers,
+            processor=processor,
+        )
+    if found.bad:
+        first = next(iter(found.bad))
+        say(f"{len(found.bad):,} images could not be read, such as {first}")
+    if as_json:
+        print_json({**found.as_dict(), "errors": []})
+    else:
+        sys.stdout.write(found.text(everything=everything))

@@ -1,0 +1,281 @@
+"""`archdsl train`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from archdsl.cli import completion
+from archdsl.cli.files import writing
+from archdsl.cli.options import (
+    INPUT_FILE,
+    OUTPUT,
+    SpecCommand,
+    device_options,
+    find_device,
+    json_option,
+    load_proved,
+    spec_options,
+)
+from archdsl.cli.terminal import print_json
+from archdsl.cli.training import Shown, running
+from archdsl.diagnostics import did_you_mean
+
+if TYPE_CHECKING:
+    from archdsl.backends.training import Data, Options, Recipe, Start
+    from archdsl.ir import Network
+    from archdsl.passes.devices import Device
+
+# Beyond these, decoding is seldom what a GPU waits for.
+_MOST_WORKERS: Final = 8
+
+
+@click.command(cls=SpecCommand)
+@spec_options
+@click.option(
+    "--data",
+    "data_name",
+    required=True,
+    metavar="DATA",
+    help="digits (scikit-learn's), synthetic (random images), a folder with a folder "
+    "for each class, or an .npz file with `images` and `labels`.",
+)
+@click.option(
+    "--recipe",
+    "recipe_name",
+    metavar="NAME|FILE",
+    shell_complete=completion.recipes,
+    help="How to train: a recipe that ships, or a TOML file.  [default: digits, for "
+    "these data]",
+)
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, such as optimizer.lr=0.05. May be repeated.",
+)
+@click.option(
+    "-o",
+    "--output",
+    required=True,
+    type=OUTPUT,
+    metavar="FOLDER",
+    help="Keep states, metrics and weights there.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with the run in the folder; begin one if there is none.",
+)
+@click.option(
+    "--seed",
+    type=click.IntRange(0, 2**31 - 1),
+    default=0,
+    show_default=True,
+    help="Decides weights, order and augmentation.",
+)
+@click.option(
+    "--weights",
+    type=INPUT_FILE,
+    metavar="FILE",
+    help="Begin with the weights of a checkpoint, as `archdsl weights` reads it.",
+)
+@click.option(
+    "--except",
+    "leave_out",
+    multiple=True,
+    metavar="PATH",
+    help="Do not read a layer or block from --weights, such as a head for other "
+    "classes. May be repeated.",
+)
+@click.option(
+    "--freeze",
+    multiple=True,
+    metavar="PATH,...",
+    help="Keep the weights and running statistics of layers and blocks.",
+)
+@click.option(
+    "--on",
+    "processor",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes a GPU if torch sees one.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(0, 256),
+    metavar="N",
+    help="Processes that read images.  [default: one for each core and a folder, but "
+    "8 at most; 0 otherwise]",
+)
+@click.option(
+    "--compile", "compiled", is_flag=True, help="Let torch compile the module."
+)
+@click.option(
+    "--save-every",
+    type=click.IntRange(1, 1_000_000_000),
+    metavar="STEPS",
+    help="Save the state after so many steps.  [default: after each epoch, and every "
+    "ten minutes]",
+)
+@click.option(
+    "--steps",
+    "most_steps",
+    type=click.IntRange(1, 1_000_000_000),
+    metavar="N",
+    help="Stop when N steps are done, with the state saved.",
+)
+@device_options("Estimate the time of an epoch for this device.")
+@json_option
+def command(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    data_name: str,
+    recipe_name: str | None,
+    changes: tuple[str, ...],
+    output: Path,
+    resume: bool,
+    weights: str | None,
+    leave_out: tuple[str, ...],
+    freeze: tuple[str, ...],
+    device_name: str | None,
+    devices_file: str | None,
+    as_json: bool,
+    workers: int | None,
+    **options: Any,
+) -> None:
+    """Train a network that classifies images.
+
+    The folder gets the weights (weights.safetensors), the PyTorch module that they
+    belong to (model.py), the spec, the metrics of each epoch (metrics.csv) and states
+    to go on from. A run that was stopped or killed goes on exactly where it was with
+    --resume; on a CPU, it ends in the same weights, bit for bit.
+
+    Several processes, each with its GPU, are started by torchrun:
+
+    \b
+      torchrun --nproc-per-node 8 -m archdsl train SPEC ...
+
+    \b
+    Examples:
+      archdsl train tutorial/depth:residual20 --input 1x8x8 --data digits -o runs/digits
+      archdsl train resnet50 --data imagenet --recipe imagenet_resnet -o runs/resnet50
+      archdsl train resnet18 -D classes=2 --weights resnet18.pth --except fc -o pets
+              --data images --recipe imagenet_resnet --set optimizer.lr=0.01
+    """
+    from archdsl.backends.training import Options, Start, classes_of, load
+
+    if leave_out and weights is None:
+        raise click.UsageError("--except is about what --weights reads")
+    recipe = _recipe(recipe_name, data_name, changes)
+    device = find_device(device_name, devices_file, "float32")
+    network = load_proved(spec, params, input_shape)
+    _check_folder(output, resume)
+    frozen = tuple(path for text in freeze for path in text.split(",") if path)
+    start = Start(None if weights is None else Path(weights), leave_out, frozen)
+    watch = Shown()
+    with running(network, "training needs"), writing(output):
+        data = load(data_name, *classes_of(network))
+        if workers is None:
+            workers = _workers(data)
+        chosen = Options(workers=workers, **options)
+        for note in data.notes:
+            watch.say(f"note: {note}")
+        _train(network, data, recipe, output, chosen, watch, start, resume, device)
+    if as_json and watch.is_first:
+        print_json({**watch.result(network.name, output), "errors": []})
+    watch.pass_on()
+
+
+def _train(
+    network: Network,
+    data: Data,
+    recipe: Recipe,
+    output: Path,
+    options: Options,
+    watch: Shown,
+    start: Start,
+    resume: bool,
+    device: Device | None,
+) -> None:
+    from archdsl.backends.training import Stopped, folder, outlook, trainer
+
+    made, what = trainer(
+        network, data, recipe, output, options, watch, start, resume=resume
+    )
+    watch.begin(made)
+    processor = made.fabric.device.type
+    known = outlook.outlook(
+        network,
+        recipe,
+        data,
+        world=made.fabric.world_size,
+        memory_bytes=outlook.memory_of(processor),
+        device=device,
+    )
+    for line in outlook.lines(known, recipe, data, made.loader.steps()):
+        watch.say(line)
+    stopped = None
+    try:
+        with watch.signals():
+            made.train()
+    except Stopped as error:
+        stopped = error
+    finally:
+        watch.end()
+        if made.is_first and made.bad:
+            folder.write_bad(output, made.bad)
+    if stopped is None and made.is_first:
+        last = made.history[-1]
+        weights = folder.write_weights(output, made.trained, what, last)
+        watch.say(f"wrote {weights}")
+    made.close()
+    watch.done(known, stopped)
+
+
+def _recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
+    """Return the recipe of a name that ships, or else of a file."""
+    from archdsl.backends.training import parse, shipped
+    from archdsl.resources import recipes
+    from archdsl.source import Source
+
+    if name is None and data == "digits":
+        name = "digits"
+    known = ", ".join(recipes())
+    if name is None:
+        raise click.UsageError(f"give a --recipe: a TOML file, or one of {known}")
+    source = shipped(name)
+    if source is None:
+        try:
+            source = Source(name, Path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            hint = did_you_mean(name, recipes()) or f"those are {known}"
+            raise click.BadParameter(
+                f"`{name}` is no file that can be read, and no recipe; {hint}",
+                param_hint="'--recipe'",
+            ) from None
+    return parse(source, changes)
+
+
+def _check_folder(output: Path, resume: bool) -> None:
+    """Refuse to write over a run, or over a file."""
+    from archdsl.backends.training import states
+
+    if not resume and states.exist(output):
+        raise click.UsageError(
+            f"{output} holds a run: go on with it by --resume, or give another folder"
+        )
+    if output.exists() and not output.is_dir():
+        raise click.UsageError(f"{output} is not a folder")
+
+
+def _workers(data: Data) -> int:
+    """Return how many processes read images, if the user does not say."""
+    return 0 if data.root is None else min(os.cpu_count() or 1, _MOST_WORKERS)

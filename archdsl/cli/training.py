@@ -1,0 +1,188 @@
+"""What the commands about training share: how a run is shown, and ended."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from click import UsageError
+
+from archdsl.backends.extras import MissingExtra
+from archdsl.backends.training import Stopped, Trainer, Watch
+from archdsl.diagnostics import Diagnostic, SpecError
+
+from . import status
+from .terminal import Failure, Meter, say, without_torch
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from archdsl.backends.training.outlook import Outlook
+    from archdsl.ir import Network
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@contextmanager
+def running(network: Network, needs: str) -> Iterator[None]:
+    """Turn what keeps a network from running into a message.
+
+    Args:
+        network: the network.
+        needs: what wants PyTorch, and the verb.
+
+    Raises:
+        Failure: if a library is not installed, or the memory does not suffice.
+        SpecError: if a batch is too small for a norm.
+        UsageError: if the spec names Python code.
+    """
+    from archdsl.backends.torch import ForeignCode
+
+    try:
+        yield
+    except MissingExtra as error:
+        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except ImportError as error:
+        raise without_torch(error, needs) from None
+    except ForeignCode as error:
+        raise UsageError(
+            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+        ) from None
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        message = f"a batch norm of {network.name} sees one value for each channel"
+        help = "take larger batches, in fewer parts, or larger images"
+        raise SpecError([Diagnostic("A1105", message, help=help)]) from None
+    except RuntimeError as error:
+        if "allocate" not in str(error):
+            raise
+        message = f"there is no memory for a step of {network.name}: take smaller "
+        message += "batches, or compute them in parts, `--set accumulate=2`"
+        raise Failure(message, status.LIMIT) from None
+
+
+class Shown(Watch):
+    """Shows a run: a bar on a terminal, and a line for each epoch."""
+
+    def __init__(self) -> None:
+        # Until the engine says it, torchrun does.
+        self.is_first = os.environ.get("RANK", "0") == "0"
+        self._meter: Meter | None = None
+        self._made: Trainer | None = None
+        self._known: Outlook | None = None
+        self._stopped: Stopped | None = None
+        self._signal: int | None = None
+
+    def begin(self, made: Trainer) -> None:
+        """Take note of what is trained."""
+        self._made = made
+        self.is_first = made.is_first
+        if self.is_first:
+            self._meter = Meter(made.total)
+
+    def say(self, text: str) -> None:
+        """Print a line, in one of the processes."""
+        if self.is_first:
+            self.end()
+            say(text)
+
+    def step(self, done: int, total: int, text: str) -> None:
+        """Move the bar."""
+        if self._meter is not None:
+            self._meter(done, text)
+
+    def epoch(self, row: dict[str, Any], epochs: int) -> None:
+        """Print a line."""
+        parts = [
+            f"epoch {row['epoch']:{len(str(epochs))}}/{epochs}",
+            f"loss {row['train_loss']:.4f}",
+        ]
+        if row["train_top1"] is not None:
+            parts.append(f"train {100 * row['train_top1']:5.2f} %")
+        parts.append(f"test {100 * row['test_top1']:5.2f} %")
+        parts.append(f"{row['seconds']:.1f} s")
+        if row["images_per_second"] is not None:
+            parts.append(f"{row['images_per_second']:,.0f} images/s")
+        if row["peak_bytes"] is not None:
+            parts.append(f"{row['peak_bytes'] / 2**30:.1f} GiB")
+        self.say("  ".join(parts))
+
+    def stops(self) -> bool:
+        """Return whether a signal has come."""
+        return self._signal is not None
+
+    @contextmanager
+    def signals(self) -> Iterator[None]:
+        """Let the first interrupt or SIGTERM end the step, and a second one all."""
+        before = {number: signal.getsignal(number) for number in _SIGNALS}
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self._signal = number
+            for each, handler in before.items():
+                signal.signal(each, handler)
+            self.say("stopping after this step, to save the state; again to stop now")
+
+        try:
+            for number in _SIGNALS:
+                signal.signal(number, note)
+        except ValueError:  # not in the main thread, which alone gets signals
+            pass
+        try:
+            yield
+        finally:
+            if self._signal is None and before:
+                self._restore(before)
+
+    def _restore(self, before: dict[Any, Any]) -> None:
+        try:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        except ValueError:
+            pass
+
+    def end(self) -> None:
+        """Remove the bar."""
+        if self._meter is not None:
+            self._meter.end()
+
+    def done(self, known: Outlook, stopped: Stopped | None) -> None:
+        """Take note of how the run ended."""
+        self._known, self._stopped = known, stopped
+        made = self._made
+        if made is None:
+            return
+        if made.bad:
+            first = next(iter(made.bad))
+            self.say(
+                f"{len(made.bad):,} images could not be read, such as {first}; "
+                f"{made.run / 'bad_images.txt'} lists them"
+            )
+        if stopped is not None:
+            self.say(
+                f"stopped after step {stopped.step:,} of {made.total:,}, with the "
+                "state saved; --resume goes on"
+            )
+
+    def result(self, name: str, output: Path) -> dict[str, Any]:
+        """Return what `--json` prints."""
+        made, known = self._made, self._known
+        assert made is not None and known is not None
+        return {
+            "name": name,
+            "folder": str(output),
+            "steps": made.step,
+            "finished": self._stopped is None,
+            "outlook": known.as_dict(),
+            "epochs": made.history,
+            "bad_images": len(made.bad),
+        }
+
+    def pass_on(self) -> None:
+        """End by the signal that stopped the run, now that all is saved."""
+        if self._signal is not None:
+            signal.raise_signal(self._signal)

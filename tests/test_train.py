@@ -1,0 +1,1081 @@
+"""Training: recipes, data, and runs that go on exactly where they were."""
+
+from __future__ import annotations
+
+import csv
+import errno
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors
+import safetensors.torch
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import archdsl
+import tests.oracle  # noqa: F401 (makes torchvision loadable)
+from archdsl import files
+from archdsl.backends.training import (
+    Options,
+    Recipe,
+    Start,
+    Stopped,
+    Trainer,
+    Watch,
+    classes_of,
+    load,
+    parse,
+    shipped,
+    states,
+    trainer,
+)
+from archdsl.backends.training.data import BadImage, Data, open_image
+from archdsl.backends.training.loader import Order
+from archdsl.backends.training.measures import Tally
+from archdsl.backends.training.mixing import mix
+from archdsl.backends.training.optimizing import Rates, make_optimizer
+from archdsl.backends.training.recipe import Images
+from archdsl.backends.training.views import Views
+from archdsl.diagnostics import SpecError
+from archdsl.resources import recipes
+from archdsl.source import Source
+from tests.conftest import ROOT
+from tests.test_cli import Run, folder, run
+
+__all__ = ["folder", "run"]
+
+NET = """arch 1
+
+network Net<classes = 10> {
+    input 1x8x8
+    stem: conv 3x3 8 -> norm: bn -> relu
+    low: conv 3x3 8 -> relu
+    training output @low -> globalavgpool -> aux: linear classes
+    conv 3x3 16 /2 -> bn -> relu -> globalavgpool -> dropout 0.2
+    head: linear classes
+}
+"""
+# Without norms, whose statistics are those of each process's own part of a batch.
+BARE = """arch 1
+
+network Bare<classes = 10> {
+    input 1x8x8
+    conv 3x3 8 bias=true -> relu
+    conv 3x3 16 /2 bias=true -> relu -> flatten
+    head: linear classes
+}
+"""
+COLOUR = """arch 1
+
+network Colour<classes = 4> {
+    input 3x16x16
+    conv 3x3 8 /2 -> bn -> relu
+    mid: conv 3x3 8 -> relu
+    training output @mid -> globalavgpool -> aux: linear classes
+    globalavgpool
+    head: linear classes
+}
+"""
+SMALL = """
+epochs = 2
+batch = 256
+[optimizer]
+lr = 0.05
+"""
+# Everything that has a state of its own.
+RICH = """
+epochs = 3
+batch = 256
+accumulate = 2
+clip_norm = 1.0
+label_smoothing = 0.1
+[optimizer]
+kind = "adamw"
+lr = 0.01
+weight_decay = 0.01
+[schedule]
+kind = "cosine"
+warmup_epochs = 1
+[ema]
+decay = 0.9
+[images]
+pad = 1
+mixup = 0.2
+cutmix = 1.0
+"""
+
+
+def recipe(text: str, *changes: str) -> Recipe:
+    return parse(Source("recipe.toml", text), changes)
+
+
+def made(
+    folder: Path,
+    text: str = SMALL,
+    net: str = NET,
+    data: Data | str = "digits",
+    resume: bool = False,
+    watch: Watch | None = None,
+    start: Start | None = None,
+    changes: tuple[str, ...] = (),
+    **options: Any,
+) -> Trainer:
+    network = archdsl.loads(net, name="net.arch")
+    if isinstance(data, str):
+        data = load(data, *classes_of(network))
+    found, _ = trainer(
+        network,
+        data,
+        recipe(text, *changes),
+        folder,
+        Options(processor="cpu", **options),
+        watch or Watch(),
+        start or Start(),
+        resume=resume,
+    )
+    return found
+
+
+def state_of(one: Trainer) -> dict[str, Any]:
+    """Return all that a run ends with, but for its time."""
+    return {
+        **{f"net.{key}": value for key, value in one.module.state_dict().items()},
+        **{f"ema.{key}": value for key, value in one.trained.state_dict().items()},
+        "history": [
+            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
+            for row in one.history
+        ],
+    }
+
+
+def assert_same(a: dict[str, Any], b: dict[str, Any]) -> None:
+    assert a.keys() == b.keys()
+    for key, value in a.items():
+        if isinstance(value, Tensor):
+            assert torch.equal(value, b[key]), key
+        else:
+            assert value == b[key], key
+
+
+# ---- recipes
+
+
+@pytest.mark.parametrize("name", recipes())
+def test_a_shipped_recipe_trains(name: str, tmp_path: Path) -> None:
+    source = shipped(name)
+    assert source is not None
+    found = parse(source)
+    assert found.about and found.source
+    grey = name == "digits"
+    one = made(
+        tmp_path,
+        source.text,
+        NET if grey else COLOUR,
+        "synthetic",
+        changes=("batch=32",),
+        most_steps=3,
+    )
+    before = [each.clone() for each in one.module.parameters()]
+    with pytest.raises(Stopped):
+        one.train()
+    assert one.step == 3
+    # Of GoogLeNet's and the modern recipe, the rate is too small to move what is large.
+    moved = [
+        not torch.equal(a, b)
+        for a, b in zip(before, one.module.parameters(), strict=True)
+    ]
+    assert all(moved)
+
+
+WRONG = [
+    ("epoks = 3", "A1102", 1, 1, "did you mean `epochs`?"),
+    ("[images]\nlr = 3", "A1102", 2, 1, "there is `optimizer.lr`"),
+    ("[optimiser]\nlr = 3", "A1102", 1, 2, "did you mean `optimizer`?"),
+    ("epochs = 0", "A1103", 1, 10, None),
+    ("epochs = true", "A1103", 1, 10, None),
+    ('epochs = "many"', "A1103", 1, 10, None),
+    ("epochs = 1.5", "A1103", 1, 10, None),
+    ("epochs = = 2", "A1101", 1, 10, None),
+    ("epochs = 2\nepochs = 3", "A1101", None, None, None),
+    ('[optimizer]\nkind = "adam"', "A1103", 2, 8, "did you mean `adamw`?"),
+    ("[optimizer]\nlr = nan", "A1103", 2, 6, None),
+    ("[optimizer]\nlr = -1", "A1103", 2, 6, None),
+    ("[optimizer]\nbetas = [0.9]", "A1103", 2, 9, None),
+    ('# "\n[optimizer]  # x\nlr = [\n 1, # ]\n]\nlrr = 1', "A1102", 6, 1, None),
+]
+GOOD = "epochs = 4\nbatch = 8\n[optimizer]\nlr = 1\n"
+CONTRADICTIONS = [
+    ("[schedule]\nkind = 'step'", "either `milestones` or `every`"),
+    ("[schedule]\nkind = 'step'\nevery = 1\nmilestones = [1]", "either `milestones`"),
+    ("[schedule]\nkind = 'step'\nmilestones = [2, 1]", "must increase"),
+    ("[schedule]\nfactor = 0.5", "`schedule.factor` is not for cosine, but for step"),
+    ("betas = [0.9, 0.9]", "`optimizer.betas` is not for sgd, but for adamw"),
+    ("momentum = 0.0\nnesterov = true", "`nesterov` needs a momentum"),
+    ("[schedule]\nwarmup_epochs = 4", "as long as the run"),
+    ("[images]\npad = 1\ncrop = [0.5, 1]", "exclude each other"),
+    ("[images]\ncrop = [0.7, 0.2]", "[least, largest]"),
+    ("[images]\nresized_crop = [0.0, 0.2]", "[least, largest]"),
+    ("[images]\nmean = [0.5]", "only given together"),
+    ("[images]\nmean = [0.5]\nstd = [1, 2]", "different lengths"),
+]
+
+
+@pytest.mark.parametrize(("text", "code", "line", "column", "help"), WRONG)
+def test_a_mistake_in_a_recipe_has_its_place(
+    text: str, code: str, line: int | None, column: int | None, help: str | None
+) -> None:
+    with pytest.raises(SpecError) as error:
+        recipe(text)
+    # What else is missing is said at the head of the file.
+    found = [
+        (each.span.line, each.span.column, each.help)
+        for each in error.value.diagnostics
+        if each.code == code and each.span is not None
+    ]
+    assert found
+    if line is not None:
+        (one,) = [each for each in found if each[:2] == (line, column)]
+        assert help is None or one[2] == help
+
+
+@pytest.mark.parametrize(("text", "message"), CONTRADICTIONS)
+def test_what_contradicts_itself_is_refused(text: str, message: str) -> None:
+    assert recipe(GOOD).epochs == 4
+    with pytest.raises(SpecError, match=re.escape(message)):
+        recipe(GOOD + text)
+
+
+def test_values_are_changed_from_outside() -> None:
+    assert recipe(GOOD, "optimizer.lr=0.5", "epochs=9").optimizer.lr == 0.5
+    adam = recipe(GOOD + "nesterov = true", "optimizer.kind=adamw").optimizer
+    # What is sgd's own went with it.
+    assert (adam.kind, adam.model_fields_set) == ("adamw", {"kind", "lr"})
+    assert recipe(GOOD, "ema.decay=0.5").ema is not None
+    for text, code in (
+        ("epochs", "A1101"),
+        ("epochs='", "A1101"),
+        ("epochz=3", "A1102"),
+        ("epochs=0", "A1103"),
+    ):
+        with pytest.raises(SpecError) as error:
+            recipe(GOOD, text)
+        one = error.value.diagnostics[0]
+        assert one.code == code
+        assert one.span is None or one.span.source.name == "--set"
+
+
+def test_a_recipe_may_not_be_large() -> None:
+    with pytest.raises(SpecError, match="A0901"):
+        recipe("#" * 2_000_000)
+    with pytest.raises(SpecError):
+        recipe("epochs = " + "[" * 100_000)
+
+
+# ---- optimizer and schedule
+
+
+def test_norms_and_biases_do_not_decay() -> None:
+    torch.manual_seed(0)
+    module = archdsl.build(archdsl.loads(NET))
+    names = {id(one): name for name, one in module.named_parameters()}
+    how = recipe(GOOD + "weight_decay = 0.5").optimizer
+    decayed, others = make_optimizer(module, how).param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.5, 0.0)
+    assert {names[id(one)] for one in decayed["params"]} == {
+        name for name, one in module.named_parameters() if one.dim() > 1
+    }
+    assert "norm.weight" in {names[id(one)] for one in others["params"]}
+    every = recipe(GOOD + "weight_decay = 0.5\ndecay_all = true").optimizer
+    assert len(make_optimizer(module, every).param_groups) == 1
+
+
+def rates(text: str, steps: int = 10, errors: tuple[float, ...] = ()) -> list[float]:
+    """Return the rate of each step, with a test error for each epoch."""
+    how = recipe(GOOD + text)
+    optimizer = make_optimizer(nn.Linear(2, 2), how.optimizer)
+    found = Rates(optimizer, how, steps)
+    seen = []
+    for epoch in range(how.epochs):
+        for _ in range(steps):
+            seen.append(found.rate)
+            optimizer.step()
+            found.step()
+        found.tested(errors[epoch] if errors else 1.0)
+    return seen
+
+
+def test_rates_are_as_published() -> None:
+    """By the formulas of the papers, where the full rate is 1."""
+    cosine = [(1 + math.cos(math.pi * step / 40)) / 2 for step in range(40)]
+    assert rates("[schedule]\nkind = 'cosine'") == pytest.approx(cosine)
+    warm = rates("[schedule]\nkind = 'cosine'\nwarmup_epochs = 1\nwarmup_start = 0.1")
+    rise = [0.1 + 0.9 * step / 10 for step in range(10)]
+    fall = [(1 + math.cos(math.pi * step / 30)) / 2 for step in range(30)]
+    assert warm == pytest.approx([*rise, *fall])
+    assert rates("[schedule]\nkind = 'constant'") == [1.0] * 40
+    steps = rates("[schedule]\nkind = 'step'\nmilestones = [1, 3]\nfactor = 0.5")
+    assert steps == [1.0] * 10 + [0.5] * 20 + [0.25] * 10
+    every = rates("[schedule]\nkind = 'step'\nevery = 1.5\nfactor = 0.5")
+    assert every == [1.0] * 15 + [0.5] * 15 + [0.25] * 10
+    errors = (0.5, 0.5, 0.5, 0.4)
+    stuck = rates("[schedule]\nkind = 'plateau'\npatience = 1", errors=errors)
+    assert stuck == pytest.approx([1.0] * 30 + [0.1] * 10)
+    cycle = rates("[schedule]\nkind = 'one_cycle'\nrise = 0.25")
+    assert cycle[0] == pytest.approx(1 / 25)
+    assert cycle.index(max(cycle)) == 9 and max(cycle) == pytest.approx(1.0)
+
+
+# ---- data
+
+
+def test_all_processes_together_have_the_batches_of_one() -> None:
+    alone = Order(12, seed=3).batches(100, epoch=2)
+    parts = [Order(12, 3, rank, 3).batches(100, epoch=2) for rank in range(3)]
+    assert len(alone) == Order(12, 3).steps(100) == 8
+    for step, whole in enumerate(alone):
+        assert sorted(whole) == sorted(n for part in parts for n in part[step])
+    assert alone != Order(12, seed=3).batches(100, epoch=3)
+    assert alone != Order(12, seed=4).batches(100, epoch=2)
+    assert len({n for batch in alone for n in batch}) == 96
+
+
+def write_images(root: Path, names: tuple[str, ...] = ("a", "b", "c", "d")) -> Path:
+    draw = np.random.default_rng(0)
+    for part, number in (("train", 12), ("val", 3)):
+        for place, name in enumerate(names):
+            (root / part / name).mkdir(parents=True)
+            for n in range(number):
+                image = draw.integers(0, 60, (20, 24, 3)) + 60 * place
+                path = root / part / name / f"{n:02}.png"
+                Image.fromarray(image.astype(np.uint8)).save(path)
+    return root
+
+
+def test_a_folder_of_images_is_learnt(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images")
+    (root / "train" / "a" / "99.png").write_bytes(b"no image")
+    whole = (root / "train" / "b" / "00.png").read_bytes()
+    (root / "train" / "b" / "98.png").write_bytes(whole[: len(whole) // 2])
+    (root / "train" / "notes.txt").write_text("no class")
+    text = "epochs = 20\nbatch = 16\n[optimizer]\nlr = 0.05\n[images]\nflip = true\n"
+    text += "resized_crop = [0.5, 1.0]\n"
+    data = load(str(root), (3, 16, 16), 4)
+    assert data.classes == ("a", "b", "c", "d") and data.shape is None
+    one = made(tmp_path / "run", text, COLOUR, data)
+    one.train()
+    assert one.history[-1]["test_top1"] == 1.0
+    assert {Path(name).name for name in one.bad} == {"99.png", "98.png"}
+    # Other processes read the same.
+    ends = []
+    for workers in (0, 2):
+        one = made(
+            tmp_path / str(workers), text, COLOUR, data, workers=workers, most_steps=2
+        )
+        with pytest.raises(Stopped):
+            one.train()
+        ends.append(state_of(one))
+    assert_same(*ends)
+
+
+def test_a_folder_without_parts_holds_a_tenth_out(tmp_path: Path) -> None:
+    root = write_images(tmp_path)
+    data = load(str(root / "train"), (3, 16, 16), 4)
+    assert (len(data.train.labels), len(data.test.labels)) == (44, 4)
+    assert "a tenth is held out" in data.notes[0]
+
+
+def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
+    root = write_images(tmp_path / "images")
+
+    class Watching(Watch):
+        def step(self, done: int, total: int, text: str) -> None:
+            if done == 2:
+                root.rename(tmp_path / "elsewhere")
+
+    text = SMALL.replace("256", "8")
+    data = load(str(root), (3, 16, 16), 4)
+    one = made(tmp_path / "run", text, COLOUR, data, watch=Watching())
+    with pytest.raises(SpecError, match=r"images is gone; the run is saved at step 2"):
+        one.train()
+    (tmp_path / "elsewhere").rename(root)
+    again = made(tmp_path / "run", text, COLOUR, data, resume=True)
+    assert again.step == 2
+    again.train()
+    whole = made(tmp_path / "whole", text, COLOUR, data)
+    whole.train()
+    assert_same(state_of(whole), state_of(again))
+
+
+def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    """A PNG whose header claims 50,000 x 50,000 pixels."""
+    path = tmp_path / "bomb.png"
+    Image.new("L", (8, 8)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = (50_000).to_bytes(4, "big") * 2
+    import zlib
+
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
+    path.write_bytes(data)
+    with pytest.raises(BadImage, match="larger than images are"):
+        open_image(path, "L")
+
+
+def saved(path: Path, **arrays: Any) -> Path:
+    np.savez(path, **arrays)
+    return path
+
+
+def test_arrays_are_read(tmp_path: Path) -> None:
+    images = np.arange(20 * 3 * 4 * 5, dtype=np.uint8).reshape(20, 4, 5, 3)
+    labels = np.arange(20) % 2
+    path = saved(tmp_path / "a.npz", images=images, labels=labels)
+    data = load(str(path), (3, 4, 5), 2)
+    assert (data.shape, len(data.train.labels), len(data.test.labels)) == (
+        (3, 4, 5),
+        18,
+        2,
+    )
+    before = saved(
+        tmp_path / "b.npz", images=images.transpose(0, 3, 1, 2), labels=labels
+    )
+    again = load(str(before), (3, 4, 5), 2)
+    assert np.array_equal(again.train.image(0), data.train.image(0))
+    grey = saved(
+        tmp_path / "c.npz",
+        images=images[..., 0].astype(float),
+        labels=labels,
+        test_images=images[:3, ..., 0],
+        test_labels=labels[:3],
+    )
+    found = load(str(grey), (1, 4, 5), 2)
+    assert (found.shape, len(found.test.labels), found.notes) == ((1, 4, 5), 3, ())
+
+
+def test_wrong_data_are_refused(tmp_path: Path) -> None:
+    images, labels = np.zeros((4, 8, 8), np.uint8), np.array([0, 1, 2, 9])
+
+    def refused(
+        path: Path | str, code: str, *, shape: tuple[int, ...] = (1, 8, 8)
+    ) -> str:
+        with pytest.raises(SpecError) as error:
+            load(str(path), shape, 10)
+        assert error.value.diagnostics[0].code == code
+        return str(error.value)
+
+    path = tmp_path / "x.npz"
+    assert "no data `nothing`" in refused("nothing", "A1104")
+    assert "no array `labels`" in refused(saved(path, images=images), "A1104")
+    wrong = saved(path, images=images, labels=labels[:2])
+    assert "2 labels for 4 images" in refused(wrong, "A1104")
+    wrong = saved(path, images=images, labels=labels - 1)
+    assert "classes from 0" in refused(wrong, "A1104")
+    wrong = saved(path, images=images, labels=np.array(["a", "b", "c", "d"]))
+    assert "whole numbers" in refused(wrong, "A1104")
+    wrong = saved(path, images=np.full((4, 8, 8), np.nan), labels=labels)
+    assert "not finite" in refused(wrong, "A1104")
+    wrong = saved(path, images=np.array([{}] * 4), labels=labels)
+    assert "no file of arrays" in refused(wrong, "A1104")
+    path.write_bytes(b"nothing")
+    assert "no file of arrays" in refused(path, "A1104")
+    fine = saved(path, images=images, labels=labels)
+    text = refused(fine, "A1105", shape=(3, 8, 8))
+    assert "--input 1x8x8" in text
+    with pytest.raises(SpecError, match="-D classes=10"):
+        load(str(fine), (1, 8, 8), 3)
+    (tmp_path / "empty").mkdir()
+    assert "folders of two classes" in refused(tmp_path / "empty", "A1104")
+
+
+def test_arrays_that_unpack_to_too_much_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("images.npy", "w", force_zip64=True) as file:
+            file.write(b"\0" * 1000)
+        for item in archive.filelist:
+            item.file_size = 2**40
+    with pytest.raises(SpecError) as error:
+        load(str(path), (1, 8, 8), 10)
+    assert error.value.is_limit
+
+
+# ---- what is shown of images
+
+
+def test_views_depend_on_what_is_drawn_alone() -> None:
+    draw = np.random.default_rng(0)
+    image = draw.integers(0, 256, (20, 30, 3), np.uint8)
+    how = Images(
+        resized_crop=(0.2, 0.9), flip=True, colour=0.4, lighting=0.1, erase=1.0
+    )
+    views = Views((3, 16, 12), how, training=True)
+    first = views.of(image, Random("1"))
+    assert first.shape == (16, 12, 3) and first.dtype == np.uint8
+    assert np.array_equal(first, views.of(image, Random("1")))
+    assert not np.array_equal(first, views.of(image, Random("2")))
+    assert np.array_equal(
+        image, np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    )
+
+
+@pytest.mark.parametrize("policy", ["trivial", "rand"])
+def test_policies_leave_torchs_generator(policy: str) -> None:
+    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
+    views = Views((3, 16, 16), Images.model_validate({"policy": policy}), training=True)
+    torch.manual_seed(5)
+    found = [views.of(image, Random(str(n))) for n in range(8)]
+    after = torch.rand(3)
+    torch.manual_seed(5)
+    assert torch.equal(after, torch.rand(3))
+    assert all(
+        np.array_equal(one, views.of(image, Random(str(n))))
+        for n, one in enumerate(found)
+    )
+    assert len({one.tobytes() for one in found}) > 4
+
+
+def test_a_test_sees_the_middle() -> None:
+    image = np.zeros((16, 32, 1), np.uint8)
+    image[4:12, 12:20] = 200
+    half = Views((1, 8, 8), Images(test_crop=0.5), training=False)
+    assert (half.of(image, Random(0)) == 200).all()
+    whole = Views((1, 16, 16), Images(flip=True, erase=1.0), training=False)
+    assert np.array_equal(whole.of(image, Random(0)), image[:, 8:24])
+
+
+def test_padding_moves_an_image() -> None:
+    image = np.arange(1, 10, dtype=np.uint8).reshape(3, 3, 1)
+    views = Views((1, 3, 3), Images(pad=1), training=True)
+    frame = np.zeros((5, 5, 1), np.uint8)
+    frame[1:4, 1:4] = image
+    due = {frame[y : y + 3, x : x + 3].tobytes() for y in range(3) for x in range(3)}
+    found = {views.of(image, Random(str(n))).tobytes() for n in range(200)}
+    assert found == due
+
+
+def test_mixed_images_have_both_labels() -> None:
+    images = torch.arange(4.0)[:, None, None, None].expand(4, 1, 10, 10)
+    labels = torch.arange(4)
+    for how in (Images(mixup=1.0), Images(cutmix=1.0)):
+        for n in range(20):
+            mixed = mix(images, labels, how, Random(str(n)))
+            assert mixed.others.tolist() == [3, 0, 1, 2]
+            mean = mixed.images.mean((1, 2, 3))
+            due = mixed.share * labels + (1 - mixed.share) * mixed.others
+            assert torch.allclose(mean, due, atol=1e-5)
+
+
+# ---- measures
+
+
+def test_measures_are_scikit_learns() -> None:
+    from sklearn import metrics
+
+    torch.manual_seed(0)
+    scores, labels = torch.randn(500, 7) * 2, torch.randint(7, (500,))
+    tally = Tally(7, confusion=True, device="cpu")
+    for part in range(0, 500, 64):
+        tally.add(scores[part : part + 64], labels[part : part + 64])
+    found = tally.measures()
+    guesses = scores.argmax(1)
+    assert found.confusion == metrics.confusion_matrix(labels, guesses).tolist()
+    assert found.top1 == pytest.approx(metrics.accuracy_score(labels, guesses))
+    assert found.top5 == pytest.approx(
+        metrics.top_k_accuracy_score(labels, scores, k=5)
+    )
+    assert found.loss == pytest.approx(
+        metrics.log_loss(labels, scores.double().softmax(1))
+    )
+    names = tuple("abcdefg")
+    precision, recall, _, support = metrics.precision_recall_fscore_support(
+        labels, guesses
+    )
+    for number, one in enumerate(found.of_classes(names)):
+        assert one.images == support[number]
+        assert one.precision == pytest.approx(precision[number])
+        assert one.recall == pytest.approx(recall[number])
+    sure, right = scores.softmax(1).amax(1).numpy(), (guesses == labels).numpy()
+    error = 0.0
+    for place in range(15):
+        inside = (sure >= place / 15) & (sure < (place + 1) / 15)
+        if inside.any():
+            error += inside.mean() * abs(sure[inside].mean() - right[inside].mean())
+    assert found.calibration_error == pytest.approx(error)
+
+
+# ---- runs
+
+
+@pytest.mark.parametrize("text", [SMALL, RICH], ids=["small", "rich"])
+def test_a_resumed_run_equals_the_unbroken_one(text: str, tmp_path: Path) -> None:
+    """Stopped in the middle of an epoch, at its end, and at its first step."""
+    whole = made(tmp_path / "whole", text)
+    whole.train()
+    for step in (1, 5, 8):
+        with pytest.raises(Stopped):
+            made(tmp_path / "parts", text, resume=True, most_steps=step).train()
+    one = made(tmp_path / "parts", text, resume=True)
+    assert one.step == 8
+    one.train()
+    assert_same(state_of(whole), state_of(one))
+    again = made(tmp_path / "parts", text, resume=True)
+    assert again.epoch == whole.recipe.epochs
+    assert_same(state_of(whole), state_of(again))
+
+
+def test_a_broken_state_is_passed_over(tmp_path: Path) -> None:
+    one = made(tmp_path, save_every=1, most_steps=3)
+    with pytest.raises(Stopped):
+        one.train()
+    held = sorted((tmp_path / "checkpoints").iterdir())
+    assert [path.name for path in held] == ["step-000000002.pt", "step-000000003.pt"]
+    data = bytearray(held[1].read_bytes())
+    said: list[str] = []
+
+    class Saying(Watch):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    for broken in (
+        data[: len(data) // 2],  # cut off
+        data[:-3000] + bytes([data[-3000] ^ 1]) + data[-2999:],  # one bit
+        b"",
+        b"garbage" * 100,
+    ):
+        held[1].write_bytes(broken)
+        found = states.newest(tmp_path)
+        assert found is not None and found.state["step"] == 2
+        assert found.broken == (held[1],)
+    assert made(tmp_path, resume=True, watch=Saying()).step == 2
+    assert "step-000000003.pt is broken" in said[0]
+
+
+def test_a_state_that_would_run_code_is_not_run(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> Any:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    (tmp_path / "checkpoints").mkdir()
+    torch.save({"step": Evil()}, tmp_path / "checkpoints" / "step-000000001.pt")
+    assert states.newest(tmp_path) is None
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_goes_on_as_it_was_only(tmp_path: Path) -> None:
+    with pytest.raises(Stopped):
+        made(tmp_path, most_steps=1).train()
+    for options, what in (
+        (
+            {"text": SMALL.replace("0.05", "0.06")},
+            "the recipe .*`optimizer.lr` was 0.05 and is 0.06",
+        ),
+        ({"seed": 1}, "the seed"),
+        ({"net": NET.replace("16 /2", "17 /2")}, "the network"),
+        ({"data": "synthetic"}, "the data"),
+        ({"start": Start(freeze=("stem",))}, "the weights to begin with"),
+    ):
+        with pytest.raises(SpecError, match=f"A1107.*{what}"):
+            made(tmp_path, resume=True, **options)
+
+
+def test_a_full_disk_leaves_the_last_state(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Stopped):
+        made(tmp_path, most_steps=2).train()
+    one = made(tmp_path, resume=True)
+
+    def full(handle: int, data: Any) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            one.train()
+    assert made(tmp_path, resume=True).step == 2
+
+
+def test_the_layer_that_broke_first_is_named(tmp_path: Path) -> None:
+    net = BARE.replace("head: linear", "wide: linear 30 -> relu -> head: linear")
+    one = made(tmp_path, net=net)
+    with torch.no_grad():
+        one.module.get_parameter("wide.weight")[3, 4] = math.inf
+    with pytest.raises(SpecError) as error:
+        one.train()
+    found = error.value.diagnostics[0]
+    assert found.code == "A1106" and "step 1 is not finite" in found.message
+    assert found.span is not None and found.span.source.name == "net.arch"
+    assert "wide.weight" in found.notes[1] and "of `wide`" in found.notes[0]
+    assert found.span.line == 7
+
+
+def test_pools_are_seen_too(tmp_path: Path) -> None:
+    """A call of a function in the module that trains, where the sum is too large."""
+    net = BARE.replace("flatten", "globalavgpool")
+    one = made(tmp_path, net=net)
+    with torch.no_grad():
+        one.module.get_parameter("conv2.bias").fill_(3e38)
+    with pytest.raises(SpecError) as error:
+        one.train()
+    found = error.value.diagnostics[0]
+    assert found.notes == (
+        "the first output that is not finite is that of `globalavgpool1`",
+    )
+    assert found.span is not None and found.span.text == "globalavgpool"
+
+
+def test_a_rate_that_is_too_high_ends_in_words(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="A1106"):
+        made(tmp_path, net=BARE, changes=("optimizer.lr=1e9", "epochs=9")).train()
+
+
+def test_parts_of_a_batch_are_its_gradient(tmp_path: Path) -> None:
+    ends = []
+    for number in (1, 4):
+        one = made(
+            tmp_path / str(number),
+            net=BARE,
+            changes=(f"accumulate={number}", "epochs=1"),
+        )
+        one.train()
+        ends.append(one.module.get_parameter("head.weight"))
+    assert torch.allclose(*ends, atol=1e-5)
+
+
+def test_the_average_is_what_counts(tmp_path: Path) -> None:
+    """Against the formula, step by step."""
+    seen: list[Tensor] = []
+
+    class Watching(Watch):
+        def step(self, done: int, total: int, text: str) -> None:
+            seen.append(one.module.get_parameter("head.weight").detach().clone())
+
+    one = made(
+        tmp_path, net=BARE, watch=Watching(), changes=("ema.decay=0.7", "ema.every=2")
+    )
+    one.train()
+    average = seen[1]
+    for weights in seen[3::2]:
+        average = 0.7 * average + 0.3 * weights
+    assert torch.allclose(one.trained.get_parameter("head.weight"), average, atol=1e-6)
+
+
+def test_the_loss_is_the_sum_of_the_heads(tmp_path: Path) -> None:
+    net = NET.replace("-> dropout 0.2", "")
+    one = made(
+        tmp_path, net=net, changes=("auxiliary_weight=0.3", "batch=1437", "epochs=1")
+    )
+    first = {key: value.clone() for key, value in one.module.state_dict().items()}
+    one.train()
+    assert isinstance(one.data.train, object)
+    module = archdsl.build(archdsl.loads(net))
+    module.load_state_dict(first)
+    images = one.scale.of(torch.from_numpy(one.data.train.images))
+    labels = torch.tensor(one.data.train.labels)
+    outputs = module.train()(images)
+    losses = [nn.functional.cross_entropy(outputs[key], labels) for key in outputs]
+    due = float((losses[0] + 0.3 * losses[1]).detach())
+    assert one.history[0]["train_loss"] == pytest.approx(due, rel=1e-5)
+
+
+def test_what_is_frozen_stays(tmp_path: Path) -> None:
+    network = archdsl.loads(NET.replace("10>", "7>"))
+    torch.manual_seed(3)
+    old = archdsl.build(network).state_dict()
+    path = tmp_path / "old.safetensors"
+    safetensors.torch.save_file(old, path)
+    start = Start(path, ("head", "aux"), ("stem", "norm"))
+    one = made(tmp_path / "run", start=start)
+    assert torch.equal(one.module.state_dict()["low.weight"], old["low.weight"])
+    one.train()
+    new = one.module.state_dict()
+    for key in ("stem.weight", "norm.weight", "norm.running_mean"):
+        assert torch.equal(new[key], old[key]), key
+    assert not torch.equal(new["low.weight"], old["low.weight"])
+    with pytest.raises(SpecError, match="--except"):
+        made(tmp_path / "other", start=Start(path))
+    with pytest.raises(SpecError, match="no weights at `nothing`"):
+        made(tmp_path / "other", start=Start(freeze=("nothing",)))
+
+
+def test_bfloat16_and_channels_last_train(tmp_path: Path) -> None:
+    changes = ("precision=bfloat16", "channels_last=true", "epochs=1")
+    one, plain = made(tmp_path / "16", changes=changes), made(tmp_path / "32")
+    one.train()
+    plain.train()
+    assert one.module.get_parameter("stem.weight").dtype == torch.float32
+    due = plain.history[0]["train_loss"]
+    assert one.history[0]["train_loss"] != due
+    assert one.history[0]["train_loss"] == pytest.approx(due, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        ("input 1x8x8\n    conv 3x3 2", "one score for each class"),
+        ("input 12\n    linear 2", "does not take one image"),
+    ],
+)
+def test_other_networks_are_refused(net: str, message: str) -> None:
+    text = f"arch 1\n\nnetwork Net {{\n    {net}\n}}\n"
+    with pytest.raises(SpecError, match=message):
+        classes_of(archdsl.loads(text))
+
+
+# ---- the command
+
+RUN = ("train", "net.arch", "--data", "digits", "--recipe", "small.toml")
+
+
+@pytest.fixture
+def files_of(folder: Path) -> Path:
+    Path("net.arch").write_text(NET, encoding="utf-8")
+    Path("bare.arch").write_text(BARE, encoding="utf-8")
+    Path("small.toml").write_text(SMALL, encoding="utf-8")
+    return folder
+
+
+def test_the_command(run: Run, files_of: Path) -> None:
+    found = run(*RUN, "-o", "runs/one", "--device", "t4")
+    assert (found.code, found.out) == (0, "")
+    assert "parameters     2,450" in found.err or "parameters" in found.err
+    assert "1,437 to train with, 360 to test with, 10 classes" in found.err
+    assert "or more on t4, by the roofline" in found.err
+    assert re.search(r"^epoch 2/2  loss [\d.]+  train .*  test .*", found.err, re.M)
+    one = Path("runs/one")
+    with (one / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    with safetensors.safe_open(one / "weights.safetensors", "pt") as held:
+        notes = held.metadata()
+        weights = {key: held.get_tensor(key) for key in held.keys()}  # noqa: SIM118
+    about = json.loads((one / "run.json").read_text("utf-8"))
+    assert notes["digest"] == about["digest"] and json.loads(notes["classes"])[9] == "9"
+    assert json.loads(notes["metrics"])["test_top1"] == float(rows[1]["test_top1"])
+    # The module beside needs nothing but torch.
+    space: dict[str, Any] = {"__name__": "model"}
+    exec((one / "model.py").read_text("utf-8"), space)
+    space["Net"]().load_state_dict(weights)
+    assert (one / "spec.arch").read_text("utf-8") == NET
+    # What ended before its first state may be begun again.
+    assert run(*RUN, "-o", "two", "--set", "optimizer.lr=1e9").code == 1
+    assert run(*RUN, "-o", "two").code == 0
+    wrong = run(*RUN, "-o", "runs/one")
+    assert wrong.code == 2 and "--resume" in wrong.err
+    assert run(*RUN, "-o", "runs/one", "--resume").code == 0
+    assert run(*RUN, "-o", "runs/one", "--resume", "--set", "epochs=3").code == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (["--recipe", "nothing"], 2, "no recipe; those are"),
+        (["--recipe", "cifr"], 2, "did you mean `cifar`?"),
+        (["--set", "epoks=3"], 1, "error[A1102]"),
+        (["--data", "nothing"], 1, "error[A1104]"),
+        (["--input", "3x8x8"], 1, "--input 1x8x8"),
+        (["-D", "classes=3"], 1, "-D classes=10"),
+        (["--except", "head"], 2, "--weights"),
+        (["-o", "net.arch"], 2, "not a folder"),
+        (["--freeze", "nowhere"], 1, "no weights at `nowhere`"),
+        (["--set", "batch=255", "--set", "accumulate=2"], 1, "equal parts"),
+    ],
+)
+def test_what_the_command_refuses(
+    run: Run, files_of: Path, options: list[str], code: int, said: str
+) -> None:
+    found = run(*RUN, "-o", "run", *options)
+    assert (found.code, said in found.err) == (code, True), found.err
+    assert not Path("run").exists()
+
+
+def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None:
+    example = ROOT / "examples" / "foreign"
+    found = run(
+        *("train", example / "attentive.arch", "--data", "synthetic", "-o", "run"),
+        *("--recipe", "small.toml"),
+    )
+    assert found.code == 2 and "which is not run here" in found.err
+
+
+def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
+    Path("norm.arch").write_text(
+        "arch 1\n\nnetwork Net {\n    input 1x8x8\n    conv 3x3 4 /2\n"
+        "    maxpool 4x4 /4 -> bn -> flatten -> linear 10\n}\n",
+        encoding="utf-8",
+    )
+    found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
+    assert found.code == 1 and "sees one value for each channel" in found.err
+
+
+def test_without_the_engine(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "lightning_fabric", None)
+    found = run(*RUN, "-o", "run")
+    assert (found.code, 'pip install "archdsl[train]"' in found.err) == (3, True)
+
+
+def start(*arguments: str | Path, processes: int = 1) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m"]
+    if processes > 1:
+        command += ["torch.distributed.run", "--standalone", "--no-python"]
+        command += ["--nproc-per-node", str(processes), sys.executable, "-m"]
+    return subprocess.Popen(
+        [*command, "archdsl", *map(str, arguments)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str], code: int = 0) -> str:
+    """Return what a process has said on stderr, when it has ended as it should."""
+    _, said = process.communicate()
+    assert process.returncode == code, said
+    return said
+
+
+def weights_of(path: Path | str) -> dict[str, Tensor]:
+    found: dict[str, Tensor] = safetensors.torch.load_file(
+        Path(path) / "weights.safetensors"
+    )
+    return found
+
+
+def wait_for(ready: Callable[[], bool], process: subprocess.Popen[str]) -> None:
+    end = time.monotonic() + 120
+    while not ready() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.002)
+
+
+@pytest.mark.slow
+def test_a_killed_run_ends_in_the_same_weights(run: Run, files_of: Path) -> None:
+    """Killed at moments of their own; `scripts/kill_training.py` does it longer."""
+    long = (*RUN, "--set", "epochs=8", "--set", "batch=64", "--save-every", "7")
+    assert run(*long, "-o", "whole").code == 0
+    draw = Random(0)
+    for _ in range(2):
+        process = start(*long, "-o", "killed", "--resume")
+        wait_for(lambda: Path("killed/checkpoints").exists(), process)
+        time.sleep(draw.uniform(0, 0.6))
+        process.send_signal(signal.SIGKILL)
+        end(process, -signal.SIGKILL)
+    found = run(*long, "-o", "killed", "--resume")
+    assert found.code == 0 and "going on after step" in found.err
+    a, b = weights_of("whole"), weights_of("killed")
+    assert a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.slow
+def test_an_interrupt_saves(files_of: Path) -> None:
+    ends = ((signal.SIGINT, 130), (signal.SIGTERM, 143))
+    started = [
+        start(*RUN, "--set", "epochs=500", "-o", f"run{code}") for _, code in ends
+    ]
+    for (number, code), process in zip(ends, started, strict=True):
+        run = Path(f"run{code}")
+        wait_for((run / "checkpoints").exists, process)
+        process.send_signal(number)
+        said = re.search(r"stopped after step ([\d,]+) of", end(process, code))
+        found = states.newest(run)
+        assert said is not None and found is not None
+        assert found.state["step"] == int(said[1].replace(",", ""))
+
+
+@pytest.mark.slow
+def test_two_processes_are_one(files_of: Path) -> None:
+    both = ("train", "bare.arch", *RUN[2:], "--set", "images.pad=1")
+    for processes in (1, 2):
+        end(start(*both, "-o", f"by{processes}", processes=processes))
+    a, b = weights_of("by1"), weights_of("by2")
+    for key in a:
+        assert torch.allclose(a[key], b[key], atol=1e-5), key
+    rows = []
+    for processes in (1, 2):
+        with Path(f"by{processes}/metrics.csv").open() as file:
+            rows.append(list(csv.DictReader(file)))
+    for one, two in zip(*rows, strict=True):
+        for key in ("train_loss", "train_top1", "test_loss", "test_top1", "lr"):
+            assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-4), key
+
+
+def test_weights_are_judged(run: Run, files_of: Path) -> None:
+    trained = run(
+        *RUN,
+        "-o",
+        "run",
+        "--set",
+        "images.mean=[0.3]",
+        "--set=images.std=[0.4]",
+        "--json",
+    )
+    last = trained.json["epochs"][-1]
+    ask = ("evaluate", "net.arch", "run/weights.safetensors", "--data", "digits")
+    found = run(*ask, "--json").json
+    assert (found["images"], found["mean"], found["std"]) == (360, [0.3], [0.4])
+    assert found["top1"] == pytest.approx(last["test_top1"])
+    assert found["top5"] == pytest.approx(last["test_top5"])
+    assert found["loss"] == pytest.approx(last["test_loss"], rel=1e-5)
+    assert sum(map(sum, found["confusion"])) == 360
+    assert sum(one["images"] for one in found["bins"]) == 360
+    # By torch alone, from the files that the run left.
+    space: dict[str, Any] = {"__name__": "model"}
+    exec(Path("run/model.py").read_text("utf-8"), space)
+    module = space["Net"]()
+    module.load_state_dict(weights_of("run"))
+    data = load("digits", (1, 8, 8), 10)
+    images = np.stack([data.test.image(n) for n in range(360)])[:, None, :, :, 0]
+    with torch.no_grad():
+        scores = module.eval()((torch.from_numpy(images) / 255 - 0.3) / 0.4)
+    right = (scores.argmax(1) == torch.tensor(data.test.labels)).float().mean()
+    assert found["top1"] == pytest.approx(float(right))
+    shown = run(*ask, "--classes").out
+    assert f"top-1              {100 * found['top1']:.2f} %" in shown
+    assert "class \\ guess" in shown
+    other = run(*ask, "--train", "--mean", "0.1", "--json").json
+    assert (other["images"], other["mean"], other["std"]) == (1437, [0.1], [0.4])
+
+
+def test_weights_of_other_classes_are_refused(run: Run, files_of: Path) -> None:
+    run(*RUN, "-o", "run", "--set", "epochs=1")
+    root = write_images(Path("images"), tuple("abcdefghij"))
+    found = run(
+        "evaluate",
+        "net.arch",
+        "run/weights.safetensors",
+        "--data",
+        root,
+        "--input=1x8x8",
+    )
+    assert found.code == 1 and "other classes than images has: 0 and a" in found.err
+    found = run("evaluate", "bare.arch", "run/weights.safetensors", "--data", "digits")
+    assert found.code == 1 and "does not fit Bare" in found.err
+    wrong = ("--mean", "1,2")
+    found = run(
+        "evaluate", "net.arch", "run/weights.safetensors", "--data", "digits", *wrong
+    )
+    assert found.code == 1 and "the mean has 2 numbers" in found.err
+
+
+@pytest.mark.slow
+def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
+    spec = ("train", "tutorial/depth:residual20", "-D", "n=1", "--input", "1x8x8")
+    found = run(*spec, "--data=digits", "--set=epochs=10", "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert found.json["finished"]
+    assert found.json["epochs"][-1]["test_top1"] >= 0.97
