@@ -16,7 +16,6 @@ from .diagnostics import Diagnostic, SpecError, did_you_mean
 from .limits import MAX_FILE_BYTES, MAX_INTEGER
 from .passes.setting import DEFAULT
 from .resources import shipped_presets, shipped_specs
-from .values import MOST_AXES
 
 if TYPE_CHECKING:
     from torch import nn  # noqa: TID251 (only its name is needed)
@@ -1180,6 +1179,8 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
         TypeError: if it is neither.
         ValueError: if it is not the shape of an input.
     """
+    from .values import MOST_AXES
+
     if isinstance(given, str) and not _SHAPE.fullmatch(given):
         raise ValueError(f"`{_short(given)}` is not a shape such as 3x224x224")
     if isinstance(given, str):

@@ -23,6 +23,9 @@ from tests.manual_specs import params_of
 # Relative to the largest value; both roads compute in float64.
 _TOLERANCE: Final = 1e-7
 _BATCH: Final = 2
+_DROPPING: Final = frozenset(
+    ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
+)
 
 
 def faults(text: str, *, figures: bool = True) -> list[str]:
@@ -198,9 +201,9 @@ class _SameChance(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        if func.__name__ in ("bernoulli_", "dropout", "dropout2d", "alpha_dropout"):
+        if func.__name__ == "bernoulli_" or func.__name__ in _DROPPING:
             torch.manual_seed(0)
-        if func.__name__ in ("dropout", "dropout2d", "alpha_dropout"):
+        if func.__name__ in _DROPPING:
             # Torch draws in the order in which the values lie in memory.
             args = args[0].contiguous(), *args[1:]
         return func(*args, **(kwargs or {}))
