@@ -420,6 +420,16 @@ _FILES: Final = {
         "",
         "",
     ),
+    "A0506": Entry(
+        "no spec describes the network",
+        "`archdsl expand` found no text that gives this network when it is read again. "
+        "That happens only to networks that were made in code or come from JSON: a "
+        "layer without weights and without a name whose output is read from afar, for "
+        "example, as the label that a tap needs would make a module of it. Give such a "
+        "layer a name.",
+        "",
+        "",
+    ),
 }
 
 _FAMILY = _net("conv 3x3 width").replace("net {", "net<width = 16> {")

@@ -42,7 +42,7 @@ NETWORKS = (
     *("mobilenet_v2", "efficientnet_b0", "repvgg_a0"),
 )
 TOLERANCE = 1e-10
-ROUNDS = 15
+ROUNDS = 31
 SECONDS_EACH = 40.0
 
 

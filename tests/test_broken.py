@@ -27,7 +27,7 @@ COMMAND = "$ archdsl "
 # test_agree.py has A0701, test_counts.py A0703, and test_pictures.py A0801 and A0802.
 ELSEWHERE = frozenset(
     {"A0701", "A0703", "A0801", "A0802", "A0901", "A0905", "A0908", "A0909", "A0910"}
-    | {"A0505", "A0704", "A1001", "A1002"}
+    | {"A0505", "A0506", "A0704", "A1001", "A1002"}
     # test_train.py has these.
     | {"A0911", *(f"A110{n}" for n in range(1, 8))}
 )

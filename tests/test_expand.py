@@ -250,7 +250,7 @@ def test_a_network_made_in_code() -> None:
     assert not differences(network, archdsl.build(again))
 
 
-def test_what_has_no_words_is_refused() -> None:
+def test_what_has_no_words_is_refused(run: Run, folder: Path) -> None:
     """A value that is read twice needs a label, which would make a module of relu."""
     build = NetworkBuilder("Twice")
     x = build.input((3, 8, 8))
@@ -260,6 +260,9 @@ def test_what_has_no_words_is_refused() -> None:
     network = build.network(build.add("add", y, z))
     with pytest.raises(Unwritable, match="no spec describes Twice"):
         archdsl.expand(network)
+    (folder / "twice.json").write_text(network.model_dump_json())
+    code, out, err = run("expand", "twice.json")
+    assert (code, out) == (1, "") and "error[A0506]: no spec describes Twice" in err
 
 
 # ---- the comparison that every text must pass ------------------------------------

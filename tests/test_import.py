@@ -72,12 +72,92 @@ class Small(nn.Module):
         return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))
 
 
-def test_classes_become_blocks_and_equal_parts_repeats() -> None:
-    text = text_of(Small())
-    assert "block unit {\n    residual {\n        conv 3x3 -> bn -> relu" in text
-    assert "        unit  x2\n" in text
-    assert "globalavgpool\n    fc: linear 10\n" in text
-    same(Small(), text)
+SMALL = """arch 1
+
+# Unit, of {module}.
+block unit<width, stride = 1> {{
+    residual {{
+        conv 3x3 width /stride -> bn -> relu
+        conv 3x3 -> bn
+    }} -> relu
+}}
+
+# Small, imported from {module}.
+network Small {{
+    input 3x32x32
+    stem: seq {{
+        conv 3x3 8 /2 -> relu
+    }}
+    stage: seq {{
+        unit<8>  x2
+        unit<16, stride = 2>
+    }}
+    globalavgpool
+    fc: linear 10
+}}
+"""
+
+
+def test_a_module_becomes_a_spec_as_one_would_write_it() -> None:
+    assert text_of(Small()) == SMALL.format(module=__name__)
+    same(Small(), text_of(Small()))
+
+
+class Grown(nn.Module):
+    """Dense layers: each reads all that came before it."""
+
+    def __init__(self, channels: int, number: int) -> None:
+        super().__init__()
+        for n in range(number):
+            self.add_module(f"layer{n + 1}", nn.Conv2d(channels + 4 * n, 4, 3, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [x]
+        for layer in self.children():
+            found.append(layer(torch.cat(found, 1)))
+        return torch.cat(found, 1)
+
+
+def test_numbers_of_labels_become_loops() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = Grown(3, 3), Grown(15, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.second(self.first(x))
+
+    text = text_of(Net())
+    assert "block grown<count> {\n    for i in range(count) {" in text
+    assert "layer{i + 1}: conv 3x3 4" in text
+    assert "first: grown<3>\n    second: grown<4>\n" in text
+
+
+class Scaled(nn.Module):
+    """Widths that are multiples and parts of others, and an optional stride."""
+
+    def __init__(self, channels: int, width: int, stride: int = 1) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(channels, 2 * channels, 1)
+        self.b = nn.Conv2d(2 * channels, 2 * channels, 3, stride, 1, 1, 2 * channels)
+        self.c = nn.Conv2d(2 * channels, width, 1)
+        self.d = nn.Conv2d(width, width // 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.d(self.c(self.b(self.a(x))))
+
+
+def test_numbers_are_written_over_channels_and_parameters() -> None:
+    module = nn.Sequential()
+    parts = (Scaled(3, 8), Scaled(4, 12, 2), Scaled(6, 8), Scaled(4, 20))
+    for number, part in enumerate(parts):
+        module.add_module(f"part{number}x", part)
+    text = text_of(module)
+    assert "block scaled<width, stride = 1> {" in text
+    assert "a: conv 1x1 (2 * channels)\n" in text
+    assert "b: conv 3x3 /stride groups=channels\n" in text
+    assert "c: conv 1x1 width\n" in text and "d: conv 1x1 (channels // 2)\n" in text
+    assert "part1x: scaled<12, stride = 2>\n" in text
 
 
 def test_no_kind_is_forgotten() -> None:

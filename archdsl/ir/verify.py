@@ -177,6 +177,9 @@ class _Verifier:
         for place, claim in _placed("expectations", self.network.expectations):
             if claim.measure not in CLAIMED or claim.op not in COMPARISONS:
                 self.report(place, f"nobody can claim {claim.measure} {claim.op}")
+            parts = claim.value if isinstance(claim.value, tuple) else (claim.value,)
+            if not parts or not all(map(_is_number, parts)):
+                self.report((*place, "value"), "it is a number or sizes")
         return self.found
 
     # ---- values
@@ -410,9 +413,12 @@ class _Verifier:
             why = refusal(group.word, group.role, frozenset())
             if why:
                 self.report((*place, "word"), f"`{group.word[:100]}` {why}")
+        times = Counter(parameter.name for parameter in group.parameters)
         for number, parameter in enumerate(group.parameters):
             name = parameter.name
             why = refusal(name, "parameter", PARAMETER_RESERVED)
+            if times[name] > 1:
+                why = "is there twice"
             # Channels are passed under a name of their own, and braces as `body`.
             if why and name not in ("in_channels", "body"):
                 where = (*place, "parameters", number, "name")
@@ -538,6 +544,10 @@ class _Verifier:
         why = refusal_of_scheme(one.scheme, dict(one.arguments))
         if why:
             self.report(place, f"{one.scheme}: {why}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:

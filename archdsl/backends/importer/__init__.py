@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
 from archdsl.backends.importer.parts import Builder, Unknown, leaves
 from archdsl.backends.importer.proof import Proof, prove
-from archdsl.backends.importer.write import Writer, text_of
+from archdsl.backends.importer.spec import Spec, text_of
+from archdsl.backends.importer.structure import structured
+from archdsl.backends.importer.write import Writer
 from archdsl.diagnostics import SpecError
 from archdsl.layer import words
 from archdsl.naming import LANGUAGE_WORDS, refusal
@@ -113,7 +115,7 @@ def from_module(
         spec = writer.spec(called, title, heads)
     except (Untraceable, Unknown) as error:
         raise NotImported(str(error)) from error
-    text = text_of(spec)
+    spec, text = _readable(spec)
     layers = sum(1 for _ in leaves(top.nodes))
 
     def made(compared: tuple[str, ...]) -> Imported:
@@ -131,6 +133,35 @@ def from_module(
     if proof.difference:
         raise NotImported(proof.difference, made(proof.compared))
     return made(proof.compared)
+
+
+def _readable(spec: Spec) -> tuple[Spec, str]:
+    """Return a spec with shared blocks, and its text.
+
+    If it is not the same network as the spec without them, that one is returned.
+    """
+    plain, shared = structured(spec, plain=True), structured(spec)
+    flat, text = text_of(plain), text_of(shared)
+    try:
+        # Without expressions, equal layers are written in torch alike.
+        same = _facts(_loaded(text, False)) == _facts(_loaded(flat, False))
+    except SpecError:
+        same = False
+    return (shared, text) if same else (plain, flat)
+
+
+def _facts(network: Network) -> list[Any]:
+    """Return what a network computes, step by step."""
+    numbers: dict[int, int] = {}
+    for port in network.inputs:
+        numbers[port.value] = len(numbers)
+    found: list[Any] = []
+    for step in network.steps():
+        reads = tuple(numbers[value] for value in step.inputs)
+        numbers[step.output] = len(numbers)
+        weights = step.path if step.op.tensors(*step.input_shapes) else ""
+        found.append((step.op.word, step.form, weights, reads, step.shape))
+    return found
 
 
 def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]]:
@@ -199,11 +230,11 @@ def _network_name(text: str) -> str:
     return f"Net{name}" if taken else name
 
 
-def _loaded(text: str) -> Network:
+def _loaded(text: str, symbolic: bool = True) -> Network:
     from archdsl.elaborate import elaborate
     from archdsl.syntax.loader import load_text
 
-    return elaborate(load_text(text, "<import>"))
+    return elaborate(load_text(text, "<import>"), symbolic=symbolic)
 
 
 def _proof(

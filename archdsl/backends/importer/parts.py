@@ -246,6 +246,7 @@ class Builder:
                 seen.add(id(home[depth]))
                 inner = below[id(home[depth])]
                 nodes += self._part(home[depth], depth + 1, inner, numbered)
+        _chain_concats(nodes)
         return self._ordered(nodes)
 
     def _part(
@@ -352,6 +353,20 @@ class Builder:
         for place in (*order, *range(len(nodes))):
             visit(place)
         return [nodes[place] for place in done]
+
+
+def _chain_concats(nodes: Sequence[Node]) -> None:
+    """Let a concatenation that begins with all of an earlier one read that one."""
+    known: dict[tuple[int, ...], int] = {}
+    for node in nodes:
+        if not isinstance(node, Leaf) or node.op.word != "concat":
+            continue
+        whole = node.reads
+        for length in range(len(whole) - 1, 1, -1):
+            if whole[:length] in known:
+                node.reads = (known[whole[:length]], *whole[length:])
+                break
+        known[whole] = node.gives
 
 
 def _identity(value: int) -> Leaf:

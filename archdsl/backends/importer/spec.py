@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from archdsl.layer import REQUIRED, kind
+from archdsl.values import Shape, show_shape
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An expression of a block's parameters, as text."""
+
+    text: str
 
 
 @dataclass(frozen=True)
@@ -13,16 +23,17 @@ class Word:
 
     Attributes:
         word: the kind or block.
-        args: arguments by name with their place, as in `archdsl.layer.Field`.
+        slots: all its arguments by name, defaults included.
         label: its label, empty without one.
         block: whether it is a block.
-        op: what kind of thing the arguments belong to, for a layer.
+        flow: channels that flow in.
     """
 
     word: str
-    args: tuple[tuple[str, Any], ...] = ()
+    slots: tuple[tuple[str, Any], ...] = ()
     label: str = ""
     block: bool = False
+    flow: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -36,12 +47,21 @@ class Braces:
 
 @dataclass(frozen=True)
 class Merge:
-    """A merge or residual of branches; an empty branch is the value itself."""
+    """A merge or residual of branches; an empty branch is the value itself.
+
+    Attributes:
+        word: the kind, or ``residual``.
+        branches: what stands between the bars.
+        args: arguments by name.
+        label: its label, empty without one.
+        changes: whether the shape differs before and after it.
+    """
 
     word: str
     branches: tuple[Body, ...]
     args: tuple[tuple[str, Any], ...] = ()
     label: str = ""
+    changes: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -69,11 +89,13 @@ class Line:
         items: in order.
         times: how often it is repeated.
         output: ``output`` or ``training output`` before it, or nothing.
+        loop: whether it is repeated by `for`, as its labels need the number.
     """
 
     items: tuple[Item, ...]
     times: Any = 1
     output: str = ""
+    loop: bool = False
 
 
 @dataclass(frozen=True)
@@ -102,45 +124,101 @@ class Block:
     body: Body
     indexed: bool = False
     title: str = ""
-    parameters: list[tuple[str, Any]] = field(default_factory=list)
+    parameters: tuple[tuple[str, Any], ...] = ()
 
 
-# ---- text -------------------------------------------------------------------------
+@dataclass
+class Spec:
+    """A spec in the making.
+
+    Attributes:
+        name: of the network.
+        title: what its comment says.
+        inputs: name and shape of each input.
+        body: of the network.
+        blocks: by name, in order of definition.
+        outputs: numbers of the outputs, in the order in which they are written.
+    """
+
+    name: str
+    title: str
+    inputs: list[tuple[str, Shape]]
+    body: Body
+    blocks: dict[str, Block] = field(default_factory=dict)
+    outputs: list[int] = field(default_factory=list)
 
 
-def body_text(body: Body) -> str:
-    """Return the lines of a body; their layout is left to the formatter."""
-    return "\n".join(map(line_text, body))
+def text_of(spec: Spec) -> str:
+    """Return the text of a spec, in the canonical layout."""
+    from archdsl.source import Source
+    from archdsl.syntax.format import format_source
+
+    printer = _Printer(spec.blocks)
+    parts = ["arch 1", *map(printer.definition, spec.blocks.values())]
+    inputs = [" ".join(f"input {n} {show_shape(s)}".split()) for n, s in spec.inputs]
+    body = "\n".join((*inputs, printer.body(spec.body)))
+    parts.append(f"# {spec.title}\nnetwork {spec.name} {{\n{body}\n}}")
+    return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
 
 
-def line_text(line: Line) -> str:
-    """Return a chain."""
-    text = " -> ".join(map(item_text, line.items))
-    if line.output:
-        text = f"{line.output} {text}"
-    if line.times == 1:
-        return text
-    shown = line.times if isinstance(line.times, int) else f"({line.times})"
-    return f"{text} x{shown}"
+class _Printer:
+    """Writes trees as text; their layout is left to the formatter."""
 
+    def __init__(self, blocks: Mapping[str, Block]) -> None:
+        self.blocks = blocks
 
-def item_text(item: Item) -> str:
-    """Return a layer, block, merge or tap."""
-    match item:
-        case Tap(name):
-            return f"@{name}"
-        case Same(label):
-            return f"same {label}"
-        case Word():
-            return _labelled(item.label, _word_text(item))
-        case Braces():
-            text = f"{{\n{body_text(item.body)}\n}}"
-            return _labelled(item.label, f"seq {text}" if item.indexed else text)
-        case Merge():
-            branches = "\n|\n".join(body_text(branch) for branch in item.branches)
-            args = ", ".join(f"{k} = {value_text(v)}" for k, v in item.args)
-            head = item.word + (f"<{args}>" if args else "")
-            return _labelled(item.label, f"{head} {{\n{branches}\n}}")
+    def definition(self, block: Block) -> str:
+        given = [
+            name if default is None else f"{name} = {value_text(default, True)}"
+            for name, default in block.parameters
+        ]
+        head = block.name + (f"<{', '.join(given)}>" if given else "")
+        seq = " seq" if block.indexed else ""
+        return f"# {block.title}\nblock {head}{seq} {{\n{self.body(block.body)}\n}}"
+
+    def body(self, body: Body) -> str:
+        return "\n".join(map(self.line, body))
+
+    def line(self, line: Line) -> str:
+        text = " -> ".join(map(self.item, line.items))
+        if line.loop:
+            return f"for i in range({value_text(line.times)}) {{\n{text}\n}}"
+        if line.output:
+            text = f"{line.output} {text}"
+        if line.times == 1:
+            return text
+        times = value_text(line.times)
+        # A name would run into the sign.
+        return f"{text} x{times if isinstance(line.times, int) else f'({times})'}"
+
+    def item(self, item: Item) -> str:
+        match item:
+            case Tap(name):
+                return f"@{name}"
+            case Same(label):
+                return f"same {label}"
+            case Word():
+                text = self.call(item) if item.block else layer_text(item)
+                return _labelled(item.label, text)
+            case Braces():
+                text = f"{{\n{self.body(item.body)}\n}}"
+                return _labelled(item.label, f"seq {text}" if item.indexed else text)
+            case Merge():
+                branches = "\n|\n".join(map(self.body, item.branches))
+                args = ", ".join(f"{k} = {value_text(v, True)}" for k, v in item.args)
+                head = item.word + (f"<{args}>" if args else "")
+                return _labelled(item.label, f"{head} {{\n{branches}\n}}")
+
+    def call(self, item: Word) -> str:
+        """Return a call of a block: what has no default stands by place."""
+        given = dict(item.slots)
+        args = []
+        for name, default in self.blocks[item.word].parameters:
+            if default is None:
+                args.append(value_text(given[name], True))
+            elif given[name] != default:
+                args.append(f"{name} = {value_text(given[name], True)}")
+        return item.word + (f"<{', '.join(args)}>" if args else "")
 
 
 def _labelled(label: str, text: str) -> str:
@@ -150,47 +228,51 @@ def _labelled(label: str, text: str) -> str:
     return f"{shown}: {text}"
 
 
-def _word_text(item: Word) -> str:
-    if item.block:
-        args = ", ".join(
-            _block_argument(value)
-            if name.isdigit()
-            else f"{name} = {_block_argument(value)}"
-            for name, value in item.args
-        )
-        return item.word + (f"<{args}>" if args else "")
-    parts = [item.word]
-    for name, value in item.args:
-        text = value_text(value)
-        if name.isdigit():
-            parts.append(text)
-        elif name == "/":
-            parts.append(f"/{text}")
+def layer_text(item: Word) -> str:
+    """Return a layer with those arguments that are not its defaults."""
+    known = kind(item.word)
+    assert known is not None
+    placed: list[tuple[int, str, str]] = []
+    stride, named = "", []
+    for name, value in item.slots:
+        declared = known.fields[name]
+        if declared.default is not REQUIRED and value == declared.default:
+            continue
+        if name == "width" and declared.default is None and value == item.flow:
+            continue
+        if isinstance(value, tuple) and declared.position != 0 and len({*value}) == 1:
+            value = value[0]
+        text = value_text(value, brackets=True)
+        if isinstance(declared.position, int):
+            placed.append((declared.position, name, text))
+        elif declared.position == "/":
+            stride = f"/{text}"
         else:
-            parts.append(f"{name}={text}")
-    return " ".join(parts)
+            named.append(f"{name}={text}")
+    placed.sort()
+    before = []
+    for number, (position, name, text) in enumerate(placed):
+        # A sign is only read after `=`.
+        if position == number and not text.startswith("-"):
+            before.append(text)
+        else:
+            named.append(f"{name}={text}")
+    return " ".join(part for part in (item.word, *before, stride, *named) if part)
 
 
-def _block_argument(value: Any) -> str:
-    return value_text(value, nested=True)
+def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> str:
+    """Return an argument.
 
-
-def value_text(value: Any, *, nested: bool = False) -> str:
-    """Return an argument; expressions, which are strings, stand in parentheses."""
+    Args:
+        value: a number, truth value, word, size or expression.
+        nested: whether it stands within `< >`, where expressions are plain.
+        brackets: whether expressions need parentheses.
+    """
     if isinstance(value, Expression):
-        simple = value.text.isidentifier() or nested
-        return value.text if simple else f"({value.text})"
+        plain = value.text.isidentifier() or nested or not brackets
+        return value.text if plain else f"({value.text})"
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "x".join(str(int(n)) for n in value)
-    if isinstance(value, float):
-        return repr(value)
-    return str(value)
-
-
-@dataclass(frozen=True)
-class Expression:
-    """An expression of parameters, as text."""
-
-    text: str
+    return repr(value) if isinstance(value, float) else str(value)

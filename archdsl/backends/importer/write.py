@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -18,66 +17,16 @@ from archdsl.backends.importer.spec import (
     Line,
     Merge,
     Same,
+    Spec,
     Tap,
     Word,
-    body_text,
 )
-from archdsl.layer import REQUIRED, Layer, words
-from archdsl.naming import LABEL_RESERVED, LANGUAGE_WORDS, attributes_of, refusal
-from archdsl.values import Shape, show_shape
+from archdsl.layer import Layer, kind
+from archdsl.naming import LABEL_RESERVED, attributes_of, refusal
+from archdsl.values import Shape, channels
 
 # Kinds that stand on the line of what comes before them.
 _FOLLOW: Final = frozenset(("norm", "activation", "dropout"))
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
-
-
-@dataclass
-class Spec:
-    """A spec in the making.
-
-    Attributes:
-        name: of the network.
-        title: what its comment says.
-        inputs: name and shape of each input.
-        body: of the network.
-        blocks: in order of definition.
-        outputs: numbers of the outputs, in the order in which they are written.
-    """
-
-    name: str
-    title: str
-    inputs: list[tuple[str, Shape]]
-    body: Body
-    blocks: list[Block] = field(default_factory=list)
-    outputs: list[int] = field(default_factory=list)
-
-
-def text_of(spec: Spec) -> str:
-    """Return the text of a spec, in the canonical layout."""
-    from archdsl.source import Source
-    from archdsl.syntax.format import format_source
-
-    parts = ["arch 1"]
-    for block in spec.blocks:
-        parts.append(_definition(block))
-    shown = [
-        f"input {name} {show_shape(s)}".replace("  ", " ") for name, s in spec.inputs
-    ]
-    body = "\n".join((*shown, body_text(spec.body)))
-    parts.append(f"# {spec.title}\nnetwork {spec.name} {{\n{body}\n}}")
-    return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
-
-
-def _definition(block: Block) -> str:
-    from archdsl.backends.importer.spec import value_text
-
-    given = [
-        name if default is None else f"{name} = {value_text(default, nested=True)}"
-        for name, default in block.parameters
-    ]
-    head = block.name + (f"<{', '.join(given)}>" if given else "")
-    seq = " seq" if block.indexed else ""
-    return f"# {block.title}\nblock {head}{seq} {{\n{body_text(block.body)}\n}}"
 
 
 # ---- merges with branches -----------------------------------------------------------
@@ -176,8 +125,7 @@ class Writer:
         self.top = top
         self.run = run
         self.shapes = shapes
-        self.blocks: dict[Any, Block] = {}
-        self.names: set[str] = set()
+        self.blocks: dict[str, Block] = {}
         readers: Counter[int] = Counter()
         for leaf in leaves(top.nodes):
             readers.update(set(leaf.reads))
@@ -215,30 +163,18 @@ class Writer:
             (given, self.shapes[v]) for given, v in zip(names, values, strict=True)
         ]
         written = [*outputs, *scope.heads]
-        return Spec(name, title, inputs, body, list(self.blocks.values()), written)
+        return Spec(name, title, inputs, body, self.blocks, written)
 
     def block(self, container: Container) -> Block:
-        """Return the block of a container; equal ones are the same."""
+        """Return the block of a container: one of its own for each call."""
         scope = _Scope(self, container, container, [""])
         body = scope.body()
         cls = type(container.module)
-        key = (cls, container.indexed, body)
-        if key not in self.blocks:
-            name = self._name(cls.__name__)
-            title = f"{cls.__name__}, of {cls.__module__}."
-            self.blocks[key] = Block(name, body, container.indexed, title)
-        return self.blocks[key]
-
-    def _name(self, cls: str) -> str:
-        base = _CAMEL.sub("_", cls.strip("_")).lower() or "part"
-        if refusal(base, "block", LANGUAGE_WORDS) or base in words():
-            base = f"{base}_block"
-        name, number = base, 1
-        while name in self.names:
-            number += 1
-            name = f"{base}{number}"
-        self.names.add(name)
-        return name
+        title = f"{cls.__name__}, of {cls.__module__}."
+        # No class has a space in its name.
+        name = f"{cls.__name__} {len(self.blocks)}"
+        self.blocks[name] = Block(name, body, container.indexed, title)
+        return self.blocks[name]
 
 
 def _is_inline(container: Container) -> bool:
@@ -334,20 +270,8 @@ class _Scope:
             before = self._before(part, flow)
             item = self._item(part, flow)
             follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
-            if (
-                before is None
-                and follows
-                and lines
-                and not lines[-1].output
-                and not self.container.indexed
-            ) or (
-                before is None
-                and follows
-                and lines
-                and not lines[-1].output
-                and not isinstance(lines[-1].items[-1], Braces)
-            ):
-                last = lines[-1]
+            last = lines[-1] if lines else None
+            if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
             else:
                 lines.append(Line((*([before] if before else ()), item)))
@@ -452,16 +376,21 @@ class _Scope:
                 Body(() if v == flow else (Line((self._tap(v),)),)) for v in part.reads
             )
             label = self.tapped.get(part.gives, "")
-            return Merge(
-                part.op.word,
-                branches,
-                arguments(part.op),
-                label or self._unlabelled(part.op.word),
-            )
+            name = label or self._unlabelled(part.op.word)
+            return Merge(part.op.word, branches, arguments(part.op), name)
         if part.shared:
             return Same(self._label(part))
         label = self._name(part, part.op.word)
-        return Word(part.op.word, arguments(self._with_bias(part)), label)
+        flow = channels(self.writer.shapes[part.reads[0]])
+        return Word(part.op.word, self._slots(part), label, flow=int(flow))
+
+    def _slots(self, leaf: Leaf) -> tuple[tuple[str, Any], ...]:
+        """Return all arguments of a layer; what depends on its input as numbers."""
+        op = self._with_bias(leaf)
+        slots = {name: getattr(op, name) for name in op.fields}
+        if "width" in slots and slots["width"] is None:
+            slots["width"] = int(channels(self.writer.shapes[leaf.gives]))
+        return tuple(slots.items())
 
     def _with_bias(self, leaf: Leaf) -> Layer:
         """Return a layer with a bias as the language's rule has it, if it can be."""
@@ -487,7 +416,7 @@ class _Scope:
             bodies.append(Body(tuple(self._branch(branch, part.reads[0]))))
         label = self.tapped.get(leaf.gives, "")
         if leaf.op.word == "add" and len(bodies) == 2:
-            return self._residual(bodies, label)
+            return self._residual(part, bodies, label)
         return Merge(
             leaf.op.word,
             tuple(bodies),
@@ -495,12 +424,13 @@ class _Scope:
             label or self._unlabelled(leaf.op.word),
         )
 
-    def _residual(self, bodies: Sequence[Body], label: str) -> Item:
+    def _residual(self, part: Joined, bodies: Sequence[Body], label: str) -> Item:
         name = label or self._unlabelled("residual")
+        shapes = self.writer.shapes
+        changes = shapes[part.reads[0]] != shapes[part.gives]
         body, shortcut = bodies
-        if not shortcut.lines:
-            return Merge("residual", (body,), (), name)
-        return Merge("residual", (body, shortcut), (), name)
+        branches = (body, shortcut) if shortcut.lines else (body,)
+        return Merge("residual", branches, (), name, changes)
 
     def _branch(self, branch: Sequence[Part], start: int) -> list[Line]:
         lines: list[Line] = []
@@ -508,7 +438,7 @@ class _Scope:
         for part in branch:
             item = self._item(part, flow)
             follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
-            if lines and follows:
+            if lines and follows and _takes(lines[-1], item):
                 lines[-1] = replace(lines[-1], items=(*lines[-1].items, item))
             else:
                 lines.append(Line((item,)))
@@ -524,9 +454,19 @@ class _Scope:
             body = scope.body()
             label = "" if self.container.indexed else self._label(part)
             self.names.taken.add(label)
-            return Braces(_repeated(body), label, part.indexed)
+            return Braces(body, label, part.indexed)
         block = self.writer.block(part)
-        return Word(block.name, (), self._name(part, block.name), block=True)
+        label = "" if self.container.indexed else self._own_label(part)
+        flow = channels(self.writer.shapes[part.reads[0]])
+        return Word(block.name, (), label, block=True, flow=int(flow))
+
+    def _own_label(self, part: Container) -> str:
+        """Return a container's label; without weights, it needs none."""
+        if not part.keys:
+            return self.tapped.get(part.gives, "")
+        label = self._label(part)
+        _check_label(label, part.path)
+        return label
 
     # ---- names
 
@@ -565,6 +505,16 @@ class _Scope:
         return label
 
 
+def _takes(line: Line, item: Item) -> bool:
+    """Return whether a norm, activation or dropout stands on the line before it."""
+    last = line.items[-1]
+    if line.output or isinstance(last, Braces):
+        return False
+    word = kind(item.word) if isinstance(item, Word) else None
+    is_norm = word is not None and word.family == "norm"
+    return not (is_norm and isinstance(last, Word) and last.block)
+
+
 def _check_label(label: str, path: str) -> None:
     plain = label.replace("-", "_")
     if plain.count(".") > 1:
@@ -577,50 +527,10 @@ def _check_label(label: str, path: str) -> None:
             raise Unknown(f"`{path}` cannot be named: `{name}` {reason}")
 
 
-def _repeated(body: Body) -> Body:
-    """Return a body with equal lines that follow one another as one, with a number."""
-    lines: list[Line] = []
-    for line in body:
-        if lines and replace(lines[-1], times=1) == line and not _labels(line):
-            lines[-1] = replace(lines[-1], times=lines[-1].times + 1)
-        else:
-            lines.append(line)
-    return Body(tuple(lines))
-
-
-def _labels(line: Line) -> bool:
-    return any(getattr(item, "label", "") for item in line.items) or any(
-        isinstance(item, Tap | Same) for item in line.items
-    )
-
-
 def arguments(op: Layer) -> tuple[tuple[str, Any], ...]:
-    """Return the arguments of a layer that are not its defaults, in writing order."""
-    placed: list[tuple[int, str, Any]] = []
-    named: list[tuple[str, Any]] = []
-    stride: list[tuple[str, Any]] = []
-    for name, kind_field in op.fields.items():
-        value = getattr(op, name)
-        if kind_field.default is not REQUIRED and value == kind_field.default:
-            continue
-        if (
-            isinstance(value, tuple)
-            and kind_field.position != 0
-            and len(set(value)) == 1
-        ):
-            value = value[0]
-        if isinstance(kind_field.position, int):
-            placed.append((kind_field.position, name, value))
-        elif kind_field.position == "/":
-            stride.append(("/", value))
-        else:
-            named.append((name, value))
-    placed.sort()
-    written: list[tuple[str, Any]] = []
-    for number, (position, name, value) in enumerate(placed):
-        negative = isinstance(value, int | float) and value < 0
-        in_place = position == number and not negative
-        (written if in_place else named).append(
-            (str(position) if in_place else name, value)
-        )
-    return (*written, *stride, *named)
+    """Return the arguments of a merge that are not its defaults."""
+    return tuple(
+        (name, getattr(op, name))
+        for name, declared in op.fields.items()
+        if getattr(op, name) != declared.default
+    )

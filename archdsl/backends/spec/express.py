@@ -14,10 +14,8 @@ from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.scope import (
     BlockRef,
     BodyRef,
-    Context,
     Fault,
     KindRef,
-    Namespace,
 )
 from archdsl.ir import Named
 from archdsl.layer import Layer
@@ -31,10 +29,11 @@ from archdsl.values import Dims, show_shape
 # written out.
 _WITHOUT_TEXT: Final = (BlockRef, BodyRef)
 _NUMBERS = re.compile(r"([0-9]+)")
-# How tightly an expression binds: an atom needs no brackets anywhere.
-_FEW: Final = 3
+# Up to that many rounds, a table reads better than a test for the first one.
+_FEW: Final = 2
 # Expressions of a network's own parameters that are longer give way to their value.
 LONGEST: Final = 40
+# How tightly an expression binds: an atom needs no brackets anywhere.
 ATOM: Final = 3
 _SUM: Final = 1
 _TEST: Final = 0
@@ -59,21 +58,7 @@ class KindValue:
 def known_value(value: Any) -> Any:
     """Return a parameter's value as it is compared here; ANY if it has no text."""
     if isinstance(value, KindRef):
-        nowhere = Span(Source("", ""), 0, 0)
-        outside: Any = Context(None, {}, Namespace("", False, None))  # type: ignore[arg-type]
-        call = t.Call(
-            word=value.kind.word, angle=None, args=[], body=None, span=nowhere
-        )
-        call.label = call.repeat = call.guard = None
-        if not value.bound:
-            return KindValue(value.kind, ())
-        try:
-            made = bind_layer(call, value, outside)
-        except Fault:
-            return _bound_alone(value)
-        return KindValue(
-            value.kind, tuple((name, getattr(made, name)) for name in value.bound)
-        )
+        return _kind_value(value)
     if isinstance(value, Named):
         return ANY if value.kind is None else KindValue(value.kind, ())
     if isinstance(value, _WITHOUT_TEXT):
@@ -84,9 +69,20 @@ def known_value(value: Any) -> Any:
     return value
 
 
-def _bound_alone(value: KindRef) -> Any:
-    """Return a kind whose required arguments are given where it is used."""
-    return ANY
+def _kind_value(value: KindRef) -> Any:
+    """Return a kind with the values of its arguments; ANY if some are still missing."""
+    if not value.bound:
+        return KindValue(value.kind, ())
+    _, context = next(iter(value.bound.values()))
+    span = Span(Source("", ""), 0, 0)
+    call = t.Call(word=value.kind.word, angle=None, args=[], body=None, span=span)
+    try:
+        made = bind_layer(call, value, context)
+    except Fault:
+        return ANY
+    return KindValue(
+        value.kind, tuple([(name, getattr(made, name)) for name in value.bound])
+    )
 
 
 def same(one: Any, other: Any) -> bool:
@@ -411,7 +407,7 @@ class Texts:
         rest = [row for row in rows if row not in first]
         if not rest or any(not _kindred(values[row], values[rest[0]]) for row in rest):
             return None
-        if obvious and len(rows) < _FEW:
+        if obvious and len(rows) <= _FEW:
             return None  # a table is as short
         yes = [v if row in first else ANY for row, v in enumerate(values)]
         no = [v if row in rest else ANY for row, v in enumerate(values)]

@@ -116,6 +116,10 @@ class Facts:
         if not short.children:
             return True
         ops = [plain(step.op) for step in short.steps()]
+        inner = short.children[0]
+        is_projection = isinstance(inner, Group) and inner.name == short.name
+        if not (is_projection and ops and {"stride", "bias"} <= vars(ops[0]).keys()):
+            return False
         on_the_way = main_path(self._producers, body.input, body.output)
         norms = [plain(step.op) for step in on_the_way if step.op.family == "norm"]
         return ops[1:] == norms[:1] and arguments_of(ops[0])["bias"] == (not norms)
@@ -484,9 +488,9 @@ class Reader:
         return item
 
     def _merge(self, group: Group, item: Item) -> None:
-        *branches, step = group.children
-        if not isinstance(step, Step):
-            raise Unwritable(f"{group.path}: a merge ends with a layer")
+        *branches, step = group.children or (group,)
+        if not isinstance(step, Step) or step.op.arity is not None:
+            raise Unwritable(f"{group.path}: a structure ends with a merge")
         item.bodies = [[self._branch(branch)] for branch in branches]
         item.key = "merge", type(step.op), len(branches)
         item.values = dict(vars(step.op))
@@ -506,6 +510,10 @@ class Reader:
 
     def _residual(self, group: Group, item: Item) -> None:
         by_role = {child.role: child for child in _groups(group)}
+        if "branch" not in by_role or by_role.keys().isdisjoint(
+            ("structure", "shortcut")
+        ):
+            raise Unwritable(f"{group.path}: a residual has a body and a shortcut")
         item.bodies = [[self._branch(by_role["branch"])]]
         if "structure" in by_role:
             sum_ = by_role["structure"]

@@ -138,11 +138,11 @@ class Writer:
     # ---- layers and calls
 
     def _layer(self, items: Items, texts: Texts) -> str:
-        ops: list[Any] = [item.part.op for item in items.samples]  # type: ignore[union-attr]
+        ops = [_op(item) for item in items.samples]
         word = texts.kind(ops)
         if word is not None:
             return word
-        if "kernel" not in items.values and len(set(map(type, ops))) > 1:
+        if len(set(map(type, ops))) > 1:
             raise Differ
         kind: type[Layer] = type(ops[0])
         return " ".join([kind.word, *self._arguments(kind, items, texts)])
@@ -205,8 +205,9 @@ class Writer:
         inner = items.inner[0]
         inside = scope.inside(inner.parents)
         inside.level += 1
-        groups = [item.part for item in items.samples]
-        return _in_braces(self.body(inner, groups, inside))  # type: ignore[arg-type]
+        parts = [item.part for item in items.samples]
+        groups = [part for part in parts if isinstance(part, Group)]
+        return _in_braces(self.body(inner, groups, inside))
 
     def _branches(self, items: Items, scope: Scope, indexed: bool) -> str:
         part = items.samples[0].part

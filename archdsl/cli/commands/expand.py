@@ -55,11 +55,9 @@ def command(
       archdsl expand resnet18 -D classes=10 -o mine.arch
       archdsl expand resnet18 -o resnet18.json
     """
-    from archdsl.api import expand
-
     network = load_network(spec, params, input_shape, symbolic=True)
     as_data = output is not None and output.suffix == ".json"
-    text = _data(network) if as_data else expand(network)
+    text = _data(network) if as_data else _text(network)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
@@ -68,6 +66,22 @@ def command(
         print_json({**facts, "text": text, "errors": []})
     elif printed:
         click.echo(text, nl=False)
+
+
+def _text(network: Network) -> str:
+    """Return a spec of a network.
+
+    Raises:
+        SpecError: if there is none, as may be for a network from JSON.
+    """
+    from archdsl.api import expand
+    from archdsl.backends.spec import Unwritable
+    from archdsl.diagnostics import Diagnostic, SpecError
+
+    try:
+        return expand(network)
+    except Unwritable as error:
+        raise SpecError([Diagnostic("A0506", str(error))]) from None
 
 
 def _data(network: Network) -> str:
