@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
+import importlib.util
 import json
 import math
 import os
@@ -1079,3 +1080,25 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
     assert found.code == 0, found.err
     assert found.json["finished"]
     assert found.json["epochs"][-1]["test_top1"] >= 0.97
+
+
+# ---- the experiments
+
+
+def test_the_page_of_depth_has_the_figures_of_its_runs() -> None:
+    path = ROOT / "benchmarks" / "experiments" / "depth.py"
+    spec = importlib.util.spec_from_file_location("depth", path)
+    assert spec is not None and spec.loader is not None
+    depth = importlib.util.module_from_spec(spec)
+    before = list(sys.path)
+    try:
+        spec.loader.exec_module(depth)
+    finally:
+        sys.path[:] = before
+    held = depth.held()
+    done = {(r["kind"], r["depth"], r["seed"]) for r in held["runs"]}
+    assert len(done) == len(held["runs"]) == 2 * len(depth.DEPTHS) * len(depth.SEEDS)
+    page = path.with_suffix(".md").read_text(encoding="utf-8")
+    for line in depth.table(held["runs"]):
+        assert line in page
+    assert held["machine"] in page and held["when"] in page
