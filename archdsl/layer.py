@@ -153,7 +153,7 @@ class Field:
             return "" if value in self.choices else f"cannot be {value!r}"
         parts = value if self.type == "window" else (value,)
         if not isinstance(parts, tuple) or not 1 <= len(parts) <= MOST_AXES:
-            return f"is of one to {MOST_AXES} sizes, not {value!r}"
+            return f"is of 1 to {MOST_AXES} sizes, not {value!r}"
         wanted: Any = _TYPES.get(self.type, ())
         low, high = self.minimum, self.maximum
         part: Any

@@ -103,7 +103,7 @@ def test_a_projection_does_not_count_towards_depth() -> None:
         ("conv", {}, TypeError, "conv needs 'kernel'"),
         ("relu", {"slope": 1.0}, TypeError, "relu has no argument 'slope'"),
         ("conv", {"kernel": (0, 3)}, ValueError, "out of bounds"),
-        ("conv", {"kernel": 3}, ValueError, "two sizes"),
+        ("conv", {"kernel": 3}, ValueError, "1 to 3 sizes"),
         ("dropout", {"p": float("nan")}, ValueError, "cannot be nan"),
         ("conv", {"kernel": (3, 3), "groups": 2}, Mismatch, "do not divide"),
     ],

@@ -135,7 +135,7 @@ def test_outputs_are_as_their_schemas_say(
         torch.save(
             {"conv1.weight": torch.ones(2), "x": torch.ones(1), **norm}, "net.pth"
         )
-    if call[0] in ("export", "run"):
+    if call[0] in ("bench", "export", "run"):
         Path("small.arch").write_text(SMALL, encoding="utf-8")
         Path("labels.txt").write_text("cat\ndog\n", encoding="utf-8")
         Image.new("RGB", (20, 16), "grey").save("grey.png")

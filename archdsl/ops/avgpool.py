@@ -58,6 +58,14 @@ class AvgPool(Layer):
                     label="torch refuses such padding",
                     help=f"use pad={kernel // 2} or less",
                 )
+        small = [(n, k) for n, k in zip(sizes, self.kernel, strict=True) if n < k]
+        if len(sizes) == 3 and small:
+            size, kernel = small[0]
+            raise Mismatch(
+                f"avgpool: the window of {kernel} is larger than the map of {size}",
+                label=f"the input is {show_shape(inputs[0])}",
+                help="torch averages volumes only by windows that fit without padding",
+            )
         spatial = (
             slide("avgpool", n, k, s, (p, p), 1, self.ceil)
             for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
