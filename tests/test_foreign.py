@@ -418,7 +418,11 @@ def test_foreign_layers_as_values(
         ("op x { torch = 'a.B'; params = chanels }", "A0104", "`chanels` is not"),
         ("op x { torch = 'a.B'; params = 1.5 }", "A0302", "`params` would be 1.5"),
         ("op x { torch = 'a.B'; macs = -1 }", "A0302", "`macs` would be -1"),
-        ("op x { torch = 'a.B'; shape = [3, 4] }", "A0302", "which is not a shape"),
+        (
+            "op x { torch = 'a.B'; shape = [3, 4, 5, 6, 7] }",
+            "A0302",
+            "which is not a shape",
+        ),
         ("op x { torch = 'a.B'; pointwise = 3 }", "A0302", "`pointwise` would be 3"),
         (
             "op x { torch = 'a.B'; pointwise = true; shape = [3, 4, 4] }",
