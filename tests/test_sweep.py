@@ -285,7 +285,7 @@ def test_sweeps_without_end_are_refused(folder: Path) -> None:
         ({"width": []}, {}, AxisError, "`width` has no values"),
         ({"width": "4"}, {"params": {"width": 8}}, AxisError, "both vary and be fixed"),
         ({"input": "3x8x8"}, {"input": "3x8x8"}, AxisError, "both vary and be fixed"),
-        ({"input": "3x8x8x8x8"}, {}, AxisError, "`3x8x8x8x8` is not a shape of an input"),
+        ({"input": "3x8x8x8x8"}, {}, AxisError, "`3x8x8x8x8` is not a shape"),
         ({"width": [{}]}, {}, AxisError, "{} is not a value"),
         ({"widht": "4"}, {}, archdsl.SpecError, "A0603.*`widht`"),
         ({"preset": "small,deap"}, {}, archdsl.SpecError, "A0602.*`deap`"),
