@@ -51,6 +51,7 @@ from archdsl.backends.training.mixing import mix
 from archdsl.backends.training.optimizing import Rates, make_optimizer
 from archdsl.backends.training.recipe import Images
 from archdsl.backends.training.views import Views
+from archdsl.cli.training import Shown
 from archdsl.diagnostics import SpecError
 from archdsl.resources import recipes
 from archdsl.source import Source
@@ -941,6 +942,8 @@ def start(*arguments: str | Path, processes: int = 1) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # These tests may themselves run in the background, where that is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
@@ -996,6 +999,20 @@ def test_an_interrupt_saves(files_of: Path) -> None:
         found = states.newest(run)
         assert said is not None and found is not None
         assert found.state["step"] == int(said[1].replace(",", ""))
+
+
+def test_an_ignored_interrupt_stays_ignored() -> None:
+    """As in the background of a shell."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        watch = Shown()
+        with watch.signals():
+            signal.raise_signal(signal.SIGINT)
+            assert not watch.stops()
+            signal.raise_signal(signal.SIGTERM)
+            assert watch.stops()
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.slow

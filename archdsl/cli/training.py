@@ -120,6 +120,8 @@ class Shown(Watch):
     def signals(self) -> Iterator[None]:
         """Let the first interrupt or SIGTERM end the step, and a second one all."""
         before = {number: signal.getsignal(number) for number in _SIGNALS}
+        # A shell lets what it starts in the background ignore interrupts.
+        before = {n: how for n, how in before.items() if how is not signal.SIG_IGN}
 
         def note(number: int, frame: FrameType | None) -> None:
             self._signal = number
@@ -128,7 +130,7 @@ class Shown(Watch):
             self.say("stopping after this step, to save the state; again to stop now")
 
         try:
-            for number in _SIGNALS:
+            for number in before:
                 signal.signal(number, note)
         except ValueError:  # not in the main thread, which alone gets signals
             pass
