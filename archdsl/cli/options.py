@@ -84,11 +84,16 @@ def _parameters(
 
 
 def _value(text: str, value: str) -> object:
-    from archdsl.diagnostics import SpecError
+    from archdsl.diagnostics import Diagnostic, SpecError
+    from archdsl.limits import MAX_LIST
     from archdsl.source import Source
     from archdsl.syntax.parser import check_characters, check_nesting, parse_expression
     from archdsl.syntax.tree import Name
 
+    if value.count(",") > MAX_LIST:
+        # Before it is parsed, which would take seconds.
+        message = f"{text[:20]}...: a list has more than {MAX_LIST:,} items"
+        raise SpecError([Diagnostic("A0906", message)])
     source = Source("-D", text)
     try:
         check_characters(source)
