@@ -2,18 +2,9 @@
 
 import os
 import platform
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
-
-def processor() -> str:
-    """Return the model of the processor."""
-    if sys.platform == "linux":
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.machine()
+from archdsl.backends.bench.report import processor
 
 
 def machine() -> str:

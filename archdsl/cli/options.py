@@ -72,14 +72,26 @@ def _shape(
 def _parameters(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, object]:
-    found: dict[str, object] = {}
+    return {
+        name: _value(f"{name}={value}", value)
+        for name, value in named_values(values).items()
+    }
+
+
+def named_values(values: Sequence[str]) -> dict[str, str]:
+    """Return the values of several ``name=value``, by their names.
+
+    Raises:
+        BadParameter: if one is not of this form, or a name is given twice.
+    """
+    found: dict[str, str] = {}
     for text in values:
         name, equals, value = text.partition("=")
         if not equals or not name.isidentifier():
             raise click.BadParameter(f"`{text}` is not of the form name=value")
         if name in found:
             raise click.BadParameter(f"`{name}` is given twice")
-        found[name] = _value(text, value)
+        found[name] = value
     return found
 
 
@@ -284,6 +296,15 @@ def find_passes(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
 
+
+processor_option = click.option(
+    "--on",
+    "processor",
+    type=click.Choice(("auto", "cpu", "cuda")),
+    default="auto",
+    show_default=True,
+    help="What computes; auto takes a GPU if torch sees one.",
+)
 
 width_option = click.option(
     "--width",

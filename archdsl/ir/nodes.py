@@ -9,7 +9,7 @@ represents ownership: the path of a step is its name in reports, errors, diagram
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final, Literal, ParamSpec, TypeVar
@@ -374,3 +374,36 @@ class Network(Model):
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows."""
         return shown_as(self, "svg")
+
+
+_MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
+Node = TypeVar("Node", Step, Group)
+
+
+def changed(node: Node, **fields: Any) -> Node:
+    """Return a node with other fields, without what is kept about it besides."""
+    if not fields:
+        return node
+    own = {name: getattr(node, name) for name in type(node).model_fields}
+    made: Node = _MAKERS[type(node)](**{**own, **fields})
+    return made
+
+
+def with_root(network: Network, root: Group, outputs: Iterable[Port]) -> Network:
+    """Return a network of other parts.
+
+    Claims of the spec are dropped, as they are about another network, and so are
+    initialisations of what is gone.
+    """
+    steps = list(root.steps())
+    return Network(
+        name=network.name,
+        inputs=network.inputs,
+        outputs=tuple(outputs),
+        root=root,
+        initializers=tuple(
+            one
+            for one in network.initializers
+            if any(one.is_about(step.path, step.op.word) for step in steps)
+        ),
+    )

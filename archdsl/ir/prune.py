@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any, Final, TypeVar
+from typing import Any
 
-from archdsl.ir.nodes import OWNERS, Group, Network, Step, unchecked
-
-_MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
-Node = TypeVar("Node", Step, Group)
+from archdsl.ir.nodes import OWNERS, Group, Network, Step, changed, with_root
 
 
 def prune(network: Network, *, inference: bool = False) -> Network:
@@ -32,18 +29,7 @@ def prune(network: Network, *, inference: bool = False) -> Network:
     ):
         return network
     root = _Pruner(live).group(network.root)
-    steps = list(root.steps())
-    return Network(
-        name=network.name,
-        inputs=network.inputs,
-        outputs=tuple(outputs),
-        root=root,
-        initializers=tuple(
-            one
-            for one in network.initializers
-            if any(one.is_about(step.path, step.op.word) for step in steps)
-        ),
-    )
+    return with_root(network, root, outputs)
 
 
 class _Pruner:
@@ -61,16 +47,16 @@ class _Pruner:
             first = child.shared and not again
             fields: dict[str, Any] = {"shared": False, "alias": ""} if first else {}
             if isinstance(child, Group):
-                children.append(_changed(self.group(child), **fields))
+                children.append(changed(self.group(child), **fields))
             else:
-                children.append(_changed(child, **fields))
+                children.append(changed(child, **fields))
         made: dict[str, Any] = {"children": tuple(children)}
         if group.output not in self.live and children:
             # It ends where the last part does that something reads.
             made |= {"output": children[-1].output, "shape": children[-1].shape}
         if group.role == "repeat":
             made["count"] = len(children)
-        return _changed(group, **made)
+        return changed(group, **made)
 
     def _stays(self, child: Step | Group) -> bool:
         if isinstance(child, Step):
@@ -86,12 +72,3 @@ class _Pruner:
         again = part.path in self.known
         self.known.add(part.path)
         return again
-
-
-def _changed(node: Node, **fields: Any) -> Node:
-    """Return a node with other fields, without what is kept about it besides."""
-    if not fields:
-        return node
-    own = {name: getattr(node, name) for name in type(node).model_fields}
-    made: Node = _MAKERS[type(node)](**{**own, **fields})
-    return made

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any
 
-from archdsl.ir.nodes import Group, Network, Step, unchecked
+from archdsl.ir.nodes import Group, Network, Step, changed, with_root
 from archdsl.layer import Layer
-
-_new_step = unchecked(Step)
-_new_group = unchecked(Group)
 
 
 def rewrite(
@@ -53,22 +49,11 @@ class _Rewriter:
 
     def network(self, network: Network) -> Network:
         root = self._group(network.root)
-        steps = list(root.steps())
         outputs = [
             port.model_copy(update={"value": self._value(port.value)})
             for port in network.outputs
         ]
-        return Network(
-            name=network.name,
-            inputs=network.inputs,
-            outputs=tuple(outputs),
-            root=root,
-            initializers=tuple(
-                one
-                for one in network.initializers
-                if any(one.is_about(step.path, step.op.word) for step in steps)
-            ),
-        )
+        return with_root(network, root, outputs)
 
     def _value(self, number: int) -> int:
         return self.instead.get(number, number)
@@ -89,7 +74,7 @@ class _Rewriter:
             "output": self._value(group.output),
             "children": tuple(children),
         }
-        return _new_group(**{**_fields(group), **made})
+        return changed(group, **made)
 
     def _step(self, step: Step) -> Step:
         left = self.inputs.get(step.output, step.inputs)
@@ -105,9 +90,4 @@ class _Rewriter:
             "op": op,
             "labelled": labelled,
         }
-        return _new_step(**{**_fields(step), **made})
-
-
-def _fields(node: Step | Group) -> dict[str, Any]:
-    """Return a node's fields, without what is kept about it besides."""
-    return {name: getattr(node, name) for name in type(node).model_fields}
+        return changed(step, **made)

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from math import inf, log2
 from typing import Any
 
+from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
-from archdsl.ir.nodes import unchecked
+from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
 from archdsl.transforms.base import Transformation
 from archdsl.values import sizes
-
-_new_step = unchecked(Step)
-_new_group = unchecked(Group)
 
 # A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
 # smaller, as padding is not always there: 13x13 of 224x224 are a stride of 16.
@@ -70,16 +67,8 @@ class Backbone(Transformation):
             "output": ports[0].value,
             "shape": ports[0].shape,
         }
-        root = _new_group(**{**_fields(network.root), **made})
-        cut = prune(
-            Network(
-                name=network.name,
-                inputs=network.inputs,
-                outputs=ports,
-                root=root,
-                initializers=network.initializers,
-            )
-        )
+        root = changed(network.root, **made)
+        cut = prune(with_root(network, root, ports))
         read = {number for step in cut.steps() for number in step.inputs}
         inputs = tuple([port for port in cut.inputs if port.value in read])
         return cut.model_copy(update={"inputs": inputs})
@@ -107,8 +96,8 @@ def _part(network: Network, path: str) -> Step | Group:
     nodes = {node.path: node for node in _nodes(network.root)}
     node = nodes.get(path)
     if node is None:
-        near = get_close_matches(path, nodes, n=1)
-        more = f"; did you mean `{near[0]}`?" if near else ""
+        hint = did_you_mean(path, nodes)
+        more = f"; {hint}" if hint else ""
         raise CannotCut(f"the network has no part `{path}`{more}")
     if node.training:
         raise CannotCut(f"`{path}` only exists in training")
@@ -190,7 +179,7 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
             continue
         parts = tuple(_opened(child, values))
         if child.role not in OWNERS:
-            yield _new_group(**{**_fields(child), "children": parts})
+            yield changed(child, children=parts)
         elif child.shared:
             raise CannotCut(f"`{child.path}` is used again, and cannot be cut")
         else:
@@ -208,7 +197,7 @@ def _moved(node: Step | Group, prefix: str) -> Step | Group:
             "have no place: tap what it is a part of"
         )
     if isinstance(node, Step):
-        return _new_step(**{**_fields(node), **made, "labelled": True})
+        return changed(node, **made, labelled=True)
     if node.condition is not None:
         raise CannotCut(
             f"`{node.path}` has a part that depends on its parameters, and cannot be "
@@ -217,7 +206,7 @@ def _moved(node: Step | Group, prefix: str) -> Step | Group:
     if node.role not in OWNERS:
         made |= {"name": "", "path": node.path.rpartition(".")[0]}
         made["children"] = tuple(_moved(child, prefix) for child in node.children)
-    return _new_group(**{**_fields(node), **made})
+    return changed(node, **made)
 
 
 def _without_names(node: Step | Group) -> Step | Group:
@@ -231,7 +220,7 @@ def _without_names(node: Step | Group) -> Step | Group:
             "input_shapes": tuple([_plain(shape) for shape in node.input_shapes]),
             "shape": _plain(node.shape),
         }
-        return _new_step(**{**_fields(node), **made})
+        return changed(node, **made)
     made = {
         "input_shape": _plain(node.input_shape),
         "shape": _plain(node.shape),
@@ -244,7 +233,7 @@ def _without_names(node: Step | Group) -> Step | Group:
     if node.role != "block":
         made["lets"] = tuple((name, int(value)) for name, value in node.lets)
         made["children"] = tuple(_without_names(child) for child in node.children)
-    return _new_group(**{**_fields(node), **made})
+    return changed(node, **made)
 
 
 def _plain(value: Any) -> Any:
@@ -254,7 +243,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     return type(value)(_plain(part) for part in value)
-
-
-def _fields(node: Step | Group) -> dict[str, Any]:
-    return {name: getattr(node, name) for name in type(node).model_fields}

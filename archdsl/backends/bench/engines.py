@@ -82,7 +82,9 @@ class _Subject(NamedTuple):
     work: Workload
 
 
-_Maker = Callable[[_Subject], tuple[Callable[[], object], Callable[[], Any] | None]]
+# The work, and what returns its main output; None in training.
+_Made = tuple[Callable[[], object], Callable[[], Any] | None]
+_Maker = Callable[[_Subject], _Made]
 
 
 def contestants(
@@ -179,23 +181,21 @@ def _timed(maker: _Maker, subject: _Subject) -> Callable[[], Ready]:
 # ---- torch
 
 
-def _eager(subject: _Subject) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+def _eager(subject: _Subject) -> _Made:
+    return _in_torch(_fresh(subject), subject)
+
+
+def _compiled(subject: _Subject) -> _Made:
+    return _in_torch(_fresh(subject), subject, compiled=True)
+
+
+def _fresh(subject: _Subject) -> nn.Module:
     module = build(subject.network)
     module.load_state_dict(subject.state)
-    return _in_torch(module, subject)
+    return module
 
 
-def _compiled(
-    subject: _Subject,
-) -> tuple[Callable[[], object], Callable[[], Any] | None]:
-    module = build(subject.network)
-    module.load_state_dict(subject.state)
-    return _in_torch(module, subject, compiled=True)
-
-
-def _inference(
-    subject: _Subject,
-) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+def _inference(subject: _Subject) -> _Made:
     """Make the module of `archdsl compile --inference`."""
     deploy = pipeline(inference=True)
     network = deploy.apply(subject.network)
@@ -206,9 +206,7 @@ def _inference(
 
 
 def _of_module(other: nn.Module, engine: str) -> _Maker:
-    def make(
-        subject: _Subject,
-    ) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+    def make(subject: _Subject) -> _Made:
         shapes = {key: value.shape for key, value in subject.state.items()}
         if shapes == {key: value.shape for key, value in other.state_dict().items()}:
             other.load_state_dict(subject.state)
@@ -224,9 +222,7 @@ def _of_module(other: nn.Module, engine: str) -> _Maker:
     return make
 
 
-def _in_torch(
-    module: nn.Module, subject: _Subject, *, compiled: bool = False
-) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+def _in_torch(module: nn.Module, subject: _Subject, *, compiled: bool = False) -> _Made:
     import torch
 
     work = subject.work
@@ -282,9 +278,7 @@ def _main(outputs: Any) -> Tensor:
 # ---- other engines
 
 
-def _onnxruntime(
-    subject: _Subject,
-) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+def _onnxruntime(subject: _Subject) -> _Made:
     runtime: Any = need("the engine `onnxruntime`", "onnxruntime", "onnxruntime")
     made = onnx.export(subject.network, subject.state, batch=subject.work.batch)
     options = runtime.SessionOptions()
@@ -307,9 +301,7 @@ def _onnxruntime(
     return call, call
 
 
-def _openvino(
-    subject: _Subject,
-) -> tuple[Callable[[], object], Callable[[], Any] | None]:
+def _openvino(subject: _Subject) -> _Made:
     openvino: Any = need("the engine `openvino`", "openvino", "openvino")
     made = onnx.export(subject.network, subject.state, batch=subject.work.batch)
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}

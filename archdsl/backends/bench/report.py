@@ -108,7 +108,7 @@ def machine(on: str = "cpu") -> str:
     """Return what figures were measured on: processor or GPU, and versions."""
     import torch
 
-    name = torch.cuda.get_device_name() if on == "cuda" else _processor()
+    name = torch.cuda.get_device_name() if on == "cuda" else processor()
     threads = "" if on == "cuda" else f", {torch.get_num_threads()} threads"
     return (
         f"{name}, {os.cpu_count()} cores{threads}, {platform.system()}, "
@@ -116,7 +116,8 @@ def machine(on: str = "cpu") -> str:
     )
 
 
-def _processor() -> str:
+def processor() -> str:
+    """Return the model of the processor."""
     known = Path("/proc/cpuinfo")
     if known.exists():
         for line in known.read_text(encoding="utf-8", errors="replace").splitlines():

@@ -11,7 +11,6 @@ from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
-from archdsl.transforms import AsModules
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +73,8 @@ def emit(
             archdsl.
     """
     if as_modules:
+        from archdsl.transforms import AsModules
+
         network = AsModules().apply(network)
     style = Style(not as_modules, inference, recompute)
     text = write(network, note, style)

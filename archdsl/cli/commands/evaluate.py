@@ -13,6 +13,7 @@ from archdsl.cli.options import (
     SpecCommand,
     json_option,
     load_network,
+    processor_option,
     spec_options,
 )
 from archdsl.cli.terminal import print_json, say
@@ -70,14 +71,7 @@ from archdsl.cli.training import running
     show_default=True,
     help="Images at once.",
 )
-@click.option(
-    "--on",
-    "processor",
-    type=click.Choice(("auto", "cpu", "cuda")),
-    default="auto",
-    show_default=True,
-    help="What computes; auto takes a GPU if torch sees one.",
-)
+@processor_option
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),

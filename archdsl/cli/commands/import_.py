@@ -12,7 +12,7 @@ import click
 from archdsl.cli import status
 from archdsl.cli.factory import made_by
 from archdsl.cli.files import write_bytes
-from archdsl.cli.options import OUTPUT_FILE, json_option
+from archdsl.cli.options import OUTPUT_FILE, json_option, named_values
 from archdsl.cli.terminal import Failure, print_json, say
 
 if TYPE_CHECKING:
@@ -22,15 +22,7 @@ if TYPE_CHECKING:
 def _arguments(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for text in values:
-        name, equals, value = text.partition("=")
-        if not equals or not name.isidentifier():
-            raise click.BadParameter(f"`{text}` is not of the form name=value")
-        if name in found:
-            raise click.BadParameter(f"`{name}` is given twice")
-        found[name] = _value(value)
-    return found
+    return {name: _value(text) for name, text in named_values(values).items()}
 
 
 def _value(text: str) -> Any:

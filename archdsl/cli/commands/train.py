@@ -19,6 +19,7 @@ from archdsl.cli.options import (
     find_device,
     json_option,
     load_proved,
+    processor_option,
     spec_options,
 )
 from archdsl.cli.terminal import print_json
@@ -99,14 +100,7 @@ _MOST_WORKERS: Final = 8
     metavar="PATH,...",
     help="Keep the weights and running statistics of layers and blocks.",
 )
-@click.option(
-    "--on",
-    "processor",
-    type=click.Choice(("auto", "cpu", "cuda")),
-    default="auto",
-    show_default=True,
-    help="What computes; auto takes a GPU if torch sees one.",
-)
+@processor_option
 @click.option(
     "--workers",
     type=click.IntRange(0, 256),
