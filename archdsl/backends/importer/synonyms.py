@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Shape
+from archdsl.values import Shape, ones
 
 
 class Synonym(NamedTuple):
@@ -83,23 +83,25 @@ def _mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     if first.name not in words or len(first.reads) != 1:
         return None
     whole = shapes[first.reads[0]]
-    if len(whole) != 3 or not _over_positions(first, whole):
+    if len(whole) < 2 or not _over_positions(first, whole):
         return None
-    keeps = first.shapes[0][1:] == (whole[0], 1, 1)
+    once = ones(len(whole) - 1)
+    keeps = first.shapes[0][1:] == (whole[0], *once)
     pool, flat = words[first.name]
     if keeps:
-        return Synonym(pool, {"size": (1, 1)}, first.reads, 1)
+        return Synonym(pool, {"size": once}, first.reads, 1)
     if first.shapes[0][1:] == (whole[0],):
         return Synonym(flat, {}, first.reads, 1)
     return None
 
 
 def _over_positions(call: Call, whole: Shape) -> bool:
-    """Return whether a mean is over height and width, as its axes say."""
+    """Return whether a mean is over all positions, as its axes say."""
+    rank = len(whole) + 1
     for name, value in call.args:
-        axes = value if isinstance(value, tuple) else ()
-        if name in ("1", "dim", "axis") and sorted(a % 4 for a in axes) == [2, 3]:
-            return True
+        axes = value if isinstance(value, tuple) else (value,)
+        if name in ("1", "dim", "axis") and all(type(a) is int for a in axes):
+            return sorted(a % rank for a in axes) == [*range(2, rank)]
     return False
 
 

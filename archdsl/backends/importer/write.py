@@ -274,7 +274,7 @@ class _Scope:
             if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
             else:
-                lines.append(Line((*([before] if before else ()), item)))
+                lines.append(Line((*([before] if before else ()), item, *self._end(part))))
             flow = part.gives
         for value in others:
             lines.append(Line((Tap(self.tapped[value]),), output="output"))
@@ -414,7 +414,7 @@ class _Scope:
         bodies = []
         for branch in part.branches:
             bodies.append(Body(tuple(self._branch(branch, part.reads[0]))))
-        label = self.tapped.get(leaf.gives, "")
+        label = "" if self._end(part) else self.tapped.get(leaf.gives, "")
         if leaf.op.word == "add" and len(bodies) == 2:
             return self._residual(part, bodies, label)
         return Merge(
@@ -423,6 +423,12 @@ class _Scope:
             arguments(leaf.op),
             label or self._unlabelled(leaf.op.word),
         )
+
+    def _end(self, part: Part) -> tuple[Item, ...]:
+        """Return what bears the name of a merge, where its own would be in keys."""
+        name = self.tapped.get(part.gives, "")
+        inside = name and isinstance(part, Joined) and _has_keys(part)
+        return (Word("identity", (), name),) if inside else ()
 
     def _residual(self, part: Joined, bodies: Sequence[Body], label: str) -> Item:
         name = label or self._unlabelled("residual")
