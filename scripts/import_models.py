@@ -127,7 +127,13 @@ def is_convolutional(module: nn.Module) -> bool:
     """Return whether a network has convolutions and no module of attention."""
     names = {type(part).__name__ for part in module.modules()}
     some = any(isinstance(part, nn.modules.conv._ConvNd) for part in module.modules())
-    return some and not any("Attention" in name for name in names)
+    return some and not any(_attends(name) for name in names)
+
+
+def _attends(name: str) -> bool:
+    """Return whether a class is one of attention between positions, by its name."""
+    gates = name.endswith(("ChannelAttn", "SpatialAttn", "SplitAttn", "KernelAttn"))
+    return not gates and ("Atten" in name or "Attn" in name or name == "LambdaLayer")
 
 
 # ---- one network ----------------------------------------------------------------

@@ -190,8 +190,17 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    if op.form == "vector":
+        return (Own("", (sizes[axis if axis == -1 else 0],)),)
     plain = axis == -1 or len(sizes) == 1
-    return (Own("", (sizes[-1],) if plain else (sizes[0], *[1] * len(sizes[1:]))),)
+    own = (sizes[-1],) if plain else (sizes[0], *[1] * len(sizes[1:]))
+    if op.form == "batch":
+        own = (*[1] * (len(sizes) + 1 - len(own)), *own)
+    return (Own("", own),)
+
+
+def _layer_scale(c: Call) -> Tensor:
+    return c.x * _line_up(c.own[""].flatten(), c)
 
 
 # ---- windows ----------------------------------------------------------------------
@@ -328,7 +337,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda op, sizes, axis: _affine(op, sizes, axis) if op.affine else (),
     ),
     "layernorm": Kind(_layer_norm, _affine),
-    "layerscale": Kind(lambda c: c.x * c.own[""], _owns_factors),
+    "layerscale": Kind(_layer_scale, _owns_factors),
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
     "lrn": Kind(

@@ -193,6 +193,8 @@ class Recorder:
         self.numbers: dict[int, int] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.kept: list[Any] = []
+        # Values that depend on parameters and buffers alone.
+        self.fixed: set[int] = set()
         # Values whose sizes the code asked for, in order.
         self.asked: list[int] = []
 
@@ -215,6 +217,8 @@ class Recorder:
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
     ) -> tuple[Any, Call | None]:
         """Call a function; return its result, and a record if it computes anything."""
+        if func.__name__ == "__getitem__" and len(args) == 2:
+            args = (args[0], _sliced(args[1], args[0].shape))
         named = _bound(func, args, kwargs)
         ndim = max((t.dim() for t in tensors_in((args, kwargs))), default=0)
         plain = self._canonical(func, named, ndim)
@@ -227,14 +231,25 @@ class Recorder:
         if func.__name__.endswith("_") and isinstance(before[0] if before else 0, Own):
             return result, None  # an update of a buffer, such as a counter's
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
+        alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
+        alone |= "dropout" in func.__name__ and dict(plain).get("p") == 0
         if alone and before and isinstance(before[0], Ref):
             for output in outputs:
                 self.kept.append(output)
                 self.numbers[id(output)] = before[0].number
             return result, None
         gives = tuple(self.number(output) for output in outputs)
+        if before and all(map(self._is_fixed, before)):
+            self.fixed.update(gives)
+        name = _name(func)
+        if name == "view" and len(outputs) == 1:
+            # However the sizes were given, and to whatever they were computed.
+            sizes = tuple(outputs[0].shape)
+            while gives[0] in self.fixed and sizes[:1] == (1,):
+                sizes = sizes[1:]  # that of the batch, which broadcasts
+            plain, before = (plain[0], ("sizes", sizes)), before[:1]
         return result, Call(
-            name=_name(func),
+            name=name,
             args=plain,
             reads=tuple(v.number for v in before if isinstance(v, Ref)),
             owns=tuple(v for v in before if isinstance(v, Own)),
@@ -242,6 +257,9 @@ class Recorder:
             shapes=tuple(self.shapes[n] for n in gives),
             place=_place(),
         )
+
+    def _is_fixed(self, value: Ref | Own | Constant) -> bool:
+        return not isinstance(value, Ref) or value.number in self.fixed
 
     def _attribute(self, args: Sequence[Any], outputs: list[Tensor]) -> None:
         """Let what an attribute of a tensor gives, such as `data`, be that tensor."""
@@ -276,7 +294,7 @@ class Recorder:
         if _name(func) in _SWAPPED and len(pair) == 2:
             # Sums and products: what is computed stands first.
             (first, a), (second, b) = pair
-            if not isinstance(a, Ref) and isinstance(b, Ref):
+            if isinstance(b, Ref) and self._is_fixed(a) and not self._is_fixed(b):
                 pair = [(first, b), (second, a)]
         return tuple(pair)
 
@@ -294,6 +312,20 @@ class Recorder:
         if isinstance(value, bool | int | float | str | None):
             return value
         return repr(value)
+
+
+def _sliced(index: Any, shape: Sequence[int]) -> Any:
+    """Return slices with their ends, but for those behind that take all."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
+        return index
+    found = [
+        slice(*part.indices(size)) for part, size in zip(parts, shape, strict=False)
+    ]
+    whole = [slice(0, size, 1) for size in shape]
+    while found and found[-1] == whole[len(found) - 1]:
+        found.pop()
+    return tuple(found)
 
 
 def _name(func: Any) -> str:

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from itertools import combinations, product
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
-from archdsl.backends.importer.synonyms import synonym
+from archdsl.backends.importer.synonyms import Synonym, synonyms
 from archdsl.backends.torch.agree.trace import intercept
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
@@ -460,13 +460,19 @@ def layers_of(
             found.append(one)
         else:
             return tuple(found)
-    other = synonym(calls, shapes)
-    if other is None or not is_one(other.calls):
+    others = synonyms(calls, shapes)
+    if not others or not is_one(others[0].calls):
         return ()
-    shape = kind(other.word)
+    return tuple(map(partial(_known, calls), others))
+
+
+def _known(calls: Sequence[Call], one: Synonym) -> Found:
+    """Return the layer that a synonym is."""
+    shape = kind(one.word)
     assert shape is not None
-    op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **other.values})
-    return (Found(op, other.reads, calls[other.calls - 1].gives[0], other.calls, ()),)
+    op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **one.values})
+    gives = calls[one.calls - 1].gives[one.place]
+    return Found(op, one.reads, gives, one.calls, ())
 
 
 def _fitted(
@@ -523,6 +529,8 @@ def _sources(
 ) -> Iterator[tuple[int, ...]]:
     """Yield what may be the inputs; of some layers one only gives its size."""
     arity, sources = form.kind.arity, form.kind.sources
+    if not reads:
+        return
     if arity == 1 or len(reads) == (arity or 2) or (arity is None and sources is None):
         yield reads
     elif len(reads) == 1:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Shape, ones
+from archdsl.values import Last, Shape, ones
 
 
 class Synonym(NamedTuple):
@@ -18,21 +18,48 @@ class Synonym(NamedTuple):
         values: its arguments.
         reads: what it reads.
         calls: how many of the calls it is.
+        place: which of the results of the last of these it gives.
     """
 
     word: str
     values: Mapping[str, Any]
     reads: tuple[int, ...]
     calls: int
+    place: int = 0
 
 
-def synonym(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
-    """Return the layer that the first of some calls are, if it is known here."""
+def synonyms(
+    calls: Sequence[Call], shapes: Mapping[int, Shape]
+) -> tuple[Synonym, ...]:
+    """Return the layers that the first of some calls are, if they are known here.
+
+    They are several where a call has several results.
+    """
     for recognize in _KNOWN:
         found = recognize(calls, shapes)
         if found is not None:
-            return found
-    return None
+            return (found,)
+    return _split(calls, shapes)
+
+
+def _split(
+    calls: Sequence[Call], shapes: Mapping[int, Shape]
+) -> tuple[Synonym, ...]:
+    """Channels in pieces, of any sizes."""
+    first = calls[0]
+    if first.name not in ("split", "split_with_sizes") or len(first.reads) != 1:
+        return ()
+    whole, rank = shapes[first.reads[0]], len(first.shapes[0])
+    axis = dict(first.args).get("dim", 0)
+    last = isinstance(whole, Last)
+    if axis != 1 or last or rank != len(whole) + 1:
+        return ()
+    found, start = [], 0
+    for place, shape in enumerate(first.shapes):
+        values = {"start": start, "stop": start + shape[1]}
+        found.append(Synonym("slice", values, first.reads, 1, place))
+        start += shape[1]
+    return tuple(found)
 
 
 def _stochastic_depth(

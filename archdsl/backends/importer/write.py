@@ -523,10 +523,6 @@ def _takes(line: Line, item: Item) -> bool:
 
 def _check_label(label: str, path: str) -> None:
     plain = label.replace("-", "_")
-    if plain.count(".") > 1:
-        raise Unknown(
-            f"`{path}` cannot be named: the modules around it hold several values"
-        )
     for name in attributes_of(plain):
         reason = refusal(name, "label", LABEL_RESERVED)
         if reason:
