@@ -199,6 +199,11 @@ def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     return (Own("", own),)
 
 
+def _reshape(c: Call) -> Tensor:
+    flat = c.x.flatten(1)
+    return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
+
+
 def _layer_scale(c: Call) -> Tensor:
     return c.x * _line_up(c.own[""].flatten(), c)
 
@@ -351,6 +356,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "pixelunshuffle": Kind(lambda c: F.pixel_unshuffle(c.x, c.op.factor)),
     "prelu": Kind(lambda c: F.prelu(c.x, c.weight), _owns_slopes),
     "relu": Kind(lambda c: F.relu(c.x)),
+    "reshape": Kind(_reshape),
     "relu6": Kind(lambda c: F.relu6(c.x)),
     "resize": Kind(lambda c: _interpolate(c, c.xs[1].shape[2:])),
     "scale": Kind(lambda c: c.x * c.op.factor),

@@ -24,6 +24,8 @@ _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
         *("requires_grad_", "detach", "positive"),
+        # What reads the result would broadcast it anyway, or be found to differ.
+        *("expand", "expand_as"),
     )
 )
 # What does not change the values that a function computes.
@@ -64,6 +66,8 @@ _SAME: Mapping[str, str] = {
     "reshape": "view",
     "reshape_as": "view",
     "view_as": "view",
+    "unflatten": "view",
+    "unsqueeze": "view",
 }
 # Functions that take sizes one by one or as a list.
 _VARIADIC = frozenset(("permute", "view", "reshape", "expand", "repeat"))
@@ -232,8 +236,8 @@ class Recorder:
             return result, None  # an update of a buffer, such as a counter's
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
         alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
-        alone |= "dropout" in func.__name__ and dict(plain).get("p") == 0
-        if alone and before and isinstance(before[0], Ref):
+        alone |= _changes_nothing(_name(func), dict(plain))
+        if alone and len(outputs) == 1 and before and isinstance(before[0], Ref):
             for output in outputs:
                 self.kept.append(output)
                 self.numbers[id(output)] = before[0].number
@@ -312,6 +316,16 @@ class Recorder:
         if isinstance(value, bool | int | float | str | None):
             return value
         return repr(value)
+
+
+def _changes_nothing(name: str, args: Mapping[str, Value]) -> bool:
+    """Return whether a function gives its input back, with these arguments."""
+    if "dropout" in name:
+        return args.get("p") == 0
+    other = args.get("other")
+    if not isinstance(other, int | float) or args.get("alpha", 1) != 1:
+        return False
+    return other == (0 if name in ("add", "sub") else 1) and name in _BINARY
 
 
 def _sliced(index: Any, shape: Sequence[int]) -> Any:

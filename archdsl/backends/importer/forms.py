@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
-from itertools import combinations, product
+from itertools import combinations, count, product
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
@@ -353,7 +353,8 @@ def _reading(
 ) -> tuple[Place, Reading] | None:
     for place, table in tables.items():
         if field.type in ("bool", "choice"):
-            if len(table) > 1 and not any(isinstance(a, tuple) for a in table):
+            # Numbers come from the shapes that it was tried on.
+            if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
                 return place, Reading("table", table)
             continue
         pairs = [(a, b) for a, b in table.items() if not isinstance(b, str | None)]
@@ -600,9 +601,11 @@ def _agrees(
     result: int,
 ) -> bool:
     """Return whether a layer makes just these calls."""
-    key = (op, inputs)
+    # The same value may come several times.
+    places = tuple(map(sources.index, sources))
+    key = (op, inputs, places)
     if key not in _AGREED:
-        first = tuple(range(len(inputs)))
+        first = dict(enumerate(places))
         ways = []
         for as_module in (False, True):
             try:
@@ -611,16 +614,24 @@ def _agrees(
                 continue
             ways.append(_relative(made.calls, first, made.result))
         _AGREED[key] = ways
-    return _relative(calls, sources, result) in _AGREED[key]
+    return (
+        _relative(calls, dict(zip(sources, places, strict=True)), result)
+        in (_AGREED[key])
+    )
 
 
 def _relative(
-    calls: Sequence[Call], inputs: tuple[int, ...], result: int
+    calls: Sequence[Call], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
-    """Return calls with values numbered from the inputs on, and without keys."""
-    numbers: dict[int, int] = {}
-    for number in inputs:
-        numbers.setdefault(number, len(numbers))
+    """Return calls with values numbered from the inputs on, and without keys.
+
+    Args:
+        calls: in order.
+        inputs: places of the values that they read.
+        result: the value that they give.
+    """
+    numbers = dict(inputs)
+    given = count(100)
 
     def plain(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -635,5 +646,5 @@ def _relative(
     for call in calls:
         found.append((call.name, tuple((k, plain(v)) for k, v in call.args)))
         for number in call.gives:
-            numbers[number] = len(numbers)
+            numbers[number] = next(given)
     return (*found, numbers.get(result, -1))

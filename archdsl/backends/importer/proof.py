@@ -80,7 +80,9 @@ def prove(
     compared: list[str] = []
     try:
         same = _same_keys(original, built, any_order)
-        compared.append(f"names{', order' if same else ''} and shapes of the state_dict")
+        compared.append(
+            f"names{', order' if same else ''} and shapes of the state_dict"
+        )
         ours, theirs = deepcopy(built), deepcopy(original)
         _spread(theirs)
         ours.load_state_dict(theirs.state_dict())

@@ -226,7 +226,9 @@ class Width:
 def _alike(values: list[Any]) -> list[Any]:
     """Return numbers as sizes where some are sizes: a parameter has one type."""
     axes = max((len(v) for v in values if isinstance(v, tuple)), default=0)
-    return [v if isinstance(v, tuple) else (v,) * axes for v in values] if axes else values
+    return (
+        [v if isinstance(v, tuple) else (v,) * axes for v in values] if axes else values
+    )
 
 
 def _counts_channels(name: str) -> bool:

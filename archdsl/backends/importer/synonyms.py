@@ -28,9 +28,7 @@ class Synonym(NamedTuple):
     place: int = 0
 
 
-def synonyms(
-    calls: Sequence[Call], shapes: Mapping[int, Shape]
-) -> tuple[Synonym, ...]:
+def synonyms(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
     """Return the layers that the first of some calls are, if they are known here.
 
     They are several where a call has several results.
@@ -42,9 +40,7 @@ def synonyms(
     return _split(calls, shapes)
 
 
-def _split(
-    calls: Sequence[Call], shapes: Mapping[int, Shape]
-) -> tuple[Synonym, ...]:
+def _split(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
     """Channels in pieces, of any sizes."""
     first = calls[0]
     if first.name not in ("split", "split_with_sizes") or len(first.reads) != 1:
@@ -164,6 +160,17 @@ def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("identity", {}, first.reads[:1], 1)
 
 
+def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A quotient by a number."""
+    first = calls[0]
+    number = dict(first.args).get("other")
+    if first.name != "div" or not isinstance(number, int | float) or not number:
+        return None
+    if len(first.reads) != 1 or dict(first.args).get("rounding_mode") is not None:
+        return None
+    return Synonym("scale", {"factor": 1 / number}, first.reads, 1)
+
+
 def _follow(calls: Sequence[Call]) -> bool:
     """Return whether each call reads what the one before it gives."""
     return all(set(a.gives) & set(b.reads) for a, b in pairwise(calls))
@@ -176,4 +183,5 @@ _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _mean,
     _flatten,
     _nothing,
+    _divided,
 )

@@ -274,7 +274,9 @@ class _Scope:
             if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
             else:
-                lines.append(Line((*([before] if before else ()), item, *self._end(part))))
+                lines.append(
+                    Line((*([before] if before else ()), item, *self._end(part)))
+                )
             flow = part.gives
         for value in others:
             lines.append(Line((Tap(self.tapped[value]),), output="output"))

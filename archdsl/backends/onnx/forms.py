@@ -634,6 +634,11 @@ def _flatten(c: Call) -> str:
     return c.op("Flatten", c.x, axis=1)
 
 
+@_form("Reshape")
+def _reshape(c: Call) -> str:
+    return c.op("Reshape", c.x, c.integers([0, *c.args[1:]], "sizes"))
+
+
 @_form("Permute")
 def _permute(c: Call) -> str:
     return c.op("Transpose", c.x, perm=c.args)
