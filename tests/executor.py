@@ -173,7 +173,8 @@ def _line_up(factors: Tensor, c: Call) -> Tensor:
 
 def _affine(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     channels = (_channels(sizes, axis),)
-    return Own("weight", channels), Own("bias", channels)
+    both = Own("weight", channels), Own("bias", channels)
+    return both if getattr(op, "shift", True) else both[:1]
 
 
 def _running(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:

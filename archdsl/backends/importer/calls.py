@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from archdsl.backends.torch.agree.trace import intercept
@@ -219,8 +219,8 @@ class Recorder:
 
     def call(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, Call | None]:
-        """Call a function; return its result, and a record if it computes anything."""
+    ) -> tuple[Any, tuple[Call, ...]]:
+        """Call a function; return its result, and records of what it computes."""
         if func.__name__ == "__getitem__" and len(args) == 2:
             args = (args[0], _sliced(args[1], args[0].shape))
         named = _bound(func, args, kwargs)
@@ -231,9 +231,9 @@ class Recorder:
         outputs = tensors_in(result)
         if not outputs or func.__name__ in ("__get__", "__set__"):
             self._attribute(args, outputs)
-            return result, None
+            return result, ()
         if func.__name__.endswith("_") and isinstance(before[0] if before else 0, Own):
-            return result, None  # an update of a buffer, such as a counter's
+            return result, ()  # an update of a buffer, such as a counter's
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
         alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
         alone |= _changes_nothing(_name(func), dict(plain))
@@ -241,7 +241,7 @@ class Recorder:
             for output in outputs:
                 self.kept.append(output)
                 self.numbers[id(output)] = before[0].number
-            return result, None
+            return result, ()
         gives = tuple(self.number(output) for output in outputs)
         if before and all(map(self._is_fixed, before)):
             self.fixed.update(gives)
@@ -252,7 +252,7 @@ class Recorder:
             while gives[0] in self.fixed and sizes[:1] == (1,):
                 sizes = sizes[1:]  # that of the batch, which broadcasts
             plain, before = (plain[0], ("sizes", sizes)), before[:1]
-        return result, Call(
+        made = Call(
             name=name,
             args=plain,
             reads=tuple(v.number for v in before if isinstance(v, Ref)),
@@ -260,6 +260,27 @@ class Recorder:
             gives=gives,
             shapes=tuple(self.shapes[n] for n in gives),
             place=_place(),
+        )
+        if name == "sub" and len(made.reads) == len(made.args) == 2:
+            return result, self._as_sum(made)
+        return result, (made,)
+
+    def _as_sum(self, difference: Call) -> tuple[Call, Call]:
+        """Return a difference of two values as a sum with the second times -1."""
+        first, second = difference.reads
+        negative = len(self.shapes)
+        self.shapes[negative] = self.shapes[second]
+        product = replace(
+            difference,
+            name="mul",
+            args=(("input", Ref(second)), ("other", -1.0)),
+            reads=(second,),
+            gives=(negative,),
+            shapes=(self.shapes[negative],),
+        )
+        args = (("input", Ref(first)), ("other", Ref(negative)))
+        return product, replace(
+            difference, name="add", args=args, reads=(first, negative)
         )
 
     def _is_fixed(self, value: Ref | Own | Constant) -> bool:
@@ -429,9 +450,8 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     stack = [top]
 
     def handle(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        result, call = recorder.call(func, args, kwargs)
-        if call is not None:
-            stack[-1].items.append(call)
+        result, calls = recorder.call(func, args, kwargs)
+        stack[-1].items.extend(calls)
         return result
 
     def refs(value: Any) -> tuple[int, ...]:

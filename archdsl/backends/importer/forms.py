@@ -132,9 +132,8 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
     calls: list[Call] = []
 
     def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        output, call = recorder.call(func, args, kwargs)
-        if call is not None:
-            calls.append(call)
+        output, made = recorder.call(func, args, kwargs)
+        calls.extend(made)
         return output
 
     with torch.no_grad(), intercept(note), warnings.catch_warnings():
