@@ -17,6 +17,7 @@ from archdsl.backends.importer.forms import perform
 from archdsl.backends.importer.proof import prove
 from archdsl.cli import main
 from archdsl.layer import all_kinds
+from tests import modules
 from tests.oracle import torchvision
 
 IMAGE = (3, 32, 32)
@@ -525,6 +526,35 @@ def test_a_module_is_not_changed() -> None:
     assert not module.training
     for key, value in module.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+# ---- random modules ---------------------------------------------------------------
+
+SEEDS, BATCH = 60, 15
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_random_modules_come_back(first: int) -> None:
+    """What is imported computes the same; again, it has the same structure."""
+    for seed in range(first, first + BATCH):
+        found = archdsl.from_module(modules.module_of(seed), modules.IMAGE)
+        network = archdsl.loads(found.text)
+        assert archdsl.format(found.text) == found.text
+        if seed % 5 == 0:
+            again = archdsl.from_module(archdsl.build(network), modules.IMAGE)
+            ours = modules.structure(archdsl.loads(again.text))
+            assert ours == modules.structure(network), f"module {seed}"
+
+
+SMALL_PRESETS = {"squeezenet1_1": "3x64x64", "m3": "1x4000", "ds_cnn_s": "1x49x10"}
+
+
+@pytest.mark.parametrize("name", SMALL_PRESETS)
+def test_presets_come_back_from_their_modules(name: str) -> None:
+    network = archdsl.load(name, input=SMALL_PRESETS[name])
+    inputs = [tuple(map(int, port.shape)) for port in network.inputs]
+    found = archdsl.from_module(archdsl.build(network), inputs)
+    assert modules.structure(archdsl.loads(found.text)) == modules.structure(network)
 
 
 # ---- known networks -------------------------------------------------------------

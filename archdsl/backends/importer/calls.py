@@ -9,6 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from archdsl.backends.torch.agree.trace import intercept
@@ -246,6 +247,8 @@ class Recorder:
         if before and all(map(self._is_fixed, before)):
             self.fixed.update(gives)
         name = _name(func)
+        if name == "__getitem__" and _adds_axes(args[1]):
+            name = "view"
         if name == "view" and len(outputs) == 1:
             # However the sizes were given, and to whatever they were computed.
             sizes = tuple(outputs[0].shape)
@@ -361,6 +364,15 @@ def _sliced(index: Any, shape: Sequence[int]) -> Any:
     while found and found[-1] == whole[len(found) - 1]:
         found.pop()
     return tuple(found)
+
+
+def _adds_axes(index: Any) -> bool:
+    """Return whether an index takes all, with more axes of size 1."""
+    parts = index if isinstance(index, tuple) else (index,)
+    more = [part for part in parts if part is None]
+    whole = [part for part in parts if isinstance(part, slice | EllipsisType)]
+    full = all(part in (..., slice(None)) for part in whole)
+    return bool(more) and full and len(more) + len(whole) == len(parts)
 
 
 def _name(func: Any) -> str:

@@ -502,7 +502,8 @@ def _fitted(
         else:
             values[name] = _argument(reading.how, leaf, field, form.axes)
     output = shapes[result]
-    for sources in _sources(form, reads, output, shapes, asked):
+    known = [number for number in asked if number < result]
+    for sources in _sources(form, reads, output, shapes, known):
         inputs = tuple(shapes[n] for n in sources)
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)

@@ -27,7 +27,7 @@ from archdsl.backends.importer.spec import (
     Tap,
     Word,
 )
-from archdsl.layer import kind, words
+from archdsl.layer import REQUIRED, kind, words
 from archdsl.naming import (
     LANGUAGE_WORDS,
     PARAMETER_RESERVED,
@@ -320,14 +320,20 @@ def _with_numbers(item: Word, values: Iterator[Any]) -> Word:
     for name, old in item.slots:
         value = next(values) if _is_slot(old) else old
         if isinstance(value, Width):
-            # Left out, as it equals what flows in; calls of blocks have to say it.
-            value = Expression("channels") if item.block else None
+            # Left out, as it equals what flows in, where it can be.
+            value = Expression("channels") if _has_to_say(item, name) else None
         elif name == "width" and not item.block and value == flow:
             flow = 0  # of others, it is not what flows in
         if isinstance(old, tuple) and isinstance(value, int) and not item.block:
             value = (value, value)
         slots.append((name, value))
     return replace(item, slots=tuple(slots), flow=flow)
+
+
+def _has_to_say(item: Word, name: str) -> bool:
+    """Return whether a call cannot leave an argument out."""
+    known = kind(item.word)
+    return item.block or known is None or known.fields[name].default is REQUIRED
 
 
 def _form(body: Body) -> Any:
