@@ -407,6 +407,28 @@ def test_copies_of_a_repeat_with_other_widths_say_theirs() -> None:
     assert "wide  x3" in text and "channels" not in text
 
 
+def test_activations_become_parameters() -> None:
+    class Acted(nn.Module):
+        def __init__(self, channels: int, act: nn.Module) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(channels, 4, 1), act
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = Acted(3, nn.ReLU()), Acted(4, nn.Hardswish())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x))
+
+    text = text_of(Net())
+    assert "block acted<act: kind> {\n    conv: conv 1x1 4 -> act\n}" in text
+    assert "a: acted<relu>\n    b: acted<hardswish>" in text
+
+
 class Early(nn.Module):
     """A shortcut that is registered first, and reads what a later part gives."""
 
