@@ -300,6 +300,44 @@ def test_the_command_writes_a_program_and_checks_it(run: Run, specs: Path) -> No
     assert facts["check"]["agrees"] and facts["check"]["difference"] < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_writes_a_program_of_executorch(run: Run, specs: Path) -> None:
+    pytest.importorskip("executorch.runtime")
+    call = ("export", "net.arch", "--random", "0", "--executorch", "-o", "net.pte")
+    done = run(*call, "--check", "--json")
+    assert done.code == 0, done.err
+    facts = done.json
+    assert facts["format"] == "executorch" and facts["opset"] is None
+    assert facts["inputs"] == [{"name": "x", "shape": [1, 3, 16, 16]}]
+    assert facts["check"]["agrees"] and facts["check"]["difference"] < 1e-5
+    assert Path("net.pte").read_bytes()[4:8] == b"ET12"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--executorch", "--torch"], "--torch and --executorch exclude each other"),
+        (["--executorch", "--opset", "20"], "--opset means nothing with --executorch"),
+        (["--executorch"], "with --executorch, the file's name ends in .pte"),
+    ],
+)
+def test_options_of_executorch(
+    run: Run, specs: Path, options: list[str], message: str
+) -> None:
+    done = run("export", "net.arch", "--random", "0", *options, "-o", "net.onnx")
+    assert done.code == 2 and message in " ".join(done.err.split())
+
+
+def test_what_is_missing_for_executorch_is_said(
+    run: Run, specs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "executorch", None)
+    monkeypatch.setitem(sys.modules, "executorch.exir", None)
+    call = ("export", "net.arch", "--random", "0", "--executorch", "-o", "net.pte")
+    done = run(*call)
+    assert done.code == 3 and 'pip install "archdsl[executorch]"' in done.err
+
+
 def test_a_file_that_computes_something_else_fails_the_check(
     run: Run, specs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
