@@ -328,16 +328,6 @@ def test_options_of_executorch(
     assert done.code == 2 and message in " ".join(done.err.split())
 
 
-def test_what_is_missing_for_executorch_is_said(
-    run: Run, specs: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "executorch", None)
-    monkeypatch.setitem(sys.modules, "executorch.exir", None)
-    call = ("export", "net.arch", "--random", "0", "--executorch", "-o", "net.pte")
-    done = run(*call)
-    assert done.code == 3 and 'pip install "archdsl[executorch]"' in done.err
-
-
 def test_a_file_that_computes_something_else_fails_the_check(
     run: Run, specs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -404,13 +394,13 @@ def test_a_foreign_layer_is_not_run(run: Run, specs: Path) -> None:
     assert "A0704" in done.err and "`mine` is an `op`" in done.err
 
 
-@pytest.mark.parametrize("missing", ["torch", "openvino"])
+@pytest.mark.parametrize("missing", ["torch", "openvino", "executorch"])
 def test_what_is_not_installed_is_named(missing: str, specs: Path) -> None:
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
 from archdsl.cli import main
-suffix = {{"torch": "pt2", "openvino": "xml"}}[{missing!r}]
+suffix = {{"torch": "pt2", "openvino": "xml", "executorch": "pte"}}[{missing!r}]
 call = ["export", "net.arch", "--random", "0", "--{missing}", "-o", f"net.{{suffix}}"]
 sys.exit(main(call))
 """
