@@ -58,6 +58,7 @@ CALLS = [
     ["compile", "tutorial/merge", "-o", "merge.py"],
     ["compile", "tutorial/merge", "--inference"],
     ["compile", "tutorial/merge", "--recompute"],
+    ["compile", "resnet18", "--recompute", "--fits", "9GiB"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx"],
     ["evaluate", "digits.arch", "digits.pth", "--data", "digits"],
     ["export", "small.arch", "--random", "0", "-o", "small.onnx", "--check"],

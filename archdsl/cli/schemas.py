@@ -104,6 +104,16 @@ _PATHS = {
     "mean": Null("number"),
     "deviation": Null("number"),
 }
+_STEP = {
+    **dict.fromkeys(("saved_bytes", "peak_bytes", "flops"), "int"),
+    "seconds": Null("number"),
+}
+_LEAN = {
+    "budget_bytes": "int",
+    "batch": "int",
+    "parts": ["text"],
+    **dict.fromkeys(("before", "after", "whole"), _STEP),
+}
 _PEAK = {
     "bytes": "int",
     "sample_bytes": "int",
@@ -464,6 +474,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             **_WRITTEN,
             "passes": ["text"],
             "recompute": "bool",
+            "fits": Null(_LEAN),
             "module": "text",
             "imports": ["text"],
         },
