@@ -113,7 +113,7 @@ def command(
     from archdsl.backends.training.judge import judge
 
     network = load_network(spec, params, input_shape, symbolic=True)
-    with running(network, "evaluating needs"):
+    with running(network.name, "evaluating needs"):
         data = load(data_name, *classes_of(network))
         if on_train:
             data = data._replace(test=data.train)
