@@ -65,7 +65,7 @@ from archdsl.variants import variants
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.
 NOT_RUN = re.compile(r"make |git clone|cd |python3? -m (venv|pip)|pip install|\. |#")
-UNPLAYED = frozenset(("json", "yaml", "text", "toml"))
+UNPLAYED = frozenset(("elisp", "json", "lua", "text", "toml", "yaml"))
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 

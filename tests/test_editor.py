@@ -401,16 +401,14 @@ def cpu_seconds(call: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def ask_after(document: Document, text: str, ask: Callable[[Document], object]) -> None:
-    ask(document.edited(text))
-
-
 def test_answers_come_while_one_types() -> None:
-    """In 20 ms after an edit of ResNet's spec, if a million numbers add up in 20."""
+    """After an edit of ResNet's spec, in hardly more time than it takes to load it.
+
+    That is less than 20 ms on a processor that nothing else uses.
+    """
     path = specs_dir() / "resnet.arch"
     document = Document(path.read_text(encoding="utf-8"), path)
     place = at(document, "conv 7x7")
-    unit = min(cpu_seconds(lambda: sum(1 for _ in range(1_000_000))) for _ in range(5))
     questions: tuple[Callable[[Document], object], ...] = (
         Document.symbols,
         lambda edited: edited.definition(place),
@@ -418,9 +416,13 @@ def test_answers_come_while_one_types() -> None:
         lambda edited: edited.hover(place),
         lambda edited: edited.diagnostics,
     )
-    for ask in questions:
-        taken = []
-        for spaces in range(8):
-            text = document.text.replace("7x7", "7x7" + " " * spaces)
-            taken.append(cpu_seconds(partial(ask_after, document, text, ask)))
-        assert min(taken) < max(0.020, unit)
+    taken: list[list[float]] = [[] for _ in questions]
+    plain = []
+    # In turn, so that what else runs here slows all of them.
+    for spaces in range(8):
+        text = document.text.replace("7x7", "7x7" + " " * spaces)
+        plain.append(cpu_seconds(partial(archdsl.loads, text, symbolic=False)))
+        for ask, seconds in zip(questions, taken, strict=True):
+            edited = document.edited(text)  # which reads nothing yet
+            seconds.append(cpu_seconds(partial(ask, edited)))
+    assert all(min(seconds) < 1.5 * min(plain) for seconds in taken)

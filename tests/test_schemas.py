@@ -115,7 +115,8 @@ def closed(part: Any) -> Any:
 
 
 def test_every_command_has_a_schema() -> None:
-    assert set(OUTPUTS) == set(COMMANDS)
+    # What the language server writes has a protocol's schema.
+    assert set(OUTPUTS) == set(COMMANDS) - {"lsp"}
     assert {call[0] for call in CALLS} == set(OUTPUTS)
 
 
