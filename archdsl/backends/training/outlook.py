@@ -52,6 +52,7 @@ def outlook(
     world: int,
     memory_bytes: int | None,
     device: Device | None,
+    recompute: bool,
 ) -> Outlook:
     """Return what the analysis knows of a run.
 
@@ -62,12 +63,20 @@ def outlook(
         world: number of processes.
         memory_bytes: memory of the device of each process.
         device: a device to estimate the time for.
+        recompute: whether the backward pass runs blocks again.
     """
     how = recipe.optimizer
-    kind = "adam" if how.kind == "adamw" else "momentum" if how.momentum else "sgd"
+    kind = "sgd" if not how.momentum else "momentum"
+    if how.kind != "sgd":  # with two moments, as adam has
+        kind = "adam"
     batch = max(recipe.batch // world // recipe.accumulate, 1)
     facts = analyze(
-        network, batch=batch, optimizer=kind, mode="train", budget=memory_bytes
+        network,
+        batch=batch,
+        optimizer=kind,
+        mode="train",
+        budget=memory_bytes,
+        recompute=recompute,
     )
     seconds = None
     if device is not None:
