@@ -452,6 +452,28 @@ def test_a_folder_without_parts_holds_a_tenth_out(tmp_path: Path) -> None:
     assert "a tenth is held out" in data.notes[0]
 
 
+def test_a_few_images_are_enough_to_say_what_is_wrong(run: Run, folder: Path) -> None:
+    """As a new user would try it: fewer images than a batch, and one is broken."""
+    Path("net.arch").write_text(COLOUR, encoding="utf-8")
+    pets = write_images(Path("images"), ("cat", "dog")) / "val"
+    ask = ("train", "net.arch", "--data", str(pets), "--recipe", "imagenet_resnet")
+    wrong = run(*ask, "-o", "run")
+    assert wrong.code == 1 and "-D classes=2" in wrong.err
+    few = (*ask, "-D", "classes=2", "--workers=0", "--set=epochs=6")
+    found = run(*few, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert "5 to train with, 1 to test with" in found.err
+    assert "1 an epoch, 6 in all, each of 5 images" in found.err
+    assert len(found.json["epochs"]) == 6
+    data = load(str(pets), (3, 16, 16), 2)
+    Path(data.test.name(0)).write_bytes(b"no image")
+    found = run(*few, "-o", "other")
+    assert (
+        found.code == 1
+        and "no image of images/val to test with can be read" in found.err
+    )
+
+
 def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     root = write_images(tmp_path / "images")
 

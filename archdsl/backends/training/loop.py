@@ -208,6 +208,7 @@ class Trainer:
         before = self._seconds
         for batch in self.loader.training(self.epoch, self.position):
             self._note(batch)
+            self._check_read(batch)
             self._train_step(batch)
             self.step += 1
             self.position += 1
@@ -316,7 +317,10 @@ class Trainer:
         tally = evaluate(
             self.trained(), self._tested(batches), len(self.data.classes), self.fabric
         )
-        return tally.measures(self._total if self.fabric.world_size > 1 else None)
+        found = tally.measures(self._total if self.fabric.world_size > 1 else None)
+        if not found.images:
+            raise refuse(f"no image of {self.data.name} to test with can be read")
+        return found
 
     def _tested(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches:
@@ -520,7 +524,14 @@ class Trainer:
             )
         for name in batch.gone:
             self.bad.setdefault(name, "the file is gone")
-        if not len(batch.labels) and (batch.bad or batch.gone) and self._model.training:
+
+    def _check_read(self, batch: Batch) -> None:
+        """Refuse a step without images.
+
+        Raises:
+            SpecError: naming the first that could not be read.
+        """
+        if not len(batch.labels):
             name = (*[name for name, _ in batch.bad], *batch.gone)[0]
             raise refuse(f"no image of a step could be read, the first being {name}")
 

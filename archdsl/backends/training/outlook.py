@@ -69,7 +69,8 @@ def outlook(
     kind = "sgd" if not how.momentum else "momentum"
     if how.kind != "sgd":  # with two moments, as adam has
         kind = "adam"
-    batch = max(recipe.batch // world // recipe.accumulate, 1)
+    images = len(data.train.labels)
+    batch = max(min(recipe.batch, images) // world // recipe.accumulate, 1)
     facts = analyze(
         network,
         batch=batch,
@@ -83,8 +84,7 @@ def outlook(
         timed = analyze(network, batch=batch, mode="train", device=device)
         one = timed.time
         if one is not None:
-            images = len(data.train.labels) / world
-            seconds = one.seconds * images / batch
+            seconds = one.seconds * images / world / batch
     return Outlook(
         facts.params,
         facts.trainable,
@@ -108,8 +108,9 @@ def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
     """
     numbers = f"{len(data.train.labels):,} to train with, {len(data.test.labels):,} to "
     numbers += f"test with, {len(data.classes):,} classes"
+    size = min(recipe.batch, len(data.train.labels))
     each = f"{steps:,} an epoch, {steps * recipe.epochs:,} in all, each of "
-    each += f"{recipe.batch:,} images"
+    each += f"{size:,} images"
     memory = f"{show_bytes(known.step_bytes)} for {known.batch:,} images at once"
     if recipe.precision == "bfloat16":
         memory += ", in float32; bfloat16 needs less"
