@@ -307,8 +307,9 @@ processor_option = click.option(
 )
 
 DATA: Final = (
-    "digits (scikit-learn's), synthetic (random images), a folder with a folder for "
-    "each class, or an .npz file with `images` and `labels`."
+    "digits (scikit-learn's), synthetic (random images), an .npz file with `images` "
+    "and `labels`, or a folder: with a folder for each class, with WebDataset's "
+    "shards, or saved by Hugging Face's datasets."
 )
 changes_option = click.option(
     "--set",

@@ -209,7 +209,7 @@ class Trainers:
             for row in made.history:
                 report(trial, row)
             made.train()
-            write_weights(folder, made.trained, what, made.history[-1])
+            write_weights(folder, made.trained(), what, made.history[-1])
         except _Behind:
             pass
         except SpecError as error:

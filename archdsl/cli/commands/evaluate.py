@@ -9,6 +9,7 @@ import click
 
 from archdsl.cli.images import numbers
 from archdsl.cli.options import (
+    DATA,
     INPUT_FILE,
     SpecCommand,
     json_option,
@@ -28,8 +29,7 @@ from archdsl.cli.training import running
     "data_name",
     required=True,
     metavar="DATA",
-    help="As for `archdsl train`: digits, a folder or an .npz file. Its images to test "
-    "with are looked at.",
+    help=f"{DATA} Its images to test with are looked at.",
 )
 @click.option(
     "--train",

@@ -105,6 +105,16 @@ _MOST_WORKERS: Final = 8
     "--compile", "compiled", is_flag=True, help="Let torch compile the module."
 )
 @click.option(
+    "--recompute",
+    is_flag=True,
+    help="Run each block again in the backward pass, to need less memory.",
+)
+@click.option(
+    "--shard",
+    is_flag=True,
+    help="Spread weights and the optimizer's state over the processes of torchrun.",
+)
+@click.option(
     "--save-every",
     type=click.IntRange(1, 1_000_000_000),
     metavar="STEPS",
@@ -145,7 +155,8 @@ def command(
     to go on from. A run that was stopped or killed goes on exactly where it was with
     --resume; on a CPU, it ends in the same weights, bit for bit.
 
-    Several processes, each with its GPU, are started by torchrun:
+    Several processes, each with its GPU, are started by torchrun. With --shard, each
+    keeps its share of the weights alone (FSDP2):
 
     \b
       torchrun --nproc-per-node 8 -m archdsl train SPEC ...
@@ -206,9 +217,12 @@ def _train(
         world=made.fabric.world_size,
         memory_bytes=outlook.memory_of(processor),
         device=device,
+        recompute=options.recompute,
     )
     for line in outlook.lines(known, recipe, data, made.loader.steps()):
         watch.say(line)
+    if options.shard:
+        watch.say("note: the memory is that of whole weights; a process keeps a share")
     stopped = None
     try:
         with watch.signals():
@@ -219,10 +233,11 @@ def _train(
         watch.end()
         if made.is_first and made.bad:
             folder.write_bad(output, made.bad)
-    if stopped is None and made.is_first:
-        last = made.history[-1]
-        weights = folder.write_weights(output, made.trained, what, last)
-        watch.say(f"wrote {weights}")
+    if stopped is None:
+        trained = made.trained()
+        if made.is_first:
+            weights = folder.write_weights(output, trained, what, made.history[-1])
+            watch.say(f"wrote {weights}")
     made.close()
     watch.done(known, stopped)
 
