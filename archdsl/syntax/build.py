@@ -117,7 +117,7 @@ class Build(Transformer[Token, t.File]):
 
     # ---- file
 
-    def start(self, *items: t.Item | None) -> t.File:
+    def start(self, *items: t.Item | t.Expect | None) -> t.File:
         kept: list[t.Item] = []
         for item in items:
             if isinstance(item, t.Expect):
