@@ -474,7 +474,7 @@ def export_onnx(
         std: what they are then divided by; as for the mean, otherwise 1.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.extras.MissingExtra: if a library is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer has no form in
@@ -532,7 +532,7 @@ def export_torch(
         batch: the batch size; None for any.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if torch or NumPy is not installed.
+        archdsl.backends.extras.MissingExtra: if torch or NumPy is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer is foreign code.
@@ -576,7 +576,7 @@ def export_openvino(
         fixed_size: as for `export_onnx`.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.extras.MissingExtra: if a library is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer has no form in
@@ -1338,7 +1338,8 @@ def _tables(analysis: Analysis) -> str:
 
 def _picture(network: Network) -> str | None:
     """Return a network as svg; None without a layout engine, or if it is too large."""
-    from .backends.diagram import Drawing, MissingExtra
+    from .backends.diagram import Drawing
+    from .backends.extras import MissingExtra
 
     try:
         return Drawing(network).image("svg").decode()

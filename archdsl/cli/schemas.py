@@ -249,6 +249,13 @@ _ANALYSIS: dict[str, Any] = {
         ],
     },
 }
+_EPOCH = {
+    **dict.fromkeys(("epoch", "step"), "int"),
+    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
+    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
+    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
+    "peak_bytes": Null("int"),
+}
 _CHARTS: dict[str, dict[str, Any]] = {
     "compare": {"family": "text", "params": "int", "macs": "int"},
     "costs": {
@@ -291,6 +298,7 @@ _CHARTS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "runs": {"epochs": [_EPOCH]},
 }
 _RUN = {
     **dict.fromkeys(("name", "kind", "label"), "text"),
@@ -399,13 +407,6 @@ _WEIGHTS = {
     ],
 }
 
-_EPOCH = {
-    **dict.fromkeys(("epoch", "step"), "int"),
-    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
-    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
-    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
-    "peak_bytes": Null("int"),
-}
 _TRAINED = {
     **dict.fromkeys(("name", "folder"), "text"),
     **dict.fromkeys(("steps", "bad_images"), "int"),

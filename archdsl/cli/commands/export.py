@@ -249,8 +249,6 @@ def _failing(weights: str | None) -> Iterator[None]:
 
     try:
         yield
-    except onnx.MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except (onnx.WrongWeights, NoImage) as error:
         raise Failure(str(error), status.USAGE) from None
     except OSError as error:
