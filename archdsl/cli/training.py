@@ -77,8 +77,8 @@ def running(name: str, needs: str) -> Iterator[None]:
 
     try:
         yield
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except MissingExtra:
+        raise
     except ImportError as error:
         raise without_torch(error, needs) from None
     except ForeignCode as error:

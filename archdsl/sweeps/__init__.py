@@ -22,7 +22,6 @@ from typing import Any
 
 from archdsl import __version__
 from archdsl.api import Spec, as_shape, check_types, open_spec, texts
-from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_module, check_parameters
 from archdsl.passes.setting import DEFAULT
@@ -65,7 +64,6 @@ __all__ = [
     "ConditionError",
     "Interrupted",
     "JournalError",
-    "MissingExtra",
     "Objective",
     "ObjectiveError",
     "Point",

@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from archdsl.backends.extras import MissingExtra
 from archdsl.files import write
 
 from .file import FORMATS, UnknownFormat, encode, new_figure
@@ -27,7 +26,6 @@ __all__ = [
     "CHARTS",
     "FORMATS",
     "RUNS",
-    "MissingExtra",
     "Plot",
     "Subject",
     "UnknownFormat",

@@ -6,9 +6,6 @@ import os
 
 import click
 
-from archdsl.cli import status
-from archdsl.cli.terminal import Failure
-
 
 @click.command()
 def command() -> int:
@@ -23,12 +20,9 @@ def command() -> int:
     Examples:
       archdsl lsp
     """
-    from archdsl.backends.extras import MissingExtra, need
+    from archdsl.backends.extras import need
 
-    try:
-        need("the language server", "pygls", "lsp")
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    need("the language server", "pygls", "lsp")
     from archdsl.cli.language_server import make
 
     # It closes them at the end; the streams themselves are still flushed then.

@@ -14,7 +14,6 @@ from archdsl.backends.plot import (
     CHARTS,
     FORMATS,
     RUNS,
-    MissingExtra,
     Subject,
     UnknownFormat,
     plot,
@@ -33,7 +32,7 @@ from archdsl.cli.options import (
     network_options,
     run_options,
 )
-from archdsl.cli.terminal import Failure, fail, print_json
+from archdsl.cli.terminal import fail, print_json
 
 if TYPE_CHECKING:
     from archdsl.backends.plot import Plot
@@ -162,8 +161,6 @@ def command(
         found = plot_runs(folders) if folders else plot(subjects, kind)
         if not (as_json and printed):
             _write(found, None if printed else output, format)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except ValueError as error:  # there is nothing to draw
         raise click.UsageError(str(error)) from None
     if as_json:

@@ -209,7 +209,7 @@ def command(
       archdsl sweep net.arch width=8..64:8 --train digits --data digits
               --pareto params,-accuracy -o trained.csv --plot trained.svg
     """
-    from archdsl.sweeps import ClusterError, Interrupted, MissingExtra, TooMany
+    from archdsl.sweeps import ClusterError, Interrupted, TooMany
 
     _check_files(output, plot_, options)
     found, stopped = None, False
@@ -224,10 +224,8 @@ def command(
                 _write(found, output, plot_)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
-    except (MissingExtra, ClusterError) as error:
-        missing = isinstance(error, MissingExtra)
-        code = status.MISSING_EXTRA if missing else status.USAGE
-        raise Failure(str(error), code) from None
+    except ClusterError as error:
+        raise Failure(str(error), status.USAGE) from None
     except TooMany as error:
         raise Failure(str(error), status.LIMIT) from None
     except Interrupted as error:

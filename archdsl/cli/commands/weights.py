@@ -65,6 +65,12 @@ if TYPE_CHECKING:
     "for the first.",
 )
 @click.option(
+    "--adapt-input",
+    is_flag=True,
+    help="Make the weights of convolutions of the input fit other channels: one gets "
+    "the sum of all, more get them in turn.",
+)
+@click.option(
     "--for",
     "purpose",
     type=click.Choice(("training", "inference")),
@@ -84,6 +90,7 @@ def command(
     leave_out: tuple[str, ...],
     part: str | None,
     by_order: bool,
+    adapt_input: bool,
     purpose: str,
     level: int | None,
     passes: tuple[str, ...] | None,
@@ -109,26 +116,25 @@ def command(
       archdsl weights resnet50 hf.safetensors --map huggingface-resnet
       archdsl weights resnet18 -D classes=10 old.pth --except fc -o new.safetensors
       archdsl weights net.arch old.pth --by-order -o new.safetensors
+      archdsl weights gray.arch rgb.pth --adapt-input -o gray.safetensors
       archdsl weights repvgg_a0 best.pt --for inference -o deploy.safetensors
     """
     from archdsl.backends.checkpoints import match, read
     from archdsl.backends.checkpoints import text as texts
-    from archdsl.backends.extras import MissingExtra
     from archdsl.transforms import pipeline
 
     inference = purpose == "inference"
     chosen = pipeline(passes=find_passes(level, passes, inference), inference=inference)
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)
-    try:
-        held = read(Path(checkpoint), part)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    held = read(Path(checkpoint), part)
     try:
         found = match(network, held, rules=rules, leave_out=leave_out)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     found = found.with_suggestions(by_order=by_order)
+    if adapt_input:
+        found = found.with_adapted_input(network)
     if as_json:
         written = str(output) if output is not None and found.complete else None
         print_json({**texts.as_dict(found), "output": written, "errors": []})
@@ -141,7 +147,6 @@ def command(
 
 def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> None:
     from archdsl.backends.checkpoints import safetensors_bytes, tensors_of, transformed
-    from archdsl.backends.extras import MissingExtra
 
     if not found.complete:
         say(f"{output} is not written, as tensors are missing")
@@ -151,8 +156,6 @@ def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> No
     try:
         tensors = transformed(tensors_of(found), chosen.recipe(network))
         data = safetensors_bytes(tensors, about)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except KeyError as error:
         message = (
             f"--except leaves out {error.args[0]}, of which other weights are made"
