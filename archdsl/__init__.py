@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         export_torch,
         format,
         from_module,
+        lean,
         lint,
         list_models,
         load,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from .linter.check import Advice
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
+    from .passes.lean import Lean
     from .sweeps import sweep
     from .sweeps.result import Sweep
 
@@ -46,6 +48,7 @@ __all__ = [
     "Diagnostic",
     "Exported",
     "Imported",
+    "Lean",
     "Network",
     "Options",
     "SpecError",
@@ -62,6 +65,7 @@ __all__ = [
     "export_torch",
     "format",
     "from_module",
+    "lean",
     "lint",
     "list_models",
     "load",
@@ -78,6 +82,7 @@ _HOMES = {
     "Diagnostic": "archdsl.diagnostics",
     "Exported": "archdsl.backends.exported",
     "Imported": "archdsl.backends.importer",
+    "Lean": "archdsl.passes.lean",
     "Network": "archdsl.ir",
     "Options": "archdsl.backends.diagram",
     "SpecError": "archdsl.diagnostics",

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .passes.analysis import Analysis
     from .passes.compare import Comparison
     from .passes.devices import Device
+    from .passes.lean import Lean
+    from .passes.recompute import Again
     from .syntax.loader import Module
 
 Spec = str | os.PathLike[str]
@@ -204,8 +206,48 @@ def compare(
     return run(given, names=names, batch=batch, dtype=dtype, optimizer=optimizer)
 
 
+def lean(
+    network: Network | Spec,
+    budget: int,
+    *,
+    batch: int = DEFAULT.batch,
+    dtype: str = DEFAULT.dtype,
+    optimizer: str = DEFAULT.optimizer,
+    device: str | Device | None = DEFAULT.device,
+) -> Lean:
+    """Return the blocks that cost least to recompute, for a step of training to fit.
+
+    `emit` and `build` take its `parts` as `recompute`.
+
+    Args:
+        network: as for `analyze`.
+        budget: bytes of memory that the step's peak must not exceed.
+        batch: images of a step.
+        dtype: data type of parameters and activations.
+        optimizer: optimiser whose state is counted as memory.
+        device: whose roofline counts as cost; operations do without one.
+
+    Raises:
+        archdsl.passes.lean.DoesNotFit: if no choice that was found fits.
+        SpecError: if `network` names a spec with errors.
+        TypeError: if an argument has the wrong type.
+        ValueError: if an argument has an unknown value, or the device has no rate for
+            the dtype.
+    """
+    from .passes.lean import lean as run
+
+    if budget is None:
+        raise _wrong("budget", "an integer", budget)
+    check_types(budget=budget)
+    facts = analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
+    return run(facts.memory, budget, None if device is None else _as_device(device))
+
+
 def emit(
-    network: Network | Spec, *, as_modules: bool = False, recompute: bool = False
+    network: Network | Spec,
+    *,
+    as_modules: bool = False,
+    recompute: bool | Collection[str] = False,
 ) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
@@ -214,16 +256,19 @@ def emit(
         as_modules: whether activations, pools and dropouts become modules, too, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
-            inputs are kept for it, as `analyze(recompute=True)` counts.
+            inputs are kept for it, as `analyze(recompute=True)` counts; or the paths of
+            those, as from `lean`.
 
     Raises:
         SpecError: if `network` names a spec with errors.
         TypeError: if it is not a network, or `as_modules` not a bool.
+        ValueError: if one of the paths is no block that can be recomputed.
     """
     from .backends.torch import emit as run
 
-    check_types(as_modules=as_modules, recompute=recompute)
-    return run(as_network(network), as_modules=as_modules, recompute=recompute)
+    check_types(as_modules=as_modules)
+    again = _as_again(recompute)
+    return run(as_network(network), as_modules=as_modules, recompute=again)
 
 
 def backbone(
@@ -266,7 +311,7 @@ def build(
     allow_foreign: bool = False,
     weights: str | os.PathLike[str] | None = None,
     as_modules: bool = False,
-    recompute: bool = False,
+    recompute: bool | Collection[str] = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -306,10 +351,10 @@ def build(
     check_types(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
-        recompute=recompute,
         preset=preset,
         params=params,
     )
+    again = _as_again(recompute)
     given = _together(params, values)
     if not (given or preset or input is not None):
         chosen = as_network(network)
@@ -324,7 +369,7 @@ def build(
         chosen,
         allow_foreign=allow_foreign,
         as_modules=as_modules,
-        recompute=recompute,
+        recompute=again,
     )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
@@ -433,7 +478,7 @@ def export_onnx(
         std: what they are then divided by; as for the mean, otherwise 1.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.extras.MissingExtra: if a library is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer has no form in
@@ -491,7 +536,7 @@ def export_torch(
         batch: the batch size; None for any.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if torch or NumPy is not installed.
+        archdsl.backends.extras.MissingExtra: if torch or NumPy is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer is foreign code.
@@ -535,7 +580,7 @@ def export_openvino(
         fixed_size: as for `export_onnx`.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if a library is not installed.
+        archdsl.backends.extras.MissingExtra: if a library is not installed.
         archdsl.backends.onnx.WrongWeights: if the weights do not fit.
         OSError: if a file cannot be read or written.
         SpecError: if `network` names a spec with errors, or a layer has no form in
@@ -844,6 +889,20 @@ _OPTIONAL = frozenset(
     | {"journal", "progress", "show", "warn"}
 )
 _POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
+
+
+def _as_again(recompute: object) -> Again:
+    """Return what is recomputed, if that can be.
+
+    Raises:
+        TypeError: if it is neither true or false nor paths.
+    """
+    if isinstance(recompute, bool):
+        return recompute
+    if isinstance(recompute, str | bytes) or not isinstance(recompute, Collection):
+        raise _wrong("recompute", "true, false, or paths of blocks", recompute)
+    _check_names(list(recompute), "recompute")
+    return frozenset(recompute)
 
 
 def check_types(**given: object) -> None:
@@ -1284,7 +1343,8 @@ def _tables(analysis: Analysis) -> str:
 
 def _picture(network: Network) -> str | None:
     """Return a network as svg; None without a layout engine, or if it is too large."""
-    from .backends.diagram import Drawing, MissingExtra
+    from .backends.diagram import Drawing
+    from .backends.extras import MissingExtra
 
     try:
         return Drawing(network).image("svg").decode()

@@ -42,10 +42,11 @@ from typing import Any, NamedTuple
 
 import archdsl
 from archdsl.api import open_spec
+from archdsl.editor.hover import argument, summary
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
-from archdsl.layer import REQUIRED, Field, Layer, all_kinds
+from archdsl.layer import Field, all_kinds
 from archdsl.linter.rule import all_rules
 from archdsl.naming import (
     EMITTED_NAMES,
@@ -59,13 +60,12 @@ from archdsl.resources import specs_dir
 from archdsl.sweeps import FIGURES as SWEEP_FIGURES
 from archdsl.syntax import tree
 from archdsl.syntax.loader import load_file
-from archdsl.values import show_shape
 from archdsl.variants import variants
 
 ROOT = Path(__file__).resolve().parent.parent
 # Set-up that the Makefile and pip are tested for elsewhere.
 NOT_RUN = re.compile(r"make |git clone|cd |python3? -m (venv|pip)|pip install|\. |#")
-UNPLAYED = frozenset(("json", "yaml", "text", "toml"))
+UNPLAYED = frozenset(("elisp", "json", "lua", "text", "toml", "yaml"))
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.M | re.S)
 _TABLE = re.compile(r"(<!-- table: ([\w ]+) -->\n).*?(<!-- end -->)", re.S)
 
@@ -336,35 +336,13 @@ def _rows(head: str, rows: list[tuple[str, ...]]) -> str:
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def _summary(kind: type[Layer]) -> str:
-    return " ".join((kind.__doc__ or "").strip().split("\n\n")[0].split())
-
-
-def _default(field: Field) -> str:
-    value = field.default
-    if value is REQUIRED:
-        return ""
-    if value is None:
-        return " = by rule"
-    if isinstance(value, bool):
-        return f" = {'true' if value else 'false'}"
-    if isinstance(value, tuple):
-        return f" = {show_shape(value)}"
-    return f" = {value}"
-
-
-def _argument(field: Field) -> str:
-    name = f"/{field.name}" if field.position == "/" else field.name
-    return f"`{name}{_default(field)}`"
-
-
 def kinds_table() -> str:
     """Return the layer kinds, with their arguments and what they do."""
     rows = [
         (
             f"[`{kind.word}`](layers.md#{kind.word})",
-            ", ".join(_argument(f) for f in kind.fields.values()),
-            _summary(kind),
+            ", ".join(f"`{argument(f)}`" for f in kind.fields.values()),
+            summary(kind),
         )
         for kind in all_kinds()
     ]
@@ -379,7 +357,7 @@ def layers_text() -> str:
         parts.append(f"## {kind.word}\n\n{text}\n")
         if kind.fields:
             rows = [
-                (_argument(f), _type(f), _place(f), f.help)
+                (f"`{argument(f)}`", _type(f), _place(f), f.help)
                 for f in kind.fields.values()
             ]
             parts.append(_rows("argument | type | written | what it is", rows))

@@ -19,7 +19,6 @@ import pytest
 import archdsl
 from archdsl.backends.diagram import (
     FORMATS,
-    MissingExtra,
     UnknownFormat,
     dot_source,
     image,
@@ -28,6 +27,7 @@ from archdsl.backends.diagram import (
 )
 from archdsl.backends.diagram.options import ALL, Options
 from archdsl.backends.diagram.themes import DARK, FAMILIES, LIGHT, Palette, family_of
+from archdsl.backends.extras import MissingExtra
 from archdsl.ir import Group, Network, Parameter, Step
 from archdsl.layer import all_kinds
 from archdsl.values import Dims

@@ -440,6 +440,7 @@ GOOD: dict[str, Any] = {
     "network": "alexnet",
     "networks": ["alexnet", "alexnet"],
     "axes": {"classes": [3, 4]},
+    "budget": 10**10,
 }
 BAD: tuple[Any, ...] = (
     *(b"alexnet", b"", 3, -1, 2.5, float("nan"), 10**30, True, object(), [], [3], {}),
@@ -460,6 +461,7 @@ FUNCTIONS = (
         "export_torch",
         "format",
         "from_module",
+        "lean",
         "lint",
         "list_models",
     ),

@@ -17,9 +17,10 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import archdsl
-from archdsl.backends.plot import CHARTS, Plot, UnknownFormat, style
+from archdsl.backends.plot import CHARTS, Plot, UnknownFormat, plot_runs, style
 from archdsl.backends.plot.labels import Box, crosses
 from archdsl.backends.plot.memory import positions
+from archdsl.backends.training.folder import COLUMNS, read_metrics, write_metrics
 from archdsl.cli import main
 from archdsl.ir import Network
 from archdsl.passes.devices import device
@@ -410,6 +411,76 @@ def test_fields_tell_what_is_missing() -> None:
     plain = archdsl.loads(ODD, preset="Plain")
     with pytest.raises(ValueError, match="has no convolutions that make maps"):
         archdsl.plot(plain, show="fields")
+
+
+# ---- runs
+
+
+def write_run(folder: Path, top: float, epochs: int, *, mixed: bool = False) -> Path:
+    """Write the metrics of a run whose accuracy rises to a number."""
+    folder.mkdir(parents=True)
+    rows = []
+    for epoch in range(1, epochs + 1):
+        right = top * epoch / epochs
+        row: dict[str, Any] = dict.fromkeys(COLUMNS)
+        row.update(epoch=epoch, step=9 * epoch, lr=0.1, seconds=1.5, test_top5=1.0)
+        row.update(train_loss=2 - right, test_loss=2.5 - right, test_top1=right)
+        row.update(train_top1=None if mixed else right)
+        rows.append(row)
+    write_metrics(folder, rows)
+    assert read_metrics(folder) == rows
+    return folder
+
+
+def test_runs_are_drawn_and_named_at_their_ends(tmp_path: Path) -> None:
+    names = [f"a_run_with_a_long_name_{n}" for n in range(12)]
+    runs = {
+        name: write_run(tmp_path / name, 0.9 + n / 1000, 3 + n, mixed=n == 2)
+        for n, name in enumerate(names)
+    }
+    found = plot_runs(runs)
+    figure = found.figure()
+    assert_clear(figure)
+    assert {name for name, _ in texts(figure)} >= {*names}
+    right = lines_of(figure)  # of the panel drawn last, by name
+    assert right[names[1]] == [
+        (epoch, pytest.approx(100 * 0.901 * epoch / 4)) for epoch in range(1, 5)
+    ]
+    assert found.encode() == plot_runs(runs).encode()
+    assert len({str(style.line(n)) for n in range(len(runs))}) == len(runs)
+
+
+def test_the_command_draws_folders(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("one/run", "two/run"):
+        write_run(Path("runs", name), 0.9, 2)
+    both = ("runs/one/run", "runs/two/run")
+    assert main(["plot", *both, "-o", "curves.svg"]) == 0
+    # Names that are not different are whole paths.
+    assert all(name in Path("curves.svg").read_text() for name in both)
+    write_run(Path("runs/three"), 0.9, 0)
+    Path("runs/four").mkdir()
+    Path("runs/four/metrics.csv").write_text("epoch,step\n1,2\n")
+    good = Path("runs/one/run/metrics.csv").read_text()
+    Path("runs/five").mkdir()
+    Path("runs/five/metrics.csv").write_text(good.replace("0.1", "nan"))
+    for arguments, code, said in (
+        ([both[0], "vgg11"], 2, "vgg11 is not: draw them apart"),
+        ([both[0], "--batch", "2"], 2, "--batch is not about runs"),
+        (["vgg11", "--show", "runs"], 2, "draws folders of `archdsl train`"),
+        ([both[0], "--show", "costs"], 2, "draws folders of `archdsl train`"),
+        (["runs"], 1, "no such file"),
+        (["runs/three"], 2, "no epoch of the run in runs/three has ended"),
+        (["runs/four"], 1, "holds no metrics of a run"),
+        (["runs/five"], 1, "holds no metrics of a run"),
+    ):
+        assert (main(["plot", *arguments]), said) == (code, said)
+        assert said in capsys.readouterr().err
+
+
+# ---- the command
 
 
 def test_the_command_writes_each_format(

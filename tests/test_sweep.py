@@ -25,6 +25,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import archdsl
+from archdsl.backends.extras import MissingExtra
 from archdsl.cli import main
 from archdsl.cli.terminal import Meter, Progress
 from archdsl.sweeps import (
@@ -35,7 +36,6 @@ from archdsl.sweeps import (
     ConditionError,
     Interrupted,
     JournalError,
-    MissingExtra,
     ObjectiveError,
     Sweep,
     TooMany,

@@ -300,6 +300,34 @@ def test_the_command_writes_a_program_and_checks_it(run: Run, specs: Path) -> No
     assert facts["check"]["agrees"] and facts["check"]["difference"] < 1e-5
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_the_command_writes_a_program_of_executorch(run: Run, specs: Path) -> None:
+    pytest.importorskip("executorch.runtime")
+    call = ("export", "net.arch", "--random", "0", "--executorch", "-o", "net.pte")
+    done = run(*call, "--check", "--json")
+    assert done.code == 0, done.err
+    facts = done.json
+    assert facts["format"] == "executorch" and facts["opset"] is None
+    assert facts["inputs"] == [{"name": "x", "shape": [1, 3, 16, 16]}]
+    assert facts["check"]["agrees"] and facts["check"]["difference"] < 1e-5
+    assert Path("net.pte").read_bytes()[4:8] == b"ET12"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--executorch", "--torch"], "--torch and --executorch exclude each other"),
+        (["--executorch", "--opset", "20"], "--opset means nothing with --executorch"),
+        (["--executorch"], "with --executorch, the file's name ends in .pte"),
+    ],
+)
+def test_options_of_executorch(
+    run: Run, specs: Path, options: list[str], message: str
+) -> None:
+    done = run("export", "net.arch", "--random", "0", *options, "-o", "net.onnx")
+    assert done.code == 2 and message in " ".join(done.err.split())
+
+
 def test_a_file_that_computes_something_else_fails_the_check(
     run: Run, specs: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,13 +394,13 @@ def test_a_foreign_layer_is_not_run(run: Run, specs: Path) -> None:
     assert "A0704" in done.err and "`mine` is an `op`" in done.err
 
 
-@pytest.mark.parametrize("missing", ["torch", "openvino"])
+@pytest.mark.parametrize("missing", ["torch", "openvino", "executorch"])
 def test_what_is_not_installed_is_named(missing: str, specs: Path) -> None:
     code = f"""
 import sys
 sys.modules[{missing!r}] = None
 from archdsl.cli import main
-suffix = {{"torch": "pt2", "openvino": "xml"}}[{missing!r}]
+suffix = {{"torch": "pt2", "openvino": "xml", "executorch": "pte"}}[{missing!r}]
 call = ["export", "net.arch", "--random", "0", "--{missing}", "-o", f"net.{{suffix}}"]
 sys.exit(main(call))
 """

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import csv
 import errno
-import importlib.util
+import importlib
+import io
 import json
 import math
 import os
@@ -12,6 +13,7 @@ import re
 import signal
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Callable
@@ -40,6 +42,7 @@ from archdsl.backends.training import (
     classes_of,
     load,
     parse,
+    sharding,
     shipped,
     states,
     trainer,
@@ -74,10 +77,15 @@ network Net<classes = 10> {
 # Without norms, whose statistics are those of each process's own part of a batch.
 BARE = """arch 1
 
+block unit<width, stride> {
+    conv 3x3 width /stride bias=true -> relu
+}
+
 network Bare<classes = 10> {
     input 1x8x8
     conv 3x3 8 bias=true -> relu
-    conv 3x3 16 /2 bias=true -> relu -> flatten
+    unit<16, 2>
+    flatten
     head: linear classes
 }
 """
@@ -156,7 +164,7 @@ def state_of(one: Trainer) -> dict[str, Any]:
     """Return all that a run ends with, but for its time."""
     return {
         **{f"net.{key}": value for key, value in one.module.state_dict().items()},
-        **{f"ema.{key}": value for key, value in one.trained.state_dict().items()},
+        **{f"ema.{key}": value for key, value in one.trained().state_dict().items()},
         "history": [
             {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
             for row in one.history
@@ -320,6 +328,50 @@ def rates(text: str, steps: int = 10, errors: tuple[float, ...] = ()) -> list[fl
     return seen
 
 
+def test_lamb_is_as_published(tmp_path: Path) -> None:
+    """You et al. 2020, algorithm 2, by hand: two steps of a weight and a bias."""
+    pytest.importorskip("timm")
+    module = nn.Linear(3, 2)
+    how = recipe(SMALL, "optimizer.kind=lamb", "optimizer.weight_decay=0.1").optimizer
+    optimizer = make_optimizer(module, how)
+    betas, eps, rate = (0.9, 0.999), 1e-6, how.lr
+    found = {
+        name: one.detach().numpy().copy() for name, one in module.named_parameters()
+    }
+    moments = {name: (0.0, 0.0) for name in found}
+    draw = np.random.default_rng(0)
+    for step in (1, 2):
+        for name, weight in module.named_parameters():
+            gradient = draw.normal(size=weight.shape).astype(np.float32)
+            weight.grad = torch.from_numpy(gradient)
+            m, v = moments[name]
+            m = betas[0] * m + (1 - betas[0]) * gradient
+            v = betas[1] * v + (1 - betas[1]) * gradient**2
+            moments[name] = m, v
+            change = m / (1 - betas[0] ** step)
+            change = change / (np.sqrt(v / (1 - betas[1] ** step)) + eps)
+            if name == "weight":  # a bias is not decayed, and keeps the plain rate
+                change = change + 0.1 * found[name]
+                ratio = np.linalg.norm(found[name]) / np.linalg.norm(change)
+                change = ratio * change
+            found[name] = found[name] - rate * change
+        optimizer.step()
+    for name, weight in module.named_parameters():
+        assert np.allclose(weight.detach().numpy(), found[name], atol=1e-6), name
+    one = made(tmp_path, SMALL, changes=("optimizer.kind=lamb", "optimizer.lr=0.01"))
+    one.train()
+    assert one.history[1]["train_loss"] < one.history[0]["train_loss"]
+
+
+def test_without_timm(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    monkeypatch.delitem(sys.modules, "timm.optim", raising=False)
+    found = run(*RUN, "--set", "optimizer.kind=lamb", "-o", "run")
+    assert (found.code, 'pip install "archdsl[timm]"' in found.err) == (3, True)
+
+
 def test_rates_are_as_published() -> None:
     """By the formulas of the papers, where the full rate is 1."""
     cosine = [(1 + math.cos(math.pi * step / 40)) / 2 for step in range(40)]
@@ -400,6 +452,28 @@ def test_a_folder_without_parts_holds_a_tenth_out(tmp_path: Path) -> None:
     assert "a tenth is held out" in data.notes[0]
 
 
+def test_a_few_images_are_enough_to_say_what_is_wrong(run: Run, folder: Path) -> None:
+    """As a new user would try it: fewer images than a batch, and one is broken."""
+    Path("net.arch").write_text(COLOUR, encoding="utf-8")
+    pets = write_images(Path("images"), ("cat", "dog")) / "val"
+    ask = ("train", "net.arch", "--data", str(pets), "--recipe", "imagenet_resnet")
+    wrong = run(*ask, "-o", "run")
+    assert wrong.code == 1 and "-D classes=2" in wrong.err
+    few = (*ask, "-D", "classes=2", "--workers=0", "--set=epochs=6")
+    found = run(*few, "-o", "run", "--json")
+    assert found.code == 0, found.err
+    assert "5 to train with, 1 to test with" in found.err
+    assert "1 an epoch, 6 in all, each of 5 images" in found.err
+    assert len(found.json["epochs"]) == 6
+    data = load(str(pets), (3, 16, 16), 2)
+    Path(data.test.name(0)).write_bytes(b"no image")
+    found = run(*few, "-o", "other")
+    assert (
+        found.code == 1
+        and "no image of images/val to test with can be read" in found.err
+    )
+
+
 def test_a_vanished_folder_ends_a_run(tmp_path: Path) -> None:
     root = write_images(tmp_path / "images")
 
@@ -439,6 +513,150 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 def saved(path: Path, **arrays: Any) -> Path:
     np.savez(path, **arrays)
     return path
+
+
+def coloured(index: int) -> bytes:
+    """Return a small image of a colour of its own."""
+    out = io.BytesIO()
+    Image.new("RGB", (9, 8), (index, 2 * index, 255 - index)).save(out, "PNG")
+    return out.getvalue()
+
+
+def write_shard(path: Path, numbers: range, **changed: bytes | None) -> None:
+    """Write a tar file of samples as webdataset's own writer does."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(path, "w") as archive:
+        for number in numbers:
+            sample = {"png": coloured(number), "cls": str(number % 3).encode()}
+            for suffix, data in {**sample, **changed}.items():
+                if data is not None:
+                    member = tarfile.TarInfo(f"some.folder/{number:04}.{suffix}")
+                    member.size = len(data)
+                    archive.addfile(member, io.BytesIO(data))
+
+
+def test_shards_are_read_in_any_order(tmp_path: Path) -> None:
+    write_shard(tmp_path / "train-0.tar", range(5), json=b"{}")
+    write_shard(tmp_path / "train-1.tar", range(5, 9))
+    write_shard(tmp_path / "val-0.tar", range(9, 12))
+    data = load(str(tmp_path), (3, 8, 8), 3)
+    assert (data.classes, data.root, data.notes) == (("0", "1", "2"), tmp_path, ())
+    assert list(data.train.labels) == [n % 3 for n in range(9)]
+    assert list(data.test.labels) == [0, 1, 2]
+    for number in (8, 0, 5):
+        assert data.train.image(number).getpixel((1, 1))[0] == number
+    assert data.test.image(0).getpixel((0, 0)) == (9, 18, 246)
+    assert data.train.name(6) == f"{tmp_path / 'train-1.tar'}: some.folder/0006.png"
+    (tmp_path / "classes.txt").write_text("cat\ndog\nbird\n")
+    assert load(str(tmp_path), (3, 8, 8), 3).classes == ("cat", "dog", "bird")
+    # One file alone, of which a tenth is held out.
+    write_shard(tmp_path / "all.tar", range(20))
+    data = load(str(tmp_path / "all.tar"), (1, 8, 8), 3)
+    assert (len(data.train.labels), len(data.test.labels)) == (18, 2) and data.notes
+    assert data.train.image(0).mode == "L"
+
+
+def test_shards_are_those_of_webdataset(tmp_path: Path) -> None:
+    webdataset = pytest.importorskip("webdataset")
+    with webdataset.TarWriter(str(tmp_path / "a.tar")) as writer:
+        for number in range(20):
+            image = Image.new("RGB", (9, 8), (number, 0, 0))
+            writer.write({"__key__": f"{number:03}", "png": image, "cls": number % 4})
+    data = load(str(tmp_path), (3, 8, 8), 4)
+    read = {
+        (part.image(n).getpixel((0, 0))[0], part.labels[n])
+        for part in (data.train, data.test)
+        for n in range(len(part.labels))
+    }
+    assert read == {(number, number % 4) for number in range(20)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"cls": None}, "`some.folder/0000` has no class"),
+        ({"cls": b"cat"}, "has no class"),
+        ({"cls": b"9" * 40}, "has no class"),
+        ({"cls": b"1000000"}, "has no class"),
+        ({"png": None}, "has no images"),
+    ],
+)
+def test_broken_shards_are_refused(
+    tmp_path: Path, changed: dict[str, bytes | None], message: str
+) -> None:
+    write_shard(tmp_path / "a.tar", range(4), **changed)
+    with pytest.raises(SpecError, match=re.escape(message)):
+        load(str(tmp_path), (3, 8, 8), 3)
+
+
+def test_shards_may_be_broken(tmp_path: Path) -> None:
+    (tmp_path / "a.tar").write_bytes(b"no archive")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load(str(tmp_path), (3, 8, 8), 3)
+    # Cut off in the middle of an image, which is skipped with its name.
+    write_shard(tmp_path / "a.tar", range(30))
+    whole = (tmp_path / "a.tar").read_bytes()
+    data = load(str(tmp_path), (3, 8, 8), 3)
+    (tmp_path / "a.tar").write_bytes(whole[: len(whole) // 2])
+    good = bad = 0
+    for number in range(len(data.train.labels)):
+        try:
+            data.train.image(number)
+            good += 1
+        except BadImage:
+            bad += 1
+    assert good and bad and good + bad == len(data.train.labels)
+
+
+def test_saved_data_sets_are_read(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    features = datasets.Features(
+        {
+            "picture": datasets.Image(),
+            "kind": datasets.ClassLabel(names=["cat", "dog", "bird"]),
+            "more": datasets.Value("int64"),
+        }
+    )
+
+    def table(numbers: range) -> Any:
+        rows = [
+            {
+                "picture": {"bytes": coloured(n) if n != 3 else b"no image"},
+                "kind": n % 3,
+                "more": n,
+            }
+            for n in numbers
+        ]
+        return datasets.Dataset.from_list(rows, features=features)
+
+    both = {"train": table(range(9)), "validation": table(range(9, 12))}
+    datasets.DatasetDict(both).save_to_disk(str(tmp_path / "both"))
+    data = load(str(tmp_path / "both"), (3, 8, 8), 3)
+    assert data.classes == ("cat", "dog", "bird")
+    assert list(data.train.labels) == [n % 3 for n in range(9)]
+    assert data.train.image(7).getpixel((1, 1)) == (7, 14, 248)
+    assert data.test.image(1).getpixel((1, 1))[0] == 10
+    with pytest.raises(BadImage):
+        data.train.image(3)
+    both["train"].save_to_disk(str(tmp_path / "one"))
+    data = load(str(tmp_path / "one"), (1, 8, 8), 3)
+    assert (len(data.train.labels), len(data.test.labels)) == (8, 1) and data.notes
+    both["train"].remove_columns("kind").save_to_disk(str(tmp_path / "without"))
+    with pytest.raises(SpecError, match="no columns of classes"):
+        load(str(tmp_path / "without"), (3, 8, 8), 3)
+    (tmp_path / "one" / "state.json").write_text("{")
+    with pytest.raises(SpecError, match="cannot be read"):
+        load(str(tmp_path / "one"), (3, 8, 8), 3)
+
+
+def test_without_datasets(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "datasets", None)
+    Path("images").mkdir()
+    Path("images/dataset_info.json").write_text("{}")
+    found = run(*RUN[:2], "--data", "images", *RUN[4:], "-o", "run")
+    assert (found.code, 'pip install "archdsl[datasets]"' in found.err) == (3, True)
 
 
 def test_arrays_are_read(tmp_path: Path) -> None:
@@ -772,7 +990,9 @@ def test_the_average_is_what_counts(tmp_path: Path) -> None:
     average = seen[1]
     for weights in seen[3::2]:
         average = 0.7 * average + 0.3 * weights
-    assert torch.allclose(one.trained.get_parameter("head.weight"), average, atol=1e-6)
+    assert torch.allclose(
+        one.trained().get_parameter("head.weight"), average, atol=1e-6
+    )
 
 
 def test_the_loss_is_the_sum_of_the_heads(tmp_path: Path) -> None:
@@ -1017,19 +1237,61 @@ def test_an_ignored_interrupt_stays_ignored() -> None:
 
 @pytest.mark.slow
 def test_two_processes_are_one(files_of: Path) -> None:
-    both = ("train", "bare.arch", *RUN[2:], "--set", "images.pad=1")
-    for processes in (1, 2):
-        end(start(*both, "-o", f"by{processes}", processes=processes))
-    a, b = weights_of("by1"), weights_of("by2")
-    for key in a:
-        assert torch.allclose(a[key], b[key], atol=1e-5), key
-    rows = []
-    for processes in (1, 2):
-        with Path(f"by{processes}/metrics.csv").open() as file:
-            rows.append(list(csv.DictReader(file)))
-    for one, two in zip(*rows, strict=True):
-        for key in ("train_loss", "train_top1", "test_loss", "test_top1", "lr"):
-            assert float(one[key]) == pytest.approx(float(two[key]), rel=1e-4), key
+    """Also where each holds its share of the weights, and goes on with it."""
+    options = ("images.pad=1", "accumulate=2", "clip_norm=1.0", "channels_last=true")
+    both = ("train", "bare.arch", *RUN[2:], *(f"--set={each}" for each in options))
+    end(start(*both, "-o", "one"))
+    end(start(*both, "-o", "two", processes=2))
+    shard = (*both, "-o", "sharded", "--shard", "--recompute")
+    end(start(*shard, "--steps", "4", processes=2))
+    said = end(start(*shard, "--resume", processes=2))
+    assert "going on after step 4" in said and "a process keeps a share" in said
+    for other in ("two", "sharded"):
+        a, b = weights_of("one"), weights_of(other)
+        assert a.keys() == b.keys()
+        for key in a:
+            assert torch.allclose(a[key], b[key], atol=1e-5), key
+        rows = []
+        for name in ("one", other):
+            with Path(name, "metrics.csv").open() as file:
+                rows.append(list(csv.DictReader(file)))
+        for one, two in zip(*rows, strict=True):
+            for key in ("train_loss", "train_top1", "test_loss", "test_top1", "lr"):
+                numbers = float(one[key]), float(two[key])
+                assert numbers[0] == pytest.approx(numbers[1], rel=1e-4), key
+
+
+def test_units_that_are_gathered_own_their_weights() -> None:
+    for name in ("resnet18", "vgg11"):
+        network = archdsl.load(name)
+        module = archdsl.build(network)
+        found = sharding.units(network, module)
+        owned = [id(one) for unit in found for one in unit.parameters()]
+        assert len(owned) == len({*owned})
+        assert len(found) == (4 if name == "resnet18" else 0)
+
+
+def test_what_cannot_be_sharded_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="there is one"):
+        made(tmp_path, shard=True)
+    # A state of sharded weights has another form.
+    one = made(tmp_path)
+    one.save()
+    state = states.newest(tmp_path)
+    assert state is not None
+    with pytest.raises(SpecError, match="was written with --shard"):
+        one.load({**state.state, "shard": True})
+
+
+def test_recomputed_runs_are_the_same(tmp_path: Path) -> None:
+    text = BARE.replace("-> relu\n}", "-> bn -> relu -> dropout 0.2\n}")
+    assert text != BARE
+    runs = []
+    for recompute in (False, True):
+        one = made(tmp_path / str(recompute), net=text, recompute=recompute)
+        one.train()
+        runs.append(state_of(one))
+    assert_same(*runs)
 
 
 def test_weights_are_judged(run: Run, files_of: Path) -> None:
@@ -1102,20 +1364,33 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
 # ---- the experiments
 
 
-def test_the_page_of_depth_has_the_figures_of_its_runs() -> None:
-    path = ROOT / "benchmarks" / "experiments" / "depth.py"
-    spec = importlib.util.spec_from_file_location("depth", path)
-    assert spec is not None and spec.loader is not None
-    depth = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
+@pytest.mark.parametrize("name", ["alexnet", "depth", "designs", "gradients"])
+def test_the_page_of_an_experiment_has_the_figures_of_its_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ROOT / "benchmarks" / "experiments"
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    loaded = {*sys.modules}
     try:
-        spec.loader.exec_module(depth)
+        experiment = importlib.import_module(name).EXPERIMENT
     finally:
-        sys.path[:] = before
-    held = depth.held()
-    done = {(r["kind"], r["depth"], r["seed"]) for r in held["runs"]}
-    assert len(done) == len(held["runs"]) == 2 * len(depth.DEPTHS) * len(depth.SEEDS)
-    page = path.with_suffix(".md").read_text(encoding="utf-8")
-    for line in depth.table(held["runs"]):
+        for module in {*sys.modules} - loaded:
+            if str(folder) in str(getattr(sys.modules[module], "__file__", "")):
+                del sys.modules[module]
+    held = experiment.held()
+    for point in experiment.points:
+        assert sum(point.items() <= run.items() for run in held["runs"]) == 1, point
+    assert len(held["runs"]) == len(experiment.points)
+    page = (folder / f"{name}.md").read_text(encoding="utf-8")
+    for line in experiment.table(held["runs"]):
         assert line in page
     assert held["machine"] in page and held["when"] in page
+    assert (ROOT / "docs" / "images" / f"{name}_digits.svg").exists()
+
+
+def test_compared_designs_have_equal_parameters() -> None:
+    path = ROOT / "benchmarks" / "experiments" / "designs.arch"
+    groups = ("5x5 3x3", "direct reduced", "sum sum_first concat")
+    for names in map(str.split, groups):
+        params = [archdsl.analyze(f"{path}:with_{name}").params for name in names]
+        assert max(params) <= 1.01 * min(params), names

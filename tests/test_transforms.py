@@ -6,6 +6,7 @@ that is compiled from it, whose text the compiler proves.
 
 from __future__ import annotations
 
+from random import Random
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from archdsl.transforms import (
     FoldNorms,
     FoldNormsAhead,
     MergeBranches,
+    MergeParallel,
     Pipeline,
     RemoveDead,
     RemoveIdentities,
@@ -446,6 +448,130 @@ def test_a_merge_by_hand() -> None:
     }
 
 
+# ---- layers side by side ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("preset", "shape", "number", "options"),
+    [
+        ("googlenet", "3x64x64", "9", {"aux": False}),
+        ("inception_v3", "3x75x75", "10", {"aux": False}),
+        ("cspdarknet53", "3x32x32", "5", {}),
+    ],
+)
+def test_modules_of_inception_get_one_convolution(
+    preset: str, shape: str, number: str, options: dict[str, Any]
+) -> None:
+    network = archdsl.load(preset, input=shape, classes=4, **options)
+    made = check(network, MergeParallel())
+    merged = [path for path in paths(made) if path.endswith(".merged1")]
+    assert len(merged) == int(number)
+    before, after = archdsl.analyze(network), archdsl.analyze(made)
+    assert (before.params, before.macs) == (after.params, after.macs)
+
+
+def test_weights_of_merged_layers_stand_behind_each_other() -> None:
+    network = net("concat { a: conv 1x1 1 bias=false | tanh | b: conv 1x1 2 }")
+    state: dict[str, Any] = {
+        "a.weight": [[[[1.0]], [[2.0]]]],
+        "b.weight": [[[[3.0]], [[4.0]]], [[[5.0]], [[6.0]]]],
+        "b.bias": [7.0, 8.0],
+    }
+    state = {key: torch.tensor(value) for key, value in state.items()}
+    made = MergeParallel().weights(network, state)
+    assert {key: value.flatten().tolist() for key, value in made.items()} == {
+        "merged1.weight": [1, 2, 3, 4, 5, 6],
+        "merged1.bias": [0, 7, 8],
+    }
+    assert [*words(check(network, MergeParallel())).values()] == [
+        *("conv", "slice", "slice", "tanh", "concat")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("statements", "number"),
+    [
+        (("a: conv 3x3 2", "concat { @input -> conv 3x3 2 bias=false | @a }"), 1),
+        (("concat { conv 1x1 2 /2 | u: { conv 1x1 3 /2 -> bn -> relu } }",), 1),
+        (("concat { conv 1x1 2 | s: seq { conv 1x1 3; relu } | conv 3x3 }",), 1),
+        (("globalavgpool", "concat { linear 3 | linear 4 -> relu | tanh }"), 1),
+        (("add { conv 1x1 | residual { conv 1x1 } | conv 1x1 -> conv 1x1 }",), 1),
+        (("concat { conv 1x1 | conv 3x3 }", "relu"), 0),  # other windows
+        (("c: conv 1x1", "concat { conv 1x1 -> same c | conv 1x1 -> relu }"), 1),
+        (("concat { c: conv 1x1 | relu } -> conv 1x1 4", "same c"), 0),  # shared
+        (("concat { conv 1x1 groups=2 | conv 1x1 groups=2 }",), 0),
+        (("concat { u: { concat { conv 1x1 | tanh } } | conv 1x1 }",), 0),
+    ],
+)
+def test_layers_of_one_input_and_window_are_merged(
+    statements: tuple[str, ...], number: int
+) -> None:
+    network = net(*statements)
+    made = check(network, MergeParallel()) if number else MergeParallel().apply(network)
+    assert (made is network) == (number == 0)
+    own = [path for path in paths(made) if path.startswith("merged")]
+    assert sum("_" not in path for path in own) == number
+    assert archdsl.analyze(made).macs == archdsl.analyze(network).macs
+
+
+PARALLEL = (
+    "conv KxK W",
+    "conv KxK W bias=false -> bn -> relu",
+    "unit<W, KxK>",
+    "u: { conv KxK W -> tanh }",
+    "seq { unit<W, KxK>; conv 3x3 W }",
+    "residual { conv 1x1 }",
+    "tanh",
+    "concat { conv KxK W | unit<W, KxK> -> bn }",
+    "halved",
+)
+BLOCKS = """
+block unit<width, kernel = 1x1> { conv kernel width -> bn -> relu }
+block halved { conv 1x1 (channels // 2) -> relu }
+block pair<left, right> { concat { unit<left> | unit<right> -> conv 3x3 | conv 1x1 2 } }
+"""
+
+
+def test_random_layers_side_by_side_compute_the_same() -> None:
+    number = 0
+    for seed in range(16):
+        draw = Random(seed)
+        chosen = []
+        for branch in draw.choices(PARALLEL, k=draw.randint(2, 4)):
+            label = f"u{len(chosen)}:" if branch.startswith("u:") else ""
+            text = branch.replace("u:", label)
+            text = text.replace("KxK", draw.choice(("1x1", "1x1", "3x3")))
+            chosen.append(text.replace("W", str(draw.randint(1, 4))))
+        network = net(
+            f"concat {{ {' | '.join(chosen)} }}",
+            f"pair<{draw.randint(1, 4)}, 2>" + "  x2" * draw.randint(0, 1),
+            "conv 3x3 4",
+            before=BLOCKS,
+        )
+        made = check(network, MergeParallel())
+        number += sum(path.endswith("merged1") for path in paths(made))
+        check(network, Pipeline((*pipeline(inference=True).steps, MergeParallel())))
+    assert number > 20
+
+
+def test_merged_layers_train_as_ever() -> None:
+    network = net(
+        "concat { conv 1x1 2 -> bn -> relu | conv 1x1 3 -> bn } -> conv 3x3 2"
+    )
+    merge = MergeParallel()
+    one = archdsl.build(network).double().train()
+    other = archdsl.build(merge.apply(network)).double().train()
+    other.load_state_dict(merge.weights(network, one.state_dict()), strict=True)
+    x = torch.randn(3, 4, 8, 8, dtype=torch.float64)
+    assert torch.allclose(one(x), other(x), rtol=0, atol=1e-12)
+    one(x).square().sum().backward()
+    other(x).square().sum().backward()
+    found = other.get_parameter("merged1.weight").grad
+    parts = [one.get_parameter(f"conv{n}.weight").grad for n in (1, 2)]
+    assert found is not None
+    assert torch.allclose(found, torch.cat(parts), rtol=0, atol=1e-12)  # type: ignore[arg-type]
+
+
 # ---- the pipeline -----------------------------------------------------------------
 
 
@@ -453,7 +579,8 @@ def test_levels_are_what_they_are_said_to_be() -> None:
     assert names_of() == names_of(0) == names_of(0, inference=True) == []
     assert names_of(1) == names_of(2) == ["remove-dead", "remove-identities"]
     assert names_of(1, inference=True) == [*names_of(1), "fold-norms"]
-    assert names_of(inference=True) == names_of(2, inference=True) == list(PASSES)
+    most = [name for name in PASSES if name != "merge-parallel"]
+    assert names_of(inference=True) == names_of(2, inference=True) == most
     assert pipeline().steps == () and pipeline(1).steps == (
         RemoveDead(),
         RemoveIdentities(),
@@ -555,6 +682,7 @@ def test_random_specs_compute_the_same() -> None:
                 FoldNorms(),
                 FoldNormsAhead(),
                 MergeBranches(),
+                MergeParallel(),
                 RemoveIdentities(inference=True),
                 RemoveDead(inference=True),
                 pipeline(inference=True),

@@ -8,13 +8,14 @@ from typing import Final, Literal
 
 from archdsl.files import write
 
-Format = Literal["onnx", "openvino", "torch"]
+Format = Literal["onnx", "openvino", "torch", "executorch"]
 
 # What the files of a format end in; an ONNX model's may end in anything.
 SUFFIXES: Final[dict[Format, str]] = {
     "onnx": ".onnx",
     "openvino": ".xml",
     "torch": ".pt2",
+    "executorch": ".pte",
 }
 
 
@@ -47,7 +48,7 @@ class Exported:
 
     Attributes:
         name: of the network.
-        format: ``onnx``, ``openvino`` or ``torch``.
+        format: ``onnx``, ``openvino``, ``torch`` or ``executorch``.
         opset: version of ONNX's operators; None for other formats.
         nodes: number of operations.
         folded: number of batch norms that became part of the layer before them.

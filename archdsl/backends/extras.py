@@ -36,6 +36,7 @@ def need(what: str, library: str, extra: str, module: str = "") -> ModuleType:
     try:
         return import_module(module or library)
     except ImportError as error:
-        if error.name != (module or library).partition(".")[0]:
+        root = (module or library).partition(".")[0]
+        if (error.name or "").partition(".")[0] != root:
             raise
         raise MissingExtra(what, library, extra) from None

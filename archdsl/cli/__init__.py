@@ -103,7 +103,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     from archdsl.diagnostics import SpecError
 
     from .app import app
-    from .terminal import fail, fail_without_place
+    from .terminal import Failure, fail, fail_without_place
 
     given = sys.argv[1:] if arguments is None else list(arguments)
     as_json = "--json" in given or "--format=json" in given
@@ -116,6 +116,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         return status.INTERRUPTED
     except click.ClickException as error:
         return fail_without_place(error, as_json=as_json)
+    except ImportError as error:
+        from archdsl.backends.extras import MissingExtra
+
+        if not isinstance(error, MissingExtra):
+            raise
+        missing = Failure(str(error), status.MISSING_EXTRA)
+        return fail_without_place(missing, as_json=as_json)
     return code if isinstance(code, int) else status.OK
 
 

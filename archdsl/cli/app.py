@@ -24,6 +24,7 @@ COMMANDS = (
     "import",
     "lint",
     "list",
+    "lsp",
     "new",
     "plot",
     "render",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
 
@@ -304,6 +304,19 @@ processor_option = click.option(
     default="auto",
     show_default=True,
     help="What computes; auto takes a GPU if torch sees one.",
+)
+
+DATA: Final = (
+    "digits (scikit-learn's), synthetic (random images), an .npz file with `images` "
+    "and `labels`, or a folder: with a folder for each class, with WebDataset's "
+    "shards, or saved by Hugging Face's datasets."
+)
+changes_option = click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Change a value of the recipe, such as optimizer.lr=0.05. May be repeated.",
 )
 
 width_option = click.option(

@@ -104,6 +104,16 @@ _PATHS = {
     "mean": Null("number"),
     "deviation": Null("number"),
 }
+_STEP = {
+    **dict.fromkeys(("saved_bytes", "peak_bytes", "flops"), "int"),
+    "seconds": Null("number"),
+}
+_LEAN = {
+    "budget_bytes": "int",
+    "batch": "int",
+    "parts": ["text"],
+    **dict.fromkeys(("before", "after", "whole"), _STEP),
+}
 _PEAK = {
     "bytes": "int",
     "sample_bytes": "int",
@@ -239,6 +249,13 @@ _ANALYSIS: dict[str, Any] = {
         ],
     },
 }
+_EPOCH = {
+    **dict.fromkeys(("epoch", "step"), "int"),
+    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
+    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
+    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
+    "peak_bytes": Null("int"),
+}
 _CHARTS: dict[str, dict[str, Any]] = {
     "compare": {"family": "text", "params": "int", "macs": "int"},
     "costs": {
@@ -281,6 +298,7 @@ _CHARTS: dict[str, dict[str, Any]] = {
             }
         ],
     },
+    "runs": {"epochs": [_EPOCH]},
 }
 _RUN = {
     **dict.fromkeys(("name", "kind", "label"), "text"),
@@ -390,13 +408,6 @@ _WEIGHTS = {
     ],
 }
 
-_EPOCH = {
-    **dict.fromkeys(("epoch", "step"), "int"),
-    **dict.fromkeys(("lr", "train_loss", "seconds"), "number"),
-    **dict.fromkeys(("test_loss", "test_top1", "test_top5"), "number"),
-    **dict.fromkeys(("train_top1", "images_per_second"), Null("number")),
-    "peak_bytes": Null("int"),
-}
 _TRAINED = {
     **dict.fromkeys(("name", "folder"), "text"),
     **dict.fromkeys(("steps", "bad_images"), "int"),
@@ -465,6 +476,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             **_WRITTEN,
             "passes": ["text"],
             "recompute": "bool",
+            "fits": Null(_LEAN),
             "module": "text",
             "imports": ["text"],
         },

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from click import UsageError
+from click import BadParameter, UsageError
 
 from archdsl.backends.extras import MissingExtra
-from archdsl.backends.training import Stopped, Trainer, Watch
-from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.backends.training import Recipe, Stopped, Trainer, Watch
+from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
 
 from . import status
 from .terminal import Failure, Meter, say, without_torch
@@ -22,17 +22,50 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from archdsl.backends.training.outlook import Outlook
-    from archdsl.ir import Network
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
+def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
+    """Return the recipe of a name that ships, or else of a file.
+
+    Args:
+        name: the name; None takes that of the data, if one ships for them.
+        data: what `--data` says.
+        changes: what `--set` says.
+
+    Raises:
+        SpecError: if the recipe has mistakes.
+        UsageError: if there is none.
+    """
+    from archdsl.backends.training import parse, shipped
+    from archdsl.resources import recipes
+    from archdsl.source import Source
+
+    if name is None and data == "digits":
+        name = "digits"
+    known = ", ".join(recipes())
+    if name is None:
+        raise UsageError(f"give a --recipe: a TOML file, or one of {known}")
+    source = shipped(name)
+    if source is None:
+        try:
+            source = Source(name, Path(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            hint = did_you_mean(name, recipes()) or f"those are {known}"
+            raise BadParameter(
+                f"`{name}` is no file that can be read, and no recipe; {hint}",
+                param_hint="'--recipe'",
+            ) from None
+    return parse(source, changes)
+
+
 @contextmanager
-def running(network: Network, needs: str) -> Iterator[None]:
+def running(name: str, needs: str) -> Iterator[None]:
     """Turn what keeps a network from running into a message.
 
     Args:
-        network: the network.
+        name: of the network.
         needs: what wants PyTorch, and the verb.
 
     Raises:
@@ -44,24 +77,24 @@ def running(network: Network, needs: str) -> Iterator[None]:
 
     try:
         yield
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except MissingExtra:
+        raise
     except ImportError as error:
         raise without_torch(error, needs) from None
     except ForeignCode as error:
         raise UsageError(
-            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+            f"{name} imports {', '.join(error.names)}, which is not run here"
         ) from None
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
-        message = f"a batch norm of {network.name} sees one value for each channel"
+        message = f"a batch norm of {name} sees one value for each channel"
         help = "take larger batches, in fewer parts, or larger images"
         raise SpecError([Diagnostic("A1105", message, help=help)]) from None
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        message = f"there is no memory for a step of {network.name}: take smaller "
+        message = f"there is no memory for a step of {name}: take smaller "
         message += "batches, or compute them in parts, `--set accumulate=2`"
         raise Failure(message, status.LIMIT) from None
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 from weakref import WeakSet
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
@@ -19,7 +19,7 @@ from archdsl.elaborate.scope import Budget, Context, Fault, Namespace, Value
 from archdsl.elaborate.walk import Walker
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES, refusal
-from archdsl.ir import Expectation, Group, Initializer, Network, Port
+from archdsl.ir import Expectation, Group, Initializer, Network, Port, Step
 from archdsl.layer import kind
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -53,22 +53,88 @@ def elaborate(
     Raises:
         SpecError: with all errors.
     """
-    errors = Diagnostics()
+    found = attempt(
+        module,
+        preset=preset,
+        params=params,
+        input=input,
+        symbolic=symbolic,
+        memo=memo,
+    )
+    if found.network is None:
+        raise SpecError(found.diagnostics)
+    return found.network
+
+
+class Attempt(NamedTuple):
+    """A network as far as it goes.
+
+    Attributes:
+        network: the network, if nothing is wrong with it.
+        parameters: values of its parameters, as far as they are known.
+        parts: the finished steps and groups at the level of the network itself.
+        steps: all steps so far, also those of parts that are not finished.
+        diagnostics: what is wrong.
+    """
+
+    network: Network | None
+    parameters: Mapping[str, Any]
+    parts: Sequence[Step | Group]
+    steps: tuple[Step, ...]
+    diagnostics: list[Diagnostic]
+
+
+def attempt(
+    module: Module,
+    *,
+    preset: str | None = None,
+    params: Mapping[str, Any] | None = None,
+    input: Shape | None = None,
+    symbolic: bool = True,
+    memo: Memo | None = None,
+) -> Attempt:
+    """Elaborate one network of a spec as far as it goes; see `elaborate`."""
     if memo is not None:
         memo.begin()
-    walker = Walker(errors, symbolic, prelude(), memo)
+    walker = Walker(Diagnostics(), symbolic, prelude(), memo)
+    parts: Parts = []
+    network: Network | None = None
+    wrong: list[Diagnostic] = []
+    try:
+        network = _attempted(walker, module, preset, params or {}, input, parts)
+    except SpecError as error:
+        wrong = error.diagnostics
+    made = walker.producers.values()
+    steps = tuple([step for step in made if isinstance(step, Step)])
+    return Attempt(network, walker.parameters, parts, steps, wrong)
+
+
+def _attempted(
+    walker: Walker,
+    module: Module,
+    preset: str | None,
+    params: Mapping[str, Any],
+    input: Shape | None,
+    parts: Parts,
+) -> Network:
+    """Return the network, whose parts are entered as they are made.
+
+    Raises:
+        SpecError: with all errors.
+    """
+    errors = walker.errors
     check_names(module, walker)
     try:
         definition, chosen = choose(module, preset)
         changed = bool(params) or input is not None
         walker.input_override = input
-        network = _network(walker, module, definition, chosen, params or {}, changed)
+        network = _network(walker, module, definition, chosen, params, changed, parts)
     except Fault as fault:
         if fault.code:
             errors.add(fault.diagnostic())
         network = None
     if errors.found and all(e.span in walker.sizes_differ for e in errors.found):
-        chose = module, definition, chosen, params or {}
+        chose = module, definition, chosen, params
         errors.found[0].later = partial(_other_sizes, walker, *chose)
     errors.raise_if_any()
     assert network is not None
@@ -199,8 +265,8 @@ def _network(
     preset: t.Preset | None,
     params: Mapping[str, Any],
     changed: bool,
+    parts: Parts,
 ) -> Network | None:
-    parts: Parts = []
     values, context, end = walk(walker, module, definition, preset, params, parts)
     if walker.errors.found or end.shape is None:
         return None
@@ -259,7 +325,7 @@ def walk(
     )
     env = as_names(definition, values, outside) if walker.symbolic else values
     context = outside.replace(env=env)
-    walker.definition = definition
+    walker.definition, walker.parameters = definition, values
 
     def build(value: Value, inner: Context, out: Parts) -> Value:
         return walker.body(definition.body, value, inner, out)

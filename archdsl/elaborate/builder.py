@@ -99,6 +99,7 @@ class Builder:
         inits: `init` statements so far, with their places.
         expects: `expect` statements so far, with their places.
         definition: the definition of the network, once it is known.
+        parameters: the values of its parameters, then.
         budget: the work that the network may still use.
         input_spans: places of the inputs in the spec, by the number of their value.
         met_input: whether there was an `input` statement, valid or not.
@@ -128,6 +129,7 @@ class Builder:
         self.expects: list[tuple[t.Expect, Context]] = []
         self.input_override: Shape | None = None
         self.definition: t.Definition | None = None
+        self.parameters: Mapping[str, Any] = {}
         self.budget = Budget()
         self.met_input = False
         self.input_spans: dict[int, Span] = {}

@@ -13,11 +13,12 @@ from .inplace import inplace
 from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, whole
-from .recompute import parts
+from .recompute import Again, parts
 from .saved import SAMPLE, Kept, SavedTensor, bytes_of, homes, kept, saved_tensors
 from .setting import DEFAULT
 from .strides import Gaps, gaps
-from .tape import Tape, tape
+from .tape import Tape
+from .tape import tape as new_tape
 
 __all__ = ["OPTIMIZERS", "Memory", "Optimizer", "memory"]
 
@@ -33,7 +34,7 @@ class Memory:
         dtype: data type of parameters and activations.
         optimizer: ``sgd``, ``momentum`` or ``adam``.
         recompute: whether the backward pass recomputes blocks, so that only the inputs
-            of each are kept; see `recompute.parts`.
+            of each are kept, or the paths of those; see `recompute.parts`.
     """
 
     graph: Graph
@@ -41,7 +42,7 @@ class Memory:
     batch: int
     dtype: str
     optimizer: str
-    recompute: bool
+    recompute: Again
 
     # ---- what is there at all times
 
@@ -81,15 +82,16 @@ class Memory:
         example if `permute` or a norm over channels is followed by a flatten.
         """
         graph = self.graph
-        home = homes(
-            graph,
-            graph.nodes,
-            self._overwritten,
-            training=True,
-            copied=self._gaps.copied,
+        again = parts(graph, self.recompute)
+        return saved_tensors(graph, self._keeps, self.homes, self._item, again)
+
+    @cached_property
+    def homes(self) -> dict[int, int]:
+        """For every value, the one in whose memory training stores it."""
+        graph, copied = self.graph, self._gaps.copied
+        return homes(
+            graph, graph.nodes, self._overwritten, training=True, copied=copied
         )
-        again = parts(graph) if self.recompute else ()
-        return saved_tensors(graph, self._keeps, home, self._item, again)
 
     @property
     def saved_bytes(self) -> int:
@@ -133,7 +135,7 @@ class Memory:
     @cached_property
     def inference_peak(self) -> Peak:
         """Peak memory of a forward pass in inference."""
-        return inference_peak(self._tape, self._fixed)
+        return inference_peak(self.tape, self.fixed_bytes)
 
     @cached_property
     def training_peak(self) -> Peak:
@@ -142,8 +144,8 @@ class Memory:
         It is a step after the first one, so the optimiser's state exists.
         """
         return training_peak(
-            self._tape,
-            self._fixed,
+            self.tape,
+            self.fixed_bytes,
             optimizer=self.optimizer,
             recompute=self.recompute,
         )
@@ -152,8 +154,8 @@ class Memory:
     def first_step_peak(self) -> Peak:
         """The same for the first step, which creates the optimiser's state."""
         return training_peak(
-            self._tape,
-            self._fixed,
+            self.tape,
+            self.fixed_bytes,
             optimizer=self.optimizer,
             recompute=self.recompute,
             first=True,
@@ -163,8 +165,8 @@ class Memory:
     def timeline(self) -> tuple[InUse, ...]:
         """Memory in use over the course of a training step."""
         return training_timeline(
-            self._tape,
-            self._fixed,
+            self.tape,
+            self.fixed_bytes,
             self.batch,
             optimizer=self.optimizer,
             recompute=self.recompute,
@@ -178,7 +180,7 @@ class Memory:
     @property
     def forward_peak_bytes(self) -> int:
         """Peak memory of activations in a forward pass in inference."""
-        return self.inference_bytes - self._fixed
+        return self.inference_bytes - self.fixed_bytes
 
     @property
     def training_peak_bytes(self) -> int:
@@ -189,7 +191,10 @@ class Memory:
     def training_bytes(self) -> int:
         """Everything that is held at the end of a training step's forward pass."""
         return (
-            self._fixed + self.gradient_bytes + self.optimizer_bytes + self.saved_bytes
+            self.fixed_bytes
+            + self.gradient_bytes
+            + self.optimizer_bytes
+            + self.saved_bytes
         )
 
     def fits(self, budget: int, *, training: bool = True) -> int:
@@ -214,7 +219,7 @@ class Memory:
             "batch": self.batch,
             "dtype": self.dtype,
             "optimizer": self.optimizer,
-            "recompute": self.recompute,
+            "recompute": bool(self.recompute),
         }
 
     def _held(self) -> dict[str, Any]:
@@ -245,7 +250,8 @@ class Memory:
         return item_bytes(self.dtype)
 
     @property
-    def _fixed(self) -> int:
+    def fixed_bytes(self) -> int:
+        """Parameters and buffers."""
         return self.param_bytes + self.buffer_bytes
 
     @cached_property
@@ -261,9 +267,10 @@ class Memory:
         return inplace(self.graph)
 
     @cached_property
-    def _tape(self) -> Tape:
+    def tape(self) -> Tape:
+        """What its layers allocate, keep and free."""
         copied = self._gaps.copied
-        return tape(self.graph, self._item, self._keeps, self._overwritten, copied)
+        return new_tape(self.graph, self._item, self._keeps, self._overwritten, copied)
 
 
 # Values that are computed together, by their keys, in the order of the JSON.
@@ -290,7 +297,7 @@ def memory(
     batch: int = DEFAULT.batch,
     dtype: str = DEFAULT.dtype,
     optimizer: str = DEFAULT.optimizer,
-    recompute: bool = DEFAULT.recompute,
+    recompute: Again = DEFAULT.recompute,
 ) -> Memory:
     """Return the memory of a network with a given cost.
 

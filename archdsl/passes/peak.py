@@ -7,7 +7,7 @@ from typing import Any, Final, NamedTuple
 
 from .liveness import Moment, Usage, inference, training
 from .optimizers import state_bytes, step_bytes
-from .recompute import parts
+from .recompute import Again, parts
 from .saved import SAMPLE, bytes_of
 from .setting import DEFAULT
 from .tape import Tape
@@ -119,7 +119,7 @@ def training_peak(
     fixed: int,
     *,
     optimizer: str = DEFAULT.optimizer,
-    recompute: bool = False,
+    recompute: Again = False,
     first: bool = False,
 ) -> Peak:
     """Return the peak memory of a training step.
@@ -132,7 +132,8 @@ def training_peak(
         tape: the tape of the network.
         fixed: bytes of parameters and buffers.
         optimizer: the optimiser, whose state exists from the previous step.
-        recompute: whether the backward pass recomputes blocks; see `recompute.parts`.
+        recompute: whether the backward pass recomputes blocks, or which; see
+            `recompute.parts`.
         first: whether it is the first step, which creates the optimiser's state.
 
     Raises:
@@ -153,7 +154,7 @@ def training_timeline(
     batch: int,
     *,
     optimizer: str = DEFAULT.optimizer,
-    recompute: bool = False,
+    recompute: Again = False,
 ) -> tuple[InUse, ...]:
     """Return the memory in use over the course of a training step; see `training_peak`.
 
@@ -162,7 +163,7 @@ def training_timeline(
         fixed: bytes of parameters and buffers.
         batch: batch size.
         optimizer: the optimiser, whose state exists from the previous step.
-        recompute: whether the backward pass recomputes blocks.
+        recompute: as for `training_peak`.
 
     Raises:
         ValueError: if the optimiser is unknown.
@@ -178,15 +179,13 @@ def training_timeline(
     )
 
 
-def _step(tape: Tape, optimizer: str, recompute: bool) -> tuple[Usage, int, int]:
+def _step(tape: Tape, optimizer: str, recompute: Again) -> tuple[Usage, int, int]:
     """Return the memory of the passes, the optimiser's state, and the memory of its
     step.
 
     The last includes the state.
     """
-    usage = training(
-        tape, [part.places for part in parts(tape.graph)] if recompute else ()
-    )
+    usage = training(tape, [part.places for part in parts(tape.graph, recompute)])
     trained = parameters(tape)
     state = state_bytes(sum(trained), len(trained), optimizer)
     return usage, state, usage.end + state + step_bytes(trained, optimizer)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from typing import NamedTuple, TypeAlias
 
 from archdsl.ir import Group, Role
 
 from .graph import Graph
+
+# Which parts are recomputed: all, none, or those of some paths.
+Again: TypeAlias = bool | Collection[str]
 
 
 class Part(NamedTuple):
@@ -24,17 +27,47 @@ class Part(NamedTuple):
     reads: tuple[int, ...]
 
 
-def parts(graph: Graph) -> tuple[Part, ...]:
+def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
     """Return the parts of a network that are run again in the backward pass.
+
+    Args:
+        graph: the network.
+        again: all of `candidates`, none, or those of some paths, however deep; what
+            stands inside of another is run again with that.
+
+    Raises:
+        ValueError: if there is no such part, or autograd could keep nothing of it.
+    """
+    if again is True:
+        return candidates(graph)
+    if not again:
+        return ()
+    found: list[Part] = []
+    able = candidates(graph, nested=True)
+    for path in sorted(set(again) - {part.path for part in able}):
+        raise ValueError(f"`{path}` is no block that can be recomputed")
+    for part in able:
+        inside = found and part.places.start < found[-1].places.stop
+        if part.path in again and not inside:
+            found.append(part)
+    return tuple(found)
+
+
+def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:
+    """Return the parts of a network that the backward pass can run again.
 
     These are the calls of blocks that stand in no other block: what a person wraps in
     `torch.utils.checkpoint`. A network without any has its named groups instead, such
     as the features and the classifier of VGG. What stands outside is kept as ever, and
     a part of which autograd keeps nothing is not one.
+
+    Args:
+        graph: the network.
+        nested: whether those inside of others are returned, too, after these.
     """
     places = {node.output: at for at, node in enumerate(graph.nodes)}
     found = []
-    for group in _groups(graph.network.root):
+    for group in _groups(graph.network.root, nested):
         inside = [places[step.output] for step in group.steps()]
         if inside:
             span = range(inside[0], inside[-1] + 1)
@@ -44,15 +77,16 @@ def parts(graph: Graph) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def _groups(root: Group) -> tuple[Group, ...]:
-    return tuple(_outermost(root, "block")) or tuple(_outermost(root, "group"))
+def _groups(root: Group, nested: bool) -> tuple[Group, ...]:
+    blocks = tuple(_of_role(root, "block", nested))
+    return blocks or tuple(_of_role(root, "group", nested))
 
 
-def _outermost(group: Group, role: Role) -> Iterator[Group]:
+def _of_role(group: Group, role: Role, nested: bool) -> Iterator[Group]:
     for child in group.children:
         if not isinstance(child, Group):
             continue
         if child.role == role:
             yield child
-        else:
-            yield from _outermost(child, role)
+        if nested or child.role != role:
+            yield from _of_role(child, role, nested)

@@ -146,6 +146,7 @@ def roofline(
     *,
     launch: float | None = None,
     tf32: bool = True,
+    forward_only: bool = False,
 ) -> Roofline:
     """Return a lower bound of the time of a network on a device, in the mode of its
     costs.
@@ -159,6 +160,7 @@ def roofline(
         tf32: whether convolutions in float32 may be rounded to TF32 if the device
             supports it. By default, torch does so for convolutions, but not for linear
             layers.
+        forward_only: whether the backward pass of training is left out.
 
     Raises:
         DeviceError: if the device has no rate for the dtype.
@@ -177,7 +179,8 @@ def roofline(
         )
         for fast in (False, rounded)
     }
-    backward = _Backward(graph, costs.dtype) if costs.training else None
+    both = costs.training and not forward_only
+    backward = _Backward(graph, costs.dtype) if both else None
     layers = [
         _layer_time(node, work, rates[rounded and node.op.family == "conv"], backward)
         if costs.training or not node.training

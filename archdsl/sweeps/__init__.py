@@ -22,7 +22,6 @@ from typing import Any
 
 from archdsl import __version__
 from archdsl.api import Spec, as_shape, check_types, open_spec, texts
-from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_module, check_parameters
 from archdsl.passes.setting import DEFAULT
@@ -53,6 +52,7 @@ from .run import (
     chunks_of,
     some,
 )
+from .training import TRAINED, Trainers, Training
 from .where import Condition, ConditionError
 
 __all__ = [
@@ -64,13 +64,13 @@ __all__ = [
     "ConditionError",
     "Interrupted",
     "JournalError",
-    "MissingExtra",
     "Objective",
     "ObjectiveError",
     "Point",
     "Refusal",
     "Sweep",
     "TooMany",
+    "Training",
     "UnknownFormat",
     "parse_axis",
     "sweep",
@@ -116,6 +116,7 @@ def sweep(
     journal: str | Path | None = None,
     restart: bool = False,
     progress: Callable[[int], Progress] | None = None,
+    train: Training | None = None,
 ) -> Sweep:
     """Compute the figures of every combination of some parameters' values.
 
@@ -151,6 +152,8 @@ def sweep(
         restart: whether to start again even if there is a journal.
         progress: called with the number of points; it returns a function that is called
             with the number of points that are done.
+        train: how to train each point that satisfies `where`, in this process and one
+            after the other. `accuracy` and `epochs` are figures then.
 
     Raises:
         SpecError: if the spec has errors, or no preset or parameter of that name.
@@ -161,13 +164,15 @@ def sweep(
         ConditionError: if `where` is not a valid condition.
         ObjectiveError: if a figure is unknown.
         JournalError: if the journal belongs to another sweep.
-        MissingExtra: if Ray is requested but not installed.
+        MissingExtra: if Ray or training is requested, and not installed.
         ClusterError: if the cluster cannot be used.
         Interrupted: if the user stops it; with the results so far.
     """
     check_types(params=params, batch=batch, dtype=dtype, optimizer=optimizer, seed=seed)
     check_types(where=where, top=top, sample=sample, jobs=jobs, everything=everything)
     check_types(restart=restart, progress=progress, journal=journal, ray=ray)
+    if not isinstance(train, Training | None):
+        raise TypeError(f"`train` must be a Training, not {type(train).__name__}")
     pareto = _split(texts("pareto", pareto or ()))
     sort = _split(texts("sort", sort or ()))
     columns = None if columns is None else texts("columns", columns)
@@ -175,8 +180,11 @@ def sweep(
     check_names(varied, {**(params or {}), **({} if input is None else {INPUT: 0})})
     module, preset = open_spec(spec)
     _check(module, preset, varied, params or {})
-    known = tuple(dict.fromkeys((*FIGURES, *(axis.name for axis in varied))))
-    options = _options(varied, known, where, pareto, sort, top, columns, everything)
+    trained = tuple(TRAINED) if train is not None else ()
+    known = tuple(dict.fromkeys((*FIGURES, *trained, *(axis.name for axis in varied))))
+    options = _options(
+        varied, known, where, pareto, sort, top, columns, everything, trained
+    )
     task = Task(
         module=module,
         axes=varied,
@@ -186,11 +194,18 @@ def sweep(
         setting={"batch": batch, "dtype": dtype, "optimizer": optimizer},
         figures=_needed(options),
         condition=_early(options.where, varied),
+        trained=trained,
     )
     numbers = _numbers(varied, sample, seed)
     shown = module.file.source.name if spec == "-" else str(spec)
     rows: dict[int, Row] = {}
-    runner, size = _runner(jobs, ray, task)
+    if train is None:
+        runner, size = _runner(jobs, ray, task)
+    elif ray is not False or jobs not in (None, 1):
+        raise ValueError("`train` is for one process: leave `jobs` and `ray` out")
+    else:
+        # A point is kept as soon as it has been trained.
+        runner, size = Trainers(train, numbers, options.where), 1
     tell = progress(len(numbers)) if progress is not None else _say_nothing
     try:
         if journal is None:
@@ -199,7 +214,10 @@ def sweep(
             path = _as_file(journal)
             if restart:
                 path.unlink(missing_ok=True)
-            with Journal(path, _header(task, numbers), len(task.figures)) as book:
+                if train is not None:
+                    train.begin_anew(numbers)
+            header = _header(task, numbers, train)
+            with Journal(path, header, len(task.columns)) as book:
                 _run(runner, size, task, numbers, rows, book, tell)
     except KeyboardInterrupt:
         raise Interrupted(Sweep(shown, task, numbers, rows, options)) from None
@@ -319,13 +337,17 @@ def _options(
     top: int | None,
     columns: Iterable[str] | None,
     everything: bool,
+    trained: Sequence[str],
 ) -> Options:
     condition = None
     if where is not None:
         condition = Condition(where)
         condition.check(known)
         condition.check_kinds(
-            {**dict.fromkeys(FIGURES, (0,)), **{a.name: a.shown for a in axes}}
+            {
+                **dict.fromkeys((*FIGURES, *trained), (0,)),
+                **{a.name: a.shown for a in axes},
+            }
         )
     objectives = parse_objectives(pareto, known) if pareto else ()
     order = parse_objectives(sort, known) if sort else ()
@@ -333,7 +355,7 @@ def _options(
     if condition is not None:
         asked += [n for n in (*condition.names, *condition.words) if n in known]
     if columns is None:
-        chosen = [*_DEFAULT_COLUMNS, *asked]
+        chosen = [*_DEFAULT_COLUMNS, *asked, *trained]
     else:
         chosen = [objective.name for objective in parse_objectives(columns, known)]
     own = {axis.name for axis in axes}
@@ -386,7 +408,9 @@ def _runner(jobs: int | None, ray: str | bool, task: Task) -> tuple[Runner, int]
 # ---- what tells one sweep from another --------------------------------------
 
 
-def _header(task: Task, numbers: Sequence[int]) -> dict[str, Any]:
+def _header(
+    task: Task, numbers: Sequence[int], train: Training | None = None
+) -> dict[str, Any]:
     """Return everything that determines the rows of a sweep, for its journal."""
     axes = [[axis.name, list(axis.shown)] for axis in task.axes]
     params = {name: _text(value) for name, value in task.params.items()}
@@ -397,6 +421,7 @@ def _header(task: Task, numbers: Sequence[int]) -> dict[str, Any]:
         task.setting,
         task.figures,
         task.condition,
+        None if train is None else train.about(),
     ]
     chosen = [len(numbers)] if isinstance(numbers, range) else list(numbers)
     return {

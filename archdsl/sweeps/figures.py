@@ -21,7 +21,7 @@ from archdsl.passes.setting import Setting, checked
 from archdsl.syntax.loader import Module
 from archdsl.values import Shape
 
-from .axes import INPUT, PRESET, Axis, places
+from .axes import INPUT, PRESET, Axis, places, shown
 from .views import DepthEye, FieldEye
 from .where import Condition
 
@@ -48,6 +48,7 @@ class Task(NamedTuple):
         figures: the figures to compute.
         condition: text of a condition that needs no graph. Points that do not
             satisfy it are not analysed further.
+        trained: figures of training, which come behind the others in a row.
     """
 
     module: Module
@@ -58,6 +59,12 @@ class Task(NamedTuple):
     setting: Mapping[str, Any]
     figures: tuple[str, ...]
     condition: str | None
+    trained: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The names of the figures of a row."""
+        return (*self.figures, *self.trained)
 
 
 class Evaluator:
@@ -100,10 +107,18 @@ class Evaluator:
                     found[name] = _number(FIGURES[name], analysis)
         return tuple([found.get(name) for name in self.task.figures])
 
+    def network(self, point: int) -> Network:
+        """Return the network of a point.
+
+        Raises:
+            SpecError: if the language refuses it.
+        """
+        return self._elaborate(self._chosen(point))
+
     def refusal(self, point: int) -> SpecError | None:
         """Return why the language refuses a point, if it does."""
         try:
-            self._elaborate(self._chosen(point))
+            self.network(point)
         except SpecError as error:
             return error
         return None
@@ -111,10 +126,7 @@ class Evaluator:
     def _fits(self, point: int, found: Mapping[str, Any]) -> bool:
         if self._condition is None:
             return True
-        axes = self.task.axes
-        at = zip(axes, places(axes, point), strict=True)
-        shown = {axis.name: axis.shown[place] for axis, place in at}
-        return self._condition.holds({**found, **shown})
+        return self._condition.holds({**found, **shown(self.task.axes, point)})
 
     def _chosen(self, point: int) -> dict[str, Any]:
         """Return the arguments of `elaborate` for a point."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.extras import MissingExtra
 from archdsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
-    from .result import Sweep
+    from .result import Point, Sweep
 
 FORMATS: Final = ("csv", "json", "jsonl", "parquet")
 PLOTS: Final = ("svg", "png", "pdf")
@@ -134,40 +134,70 @@ def plot(sweep: Sweep, format: str) -> bytes:
 
 
 def _draw(axes: Any, sweep: Sweep) -> None:
-    from matplotlib.ticker import EngFormatter
+    from archdsl.backends.plot.labels import place
 
     across, up = sweep.objectives[:2]
     names = across.name, up.name
     marked = sorted((_pair(p.values, names), p) for p in sweep.front)
-    fitting = {point.number for point in sweep.fitting}
-    for fits, color, what in ((False, "0.88", "do not fit"), (True, "0.7", "fit")):
-        chosen = (p for p in sweep.points if (p.number in fitting) is fits)
-        pairs = [_pair(p.values, names) for p in chosen if not p.error]
+    others = []
+    for label, look, points in _groups(sweep):
+        pairs = [_pair(point.values, names) for point in points]
         pairs = [pair for pair in pairs if None not in pair]
+        others += pairs
         if pairs:
-            label = f"{len(pairs):,} that {what}"
-            axes.scatter(*zip(*pairs, strict=True), s=14, color=color, label=label)
+            label = f"{len(pairs):,} {label}"
+            axes.scatter(*zip(*pairs, strict=True), s=14, label=label, **look)
+    front = [pair for pair, _ in marked]
     if marked:
-        xs, ys = zip(*[pair for pair, _ in marked], strict=True)
         label = f"the front: {len(marked):,}"
+        xs, ys = zip(*front, strict=True)
         axes.plot(xs, ys, "o-", color="tab:blue", markersize=5, label=label)
         axes.legend()
-    step = -(-len(marked) // _LABELS) or 1
-    for pair, point in marked[::step]:
-        axes.annotate(
-            point.label,
-            pair,
-            xytext=(5, 5),
-            textcoords="offset points",
-            fontsize=7,
-        )
     for axis, objective in ((axes.xaxis, across), (axes.yaxis, up)):
-        axis.set_major_formatter(EngFormatter(sep=""))
+        _format(axis, objective.name)
         axis.set_label_text(
             f"{objective.name}{' (more is better)' * objective.largest}"
         )
     axes.set_title(sweep.name)
     axes.grid(alpha=0.3)
+    step = -(-len(marked) // _LABELS) or 1
+    named = marked[::step]
+    place(
+        axes,
+        [pair for pair, _ in named],
+        [point.label for _, point in named],
+        [front],
+        others,
+    )
+
+
+def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
+    """Yield points that are drawn alike, with what is said of them, and their look."""
+    fitting = {point.number for point in sweep.fitting}
+    points = [point for point in sweep.points if not point.error]
+    yield (
+        "that do not fit",
+        {"color": "0.88"},
+        [point for point in points if point.number not in fitting],
+    )
+    fit = [point for point in points if point.number in fitting]
+    epochs = [point.figures.get("epochs") or 0 for point in fit]
+    most = max(epochs, default=0)
+    pairs = list(zip(fit, epochs, strict=True))
+    whole = "trained to the end" if most else "that fit"
+    yield whole, {"color": "0.7"}, [point for point, number in pairs if number == most]
+    yield (
+        "stopped early",
+        {"facecolor": "none", "edgecolor": "0.6"},
+        [point for point, number in pairs if number < most],
+    )
+
+
+def _format(axis: Any, name: str) -> None:
+    from matplotlib.ticker import EngFormatter, PercentFormatter
+
+    percent = name == "accuracy"
+    axis.set_major_formatter(PercentFormatter(1) if percent else EngFormatter(sep=""))
 
 
 def _pair(values: Mapping[str, Any], names: tuple[str, str]) -> tuple[Any, Any]:

@@ -48,7 +48,7 @@ class Point:
         """
         if isinstance(self._row, str):
             return {}
-        return dict(zip(self._task.figures, self._row, strict=True))
+        return dict(zip(self._task.columns, self._row, strict=True))
 
     @property
     def error(self) -> str:

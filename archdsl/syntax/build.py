@@ -117,12 +117,12 @@ class Build(Transformer[Token, t.File]):
 
     # ---- file
 
-    def start(self, *items: t.Item) -> t.File:
+    def start(self, *items: t.Item | t.Expect | None) -> t.File:
         kept: list[t.Item] = []
         for item in items:
             if isinstance(item, t.Expect):
                 self._claim(kept[-1] if kept else None, item)
-            else:
+            elif item is not None:  # an empty file has one
                 kept.append(item)
         return t.File(self.source, kept)
 

@@ -153,10 +153,12 @@ def too_large(shown: str, most: int = MAX_FILE_BYTES) -> SpecError:
 class Loader:
     """Loads one spec and, once each, the files it imports."""
 
-    def __init__(self, root: Path | None) -> None:
+    def __init__(
+        self, root: Path | None, known: Mapping[Path, Module] | None = None
+    ) -> None:
         self.root = root.resolve() if root else None
         self.errors = Diagnostics()
-        self._modules: dict[Path, Module] = {}
+        self._modules: dict[Path, Module] = dict(known or {})
         self._loading: list[Path] = []
 
     def load(self, source: Source, path: Path | None) -> Module:
@@ -169,22 +171,49 @@ class Loader:
         self.errors.raise_if_any()
         return module
 
-    def _module(self, source: Source, path: Path | None) -> Module:
-        file = parse(source)
+    def load_partial(
+        self, file: t.File, path: Path | None
+    ) -> tuple[Module, list[Diagnostic]]:
+        """Load what a tree imports, as far as that is possible.
+
+        Returns:
+            The file with the definitions that were found, and what is wrong.
+        """
         module = Module(file, path)
-        if path:
-            self._modules[path] = module
-            self._loading.append(path)
-        self._check_version(file)
+        failed: list[Diagnostic] = []
+        self._begin(module)
         for item in file.items:
-            if isinstance(item, t.Definition | t.FunctionDef | t.OpDef):
-                self._define(module, item)
-        for item in file.items:
+            if isinstance(item, t.Import):
+                try:
+                    self._import(module, item)
+                except SpecError as error:
+                    failed += error.diagnostics
+        return module, [*self.errors.found, *failed]
+
+    @property
+    def modules(self) -> Mapping[Path, Module]:
+        """The files that were loaded, by path."""
+        return self._modules
+
+    def _module(self, source: Source, path: Path | None) -> Module:
+        module = Module(parse(source), path)
+        self._begin(module)
+        for item in module.file.items:
             if isinstance(item, t.Import):
                 self._import(module, item)
         if path:
             self._loading.pop()
         return module
+
+    def _begin(self, module: Module) -> None:
+        """Enter what a file defines itself."""
+        if module.path:
+            self._modules[module.path] = module
+            self._loading.append(module.path)
+        self._check_version(module.file)
+        for item in module.file.items:
+            if isinstance(item, t.Definition | t.FunctionDef | t.OpDef):
+                self._define(module, item)
 
     def _define(
         self, module: Module, item: t.Definition | t.FunctionDef | t.OpDef

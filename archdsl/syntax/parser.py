@@ -35,6 +35,32 @@ def parse(source: Source) -> t.File:
     return file
 
 
+def parse_partial(source: Source) -> tuple[t.File, list[Diagnostic]]:
+    """Parse a file as far as it is readable.
+
+    Returns:
+        The tree, without what cannot be read, and the errors that `parse` raises.
+    """
+    errors: list[Diagnostic] = []
+    nothing = t.File(source, [])
+    try:
+        _check_size(source)
+        check_characters(source)
+        check_nesting(source)
+    except SpecError as error:
+        errors = error.diagnostics
+        if error.is_limit or errors[0].code == "A0006":
+            return nothing, errors
+    with _LOCK:
+        file, found = _parser().partial(source)
+    try:
+        if file is not None:
+            _check_depth(file)
+    except SpecError as error:
+        return nothing, errors or found or error.diagnostics
+    return file or nothing, errors or found
+
+
 def _check_size(source: Source) -> None:
     if len(source.text) > MAX_FILE_BYTES:
         message = f"{source.name} is larger than {MAX_FILE_BYTES:,} bytes"
@@ -129,6 +155,13 @@ class _Parser:
 
     def file(self, source: Source) -> t.File:
         """Parse a file."""
+        file, errors = self.partial(source)
+        if file is None or errors:
+            raise SpecError(errors)
+        return file
+
+    def partial(self, source: Source) -> tuple[t.File | None, list[Diagnostic]]:
+        """Parse a file as far as it is readable, and collect its errors."""
         from archdsl.syntax.recover import run
 
         self.build.begin(source)
@@ -142,9 +175,7 @@ class _Parser:
                 part.parts[part.place] = self.expression(source, part.text, part.offset)
             except SpecError as error:
                 errors += error.diagnostics
-        if file is None or errors:
-            raise SpecError(_first_of_each_line(errors))
-        return file
+        return file, _first_of_each_line(errors)
 
     def expression(
         self, source: Source, text: str, offset: int, start: str = "expr"

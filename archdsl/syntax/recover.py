@@ -39,7 +39,11 @@ _REPAIRS = (
 def run(
     lark: Lark, lines: Lines, source: Source, limit: int
 ) -> tuple[t.File | None, list[Diagnostic]]:
-    """Parse a file; return its tree, or None with every independent error."""
+    """Parse a file; return its tree as far as it goes, and every independent error.
+
+    What an error makes unreadable is left out of the tree. There is none if not even
+    the end of the file is readable.
+    """
     parser = lark.parse_interactive(source.text, start="start")
     line_end = re.compile(lark.get_terminal("_NL").pattern.to_regexp())
     errors: list[Diagnostic] = []
@@ -53,7 +57,7 @@ def run(
                     raise _too_long(source, token)
                 state.feed_token(token)
             file: t.File = state.feed_token(Token("$END", ""), is_end=True)
-            return (None if errors else file), errors
+            return file, errors
         except UnexpectedInput as error:
             panic = Panic(parser, lines, source.text, line_end)
             found = explain(Place(source, lines, error, panic.expected()))
@@ -61,7 +65,7 @@ def run(
                 errors.append(found)
             tries += 1
             if max(len(errors), tries // 10) >= limit or not panic.skip(error):
-                return None, errors
+                return panic.close(), errors
 
 
 def _too_long(source: Source, token: Token) -> SpecError:
@@ -89,6 +93,7 @@ class Panic:
         self.states: list[Any] = state.state_stack
         self.values: list[Any] = state.value_stack
         self.table: Any = state.parse_conf.states
+        self.end = state.parse_conf.end_state
         self.parser = parser
         self.lines = lines
         self.text = text
@@ -106,7 +111,7 @@ class Panic:
             while True:
                 found = self.table[states[-1]].get(kind)
                 if found is None:
-                    return False
+                    return kind == "$END" and states[-1] == self.end
                 action, argument = found
                 if action.name == "Shift":
                     states.append(argument)
@@ -118,6 +123,34 @@ class Panic:
                     return True
                 states.append(goto[1])
         return True
+
+    def close(self) -> t.File | None:
+        """Return the tree of what was read, as if all braces ended here."""
+        end = len(self.text)
+        while (kind := self._ending()) == "RBRACE":
+            brace = Token(kind, "}", end, end_pos=end)
+            self.parser.parser_state.feed_token(brace)
+        if not kind:
+            return None
+        file: t.File = self.parser.parser_state.feed_token(Token(kind, ""), is_end=True)
+        return file
+
+    def _ending(self) -> str:
+        """Drop the last values until the file, or a body in it, can end.
+
+        Returns:
+            The terminal that ends it, empty if nothing does.
+        """
+        last = self.values[-1] if self.values else None
+        closed = isinstance(last, Token) and last.type == "RBRACE"
+        # A body that has just ended is not dropped again.
+        most = 0 if closed else len(self.values) - self._floor()
+        for depth in range(most + 1):
+            for kind in ("$END", "RBRACE"):
+                if self._accepts((kind,), depth):
+                    self._drop(depth)
+                    return kind
+        return ""
 
     # ---- skipping
 

@@ -13,6 +13,7 @@ from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
 from archdsl.transforms.merge_branches import MergeBranches
+from archdsl.transforms.merge_parallel import MergeParallel
 from archdsl.transforms.pipeline import (
     FOLDING,
     PASSES,
@@ -33,6 +34,7 @@ __all__ = [
     "FoldNorms",
     "FoldNormsAhead",
     "MergeBranches",
+    "MergeParallel",
     "Origin",
     "Pipeline",
     "Recipe",

@@ -11,7 +11,7 @@ from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
 from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
-from archdsl.transforms.base import Transformation
+from archdsl.transforms.base import Transformation, plain, plain_layer
 from archdsl.values import sizes
 
 # A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
@@ -59,7 +59,7 @@ class Backbone(Transformation):
             raise CannotCut("there is nothing to tap: name a part or a stride")
         values = {node.output: node for node in found}
         ports = tuple(
-            Port(name=_name(node), value=value, shape=_plain(node.shape))
+            Port(name=_name(node), value=value, shape=plain(node.shape))
             for value, node in values.items()
         )
         made = {
@@ -216,17 +216,17 @@ def _without_names(node: Step | Group) -> Step | Group:
     """
     if isinstance(node, Step):
         made: dict[str, Any] = {
-            "op": type(node.op)(**{k: _plain(v) for k, v in vars(node.op).items()}),
-            "input_shapes": tuple([_plain(shape) for shape in node.input_shapes]),
-            "shape": _plain(node.shape),
+            "op": plain_layer(node.op),
+            "input_shapes": tuple([plain(shape) for shape in node.input_shapes]),
+            "shape": plain(node.shape),
         }
         return changed(node, **made)
     made = {
-        "input_shape": _plain(node.input_shape),
-        "shape": _plain(node.shape),
+        "input_shape": plain(node.input_shape),
+        "shape": plain(node.shape),
         "count": int(node.count),
         "parameters": tuple(
-            one.model_copy(update={"value": _plain(one.value)})
+            one.model_copy(update={"value": plain(one.value)})
             for one in node.parameters
         ),
     }
@@ -234,12 +234,3 @@ def _without_names(node: Step | Group) -> Step | Group:
         made["lets"] = tuple((name, int(value)) for name, value in node.lets)
         made["children"] = tuple(_without_names(child) for child in node.children)
     return changed(node, **made)
-
-
-def _plain(value: Any) -> Any:
-    """Return a value without the expressions that numbers in it carry."""
-    if isinstance(value, bool) or not isinstance(value, int | tuple):
-        return value
-    if isinstance(value, int):
-        return int(value)
-    return type(value)(_plain(part) for part in value)

@@ -82,3 +82,17 @@ def _in_seqs(group: Group, indexed: bool) -> Iterator[Step]:
             yield from _in_seqs(child, indexed)
         elif indexed:
             yield child
+
+
+def plain(value: Any) -> Any:
+    """Return a value without the expressions that numbers in it carry."""
+    if isinstance(value, bool) or not isinstance(value, int | tuple):
+        return value
+    if isinstance(value, int):
+        return int(value)
+    return type(value)(plain(part) for part in value)
+
+
+def plain_layer(op: Layer) -> Layer:
+    """Return a layer whose arguments carry no expressions."""
+    return type(op)(**{name: plain(value) for name, value in vars(op).items()})

@@ -16,6 +16,7 @@ from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
 from archdsl.transforms.merge_branches import MergeBranches
+from archdsl.transforms.merge_parallel import MergeParallel
 from archdsl.transforms.recipe import Origin, as_before, composed
 from archdsl.transforms.remove_dead import RemoveDead
 from archdsl.transforms.remove_identities import RemoveIdentities
@@ -28,12 +29,12 @@ class Pass(NamedTuple):
         training: the transformation where the network is to be trained; None if there
             is none.
         inference: the same where it is for inference alone.
-        level: the lowest level that it belongs to.
+        level: the lowest level that it belongs to; None if it only runs by name.
     """
 
     training: Transformation | None
     inference: Transformation
-    level: int
+    level: int | None
 
 
 # In the order in which they run.
@@ -43,6 +44,8 @@ PASSES: Final[dict[str, Pass]] = {
     "fold-norms": Pass(None, FoldNorms(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
     "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
+    # On the CPUs that it was measured on, engines gain nothing by it.
+    "merge-parallel": Pass(MergeParallel(), MergeParallel(), None),
 }
 LEVELS: Final = range(3)
 
@@ -105,7 +108,9 @@ def names_of(
         return [
             name
             for name, one in PASSES.items()
-            if one.level <= level and (inference or one.training is not None)
+            if one.level is not None
+            and one.level <= level
+            and (inference or one.training is not None)
         ]
     for name in passes:
         if name not in PASSES:

@@ -1,7 +1,5 @@
 """Diagrams: a network as dot text, and as svg, png or pdf."""
 
-from archdsl.backends.extras import MissingExtra
-
 from .draw import Drawing, UnknownPart, dot_source, render
 from .layout import FORMATS, UnknownFormat, image
 from .options import Options, check
@@ -9,7 +7,6 @@ from .options import Options, check
 __all__ = [
     "FORMATS",
     "Drawing",
-    "MissingExtra",
     "Options",
     "UnknownFormat",
     "UnknownPart",

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from archdsl.backends.exported import Exported
-from archdsl.backends.extras import MissingExtra, need
+from archdsl.backends.extras import need
 from archdsl.backends.onnx.convert import convert
 from archdsl.backends.onnx.model import (
     InvalidModel,
@@ -31,7 +31,6 @@ __all__ = [
     "OPSETS",
     "Exported",
     "InvalidModel",
-    "MissingExtra",
     "WrongWeights",
     "drawn",
     "export",

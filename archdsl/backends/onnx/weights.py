@@ -29,7 +29,7 @@ def read(path: Path) -> dict[str, Array]:
             `torch.save`, which is read by torch with `weights_only=True`.
 
     Raises:
-        archdsl.backends.onnx.MissingExtra: if a library that the format needs is not
+        archdsl.backends.extras.MissingExtra: if a library that the format needs is not
             installed.
         OSError: if the file cannot be read.
         WrongWeights: if it holds no tensors.

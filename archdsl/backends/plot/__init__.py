@@ -1,4 +1,4 @@
-"""Charts of the figures of networks, one per file.
+"""Charts of the figures of networks, and of runs, one per file.
 
 A chart is made in two steps. `data` turns an analysis into plain data, without
 matplotlib; `draw` draws the data of several networks in one matplotlib figure.
@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, cast
 
-from archdsl.backends.extras import MissingExtra
 from archdsl.files import write
 
 from .file import FORMATS, UnknownFormat, encode, new_figure
@@ -26,11 +25,12 @@ if TYPE_CHECKING:
 __all__ = [
     "CHARTS",
     "FORMATS",
-    "MissingExtra",
+    "RUNS",
     "Plot",
     "Subject",
     "UnknownFormat",
     "plot",
+    "plot_runs",
 ]
 
 Data = Mapping[str, Any]
@@ -44,6 +44,8 @@ CHARTS: Final = (
     "paths",
     "roofline",
 )
+# The chart of runs of `archdsl train`, which are folders.
+RUNS: Final = "runs"
 
 
 class Subject(NamedTuple):
@@ -63,8 +65,8 @@ class Subject(NamedTuple):
 class Chart(Protocol):
     """The interface of a chart's module."""
 
-    def data(self, subject: Subject, /) -> dict[str, Any]:
-        """Return the data of one network that the chart shows.
+    def data(self, subject: Any, /) -> dict[str, Any]:
+        """Return the data of one `Subject`, or of one run, that the chart shows.
 
         Raises:
             ValueError: if there is nothing to draw; the message says why.
@@ -84,12 +86,12 @@ def chart(name: str) -> Chart:
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart of some networks, which is displayed in notebooks.
+    """A chart of some networks or runs, which is displayed in notebooks.
 
     Attributes:
-        show: which chart, one of `CHARTS`.
-        data: the data of the chart, one record per network: its `name`, and the chart's
-            own keys.
+        show: which chart, one of `CHARTS`, or `RUNS`.
+        data: the data of the chart, one record per network or run: its `name`, and the
+            chart's own keys.
     """
 
     show: str
@@ -157,3 +159,18 @@ def plot(subjects: Sequence[Subject], show: str) -> Plot:
         raise ValueError("a plot needs a network")
     data = chart(show).data
     return Plot(show, tuple([{"name": one.name, **data(one)} for one in subjects]))
+
+
+def plot_runs(runs: Mapping[str, Path]) -> Plot:
+    """Return a chart of the loss and accuracy of runs over their epochs.
+
+    Args:
+        runs: folders that `archdsl train` has written, by the names to show.
+
+    Raises:
+        SpecError: if a folder holds no metrics that can be read.
+        ValueError: if no epoch of a run has ended.
+    """
+    data = chart(RUNS).data
+    found = [{"name": name, **data(run)} for name, run in runs.items()]
+    return Plot(RUNS, tuple(found))

@@ -136,8 +136,21 @@ def _by_torch(path: Path, made: Exported, inputs: Sequence[Array]) -> dict[str, 
     return _by_name([*made.outputs], result)
 
 
+def _by_executorch(
+    path: Path, made: Exported, inputs: Sequence[Array]
+) -> dict[str, Array]:
+    import torch
+
+    where = "executorch.runtime"
+    runtime: Any = need("the check of a model", "executorch", "executorch", where)
+    method = runtime.Runtime.get().load_program(path).load_method("forward")
+    found = method.execute([torch.from_numpy(one) for one in inputs])
+    return {name: one.numpy() for name, one in zip(made.outputs, found, strict=True)}
+
+
 _RUNS: Final = {
     "onnx": _by_onnxruntime,
     "openvino": _by_openvino,
     "torch": _by_torch,
+    "executorch": _by_executorch,
 }

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from archdsl.backends.checkpoints import wanted
-from archdsl.backends.exported import Exported
+from archdsl.backends.exported import Exported, Format
 from archdsl.backends.extras import need
 from archdsl.backends.onnx import fitting, norms
 from archdsl.backends.torch import build
@@ -44,6 +44,25 @@ def export(
         WrongWeights: if the weights do not fit.
     """
     torch: Any = need("a program of torch.export", "torch", "torch")
+    program, used = program_of(network, weights, fold=fold, batch=batch)
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch about its own parts
+        torch.export.save(program, file)
+    return exported(network, used, "torch", program, file.getvalue(), batch)
+
+
+def program_of(
+    network: Network, weights: Mapping[str, Any], *, fold: bool, batch: int | None
+) -> tuple[Any, Network]:
+    """Return the program of a network, and the network that it was made from.
+
+    Raises:
+        SpecError: if a layer is foreign code.
+        WrongWeights: if the weights do not fit.
+    """
+    import torch
+
     refuse_foreign(network)
     module, used = module_of(network, weights, fold=fold)
     inputs = [torch.zeros(batch or 2, *map(int, p.shape)) for p in network.inputs]
@@ -52,23 +71,42 @@ def export(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of torch about its own parts
         program = torch.export.export(module, tuple(inputs), dynamic_shapes=dynamic)
-        for node in program.graph.nodes:
-            # Lines of this machine's own files are of no use elsewhere.
-            node.meta.pop("stack_trace", None)
-        file = io.BytesIO()
-        torch.export.save(program, file)
+    for node in program.graph.nodes:
+        # Lines of this machine's own files are of no use elsewhere.
+        node.meta.pop("stack_trace", None)
+    return program, used
+
+
+def exported(
+    network: Network,
+    used: Network,
+    format: Format,
+    program: Any,
+    model: bytes,
+    batch: int | None,
+) -> Exported:
+    """Return what is known of a file that holds a program.
+
+    Args:
+        network: the network.
+        used: the one that the program was made from.
+        format: of the file.
+        program: of torch.export.
+        model: the contents of the file.
+        batch: the batch size; None for any.
+    """
     first: list[int | str] = ["batch" if batch is None else batch]
     nodes = [node for node in program.graph.nodes if node.op == "call_function"]
     return Exported(
         name=network.name,
-        format="torch",
+        format=format,
         opset=None,
         nodes=len(nodes),
         folded=norms(network) - norms(used),
         inputs={port.name: [*first, *map(int, port.shape)] for port in used.inputs},
         outputs={port.name: [*first, *map(int, port.shape)] for port in used.outputs},
         fixed_by="torch.export is given the spec's input",
-        model=file.getvalue(),
+        model=model,
     )
 
 

@@ -11,6 +11,7 @@ from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import parse, validate
 from archdsl.backends.torch.write import write
 from archdsl.ir import Network, Step
+from archdsl.passes.recompute import Again
 
 if TYPE_CHECKING:
     from torch import nn
@@ -51,7 +52,7 @@ def emit(
     note: str = "",
     *,
     as_modules: bool = False,
-    recompute: bool = False,
+    recompute: Again = False,
     inference: bool = False,
 ) -> str:
     """Return the source of a Python module that defines the network.
@@ -64,7 +65,7 @@ def emit(
         as_modules: whether every layer that torch has a module for becomes one, which
             hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
-            inputs are kept; see `archdsl.passes.recompute`.
+            inputs are kept, or the paths of those; see `archdsl.passes.recompute`.
         inference: whether the module is for inference, so that layers may overwrite
             what a backward pass would need.
 
@@ -121,7 +122,7 @@ def build(
     *,
     allow_foreign: bool = False,
     as_modules: bool = False,
-    recompute: bool = False,
+    recompute: Again = False,
 ) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 

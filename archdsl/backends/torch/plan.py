@@ -64,9 +64,7 @@ class Planner:
         self.inplace = frozenset[int]()
         if style.in_place:
             self.inplace = inplace(graph, inference=style.inference)
-        self.again = set[str]()
-        if style.recompute:
-            self.again.update(part.path for part in parts(graph))
+        self.again = {part.path for part in parts(graph, style.recompute)}
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
         self.imported = _imported_names(network)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from archdsl.passes.recompute import Again
+
 
 @dataclass(frozen=True)
 class Style:
@@ -12,12 +14,12 @@ class Style:
     Attributes:
         in_place: whether layers overwrite inputs that nothing else needs.
         inference: whether nothing is kept for a backward pass, so that more layers can.
-        recompute: whether the backward pass runs blocks again.
+        recompute: whether the backward pass runs blocks again, or the paths of those.
     """
 
     in_place: bool = True
     inference: bool = False
-    recompute: bool = False
+    recompute: Again = False
 
 
 DEFAULT = Style()

@@ -1,6 +1,6 @@
 """Training: from a network, images and a recipe to weights."""
 
-from . import states
+from . import sharding, states
 from .data import Data, load
 from .loop import Options, Stopped, Trainer, Watch
 from .prepare import Start, classes_of, trainer
@@ -19,6 +19,7 @@ __all__ = [
     "classes_of",
     "load",
     "parse",
+    "sharding",
     "shipped",
     "states",
     "trainer",

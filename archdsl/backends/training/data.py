@@ -13,7 +13,7 @@ import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from archdsl.backends.extras import need
 from archdsl.diagnostics import Diagnostic, SpecError
@@ -29,8 +29,13 @@ MAX_FILES: Final = 50_000_000
 SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff")
 # Without images of its own for the test, this share of the data is held out for it.
 HELD_OUT: Final = 10
-_TRAIN: Final = ("train",)
-_TEST: Final = ("val", "test", "valid")
+HELD_OUT_NOTE: Final = (
+    "{root} has no parts to train and to test with: a tenth is held out to test with"
+)
+MAX_CLASSES: Final = 1_000_000
+# What the parts are called.
+TRAIN: Final = ("train",)
+TEST: Final = ("val", "test", "valid")
 _SYNTHETIC: Final = (1024, 256)
 _DIGITS_HELD_OUT: Final = 360
 
@@ -95,7 +100,8 @@ def load(name: str, shape: Shape, classes: int) -> Data:
     """Return the data that the user names.
 
     Args:
-        name: ``digits``, ``synthetic``, a folder or an ``.npz`` file.
+        name: ``digits``, ``synthetic``, an ``.npz`` file, or a folder: of images, of
+            shards, or that `datasets` has saved.
         shape: channels, height and width that the network takes.
         classes: the number that it tells apart.
 
@@ -103,19 +109,26 @@ def load(name: str, shape: Shape, classes: int) -> Data:
         MissingExtra: if a library is not installed.
         SpecError: if there are no such data, or they do not fit the network.
     """
-    path = Path(name)
+    from .saved import MARKS, saved
+    from .shards import SUFFIX, shards, shards_in
+
+    path, mode = Path(name), "L" if shape[0] == 1 else "RGB"
     if name == "synthetic":
         data = synthetic(shape, classes)
     elif name == "digits":
         data = digits()
     elif path.suffix == ".npz":
         data = arrays(path, shape)
+    elif path.is_dir() and any((path / mark).exists() for mark in MARKS):
+        data = saved(path, mode)
+    elif (path.is_dir() or path.suffix == SUFFIX) and (tars := shards_in(path)):
+        data = shards(path, tars, mode)
     elif path.is_dir():
-        data = folder(path, "L" if shape[0] == 1 else "RGB")
+        data = folder(path, mode)
     else:
         raise refuse(
             f"there are no data `{name}`",
-            "give `digits`, `synthetic`, a folder of images or an .npz file",
+            "give `digits`, `synthetic`, an .npz file, or a folder of images or shards",
         )
     _check(data, shape, classes)
     return data
@@ -223,7 +236,7 @@ def arrays(path: Path, shape: Shape) -> Data:
         train = Arrays(images, labels, path.name)
         test = Arrays(test_images, test_labels, f"{path.name}, test")
     else:
-        kept, out = _held_out(len(labels))
+        kept, out = held_out(len(labels))
         train, test = (
             Arrays(images[part], [labels[n] for n in part], path.name)
             for part in (kept, out)
@@ -287,16 +300,17 @@ def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
         raise refuse(f"{path}: `{key}` is not a row of whole numbers")
     if len(labels) != number:
         raise refuse(f"{path}: {len(labels):,} labels for {number:,} images")
-    if labels.size and not 0 <= labels.min() <= labels.max() < 1_000_000:
-        raise refuse(f"{path}: `{key}` are classes from 0, fewer than 1,000,000")
+    if labels.size and not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
+        limit = f"fewer than {MAX_CLASSES:,}"
+        raise refuse(f"{path}: `{key}` are classes from 0, {limit}")
     return [int(label) for label in labels]
 
 
-def _held_out(number: int) -> tuple[list[int], list[int]]:
+def held_out(number: int) -> tuple[list[int], list[int]]:
     """Return which of so many are to train, and which to test with."""
     order = list(range(number))
     random.Random(0).shuffle(order)
-    cut = number - number // HELD_OUT
+    cut = number - max(number // HELD_OUT, 1)
     return sorted(order[:cut]), sorted(order[cut:])
 
 
@@ -357,8 +371,12 @@ class Files:
         return self.paths[index]
 
 
-def open_image(path: Path, mode: str) -> Any:
+def open_image(path: Path | IO[bytes], mode: str) -> Any:
     """Return an image of a file as Pillow's, in ``RGB`` or ``L``.
+
+    Args:
+        path: the file's, or the file itself.
+        mode: Pillow's.
 
     Raises:
         BadImage: if it is none, is broken or claims to be larger than Pillow takes.
@@ -395,8 +413,8 @@ def folder(root: Path, mode: str = "RGB") -> Data:
     """
     try:
         inside = {entry.name for entry in os.scandir(root) if entry.is_dir()}
-        train = next((name for name in _TRAIN if name in inside), None)
-        test = next((name for name in _TEST if name in inside), None)
+        train = next((name for name in TRAIN if name in inside), None)
+        test = next((name for name in TEST if name in inside), None)
         if train is None or test is None:
             return _whole(root, mode)
         classes, paths, labels = _listed(root / train, None)
@@ -416,12 +434,12 @@ def folder(root: Path, mode: str = "RGB") -> Data:
 
 def _whole(root: Path, mode: str) -> Data:
     classes, paths, labels = _listed(root, None)
-    kept, out = _held_out(len(paths))
+    kept, out = held_out(len(paths))
     train, test = (
         Files([paths[n] for n in part], [labels[n] for n in part], mode)
         for part in (kept, out)
     )
-    note = f"{root} has no folders `train` and `val`: a tenth is held out to test with"
+    note = HELD_OUT_NOTE.format(root=root)
     return Data(str(root), train, test, classes, None, (note,), root)
 
 

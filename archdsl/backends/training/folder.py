@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from archdsl import files
 from archdsl.backends.extras import need
 from archdsl.ir import Network
+from archdsl.limits import MAX_FILE_BYTES
 
 from .data import Data, refuse
 from .recipe import Recipe
@@ -33,6 +35,8 @@ COLUMNS: Final = (
     *("test_loss", "test_top1", "test_top5"),
     *("seconds", "images_per_second", "peak_bytes"),
 )
+_PERHAPS: Final = ("train_top1", "images_per_second", "peak_bytes")
+_WHOLE: Final = ("epoch", "step", "peak_bytes")
 # What messages call the parts of a run that decide its result.
 _PARTS: Final = {
     "digest": "the network",
@@ -166,6 +170,38 @@ def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
     table.writeheader()
     table.writerows(history)
     files.write(run / METRICS, text.getvalue().encode())
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Return the metrics of all epochs so far, as `write_metrics` was given them.
+
+    Raises:
+        SpecError: if the folder holds none, or something else.
+    """
+    path = run / METRICS
+    try:
+        if path.stat().st_size > MAX_FILE_BYTES:
+            raise ValueError
+        table = csv.DictReader(io.StringIO(path.read_bytes().decode()))
+        rows = list(table)
+        if (*(table.fieldnames or ()),) != COLUMNS:
+            raise ValueError
+        return [{key: _number(key, row[key]) for key in COLUMNS} for row in rows]
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        help = "give folders that `archdsl train` has written"
+        raise refuse(f"{path} cannot be read: {reason}", help, "A1107") from None
+    except (ValueError, TypeError, csv.Error):
+        raise refuse(f"{path} holds no metrics of a run", code="A1107") from None
+
+
+def _number(key: str, text: str) -> int | float | None:
+    if not text and key in _PERHAPS:
+        return None
+    number = int(text) if key in _WHOLE else float(text)
+    if not math.isfinite(number):
+        raise ValueError
+    return number
 
 
 def write_bad(run: Path, bad: Mapping[str, str]) -> None:

@@ -25,7 +25,7 @@ from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.values import Shape
 
-from . import folder, states
+from . import folder, sharding, states
 from .blame import blame
 from .data import Data, refuse
 from .loader import Batch, Loader, Order
@@ -50,6 +50,8 @@ class Options(NamedTuple):
         processor: ``cpu``, ``cuda`` or ``auto``.
         workers: processes that read images.
         compiled: whether torch compiles the module.
+        recompute: whether the backward pass runs blocks again, to save memory.
+        shard: whether weights and the optimizer's state are spread over processes.
         save_every: steps between two states; without it, they are saved after each
             epoch and every ten minutes.
         most_steps: after how many steps to stop.
@@ -59,6 +61,8 @@ class Options(NamedTuple):
     processor: str = "auto"
     workers: int = 0
     compiled: bool = False
+    recompute: bool = False
+    shard: bool = False
     save_every: int | None = None
     most_steps: int | None = None
 
@@ -123,7 +127,7 @@ class Trainer:
     ) -> None:
         self.network, self.data, self.recipe = network, data, recipe
         self.scale, self.run, self.options, self.watch = scale, run, options, watch
-        self.fabric = _fabric(options, recipe)
+        self.fabric = _fabric(options, recipe, network)
         self.is_first = self.fabric.global_rank == 0
         shape: Shape = network.inputs[0].shape
         order = Order(
@@ -149,21 +153,30 @@ class Trainer:
     def _set_up(self) -> None:
         import torch
 
-        if self.recipe.channels_last:
+        # Of sharded weights, each process has rows, for which they lie as they are.
+        if self.recipe.channels_last and not self.options.shard:
             module: Any = self.module
             module.to(memory_format=torch.channels_last)
-        optimizer = make_optimizer(self.module, self.recipe.optimizer)
         ready: Any = self.module
         if self.options.compiled:
             ready = torch.compile(ready)
-        self._model, self._optimizer = self.fabric.setup(ready, optimizer)
+        self._model = self.fabric.setup_module(ready)
+        optimizer = make_optimizer(self.module, self.recipe.optimizer)
+        self._optimizer = self.fabric.setup_optimizers(optimizer)
         self._rates = Rates(self._optimizer.optimizer, self.recipe, self.loader.steps())
         ema = self.recipe.ema
         self._average = None if ema is None else make_average(self.module, ema)
 
-    @property
     def trained(self) -> nn.Module:
-        """The module with the weights that count: the averaged ones, if there are."""
+        """Return the module with the weights that count: the averaged ones, if any.
+
+        Of sharded weights, it is another one with the whole of them, for which all
+        processes must ask together.
+        """
+        if self.options.shard:
+            whole = emitting.build(self.network).to(self.fabric.device)
+            whole.load_state_dict(sharding.whole_weights(self.module))
+            return whole
         return self.module if self._average is None else self._average.module
 
     @property
@@ -195,6 +208,7 @@ class Trainer:
         before = self._seconds
         for batch in self.loader.training(self.epoch, self.position):
             self._note(batch)
+            self._check_read(batch)
             self._train_step(batch)
             self.step += 1
             self.position += 1
@@ -219,7 +233,7 @@ class Trainer:
                 outputs = _named(self._model(part.images))
                 loss = self._loss(outputs, part)
                 value = float(loss.detach())
-                if not math.isfinite(value):
+                if self._is_lost(value):
                     raise SpecError([self._blame(part.images, seed)])
                 self.fabric.backward(loss * (len(part.labels) / size))
             right = (outputs[0].detach().argmax(1) == part.labels).sum()
@@ -236,6 +250,14 @@ class Trainer:
         ema = self.recipe.ema
         if ema and self._average and (self.step + 1) % ema.every == 0:
             self._average.update_parameters(self.module)
+
+    def _is_lost(self, loss: float) -> bool:
+        """Return whether a loss is not finite; of sharded weights, in any process.
+
+        Only all processes together can then look for the layer.
+        """
+        lost = not math.isfinite(loss)
+        return self._any(lost) if self.options.shard else lost
 
     def _loss(self, outputs: list[Tensor], part: Mixed) -> Tensor:
         """Return the loss of the main output, and those of heads with their weight."""
@@ -273,7 +295,9 @@ class Trainer:
 
         # A module for each layer, so that hooks see activations and pools, too.
         seen = emitting.build(self.network, as_modules=True)
-        seen.load_state_dict(self.module.state_dict())
+        shard = self.options.shard
+        weights = sharding.whole_weights(self.module) if shard else None
+        seen.load_state_dict(weights or self.module.state_dict())
         seen.to(self.fabric.device).train()
         for one in _below(seen, self._frozen):
             one.eval()
@@ -291,9 +315,12 @@ class Trainer:
         """Return how well the module does on the images to test with."""
         batches = self.loader.testing()
         tally = evaluate(
-            self.trained, self._tested(batches), len(self.data.classes), self.fabric
+            self.trained(), self._tested(batches), len(self.data.classes), self.fabric
         )
-        return tally.measures(self._total if self.fabric.world_size > 1 else None)
+        found = tally.measures(self._total if self.fabric.world_size > 1 else None)
+        if not found.images:
+            raise refuse(f"no image of {self.data.name} to test with can be read")
+        return found
 
     def _tested(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
         for batch in batches:
@@ -412,6 +439,7 @@ class Trainer:
         """
         sums = self._all_sums()
         self._saved = monotonic()
+        weights, optimizer = self._tensors()
         if not self.is_first:
             return
         average = self._average
@@ -422,8 +450,9 @@ class Trainer:
                 "step": self.step,
                 "epoch": self.epoch,
                 "position": self.position,
-                "module": self.module.state_dict(),
-                "optimizer": self._optimizer.optimizer.state_dict(),
+                "shard": self.options.shard,
+                "module": weights,
+                "optimizer": optimizer,
                 "rates": self._rates.state(),
                 "average": None if average is None else average.state_dict(),
                 "sums": sums,
@@ -433,15 +462,38 @@ class Trainer:
             },
         )
 
+    def _tensors(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return the whole state of the module and of the optimizer."""
+        optimizer = self._optimizer.optimizer
+        if not self.options.shard:
+            return self.module.state_dict(), optimizer.state_dict()
+        weights = sharding.whole_weights(self.module)
+        return weights, sharding.whole_optimizer(self.module, optimizer)
+
+    def _load_tensors(self, state: dict[str, Any]) -> None:
+        optimizer = self._optimizer.optimizer
+        if self.options.shard:
+            sharding.load_weights(self.module, state["module"])
+            sharding.load_optimizer(self.module, optimizer, state["optimizer"])
+        else:
+            self.module.load_state_dict(state["module"])
+            optimizer.load_state_dict(state["optimizer"])
+
     def load(self, state: dict[str, Any]) -> None:
         """Go on from a state.
 
         Raises:
             SpecError: if it is not of this network and recipe.
         """
+        if state.get("shard", False) is not self.options.shard:
+            what = "without" if self.options.shard else "with"
+            raise refuse(
+                f"the state in {self.run} was written {what} --shard",
+                "go on as the run began",
+                "A1107",
+            )
         try:
-            self.module.load_state_dict(state["module"])
-            self._optimizer.optimizer.load_state_dict(state["optimizer"])
+            self._load_tensors(state)
             self._rates.load(state["rates"])
             if self._average is not None:
                 self._average.load_state_dict(state["average"])
@@ -472,7 +524,14 @@ class Trainer:
             )
         for name in batch.gone:
             self.bad.setdefault(name, "the file is gone")
-        if not len(batch.labels) and (batch.bad or batch.gone) and self._model.training:
+
+    def _check_read(self, batch: Batch) -> None:
+        """Refuse a step without images.
+
+        Raises:
+            SpecError: naming the first that could not be read.
+        """
+        if not len(batch.labels):
             name = (*[name for name, _ in batch.bad], *batch.gone)[0]
             raise refuse(f"no image of a step could be read, the first being {name}")
 
@@ -558,6 +617,21 @@ def _check_spread(recipe: Recipe, world: int) -> None:
         )
 
 
+def _check_sharded(recipe: Recipe, world: int) -> None:
+    if world == 1:
+        raise refuse(
+            "weights are spread over several processes, and there is one",
+            "start them by torchrun, or leave --shard out",
+            "A1105",
+        )
+    if recipe.ema is not None:
+        raise refuse(
+            "of sharded weights no average is made",
+            "leave --shard or `ema` out",
+            "A1105",
+        )
+
+
 def processor_of(name: str) -> str:
     """Return ``cpu`` or ``cuda`` for one of these or ``auto``.
 
@@ -573,7 +647,7 @@ def processor_of(name: str) -> str:
     return name
 
 
-def _fabric(options: Options, recipe: Recipe) -> Any:
+def _fabric(options: Options, recipe: Recipe, network: Network) -> Any:
     """Return the engine, with the processes of `torchrun` if it started this one.
 
     Raises:
@@ -585,11 +659,15 @@ def _fabric(options: Options, recipe: Recipe) -> Any:
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     world = int(os.environ.get("WORLD_SIZE", "1"))
     local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    spread: Any = "ddp" if world > 1 else "auto"
+    if options.shard:
+        _check_sharded(recipe, world)
+        spread = sharding.strategy(network, world)
     fabric: Any = engine.Fabric(
         accelerator=processor_of(options.processor),
         devices=local,
         num_nodes=world // local,
-        strategy="ddp" if world > 1 else "auto",
+        strategy=spread,
         precision="bf16-mixed" if recipe.precision == "bfloat16" else "32-true",
     )
     fabric.launch()

@@ -1,9 +1,15 @@
-"""Optimizer, schedule and average of weights that a recipe asks for; all torch's."""
+"""Optimizer, schedule and average of weights that a recipe asks for.
+
+All are torch's, but for LAMB, which is timm's.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+
+from archdsl.backends.extras import MissingExtra
 
 from .recipe import Average, Optimizer, Recipe, Schedule
 
@@ -14,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def make_optimizer(module: nn.Module, how: Optimizer) -> TorchOptimizer:
-    """Return the optimizer of the parameters that are trained."""
+    """Return the optimizer of the parameters that are trained.
+
+    Raises:
+        MissingExtra: if it needs a library that cannot be imported.
+    """
     import torch
 
     trained = [one for one in module.parameters() if one.requires_grad]
@@ -28,9 +38,27 @@ def make_optimizer(module: nn.Module, how: Optimizer) -> TorchOptimizer:
     groups = [group for group in groups if group["params"]]
     if how.kind == "adamw":
         return torch.optim.AdamW(groups, lr=how.lr, betas=how.betas)
+    if how.kind == "lamb":
+        # Gradients are clipped where a recipe says so, and not by LAMB as well.
+        return cast(
+            "TorchOptimizer",
+            _lamb()(groups, lr=how.lr, betas=how.betas, max_grad_norm=None),
+        )
     return torch.optim.SGD(
         groups, lr=how.lr, momentum=how.momentum, nesterov=how.nesterov
     )
+
+
+def _lamb() -> Any:
+    try:
+        return import_module("timm.optim").Lamb
+    except (ImportError, RuntimeError, OSError):
+        # It imports torchvision, which of another build than torch fails in many ways.
+        raise MissingExtra(
+            '`optimizer.kind = "lamb"`',
+            "timm, and a torchvision that goes with the installed torch",
+            "timm",
+        ) from None
 
 
 class Rates:

@@ -52,6 +52,7 @@ def outlook(
     world: int,
     memory_bytes: int | None,
     device: Device | None,
+    recompute: bool,
 ) -> Outlook:
     """Return what the analysis knows of a run.
 
@@ -62,20 +63,28 @@ def outlook(
         world: number of processes.
         memory_bytes: memory of the device of each process.
         device: a device to estimate the time for.
+        recompute: whether the backward pass runs blocks again.
     """
     how = recipe.optimizer
-    kind = "adam" if how.kind == "adamw" else "momentum" if how.momentum else "sgd"
-    batch = max(recipe.batch // world // recipe.accumulate, 1)
+    kind = "sgd" if not how.momentum else "momentum"
+    if how.kind != "sgd":  # with two moments, as adam has
+        kind = "adam"
+    images = len(data.train.labels)
+    batch = max(min(recipe.batch, images) // world // recipe.accumulate, 1)
     facts = analyze(
-        network, batch=batch, optimizer=kind, mode="train", budget=memory_bytes
+        network,
+        batch=batch,
+        optimizer=kind,
+        mode="train",
+        budget=memory_bytes,
+        recompute=recompute,
     )
     seconds = None
     if device is not None:
         timed = analyze(network, batch=batch, mode="train", device=device)
         one = timed.time
         if one is not None:
-            images = len(data.train.labels) / world
-            seconds = one.seconds * images / batch
+            seconds = one.seconds * images / world / batch
     return Outlook(
         facts.params,
         facts.trainable,
@@ -99,8 +108,9 @@ def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
     """
     numbers = f"{len(data.train.labels):,} to train with, {len(data.test.labels):,} to "
     numbers += f"test with, {len(data.classes):,} classes"
+    size = min(recipe.batch, len(data.train.labels))
     each = f"{steps:,} an epoch, {steps * recipe.epochs:,} in all, each of "
-    each += f"{recipe.batch:,} images"
+    each += f"{size:,} images"
     memory = f"{show_bytes(known.step_bytes)} for {known.batch:,} images at once"
     if recipe.precision == "bfloat16":
         memory += ", in float32; bfloat16 needs less"

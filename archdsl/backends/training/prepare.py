@@ -146,7 +146,7 @@ def trainer(
     if has_run:
         folder.check_same(run, what)
     torch.manual_seed(options.seed)
-    module = emitting.build(network)
+    module = emitting.build(network, recompute=options.recompute)
     _check_frozen(network, start.freeze)
     if start.weights is not None:
         load_weights(network, module, start.weights, start.leave_out)

@@ -38,18 +38,19 @@ class Optimizer(_Table):
     """What makes a step of the gradients.
 
     Attributes:
-        kind: ``sgd``, or ``adamw`` (Loshchilov & Hutter 2019).
+        kind: ``sgd``, ``adamw`` (Loshchilov & Hutter 2019), or ``lamb`` for large
+            batches (You et al. 2020), which is timm's.
         lr: learning rate, before the schedule.
         momentum: of sgd.
         nesterov: whether sgd looks ahead (Sutskever et al. 2013).
-        betas: how slowly the moments of adamw change.
+        betas: how slowly the moments of adamw and lamb change.
         weight_decay: share of a weight that a step of learning rate 1 takes off.
         decay_all: whether norms and biases decay, too. They have one dimension or
             none; without this, only weights of more do (He et al. 2018, "Bag of
             tricks", section 3.1).
     """
 
-    kind: Literal["sgd", "adamw"] = "sgd"
+    kind: Literal["sgd", "adamw", "lamb"] = "sgd"
     lr: Positive
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
     nesterov: bool = False
@@ -182,7 +183,7 @@ class Recipe(_Table):
 _ONLY: Final[Mapping[Path, tuple[str, ...]]] = {
     ("optimizer", "momentum"): ("sgd",),
     ("optimizer", "nesterov"): ("sgd",),
-    ("optimizer", "betas"): ("adamw",),
+    ("optimizer", "betas"): ("adamw", "lamb"),
     ("schedule", "milestones"): ("step",),
     ("schedule", "every"): ("step",),
     ("schedule", "factor"): ("step", "plateau"),

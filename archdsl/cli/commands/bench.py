@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from archdsl.cli import status
 from archdsl.cli.factory import made_by
 from archdsl.cli.options import (
     SpecCommand,
@@ -18,7 +17,7 @@ from archdsl.cli.options import (
     names,
     spec_options,
 )
-from archdsl.cli.terminal import Failure, Progress, print_json, without_torch
+from archdsl.cli.terminal import Progress, print_json, without_torch
 
 if TYPE_CHECKING:
     from archdsl.backends.bench import Contestant, Ready, Result, Times, Workload
@@ -135,8 +134,8 @@ def command(
         results = _measured(found, seconds)
     except NotComparable as error:
         raise click.UsageError(str(error)) from None
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    except MissingExtra:
+        raise
     except (ImportError, OSError) as error:
         raise without_torch(error, "measurements need") from None
     if as_json:

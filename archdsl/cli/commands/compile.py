@@ -3,22 +3,34 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
+from click.core import ParameterSource
 
+from archdsl.cli import status
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
+    device_options,
+    find_device,
     find_passes,
     json_option,
     load_proved,
     names,
     numbers,
     pass_options,
+    run_options,
+    size,
     spec_options,
 )
-from archdsl.cli.terminal import print_json, say
+from archdsl.cli.terminal import Failure, print_json, say
+
+if TYPE_CHECKING:
+    from archdsl.ir import Network
+    from archdsl.passes.devices import Device
+    from archdsl.passes.lean import Lean
 
 
 @click.command(cls=SpecCommand)
@@ -66,15 +78,36 @@ from archdsl.cli.terminal import print_json, say
     help="Let the backward pass run blocks again, so that training keeps their inputs "
     "alone, as `archdsl analyze --recompute` counts.",
 )
+@click.option(
+    "--fits",
+    "budget",
+    callback=size,
+    metavar="SIZE",
+    help="With --recompute, choose the blocks that cost least to run again, for a step "
+    "of --batch images to fit into this much memory, such as 24GiB.",
+)
+@run_options
+@device_options(
+    "With --fits, count time by the roofline of this device; see `archdsl list "
+    "--devices`. Otherwise operations are counted."
+)
 @pass_options
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     spec: str,
     params: dict[str, object],
     input_shape: tuple[int, ...] | None,
     output: Path | None,
     inference: bool,
     recompute: bool,
+    budget: int | None,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    device_name: str | None,
+    devices_file: str | None,
     level: int | None,
     passes: tuple[str, ...] | None,
     taps: tuple[str, ...] | None,
@@ -98,6 +131,7 @@ def command(
       archdsl compile resnet:resnet18 -D classes=10 > resnet18.py
       archdsl compile repvgg_a0 --inference -o repvgg_a0.py
       archdsl compile densenet121 --recompute -o densenet121.py
+      archdsl compile resnet50 --recompute --fits 24GiB --batch 256 -o resnet50.py
       archdsl compile resnet50 --taps layer2,layer3,layer4 -o backbone.py
       archdsl compile vgg16 --modules -o vgg16.py
     """
@@ -106,6 +140,8 @@ def command(
 
     if inference and recompute:
         raise click.UsageError("--recompute is for training, and --inference is not")
+    _check_fits(ctx, budget, recompute)
+    device = find_device(device_name, devices_file, dtype)
     names_of_passes = find_passes(level, passes, inference)
     network = load_proved(spec, params, input_shape)
     if taps or strides or without_head:
@@ -115,9 +151,11 @@ def command(
             raise click.UsageError(str(error)) from None
     used = pipeline(passes=names_of_passes, inference=inference).apply(network)
     note = _note(names_of_passes, inference) if used is not network else ""
-    text = emit(
-        used, note, as_modules=modules, recompute=recompute, inference=inference
-    )
+    chosen = None
+    if budget is not None:
+        chosen = _lean(used, budget, batch, dtype, optimizer, device)
+    again = recompute if chosen is None else frozenset(chosen.parts)
+    text = emit(used, note, as_modules=modules, recompute=again, inference=inference)
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
@@ -128,12 +166,80 @@ def command(
             "file": None if printed else str(output),
             "passes": names_of_passes,
             "recompute": recompute,
+            "fits": None if chosen is None else chosen.as_dict(),
         }
         print_json({**facts, "module": text, "imports": list(names), "errors": []})
     elif printed:
         click.echo(text, nl=False)
+    if chosen is not None:
+        for line in _told(chosen):
+            say(line)
     if names:
         say(f"the module imports {', '.join(names)}, which must be found where it runs")
+
+
+# What says how a step is run, for --fits.
+_OF_FITS = ("batch", "dtype", "optimizer", "device_name", "devices_file")
+
+
+def _check_fits(ctx: click.Context, budget: int | None, recompute: bool) -> None:
+    if budget is not None:
+        if not recompute:
+            raise click.UsageError("--fits is for --recompute, which is not given")
+        return
+    for name in _OF_FITS:
+        if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = name.removesuffix("_name").removesuffix("_file")
+            raise click.UsageError(f"--{option} is for --fits, which is not given")
+
+
+def _lean(
+    network: Network,
+    budget: int,
+    batch: int,
+    dtype: str,
+    optimizer: str,
+    device: Device | None,
+) -> Lean:
+    """Return what to recompute for a step to fit.
+
+    Raises:
+        Failure: if none of the choices fits.
+    """
+    from archdsl.backends.text import show_bytes
+    from archdsl.passes.analysis import analyze
+    from archdsl.passes.lean import DoesNotFit, lean
+
+    facts = analyze(network, batch=batch, dtype=dtype, optimizer=optimizer)
+    try:
+        return lean(facts.memory, budget, device)
+    except DoesNotFit as error:
+        least = show_bytes(error.least_bytes)
+        raise Failure(
+            f"a step of {batch:,} images does not fit into {show_bytes(budget)}: the "
+            f"least that was found is {least}, with blocks recomputed",
+            status.LIMIT,
+        ) from None
+
+
+def _told(chosen: Lean) -> list[str]:
+    """Return what is recomputed, and what that changes, as a table."""
+    from archdsl.backends.text import align, show_bytes
+    from archdsl.backends.views.time import show_seconds
+
+    steps = [("keeping all", chosen.before), ("chosen", chosen.after)]
+    if chosen.whole not in (chosen.before, chosen.after):
+        steps.append(("all blocks", chosen.whole))
+    rows: list[tuple[str, ...]] = [("", "peak", "kept", "operations", "time")]
+    for name, step in steps:
+        more = step.flops / max(chosen.before.flops, 1)
+        sizes = (show_bytes(step.peak_bytes), show_bytes(step.saved_bytes))
+        time = "" if step.seconds is None else show_seconds(step.seconds)
+        rows.append((name, *sizes, f"x {more:.3f}", time))
+    if chosen.before.seconds is None:
+        rows = [row[:-1] for row in rows]
+    what = ", ".join(chosen.parts) or "nothing; it fits as it is"
+    return [*align(rows, right=range(1, 5)), f"recomputed: {what}"]
 
 
 def _note(passes: list[str], inference: bool) -> str:

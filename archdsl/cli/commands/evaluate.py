@@ -9,6 +9,7 @@ import click
 
 from archdsl.cli.images import numbers
 from archdsl.cli.options import (
+    DATA,
     INPUT_FILE,
     SpecCommand,
     json_option,
@@ -28,8 +29,7 @@ from archdsl.cli.training import running
     "data_name",
     required=True,
     metavar="DATA",
-    help="As for `archdsl train`: digits, a folder or an .npz file. Its images to test "
-    "with are looked at.",
+    help=f"{DATA} Its images to test with are looked at.",
 )
 @click.option(
     "--train",
@@ -113,7 +113,7 @@ def command(
     from archdsl.backends.training.judge import judge
 
     network = load_network(spec, params, input_shape, symbolic=True)
-    with running(network, "evaluating needs"):
+    with running(network.name, "evaluating needs"):
         data = load(data_name, *classes_of(network))
         if on_train:
             data = data._replace(test=data.train)

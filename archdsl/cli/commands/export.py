@@ -52,7 +52,8 @@ if TYPE_CHECKING:
     required=True,
     type=OUTPUT_FILE,
     metavar="FILE",
-    help="Write the model there: .onnx; .pt2 with --torch, .xml with --openvino.",
+    help="Write the model there: .onnx; .pt2 with --torch, .xml with --openvino, .pte "
+    "with --executorch.",
 )
 @click.option(
     "--torch",
@@ -65,6 +66,13 @@ if TYPE_CHECKING:
     "as_openvino",
     is_flag=True,
     help="Write a model of OpenVINO instead, with its weights beside it in .bin.",
+)
+@click.option(
+    "--executorch",
+    "as_executorch",
+    is_flag=True,
+    help="Write a program of ExecuTorch instead, for phones; its batch is fixed, by "
+    "default to 1.",
 )
 @click.option(
     "--opset",
@@ -90,7 +98,7 @@ if TYPE_CHECKING:
     "--fixed-size",
     is_flag=True,
     help="Fix height and width, too. Without it, they may be any if all layers allow; "
-    "with --torch they are fixed.",
+    "with --torch and --executorch they are fixed.",
 )
 @click.option(
     "--check",
@@ -119,6 +127,7 @@ def command(
     output: Path,
     as_torch: bool,
     as_openvino: bool,
+    as_executorch: bool,
     int8_folder: Path | None,
     checks: bool,
     as_json: bool,
@@ -150,7 +159,13 @@ def command(
         )
     if str(output) == "-":
         raise click.UsageError("a model is written to a file: use -o FILE.onnx")
-    format = _format(ctx, as_torch, as_openvino, int8_folder, output)
+    flags = {
+        "--torch": as_torch,
+        "--openvino": as_openvino,
+        "--executorch": as_executorch,
+        "--int8": int8_folder is not None,
+    }
+    format = _format(ctx, [name for name, value in flags.items() if value], output)
     images = {key: options.pop(key) for key in ("crop", "mean", "deviation")}
     network = load_proved(spec, params, input_shape)
     with _failing(weights):
@@ -182,36 +197,40 @@ def command(
     return status.SPEC_ERRORS
 
 
-def _format(
-    ctx: click.Context,
-    as_torch: bool,
-    as_openvino: bool,
-    int8_folder: Path | None,
-    output: Path,
-) -> Format:
+_FORMATS: dict[str, Format] = {
+    "--torch": "torch",
+    "--openvino": "openvino",
+    "--executorch": "executorch",
+}
+
+
+def _format(ctx: click.Context, given: list[str], output: Path) -> Format:
     """Return the format that the options ask for.
+
+    Args:
+        ctx: of the command.
+        given: the options that choose one, or --int8.
+        output: the file.
 
     Raises:
         UsageError: if they contradict each other, or the name of the file.
     """
     from archdsl.backends.exported import SUFFIXES
 
-    flags = {"--torch": as_torch, "--openvino": as_openvino, "--int8": int8_folder}
-    given = [name for name, value in flags.items() if value]
     if len(given) > 1:
         raise click.UsageError(f"{given[0]} and {given[1]} exclude each other")
     unread: dict[str, str] = {}
-    if int8_folder is None:
+    if given != ["--int8"]:
         unread |= dict.fromkeys(("crop", "mean", "deviation"), "without --int8")
-    if as_torch or as_openvino:
+    format = _FORMATS.get(given[0], "onnx") if given else "onnx"
+    if format != "onnx":
         unread["opset"] = f"with {given[0]}"
-    if as_torch:
-        unread["fixed_size"] = "with --torch"
+    if format in ("torch", "executorch"):
+        unread["fixed_size"] = f"with {given[0]}"
     for name, when in unread.items():
         if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             option = {"deviation": "--std"}.get(name, f"--{name.replace('_', '-')}")
             raise click.UsageError(f"{option} means nothing {when}")
-    format: Format = "torch" if as_torch else "openvino" if as_openvino else "onnx"
     wanted = SUFFIXES[format]
     if format != "onnx" and output.suffix != wanted:
         raise click.UsageError(f"with {given[0]}, the file's name ends in {wanted}")
@@ -230,8 +249,6 @@ def _failing(weights: str | None) -> Iterator[None]:
 
     try:
         yield
-    except onnx.MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except (onnx.WrongWeights, NoImage) as error:
         raise Failure(str(error), status.USAGE) from None
     except OSError as error:
@@ -266,9 +283,13 @@ def _export(
         from archdsl.backends.targets import openvino
 
         return openvino.export(network, weights, **options)
+    del options["fixed_size"]
+    if format == "executorch":
+        from archdsl.backends.targets import executorch
+
+        return executorch.export(network, weights, **options)
     from archdsl.backends.targets import program
 
-    del options["fixed_size"]
     return program.export(network, weights, **options)
 
 
@@ -329,7 +350,11 @@ def _summary(made: Exported, output: Path, found: Check | None) -> list[str]:
 
 
 def _about(made: Exported) -> list[str]:
-    names = {"openvino": "OpenVINO", "torch": "torch.export"}
+    names = {
+        "openvino": "OpenVINO",
+        "torch": "torch.export",
+        "executorch": "ExecuTorch",
+    }
     version = names.get(made.format, f"opset {made.opset}")
     return [version, f"{made.nodes:,} nodes"]
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.core import ParameterSource
 
 from archdsl.backends.plot import (
     CHARTS,
     FORMATS,
-    MissingExtra,
+    RUNS,
     Subject,
     UnknownFormat,
     plot,
+    plot_runs,
 )
 from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
@@ -30,11 +32,16 @@ from archdsl.cli.options import (
     network_options,
     run_options,
 )
-from archdsl.cli.terminal import Failure, fail, print_json
+from archdsl.cli.terminal import fail, print_json
 
 if TYPE_CHECKING:
     from archdsl.backends.plot import Plot
     from archdsl.ir import Network
+
+_OF_NETWORKS: Final = (
+    *("params", "input_shape", "batch", "dtype", "optimizer", "recompute"),
+    *("device_name", "devices_file", "runs"),
+)
 
 
 @click.command(cls=SpecCommand)
@@ -42,13 +49,14 @@ if TYPE_CHECKING:
     "specs",
     nargs=-1,
     required=True,
-    metavar="SPEC...",
+    metavar="SPEC...|RUN...",
     shell_complete=completion.specs,
 )
 @click.option(
     "--show",
-    type=click.Choice(CHARTS),
-    help="Which chart.  [default: costs of one SPEC, compare of several]",
+    type=click.Choice([*CHARTS, RUNS]),
+    help="Which chart.  [default: costs of one SPEC, compare of several, runs of "
+    "folders]",
 )
 @click.option(
     "-o",
@@ -89,7 +97,7 @@ def command(
     runs: int,
     as_json: bool,
 ) -> int:
-    """Draw charts of the figures of networks.
+    """Draw charts of the figures of networks, or of runs.
 
     \b
       compare    parameters against multiply-accumulates, with names
@@ -99,6 +107,7 @@ def command(
       memory     memory in use over the course of a training step
       paths      lengths of the gradient's paths
       roofline   whether compute or memory bounds each layer on a --device
+      runs       loss and accuracy over epochs, of folders of `archdsl train`
 
     Charts need matplotlib (`pip install archdsl[plot]`); --json prints their data and
     does not. Charts are readable in grey, and identical in every run.
@@ -111,8 +120,11 @@ def command(
       archdsl plot plain56 residual56 --show gradients --runs 5 -o gradients.svg
       archdsl plot resnet50 --show memory --batch 32 --optimizer adam -o memory.svg
       archdsl plot resnet50 --show roofline --device a100-sxm-40gb -o roofline.svg
+      archdsl plot runs/* -o curves.svg
     """
-    kind = show or ("costs" if len(specs) == 1 else "compare")
+    folders = _folders(specs)
+    default = "costs" if len(specs) == 1 else "compare"
+    kind = show or (RUNS if folders else default)
     format = _format(output, format_)
     printed = output is None or str(output) == "-"
     if as_json and printed and format_ is not None:
@@ -126,30 +138,59 @@ def command(
         )
     if runs > 1 and kind != "gradients":
         raise click.UsageError("--runs is for --show gradients")
-    networks, errors = load_networks(specs, params, input_shape)
-    if errors:
-        return fail(errors, as_json=as_json)
-    subjects = _subjects(
-        specs,
-        networks,
-        runs if kind == "gradients" else 0,
-        batch=batch,
-        dtype=dtype,
-        optimizer=optimizer,
-        recompute=recompute,
-        device=device,
-    )
+    if (kind == RUNS) is not bool(folders):
+        raise click.UsageError(
+            f"--show {RUNS} draws folders of `archdsl train`, and the others networks"
+        )
+    subjects = []
+    if not folders:
+        networks, errors = load_networks(specs, params, input_shape)
+        if errors:
+            return fail(errors, as_json=as_json)
+        subjects = _subjects(
+            specs,
+            networks,
+            runs if kind == "gradients" else 0,
+            batch=batch,
+            dtype=dtype,
+            optimizer=optimizer,
+            recompute=recompute,
+            device=device,
+        )
     try:
-        found = plot(subjects, kind)
+        found = plot_runs(folders) if folders else plot(subjects, kind)
         if not (as_json and printed):
             _write(found, None if printed else output, format)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except ValueError as error:  # there is nothing to draw
         raise click.UsageError(str(error)) from None
     if as_json:
         print_json({**found.as_dict(), "errors": []})
     return status.OK
+
+
+def _folders(specs: Sequence[str]) -> dict[str, Path]:
+    """Return the folders of runs by the names to show; empty if networks are given.
+
+    Raises:
+        UsageError: if only some are folders, or an option is about networks.
+    """
+    folders = [Path(spec) for spec in specs if Path(spec).is_dir()]
+    if not folders:
+        return {}
+    if len(folders) < len(specs):
+        other = next(spec for spec in specs if not Path(spec).is_dir())
+        raise click.UsageError(
+            f"{folders[0]} is a folder of a run, and {other} is not: draw them apart"
+        )
+    context = click.get_current_context()
+    for option in context.command.params:
+        given = context.get_parameter_source(option.name or "")
+        if option.name in _OF_NETWORKS and given is ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{option.opts[0]} is not about runs")
+    names = [folder.name for folder in folders]
+    if len({*names}) < len(names):
+        names = [str(folder) for folder in folders]
+    return dict(zip(names, folders, strict=True))
 
 
 def _format(output: Path | None, format: str | None) -> str:

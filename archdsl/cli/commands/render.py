@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from archdsl.cli import status
 from archdsl.cli.files import writing
 from archdsl.cli.options import (
     OUTPUT_FILE,
@@ -18,7 +17,7 @@ from archdsl.cli.options import (
     load_network,
     spec_options,
 )
-from archdsl.cli.terminal import Failure, print_json
+from archdsl.cli.terminal import print_json
 from archdsl.limits import DPI
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def command(
       archdsl render resnet18 --format dot | less
     """
     from archdsl.backends import diagram
-    from archdsl.backends.diagram import MissingExtra, UnknownFormat, UnknownPart
+    from archdsl.backends.diagram import UnknownFormat, UnknownPart
 
     network = load_network(spec, params, input_shape, symbolic=False)
     check_written(network)
@@ -162,8 +161,6 @@ def command(
                 )
     except (UnknownFormat, UnknownPart) as error:
         raise click.UsageError(str(error)) from None
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     if as_json:
         facts = {"name": network.name, "file": None if printed else str(output)}
         print_json({**facts, "dot": source, "errors": []})

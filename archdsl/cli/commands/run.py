@@ -68,7 +68,6 @@ def command(
       archdsl run resnet50.onnx cat.jpg dog.png --labels imagenet.txt
       archdsl run digits.onnx seven.png --crop 1 --mean 0.1307 --std 0.3081
     """
-    from archdsl.backends.extras import MissingExtra
     from archdsl.backends.onnx.images import NoImage, Preparation
     from archdsl.backends.onnx.run import Model, NoClassifier, read_labels
 
@@ -77,8 +76,6 @@ def command(
         shape = _shape(found, model, size)
         labels = read_labels(Path(labels_file), found.classes) if labels_file else ()
         seen = _look(found, images, Preparation(shape, crop, mean, deviation), top)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except (NoImage, NoClassifier) as error:
         raise Failure(str(error), status.USAGE) from None
     except OSError as error:

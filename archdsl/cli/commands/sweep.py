@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
@@ -14,9 +14,12 @@ import click
 from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes, writing
 from archdsl.cli.options import (
+    DATA,
     OUTPUT_FILE,
     SpecCommand,
+    changes_option,
     json_option,
+    processor_option,
     run_options,
     spec_options,
 )
@@ -25,8 +28,9 @@ from archdsl.diagnostics import SpecError
 from archdsl.figures import COMPARED
 
 if TYPE_CHECKING:
-    from archdsl.sweeps import Axis, Sweep
+    from archdsl.sweeps import Axis, Sweep, Training
 
+_PRUNERS = ("halving", "hyperband", "median", "none")
 # Rows of the table without `--top`.
 _ROWS = 50
 
@@ -108,7 +112,11 @@ def _axes(
     help="Try N points chosen at random.",
 )
 @click.option(
-    "--seed", type=int, default=0, show_default=True, help="Seed of --sample."
+    "--seed",
+    type=int,
+    default=0,
+    show_default=True,
+    help="Seed of --sample, and of the runs of --train.",
 )
 @run_options
 @click.option(
@@ -145,6 +153,25 @@ def _axes(
     metavar="FILE",
     help="Plot all points and the front, as .svg, .png or .pdf.",
 )
+@click.option(
+    "--train",
+    "recipe_name",
+    metavar="NAME|FILE",
+    shell_complete=completion.recipes,
+    help="Train each point by a recipe, and stop those that fall behind. Adds the "
+    "figures accuracy and epochs. Needs Optuna.",
+)
+@click.option("--data", "data_name", metavar="DATA", help=f"For --train: {DATA}")
+@changes_option
+@click.option(
+    "--pruner",
+    type=click.Choice(_PRUNERS),
+    default="halving",
+    show_default=True,
+    help="For --train: what stops a point early. By successive halving, one in three "
+    "goes on after 1, 3, 9, ... epochs.",
+)
+@processor_option
 @json_option
 def command(
     spec: str,
@@ -154,6 +181,11 @@ def command(
     output: Path | None,
     resume: bool,
     plot_: Path | None,
+    recipe_name: str | None,
+    data_name: str | None,
+    changes: tuple[str, ...],
+    pruner: str,
+    processor: str,
     as_json: bool,
     **options: Any,
 ) -> int:
@@ -161,7 +193,7 @@ def command(
 
     Each NAME=VALUES is a parameter of the network that varies, or input or preset:
     a range such as 32..128:16, or values between commas. All combinations are
-    computed. Needs no torch.
+    computed. Needs no torch, but for --train.
 
     \b
     Figures:
@@ -174,22 +206,26 @@ def command(
       archdsl sweep net.arch width=8..64:8 depth=2..9 --pareto macs,-receptive_field
       archdsl sweep resnet preset=resnet18,resnet34,resnet50 -o all.csv
       archdsl sweep net.arch width=8..64 --pareto params,macs --plot front.svg
+      archdsl sweep net.arch width=8..64:8 --train digits --data digits
+              --pareto params,-accuracy -o trained.csv --plot trained.svg
     """
-    from archdsl.sweeps import ClusterError, Interrupted, MissingExtra, TooMany
+    from archdsl.sweeps import ClusterError, Interrupted, TooMany
 
     _check_files(output, plot_, options)
     found, stopped = None, False
     try:
-        found = _run(spec, axes, params, input_shape, output, resume, options)
+        options["train"] = _training(
+            recipe_name, data_name, changes, pruner, processor, output, options
+        )
+        with _training_errors(spec, options["train"]):
+            found = _run(spec, axes, params, input_shape, output, resume, options)
         if output is not None or plot_ is not None:
             with _usage_errors():
                 _write(found, output, plot_)
     except SpecError as error:
         return fail(error.diagnostics, as_json=as_json)
-    except (MissingExtra, ClusterError) as error:
-        missing = isinstance(error, MissingExtra)
-        code = status.MISSING_EXTRA if missing else status.USAGE
-        raise Failure(str(error), code) from None
+    except ClusterError as error:
+        raise Failure(str(error), status.USAGE) from None
     except TooMany as error:
         raise Failure(str(error), status.LIMIT) from None
     except Interrupted as error:
@@ -203,6 +239,40 @@ def command(
         else:
             sys.stdout.write(_text(found, options["top"] or _ROWS, output))
     return status.INTERRUPTED if stopped else status.OK
+
+
+def _training(
+    recipe: str | None,
+    data: str | None,
+    changes: tuple[str, ...],
+    pruner: str,
+    processor: str,
+    output: Path | None,
+    options: dict[str, Any],
+) -> Training | None:
+    """Return how points are trained, None if they are not."""
+    if recipe is None:
+        if data is not None or changes:
+            raise click.UsageError("--data and --set are for --train")
+        return None
+    if data is None:
+        raise click.UsageError("--train needs --data")
+    if options["ray"] is not None or options["jobs"] not in (None, 1):
+        raise click.UsageError("--train trains one point after the other, in a process")
+    from archdsl.cli.training import find_recipe
+    from archdsl.sweeps import Training
+
+    folder = None if output is None else output.with_name(f"{output.name}.runs")
+    found = find_recipe(recipe, data, changes)
+    return Training(found, data, pruner, options["seed"], folder, processor, say)
+
+
+def _training_errors(spec: str, training: Training | None) -> Any:
+    if training is None:
+        return nullcontext()
+    from archdsl.cli.training import running
+
+    return running(spec, "training needs")
 
 
 def _run(
@@ -268,8 +338,6 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _writing(journal: Path | None) -> Any:
-    from contextlib import nullcontext
-
     return nullcontext() if journal is None else writing(journal)
 
 

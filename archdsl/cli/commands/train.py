@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -12,9 +11,11 @@ import click
 from archdsl.cli import completion
 from archdsl.cli.files import writing
 from archdsl.cli.options import (
+    DATA,
     INPUT_FILE,
     OUTPUT,
     SpecCommand,
+    changes_option,
     device_options,
     find_device,
     json_option,
@@ -23,8 +24,7 @@ from archdsl.cli.options import (
     spec_options,
 )
 from archdsl.cli.terminal import print_json
-from archdsl.cli.training import Shown, running
-from archdsl.diagnostics import did_you_mean
+from archdsl.cli.training import Shown, find_recipe, running
 
 if TYPE_CHECKING:
     from archdsl.backends.training import Data, Options, Recipe, Start
@@ -42,8 +42,7 @@ _MOST_WORKERS: Final = 8
     "data_name",
     required=True,
     metavar="DATA",
-    help="digits (scikit-learn's), synthetic (random images), a folder with a folder "
-    "for each class, or an .npz file with `images` and `labels`.",
+    help=DATA,
 )
 @click.option(
     "--recipe",
@@ -53,13 +52,7 @@ _MOST_WORKERS: Final = 8
     help="How to train: a recipe that ships, or a TOML file.  [default: digits, for "
     "these data]",
 )
-@click.option(
-    "--set",
-    "changes",
-    multiple=True,
-    metavar="KEY=VALUE",
-    help="Change a value of the recipe, such as optimizer.lr=0.05. May be repeated.",
-)
+@changes_option
 @click.option(
     "-o",
     "--output",
@@ -112,6 +105,16 @@ _MOST_WORKERS: Final = 8
     "--compile", "compiled", is_flag=True, help="Let torch compile the module."
 )
 @click.option(
+    "--recompute",
+    is_flag=True,
+    help="Run each block again in the backward pass, to need less memory.",
+)
+@click.option(
+    "--shard",
+    is_flag=True,
+    help="Spread weights and the optimizer's state over the processes of torchrun.",
+)
+@click.option(
     "--save-every",
     type=click.IntRange(1, 1_000_000_000),
     metavar="STEPS",
@@ -152,7 +155,8 @@ def command(
     to go on from. A run that was stopped or killed goes on exactly where it was with
     --resume; on a CPU, it ends in the same weights, bit for bit.
 
-    Several processes, each with its GPU, are started by torchrun:
+    Several processes, each with its GPU, are started by torchrun. With --shard, each
+    keeps its share of the weights alone (FSDP2):
 
     \b
       torchrun --nproc-per-node 8 -m archdsl train SPEC ...
@@ -168,14 +172,14 @@ def command(
 
     if leave_out and weights is None:
         raise click.UsageError("--except is about what --weights reads")
-    recipe = _recipe(recipe_name, data_name, changes)
+    recipe = find_recipe(recipe_name, data_name, changes)
     device = find_device(device_name, devices_file, "float32")
     network = load_proved(spec, params, input_shape)
     _check_folder(output, resume)
     frozen = tuple(path for text in freeze for path in text.split(",") if path)
     start = Start(None if weights is None else Path(weights), leave_out, frozen)
     watch = Shown()
-    with running(network, "training needs"), writing(output):
+    with running(network.name, "training needs"), writing(output):
         data = load(data_name, *classes_of(network))
         if workers is None:
             workers = _workers(data)
@@ -213,9 +217,12 @@ def _train(
         world=made.fabric.world_size,
         memory_bytes=outlook.memory_of(processor),
         device=device,
+        recompute=options.recompute,
     )
     for line in outlook.lines(known, recipe, data, made.loader.steps()):
         watch.say(line)
+    if options.shard:
+        watch.say("note: the memory is that of whole weights; a process keeps a share")
     stopped = None
     try:
         with watch.signals():
@@ -226,36 +233,13 @@ def _train(
         watch.end()
         if made.is_first and made.bad:
             folder.write_bad(output, made.bad)
-    if stopped is None and made.is_first:
-        last = made.history[-1]
-        weights = folder.write_weights(output, made.trained, what, last)
-        watch.say(f"wrote {weights}")
+    if stopped is None:
+        trained = made.trained()
+        if made.is_first:
+            weights = folder.write_weights(output, trained, what, made.history[-1])
+            watch.say(f"wrote {weights}")
     made.close()
     watch.done(known, stopped)
-
-
-def _recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
-    """Return the recipe of a name that ships, or else of a file."""
-    from archdsl.backends.training import parse, shipped
-    from archdsl.resources import recipes
-    from archdsl.source import Source
-
-    if name is None and data == "digits":
-        name = "digits"
-    known = ", ".join(recipes())
-    if name is None:
-        raise click.UsageError(f"give a --recipe: a TOML file, or one of {known}")
-    source = shipped(name)
-    if source is None:
-        try:
-            source = Source(name, Path(name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            hint = did_you_mean(name, recipes()) or f"those are {known}"
-            raise click.BadParameter(
-                f"`{name}` is no file that can be read, and no recipe; {hint}",
-                param_hint="'--recipe'",
-            ) from None
-    return parse(source, changes)
 
 
 def _check_folder(output: Path, resume: bool) -> None:

@@ -121,17 +121,13 @@ def command(
     """
     from archdsl.backends.checkpoints import match, read
     from archdsl.backends.checkpoints import text as texts
-    from archdsl.backends.extras import MissingExtra
     from archdsl.transforms import pipeline
 
     inference = purpose == "inference"
     chosen = pipeline(passes=find_passes(level, passes, inference), inference=inference)
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)
-    try:
-        held = read(Path(checkpoint), part)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
+    held = read(Path(checkpoint), part)
     try:
         found = match(network, held, rules=rules, leave_out=leave_out)
     except ValueError as error:
@@ -151,7 +147,6 @@ def command(
 
 def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> None:
     from archdsl.backends.checkpoints import safetensors_bytes, tensors_of, transformed
-    from archdsl.backends.extras import MissingExtra
 
     if not found.complete:
         say(f"{output} is not written, as tensors are missing")
@@ -161,8 +156,6 @@ def _write(found: Match, output: Path, network: Network, chosen: Pipeline) -> No
     try:
         tensors = transformed(tensors_of(found), chosen.recipe(network))
         data = safetensors_bytes(tensors, about)
-    except MissingExtra as error:
-        raise Failure(str(error), status.MISSING_EXTRA) from None
     except KeyError as error:
         message = (
             f"--except leaves out {error.args[0]}, of which other weights are made"

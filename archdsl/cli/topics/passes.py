@@ -25,7 +25,7 @@ INTRODUCTION = (
 def _about(name: str) -> str:
     """Return what a transformation does, by the docstring of its class."""
     one = PASSES[name]
-    when = f"from -O{one.level} on"
+    when = "by name alone" if one.level is None else f"from -O{one.level} on"
     if one.training is None:
         when += ", for inference"
     text = cleandoc(type(one.inference).__doc__ or "").partition("\n\nAttributes:")[0]

@@ -133,13 +133,14 @@ class Demands:
 
     def _parts(self) -> None:
         """Check which modules the backward pass runs again."""
-        wanted = {part.path for part in parts(flatten(self.network))}
+        again = parts(flatten(self.network), self.style.recompute)
+        wanted = {part.path for part in again}
         for path, module in self.program.containers.items():
-            if module.kind.again != (self.style.recompute and path in wanted):
+            if module.kind.again != (path in wanted):
                 what = "is" if module.kind.again else "is not"
                 refuse(f"`{path}` {what} run again in the backward pass")
             wanted.discard(path)
-        if self.style.recompute and wanted:
+        if wanted:
             refuse(f"`{min(wanted)}` is no module, so that nothing runs it again")
 
     def _order(self, found: Sequence[str], wanted: Sequence[str]) -> None:

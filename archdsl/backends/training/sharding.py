@@ -1,0 +1,86 @@
+"""Weights, gradients and the optimizer's state spread over processes: torch's FSDP2.
+
+A process holds its share of each tensor. Before a block runs, its weights are gathered,
+and afterwards they are dropped again (Rajbhandari et al. 2020, "ZeRO", section 5.3).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from archdsl.ir import Network
+from archdsl.passes.graph import flatten
+from archdsl.passes.recompute import parts
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def strategy(network: Network, world: int) -> Any:
+    """Return what lets Fabric shard a network's module over some processes."""
+    from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
+
+    def shard(module: nn.Module, mesh: Any) -> nn.Module:
+        from torch.distributed.fsdp import fully_shard
+
+        over: Any = mesh["data_parallel"]
+        for unit in units(network, module):
+            fully_shard(unit, mesh=over)
+        fully_shard(module, mesh=over)
+        return module
+
+    make: Any = ModelParallelStrategy
+    return make(shard, data_parallel_size=world, tensor_parallel_size=1)
+
+
+def units(network: Network, module: nn.Module) -> list[nn.Module]:
+    """Return the blocks that are gathered one by one: those that could be recomputed.
+
+    What stands outside of them is gathered with the whole. So are blocks that share
+    weights with others, as a weight belongs to one unit.
+    """
+    found: dict[nn.Module, set[int]] = {}
+    for part in parts(flatten(network)):
+        unit = module.get_submodule(part.path)
+        # Only what is called as a module can be told when to gather.
+        if not type(unit).__module__.startswith("torch."):
+            found[unit] = {id(one) for one in unit.parameters()}
+    return [
+        unit
+        for unit, own in found.items()
+        if own and not any(own & its for one, its in found.items() if one is not unit)
+    ]
+
+
+def whole_weights(module: nn.Module) -> dict[str, Any]:
+    """Return the whole tensors of a module; all processes must ask for them."""
+    from torch.distributed.checkpoint import state_dict as torchs
+
+    return dict(torchs.get_model_state_dict(module, options=_whole()))
+
+
+def load_weights(module: nn.Module, tensors: dict[str, Any]) -> None:
+    """Give a module its shares of whole tensors, which each process has."""
+    from torch.distributed.checkpoint import state_dict as torchs
+
+    torchs.set_model_state_dict(module, tensors, options=_whole())
+
+
+def whole_optimizer(module: nn.Module, optimizer: Any) -> dict[str, Any]:
+    """Return the whole state of an optimizer; all processes must ask for it."""
+    from torch.distributed.checkpoint import state_dict as torchs
+
+    return dict(torchs.get_optimizer_state_dict(module, optimizer, options=_whole()))
+
+
+def load_optimizer(module: nn.Module, optimizer: Any, state: dict[str, Any]) -> None:
+    """Give an optimizer its shares of a whole state, which each process has."""
+    from torch.distributed.checkpoint import state_dict as torchs
+
+    torchs.set_optimizer_state_dict(module, optimizer, state, options=_whole())
+
+
+def _whole() -> Any:
+    from torch.distributed.checkpoint.state_dict import StateDictOptions
+
+    return StateDictOptions(full_state_dict=True)

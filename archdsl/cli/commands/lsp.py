@@ -1,0 +1,31 @@
+"""`archdsl lsp`."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+
+@click.command()
+def command() -> int:
+    """Serve an editor that speaks the language server protocol.
+
+    Reads requests from standard input and answers on standard output, so editors start
+    it by themselves. It offers errors while you type, advice when you save, shapes and
+    costs of the layer under the cursor, definitions, completions, the outline, and
+    formatting.
+
+    \b
+    Examples:
+      archdsl lsp
+    """
+    from archdsl.backends.extras import need
+
+    need("the language server", "pygls", "lsp")
+    from archdsl.cli.language_server import make
+
+    # It closes them at the end; the streams themselves are still flushed then.
+    with open(os.dup(0), "rb") as requests, open(os.dup(1), "wb") as answers:
+        make().start_io(requests, answers)
+    return 0

@@ -1,0 +1,364 @@
+"""What can be written at a place.
+
+A name of its own is put at the place and the text is parsed; where that name ends up in
+the tree tells what is wanted there.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from archdsl.editor.hover import Made, argument, signature, summary
+from archdsl.editor.places import (
+    Declared,
+    Trail,
+    labels_at,
+    names_at,
+    text_of,
+    trail,
+    word_at,
+)
+from archdsl.editor.resolve import called
+from archdsl.elaborate.calls import STRUCTURES
+from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.library import prelude
+from archdsl.figures import CLAIMED, FIGURES
+from archdsl.initializers import SCHEMES
+from archdsl.ir import Group
+from archdsl.layer import Layer, all_kinds, kind
+from archdsl.resources import specs_dir
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Module, load_file
+from archdsl.syntax.parser import parse_partial
+
+_NAME: Final = "archdsl_place"
+_ITEMS: Final = ("block", "default preset", "fn", "import", "network", "op", "preset")
+_STATEMENTS: Final = (
+    "expect",
+    "for",
+    "if",
+    "init",
+    "input",
+    "output",
+    "training output",
+)
+_VALUES: Final = ("channels", "false", "true")
+# What may have to follow before the text around the place can be read.
+_ENDS: Final = ("", " from std", " = channels")
+_CLOSED: Final = {"<": ">", "(": ")", "[": "]", "{": "}"}
+
+
+class Completion(NamedTuple):
+    """Something that can be written.
+
+    Attributes:
+        text: what replaces the word at the place.
+        kind: ``layer``, ``structure``, ``block``, ``op``, ``keyword``, ``label``,
+            ``argument``, ``choice``, ``parameter``, ``name``, ``loop variable``,
+            ``function``, ``network``, ``library``, ``type``, ``figure``, ``tensor`` or
+            ``scheme``.
+        detail: a few words about it.
+    """
+
+    text: str
+    kind: str
+    detail: str = ""
+
+
+class Known(NamedTuple):
+    """How to learn what the text around a place means.
+
+    Attributes:
+        load: returns the definitions that are visible in a tree.
+        made: returns what the text makes in the shown network, by the ends of its
+            place.
+    """
+
+    load: Callable[[t.File], Module]
+    made: Callable[[], Made]
+
+
+def completions(source: Source, offset: int, known: Known) -> list[Completion]:
+    """Return what can be written at a place, after the part of a word before it."""
+    word = word_at(source, offset)
+    begun = source.text[word.start : offset]
+    if _in_comment(source.text, offset):
+        return []
+    found = _wanted(known, word)
+    unique = {(each.text, each.kind): each for each in found}
+    return sorted(
+        (each for each in unique.values() if each.text.startswith(begun)),
+        key=lambda each: (_ORDER.index(each.kind), each.text),
+    )
+
+
+_ORDER: Final = (
+    "label",
+    "choice",
+    "argument",
+    "parameter",
+    "name",
+    "loop variable",
+    "network",
+    "block",
+    "layer",
+    "op",
+    "structure",
+    "function",
+    "library",
+    "type",
+    "figure",
+    "tensor",
+    "scheme",
+    "keyword",
+)
+
+
+def _in_comment(text: str, offset: int) -> bool:
+    line = text[text.rfind("\n", 0, offset) + 1 : offset]
+    return "#" in re.sub(r'"[^"]*"', "", line)
+
+
+def _wanted(known: Known, word: Span) -> Iterable[Completion]:
+    """Return what can replace a word, whatever it begins with."""
+    start, text = word.start, word.source.text
+    line = text[text.rfind("\n", 0, start) + 1 : start]
+    around: Trail = ()
+    for after in (*_ENDS, _closing(line), _closing(line) + " {}"):
+        tried = text[:start] + _NAME + after + text[word.end :]
+        file, _ = parse_partial(Source(word.source.name, tried))
+        around = trail(file, start)
+        if _is_place(around):
+            return _by_place(known, known.load(file), around, start)
+        for item in file.items:
+            if isinstance(item, t.Preset) and item.network == _NAME:
+                return _networks(known.load(file))
+            if isinstance(item, t.Definition | t.OpDef) and any(
+                param.type == _NAME for param in item.params
+            ):
+                return _types()
+    if not line.strip() and not around:
+        return [Completion(word, "keyword") for word in _ITEMS]
+    return []
+
+
+def _closing(line: str) -> str:
+    """Return the brackets that a line leaves open, closed."""
+    opened: list[str] = []
+    for sign in re.sub(r'"[^"]*"|->|<=|>=', "", line):
+        if sign in _CLOSED:
+            opened.append(_CLOSED[sign])
+        elif opened and sign == opened[-1]:
+            opened.pop()
+    return "".join(reversed(opened))
+
+
+def _is_place(around: Trail) -> bool:
+    """Return whether the innermost node is, or has, the name that was put in."""
+    if not around:
+        return False
+    match around[-1]:
+        case t.Name(id=name) | t.Partial(id=name) | t.Call(word=name):
+            return name == _NAME
+        case t.Function(name=name):
+            return name == _NAME
+        case t.Expectation(measure=name) | t.Init(kind=name):
+            return name == _NAME
+        case t.Arg(name=name):
+            return name == _NAME
+        case t.Import(names=names):
+            return any(name == _NAME for name, _ in names) or around[-1].origin == _NAME
+        case t.Tap(path=path):
+            return _NAME in text_of(path)
+        case _:
+            return False
+
+
+def _by_place(
+    known: Known, module: Module, around: Trail, start: int
+) -> Iterator[Completion]:
+    inner = around[-1]
+    match inner:
+        case t.Tap():
+            yield from _labels(known, inner, around, start)
+        case t.Call():
+            yield from _layers(module, names_at(around, start))
+            chain = around[-2] if len(around) > 1 else None
+            if isinstance(chain, t.Chain) and chain.steps[0] is inner:
+                for word in _STATEMENTS:
+                    yield Completion(word, "keyword")
+        case t.Import() if inner.origin == _NAME:
+            yield from _libraries()
+        case t.Import():
+            yield from _shared(module.path, inner)
+        case t.Init():
+            yield from _kinds(all_kinds())
+        case t.Expectation():
+            yield from _figures()
+        case t.Arg(name=name) if name == _NAME:
+            yield from _arguments(module, around, named=False)
+        case _:
+            yield from _values(module, around, start)
+
+
+def _values(module: Module, around: Trail, start: int) -> Iterator[Completion]:
+    """Yield what an expression, or an argument, can be."""
+    above = [node for node in around[:-1] if not isinstance(node, t.Binary)]
+    if above and isinstance(above[-1], t.Expectation):
+        yield from _figures()
+    if above and isinstance(above[-1], t.Arg):
+        place = above[-1]
+        owner = above[-2] if len(above) > 1 else None
+        if isinstance(owner, t.Init):
+            for name, scheme in SCHEMES.items():
+                yield Completion(name, "scheme", scheme.help)
+            return
+        yield from _arguments(
+            module, (*above, around[-1]), named=place.name is not None
+        )
+    known = names_at(around, start)
+    for name, declared in known.items():
+        yield Completion(name, declared.kind, _of(declared))
+    for name, function in FUNCTIONS.items():
+        yield Completion(name, "function", function[3])
+    for name, (own, _) in module.functions.items():
+        yield Completion(name, "function", f"fn of {own.span.source.name}")
+    for word in _VALUES:
+        yield Completion(word, "keyword")
+
+
+def _of(declared: Declared) -> str:
+    return f"= {declared.value.span.text}" if declared.value is not None else ""
+
+
+def _arguments(module: Module, around: Trail, *, named: bool) -> Iterator[Completion]:
+    """Yield the arguments of a call, or the words that one of them can be."""
+    calls = [n for n in around if isinstance(n, t.Call | t.Partial | t.Preset)]
+    given = next(node for node in reversed(around) if isinstance(node, t.Arg))
+    if not calls:
+        return
+    call = calls[-1]
+    word = called(call)
+    layer = kind(word)
+    if layer is not None:
+        for field in layer.fields.values():
+            if named and field.name != given.name:
+                continue
+            for choice in field.choices:
+                yield Completion(choice, "choice", f"of {field.name}")
+            if not named:
+                yield Completion(f"{field.name}=", "argument", argument(field))
+        return
+    found = _definition(word, module)
+    for param in found.params if found else ():
+        if named and param.name == given.name and param.type in ("kind", "block"):
+            yield from _kinds(all_kinds())
+            yield from _blocks(module)
+        if not named:
+            default = f"= {param.default.span.text}" if param.default else ""
+            yield Completion(f"{param.name} =", "argument", default)
+
+
+def _definition(word: str, module: Module) -> t.Definition | t.OpDef | None:
+    for known in (module, prelude()):
+        pair = known.find(word) or known.ops.get(word)
+        if pair is not None:
+            return pair[0]
+    return None
+
+
+def _layers(module: Module, known: Mapping[str, Declared]) -> Iterator[Completion]:
+    """Yield what can stand as a layer."""
+    yield from _kinds(all_kinds())
+    yield from _blocks(module)
+    for word in STRUCTURES:
+        yield Completion(word, "structure")
+    for name in module.ops:
+        yield Completion(name, "op")
+    for name, declared in known.items():
+        if declared.type in ("kind", "block") or name == "body":
+            yield Completion(name, declared.kind, declared.type or "")
+
+
+def _kinds(kinds: Iterable[type[Layer]]) -> Iterator[Completion]:
+    for each in kinds:
+        yield Completion(each.word, "layer", summary(each))
+
+
+def _blocks(module: Module) -> Iterator[Completion]:
+    for known in (module, prelude()):
+        own = {name: (block, known) for name, block in known.own.items()}
+        for name, (block, _) in (own | known.imported).items():
+            if not block.is_network:
+                yield Completion(name, "block", signature(block))
+
+
+def _labels(
+    known: Known, tap: t.Tap, around: Trail, start: int
+) -> Iterator[Completion]:
+    """Yield the labels that a tap can read, or the parts below a dotted one."""
+    before, dot, _ = text_of(tap.path).rpartition(".")
+    if dot:
+        yield from _parts(known.made(), before)
+        return
+    yield Completion("input", "label", "what flows into the block")
+    for step in labels_at(around, start):
+        assert step.label is not None
+        # A label with braces has several names, which the network knows.
+        names = [text_of(step.label)]
+        if any(not isinstance(part, str) for part in step.label.parts):
+            made = known.made().get((step.span.start, step.span.end), ())
+            names = [node.name for node in made]
+        for name in names:
+            yield Completion(name, "label", step.span.text.splitlines()[0])
+
+
+def _parts(made: Made, path: str) -> Iterator[Completion]:
+    for nodes in made.values():
+        for node in nodes:
+            inside = node.path.removeprefix(f"{path}.")
+            if inside != node.path and "." not in inside:
+                what = node.word if isinstance(node, Group) else node.op.word
+                yield Completion(inside, "label", what)
+
+
+def _types() -> Iterator[Completion]:
+    for word, about in WORDS_OF_TYPES.items():
+        yield Completion(word, "type", about)
+
+
+def _figures() -> Iterator[Completion]:
+    for name in CLAIMED:
+        yield Completion(name, "figure", FIGURES[name].help)
+
+
+def _networks(module: Module) -> Iterator[Completion]:
+    for network in module.networks.values():
+        yield Completion(network.name, "network", signature(network))
+
+
+def _libraries() -> Iterator[Completion]:
+    for path in sorted((specs_dir() / "std").glob("*.arch")):
+        if path.stem != "prelude":
+            yield Completion(path.stem, "library")
+
+
+def _shared(here: Path | None, item: t.Import) -> Iterator[Completion]:
+    """Yield what a library, or a file beside the one here, has to share."""
+    path: Path | None = specs_dir() / "std" / f"{item.origin}.arch"
+    if item.is_path:
+        path = here.parent / item.origin if here else None
+    if path is None or not path.is_file():
+        return
+    module = load_file(path)
+    for block in module.own.values():
+        if not block.is_network:
+            yield Completion(block.name, "block", signature(block))
+    for name in module.functions:
+        yield Completion(name, "function")
+    for name in module.ops:
+        yield Completion(name, "op")

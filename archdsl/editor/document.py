@@ -1,0 +1,213 @@
+"""A spec as an editor holds it, with what is known of it."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from archdsl.diagnostics import Diagnostic
+from archdsl.editor import complete, hover, outline
+from archdsl.editor.places import trail, word_at
+from archdsl.editor.resolve import Found, resolve
+from archdsl.elaborate import Attempt, attempt
+from archdsl.elaborate.library import prelude
+from archdsl.ir import Group, Step
+from archdsl.source import Source, Span
+from archdsl.syntax import tree as t
+from archdsl.syntax.loader import Loader, Module
+from archdsl.syntax.parser import parse_partial
+
+
+class Target(NamedTuple):
+    """Where something is defined.
+
+    Attributes:
+        path: the file, None if it is the document and that is no file.
+        span: the place in it.
+    """
+
+    path: Path | None
+    span: Span
+
+
+class Hover(NamedTuple):
+    """What is shown for a place.
+
+    Attributes:
+        span: what it is about.
+        text: in Markdown.
+    """
+
+    span: Span
+    text: str
+
+
+class Document:
+    """A spec in an editor. The text may be incomplete or wrong.
+
+    Attributes:
+        text: the text.
+        path: its file, None if it has none; then it can only import libraries.
+        preset: the preset or network whose values and shapes are shown, None for the
+            file's default.
+    """
+
+    def __init__(
+        self, text: str, path: Path | None = None, *, preset: str | None = None
+    ) -> None:
+        self.text, self.preset = text, preset
+        self.path = path.resolve() if path else None
+        self.source = Source(str(path) if path else "<text>", text)
+        self._imported: dict[Path, tuple[int, Module]] = {}
+
+    def edited(self, text: str, *, preset: str | None = None) -> Document:
+        """Return the document with another text.
+
+        The files that it imports are read again only if they have changed.
+
+        Args:
+            text: the whole new text.
+            preset: the preset to show from now on; the same as before if None.
+        """
+        new = Document(text, self.path, preset=preset or self.preset)
+        new._imported = self._imported
+        return new
+
+    def offset(self, line: int, column: int) -> int:
+        """Return the place of a line and a column, both from 1, as in error messages.
+
+        A column beyond the end of its line means that end.
+        """
+        start = 0
+        for _ in range(line - 1):
+            end = self.text.find("\n", start)
+            if end < 0:
+                break
+            start = end + 1
+        end = self.text.find("\n", start)
+        length = (end if end >= 0 else len(self.text)) - start
+        return start + max(0, min(column - 1, length))
+
+    # ---- what it says
+
+    @cached_property
+    def _read(self) -> tuple[t.File, Sequence[Diagnostic]]:
+        return parse_partial(self.source)
+
+    @cached_property
+    def _loaded(self) -> tuple[Module, Sequence[Diagnostic]]:
+        return self._load(self.tree)
+
+    def _load(self, tree: t.File) -> tuple[Module, Sequence[Diagnostic]]:
+        """Load what a tree imports, from memory where the file has not changed."""
+        kept = {
+            at: m for at, (stamp, m) in self._imported.items() if stamp == _stamp(at)
+        }
+        loader = Loader(self.path.parent if self.path else None, kept)
+        found = loader.load_partial(tree, self.path)
+        self._imported |= {
+            at: (_stamp(at), module)
+            for at, module in loader.modules.items()
+            if at != self.path
+        }
+        return found
+
+    @property
+    def tree(self) -> t.File:
+        """The syntax tree, without what cannot be read."""
+        return self._read[0]
+
+    @property
+    def module(self) -> Module:
+        """The definitions that are visible in it."""
+        return self._loaded[0]
+
+    # ---- what is asked
+
+    @cached_property
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """All mistakes in the text, in the files it imports, and in the shown network.
+
+        While the syntax is wrong, those are mistakes of syntax and of imports alone.
+        """
+        return [*self._read[1], *self._loaded[1]] or self.attempt.diagnostics
+
+    @cached_property
+    def attempt(self) -> Attempt:
+        """The shown network as far as it goes."""
+        return attempt(self.module, preset=self.preset, symbolic=False)
+
+    @cached_property
+    def made(self) -> Mapping[tuple[int, int], Sequence[Step | Group]]:
+        """What the text makes in the shown network, by the ends of its place."""
+        found: dict[tuple[int, int], list[Step | Group]] = defaultdict(list)
+        shown = self.attempt
+        top = [shown.network.root] if shown.network else shown.parts
+        seen = set()
+        for node in _below(top):
+            seen.add(id(node))
+            if node.span.source is self.source:
+                found[node.span.start, node.span.end].append(node)
+        # Those of parts that are not finished are in no group yet.
+        for step in shown.steps:
+            if id(step) not in seen and step.span.source is self.source:
+                found[step.span.start, step.span.end].append(step)
+        return found
+
+    def symbols(self) -> list[outline.Symbol]:
+        """Return the outline: definitions and presets, with names and labels."""
+        return outline.outline(self.tree)
+
+    def definition(self, offset: int) -> Target | None:
+        """Return where the name at a place is defined, None if it is no name.
+
+        Layer kinds and functions of the language are defined nowhere in specs.
+        """
+        found = self._resolve(offset)
+        if found is None or found.span is None:
+            return None
+        path = found.module.path if found.module is not None else self.path
+        return Target(path, found.span)
+
+    def hover(self, offset: int) -> Hover | None:
+        """Return what is known of a place, None if there is nothing to say.
+
+        For layers, that is shapes, parameters and MACs in the shown network; for
+        blocks, their parameters and comment; for names, their values.
+        """
+        around, found = trail(self.tree, offset), self._resolve(offset)
+        text = hover.text(self.attempt, self.made, around, found)
+        if not text:
+            return None
+        step = around[-1] if around and isinstance(around[-1], t.Step) else None
+        word = word_at(self.source, offset)
+        return Hover(step.span if found is None and step else word, text)
+
+    def completions(self, offset: int) -> list[complete.Completion]:
+        """Return what can be written at a place, after the part of a word before it."""
+        known = complete.Known(lambda tree: self._load(tree)[0], lambda: self.made)
+        return complete.completions(self.source, offset, known)
+
+    def _resolve(self, offset: int) -> Found | None:
+        around, word = trail(self.tree, offset), word_at(self.source, offset)
+        return resolve(self.tree, self.module, prelude(), around, word)
+
+
+def _stamp(path: Path) -> int:
+    """Return what changes when a file is written."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _below(nodes: Sequence[Step | Group]) -> Iterator[Step | Group]:
+    stack = [*reversed(nodes)]
+    while stack:
+        node = stack.pop()
+        yield node
+        if isinstance(node, Group):
+            stack.extend(reversed(node.children))
