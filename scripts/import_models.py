@@ -291,15 +291,15 @@ def _cause(reason: str) -> str:
 
 
 def read(journal: Path) -> tuple[list[Row], set[str]]:
-    """Return the rows of a journal, and the names of all that it has."""
-    rows, names = list[Row](), set[str]()
+    """Return the rows of a journal, the last of each name, and all names in it."""
+    rows, names = dict[str, Row](), set[str]()
     if journal.exists():
         for text in journal.read_text("utf-8").splitlines():
             facts = json.loads(text)
             names.add(facts["name"])
             if facts.get("row"):
-                rows.append(Row(**facts["row"]))
-    return rows, names
+                rows[facts["name"]] = Row(**facts["row"])
+    return list(rows.values()), names
 
 
 def main() -> None:
