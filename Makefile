@@ -96,7 +96,7 @@ $(BUILDER): constraints.txt $(ENV)
 
 $(DEV): pyproject.toml constraints.txt $(ENV)
 	$(INSTALL) -e ".[dev]"
-	$(INSTALL) --no-deps torchvision fvcore torchinfo thop ptflops calflops captum tqdm
+	$(INSTALL) --no-deps torchvision fvcore torchinfo thop ptflops calflops captum torchcam tqdm
 # In a folder of its own, since its module has the name of thop's.
 	$(INSTALL) --no-deps --upgrade --target .venv/ultralytics ultralytics-thop
 # As for an installed package; an editable one would be compiled at each start.

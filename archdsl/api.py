@@ -396,6 +396,7 @@ def from_module(
     input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
     *,
     name: str | None = None,
+    any_order: bool = False,
 ) -> Imported:
     """Return the spec of a PyTorch module, after checking that both compute the same.
 
@@ -407,6 +408,8 @@ def from_module(
         input: shape of the input without the batch, or a list of shapes if there are
             several inputs.
         name: of the network; that of the module's class if omitted.
+        any_order: whether the `state_dict` may have the same keys in another order,
+            that in which the layers run.
 
     Raises:
         archdsl.backends.importer.NotImported: if it cannot be written as a spec, or the
@@ -423,7 +426,8 @@ def from_module(
         check_types(name=name)
     if not isinstance(module, torch_nn.Module):
         raise _wrong("module", "a torch.nn.Module", module)
-    return run(module, _shapes(input), name=name or "")
+    check_types(any_order=any_order)
+    return run(module, _shapes(input), name=name or "", any_order=any_order)
 
 
 def _shapes(given: Any) -> list[tuple[int, ...]]:
@@ -870,6 +874,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
     **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
+    "any_order": (bool, "true or false"),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),

@@ -161,9 +161,18 @@ def attributes_of(label: str) -> list[str]:
 
     Behind a dot is the key of a container's part, which may be a number instead.
     """
-    container, dot, part = label.partition(".")
-    is_number = part.isascii() and part.isdigit() and len(part) <= 100
-    return [container] if not dot or is_number else [container, part]
+    container, *parts = label.split(".")
+    return [container, *(part for part in parts if not _is_number(part))]
+
+
+def _is_number(part: str) -> bool:
+    return part.isascii() and part.isdigit() and len(part) <= 100
+
+
+def containers_of(label: str) -> list[str]:
+    """Return the containers that a label with dots names, from the outermost on."""
+    parts = label.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]
 
 
 def refusal(name: str, what: str, reserved: frozenset[str]) -> str:

@@ -1,77 +1,106 @@
-"""Import torchvision's networks, and write benchmarks/import.md about it.
+"""Import torchvision's and timm's networks, and write benchmarks/import.md about it.
 
-    python scripts/import_models.py            all classifiers and segmenters
-    python scripts/import_models.py NAME...    only these
-    python scripts/import_models.py --specs FOLDER ...    keep the specs, too
+    python scripts/import_models.py --journal FILE          all of torchvision's
+    python scripts/import_models.py --timm --journal FILE   all of timm's
+    python scripts/import_models.py NAME...                 only these, without a page
+    python scripts/import_models.py --page FILE FILE        the page, from two journals
+    python scripts/import_models.py --specs FOLDER ...      keep the specs, too
 
-Each network is made without weights, imported, and compared with the module that its
-spec compiles to, as `archdsl import` does. The maps are small (96 x 96, where a network
-takes that): the spec and the comparison are the same at any size.
+All are those with a convolution and without a module of attention. Each is made without
+weights, imported, and compared with the module that its spec compiles to, as `archdsl
+import` does, in a process of its own with a limit of time. What the journal has is not
+tried again. The maps are small (96 x 96, where a network takes that):
+the spec and the comparison are the same at any size.
 """
 
 from __future__ import annotations
 
 import argparse
 import inspect
+import json
+import multiprocessing
 import sys
-from collections.abc import Iterable
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import nn
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-from archdsl.backends.importer import Imported, NotImported, from_module  # noqa: E402
+from archdsl.backends.importer import NotImported, from_module  # noqa: E402
+from archdsl.backends.importer.forms import forms  # noqa: E402
 from tests.oracle import SEGMENTATION, torchvision  # noqa: E402
 
 PAGE = ROOT / "benchmarks" / "import.md"
-SIZE = 96
-# The smallest maps that these networks take in training.
-SIZES = {"inception_v3": 299, "googlenet": 128}
+SIZES = ((96, 96), (128, 128), (224, 224), (299, 299))
+VIDEOS = ((8, 64, 64), (16, 112, 112), (16, 224, 224))
+# A network of more weights does not fit in the memory of a small machine four times.
+MOST_WEIGHTS = 500_000_000
 
-HEAD = """# Importing torchvision's networks
+HEAD = """# Importing torchvision's and timm's networks
 
-What `archdsl import` makes of them, as `scripts/import_models.py` runs
-it. Lines are those of the spec that are neither empty nor comments, beside those of the
-module's own classes. *Equal* means that the module compiled from the spec has the same
-`state_dict` keys in the same order, and the same outputs and buffers in evaluation and
-training at two sizes, to 1e-6 of the largest number, with the same weights. Nothing is
-opaque: a network with a function that is no layer kind is not imported. The networks
-below are those that were tried, at 96 x 96 where they take that.
-
+What `archdsl import` makes of those networks that have a convolution and no module of
+attention, as `scripts/import_models.py` runs it. All are traced in the same way, on the
+meta device. Lines are those of the spec that are neither empty nor comments, beside
+those of the module's own classes. *Equal* means that the module compiled from the spec
+has the same `state_dict` keys in the same order, and the same outputs and buffers in
+evaluation and training at two sizes where the network takes another, to 1e-6 of the
+largest number, with the same weights. Nothing is opaque: a network with a function that
+is no layer kind is not imported. Some modules register their parts in another order
+than they run them in; `--any-order` accepts that. Maps are 96 x 96 where a network
+takes that. Seconds are those of one core.
 """
-COLUMNS = ("network", "lines", "of its classes", "blocks", "layers", "equal")
+COLUMNS = ("network", "lines", "of its classes", "blocks", "layers", "seconds", "equal")
 
 
-class Row(NamedTuple):
+@dataclass(frozen=True)
+class Row:
     """What became of a network.
 
     Attributes:
-        name: torchvision's name.
-        found: its spec; None if there is none.
-        reason: why not.
+        name: its name in its library.
         source: lines of its classes.
+        reason: why it was not imported; empty if it was.
+        lines: of the spec.
+        blocks: that the spec defines.
+        layers: that it has.
+        structured: whether its blocks take parameters or repeat.
+        ordered: whether its keys have the same order.
+        seconds: of a processor that it took.
     """
 
     name: str
-    found: Imported | None
-    reason: str
-    source: int
+    source: int = 0
+    reason: str = ""
+    lines: int = 0
+    blocks: int = 0
+    layers: int = 0
+    structured: bool = False
+    ordered: bool = True
+    seconds: float = 0.0
 
 
-def names() -> list[str]:
-    """Return torchvision's networks for classification and segmentation."""
+# ---- the networks ---------------------------------------------------------------
+
+
+def torchvision_names() -> list[str]:
+    """Return torchvision's networks for classification, segmentation and video."""
     models = torchvision.models
-    known = models.list_models(module=models)
-    known += models.list_models(module=models.segmentation)
-    return sorted(known)
+    found = list[str]()
+    for part in (models, models.segmentation, models.video):
+        found += models.list_models(module=part)
+    return sorted(found)
 
 
-def made(name: str) -> nn.Module:
-    """Return a network without weights."""
+def torchvision_made(name: str) -> nn.Module:
+    """Return a network of torchvision without weights."""
     options: dict[str, Any] = {"weights": None}
     if name.startswith(SEGMENTATION):
         options |= {"weights_backbone": None, "num_classes": 21}
@@ -79,6 +108,53 @@ def made(name: str) -> nn.Module:
         options |= {"init_weights": False, "aux_logits": True}
     module: nn.Module = torchvision.models.get_model(name, **options)
     return module
+
+
+def timm_names() -> list[str]:
+    """Return timm's networks."""
+    import timm
+
+    found: list[str] = timm.list_models()
+    return sorted(found)
+
+
+def timm_made(name: str) -> nn.Module:
+    """Return a network of timm without weights."""
+    import timm
+
+    module: nn.Module = timm.create_model(name, pretrained=False)
+    return module
+
+
+def is_convolutional(module: nn.Module) -> bool:
+    """Return whether a network has convolutions and no module of attention."""
+    names = {type(part).__name__ for part in module.modules()}
+    some = any(isinstance(part, nn.modules.conv._ConvNd) for part in module.modules())
+    return some and not any(_attends(name) for name in names)
+
+
+def _attends(name: str) -> bool:
+    """Return whether a class is one of attention between positions, by its name."""
+    gates = name.endswith(("ChannelAttn", "SpatialAttn", "SplitAttn", "KernelAttn"))
+    return not gates and ("Atten" in name or "Attn" in name or name == "LambdaLayer")
+
+
+# ---- one network ----------------------------------------------------------------
+
+
+def shape_for(module: nn.Module) -> tuple[int, ...]:
+    """Return a shape of input that a network takes, the smallest of some."""
+    volumes = any(isinstance(part, nn.Conv3d) for part in module.modules())
+    wanted = getattr(module, "default_cfg", {}).get("input_size", (3, 224, 224))
+    for sizes in VIDEOS if volumes else SIZES:
+        shape = (wanted[0], *sizes)
+        try:
+            with torch.no_grad():
+                module.train()(torch.empty(2, *shape, device="meta"))
+        except Exception:
+            continue
+        return shape
+    return tuple(wanted)
 
 
 def source_lines(module: nn.Module) -> int:
@@ -92,60 +168,163 @@ def source_lines(module: nn.Module) -> int:
     return total
 
 
-def imported(name: str) -> Row:
-    """Import a network."""
-    torch.manual_seed(0)
-    module = made(name)
-    size = SIZES.get(name, SIZE)
-    found, reason = None, ""
+def imported(
+    name: str, make: Callable[[str], nn.Module], specs: Path | None
+) -> Row | None:
+    """Import a network; return nothing if it is none of those that are counted."""
     try:
-        found = from_module(module, [(3, size, size)])
+        with torch.device("meta"):
+            bare = make(name)
+    except NotImplementedError:  # it computes with tensors while it is made
+        bare = make(name).to("meta")
+    if not is_convolutional(bare):
+        return None
+    row = Row(name, source_lines(bare))
+    weights = sum(part.numel() for part in bare.parameters())
+    if weights > MOST_WEIGHTS:
+        return Row(**{**asdict(row), "reason": f"not tried: {weights:,} weights"})
+    shape = shape_for(bare)
+    torch.manual_seed(0)
+    module = make(name)
+    start = time.process_time()
+    try:
+        found = from_module(module, [shape], any_order=True)
     except NotImported as error:
         reason = str(error).replace(f"{Path(torch.__file__).parent.parent}/", "")
-    return Row(name, found, reason, source_lines(module))
+        if specs is not None and error.partial is not None:
+            (specs / f"{name}.partial").write_text(error.partial.text, "utf-8")
+        took = round(time.process_time() - start, 1)
+        return Row(**{**asdict(row), "reason": reason, "seconds": took})
+    if specs is not None:
+        (specs / f"{name}.arch").write_text(found.text, "utf-8")
+    return Row(
+        name=name,
+        source=row.source,
+        lines=found.lines,
+        blocks=found.blocks,
+        layers=found.layers,
+        structured=found.lines < found.layers,
+        ordered="order" in found.compared[0],
+        seconds=round(time.process_time() - start, 1),
+    )
+
+
+def _work(
+    pipe: Any, name: str, make: Callable[[str], nn.Module], specs: Path | None
+) -> None:
+    warnings.simplefilter("ignore")
+    try:
+        row = imported(name, make, specs)
+        pipe.send(None if row is None else asdict(row))
+    except Exception as error:
+        text = str(error).partition("\n")[0]
+        pipe.send(asdict(Row(name, reason=f"{type(error).__name__}: {text}")))
+
+
+def apart(
+    name: str, make: Callable[[str], nn.Module], specs: Path | None, limit: float
+) -> Row | None:
+    """Import a network in a process of its own, which has all that is loaded."""
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    process = context.Process(target=_work, args=(theirs, name, make, specs))
+    process.start()
+    theirs.close()
+    try:
+        found = ours.recv() if ours.poll(limit) else {}
+    except EOFError:
+        found = {}
+        limit = 0
+    process.kill()
+    process.join()
+    if found is None:
+        return None
+    ended = f"took more than {limit:g} s" if limit else "its process ended"
+    return Row(**found) if found else Row(name, reason=ended)
+
+
+# ---- the page -------------------------------------------------------------------
 
 
 def line(row: Row) -> str:
     """Return a row of the table."""
-    if row.found is None:
-        return f"| {row.name} | | {row.source} | | | no: {row.reason} |"
-    one = row.found
-    cells = (one.lines, row.source, one.blocks, one.layers, "yes")
-    return f"| {row.name} | {' | '.join(map(str, cells))} |"
+    if row.reason:
+        reason = " ".join(row.reason.split()).replace("|", "\\|")
+        return f"| {row.name} | | {row.source} | | | | no: {reason} |"
+    cells = (row.lines, row.source, row.blocks, row.layers, f"{row.seconds:.1f}")
+    equal = "yes" if row.ordered else "but for the order of keys"
+    return f"| {row.name} | {' | '.join(map(str, cells))} | {equal} |"
 
 
-def table(rows: Iterable[Row]) -> str:
-    """Return the table, and what it says in sum."""
-    rows = list(rows)
-    good = [row.found for row in rows if row.found is not None]
-    lines = [f"| {' | '.join(COLUMNS)} |", f"| --- |{' ---: |' * 4} --- |"]
-    lines += map(line, rows)
+def table(rows: Iterable[Row]) -> Iterator[str]:
+    """Yield the lines of the table, and what it says in sum."""
+    rows = sorted(rows, key=lambda row: row.name)
+    good = [row for row in rows if not row.reason]
+    yield f"{len(good)} of {len(rows)} networks are imported."
     if good:
-        middle = median(one.lines for one in good)
-        most = max(one.lines for one in good)
-        lines += [
-            "",
-            f"{len(good)} of these {len(rows)} networks are imported, in {middle:g} "
-            f"lines in the median and {most} at most.",
-        ]
-    return "\n".join(lines) + "\n"
+        lines = [row.lines for row in good]
+        seconds = [row.seconds for row in good]
+        fewer = sum(row.structured for row in good)
+        ordered = sum(row.ordered for row in good)
+        yield (
+            f"{ordered} of these have their keys in the same order, and {fewer} have "
+            f"fewer lines than layers. The spec has {median(lines):g} lines in the "
+            f"median and {max(lines)} at most. An import takes {median(seconds):.1f} s "
+            f"in the median and {max(seconds):.1f} s at most."
+        )
+    yield ""
+    yield f"| {' | '.join(COLUMNS)} |"
+    yield f"| --- |{' ---: |' * 5} --- |"
+    yield from map(line, rows)
+
+
+def read(journal: Path) -> tuple[list[Row], set[str]]:
+    """Return the rows of a journal, and the names of all that it has."""
+    rows, names = list[Row](), set[str]()
+    if journal.exists():
+        for text in journal.read_text("utf-8").splitlines():
+            facts = json.loads(text)
+            names.add(facts["name"])
+            if facts.get("row"):
+                rows.append(Row(**facts["row"]))
+    return rows, names
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Import torchvision's networks.")
+    parser = argparse.ArgumentParser(description="Import known networks.")
     parser.add_argument("names", nargs="*")
+    parser.add_argument("--timm", action="store_true", help="timm's, not torchvision's")
     parser.add_argument("--specs", type=Path, help="keep the specs in this folder")
+    parser.add_argument("--journal", type=Path, help="keep what was found in this file")
+    parser.add_argument("--limit", type=float, default=120, help="seconds of a network")
+    parser.add_argument("--page", type=Path, nargs=2, help="write the page of journals")
     options = parser.parse_args()
-    rows = []
-    for name in options.names or names():
-        row = imported(name)
-        rows.append(row)
-        print(line(row), flush=True)
-        if options.specs and row.found is not None:
-            options.specs.mkdir(parents=True, exist_ok=True)
-            (options.specs / f"{name}.arch").write_text(row.found.text, "utf-8")
-    text = table(rows)
-    PAGE.write_text(HEAD + text, encoding="utf-8")
+    if options.page:
+        parts = [HEAD]
+        for title, journal in zip(("torchvision", "timm"), options.page, strict=True):
+            parts += [f"## {title}\n", *table(read(journal)[0]), ""]
+        PAGE.write_text("\n".join(parts), encoding="utf-8")
+        return
+    if options.specs:
+        options.specs.mkdir(parents=True, exist_ok=True)
+    make = timm_made if options.timm else torchvision_made
+    names = options.names or (timm_names() if options.timm else torchvision_names())
+    done = read(options.journal)[1] if options.journal else set[str]()
+    torch.set_num_threads(1)
+    forms()
+    reasons: Counter[str] = Counter()
+    for name in names:
+        if name in done:
+            continue
+        row = apart(name, make, options.specs, options.limit)
+        if row is not None:
+            print(line(row), flush=True)
+            reasons["imported" if not row.reason else row.reason] += 1
+        if options.journal:
+            facts = {"name": name, "row": None if row is None else asdict(row)}
+            with options.journal.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(facts) + "\n")
+    print(f"{reasons['imported']} of {sum(reasons.values())} networks are imported")
 
 
 if __name__ == "__main__":

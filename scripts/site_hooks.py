@@ -18,7 +18,10 @@ _SPECS = [path.relative_to(ROOT) for path in sorted((ROOT / "specs").rglob("*.ar
 # Pages of the site by where their text is in the checkout.
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
-    "benchmarks/experiments/depth.md": "benchmarks/experiments/depth.md",
+    **{
+        f"benchmarks/experiments/{name}.md": f"benchmarks/experiments/{name}.md"
+        for name in ("alexnet", "depth", "designs", "gradients")
+    },
     "benchmarks/roofline.md": "benchmarks/roofline.md",
     "specs/tutorial": "specs/tutorial.md",
     **{spec.as_posix(): spec.with_suffix(".md").as_posix() for spec in _SPECS},

@@ -173,7 +173,8 @@ def _line_up(factors: Tensor, c: Call) -> Tensor:
 
 def _affine(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     channels = (_channels(sizes, axis),)
-    return Own("weight", channels), Own("bias", channels)
+    both = Own("weight", channels), Own("bias", channels)
+    return both if getattr(op, "shift", True) else both[:1]
 
 
 def _running(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
@@ -190,8 +191,22 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    if op.form == "vector":
+        return (Own("", (sizes[axis if axis == -1 else 0],)),)
     plain = axis == -1 or len(sizes) == 1
-    return (Own("", (sizes[-1],) if plain else (sizes[0], *[1] * len(sizes[1:]))),)
+    own = (sizes[-1],) if plain else (sizes[0], *[1] * len(sizes[1:]))
+    if op.form == "batch":
+        own = (*[1] * (len(sizes) + 1 - len(own)), *own)
+    return (Own("", own),)
+
+
+def _reshape(c: Call) -> Tensor:
+    flat = c.x.flatten(1)
+    return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
+
+
+def _layer_scale(c: Call) -> Tensor:
+    return c.x * _line_up(c.own[""].flatten(), c)
 
 
 # ---- windows ----------------------------------------------------------------------
@@ -328,7 +343,7 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda op, sizes, axis: _affine(op, sizes, axis) if op.affine else (),
     ),
     "layernorm": Kind(_layer_norm, _affine),
-    "layerscale": Kind(lambda c: c.x * c.own[""], _owns_factors),
+    "layerscale": Kind(_layer_scale, _owns_factors),
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
     "lrn": Kind(
@@ -342,6 +357,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "pixelunshuffle": Kind(lambda c: F.pixel_unshuffle(c.x, c.op.factor)),
     "prelu": Kind(lambda c: F.prelu(c.x, c.weight), _owns_slopes),
     "relu": Kind(lambda c: F.relu(c.x)),
+    "reshape": Kind(_reshape),
     "relu6": Kind(lambda c: F.relu6(c.x)),
     "resize": Kind(lambda c: _interpolate(c, c.xs[1].shape[2:])),
     "scale": Kind(lambda c: c.x * c.op.factor),

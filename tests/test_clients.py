@@ -1,8 +1,7 @@
 """Emitted modules under the tools and libraries that people use them with.
 
 One small network goes through all of them: residuals, squeeze and excitation, branches,
-several activations and dropout. Libraries that are not installed, of the extra
-`clients`, are skipped.
+several activations and dropout.
 """
 
 from __future__ import annotations

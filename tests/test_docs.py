@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from sklearn.datasets import load_digits
 
 import archdsl
 from archdsl import codes
@@ -53,6 +54,7 @@ SLOW = {
     "docs/guides/foreign.md",
     "docs/guides/import.md",
     "docs/guides/plot.md",
+    "docs/guides/sweep.md",
     "docs/guides/training.md",
     "docs/story.md",
 }
@@ -321,6 +323,7 @@ def test_every_large_figure_of_the_story_is_printed_or_counted() -> None:
     prose = re.sub(r"^```.*?^```$", "", page, flags=re.M | re.S)
     printed = {n for block in refresh.blocks(page) for n in _FIGURE.findall(block.text)}
     counted = counted_by_hand() | {
+        "1,437": len(load_digits().target) - 360,
         "2,752": 16 * 32 + 32 * 64 + 2 * (32 + 64),
         "4,096": 32 * 128,
         "36,864": 32 * 128 * 9,

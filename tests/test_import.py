@@ -17,6 +17,7 @@ from archdsl.backends.importer.forms import perform
 from archdsl.backends.importer.proof import prove
 from archdsl.cli import main
 from archdsl.layer import all_kinds
+from tests import modules
 from tests.oracle import torchvision
 
 IMAGE = (3, 32, 32)
@@ -263,10 +264,168 @@ class Drops(nn.Module):
         return (y, self.head(x)) if self.training else y
 
 
-@pytest.mark.parametrize("make", [Functions, Shared, Gaps, Order, Drops])
+class Nested(nn.Module):
+    """Modules within modules that return several values, and numbered parts of them."""
+
+    class Pair(nn.ModuleDict):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self["0"], self["1"] = nn.Conv2d(channels, 4, 1), nn.Conv2d(channels, 4, 1)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return [part(x) for part in self.values()]
+
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.pair = Nested.Pair(3)
+
+        def forward(self, x: Tensor) -> list[Tensor]:
+            return self.pair(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = self.Both()
+        self.mixed = nn.ModuleList([nn.Conv2d(4, 2, 1), nn.Conv2d(4, 2, 3, padding=1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.both(x)
+        return torch.cat([m(y) for m, y in zip(self.mixed, (a, b), strict=True)], 1) * a
+
+
+class Tapped(nn.Module):
+    """A sum with weights in its branches whose result is read twice, from afar."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 3, 1)
+        self.c = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.a(x)
+        y = self.c(F.relu(self.b(x)))
+        return torch.cat([x, y, x], 1)
+
+
+class Forms(nn.Module):
+    """Other ways to say what layer kinds say."""
+
+    class Gate(nn.Module):
+        """ECA-Net's gate: a convolution along the channels."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv1d(1, 1, 3, padding=1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x.mean((2, 3)).view(x.shape[0], 1, -1))
+            return x * torch.sigmoid(y).view(x.shape[0], -1, 1, 1).expand_as(x)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.gate = self.Gate()
+        self.skip = nn.Sequential(nn.Identity(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.beta = nn.Parameter(torch.full((1, 8, 1, 1), 0.5))
+        self.gamma = nn.Parameter(torch.full((8,), 0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.gate(self.conv(x))
+        x = x * self.beta + self.skip(x)
+        x = x.mul(self.gamma.reshape(1, -1, 1, 1))
+        a, b, c = torch.split(x, [3, 3, 2], dim=1)
+        total = 0
+        for part in (a, b, x[:, -3:, :, :]):
+            total = total + part
+        return torch.cat([total / 3.0, c], 1)
+
+
+@pytest.mark.parametrize(
+    "make", [Functions, Shared, Gaps, Order, Drops, Nested, Tapped, Forms]
+)
 def test_modules_come_back_equal(make: type[nn.Module]) -> None:
     module = make()
     same(module, text_of(module))
+
+
+def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
+    text = text_of(Forms())
+    assert "skip: seq {\n            identity\n            conv 1x1" in text
+    assert "gamma: layerscale form=vector" in text
+    assert "globalavgpool\n        reshape sequence\n        conv: conv 3 " in text
+
+
+@pytest.mark.parametrize(("axes", "size"), [(1, (2, 16)), (3, (2, 4, 16, 16))])
+def test_sequences_and_volumes_come_back(axes: int, size: tuple[int, ...]) -> None:
+    conv, pool = getattr(nn, f"Conv{axes}d"), getattr(nn, f"MaxPool{axes}d")
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.pool = conv(2, 4, 3, 2, 1, bias=False), pool(3, 2, 1)
+            self.norm = getattr(nn, f"BatchNorm{axes}d")(4)
+            self.fc = nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.pool(F.relu(self.norm(self.a(x))))
+            return self.fc(x.mean([*range(2, axes + 2)]))
+
+    text = text_of(Net(), size)
+    sizes = "x".join("3" * axes)
+    assert f"a: conv {sizes} 4 /2 -> norm: bn -> relu" in text
+    assert f"maxpool {sizes} /2 pad=1" in text and "globalavgpool" in text
+
+
+def test_copies_of_a_repeat_with_other_widths_say_theirs() -> None:
+    """A width that equals the channels in one copy alone is not left out."""
+
+    class Wide(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.conv1, self.conv2 = nn.Conv2d(channels, 4, 1), nn.Conv2d(4, 8, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv2(self.conv1(x))
+
+    class Stage(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = nn.Sequential(Wide(4), Wide(8), Wide(8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.body(x)
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem, self.stage = nn.Conv2d(3, 4, 1), Stage()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.stage(self.stem(x))
+
+    text = text_of(Net())
+    assert "wide  x3" in text and "channels" not in text
+
+
+class Early(nn.Module):
+    """A shortcut that is registered first, and reads what a later part gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short = nn.Conv2d(3, 3, 1)
+        self.norm, self.conv = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(x)
+        return self.conv(x) + self.short(x)
+
+
+def test_another_order_of_keys_is_accepted_on_request() -> None:
+    module = Early()
+    assert "another order: `norm.weight`" in refused(module)
+    found = archdsl.from_module(module, IMAGE, any_order=True)
+    assert found.compared[0] == "names and shapes of the state_dict"
+    same(module, found.text)
 
 
 def test_what_only_training_shows_is_there() -> None:
@@ -367,6 +526,35 @@ def test_a_module_is_not_changed() -> None:
     assert not module.training
     for key, value in module.state_dict().items():
         torch.testing.assert_close(value, before[key], rtol=0, atol=0)
+
+
+# ---- random modules ---------------------------------------------------------------
+
+SEEDS, BATCH = 60, 15
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_random_modules_come_back(first: int) -> None:
+    """What is imported computes the same; again, it has the same structure."""
+    for seed in range(first, first + BATCH):
+        found = archdsl.from_module(modules.module_of(seed), modules.IMAGE)
+        network = archdsl.loads(found.text)
+        assert archdsl.format(found.text) == found.text
+        if seed % 5 == 0:
+            again = archdsl.from_module(archdsl.build(network), modules.IMAGE)
+            ours = modules.structure(archdsl.loads(again.text))
+            assert ours == modules.structure(network), f"module {seed}"
+
+
+SMALL_PRESETS = {"squeezenet1_1": "3x64x64", "m3": "1x4000", "ds_cnn_s": "1x49x10"}
+
+
+@pytest.mark.parametrize("name", SMALL_PRESETS)
+def test_presets_come_back_from_their_modules(name: str) -> None:
+    network = archdsl.load(name, input=SMALL_PRESETS[name])
+    inputs = [tuple(map(int, port.shape)) for port in network.inputs]
+    found = archdsl.from_module(archdsl.build(network), inputs)
+    assert modules.structure(archdsl.loads(found.text)) == modules.structure(network)
 
 
 # ---- known networks -------------------------------------------------------------

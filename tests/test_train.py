@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import errno
-import importlib.util
+import importlib
 import io
 import json
 import math
@@ -1364,20 +1364,33 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
 # ---- the experiments
 
 
-def test_the_page_of_depth_has_the_figures_of_its_runs() -> None:
-    path = ROOT / "benchmarks" / "experiments" / "depth.py"
-    spec = importlib.util.spec_from_file_location("depth", path)
-    assert spec is not None and spec.loader is not None
-    depth = importlib.util.module_from_spec(spec)
-    before = list(sys.path)
+@pytest.mark.parametrize("name", ["alexnet", "depth", "designs", "gradients"])
+def test_the_page_of_an_experiment_has_the_figures_of_its_runs(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ROOT / "benchmarks" / "experiments"
+    monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
+    loaded = {*sys.modules}
     try:
-        spec.loader.exec_module(depth)
+        experiment = importlib.import_module(name).EXPERIMENT
     finally:
-        sys.path[:] = before
-    held = depth.held()
-    done = {(r["kind"], r["depth"], r["seed"]) for r in held["runs"]}
-    assert len(done) == len(held["runs"]) == 2 * len(depth.DEPTHS) * len(depth.SEEDS)
-    page = path.with_suffix(".md").read_text(encoding="utf-8")
-    for line in depth.table(held["runs"]):
+        for module in {*sys.modules} - loaded:
+            if str(folder) in str(getattr(sys.modules[module], "__file__", "")):
+                del sys.modules[module]
+    held = experiment.held()
+    for point in experiment.points:
+        assert sum(point.items() <= run.items() for run in held["runs"]) == 1, point
+    assert len(held["runs"]) == len(experiment.points)
+    page = (folder / f"{name}.md").read_text(encoding="utf-8")
+    for line in experiment.table(held["runs"]):
         assert line in page
     assert held["machine"] in page and held["when"] in page
+    assert (ROOT / "docs" / "images" / f"{name}_digits.svg").exists()
+
+
+def test_compared_designs_have_equal_parameters() -> None:
+    path = ROOT / "benchmarks" / "experiments" / "designs.arch"
+    groups = ("5x5 3x3", "direct reduced", "sum sum_first concat")
+    for names in map(str.split, groups):
+        params = [archdsl.analyze(f"{path}:with_{name}").params for name in names]
+        assert max(params) <= 1.01 * min(params), names

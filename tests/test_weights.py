@@ -84,6 +84,24 @@ def same(found: Match, state: State) -> bool:
     )
 
 
+@pytest.mark.parametrize("channels", [1, 2, 5])
+def test_a_first_convolution_is_adapted_to_other_channels(
+    channels: int, state: State, tmp_path: Path
+) -> None:
+    """One gets the sum, more get them in turn; as timm's `adapt_input_conv` does."""
+    other = archdsl.loads(NET.replace("3x8x8", f"{channels}x8x8"))
+    found = fits(other, state, tmp_path / "rgb.pth")
+    assert [one.tensor.key for one in found.reshaped] == ["stem.0.weight"]
+    adapted = found.with_adapted_input(other)
+    assert adapted.complete and not found.complete
+    rgb = state["stem.0.weight"]
+    each = [rgb[:, n % 3] * 3 / channels for n in range(channels)]
+    expected = torch.stack(each, 1) if channels > 1 else rgb.sum(1, keepdim=True)
+    made = tensors_of(adapted)["stem.0.weight"]
+    values = torch.frombuffer(bytearray(made.read()), dtype=torch.float32)
+    torch.testing.assert_close(values.reshape(made.shape), expected)
+
+
 # ---- what a network wants
 
 

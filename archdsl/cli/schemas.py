@@ -402,6 +402,7 @@ _WEIGHTS = {
     **{key: ["text"] for key in ("others", "filled", "left_out", "extra")},
     "missing": [_TENSOR],
     "reshaped": [{**_TENSOR, "name": "text", "found": ["int"]}],
+    "adapted": [{**_TENSOR, "name": "text", "found": ["int"]}],
     "suggestions": [
         {"source": "text", "target": "text", "names": By("text"), "among": "int"}
     ],

@@ -26,7 +26,7 @@ from archdsl.elaborate.scope import (
 from archdsl.ir import Group, Parameter, Port, Role, Step, unchecked
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
-from archdsl.naming import input_name
+from archdsl.naming import containers_of, input_name
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -654,8 +654,9 @@ class Builder:
             Fault: if another part, or a container of parts, has that name.
         """
         taken = context.space.taken
-        container, dot, _ = name.partition(".")
-        self._keep_apart(container, bool(dot), span, context.space)
+        for container in containers_of(name):
+            self._keep_apart(container, True, span, context.space)
+        self._keep_apart(name, False, span, context.space)
         if name in taken:
             again = taken[name] == span
             raise Fault(

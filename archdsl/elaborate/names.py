@@ -19,8 +19,8 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """Refuse a label that cannot be the name of a submodule.
 
     Args:
-        name: the label; with a dot, the names of a container and of a part of it,
-            which may be a number.
+        name: the label; with dots, the names of containers and of a part of the last,
+            which may be numbers but for the first.
         span: its place.
         quoted: whether it is in quotes, and can contain hyphens.
 
@@ -29,13 +29,6 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """
     if quoted and "-" in name:
         name = name.replace("-", "_")
-    if name.count(".") > 1:
-        raise Fault(
-            "A0103",
-            f"`{name[:100]}` cannot name a label: it has more than one dot",
-            span,
-            help="put it into labelled braces, which own the names inside",
-        )
     for attribute in attributes_of(name):
         _check(attribute, span, "label", LABEL_RESERVED)
 

@@ -38,6 +38,7 @@ from archdsl.naming import (
     LABEL_RESERVED,
     PARAMETER_RESERVED,
     attributes_of,
+    containers_of,
     input_name,
     refusal,
 )
@@ -394,11 +395,9 @@ class _Verifier:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
             return
-        container, dot, _ = name.partition(".")
-        taken = f"is in {container}, which is a layer"
-        self._can_be_label(
-            place, name, taken if dot and container in owner.parts else ""
-        )
+        layers = [one for one in containers_of(name) if one in owner.parts]
+        taken = f"is in {layers[0]}, which is a layer" if layers else ""
+        self._can_be_label(place, name, taken)
 
     def _can_be_label(self, place: Place, name: str, other: str = "") -> None:
         """Report a name that no label can be, or for another reason if there is one."""

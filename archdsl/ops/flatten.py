@@ -12,7 +12,7 @@ class Flatten(Layer):
     """Feature map to vector, channel by channel: `flatten`."""
 
     word = "flatten"
-    also = ("view", "reshape")
+    also = ("view",)
     family = "reshape"
     sign = "kept"
     scatters = True

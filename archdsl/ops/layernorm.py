@@ -43,11 +43,13 @@ class LayerNorm(Layer):
     family = "norm"
 
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    shift: bool = arg("bool", True, help="whether it has a bias")
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return weight and bias, with C elements each."""
+        """Return weight and, unless it has none, bias, with C elements each."""
         shape = (channels(inputs[0]),)
-        return Tensor("weight", shape), Tensor("bias", shape)
+        both = Tensor("weight", shape), Tensor("bias", shape)
+        return both if self.shift else both[:1]
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
         """Return the channels."""
@@ -61,7 +63,7 @@ class LayerNorm(Layer):
         divisions, the sum with epsilon, a root and its inverse.
         """
         positions = count(output) // channels(output)
-        return 7 * count(output) + 5 * positions
+        return (7 if self.shift else 6) * count(output) + 5 * positions
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input, and mean and inverse deviation of each position."""
@@ -76,7 +78,7 @@ class LayerNorm(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.LayerNorm`, which on a map is made to read the channels."""
-        kwargs = given(("eps", self.eps, 1e-5))
+        kwargs = given(("eps", self.eps, 1e-5), ("bias", self.shift, True))
         if not is_map(output) or isinstance(output, Last):
             return TorchForm(TorchCall("nn.LayerNorm", (channels(output),), kwargs))
         axes = len(output) - 1

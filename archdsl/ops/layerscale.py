@@ -21,7 +21,9 @@ from archdsl.values import (
 class LayerScale(Layer):
     """Multiply each channel by a trained factor: `layerscale 1e-6`.
 
-    The factors are a parameter of the block itself, named after the layer.
+    The factors are a parameter of the block itself, named after the layer. On a map,
+    they have a size of 1 for each axis behind the channels; checkpoints whose factors
+    have none, or another one for the batch, need `form=vector` or `form=batch`.
 
     Source: Touvron et al. 2021, "Going deeper with image transformers", equation 7.
     """
@@ -33,9 +35,16 @@ class LayerScale(Layer):
 
     init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
 
+    form: str | None = arg(
+        "choice",
+        None,
+        choices=("vector", "batch"),
+        help="sizes of the factors: `vector` for (C), `batch` for (1, C, 1, 1)",
+    )
+
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return the factors: (C, 1, 1) or the like, (C) with channels last."""
-        return (Tensor("", _sizes(inputs[0])),)
+        return (Tensor("", self._sizes(inputs[0])),)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one multiplication per element."""
@@ -59,15 +68,26 @@ class LayerScale(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a parameter and a product."""
-        start = TorchCall("torch.full", (list(_sizes(inputs[0])), self.init))
-        return TorchForm(TorchCall("nn.Parameter", (start,)), "{self} * {0}")
+        start = TorchCall("torch.full", (list(self._sizes(inputs[0])), self.init))
+        after = _after(inputs[0])
+        own = "{self}"
+        if self.form == "vector" and after:
+            own += f".view{(1, -1, *after)}"
+        return TorchForm(TorchCall("nn.Parameter", (start,)), f"{own} * {{0}}")
 
     def label(self) -> str:
         """Return `layerscale 1e-06`."""
         return f"layerscale {float(self.init):g}"
 
+    def _sizes(self, shape: Shape) -> Shape:
+        """Return the sizes of the factors."""
+        before = (1,) if self.form == "batch" else ()
+        after = () if self.form == "vector" else _after(shape)
+        if isinstance(shape, Last) and before:
+            return (*before, *ones(len(sizes(shape))), channels(shape))
+        return (*before, channels(shape), *after)
 
-def _sizes(shape: Shape) -> Shape:
-    """Return sizes that make the factors broadcast over the channels."""
-    after = () if isinstance(shape, Last) else ones(len(sizes(shape)))
-    return (channels(shape), *after)
+
+def _after(shape: Shape) -> Shape:
+    """Return a size for each axis that comes after the channels."""
+    return () if isinstance(shape, Last) else ones(len(sizes(shape)))

@@ -72,4 +72,5 @@ def _of_view(node: Node, steps: Shape) -> Shape | None:
         return _packed(node.shape)
     if len(read) == len(node.shape):
         return steps
-    return (steps[0], 1) if _is_packed(read, steps[1:]) else None
+    packed = (steps[0], *_packed(node.shape)[1:])
+    return packed if _is_packed(read, steps[1:]) else None

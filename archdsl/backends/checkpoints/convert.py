@@ -20,10 +20,32 @@ _EIGHT_ZEROS: Final = bytes(8)
 
 
 def tensors_of(match: Match) -> dict[str, Held]:
-    """Return the tensors that fit, by the network's keys; counters that lack are 0."""
+    """Return the tensors that fit, by the network's keys; counters that lack are 0.
+
+    Raises:
+        MissingExtra: if NumPy is not installed, and a weight is to be adapted.
+    """
     held = match.checkpoint.tensors
     found = {one.key: Held((), "I64", lambda: _EIGHT_ZEROS) for one in match.filled}
+    for one in match.adapted:
+        channels = one.tensor.shape[1]
+        found[one.tensor.key] = _made([held[one.name]], partial(_adapted, channels))
     return found | {key: held[name] for key, name in match.names.items()}
+
+
+def _adapted(channels: int, weight: Any) -> Any:
+    """Return a convolution's weight for other input channels, as timm adapts it.
+
+    One channel gets the sum of all. More get all in turn, times the old number over the
+    new one, so that outputs stay as large.
+    """
+    import numpy as np
+
+    old = weight.shape[1]
+    if channels == 1:
+        return weight.sum(axis=1, keepdims=True)
+    places = np.arange(channels) % old
+    return weight[:, places] * (old / channels)
 
 
 def transformed(tensors: Mapping[str, Held], recipe: Recipe) -> dict[str, Held]:

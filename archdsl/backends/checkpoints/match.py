@@ -61,6 +61,7 @@ class Match(NamedTuple):
         reshaped: those that have another shape there.
         extra: names in the checkpoint that the network has no place for.
         suggestions: what may be what, where names differ.
+        adapted: weights of first convolutions that are made to take other channels.
     """
 
     checkpoint: Checkpoint
@@ -73,11 +74,24 @@ class Match(NamedTuple):
     reshaped: tuple[Reshaped, ...]
     extra: tuple[str, ...]
     suggestions: tuple[Suggestion, ...]
+    adapted: tuple[Reshaped, ...] = ()
 
     @property
     def complete(self) -> bool:
         """Whether every tensor that the network is to load was found."""
         return not (self.missing or self.reshaped)
+
+    def with_adapted_input(self, network: Network) -> Match:
+        """Return the match with convolutions of the input taken that lack channels.
+
+        Their weights may differ in the number of input channels alone.
+        """
+        inputs = {port.value for port in network.inputs}
+        taken = [one for one in self.reshaped if _reads_other_channels(one, inputs)]
+        return self._replace(
+            reshaped=tuple([one for one in self.reshaped if one not in taken]),
+            adapted=tuple(taken),
+        )
 
     def with_suggestions(self, *, by_order: bool) -> Match:
         """Return the match with what is suggested taken for true.
@@ -97,6 +111,15 @@ class Match(NamedTuple):
             extra=tuple([name for name in self.extra if name not in used]),
             suggestions=tuple([one for one in self.suggestions if one not in taken]),
         )
+
+
+def _reads_other_channels(one: Reshaped, inputs: set[int]) -> bool:
+    step, here, there = one.tensor.step, one.tensor.shape, one.shape
+    if step.op.family != "conv" or not inputs.intersection(step.inputs):
+        return False
+    # Groups read some of the channels each.
+    whole = len(here) == len(there) > 2 and here[1] == int(step.input_shapes[0][0])
+    return whole and (here[0], *here[2:]) == (there[0], *there[2:])
 
 
 def match(

@@ -9,7 +9,7 @@ from archdsl.elaborate.evaluate import counted
 from archdsl.ir.state import Wanted
 from archdsl.values import show_shape
 
-from .match import Match, Suggestion
+from .match import Match, Reshaped, Suggestion
 
 # Lines of each list before it is cut; --json has all.
 SHOWN: Final = 12
@@ -31,7 +31,8 @@ def text(match: Match, spec: str) -> str:
     if match.rules is not None:
         about = f": {match.rules.about}" if match.rules.about else ""
         lines.append(f"  renamed by {match.rules.name}{about}")
-    due = len(match.names) + len(match.missing) + len(match.reshaped)
+    reshaped = len(match.reshaped) + len(match.adapted)
+    due = len(match.names) + len(match.missing) + reshaped
     lines += ["", f"{len(match.names):,} of the {_tensors(due)} that {spec} needs fit"]
     if match.left_out:
         lines.append(f"{_tensors(len(match.left_out))} left out, as you asked")
@@ -41,14 +42,8 @@ def text(match: Match, spec: str) -> str:
             "which begin at 0"
         )
     lines += _listed("missing", match.missing, _missing)
-    lines += _listed(
-        "of another shape",
-        match.reshaped,
-        lambda one: (
-            f"{one.tensor.key}  {_shape(one.shape)} in the file, "
-            f"{_shape(one.tensor.shape)} in the network  {_place(one.tensor)}"
-        ),
-    )
+    lines += _listed("of another shape", match.reshaped, _reshaped)
+    lines += _listed("adapted to other input channels", match.adapted, _reshaped)
     lines += _listed(
         "in the file only",
         match.extra,
@@ -73,10 +68,8 @@ def as_dict(match: Match) -> dict[str, object]:
         "filled": [one.key for one in match.filled],
         "left_out": [one.key for one in match.left_out],
         "missing": [_wanted(one) for one in match.missing],
-        "reshaped": [
-            {**_wanted(one.tensor), "name": one.name, "found": [*one.shape]}
-            for one in match.reshaped
-        ],
+        "reshaped": [*map(_changed, match.reshaped)],
+        "adapted": [*map(_changed, match.adapted)],
         "extra": [*match.extra],
         "suggestions": [
             {
@@ -101,6 +94,10 @@ def _wanted(one: Wanted) -> dict[str, object]:
     }
 
 
+def _changed(one: Reshaped) -> dict[str, object]:
+    return {**_wanted(one.tensor), "name": one.name, "found": [*one.shape]}
+
+
 def _inside(match: Match) -> str:
     held = match.checkpoint
     found = f" in `{held.inside}`" if held.inside else ""
@@ -112,6 +109,13 @@ def _inside(match: Match) -> str:
 
 def _missing(one: Wanted) -> str:
     return f"{one.key}  {_shape(one.shape)}  {_place(one)}"
+
+
+def _reshaped(one: Reshaped) -> str:
+    return (
+        f"{one.tensor.key}  {_shape(one.shape)} in the file, "
+        f"{_shape(one.tensor.shape)} in the network  {_place(one.tensor)}"
+    )
 
 
 def _suggestion(one: Suggestion) -> str:

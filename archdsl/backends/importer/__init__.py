@@ -87,7 +87,11 @@ class Imported:
 
 
 def from_module(
-    module: nn.Module, inputs: Sequence[Shape], *, name: str = ""
+    module: nn.Module,
+    inputs: Sequence[Shape],
+    *,
+    name: str = "",
+    any_order: bool = False,
 ) -> Imported:
     """Return the spec of a module, which computes the same.
 
@@ -98,6 +102,8 @@ def from_module(
         module: the module.
         inputs: shapes of its inputs, without the batch.
         name: of the network; that of the module's class if empty.
+        any_order: whether the `state_dict` may have the same keys in another order. A
+            spec registers parts in the order in which they run; some modules do not.
 
     Raises:
         NotImported: if it cannot be written as a spec, or the spec would not compute
@@ -129,7 +135,7 @@ def from_module(
         raise NotImported(
             f"the spec that was found is wrong: {found.message}", made(())
         ) from error
-    proof = _proof(module, network, inputs, run, spec.outputs)
+    proof = _proof(module, network, inputs, run, spec.outputs, any_order)
     if proof.difference:
         raise NotImported(proof.difference, made(proof.compared))
     return made(proof.compared)
@@ -243,10 +249,11 @@ def _proof(
     inputs: Sequence[Shape],
     run: Run,
     written: Sequence[int],
+    any_order: bool,
 ) -> Proof:
     """Compare the module with the one built from its spec."""
     from archdsl.backends.torch import build
 
     built = build(network)
     order = [run.outputs.index(value) for value in written]
-    return prove(module, built, inputs, order)
+    return prove(module, built, inputs, order, any_order)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from archdsl.backends.torch.agree.trace import intercept
@@ -24,6 +25,8 @@ _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
         *("requires_grad_", "detach", "positive"),
+        # What reads the result would broadcast it anyway, or be found to differ.
+        *("expand", "expand_as"),
     )
 )
 # What does not change the values that a function computes.
@@ -64,6 +67,8 @@ _SAME: Mapping[str, str] = {
     "reshape": "view",
     "reshape_as": "view",
     "view_as": "view",
+    "unflatten": "view",
+    "unsqueeze": "view",
 }
 # Functions that take sizes one by one or as a list.
 _VARIADIC = frozenset(("permute", "view", "reshape", "expand", "repeat"))
@@ -193,6 +198,8 @@ class Recorder:
         self.numbers: dict[int, int] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
         self.kept: list[Any] = []
+        # Values that depend on parameters and buffers alone.
+        self.fixed: set[int] = set()
         # Values whose sizes the code asked for, in order.
         self.asked: list[int] = []
 
@@ -213,8 +220,10 @@ class Recorder:
 
     def call(
         self, func: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
-    ) -> tuple[Any, Call | None]:
-        """Call a function; return its result, and a record if it computes anything."""
+    ) -> tuple[Any, tuple[Call, ...]]:
+        """Call a function; return its result, and records of what it computes."""
+        if func.__name__ == "__getitem__" and len(args) == 2:
+            args = (args[0], _sliced(args[1], args[0].shape))
         named = _bound(func, args, kwargs)
         ndim = max((t.dim() for t in tensors_in((args, kwargs))), default=0)
         plain = self._canonical(func, named, ndim)
@@ -223,18 +232,31 @@ class Recorder:
         outputs = tensors_in(result)
         if not outputs or func.__name__ in ("__get__", "__set__"):
             self._attribute(args, outputs)
-            return result, None
+            return result, ()
         if func.__name__.endswith("_") and isinstance(before[0] if before else 0, Own):
-            return result, None  # an update of a buffer, such as a counter's
+            return result, ()  # an update of a buffer, such as a counter's
         alone = func.__name__ in _NOTHING or (_name(func) == "cat" and len(before) == 1)
-        if alone and before and isinstance(before[0], Ref):
+        alone |= func.__name__ == "__getitem__" and args[1:] == ((),)
+        alone |= _changes_nothing(_name(func), dict(plain))
+        if alone and len(outputs) == 1 and before and isinstance(before[0], Ref):
             for output in outputs:
                 self.kept.append(output)
                 self.numbers[id(output)] = before[0].number
-            return result, None
+            return result, ()
         gives = tuple(self.number(output) for output in outputs)
-        return result, Call(
-            name=_name(func),
+        if before and all(map(self._is_fixed, before)):
+            self.fixed.update(gives)
+        name = _name(func)
+        if name == "__getitem__" and _adds_axes(args[1]):
+            name = "view"
+        if name == "view" and len(outputs) == 1:
+            # However the sizes were given, and to whatever they were computed.
+            sizes = tuple(outputs[0].shape)
+            while gives[0] in self.fixed and sizes[:1] == (1,):
+                sizes = sizes[1:]  # that of the batch, which broadcasts
+            plain, before = (plain[0], ("sizes", sizes)), before[:1]
+        made = Call(
+            name=name,
             args=plain,
             reads=tuple(v.number for v in before if isinstance(v, Ref)),
             owns=tuple(v for v in before if isinstance(v, Own)),
@@ -242,6 +264,30 @@ class Recorder:
             shapes=tuple(self.shapes[n] for n in gives),
             place=_place(),
         )
+        if name == "sub" and len(made.reads) == len(made.args) == 2:
+            return result, self._as_sum(made)
+        return result, (made,)
+
+    def _as_sum(self, difference: Call) -> tuple[Call, Call]:
+        """Return a difference of two values as a sum with the second times -1."""
+        first, second = difference.reads
+        negative = len(self.shapes)
+        self.shapes[negative] = self.shapes[second]
+        product = replace(
+            difference,
+            name="mul",
+            args=(("input", Ref(second)), ("other", -1.0)),
+            reads=(second,),
+            gives=(negative,),
+            shapes=(self.shapes[negative],),
+        )
+        args = (("input", Ref(first)), ("other", Ref(negative)))
+        return product, replace(
+            difference, name="add", args=args, reads=(first, negative)
+        )
+
+    def _is_fixed(self, value: Ref | Own | Constant) -> bool:
+        return not isinstance(value, Ref) or value.number in self.fixed
 
     def _attribute(self, args: Sequence[Any], outputs: list[Tensor]) -> None:
         """Let what an attribute of a tensor gives, such as `data`, be that tensor."""
@@ -276,7 +322,7 @@ class Recorder:
         if _name(func) in _SWAPPED and len(pair) == 2:
             # Sums and products: what is computed stands first.
             (first, a), (second, b) = pair
-            if not isinstance(a, Ref) and isinstance(b, Ref):
+            if isinstance(b, Ref) and self._is_fixed(a) and not self._is_fixed(b):
                 pair = [(first, b), (second, a)]
         return tuple(pair)
 
@@ -294,6 +340,39 @@ class Recorder:
         if isinstance(value, bool | int | float | str | None):
             return value
         return repr(value)
+
+
+def _changes_nothing(name: str, args: Mapping[str, Value]) -> bool:
+    """Return whether a function gives its input back, with these arguments."""
+    if "dropout" in name:
+        return args.get("p") == 0
+    other = args.get("other")
+    if not isinstance(other, int | float) or args.get("alpha", 1) != 1:
+        return False
+    return other == (0 if name in ("add", "sub") else 1) and name in _BINARY
+
+
+def _sliced(index: Any, shape: Sequence[int]) -> Any:
+    """Return slices with their ends, but for those behind that take all."""
+    parts = index if isinstance(index, tuple) else (index,)
+    if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
+        return index
+    found = [
+        slice(*part.indices(size)) for part, size in zip(parts, shape, strict=False)
+    ]
+    whole = [slice(0, size, 1) for size in shape]
+    while found and found[-1] == whole[len(found) - 1]:
+        found.pop()
+    return tuple(found)
+
+
+def _adds_axes(index: Any) -> bool:
+    """Return whether an index takes all, with more axes of size 1."""
+    parts = index if isinstance(index, tuple) else (index,)
+    more = [part for part in parts if part is None]
+    whole = [part for part in parts if isinstance(part, slice | EllipsisType)]
+    full = all(part in (..., slice(None)) for part in whole)
+    return bool(more) and full and len(more) + len(whole) == len(parts)
 
 
 def _name(func: Any) -> str:
@@ -383,9 +462,8 @@ def watch(module: nn.Module, inputs: Sequence[Tensor]) -> Run:
     stack = [top]
 
     def handle(func: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:
-        result, call = recorder.call(func, args, kwargs)
-        if call is not None:
-            stack[-1].items.append(call)
+        result, calls = recorder.call(func, args, kwargs)
+        stack[-1].items.extend(calls)
         return result
 
     def refs(value: Any) -> tuple[int, ...]:

@@ -10,22 +10,28 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cache
-from itertools import combinations, product
+from functools import cache, partial
+from itertools import combinations, count, product
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
-from archdsl.backends.importer.synonyms import synonym
+from archdsl.backends.importer.synonyms import Synonym, synonyms
 from archdsl.backends.torch.agree.trace import intercept
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
 from archdsl.backends.torch.templates import fill
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
-from archdsl.values import Last, Shape, TorchCall, TorchForm
+from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
 # Shapes to try a kind on: twelve channels have many divisors.
 _MAP: Final[Shape] = (12, 20, 24)
-_SHAPES: Final[tuple[Shape, ...]] = (_MAP, (12,), Last((20, 24, 12)))
+_SHAPES: Final[tuple[Shape, ...]] = (
+    _MAP,
+    (12,),
+    Last((20, 24, 12)),
+    (12, 20),
+    (12, 6, 20, 24),
+)
 _SECOND: Final[Shape] = (12, 10, 12)
 
 # Numbers that no calculation turns into one another by chance.
@@ -33,13 +39,13 @@ _TRIED: Final[dict[str, tuple[Any, ...]]] = {
     "int": (2, 3, 4, 1),
     "float": (0.25, 0.375),
     "bool": (False, True),
-    "window": ((2, 3), (4, 5), (1, 2), (0, 1)),
+    "window": ((2, 3, 5), (4, 5, 3), (1, 2, 3), (0, 1, 2)),
 }
 _FIRST: Final[dict[str, Any]] = {
     "int": 2,
     "float": 0.125,
     "bool": False,
-    "window": (3, 5),
+    "window": (3, 5, 4),
 }
 
 # Where something stands in calls: number of the call, name of the argument, and
@@ -70,6 +76,7 @@ class Form(NamedTuple):
         places: for each argument that can be read off, where it stands and how its
             value is found from what stands there.
         result: place of the output among the results of the last call.
+        axes: how many axes the map has that it was found on.
     """
 
     kind: type[Layer]
@@ -77,6 +84,7 @@ class Form(NamedTuple):
     names: tuple[str, ...]
     places: dict[str, tuple[Place, Reading]]
     result: int
+    axes: int
 
 
 class Reading(NamedTuple):
@@ -124,9 +132,8 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
     calls: list[Call] = []
 
     def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-        output, call = recorder.call(func, args, kwargs)
-        if call is not None:
-            calls.append(call)
+        output, made = recorder.call(func, args, kwargs)
+        calls.extend(made)
         return output
 
     with torch.no_grad(), intercept(note), warnings.catch_warnings():
@@ -202,28 +209,33 @@ def forms() -> dict[str, tuple[Form, ...]]:
 
 def _forms_of(kind: type[Layer]) -> Iterator[Form]:
     seen: set[tuple[Any, ...]] = set()
-    plain = {name: _first(field) for name, field in kind.fields.items()}
     for inputs in _inputs(kind):
-        for values, as_module in product(_variants(kind, plain), (False, True)):
+        axes = len(sizes(inputs[0]))
+        for values, as_module in product(_variants(kind, axes), (False, True)):
             made = _performed(kind, values, inputs, as_module)
             if made is None or not made.calls:
                 continue
             names = tuple(call.name for call in made.calls)
             words = tuple(v for v in values.values() if isinstance(v, str))
-            if (names, words) in seen:
+            key = (names, words, axes if kind.windows else 0)
+            if key in seen:
                 continue
-            seen.add((names, words))
+            seen.add(key)
             yield _form(kind, values, inputs, as_module, made)
 
 
-def _first(field: Field) -> Any:
+def _first(field: Field, axes: int) -> Any:
     if field.default is not REQUIRED:
-        return field.default
-    return field.choices[0] if field.type == "choice" else _FIRST[field.type]
+        return field.default_for(axes)
+    if field.type == "choice":
+        return field.choices[0]
+    first = _FIRST[field.type]
+    return first[:axes] if field.type == "window" else first
 
 
 def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
-    for shape in _SHAPES:
+    # Sizes for each axis make other functions of other axes.
+    for shape in _SHAPES if kind.windows else _SHAPES[:3]:
         if kind.arity == 1:
             yield (shape,)
         else:
@@ -233,13 +245,14 @@ def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
         yield (_SECOND, _MAP)
 
 
-def _variants(kind: type[Layer], plain: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
     """Yield the plain arguments, and those that may lead to other functions."""
+    plain = {name: _first(field, axes) for name, field in kind.fields.items()}
     yield plain
     options = [
         (name, value)
         for name, field in kind.fields.items()
-        for value in _tried(field)
+        for value in _tried(field, axes)
         if value != plain[name]
     ]
     for name, value in options:
@@ -250,8 +263,11 @@ def _variants(kind: type[Layer], plain: dict[str, Any]) -> Iterator[dict[str, An
             yield {**plain, **dict((first, second))}
 
 
-def _tried(field: Field) -> tuple[Any, ...]:
-    return (*_TRIED.get(field.type, ()), *field.choices)
+def _tried(field: Field, axes: int) -> tuple[Any, ...]:
+    values = _TRIED.get(field.type, ())
+    if field.type == "window":
+        values = tuple(value[:axes] for value in values)
+    return (*values, *field.choices)
 
 
 def _performed(
@@ -284,6 +300,7 @@ def _form(
 ) -> Form:
     """Return a form, with the places where its arguments stand."""
     names = tuple(call.name for call in made.calls)
+    axes = len(sizes(inputs[0]))
     places = {}
     for name, field in kind.fields.items():
         found = _place_of(kind, name, values, inputs, as_module, names)
@@ -292,13 +309,13 @@ def _form(
             others = [n for n, f in kind.fields.items() if f.type == "window"]
             for other, value in product(others, _TRIED["window"]):
                 if found is None and other != name:
-                    more = {**values, other: value}
+                    more = {**values, other: value[:axes]}
                     found = _place_of(kind, name, more, inputs, as_module, names)
         if found is not None:
             places[name] = found
     last = made.calls[-1].gives
     result = last.index(made.result) if made.result in last else -1
-    return Form(kind, values, names, places, result)
+    return Form(kind, values, names, places, result, axes)
 
 
 def _place_of(
@@ -311,12 +328,13 @@ def _place_of(
 ) -> tuple[Place, Reading] | None:
     """Return where an argument stands in the calls, by changing nothing else."""
     field = kind.fields[name]
+    axes = len(sizes(inputs[0]))
     made = _performed(kind, values, inputs, as_module)
     if made is None:
         return None
     before = _leaves(made)
     tables: dict[Place, dict[Any, Any]] = {}
-    for value in _tried(field):
+    for value in _tried(field, axes):
         if value == values[name]:
             continue
         other = _performed(kind, {**values, name: value}, inputs, as_module)
@@ -326,34 +344,35 @@ def _place_of(
             old = _at(before, place)
             if old is not _NOTHING and old != leaf:
                 tables.setdefault(place, {old: values[name]})[leaf] = value
-    return _reading(field, tables)
+    return _reading(field, tables, axes)
 
 
 def _reading(
-    field: Field, tables: dict[Place, dict[Any, Any]]
+    field: Field, tables: dict[Place, dict[Any, Any]], axes: int
 ) -> tuple[Place, Reading] | None:
     for place, table in tables.items():
         if field.type in ("bool", "choice"):
-            if len(table) > 1 and not any(isinstance(a, tuple) for a in table):
+            # Numbers come from the shapes that it was tried on.
+            if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
                 return place, Reading("table", table)
             continue
         pairs = [(a, b) for a, b in table.items() if not isinstance(b, str | None)]
         for how in ("same", "rest", "next"):
-            if pairs and all(_argument(how, a, field) == b for a, b in pairs):
+            if pairs and all(_argument(how, a, field, axes) == b for a, b in pairs):
                 words = {a: b for a, b in table.items() if isinstance(a, str)}
                 return place, Reading(how, words)
     return None
 
 
-def _argument(how: str, leaf: Any, field: Field) -> Any:
+def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
     """Return an argument from what stands in a call; None if it cannot be."""
     numbers = leaf if isinstance(leaf, tuple) else (leaf,)
     if not all(type(n) in (int, float) for n in numbers):
         return None
     if field.type == "window":
-        pair = numbers if len(numbers) == 2 else numbers * 2
-        whole = all(n == int(n) for n in pair)
-        return tuple(int(n) for n in pair) if whole and how == "same" else None
+        each = numbers if len(numbers) == axes else numbers * axes
+        whole = all(n == int(n) for n in each)
+        return tuple(int(n) for n in each) if whole and how == "same" else None
     if isinstance(leaf, tuple):
         return None
     if how == "rest":
@@ -371,7 +390,7 @@ def _leaves(made: Made) -> dict[Place, Any]:
 
     def add(place: Place, value: Any) -> None:
         if isinstance(value, Own | Constant):
-            if len(value.shape) == 4:
+            if len(value.shape) > 2:
                 add((*place, "sizes"), value.shape[2:])
             value = "own"
         elif isinstance(value, Ref):
@@ -441,13 +460,19 @@ def layers_of(
             found.append(one)
         else:
             return tuple(found)
-    other = synonym(calls, shapes)
-    if other is None or not is_one(other.calls):
+    others = synonyms(calls, shapes)
+    if not others or not is_one(others[0].calls):
         return ()
-    shape = kind(other.word)
+    return tuple(map(partial(_known, calls), others))
+
+
+def _known(calls: Sequence[Call], one: Synonym) -> Found:
+    """Return the layer that a synonym is."""
+    shape = kind(one.word)
     assert shape is not None
-    op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **other.values})
-    return (Found(op, other.reads, calls[other.calls - 1].gives[0], other.calls, ()),)
+    op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **one.values})
+    gives = calls[one.calls - 1].gives[one.place]
+    return Found(op, one.reads, gives, one.calls, ())
 
 
 def _fitted(
@@ -475,9 +500,10 @@ def _fitted(
                 return None
             values[name] = reading.table[leaf]
         else:
-            values[name] = _argument(reading.how, leaf, field)
+            values[name] = _argument(reading.how, leaf, field, form.axes)
     output = shapes[result]
-    for sources in _sources(form, reads, output, shapes, asked):
+    known = [number for number in asked if number < result]
+    for sources in _sources(form, reads, output, shapes, known):
         inputs = tuple(shapes[n] for n in sources)
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)
@@ -504,6 +530,8 @@ def _sources(
 ) -> Iterator[tuple[int, ...]]:
     """Yield what may be the inputs; of some layers one only gives its size."""
     arity, sources = form.kind.arity, form.kind.sources
+    if not reads:
+        return
     if arity == 1 or len(reads) == (arity or 2) or (arity is None and sources is None):
         yield reads
     elif len(reads) == 1:
@@ -573,9 +601,11 @@ def _agrees(
     result: int,
 ) -> bool:
     """Return whether a layer makes just these calls."""
-    key = (op, inputs)
+    # The same value may come several times.
+    places = tuple(map(sources.index, sources))
+    key = (op, inputs, places)
     if key not in _AGREED:
-        first = tuple(range(len(inputs)))
+        first = dict(enumerate(places))
         ways = []
         for as_module in (False, True):
             try:
@@ -584,16 +614,24 @@ def _agrees(
                 continue
             ways.append(_relative(made.calls, first, made.result))
         _AGREED[key] = ways
-    return _relative(calls, sources, result) in _AGREED[key]
+    return (
+        _relative(calls, dict(zip(sources, places, strict=True)), result)
+        in (_AGREED[key])
+    )
 
 
 def _relative(
-    calls: Sequence[Call], inputs: tuple[int, ...], result: int
+    calls: Sequence[Call], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
-    """Return calls with values numbered from the inputs on, and without keys."""
-    numbers: dict[int, int] = {}
-    for number in inputs:
-        numbers.setdefault(number, len(numbers))
+    """Return calls with values numbered from the inputs on, and without keys.
+
+    Args:
+        calls: in order.
+        inputs: places of the values that they read.
+        result: the value that they give.
+    """
+    numbers = dict(inputs)
+    given = count(100)
 
     def plain(value: Any) -> Any:
         if isinstance(value, Ref):
@@ -608,5 +646,5 @@ def _relative(
     for call in calls:
         found.append((call.name, tuple((k, plain(v)) for k, v in call.args)))
         for number in call.gives:
-            numbers[number] = len(numbers)
+            numbers[number] = next(given)
     return (*found, numbers.get(result, -1))

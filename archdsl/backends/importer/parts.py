@@ -271,7 +271,11 @@ class Builder:
         before, inner = self._without_merges_of_inputs(nodes)
         gives = {leaf.gives for leaf in leaves(inner)}
         reads = _outer(inner)
-        leaving = [n.gives for n in inner if self._is_read_outside(n.gives, gives)]
+        leaving = [
+            node.gives
+            for node in inner
+            if node.gives not in node.reads and self._is_read_outside(node.gives, gives)
+        ]
         prefix = f"{frame.path}."
         own = all(leaf.path.startswith(prefix) for leaf in leaves(inner) if leaf.path)
         if len(reads) != 1 or len(leaving) != 1 or not own:
@@ -279,6 +283,10 @@ class Builder:
         indexed = is_sequential(frame.module) and is_numbered(frame.module)
         if indexed and not _is_chain(inner, reads[0], frame.module):
             return nodes
+        if not indexed and any(
+            node.path.removeprefix(prefix)[:1].isdigit() for node in inner if node.keys
+        ):
+            return nodes  # only behind a dot can a name be a number
         made = Container(
             frame.path, frame.module, tuple(reads), leaving[0], inner, indexed
         )
@@ -378,7 +386,7 @@ def _identity(value: int) -> Leaf:
 
 def _outer(nodes: Sequence[Node]) -> list[int]:
     """Return the values that nodes read and none of them gives, each once."""
-    given = {node.gives for node in nodes}
+    given = {node.gives for node in nodes if node.gives not in node.reads}
     reads = [n for node in nodes for n in node.reads if n not in given]
     return list(dict.fromkeys(reads))
 

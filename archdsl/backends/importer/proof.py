@@ -61,6 +61,7 @@ def prove(
     built: nn.Module,
     shapes: Sequence[Shape],
     order: Sequence[int],
+    any_order: bool = False,
 ) -> Proof:
     """Compare a module with the one that was built from its spec.
 
@@ -72,13 +73,16 @@ def prove(
         shapes: shapes of the inputs, without the batch.
         order: for each output of the second, its place among those of the first in
             training.
+        any_order: whether the state_dict may have the same keys in another order.
     """
     from copy import deepcopy
 
     compared: list[str] = []
     try:
-        _same_keys(original, built)
-        compared.append("names, order and shapes of the state_dict")
+        same = _same_keys(original, built, any_order)
+        compared.append(
+            f"names{', order' if same else ''} and shapes of the state_dict"
+        )
         ours, theirs = deepcopy(built), deepcopy(original)
         _spread(theirs)
         ours.load_state_dict(theirs.state_dict())
@@ -95,7 +99,13 @@ def prove(
     return Proof(tuple(compared))
 
 
-def _same_keys(original: nn.Module, built: nn.Module) -> None:
+def _same_keys(original: nn.Module, built: nn.Module, any_order: bool) -> bool:
+    """Return whether the keys have the same order.
+
+    Raises:
+        Differs: if they are not the same, or of other shapes, or in another order
+            where that matters.
+    """
     theirs = {k: tuple(v.shape) for k, v in original.state_dict().items()}
     ours = {k: tuple(v.shape) for k, v in built.state_dict().items()}
     for key, shape in theirs.items():
@@ -108,12 +118,13 @@ def _same_keys(original: nn.Module, built: nn.Module) -> None:
         if key not in theirs:
             raise Differs(f"`{key}` is not in the module", _module(key))
     for mine, other in zip(ours, theirs, strict=True):
-        if mine != other:
+        if mine != other and not any_order:
             raise Differs(
                 f"the state_dict has another order: `{mine}` where the module has "
                 f"`{other}`",
                 _module(other),
             )
+    return list(ours) == list(theirs)
 
 
 def _module(key: str) -> str:

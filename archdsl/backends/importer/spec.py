@@ -236,7 +236,8 @@ def layer_text(item: Word) -> str:
     stride, named = "", []
     for name, value in item.slots:
         declared = known.fields[name]
-        if declared.default is not REQUIRED and value == declared.default:
+        axes = len(value) if isinstance(value, tuple) else 0
+        if declared.default is not REQUIRED and value == declared.default_for(axes):
             continue
         if name == "width" and declared.default is None and value == item.flow:
             continue

@@ -27,7 +27,7 @@ from archdsl.backends.importer.spec import (
     Tap,
     Word,
 )
-from archdsl.layer import kind, words
+from archdsl.layer import REQUIRED, kind, words
 from archdsl.naming import (
     LANGUAGE_WORDS,
     PARAMETER_RESERVED,
@@ -176,7 +176,7 @@ class _Unifier:
 
     def _value(self, column: Sequence[_Item]) -> Any:
         """Return what stands at a place of the common body."""
-        values = [one.value for one in column]
+        values = _alike([one.value for one in column])
         flows = [one.flow for one in column]
         name = column[0].name
         if name == "groups" and all(values) and values == flows and max(values) > 1:
@@ -221,6 +221,14 @@ class Width:
 
     def __hash__(self) -> int:
         return 0
+
+
+def _alike(values: list[Any]) -> list[Any]:
+    """Return numbers as sizes where some are sizes: a parameter has one type."""
+    axes = max((len(v) for v in values if isinstance(v, tuple)), default=0)
+    return (
+        [v if isinstance(v, tuple) else (v,) * axes for v in values] if axes else values
+    )
 
 
 def _counts_channels(name: str) -> bool:
@@ -312,14 +320,20 @@ def _with_numbers(item: Word, values: Iterator[Any]) -> Word:
     for name, old in item.slots:
         value = next(values) if _is_slot(old) else old
         if isinstance(value, Width):
-            # Left out, as it equals what flows in; calls of blocks have to say it.
-            value = Expression("channels") if item.block else None
+            # Left out, as it equals what flows in, where it can be.
+            value = Expression("channels") if _has_to_say(item, name) else None
         elif name == "width" and not item.block and value == flow:
             flow = 0  # of others, it is not what flows in
         if isinstance(old, tuple) and isinstance(value, int) and not item.block:
             value = (value, value)
         slots.append((name, value))
     return replace(item, slots=tuple(slots), flow=flow)
+
+
+def _has_to_say(item: Word, name: str) -> bool:
+    """Return whether a call cannot leave an argument out."""
+    known = kind(item.word)
+    return item.block or known is None or known.fields[name].default is REQUIRED
 
 
 def _form(body: Body) -> Any:
@@ -451,16 +465,40 @@ def _repeated(body: Body) -> Body:
         line = replace(line, items=items)
         last = lines[-1] if lines else None
         if last is not None and _is_again(last, line):
-            lines[-1] = replace(last, times=last.times + 1)
+            lines[-1] = replace(_both(last, line), times=last.times + 1)
             continue
         if last is not None and stem is not None:
             number = last.times + 1
-            if _without_number(line, number, tapped) == stem:
+            again = _without_number(line, number, tapped)
+            if again == stem and again is not None:
+                stem = _both(stem, again)
                 lines[-1] = replace(stem, times=number)
                 continue
         stem = _without_number(line, 1, tapped)
         lines.append(line)
     return Body(tuple(lines))
+
+
+def _both(first: Line, second: Line) -> Line:
+    """Return one of two lines that say the same, without the flows that differ.
+
+    Of a part into which not always the same number flows, none is left out.
+    """
+
+    def body(one: Body, other: Body) -> Body:
+        return Body(tuple(map(_both, one.lines, other.lines)))
+
+    items: list[Item] = []
+    for one, other in zip(first.items, second.items, strict=True):
+        if isinstance(one, Word) and isinstance(other, Word) and one.flow != other.flow:
+            one = replace(one, flow=0)
+        elif isinstance(one, Braces) and isinstance(other, Braces):
+            one = replace(one, body=body(one.body, other.body))
+        elif isinstance(one, Merge) and isinstance(other, Merge):
+            some = map(body, one.branches, other.branches)
+            one = replace(one, branches=tuple(some))
+        items.append(one)
+    return replace(first, items=tuple(items))
 
 
 def _is_again(last: Line, line: Line) -> bool:

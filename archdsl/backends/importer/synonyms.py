@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Shape
+from archdsl.values import Last, Shape, ones
 
 
 class Synonym(NamedTuple):
@@ -18,21 +18,44 @@ class Synonym(NamedTuple):
         values: its arguments.
         reads: what it reads.
         calls: how many of the calls it is.
+        place: which of the results of the last of these it gives.
     """
 
     word: str
     values: Mapping[str, Any]
     reads: tuple[int, ...]
     calls: int
+    place: int = 0
 
 
-def synonym(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
-    """Return the layer that the first of some calls are, if it is known here."""
+def synonyms(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
+    """Return the layers that the first of some calls are, if they are known here.
+
+    They are several where a call has several results.
+    """
     for recognize in _KNOWN:
         found = recognize(calls, shapes)
         if found is not None:
-            return found
-    return None
+            return (found,)
+    return _split(calls, shapes)
+
+
+def _split(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> tuple[Synonym, ...]:
+    """Channels in pieces, of any sizes."""
+    first = calls[0]
+    if first.name not in ("split", "split_with_sizes") or len(first.reads) != 1:
+        return ()
+    whole, rank = shapes[first.reads[0]], len(first.shapes[0])
+    axis = dict(first.args).get("dim", 0)
+    last = isinstance(whole, Last)
+    if axis != 1 or last or rank != len(whole) + 1:
+        return ()
+    found, start = [], 0
+    for place, shape in enumerate(first.shapes):
+        values = {"start": start, "stop": start + shape[1]}
+        found.append(Synonym("slice", values, first.reads, 1, place))
+        start += shape[1]
+    return tuple(found)
 
 
 def _stochastic_depth(
@@ -83,23 +106,25 @@ def _mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     if first.name not in words or len(first.reads) != 1:
         return None
     whole = shapes[first.reads[0]]
-    if len(whole) != 3 or not _over_positions(first, whole):
+    if len(whole) < 2 or not _over_positions(first, whole):
         return None
-    keeps = first.shapes[0][1:] == (whole[0], 1, 1)
+    once = ones(len(whole) - 1)
+    keeps = first.shapes[0][1:] == (whole[0], *once)
     pool, flat = words[first.name]
     if keeps:
-        return Synonym(pool, {"size": (1, 1)}, first.reads, 1)
+        return Synonym(pool, {"size": once}, first.reads, 1)
     if first.shapes[0][1:] == (whole[0],):
         return Synonym(flat, {}, first.reads, 1)
     return None
 
 
 def _over_positions(call: Call, whole: Shape) -> bool:
-    """Return whether a mean is over height and width, as its axes say."""
+    """Return whether a mean is over all positions, as its axes say."""
+    rank = len(whole) + 1
     for name, value in call.args:
-        axes = value if isinstance(value, tuple) else ()
-        if name in ("1", "dim", "axis") and sorted(a % 4 for a in axes) == [2, 3]:
-            return True
+        axes = value if isinstance(value, tuple) else (value,)
+        if name in ("1", "dim", "axis") and all(type(a) is int for a in axes):
+            return sorted(a % rank for a in axes) == [*range(2, rank)]
     return False
 
 
@@ -135,6 +160,17 @@ def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("identity", {}, first.reads[:1], 1)
 
 
+def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A quotient by a number."""
+    first = calls[0]
+    number = dict(first.args).get("other")
+    if first.name != "div" or not isinstance(number, int | float) or not number:
+        return None
+    if len(first.reads) != 1 or dict(first.args).get("rounding_mode") is not None:
+        return None
+    return Synonym("scale", {"factor": 1 / number}, first.reads, 1)
+
+
 def _follow(calls: Sequence[Call]) -> bool:
     """Return whether each call reads what the one before it gives."""
     return all(set(a.gives) & set(b.reads) for a, b in pairwise(calls))
@@ -147,4 +183,5 @@ _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _mean,
     _flatten,
     _nothing,
+    _divided,
 )

@@ -274,7 +274,9 @@ class _Scope:
             if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
             else:
-                lines.append(Line((*([before] if before else ()), item)))
+                lines.append(
+                    Line((*([before] if before else ()), item, *self._end(part)))
+                )
             flow = part.gives
         for value in others:
             lines.append(Line((Tap(self.tapped[value]),), output="output"))
@@ -414,7 +416,7 @@ class _Scope:
         bodies = []
         for branch in part.branches:
             bodies.append(Body(tuple(self._branch(branch, part.reads[0]))))
-        label = self.tapped.get(leaf.gives, "")
+        label = "" if self._end(part) else self.tapped.get(leaf.gives, "")
         if leaf.op.word == "add" and len(bodies) == 2:
             return self._residual(part, bodies, label)
         return Merge(
@@ -423,6 +425,12 @@ class _Scope:
             arguments(leaf.op),
             label or self._unlabelled(leaf.op.word),
         )
+
+    def _end(self, part: Part) -> tuple[Item, ...]:
+        """Return what bears the name of a merge, where its own would be in keys."""
+        name = self.tapped.get(part.gives, "")
+        inside = name and isinstance(part, Joined) and _has_keys(part)
+        return (Word("identity", (), name),) if inside else ()
 
     def _residual(self, part: Joined, bodies: Sequence[Body], label: str) -> Item:
         name = label or self._unlabelled("residual")
@@ -517,10 +525,6 @@ def _takes(line: Line, item: Item) -> bool:
 
 def _check_label(label: str, path: str) -> None:
     plain = label.replace("-", "_")
-    if plain.count(".") > 1:
-        raise Unknown(
-            f"`{path}` cannot be named: the modules around it hold several values"
-        )
     for name in attributes_of(plain):
         reason = refusal(name, "label", LABEL_RESERVED)
         if reason:

@@ -14,7 +14,7 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.onnx.graph import Call
 from archdsl.layer import same_pads
-from archdsl.values import TorchForm, without_axes
+from archdsl.values import Last, TorchForm, without_axes
 
 Emit = Callable[[Call], str]
 
@@ -350,7 +350,12 @@ def _local_response_norm(c: Call) -> str:
 
 @_form("nn.Parameter")
 def _layer_scale(c: Call) -> str:
-    return c.op("Mul", c.x, c.weight(""))
+    sizes = (-1, *[1] * len(c.sizes))
+    if c.graph.weights[c.key].ndim == 1 and not isinstance(c.x.shape, Last):
+        factors = c.weight("", lambda w: w.reshape(sizes), ".factors")
+    else:
+        factors = c.weight("")
+    return c.op("Mul", c.x, factors)
 
 
 @_form("Scale", "factor")
@@ -627,6 +632,11 @@ def _pixel_unshuffle(c: Call) -> str:
 def _flatten(c: Call) -> str:
     c.fixed("has as many features as its input has pixels")
     return c.op("Flatten", c.x, axis=1)
+
+
+@_form("Reshape")
+def _reshape(c: Call) -> str:
+    return c.op("Reshape", c.x, c.integers([0, *c.args[1:]], "sizes"))
 
 
 @_form("Permute")

@@ -168,10 +168,10 @@ def attribute_text(name: str) -> str | None:
 
     What stands after a dot is a key of an `nn.ModuleDict`.
     """
-    container, dot, key = name.partition(".")
+    container, *keys = name.split(".")
     if not container.isidentifier():
         return None
-    return f'self.{container}["{key}"]' if dot else f"self.{container}"
+    return f"self.{container}" + "".join(f'["{key}"]' for key in keys)
 
 
 def _rounds(star: Star) -> str:

@@ -45,6 +45,7 @@ from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.conditions import Label, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
+from archdsl.naming import containers_of
 from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
@@ -229,21 +230,18 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     declared = False
     containers: set[str] = set()
     for item in plan.items:
-        container = _container(item)
-        if container and container not in containers:
-            containers.add(container)
-            lines.append(f"        self.{container} = nn.ModuleDict()")
+        for container in _containers(item):
+            if container not in containers:
+                containers.add(container)
+                lines.append(f"        {attribute_text(container)} = nn.ModuleDict()")
         lines += _item(item, variables, plan, declared)
         declared = declared or _needs_list(shown(item))
     return [*lines, *_initialisation(network)]
 
 
-def _container(item: Item) -> str:
-    """Return the name before the dot in a submodule's label; empty without a dot."""
-    if not isinstance(item, Member):
-        return ""
-    container, dot, _ = item.attr.partition(".")
-    return container if dot else ""
+def _containers(item: Item) -> list[str]:
+    """Return what the dots in a submodule's label end, from the outermost on."""
+    return containers_of(item.attr) if isinstance(item, Member) else []
 
 
 def _needs_list(node: Node | None) -> bool:
@@ -353,10 +351,11 @@ def _item(
             return _with_list(node, f"{own} = ", plan, declared)
         return _submodule(item.label, node)
     test = with_names(item.condition, variables)
+    own, typed = attribute_text(item.attr), "" if "." in item.attr else ": nn.Module"
     return [
-        f"        self.{item.attr}: nn.Module = nn.Identity()",
+        f"        {own}{typed} = nn.Identity()",
         *lay_out_test(test, 8, "if ", ":"),
-        *lay_out(node, 12, f"self.{item.attr} = "),
+        *lay_out(node, 12, f"{own} = "),
     ]
 
 

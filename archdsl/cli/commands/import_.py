@@ -79,6 +79,11 @@ def _shapes(
     is_flag=True,
     help="Write what was found even if it does not compute the same.",
 )
+@click.option(
+    "--any-order",
+    is_flag=True,
+    help="Accept the same keys in another order: that in which the layers run.",
+)
 @json_option
 def command(
     factory: str,
@@ -87,6 +92,7 @@ def command(
     name: str | None,
     output: Path | None,
     partial: bool,
+    any_order: bool,
     as_json: bool,
 ) -> int:
     """Write a PyTorch module as a spec.
@@ -111,7 +117,7 @@ def command(
 
     module = made_by(factory, arguments)
     try:
-        found, reason = _imported(module, inputs, name), ""
+        found, reason = _imported(module, inputs, name, any_order), ""
     except NotImported as error:
         if not partial or error.partial is None:
             more = "; --partial writes what was found" if error.partial else ""
@@ -141,11 +147,13 @@ def _summary(found: Imported) -> str:
     return text
 
 
-def _imported(module: Any, inputs: list[tuple[int, ...]], name: str | None) -> Imported:
+def _imported(
+    module: Any, inputs: list[tuple[int, ...]], name: str | None, any_order: bool
+) -> Imported:
     from archdsl.backends.importer import NotImported, from_module
 
     try:
-        return from_module(module, inputs, name=name or "")
+        return from_module(module, inputs, name=name or "", any_order=any_order)
     except ValueError as error:
         if isinstance(error, NotImported):
             raise

@@ -65,6 +65,12 @@ if TYPE_CHECKING:
     "for the first.",
 )
 @click.option(
+    "--adapt-input",
+    is_flag=True,
+    help="Make the weights of convolutions of the input fit other channels: one gets "
+    "the sum of all, more get them in turn.",
+)
+@click.option(
     "--for",
     "purpose",
     type=click.Choice(("training", "inference")),
@@ -84,6 +90,7 @@ def command(
     leave_out: tuple[str, ...],
     part: str | None,
     by_order: bool,
+    adapt_input: bool,
     purpose: str,
     level: int | None,
     passes: tuple[str, ...] | None,
@@ -109,6 +116,7 @@ def command(
       archdsl weights resnet50 hf.safetensors --map huggingface-resnet
       archdsl weights resnet18 -D classes=10 old.pth --except fc -o new.safetensors
       archdsl weights net.arch old.pth --by-order -o new.safetensors
+      archdsl weights gray.arch rgb.pth --adapt-input -o gray.safetensors
       archdsl weights repvgg_a0 best.pt --for inference -o deploy.safetensors
     """
     from archdsl.backends.checkpoints import match, read
@@ -125,6 +133,8 @@ def command(
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     found = found.with_suggestions(by_order=by_order)
+    if adapt_input:
+        found = found.with_adapted_input(network)
     if as_json:
         written = str(output) if output is not None and found.complete else None
         print_json({**texts.as_dict(found), "output": written, "errors": []})

@@ -35,6 +35,7 @@ from archdsl.backends.torch.validate.values import (
     Ref,
     Refused,
     Value,
+    View,
     refuse,
 )
 
@@ -198,7 +199,7 @@ def _binary(node: ast.BinOp, scope: Scope) -> Closure:
 def _computed(symbol: str, compute: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
     if type(a) is Value or type(b) is Value:
         for one in (a, b):
-            if not isinstance(one, Value | Parameter | int | float):
+            if not isinstance(one, Value | Parameter | View | int | float):
                 refuse(f"a tensor {symbol} {type(one).__name__}")
         graph = a.graph if type(a) is Value else b.graph
         return graph.operation((symbol, a, b))

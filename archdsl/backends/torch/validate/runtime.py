@@ -16,6 +16,7 @@ from archdsl.backends.torch.validate.values import (
     Ref,
     TensorOf,
     Value,
+    View,
     graph_of,
     refuse,
 )
@@ -325,6 +326,7 @@ _PLAIN: Final[dict[tuple[type, str], Callable[..., Any]]] = {
     (dict, "values"): lambda d: list(d.values()),
     (list, "append"): list.append,
     (list, "extend"): lambda found, more: found.extend(items(more)),
+    (Parameter, "view"): lambda parameter, *sizes: View(parameter, sizes),
     (Record, "_asdict"): lambda record: dict(record.fields),
 }
 

@@ -7,7 +7,7 @@ operations on equal values are a single `Value`, which counts how often it was c
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from archdsl.values import without_axes
 
@@ -197,6 +197,18 @@ class Parameter:
     def __init__(self, args: tuple[Any, ...]) -> None:
         self.args = args
         self.path = ""
+
+
+class View(NamedTuple):
+    """A bare parameter with other sizes.
+
+    Attributes:
+        parameter: the parameter.
+        sizes: the sizes.
+    """
+
+    parameter: Parameter
+    sizes: tuple[Any, ...]
 
 
 class Instance:
