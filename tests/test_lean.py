@@ -141,6 +141,17 @@ def test_nothing_is_recomputed_where_all_fits() -> None:
     assert found.parts == () and found.after == found.before
 
 
+def test_of_very_many_blocks_all_or_none_are_recomputed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = memory_of(network_of(BODIES[0]), batch=64)
+    budget = lean(memory, 0x7FFF_FFFF).whole.peak_bytes
+    assert len(lean(memory, budget + 2**20).parts) < 5
+    monkeypatch.setattr("archdsl.passes.lean._MOST_WORK", 100)
+    found = lean(memory, budget + 2**20)
+    assert found.after == found.whole and len(found.parts) == 5
+
+
 def test_parts_inside_of_others_count_once() -> None:
     graph = flatten(archdsl.load("resnet18"))
     paths = [part.path for part in parts(graph, {"layer1.0", "layer2.1", "layer1"})]
