@@ -407,6 +407,28 @@ def test_copies_of_a_repeat_with_other_widths_say_theirs() -> None:
     assert "wide  x3" in text and "channels" not in text
 
 
+def test_activations_become_parameters() -> None:
+    class Acted(nn.Module):
+        def __init__(self, channels: int, act: nn.Module) -> None:
+            super().__init__()
+            self.conv, self.act = nn.Conv2d(channels, 4, 1), act
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.act(self.conv(x))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = Acted(3, nn.ReLU()), Acted(4, nn.Hardswish())
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.b(self.a(x))
+
+    text = text_of(Net())
+    assert "block acted<act: kind> {\n    conv: conv 1x1 4 -> act\n}" in text
+    assert "a: acted<relu>\n    b: acted<hardswish>" in text
+
+
 class Early(nn.Module):
     """A shortcut that is registered first, and reads what a later part gives."""
 
@@ -538,11 +560,11 @@ def test_random_modules_come_back(first: int) -> None:
     """What is imported computes the same; again, it has the same structure."""
     for seed in range(first, first + BATCH):
         found = archdsl.from_module(modules.module_of(seed), modules.IMAGE)
-        network = archdsl.loads(found.text)
+        network = archdsl.loads(found.text, symbolic=False)
         assert archdsl.format(found.text) == found.text
         if seed % 5 == 0:
             again = archdsl.from_module(archdsl.build(network), modules.IMAGE)
-            ours = modules.structure(archdsl.loads(again.text))
+            ours = modules.structure(archdsl.loads(again.text, symbolic=False))
             assert ours == modules.structure(network), f"module {seed}"
 
 
@@ -551,10 +573,11 @@ SMALL_PRESETS = {"squeezenet1_1": "3x64x64", "m3": "1x4000", "ds_cnn_s": "1x49x1
 
 @pytest.mark.parametrize("name", SMALL_PRESETS)
 def test_presets_come_back_from_their_modules(name: str) -> None:
-    network = archdsl.load(name, input=SMALL_PRESETS[name])
+    network = archdsl.load(name, input=SMALL_PRESETS[name], symbolic=False)
     inputs = [tuple(map(int, port.shape)) for port in network.inputs]
     found = archdsl.from_module(archdsl.build(network), inputs)
-    assert modules.structure(archdsl.loads(found.text)) == modules.structure(network)
+    ours = archdsl.loads(found.text, symbolic=False)
+    assert modules.structure(ours) == modules.structure(network)
 
 
 # ---- known networks -------------------------------------------------------------

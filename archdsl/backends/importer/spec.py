@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from archdsl.layer import REQUIRED, kind
 from archdsl.values import Shape, show_shape
@@ -15,6 +15,21 @@ class Expression:
     """An expression of a block's parameters, as text."""
 
     text: str
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A layer kind as the value of a parameter.
+
+    Attributes:
+        word: the kind.
+    """
+
+    word: str
+
+
+# What is written for a layer that is a parameter's value, which is its only slot.
+ANY: Final = "?"
 
 
 @dataclass(frozen=True)
@@ -118,6 +133,7 @@ class Block:
         indexed: whether it numbers its parts.
         title: the class that it was.
         parameters: names and defaults, None for those that have none.
+        kinds: names of the parameters that stand for layer kinds.
     """
 
     name: str
@@ -125,6 +141,7 @@ class Block:
     indexed: bool = False
     title: str = ""
     parameters: tuple[tuple[str, Any], ...] = ()
+    kinds: tuple[str, ...] = ()
 
 
 @dataclass
@@ -168,10 +185,11 @@ class _Printer:
         self.blocks = blocks
 
     def definition(self, block: Block) -> str:
-        given = [
-            name if default is None else f"{name} = {value_text(default, True)}"
-            for name, default in block.parameters
-        ]
+        given = []
+        for name, default in block.parameters:
+            typed = f"{name}: kind" if name in block.kinds else name
+            value = "" if default is None else f" = {value_text(default, True)}"
+            given.append(typed + value)
         head = block.name + (f"<{', '.join(given)}>" if given else "")
         seq = " seq" if block.indexed else ""
         return f"# {block.title}\nblock {head}{seq} {{\n{self.body(block.body)}\n}}"
@@ -230,6 +248,8 @@ def _labelled(label: str, text: str) -> str:
 
 def layer_text(item: Word) -> str:
     """Return a layer with those arguments that are not its defaults."""
+    if item.word == ANY:
+        return value_text(item.slots[0][1])
     known = kind(item.word)
     assert known is not None
     placed: list[tuple[int, str, str]] = []
@@ -272,6 +292,8 @@ def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> s
     if isinstance(value, Expression):
         plain = value.text.isidentifier() or nested or not brackets
         return value.text if plain else f"({value.text})"
+    if isinstance(value, Kind):
+        return value.word
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple):

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from archdsl.backends.importer.spec import (
+    ANY,
     Block,
     Body,
     Braces,
     Expression,
     Item,
+    Kind,
     Line,
     Merge,
     Same,
@@ -35,6 +37,8 @@ from archdsl.naming import (
 )
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+# The argument that stands for an activation.
+_ACT: Final = "act"
 # The part of calls that must agree for a default; strides are more often left out.
 _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
@@ -101,6 +105,7 @@ class _Structure:
             body = _changed(block.body, self._resolve)
             if not self.plain:
                 body = _repeated(_changed(body, _automatic))
+                body = _changed(body, _any_activation)
             bodies[name] = body
         for name, block in ready.items():
             numbers = tuple(_slots(bodies[name])) if self.plain else ()
@@ -114,7 +119,8 @@ class _Structure:
         body = unified.body()
         name = self._name(members[0].partition(" ")[0])
         parameters = unified.parameters(len(members))
-        block = replace(model, name=name, body=body, parameters=parameters)
+        kinds = tuple(name for name, one in unified.kinds.items() if one == _ACT)
+        block = replace(model, name=name, body=body, parameters=parameters, kinds=kinds)
         family = _Family(members, block)
         for place, member in enumerate(members):
             given = {key: values[place] for key, values in unified.found.items()}
@@ -265,7 +271,7 @@ class _Item:
 
 
 def _is_slot(value: Any) -> bool:
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | Kind):
         return True
     return type(value) in (int, float)
 
@@ -357,6 +363,21 @@ def _form(body: Body) -> Any:
                 items.append(item)
         lines.append((tuple(items), line.output))
     return tuple(lines)
+
+
+# ---- activations -------------------------------------------------------------------
+
+
+def _any_activation(item: Item) -> Item:
+    """Return an activation without arguments as a layer that may be a parameter's."""
+    if not isinstance(item, Word) or item.block or item.word == ANY:
+        return item
+    known = kind(item.word)
+    if known is None or known.family != "activation":
+        return item
+    if any(value != known.fields[name].default for name, value in item.slots):
+        return item
+    return replace(item, word=ANY, slots=((_ACT, Kind(item.word)),))
 
 
 # ---- shortcuts ---------------------------------------------------------------------
