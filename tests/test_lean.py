@@ -20,7 +20,7 @@ from archdsl.passes.memory import Memory
 from archdsl.passes.memory import memory as memory_with
 from archdsl.passes.recompute import candidates, parts
 from tests.test_cli import Run, folder, run
-from tests.test_peak import _kept, _made
+from tests.test_peak import _kept, _made, _train
 from tests.test_recompute import compare
 
 __all__ = ["folder", "run"]
@@ -113,6 +113,8 @@ def test_a_module_keeps_what_the_analysis_says() -> None:
     assert any("." in path for path in found.parts)  # deeper than what is outermost
     module = _made(lambda: archdsl.build(network, recompute=found.parts))
     assert _kept(module, network, 4) == found.after.saved_bytes
+    _, peak = _train(module, network, 4, "momentum")
+    assert abs(peak - found.after.peak_bytes) < 0.001 * peak
     assert found.after.flops < found.whole.flops
 
 
