@@ -19,6 +19,7 @@ import argparse
 import inspect
 import json
 import multiprocessing
+import re
 import sys
 import time
 import warnings
@@ -46,16 +47,17 @@ MOST_WEIGHTS = 500_000_000
 
 HEAD = """# Importing torchvision's and timm's networks
 
-What `archdsl import` makes of those networks that have a convolution and no module of
-attention, as `scripts/import_models.py` runs it. All are traced in the same way, on the
-meta device. Lines are those of the spec that are neither empty nor comments, beside
-those of the module's own classes. *Equal* means that the module compiled from the spec
-has the same `state_dict` keys in the same order, and the same outputs and buffers in
+What `archdsl import` makes of networks that have a convolution and no module of
+attention, as `scripts/import_models.py` runs it. The tables have those that were
+tried: of timm's, some of each family. All are traced in the same way, on the meta
+device. Lines are those of the spec that are neither empty nor comments, beside those
+of the module's own classes. *Equal* means that the module compiled from the spec has
+the same `state_dict` keys in the same order, and the same outputs and buffers in
 evaluation and training at two sizes where the network takes another, to 1e-6 of the
-largest number, with the same weights. Nothing is opaque: a network with a function that
-is no layer kind is not imported. Some modules register their parts in another order
-than they run them in; `--any-order` accepts that. Maps are 96 x 96 where a network
-takes that. Seconds are those of one core.
+largest number, with the same weights. Nothing is opaque: a network with a function
+that is no layer kind is not imported. Some modules register their parts in another
+order than they run them in; `--any-order` accepts that. Maps are 96 x 96 where a
+network takes that. Seconds are those of one core.
 """
 COLUMNS = ("network", "lines", "of its classes", "blocks", "layers", "seconds", "equal")
 
@@ -272,10 +274,20 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
             f"median and {max(lines)} at most. An import takes {median(seconds):.1f} s "
             f"in the median and {max(seconds):.1f} s at most."
         )
+    why = Counter(_cause(row.reason) for row in rows if row.reason)
+    if why:
+        causes = ", ".join(f"{cause} ({n})" for cause, n in why.most_common())
+        yield f"What stops the others: {causes}."
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
     yield f"| --- |{' ---: |' * 5} --- |"
     yield from map(line, rows)
+
+
+def _cause(reason: str) -> str:
+    """Return what stops a network: the function that is no kind, or the reason."""
+    function = re.match(r"(`\w+`).* is no layer kind$", " ".join(reason.split()))
+    return function[1] if function else reason.partition(":")[0]
 
 
 def read(journal: Path) -> tuple[list[Row], set[str]]:
