@@ -81,9 +81,9 @@ def test_importing_the_package_costs_nothing() -> None:
     code = """
 import sys, time
 before = set(sys.modules)
-start = time.perf_counter()
+start = time.process_time()
 import archdsl
-print(time.perf_counter() - start, *sorted(set(sys.modules) - before))
+print(time.process_time() - start, *sorted(set(sys.modules) - before))
 """
     runs = [python(code).split() for _ in range(5)]
     assert runs[0][1:] == ["archdsl"]

@@ -20,7 +20,7 @@ from archdsl.passes.memory import Memory
 from archdsl.passes.memory import memory as memory_with
 from archdsl.passes.recompute import candidates, parts
 from tests.test_cli import Run, folder, run
-from tests.test_peak import _kept, _made
+from tests.test_peak import _kept, _made, _train
 from tests.test_recompute import compare
 
 __all__ = ["folder", "run"]
@@ -113,6 +113,8 @@ def test_a_module_keeps_what_the_analysis_says() -> None:
     assert any("." in path for path in found.parts)  # deeper than what is outermost
     module = _made(lambda: archdsl.build(network, recompute=found.parts))
     assert _kept(module, network, 4) == found.after.saved_bytes
+    _, peak = _train(module, network, 4, "momentum")
+    assert abs(peak - found.after.peak_bytes) < 0.001 * peak
     assert found.after.flops < found.whole.flops
 
 
@@ -139,6 +141,17 @@ def test_times_of_a_device_are_costs() -> None:
 def test_nothing_is_recomputed_where_all_fits() -> None:
     found = archdsl.lean("resnet18", 2**40, batch=8)
     assert found.parts == () and found.after == found.before
+
+
+def test_of_very_many_blocks_all_or_none_are_recomputed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    memory = memory_of(network_of(BODIES[0]), batch=64)
+    budget = lean(memory, 0x7FFF_FFFF).whole.peak_bytes
+    assert len(lean(memory, budget + 2**20).parts) < 5
+    monkeypatch.setattr("archdsl.passes.lean._MOST_WORK", 100)
+    found = lean(memory, budget + 2**20)
+    assert found.after == found.whole and len(found.parts) == 5
 
 
 def test_parts_inside_of_others_count_once() -> None:

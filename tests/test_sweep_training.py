@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import re
 import shutil
+import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,8 @@ import pytest
 from archdsl.backends.training import parse, shipped
 from archdsl.backends.training.folder import read_metrics
 from archdsl.backends.training.recipe import Recipe
-from archdsl.cli.commands import sweep as command
+from archdsl.cli import main
+from archdsl.cli.commands import sweep as options
 from archdsl.sweeps import Interrupted, Sweep, Training, sweep
 from archdsl.sweeps.output import encode, plot
 from tests.test_cli import Run, folder, run
@@ -74,7 +77,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
     assert re.search(r"\d%</text>", drawn)
     shutil.rmtree("runs")
 
-    # Interrupted between two points, and in the middle of one.
+    # Interrupted when a point is trained, and its row is not kept yet.
     def stop(line: str) -> None:
         if line.startswith("width=1:"):
             raise KeyboardInterrupt
@@ -86,7 +89,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
     assert encode(again, "csv") == encode(whole, "csv")
 
 
-def test_what_does_not_fit_is_not_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_is_not_trained() -> None:
     said: list[str] = []
     how = Training(recipe("epochs=1"), "digits", say=said.append)
     found = sweep("net.arch", AXES, train=how, where="params < 200", everything=True)
@@ -105,14 +108,14 @@ def test_a_loss_that_is_not_finite_is_no_accuracy() -> None:
     assert found.points[0].figures["epochs"] == 0
 
 
-@pytest.mark.parametrize("pruner", command._PRUNERS)
+@pytest.mark.parametrize("pruner", options._PRUNERS)
 def test_every_pruner_is_there(pruner: str) -> None:
     how = Training(recipe("epochs=1"), "digits", pruner, say=print)
     found = sweep("net.arch", {"width": [2]}, train=how)
     assert found.points[0].figures["epochs"] == 1
 
 
-def test_wrong_arguments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_arguments_are_refused() -> None:
     how = Training(recipe(), "digits", "nothing")
     with pytest.raises(ValueError, match="must be one of halving, hyperband"):
         sweep("net.arch", AXES, train=how)
@@ -167,3 +170,28 @@ def test_without_optuna(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
     found = run(*ASK)
     assert (found.code, 'pip install "archdsl[tune]"' in found.err) == (3, True)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_in_the_middle_of_a_run(folder: Path) -> None:
+    ask = (
+        *ASK,
+        "--set=epochs=4",
+        "--set=batch=128",
+        "--pareto",
+        "params,-accuracy",
+        "--all",
+        "-o",
+    )
+    command = [sys.executable, "-m", "archdsl", *ask]
+    process = subprocess.Popen([*command, "killed.csv"], stderr=subprocess.DEVNULL)
+    state = folder / "killed.csv.runs" / "000000" / "checkpoints"
+    end = time.monotonic() + 120
+    while not state.exists() and process.poll() is None and time.monotonic() < end:
+        time.sleep(0.01)
+    process.kill()
+    assert process.wait() != 0
+    assert Path("killed.csv.journal").exists() and not Path("killed.csv").exists()
+    for name in ("killed.csv", "whole.csv"):
+        assert main([*ask, name]) == 0
+    assert Path("killed.csv").read_bytes() == Path("whole.csv").read_bytes()

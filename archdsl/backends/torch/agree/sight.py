@@ -84,6 +84,7 @@ _MOVES: Final = frozenset(
         "permute",
         "pixel_shuffle",
         "pixel_unshuffle",
+        "view",
     )
 )
 # Functions whose result depends on the numbers in the same place alone; those of them
