@@ -223,8 +223,7 @@ class _Printer:
                 return _labelled(item.label, f"seq {text}" if item.indexed else text)
             case Merge():
                 branches = "\n|\n".join(map(self.body, item.branches))
-                args = ", ".join(f"{k} = {value_text(v, True)}" for k, v in item.args)
-                head = item.word + (f"<{args}>" if args else "")
+                head = _head(item)
                 return _labelled(item.label, f"{head} {{\n{branches}\n}}")
 
     def call(self, item: Word) -> str:
@@ -237,6 +236,15 @@ class _Printer:
             elif given[name] != default:
                 args.append(f"{name} = {value_text(given[name], True)}")
         return item.word + (f"<{', '.join(args)}>" if args else "")
+
+
+def _head(item: Merge) -> str:
+    """Return a merge's word with its arguments, which a kind has behind it."""
+    if kind(item.word) is not None:
+        given = [f"{k}={value_text(v, brackets=True)}" for k, v in item.args]
+        return " ".join((item.word, *given))
+    args = ", ".join(f"{k} = {value_text(v, True)}" for k, v in item.args)
+    return item.word + (f"<{args}>" if args else "")
 
 
 def _labelled(label: str, text: str) -> str:
