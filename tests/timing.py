@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import archdsl
+
 
 @contextmanager
 def small_heap() -> Iterator[None]:
@@ -38,24 +40,24 @@ def at_most(seconds: float) -> Iterator[None]:
         assert time.process_time() - start < seconds
 
 
-# Seconds of the loop below where limits in seconds were set: on the machine of
-# benchmarks/startup.md, where Python starts 1.4 times faster than where it takes 0.07.
-_REFERENCE = 0.05
+# Seconds to load the chain below where limits in seconds were set: on the machine of
+# benchmarks/scaling.md (2026-11-25), which loads one of 10,000 in 0.84.
+_REFERENCE = 0.025
+_CHAIN = "arch 1\nnetwork n {\n input 8x16x16\n" + " conv 3x3 8\n" * 300 + "}\n"
 
 
 def slowness() -> float:
     """Return how many times slower the machine is now than that one, at least 1.
 
-    On average, as what is measured beside it shares the processor as well.
+    On average, as what is measured beside it shares the processor as well. The measure
+    is what archdsl does most: processors differ more in that than in bare loops.
     """
     with small_heap():
-        return max(1.0, sum(_once(_loop) for _ in range(12)) / 12 / _REFERENCE)
+        return max(1.0, sum(_once(_load) for _ in range(6)) / 6 / _REFERENCE)
 
 
-def _loop() -> None:
-    total = 0
-    for number in range(2_000_000):
-        total += number
+def _load() -> None:
+    archdsl.loads(_CHAIN, symbolic=False)
 
 
 def _once(action: Callable[[], object]) -> float:
