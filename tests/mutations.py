@@ -41,7 +41,7 @@ SPECS = {
 NAMES = tuple(SPECS)
 SECONDS = 2.0
 # Layers above which a network may take longer, in proportion.
-MANY = 4000
+MANY = 3000
 # Elements beyond which torch itself would overflow.
 LARGE = 1 << 40
 # Multiply-accumulates and elements up to which a module runs with numbers, too.

@@ -12,17 +12,24 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import archdsl
+from archdsl.cli import COLLECTOR
 
 
 @contextmanager
 def small_heap() -> Iterator[None]:
     """Keep what is there already from being walked by the collector.
 
-    It stays so afterwards: the next collection, too, has little to walk.
+    It stays so afterwards: the next collection, too, has little to walk. Meanwhile the
+    collector runs as seldom as in a command.
     """
     gc.collect()
     gc.freeze()
-    yield
+    usual = gc.get_threshold()
+    gc.set_threshold(*COLLECTOR)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def cpu_seconds(action: Callable[[], object], runs: int = 3) -> float:

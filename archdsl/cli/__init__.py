@@ -126,10 +126,14 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else status.OK
 
 
+# Objects between collections of garbage, by generation: the first collections would only
+# scan freshly imported modules.
+COLLECTOR = (500_000, 20, 20)
+
+
 def _start_quickly() -> None:
     """Spare a short process what only pays off in long ones."""
-    # The first collections would only scan freshly imported modules.
-    gc.set_threshold(500_000, 20, 20)
+    gc.set_threshold(*COLLECTOR)
     # Looking for plugins reads the metadata of every installed package.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
 
