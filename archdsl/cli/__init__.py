@@ -126,8 +126,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     return code if isinstance(code, int) else status.OK
 
 
-# Objects between collections of garbage, by generation: the first collections would only
-# scan freshly imported modules.
+# Objects between collections of garbage, by generation. The first collections would
+# only scan freshly imported modules.
 COLLECTOR = (500_000, 20, 20)
 
 
