@@ -48,7 +48,7 @@ _STATEMENTS: Final = (
 )
 _VALUES: Final = ("channels", "false", "true")
 # What may have to follow before the text around the place can be read.
-_ENDS: Final = ("", " from std", " = channels")
+_ENDS: Final = ("", " from std")
 _CLOSED: Final = {"<": ">", "(": ")", "[": "]", "{": "}"}
 
 
@@ -59,8 +59,7 @@ class Completion(NamedTuple):
         text: what replaces the word at the place.
         kind: ``layer``, ``structure``, ``block``, ``op``, ``keyword``, ``label``,
             ``argument``, ``choice``, ``parameter``, ``name``, ``loop variable``,
-            ``function``, ``network``, ``library``, ``type``, ``figure``, ``tensor`` or
-            ``scheme``.
+            ``function``, ``network``, ``library``, ``type``, ``figure`` or ``scheme``.
         detail: a few words about it.
     """
 
@@ -112,7 +111,6 @@ _ORDER: Final = (
     "library",
     "type",
     "figure",
-    "tensor",
     "scheme",
     "keyword",
 )
