@@ -92,7 +92,8 @@ def check(ended: Ended, *codes: str) -> None:
         ended.stderr
     )
     assert len(ended.stderr) < 100_000
-    assert ended.seconds < SECONDS or ended.seconds < SECONDS * slowness()
+    # A process of its own varies more than what the slowness is measured by.
+    assert ended.seconds < SECONDS or ended.seconds < 1.5 * SECONDS * slowness()
     assert ended.resident < MOST_RESIDENT
 
 
