@@ -51,18 +51,21 @@ class _Anything(ModuleType):
 @cache
 def tool(name: str) -> Any:
     """Import a tool, with stand-ins for what it can count without."""
-    added = []
+    before: dict[str, ModuleType | None] = {}
     for module in _UNUSED.get(name.partition(".")[0], ()):
         parts = module.split(".")
         for path in (".".join(parts[: n + 1]) for n in range(len(parts))):
-            if path not in sys.modules:
-                sys.modules[path] = _Anything(path)
-                added.append(path)
+            # Other tests may have loaded the real one.
+            before.setdefault(path, sys.modules.get(path))
+            sys.modules[path] = _Anything(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         found = importlib.import_module(name)
-    for path in added:
-        del sys.modules[path]
+    for path, real in before.items():
+        if real is None:
+            del sys.modules[path]
+        else:
+            sys.modules[path] = real
     return found
 
 
