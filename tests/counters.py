@@ -17,7 +17,7 @@ import io
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableSequence
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -40,7 +40,7 @@ _UNUSED = {
 class _Anything(ModuleType):
     """A module that has every name."""
 
-    __path__: Sequence[str] = ()
+    __path__: MutableSequence[str] = []  # noqa: RUF012
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
