@@ -35,7 +35,7 @@ def small_heap() -> Iterator[None]:
 def cpu_seconds(action: Callable[[], object], runs: int = 3) -> float:
     """Return the least time of a few runs, since others share the processor."""
     with small_heap():
-        return min(_once(action) for _ in range(runs))
+        return min(once(action) for _ in range(runs))
 
 
 @contextmanager
@@ -60,14 +60,15 @@ def slowness() -> float:
     is what archdsl does most: processors differ more in that than in bare loops.
     """
     with small_heap():
-        return max(1.0, sum(_once(_load) for _ in range(6)) / 6 / _REFERENCE)
+        return max(1.0, sum(once(_load) for _ in range(6)) / 6 / _REFERENCE)
 
 
 def _load() -> None:
     archdsl.loads(_CHAIN, symbolic=False)
 
 
-def _once(action: Callable[[], object]) -> float:
+def once(action: Callable[[], object]) -> float:
+    """Return the CPU seconds of one run."""
     start = time.process_time()
     action()
     return time.process_time() - start
