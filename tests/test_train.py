@@ -961,7 +961,7 @@ def test_the_layer_that_broke_first_is_named(tmp_path: Path) -> None:
     assert found.code == "A1106" and "step 1 is not finite" in found.message
     assert found.span is not None and found.span.source.name == "net.arch"
     assert "wide.weight" in found.notes[1] and "of `wide`" in found.notes[0]
-    assert found.span.line == 7
+    assert "wide: linear 30" in found.span.source.line(found.span.line)
 
 
 def test_pools_are_seen_too(tmp_path: Path) -> None:
@@ -969,7 +969,7 @@ def test_pools_are_seen_too(tmp_path: Path) -> None:
     net = BARE.replace("flatten", "globalavgpool")
     one = made(tmp_path, net=net)
     with torch.no_grad():
-        one.module.get_parameter("conv2.bias").fill_(3e38)
+        one.module.get_parameter("unit1.conv1.bias").fill_(3e38)
     with pytest.raises(SpecError) as error:
         one.train()
     found = error.value.diagnostics[0]
