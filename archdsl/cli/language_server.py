@@ -71,6 +71,13 @@ class Server(LanguageServer):
         self.specs[uri] = known
         return known
 
+    def asked(
+        self, params: lsp.HoverParams | lsp.DefinitionParams | lsp.CompletionParams
+    ) -> tuple[str, int]:
+        """Return which spec a request is about, and where in its text."""
+        uri = params.text_document.uri
+        return uri, self.text(uri).offset_at_position(params.position)
+
     def check(self, uri: str, *, advise: bool) -> None:
         """Tell the editor what is wrong with a spec.
 
@@ -159,8 +166,7 @@ def make() -> Server:
 
     @server.feature(lsp.TEXT_DOCUMENT_HOVER)
     def hover(params: lsp.HoverParams) -> lsp.Hover | None:
-        uri = params.text_document.uri
-        at = server.text(uri).offset_at_position(params.position)
+        uri, at = server.asked(params)
         found = server.spec(uri).hover(at)
         if found is None:
             return None
@@ -169,8 +175,7 @@ def make() -> Server:
 
     @server.feature(lsp.TEXT_DOCUMENT_DEFINITION)
     def definition(params: lsp.DefinitionParams) -> lsp.Location | None:
-        uri = params.text_document.uri
-        at = server.text(uri).offset_at_position(params.position)
+        uri, at = server.asked(params)
         found = server.spec(uri).definition(at)
         if found is None:
             return None
@@ -187,8 +192,7 @@ def make() -> Server:
         lsp.CompletionOptions(trigger_characters=_TRIGGERS),
     )
     def completion(params: lsp.CompletionParams) -> list[lsp.CompletionItem]:
-        uri = params.text_document.uri
-        at = server.text(uri).offset_at_position(params.position)
+        uri, at = server.asked(params)
         return [_completion(each) for each in server.spec(uri).completions(at)]
 
     @server.feature(lsp.TEXT_DOCUMENT_FORMATTING)

@@ -17,11 +17,10 @@ from archdsl.editor.places import (
     Trail,
     labels_at,
     names_at,
-    text_of,
     trail,
     word_at,
 )
-from archdsl.editor.resolve import called
+from archdsl.editor.resolve import called, shared
 from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
 from archdsl.elaborate.library import prelude
@@ -171,7 +170,7 @@ def _is_place(around: Trail) -> bool:
         case t.Import(names=names):
             return any(name == _NAME for name, _ in names) or around[-1].origin == _NAME
         case t.Tap(path=path):
-            return _NAME in text_of(path)
+            return _NAME in path.span.text
         case _:
             return False
 
@@ -251,22 +250,15 @@ def _arguments(module: Module, around: Trail, *, named: bool) -> Iterator[Comple
             if not named:
                 yield Completion(f"{field.name}=", "argument", argument(field))
         return
-    found = _definition(word, module)
-    for param in found.params if found else ():
+    found = shared(word, module, prelude())
+    what = found.what if found else None
+    for param in what.params if isinstance(what, t.Definition | t.OpDef) else ():
         if named and param.name == given.name and param.type in ("kind", "block"):
             yield from _kinds(all_kinds())
             yield from _blocks(module)
         if not named:
             default = f"= {param.default.span.text}" if param.default else ""
             yield Completion(f"{param.name} =", "argument", default)
-
-
-def _definition(word: str, module: Module) -> t.Definition | t.OpDef | None:
-    for known in (module, prelude()):
-        pair = known.find(word) or known.ops.get(word)
-        if pair is not None:
-            return pair[0]
-    return None
 
 
 def _layers(module: Module, known: Mapping[str, Declared]) -> Iterator[Completion]:
@@ -299,7 +291,7 @@ def _labels(
     known: Known, tap: t.Tap, around: Trail, start: int
 ) -> Iterator[Completion]:
     """Yield the labels that a tap can read, or the parts below a dotted one."""
-    before, dot, _ = text_of(tap.path).rpartition(".")
+    before, dot, _ = tap.path.span.text.rpartition(".")
     if dot:
         yield from _parts(known.made(), before)
         return
@@ -307,7 +299,7 @@ def _labels(
     for step in labels_at(around, start):
         assert step.label is not None
         # A label with braces has several names, which the network knows.
-        names = [text_of(step.label)]
+        names = [step.label.span.text]
         if any(not isinstance(part, str) for part in step.label.parts):
             made = known.made().get((step.span.start, step.span.end), ())
             names = [node.name for node in made]

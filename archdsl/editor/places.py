@@ -150,8 +150,3 @@ def _labelled(node: t.Statement | t.Body | t.Branch, offset: int) -> Iterator[t.
                 yield from _labelled(statement, offset)
         case _:
             pass
-
-
-def text_of(label: t.Label) -> str:
-    """Return a label as it is written."""
-    return label.span.text

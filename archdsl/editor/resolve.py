@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from archdsl.editor.places import Declared, Trail, labels_at, names_at, text_of
+from archdsl.editor.places import Declared, Trail, labels_at, names_at
 from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.figures import CLAIMED
 from archdsl.layer import Layer, kind
@@ -41,7 +41,7 @@ def resolve(
         return None
     for item in file.items:
         if isinstance(item, t.Preset) and word == item.network_span:
-            return _shared(name, module, library)
+            return shared(name, module, library)
         if not isinstance(item, t.Import | t.Version) and word == item.span:
             return Found(name, item, item.span)
     inner = around[-1] if around else None
@@ -71,14 +71,15 @@ def resolve(
             layer = kind(name)
             if layer is not None:
                 return Found(name, layer)
-            return _shared(name, module, library)
+            return shared(name, module, library)
         case t.Expectation() if name in CLAIMED:
             return Found(name, name)
         case _:
             return None
 
 
-def _shared(name: str, module: Module, library: Module) -> Found | None:
+def shared(name: str, module: Module, library: Module) -> Found | None:
+    """Return the definition with a name in a file, what it imports, or the library."""
     for place in (module, library):
         pair = place.find(name) or place.functions.get(name) or place.ops.get(name)
         if pair is not None:
@@ -99,10 +100,10 @@ def _imported(item: t.Import, word: Span, module: Module) -> Found | None:
 
 def _label(tap: t.Tap, around: Trail) -> Found | None:
     """Return the step that a tap reads, by the first part of its path."""
-    name = text_of(tap.path).split(".")[0]
+    name = tap.path.span.text.split(".")[0]
     for step in reversed(labels_at(around, tap.span.start)):
         assert step.label is not None
-        if text_of(step.label) == name:
+        if step.label.span.text == name:
             return Found(name, step, step.label.span)
     return None
 
@@ -113,7 +114,7 @@ def _argument(
     """Return the parameter that is named in a call of a block."""
     if not isinstance(call, t.Call | t.Partial | t.Preset):
         return None
-    found = _shared(called(call), module, library)
+    found = shared(called(call), module, library)
     if found is None or not isinstance(found.what, t.Definition | t.OpDef):
         return None
     for param in found.what.params:

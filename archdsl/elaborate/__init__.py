@@ -53,17 +53,8 @@ def elaborate(
     Raises:
         SpecError: with all errors.
     """
-    found = attempt(
-        module,
-        preset=preset,
-        params=params,
-        input=input,
-        symbolic=symbolic,
-        memo=memo,
-    )
-    if found.network is None:
-        raise SpecError(found.diagnostics)
-    return found.network
+    walker = _walker(symbolic, memo)
+    return _attempted(walker, module, preset, params or {}, input, [])
 
 
 class Attempt(NamedTuple):
@@ -94,9 +85,7 @@ def attempt(
     memo: Memo | None = None,
 ) -> Attempt:
     """Elaborate one network of a spec as far as it goes; see `elaborate`."""
-    if memo is not None:
-        memo.begin()
-    walker = Walker(Diagnostics(), symbolic, prelude(), memo)
+    walker = _walker(symbolic, memo)
     parts: Parts = []
     network: Network | None = None
     wrong: list[Diagnostic] = []
@@ -107,6 +96,12 @@ def attempt(
     made = walker.producers.values()
     steps = tuple([step for step in made if isinstance(step, Step)])
     return Attempt(network, walker.parameters, parts, steps, wrong)
+
+
+def _walker(symbolic: bool, memo: Memo | None) -> Walker:
+    if memo is not None:
+        memo.begin()
+    return Walker(Diagnostics(), symbolic, prelude(), memo)
 
 
 def _attempted(
