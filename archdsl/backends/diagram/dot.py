@@ -179,6 +179,9 @@ class Writer:
                 continue
             with graph.subgraph(name=routes.clusters[id(part)]) as inner:
                 inner.attr(**self._box(part, depth))
+                # In a line of its own, which is turned round for a mirror image.
+                sideways = self.options.direction == "LR"
+                inner.attr(**({"labelloc": "t"} if sideways else {"labeljust": "l"}))
                 for triangle in routes.triangles.get(id(part), ()):
                     self._triangle(inner, triangle, part)
                 self._parts(inner, drawn, part.parts, depth + 1, routes, nodes)
@@ -192,7 +195,6 @@ class Writer:
             "label": escaped([fitting_heading(box.heading) + more]),
             "tooltip": tip([heading_of(box.heading, str)]),
             "id": self.unique(box.heading.path or "repeat"),
-            "labeljust": "l",
             "fontsize": f"{FONT:g}",
             "style": _dashed("rounded,filled", box.training),
             "fillcolor": palette.tints[min(depth, len(palette.tints) - 1)],

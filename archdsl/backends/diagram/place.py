@@ -8,8 +8,8 @@ positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from itertools import pairwise
+from collections.abc import Callable, Sequence
+from itertools import count, pairwise, product
 from typing import TYPE_CHECKING, NamedTuple
 
 from .choose import COLUMNS, Sheet
@@ -18,7 +18,8 @@ from .dot import Writer, new_graph
 from .labels import escaped
 from .layout import run
 from .measure import Size
-from .options import Options
+from .options import Direction, Options
+from .order import Order, Pull, Row, reads
 from .pack import GAP, HEAD, MARGIN, area, pack, rooms, scale
 from .picture import Picture
 from .routes import JOINT
@@ -31,6 +32,18 @@ _ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
 _NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 # All attributes of a node, an edge or a graph.
 _ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
+# In the dot text that is laid out: a node, an arrow, and on which side titles stand.
+_NODE = re.compile(r"^\t+(n\d+) \[", re.M)
+_ARROW = re.compile(r"^\t(n\d+) -> (n\d+) .*\n", re.M)
+_SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
+# In what the engine returns: a node with its place, and an arrow that is not drawn.
+_PLACED = re.compile(
+    r'^\t*(n\d+)\t\s*\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*?\bpos="([^"]*)"', re.M
+)
+_PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
+# Nodes of a picture whose branches are looked after; an engine takes 0.1 s for these.
+_MOST = 300
+_ROUNDS = 4
 # What the outer of two borders adds to a node's width and height, in inches.
 _RING = 8 / 72
 _MOVED = frozenset({"pos", "bb", "lp", "xlp"})
@@ -120,8 +133,9 @@ def _ways(
     if one.lowest is not None:
         return [[whole]]
     bottoms = {}
+    places = _positions(whole.text)
     for node in one.main.nodes():
-        x, y = _position(whole.text, writer.ids[node.steps[0].output], (0, 0))
+        x, y = places[writer.ids[node.steps[0].output]]
         down = x if options.direction == "LR" else whole.size.height - y
         bottoms[node.steps[0].output] = down
     length = whole.size[options.direction == "TB"]
@@ -172,7 +186,91 @@ def _piece(
     graph = new_graph(options)
     writer.write(graph, drawn, lowest)
     start = next((writer.ids[p.value] for p in drawn.inputs if p.name == JOINT), "")
-    return _laid_out(graph.source, warnings, (start, writer.exit))
+    source, joints = str(graph.source), (start, writer.exit)
+    plain = _laid_out(source, warnings, joints)
+    names = _NODE.findall(source)
+    if lowest is not None or len(names) > _MOST:
+        return plain
+    arrows = {(m[1], m[2]): "lhead=" not in m[0] for m in _ARROW.finditer(source)}
+    order = Order(names, arrows, reads(drawn, writer.ids))
+    return _ordered(plain, source, order, options.direction)
+
+
+def _ordered(plain: Piece, source: str, order: Order, direction: Direction) -> Piece:
+    """Return a piece whose branches stand in order, as far as that can be had.
+
+    Where they do not, the engine is asked again in other words, each of which helps
+    some networks and harms others. The piece with the fewest faults is taken, and of
+    several the smallest. From round to round, more pulls at what stands wrong.
+    """
+    axis, sign = (1, -1) if direction == "LR" else (0, 1)
+
+    def wrong(piece: Piece) -> list[Row]:
+        places = _positions(piece.text).items()
+        return order.wrong({name: sign * at[axis] for name, at in places})
+
+    def rated(piece: Piece) -> tuple[int, float, Piece]:
+        return len(wrong(piece)), area(piece.size), piece
+
+    best = rated(plain)
+    for backwards, ordering in product((False, True), repeat=2):
+        pulls: dict[Pull, None] = {}
+        for _ in range(_ROUNDS):
+            if not best[0]:
+                return best[-1]
+            text = _in_other_words(source, [*pulls], backwards, ordering)
+            found = min(rated(_again(plain, text, side)) for side in (None, axis))
+            best = min(best, found)
+            pulls |= dict.fromkeys(order.pulls(wrong(found[-1])))
+    return best[-1]
+
+
+def _again(plain: Piece, text: str, axis: int | None) -> Piece:
+    """Return a piece laid out again; its mirror image along an axis, if one is given."""
+    if axis is not None:
+        text = _SIDE.sub(_other_side, text)
+    piece = _laid_out(text, [], plain.joints)
+    piece = piece._replace(text=_PULL.sub("", piece.text))
+    return piece if axis is None else _mirrored(piece, axis)
+
+
+def _in_other_words(
+    source: str, pulls: Sequence[Pull], backwards: bool, ordering: bool
+) -> str:
+    """Return dot text of the same graph that an engine may lay out in another way."""
+    arrows = [*_ARROW.finditer(source)]
+    lines = [match[0] for match in arrows]
+    lines = lines[::-1] if backwards else lines
+    lines += [f"\t{tail} -> {head} [style=invis weight=0]\n" for tail, head in pulls]
+    if ordering:
+        lines.insert(0, "\tordering=out\n")
+    return "".join((source[: arrows[0].start()], *lines, source[arrows[-1].end() :]))
+
+
+def _other_side(line: re.Match[str]) -> str:
+    """Return the line that puts a box's title where its mirror image has it right."""
+    return f"{line[1]}{'labeljust=r' if line[2] == 'labeljust=l' else 'labelloc=b'}"
+
+
+def _mirrored(piece: Piece, axis: int) -> Piece:
+    """Return a piece with left and right exchanged, or top and bottom."""
+    length = piece.size[axis]
+
+    def flip(match: re.Match[str]) -> str:
+        name, value = match[1], match[2]
+        if name not in _MOVED:
+            return match[0]
+        turned = _each_number(
+            value.strip('"'), lambda at, place: length - at if place == axis else at
+        )
+        if name == "bb":
+            # The corners' order is that of their size.
+            x, y, x2, y2 = turned.split(",")
+            corners = (x2, y, x, y2) if axis == 0 else (x, y2, x2, y)
+            turned = ",".join(corners)
+        return f'{name}="{turned}"'
+
+    return piece._replace(text=_ATTRIBUTE.sub(flip, piece.text))
 
 
 def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -> Piece:
@@ -212,33 +310,39 @@ def _moved(text: str, shift: Point) -> str:
         name, value = match[1], match[2]
         if name not in _MOVED:
             return match[0]
-        return f'{name}="{_shifted(value.strip(chr(34)), shift)}"'
+        moved = _each_number(value.strip('"'), lambda at, axis: at + shift[axis])
+        return f'{name}="{moved}"'
 
     return _ATTRIBUTE.sub(move, text)
 
 
-def _shifted(value: str, shift: Point) -> str:
-    axis = 0
+def _each_number(value: str, change: Callable[[float, int], float]) -> str:
+    """Return points with changed numbers.
 
-    def add(match: re.Match[str]) -> str:
-        nonlocal axis
-        axis += 1
-        return f"{float(match[0]) + shift[(axis - 1) % 2]:g}"
-
+    Args:
+        value: of the attribute.
+        change: given a number, and whether it counts from the left (0) or bottom (1).
+    """
+    axis = count()
     # The prefixes `e,` and `s,` of the ends of an arrow are not numbers.
-    return _NUMBER.sub(add, value)
+    return _NUMBER.sub(
+        lambda match: f"{change(float(match[0]), next(axis) % 2):g}", value
+    )
 
 
 def _position(text: str, name: str, shift: Point) -> Point:
     """Return where the middle of a node is."""
-    found = re.search(rf"^\t*{name}\t\s*\[", text, re.M) if name else None
-    if found is None:
-        return (0.0, 0.0)
-    for match in _ATTRIBUTE.finditer(text, found.end()):
-        if match[1] == "pos":
-            x, y = map(float, match[2].strip('"').split(","))
-            return (x + shift[0], y + shift[1])
-    return (0.0, 0.0)
+    x, y = _positions(text).get(name, (0.0, 0.0))
+    return (x + shift[0], y + shift[1])
+
+
+def _positions(text: str) -> dict[str, Point]:
+    """Return where the middle of each node is."""
+    found: dict[str, Point] = {}
+    for node in _PLACED.finditer(text):
+        x, y = map(float, node[2].split(","))
+        found[node[1]] = (x, y)
+    return found
 
 
 # ---- between columns
