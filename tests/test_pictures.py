@@ -21,6 +21,7 @@ from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
 from archdsl.resources import shipped_presets, shipped_specs
+from tests.branches import Branches
 
 Box = tuple[float, float, float, float]
 # A page of A4 in points, less a margin of 36 on each side.
@@ -68,35 +69,13 @@ class Layout:
                 found[one["name"]] = (x - w, y - h, x + w, y + h)
         return found
 
-    def fans(self) -> list[list[float]]:
-        """Return where branches begin, from left to right; a list for each fork.
-
-        They are in the spec's order, in which nodes are written. A node that reads
-        several values begins no branch.
-        """
-        tails: dict[int, set[int]] = {}
-        for edge in self.graph.get("edges", ()):
-            tails.setdefault(edge["head"], set()).add(edge["tail"])
-        forks: dict[int, list[int]] = {}
-        for head, (tail, *others) in tails.items():
-            if not others:
-                forks.setdefault(tail, []).append(head)
-        centre = {
-            one["_gvid"]: float(one["pos"].split(",")[0])
-            for one in self.objects
-            if "pos" in one
-        }
-        return [
-            [centre[head] for head in sorted(heads, key=self.number)]
-            for heads in forks.values()
-            if len(heads) > 1
-        ]
-
-    def number(self, gvid: int) -> int:
-        """Return how many nodes were written before this one."""
-        name = next(one["name"] for one in self.objects if one["_gvid"] == gvid)
-        found = re.search(r"\d+$", name)
-        return int(found[0]) if found else 0
+    def branches(self) -> Branches:
+        return Branches(
+            self.drawing.network,
+            self.graph,
+            self.page.paths,
+            downwards=self.drawing.options.direction == "LR",
+        )
 
     def texts(self) -> list[Box]:
         """Return where each line of text is, by the engine's own widths."""
@@ -172,21 +151,16 @@ def test_a_struck_title_would_be_found() -> None:
     assert any(within((left, low, right, high), point) for point in line)
 
 
-# One fork of each has its second branch on the left, where it begins in a lower row:
-# the slices of a projection that go into a sum and into a concatenation, and a line
-# that goes on while a new one begins; or in a higher one, as it is the longer one.
-OTHER_ROWS = {"dpn92": 1, "hrnet_w18": 1, "lraspp_mobilenet_v3_large": 1}
-
-
 @every_preset
 def test_branches_stand_in_the_specs_order(name: str) -> None:
-    wrong = [fork for fork in layout(name).fans() if fork != sorted(fork)]
-    assert len(wrong) <= OTHER_ROWS.get(name, 0)
+    assert not layout(name).branches().out_of_order()
 
 
-def test_forks_are_seen() -> None:
-    """Inception's four branches are one, in each of the two blocks that are drawn."""
-    assert max(map(len, layout("googlenet").fans())) == 4
+def test_branches_are_seen() -> None:
+    """Inception's four branches part and meet where the block is drawn beside."""
+    found = layout("googlenet").branches()
+    for rows in (found.meets, found.forks):
+        assert [*map(len, rows)].count(4) == 1
 
 
 # ---- the picture of the README

@@ -3,9 +3,7 @@
 Every id is generated, and every user-supplied text passes through `escaped`, so nothing
 in a name can become an attribute, markup or an escape sequence of dot.
 
-No arrow crosses the title of a box: an arrow from outside ends at the border. If
-several parts read what flows into a box, it ends at a small triangle below the title,
-and arrows fan out from there.
+No arrow crosses the title of a box: routes.py tells where arrows end.
 """
 
 from __future__ import annotations
@@ -182,8 +180,10 @@ class Writer:
                 # In a line of its own, which is turned round for a mirror image.
                 sideways = self.options.direction == "LR"
                 inner.attr(**({"labelloc": "t"} if sideways else {"labeljust": "l"}))
-                for triangle in routes.triangles.get(id(part), ()):
-                    self._triangle(inner, triangle, part)
+                with inner.subgraph() as row:
+                    row.attr(rank="same")
+                    for triangle in routes.triangles.get(id(part), ()):
+                        self._triangle(row, triangle, part)
                 self._parts(inner, drawn, part.parts, depth + 1, routes, nodes)
 
     def _box(self, box: Box, depth: int) -> dict[str, str]:
