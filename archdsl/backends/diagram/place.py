@@ -8,7 +8,7 @@ positions.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from itertools import count, pairwise, product
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -215,13 +215,16 @@ def _ordered(plain: Piece, source: str, order: Order, direction: Direction) -> P
     best = rated(plain)
     for backwards, ordering in product((False, True), repeat=2):
         pulls: dict[Pull, None] = {}
+        late: set[str] = set()
         for _ in range(_ROUNDS):
             if not best[0]:
                 return best[-1]
-            text = _in_other_words(source, [*pulls], backwards, ordering)
+            text = _in_other_words(source, [*pulls], late, backwards, ordering)
             found = min(rated(_again(plain, text, side)) for side in (None, axis))
             best = min(best, found)
-            pulls |= dict.fromkeys(order.pulls(wrong(found[-1])))
+            faults = wrong(found[-1])
+            pulls |= dict.fromkeys(order.pulls(faults))
+            late ^= {row[-2] for row in faults}
     return best[-1]
 
 
@@ -235,12 +238,20 @@ def _again(plain: Piece, text: str, axis: int | None) -> Piece:
 
 
 def _in_other_words(
-    source: str, pulls: Sequence[Pull], backwards: bool, ordering: bool
+    source: str, pulls: Sequence[Pull], late: Set[str], backwards: bool, ordering: bool
 ) -> str:
-    """Return dot text of the same graph that an engine may lay out in another way."""
+    """Return dot text of the same graph that an engine may lay out in another way.
+
+    Args:
+        source: the text.
+        pulls: arrows to add without drawing them.
+        late: nodes whose arrows are written behind all others.
+        backwards: whether arrows are written from the last to the first.
+        ordering: whether the engine is asked to keep the order of arrows.
+    """
     arrows = [*_ARROW.finditer(source)]
-    lines = [match[0] for match in arrows]
-    lines = lines[::-1] if backwards else lines
+    written = sorted(arrows[::-1] if backwards else arrows, key=lambda m: m[2] in late)
+    lines = [match[0] for match in written]
     lines += [f"\t{tail} -> {head} [style=invis weight=0]\n" for tail, head in pulls]
     if ordering:
         lines.insert(0, "\tordering=out\n")
