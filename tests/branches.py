@@ -20,10 +20,10 @@ class Branches:
     """The branches of a picture.
 
     Attributes:
-        meets: nodes from which arrows of branches lead to one and the same node, in
-            the order in which that reads them.
-        forks: nodes that begin ways from one and the same node: in the order in which
-            they meet again, or in which they are written.
+        meets: nodes from which arrows of branches lead to one and the same node.
+        forks: nodes that begin ways from one and the same node. Both stand in the
+            order in which the last layer where they meet reads them, or else in that
+            in which they are written.
     """
 
     def __init__(
@@ -60,6 +60,7 @@ class Branches:
             self.tails.setdefault(head, []).append(tail)
             if "lhead" in edge:
                 self.bordered.add((tail, head))
+        self.merges = [*map(self._tails_in_order, sorted(self.tails, key=self._first))]
         self.meets = [row for row in map(self._meeting, self.tails) if len(row) > 1]
         self.forks = [row for row in map(self._fork, self.heads) if len(row) > 1]
 
@@ -72,16 +73,22 @@ class Branches:
             != sorted(self.places[name] for name in row)
         ]
 
-    def _meeting(self, head: str) -> Row:
+    def _tails_in_order(self, head: str) -> Row:
+        """Return those whose values a node reads, in that order."""
         reads = self._reads(head)
         found: dict[str, int] = {}
         for tail in self.tails[head]:
             made = self._made(tail)
             place = next((at for at, value in enumerate(reads) if value in made), None)
-            if place is not None and (tail, head) not in self.bordered:
+            if place is not None:
                 found[tail] = place
-        row = sorted(found, key=found.__getitem__)
-        return tuple(a for a in row if not any(self._leads(a, b) for b in row if a != b))
+        return tuple(sorted(found, key=found.__getitem__))
+
+    def _meeting(self, head: str) -> Row:
+        row = self._tails_in_order(head)
+        row = tuple(tail for tail in row if (tail, head) not in self.bordered)
+        row = tuple(a for a in row if not any(self._leads(a, b) for b in row if a != b))
+        return tuple(sorted(row, key=cmp_to_key(self._before)))
 
     def _fork(self, tail: str) -> Row:
         row = [head for head in self.heads[tail] if len(self.tails[head]) == 1]
@@ -121,7 +128,7 @@ class Branches:
 
     def _before(self, one: str, other: str) -> int:
         """Return which of two ways stands first where they meet, below 0 for one."""
-        for row in self.meets:
+        for row in reversed(self.merges):
             places = [
                 next((at for at, node in enumerate(row) if self._leads(way, node)), None)
                 for way in (one, other)

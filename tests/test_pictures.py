@@ -20,6 +20,7 @@ from archdsl.backends.diagram.options import ALL, FONT
 from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
+from archdsl.ir import Network
 from archdsl.resources import shipped_presets, shipped_specs
 from tests.branches import Branches
 
@@ -31,8 +32,8 @@ A4 = (595 - 72, 842 - 72)
 class Layout:
     """What the engine says of a drawing: where titles, nodes and arrows are."""
 
-    def __init__(self, name: str, options: Options) -> None:
-        self.drawing = Drawing(archdsl.load(name, symbolic=False), options)
+    def __init__(self, network: Network, options: Options) -> None:
+        self.drawing = Drawing(network, options)
         self.page = self.drawing.page()
         data, self.said = run(self.page.source, "json0", "nop2")
         self.graph: dict[str, Any] = json.loads(data)
@@ -77,6 +78,14 @@ class Layout:
             downwards=self.drawing.options.direction == "LR",
         )
 
+    def middles(self) -> dict[str, tuple[float, float]]:
+        """Return where the middle of each node is, by what it stands for."""
+        return {
+            self.page.paths[name]: ((left + right) / 2, (low + high) / 2)
+            for name, (left, low, right, high) in self.nodes().items()
+            if name in self.page.paths
+        }
+
     def texts(self) -> list[Box]:
         """Return where each line of text is, by the engine's own widths."""
         found = []
@@ -116,7 +125,7 @@ every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module"
 
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
-    return Layout(name, options)
+    return Layout(archdsl.load(name, symbolic=False), options)
 
 
 @every_preset
@@ -154,6 +163,45 @@ def test_a_struck_title_would_be_found() -> None:
 @every_preset
 def test_branches_stand_in_the_specs_order(name: str) -> None:
     assert not layout(name).branches().out_of_order()
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dla34", Options(direction="LR")),
+        ("googlenet", Options(direction="LR")),
+        ("regnet_y_400mf", Options(direction="LR")),
+        ("lraspp_mobilenet_v3_large", Options(direction="LR")),
+        ("lraspp_mobilenet_v3_large", Options(page="slide")),
+        ("inception_v3", Options(depth=ALL)),
+    ],
+)
+def test_branches_stand_in_order_however_they_are_drawn(
+    name: str, options: Options
+) -> None:
+    drawn = layout(name, options)
+    assert drawn.branches().meets and not drawn.branches().out_of_order()
+    titles, curves = drawn.titles(), drawn.curves()
+    assert not [t for t in titles if any(within(t, p) for c in curves for p in c)]
+
+
+def test_of_braces_within_braces_the_outer_ones_tell_the_order() -> None:
+    """A branch that reads the one before it stands behind that all the same."""
+    body = "concat { chunk 1 of=2 -> a: relu | add { chunk 2 of=2 | @a } -> relu }"
+    network = archdsl.loads(spec(body))
+    drawn = Layout(network, Options())
+    assert not drawn.branches().out_of_order()
+    at = drawn.middles()
+    assert at["chunk1"] < at["chunk2"]
+
+
+def test_each_value_that_flows_into_a_block_is_seen_on_its_way() -> None:
+    """Arrows end at the border only above a triangle, from which they go on."""
+    for name, only, values in (("hrnet_w18", "fused6_0", 4), ("resnet18_fpn", "lateral3", 2)):
+        drawn = layout(name, Options(only=only))
+        shapes = {one["_gvid"]: one.get("shape") for one in drawn.objects}
+        ends = [e["head"] for e in drawn.graph["edges"] if "lhead" in e]
+        assert [shapes[end] for end in ends].count("invtriangle") == values
 
 
 def test_branches_are_seen() -> None:

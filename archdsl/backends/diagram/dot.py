@@ -177,9 +177,9 @@ class Writer:
                 continue
             with graph.subgraph(name=routes.clusters[id(part)]) as inner:
                 inner.attr(**self._box(part, depth))
-                # In a line of its own, which is turned round for a mirror image.
-                sideways = self.options.direction == "LR"
-                inner.attr(**({"labelloc": "t"} if sideways else {"labeljust": "l"}))
+                # In lines of their own, which are turned round for a mirror image.
+                inner.attr(labeljust="l")
+                inner.attr(labelloc="t")
                 with inner.subgraph() as row:
                     row.attr(rank="same")
                     for triangle in routes.triangles.get(id(part), ()):

@@ -6,7 +6,7 @@ as they are written if nothing speaks against it, and has no option that makes i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cmp_to_key
 from itertools import pairwise
 
@@ -21,10 +21,11 @@ Pull = tuple[str, str]
 class Order:
     """The order of a picture's branches: that in which the spec writes them.
 
-    Ways that meet stand in the order in which the layer where they meet reads them. A
-    node that leads to another one of them stands on no branch of its own: it is what a
-    residual adds. Ways that part stand in the order in which they meet again, or in
-    that of writing if they do not meet.
+    Ways that meet stand in the order in which the layer where they meet reads them;
+    where they meet several times, the last one tells, which is that of the outermost
+    braces. Ways that never meet stand in the order in which they are written. A node
+    that leads to another one of those that meet stands on no branch of its own: it is
+    what a residual adds.
 
     Attributes:
         rows: nodes that have to stand from left to right, or from top to bottom.
@@ -58,9 +59,14 @@ class Order:
             for head in self._heads[name]:
                 found |= self._after.get(head, 0)
             self._after[name] = found
+        self._merges = [row for row in reads.values() if len(row) > 1][::-1]
         meets = (self._branches(head, tails) for head, tails in reads.items())
-        self._meets = [row for row in meets if row[1:]]
-        self.rows = [*self._meets, *self._forks()]
+        rows = [*meets, *map(self._begun, names)]
+        self.rows = [
+            tuple(sorted(row, key=cmp_to_key(self._compare)))
+            for row in rows
+            if len(row) > 1
+        ]
 
     def _branches(self, head: str, tails: Row) -> Row:
         """Return where the arrows of branches start that end at a node."""
@@ -77,23 +83,17 @@ class Order:
             if not any(self._leads(start, other) for other in starts if other != start)
         )
 
+    def _begun(self, tail: str) -> Row:
+        """Return the nodes that begin a way at a node: those that read nothing else."""
+        heads = (head for head in self._heads[tail] if set(self._tails[head]) == {tail})
+        return tuple(sorted(dict.fromkeys(heads), key=self._bit.__getitem__))
+
     def _leads(self, tail: str, head: str) -> bool:
         return bool(self._after[tail] & self._bit[head])
 
-    def _forks(self) -> Iterator[Row]:
-        for heads in self._heads.values():
-            # A node that reads several values begins no branch.
-            begun = [head for head in dict.fromkeys(heads) if self._is_begun(head)]
-            if len(begun) > 1:
-                begun.sort(key=self._bit.__getitem__)
-                yield tuple(sorted(begun, key=cmp_to_key(self._compare)))
-
-    def _is_begun(self, head: str) -> bool:
-        return len(set(self._tails[head])) == 1
-
     def _compare(self, one: str, other: str) -> int:
-        """Return which of two ways stands first where they meet: below 0 for `one`."""
-        for row in self._meets:
+        """Return which of two ways stands first: below 0 for `one`."""
+        for row in self._merges:
             places = [
                 next((at for at, tail in enumerate(row) if self._leads(way, tail)), -1)
                 for way in (one, other)

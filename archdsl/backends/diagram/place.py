@@ -7,62 +7,24 @@ positions.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Sequence, Set
-from itertools import count, pairwise, product
+from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from .choose import COLUMNS, Sheet
 from .columns import cut
 from .dot import Writer, new_graph
 from .labels import escaped
-from .layout import run
 from .measure import Size
-from .options import Direction, Options
-from .order import Order, Pull, Row, reads
+from .options import Options
 from .pack import GAP, HEAD, MARGIN, area, pack, rooms, scale
 from .picture import Picture
+from .piece import Piece, Point, laid_out, moved, positions
 from .routes import JOINT
+from .tidy import tidied
 
 if TYPE_CHECKING:
     from graphviz import Digraph
-
-# An attribute of a laid-out graph; a quoted value is one token.
-_ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
-_NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
-# All attributes of a node, an edge or a graph.
-_ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
-# In the dot text that is laid out: a node, an arrow, and on which side titles stand.
-_NODE = re.compile(r"^\t+(n\d+) \[", re.M)
-_ARROW = re.compile(r"^\t(n\d+) -> (n\d+) .*\n", re.M)
-_SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
-# In what the engine returns: a node with its place, and an arrow that is not drawn.
-_PLACED = re.compile(
-    r'^\t*(n\d+)\t\s*\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*?\bpos="([^"]*)"', re.M
-)
-_PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
-# Nodes of a picture whose branches are looked after; an engine takes 0.1 s for these.
-_MOST = 300
-_ROUNDS = 4
-# What the outer of two borders adds to a node's width and height, in inches.
-_RING = 8 / 72
-_MOVED = frozenset({"pos", "bb", "lp", "xlp"})
-Point = tuple[float, float]
-
-
-class Piece(NamedTuple):
-    """A graph that is laid out.
-
-    Attributes:
-        text: as dot text.
-        size: of it.
-        joints: ids of where it goes on from another piece, and in another one.
-    """
-
-    text: str
-    size: Size
-    joints: tuple[str, str] = ("", "")
-
 
 class Page(NamedTuple):
     """All of a drawing, laid out.
@@ -107,13 +69,13 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
         bb=f"0,0,{size.width:g},{size.height:g}", pad="0.2", dpi=f"{options.dpi}"
     )
     for number, ((piece, _), corner) in enumerate(zip(put, corners, strict=True)):
-        text = _moved(piece.text, corner)
+        text = moved(piece.text, corner)
         graph.body.append(f"subgraph piece_{number} {text[text.index('{') :]}")
     graph.attr("edge", color=writer.palette.strong, penwidth="1.3")
     for at, (tail, head) in enumerate(pairwise(columns)):
         ends = (tail.joints[1], head.joints[0])
         spots = [
-            _position(piece.text, name, corner)
+            _spot(piece, name, corner)
             for piece, name, corner in zip(
                 (tail, head), ends, corners[at : at + 2], strict=True
             )
@@ -133,7 +95,7 @@ def _ways(
     if one.lowest is not None:
         return [[whole]]
     bottoms = {}
-    places = _positions(whole.text)
+    places = positions(whole.text)
     for node in one.main.nodes():
         x, y = places[writer.ids[node.steps[0].output]]
         down = x if options.direction == "LR" else whole.size.height - y
@@ -186,177 +148,26 @@ def _piece(
     graph = new_graph(options)
     writer.write(graph, drawn, lowest)
     start = next((writer.ids[p.value] for p in drawn.inputs if p.name == JOINT), "")
-    source, joints = str(graph.source), (start, writer.exit)
-    plain = _laid_out(source, warnings, joints)
-    names = _NODE.findall(source)
-    if lowest is not None or len(names) > _MOST:
-        return plain
-    arrows = {(m[1], m[2]): "lhead=" not in m[0] for m in _ARROW.finditer(source)}
-    order = Order(names, arrows, reads(drawn, writer.ids))
-    return _ordered(plain, source, order, options.direction)
-
-
-def _ordered(plain: Piece, source: str, order: Order, direction: Direction) -> Piece:
-    """Return a piece whose branches stand in order, as far as that can be had.
-
-    Where they do not, the engine is asked again in other words, each of which helps
-    some networks and harms others. The piece with the fewest faults is taken, and of
-    several the smallest. From round to round, more pulls at what stands wrong.
-    """
-    axis, sign = (1, -1) if direction == "LR" else (0, 1)
-
-    def wrong(piece: Piece) -> list[Row]:
-        places = _positions(piece.text).items()
-        return order.wrong({name: sign * at[axis] for name, at in places})
-
-    def rated(piece: Piece) -> tuple[int, float, Piece]:
-        return len(wrong(piece)), area(piece.size), piece
-
-    best = rated(plain)
-    for backwards, ordering in product((False, True), repeat=2):
-        pulls: dict[Pull, None] = {}
-        late: set[str] = set()
-        for _ in range(_ROUNDS):
-            if not best[0]:
-                return best[-1]
-            text = _in_other_words(source, [*pulls], late, backwards, ordering)
-            found = min(rated(_again(plain, text, side)) for side in (None, axis))
-            best = min(best, found)
-            faults = wrong(found[-1])
-            pulls |= dict.fromkeys(order.pulls(faults))
-            late ^= {row[-2] for row in faults}
-    return best[-1]
-
-
-def _again(plain: Piece, text: str, axis: int | None) -> Piece:
-    """Return a piece laid out again; its mirror image along an axis, if one is given."""
-    if axis is not None:
-        text = _SIDE.sub(_other_side, text)
-    piece = _laid_out(text, [], plain.joints)
-    piece = piece._replace(text=_PULL.sub("", piece.text))
-    return piece if axis is None else _mirrored(piece, axis)
-
-
-def _in_other_words(
-    source: str, pulls: Sequence[Pull], late: Set[str], backwards: bool, ordering: bool
-) -> str:
-    """Return dot text of the same graph that an engine may lay out in another way.
-
-    Args:
-        source: the text.
-        pulls: arrows to add without drawing them.
-        late: nodes whose arrows are written behind all others.
-        backwards: whether arrows are written from the last to the first.
-        ordering: whether the engine is asked to keep the order of arrows.
-    """
-    arrows = [*_ARROW.finditer(source)]
-    written = sorted(arrows[::-1] if backwards else arrows, key=lambda m: m[2] in late)
-    lines = [match[0] for match in written]
-    lines += [f"\t{tail} -> {head} [style=invis weight=0]\n" for tail, head in pulls]
-    if ordering:
-        lines.insert(0, "\tordering=out\n")
-    return "".join((source[: arrows[0].start()], *lines, source[arrows[-1].end() :]))
-
-
-def _other_side(line: re.Match[str]) -> str:
-    """Return the line that puts a box's title where its mirror image has it right."""
-    return f"{line[1]}{'labeljust=r' if line[2] == 'labeljust=l' else 'labelloc=b'}"
-
-
-def _mirrored(piece: Piece, axis: int) -> Piece:
-    """Return a piece with left and right exchanged, or top and bottom."""
-    length = piece.size[axis]
-
-    def flip(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name not in _MOVED:
-            return match[0]
-        turned = _each_number(
-            value.strip('"'), lambda at, place: length - at if place == axis else at
-        )
-        if name == "bb":
-            # The corners' order is that of their size.
-            x, y, x2, y2 = turned.split(",")
-            corners = (x2, y, x, y2) if axis == 0 else (x, y2, x2, y)
-            turned = ",".join(corners)
-        return f'{name}="{turned}"'
-
-    return piece._replace(text=_ATTRIBUTE.sub(flip, piece.text))
+    source = str(graph.source)
+    piece = laid_out(source, warnings, (start, writer.exit))
+    if lowest is not None:
+        return piece
+    return tidied(piece, source, drawn, writer.ids, options.direction)
 
 
 def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -> Piece:
     graph = new_graph(options._replace(direction="TB"))
     writer.legend(graph, [one.main, *one.insets])
-    return _laid_out(graph.source, warnings, ("", ""))
-
-
-def _laid_out(source: str, warnings: list[str], joints: tuple[str, str]) -> Piece:
-    data, said = run(source, "dot")
-    warnings += said
-    text = _ATTRIBUTES.sub(_inside, data.decode().replace("\\\n", ""))
-    box = re.search(r'\bbb="([^"]*)"', text)
-    _, _, width, height = map(float, (box[1] if box else "0,0,0,0").split(","))
-    return Piece(text, Size(width, height), joints)
-
-
-def _inside(node: re.Match[str]) -> str:
-    """Return a node with the sizes inside its outer border, which nop2 adds again."""
-    found = _ATTRIBUTE.finditer(node[0])
-    if not any(match[1] == "peripheries" and match[2] == "2" for match in found):
-        return node[0]
-
-    def shrunk(match: re.Match[str]) -> str:
-        if match[1] not in ("width", "height"):
-            return match[0]
-        return f"{match[1]}={float(match[2]) - _RING:.5g}"
-
-    return _ATTRIBUTE.sub(shrunk, node[0])
-
-
-# ---- moving what is laid out
-
-
-def _moved(text: str, shift: Point) -> str:
-    def move(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name not in _MOVED:
-            return match[0]
-        moved = _each_number(value.strip('"'), lambda at, axis: at + shift[axis])
-        return f'{name}="{moved}"'
-
-    return _ATTRIBUTE.sub(move, text)
-
-
-def _each_number(value: str, change: Callable[[float, int], float]) -> str:
-    """Return points with changed numbers.
-
-    Args:
-        value: of the attribute.
-        change: given a number, and whether it counts from the left (0) or bottom (1).
-    """
-    axis = count()
-    # The prefixes `e,` and `s,` of the ends of an arrow are not numbers.
-    return _NUMBER.sub(
-        lambda match: f"{change(float(match[0]), next(axis) % 2):g}", value
-    )
-
-
-def _position(text: str, name: str, shift: Point) -> Point:
-    """Return where the middle of a node is."""
-    x, y = _positions(text).get(name, (0.0, 0.0))
-    return (x + shift[0], y + shift[1])
-
-
-def _positions(text: str) -> dict[str, Point]:
-    """Return where the middle of each node is."""
-    found: dict[str, Point] = {}
-    for node in _PLACED.finditer(text):
-        x, y = map(float, node[2].split(","))
-        found[node[1]] = (x, y)
-    return found
+    return laid_out(str(graph.source), warnings)
 
 
 # ---- between columns
+
+
+def _spot(piece: Piece, name: str, corner: Point) -> Point:
+    """Return where a node of a piece stands on the page."""
+    x, y = positions(piece.text).get(name, (0.0, 0.0))
+    return (x + corner[0], y + corner[1])
 
 
 def _route(
