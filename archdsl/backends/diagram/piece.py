@@ -22,13 +22,20 @@ _ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
 # Attributes before one of them.
 _BEFORE = r'(?:[^\]"]|"(?:[^"\\]|\\.)*")*?\b'
 _NODE = re.compile(rf'^\t*(n\d+)\t\s*\[{_BEFORE}pos="([^"]*)"', re.M)
-_ARROW = re.compile(rf'^\t*n\d+ -> n\d+\t\s*\[{_BEFORE}pos="([^"]*)"', re.M)
+_ARROW = re.compile(rf'^(\t*n\d+ -> n\d+\t\s*\[{_BEFORE}pos=)"([^"]*)"', re.M)
+_BOX = re.compile(rf'^\t\t+graph \[{_BEFORE}bb="([^"]*)"', re.M)
 _TITLE = re.compile(
-    rf'^\t*graph \[{_BEFORE}lheight=([\d.]+),\s*lp="([^"]*)",\s*lwidth=([\d.]+)', re.M
+    rf'^(\t*graph \[bb="([^"]*)",{_BEFORE}lheight=([\d.]+),\s*lp=)"([^"]*)"'
+    r"(?=,\s*lwidth=([\d.]+))",
+    re.M,
 )
 # What the outer of two borders adds to a node's width and height, in inches.
 _RING = 8 / 72
 _MOVED = frozenset({"pos", "bb", "lp", "xlp"})
+# How far from the border of a box an arrow turns back, and how far one that is nearly
+# straight may lead past its ends.
+_INNER = 3.0
+_STRAIGHT = 8.0
 # Points that are looked at on each curve of an arrow.
 _SAMPLES = 24
 
@@ -63,6 +70,8 @@ def laid_out(
     data, said = run(source, "dot")
     warnings += said
     text = _ATTRIBUTES.sub(_inside, data.decode().replace("\\\n", ""))
+    frames = [_frame(box[1]) for box in _BOX.finditer(text)]
+    text = _ARROW.sub(lambda arrow: f'{arrow[1]}"{_kept(arrow[2], frames)}"', text)
     box = re.search(r'\bbb="([^"]*)"', text)
     _, _, width, height = map(float, (box[1] if box else "0,0,0,0").split(","))
     return Piece(text, Size(width, height), joints)
@@ -80,6 +89,40 @@ def _inside(node: re.Match[str]) -> str:
         return f"{match[1]}={float(match[2]) - _RING:.5g}"
 
     return _ATTRIBUTE.sub(shrunk, node[0])
+
+
+def _kept(spline: str, frames: Sequence[Frame]) -> str:
+    """Return an arrow that stays in the innermost box in which it starts and ends."""
+    if not spline.startswith("e,"):
+        return spline  # it has no tip, and goes on elsewhere, or points upwards
+    words = spline.removeprefix("e,").split()
+    xs, ys = zip(*map(_point, words), strict=True)
+    (left, right), (low, high) = (sorted(at[:2]) for at in (xs, ys))
+    if (
+        min(xs) > left - _STRAIGHT
+        and max(xs) < right + _STRAIGHT
+        and min(ys) > low - _STRAIGHT
+        and max(ys) < high + _STRAIGHT
+    ):
+        return spline
+    around = [
+        frame
+        for frame in frames
+        if frame[0] < left and frame[1] < low and frame[2] > right and frame[3] > high
+    ]
+    if not around:
+        return spline
+    a, b, c, d = min(around, key=lambda frame: frame[2] - frame[0])
+    kept = [
+        f"{min(max(x, a + _INNER), c - _INNER):g},{min(max(y, b + _INNER), d - _INNER):g}"
+        for x, y in map(_point, words[1:])
+    ]
+    return f"e,{' '.join((words[0], *kept))}"
+
+
+def _frame(text: str) -> Frame:
+    left, low, right, high = map(float, text.split(","))
+    return (left, low, right, high)
 
 
 # ---- moving what is laid out
@@ -116,7 +159,7 @@ def _changed(text: str, change: Callable[[float, int], float]) -> str:
             value.strip('"'),
         )
         if name == "bb":
-            x, y, x2, y2 = map(float, found.split(","))
+            x, y, x2, y2 = _frame(found)
             corners = (min(x, x2), min(y, y2), max(x, x2), max(y, y2))
             found = ",".join(f"{corner:g}" for corner in corners)
         return f'{name}="{found}"'
@@ -134,27 +177,59 @@ def positions(text: str) -> dict[str, Point]:
 
 def struck(text: str) -> int:
     """Return how many titles of boxes are crossed by arrows."""
-    frames = [*_frames(text)]
-    crossed: set[int] = set()
-    for arrow in _ARROW.finditer(text) if frames else ():
-        spline = [_point(p) for p in arrow[1].split() if p[0] not in "es"]
-        for start in range(0, len(spline) - 3, 3):
-            curve = spline[start : start + 4]
-            crossed |= {at for at in range(len(frames)) if _crosses(curve, frames[at])}
-    return len(crossed)
+    curves = [*_all_curves(text)]
+    return sum(
+        any(_crosses(curve, _frame_of(title, 0)) for curve in curves)
+        for title in _TITLE.finditer(text)
+    )
 
 
-def _frames(text: str) -> Iterator[Frame]:
-    for title in _TITLE.finditer(text):
-        x, y = _point(title[2])
-        high, wide = (72 * float(title[at]) / 2 for at in (1, 3))
-        yield (x - wide, y - high, x + wide, y + high)
+def dodged(text: str) -> str:
+    """Return a graph with titles at the right that are crossed at the left only."""
+    curves = [*_all_curves(text)]
+
+    def dodge(title: re.Match[str]) -> str:
+        left, right = (
+            any(_crosses(curve, _frame_of(title, side)) for curve in curves)
+            for side in (0, 1)
+        )
+        if not left or right:
+            return title[0]
+        x, y = _middle(title, 1)
+        return f'{title[1]}"{x:g},{y:g}"'
+
+    return _TITLE.sub(dodge, text)
+
+
+def _frame_of(title: re.Match[str], side: int) -> Frame:
+    """Return where a title stands (0), or would if it stood at the other side (1)."""
+    x, y = _middle(title, side)
+    high, wide = (72 * float(title[at]) / 2 for at in (3, 5))
+    return (x - wide, y - high, x + wide, y + high)
+
+
+def _middle(title: re.Match[str], side: int) -> Point:
+    x, y = _point(title[4])
+    left, _, right, _ = _frame(title[2])
+    return (left + right - x if side else x, y)
+
+
+def _all_curves(text: str) -> Iterator[list[Point]]:
+    for arrow in _ARROW.finditer(text):
+        yield from _curves(arrow[2])
+
+
+def _curves(spline: str) -> Iterator[list[Point]]:
+    """Yield the four points of each part of an arrow."""
+    points = [_point(point) for point in spline.split() if point[0] not in "es"]
+    for start in range(0, len(points) - 3, 3):
+        yield points[start : start + 4]
 
 
 def _crosses(curve: Sequence[Point], frame: Frame) -> bool:
     left, low, right, high = frame
     xs, ys = zip(*curve, strict=True)
-    # A curve stays within its four points.
+    # A curve stays between its four points.
     if max(xs) < left or min(xs) > right or max(ys) < low or min(ys) > high:
         return False
     for step in range(_SAMPLES + 1):

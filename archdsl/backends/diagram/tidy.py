@@ -15,7 +15,7 @@ from .options import Direction
 from .order import Order, Pull, Row, reads
 from .pack import area
 from .picture import Picture
-from .piece import Piece, laid_out, mirrored, positions, struck
+from .piece import Piece, dodged, laid_out, mirrored, positions, struck
 
 # In the dot text that is to be laid out: a node, an arrow, and where titles stand.
 _NODE = re.compile(r"^\t+(n\d+) \[", re.M)
@@ -52,6 +52,7 @@ def tidied(
         return order.wrong({name: sign * at[axis] for name, at in places})
 
     def rated(piece: Piece) -> tuple[int, float, Piece]:
+        piece = piece._replace(text=dodged(piece.text))
         return len(wrong(piece)) + struck(piece.text), area(piece.size), piece
 
     best = rated(plain)
