@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .choose import COLUMNS, Sheet
+from .choose import Sheet, most
 from .columns import cut
 from .dot import Writer, new_graph
 from .labels import escaped
@@ -103,7 +103,7 @@ def _ways(
     length = whole.size[options.direction == "TB"]
     longest = max(room[options.direction == "TB"] for room in rooms(options))
     ways = [[whole]]
-    for number in range(2, COLUMNS + 1):
+    for number in range(2, most(options) + 1):
         cuts = cut(one.main, bottoms, number)
         if len(cuts) == number and length < 2 * number * longest:
             # Only one of the variants is drawn, so all can use the same ids.
