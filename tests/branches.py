@@ -98,7 +98,11 @@ class Branches:
         """Return the steps that a node stands for, or of a folded box the first's."""
         paths = self.paths.get(name, "").removeprefix("input of ").split(" and ")
         inside = tuple(f"{path}." for path in paths)
-        return [s for s in self.steps if path_of(s) in paths or s.path.startswith(inside)]
+        return [
+            step
+            for step in self.steps
+            if path_of(step) in paths or step.path.startswith(inside)
+        ]
 
     def _reads(self, name: str) -> list[int]:
         """Return the values that a node reads, with what flows into a block first."""
@@ -129,12 +133,12 @@ class Branches:
     def _before(self, one: str, other: str) -> int:
         """Return which of two ways stands first where they meet, below 0 for one."""
         for row in reversed(self.merges):
-            places = [
-                next((at for at, node in enumerate(row) if self._leads(way, node)), None)
+            first, second = (
+                next((at for at, node in enumerate(row) if self._leads(way, node)), -1)
                 for way in (one, other)
-            ]
-            if None not in places and places[0] != places[1]:
-                return -1 if places[0] < places[1] else 1
+            )
+            if min(first, second) >= 0 and first != second:
+                return first - second
         return 0
 
     def _first(self, name: str) -> int:

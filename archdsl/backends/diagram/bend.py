@@ -17,8 +17,8 @@ def bottom(drawn: Picture) -> int | None:
     """Return the place of the node at the bottom of the U, if the picture is one.
 
     That is the last of the first nodes in a row with the smallest maps. On both sides
-    of it stand nodes that arrows pair up, the first on its way down with the last on its
-    way up.
+    of it stand nodes that arrows pair up, the first on the way down with the last on
+    the way up.
     """
     found = bottom_or_reason(drawn)
     return found if isinstance(found, int) else None

@@ -139,7 +139,7 @@ class Writer:
         with graph.subgraph(name="cluster_legend") as legend:
             legend.attr(label="", style="rounded", color=self.palette.frame, margin="6")
             legend.attr(
-                "node", fontsize="11", height="0.2", width="0.9", margin="0.05,0.02"
+                "node", fontsize="11", height="0.2", width="0.9", margin="0.09,0.02"
             )
             last = ""
             for key in keys:
@@ -180,10 +180,14 @@ class Writer:
                 # In lines of their own, which are turned round for a mirror image.
                 inner.attr(labeljust="l")
                 inner.attr(labelloc="t")
-                with inner.subgraph() as row:
-                    row.attr(rank="same")
-                    for triangle in routes.triangles.get(id(part), ()):
-                        self._triangle(row, triangle, part)
+                triangles = routes.triangles.get(id(part), [])
+                for triangle in triangles:
+                    self._triangle(inner, triangle, part)
+                if len(triangles) > 1:
+                    with inner.subgraph() as row:
+                        row.attr(rank="same")
+                        for triangle in triangles:
+                            row.node(triangle)
                 self._parts(inner, drawn, part.parts, depth + 1, routes, nodes)
 
     def _box(self, box: Box, depth: int) -> dict[str, str]:

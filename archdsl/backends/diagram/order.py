@@ -137,7 +137,9 @@ def reads(drawn: Picture, ids: Mapping[int, str]) -> dict[str, Row]:
         drawn: the picture.
         ids: the nodes that make a value, by its number.
     """
-    made = {twin.output: value for value, twins in drawn.twins.items() for twin in twins}
+    made = {
+        twin.output: value for value, twins in drawn.twins.items() for twin in twins
+    }
     found: dict[str, Row] = {}
     for node in drawn.nodes():
         if isinstance(node, Closed):

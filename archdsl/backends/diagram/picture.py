@@ -181,7 +181,9 @@ def part_of(name: str, group: Group) -> Subject:
     # What flows in is the first input, even if a layer reads another one before.
     read = sorted((v for v in shapes if v not in made), key=lambda v: v != group.input)
     inputs = tuple(
-        Port(name=f"in {place}" if place > 1 else "in", value=value, shape=shapes[value])
+        Port(
+            name=f"in {place}" if place > 1 else "in", value=value, shape=shapes[value]
+        )
         for place, value in enumerate(read, 1)
     )
     return Subject(name, root, inputs, ())

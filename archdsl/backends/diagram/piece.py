@@ -114,10 +114,14 @@ def _kept(spline: str, frames: Sequence[Frame]) -> str:
         return spline
     a, b, c, d = min(around, key=lambda frame: frame[2] - frame[0])
     kept = [
-        f"{min(max(x, a + _INNER), c - _INNER):g},{min(max(y, b + _INNER), d - _INNER):g}"
+        f"{_between(a, x, c):g},{_between(b, y, d):g}"
         for x, y in map(_point, words[1:])
     ]
     return f"e,{' '.join((words[0], *kept))}"
+
+
+def _between(low: float, at: float, high: float) -> float:
+    return min(max(at, low + _INNER), high - _INNER)
 
 
 def _frame(text: str) -> Frame:

@@ -26,6 +26,7 @@ from .tidy import tidied
 if TYPE_CHECKING:
     from graphviz import Digraph
 
+
 class Page(NamedTuple):
     """All of a drawing, laid out.
 

@@ -1,9 +1,9 @@
 """Chooses which arrows to draw, so that none crosses the title of a box.
 
 An arrow from outside ends at the border of a box. If several parts of the box read what
-flows in, it ends at a small triangle below the title, and arrows fan out from there. So
-do the arrows of several values that different parts read, as nobody would see which part
-reads which one.
+flows in, it ends at a small triangle below the title, and arrows fan out from there.
+So do arrows of several values that different parts read: nobody would see otherwise
+which part reads which one.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Lays pieces out again that are not tidy.
 
 In a tidy piece, branches stand in the spec's order, and no arrow crosses a title. An
-engine has no option that makes it so. So it is asked again in other words, each of which
-helps some networks and harms others, and the tidiest piece is taken.
+engine has no option that makes it so. So it is asked again in other words, each of
+which helps some networks and harms others, and the tidiest piece is taken.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def tidied(
 
 
 def _again(plain: Piece, text: str, axis: int | None) -> Piece:
-    """Return a piece laid out again; its mirror image along an axis, if one is given."""
+    """Return a piece laid out again; if an axis is given, mirrored along it."""
     if axis is not None:
         text = _SIDE.sub(lambda line: _other_side(line, axis), text)
     # What the engine warns of, it warned of the first time.
