@@ -540,6 +540,14 @@ def test_rows_run_from_left_to_right() -> None:
     assert page.size.width > page.size.height
 
 
+def test_rows_are_cut_beside_heads_for_training() -> None:
+    """What an auxiliary head reads does not cross all rows up to the last."""
+    drawn = layout("googlenet", Options(direction="LR"))
+    assert drawn.text() >= 6
+    at = drawn.middles()
+    assert at["inception4b"][1] > at["aux1"][1] > at["inception4d"][1]
+
+
 @pytest.mark.parametrize("name", ["unet", "unet_padded"])
 def test_a_unet_is_a_u(name: str) -> None:
     """Skips run level, down on the left and up on the right; the middle is lowest."""

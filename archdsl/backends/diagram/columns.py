@@ -42,6 +42,7 @@ def cut(
         bottoms: how far down each node ends, by the output of its first step.
         number: of columns.
     """
+    drawn = _side_lines_first(drawn)
     found = [*seams(drawn, bottoms)]
     height = max(bottoms.values(), default=0.0)
     chosen: list[Seam] = []
@@ -54,8 +55,44 @@ def cut(
     columns: list[tuple[Picture, float]] = []
     for seam in reversed(chosen):
         drawn, tail = _split(drawn, seam)
-        columns.insert(0, (tail, seam.above))
-    return [(drawn, 0.0), *columns]
+        columns.insert(0, (_in_order(tail), seam.above))
+    return [(_in_order(drawn), 0.0), *columns]
+
+
+def _side_lines_first(drawn: Picture) -> Picture:
+    """Return a picture with what leads to outputs alone right behind what it reads.
+
+    Otherwise, a value that a head for training reads would cross all places up to it.
+    """
+    maker = {
+        step.output: at
+        for at, part in enumerate(drawn.parts)
+        for node in leaves([part])
+        for step in node.steps
+    }
+    tails: dict[int, set[int]] = {}
+    heads: dict[int, set[int]] = {}
+    for edge in drawn.edges:
+        tail = maker.get(edge.tail, -1)
+        if isinstance(edge.head, int) and maker[edge.head] != tail:
+            tails.setdefault(maker[edge.head], set()).add(tail)
+            heads.setdefault(tail, set()).add(maker[edge.head])
+
+    def place(at: int) -> tuple[int, int]:
+        read = tails.get(at, set())
+        return (max(read), at) if len(read) == 1 and at not in heads else (at, -1)
+
+    order = sorted(range(len(drawn.parts)), key=place)
+    return drawn._replace(parts=tuple(drawn.parts[at] for at in order))
+
+
+def _in_order(drawn: Picture) -> Picture:
+    """Return a column with its parts in the spec's order again."""
+
+    def first(part: Part) -> int:
+        return next(leaves([part])).steps[0].output
+
+    return drawn._replace(parts=tuple(sorted(drawn.parts, key=first)))
 
 
 def seams(drawn: Picture, bottoms: Mapping[int, float]) -> Iterator[Seam]:
