@@ -248,6 +248,7 @@ def emit(
     *,
     as_modules: bool = False,
     recompute: bool | Collection[str] = False,
+    inference: bool = False,
 ) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
@@ -258,17 +259,26 @@ def emit(
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept for it, as `analyze(recompute=True)` counts; or the paths of
             those, as from `lean`.
+        inference: whether the module is for inference, as that of `archdsl compile
+            --inference`: on a CPU, convolutions call oneDNN, activations included,
+            unless these are to be modules. It is best for a network without norms, as
+            `archdsl.transforms.pipeline` makes.
 
     Raises:
         SpecError: if `network` names a spec with errors.
-        TypeError: if it is not a network, or `as_modules` not a bool.
+        TypeError: if it is not a network, or another argument has the wrong type.
         ValueError: if one of the paths is no block that can be recomputed.
     """
     from .backends.torch import emit as run
 
-    check_types(as_modules=as_modules)
-    again = _as_again(recompute)
-    return run(as_network(network), as_modules=as_modules, recompute=again)
+    check_types(as_modules=as_modules, inference=inference)
+    return run(
+        as_network(network),
+        as_modules=as_modules,
+        recompute=_as_again(recompute),
+        inference=inference,
+        packed=inference and not as_modules,
+    )
 
 
 def backbone(
@@ -312,6 +322,7 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     as_modules: bool = False,
     recompute: bool | Collection[str] = False,
+    inference: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -329,6 +340,7 @@ def build(
             or a file of `torch.save`. Nothing in it is run.
         as_modules: as for `emit`.
         recompute: as for `emit`.
+        inference: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -351,6 +363,7 @@ def build(
     check_types(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
+        inference=inference,
         preset=preset,
         params=params,
     )
@@ -370,6 +383,8 @@ def build(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
         recompute=again,
+        inference=inference,
+        packed=inference and not as_modules,
     )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
@@ -874,7 +889,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
     **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
-    "any_order": (bool, "true or false"),
+    **dict.fromkeys(("any_order", "inference"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),

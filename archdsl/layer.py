@@ -219,6 +219,8 @@ class Layer:
         sign: ``positive`` if outputs are never negative, ``kept`` if they are not for
             inputs that are not; empty if they may be.
         channelwise: whether in inference it only scales and shifts each channel.
+        multiplies: whether all it does is to multiply each channel by a number; see
+            `multipliers`.
         scales: whether its weight can absorb a factor for each channel of its
             output, and its bias a summand; see `scaled`.
         pools_batch: whether its statistics in training are over all samples of the
@@ -249,6 +251,7 @@ class Layer:
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""
     channelwise: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
     sums: ClassVar[bool] = False
@@ -420,6 +423,19 @@ class Layer:
 
         Returns:
             Two tensors with a number for each channel.
+        """
+        raise NotImplementedError(self.word)
+
+    def multipliers(self, like: Any, *own: Any) -> Any:
+        """Return what a kind that multiplies channels multiplies each of them by.
+
+        Args:
+            like: a tensor, of whose type the result is, with a size of the channels
+                first.
+            own: its tensors, in order.
+
+        Returns:
+            A tensor with a number for each channel.
         """
         raise NotImplementedError(self.word)
 

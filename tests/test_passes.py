@@ -98,6 +98,9 @@ def test_levels_make_smaller_modules(run: Run, trained: torch.nn.Module) -> None
     counts = [
         [type(one).__name__ for one in compiled(text).modules()] for text in texts
     ]
+    assert [names.count("PackedConv2d") for names in counts] == [0, 0, 3]
+    texts[2] = run("compile", "net.arch", "--inference", "--no-packed").out
+    counts[2] = [type(one).__name__ for one in compiled(texts[2]).modules()]
     assert [names.count("BatchNorm2d") for names in counts] == [7, 2, 0]
     assert [names.count("Conv2d") for names in counts] == [6, 5, 3]
     assert [names.count("Dropout") for names in counts] == [1, 0, 0]
@@ -211,7 +214,7 @@ def test_random_specs_compute_the_same_in_place() -> None:
             network = archdsl.loads(text, params=params)
             made = pipeline(inference=True).apply(network)
             state = draw_state(network, 1)
-            module = compiled(emit(made, inference=True)).double()
+            module = compiled(emit(made, inference=True, packed=True)).double()
             module.load_state_dict(pipeline(inference=True).weights(network, state))
             generator = torch.Generator().manual_seed(2)
             inputs = [

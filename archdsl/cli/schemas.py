@@ -475,6 +475,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {
             **_WRITTEN,
             "passes": ["text"],
+            "packed": "bool",
             "recompute": "bool",
             "fits": Null(_LEAN),
             "module": "text",

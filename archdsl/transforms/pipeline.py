@@ -15,6 +15,7 @@ from archdsl.ir import Network
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
+from archdsl.transforms.fold_scales import FoldScales
 from archdsl.transforms.merge_branches import MergeBranches
 from archdsl.transforms.merge_parallel import MergeParallel
 from archdsl.transforms.recipe import Origin, as_before, composed
@@ -42,6 +43,7 @@ PASSES: Final[dict[str, Pass]] = {
     "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
     "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
     "fold-norms": Pass(None, FoldNorms(), 1),
+    "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
     "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
     # On the CPUs that it was measured on, engines gain nothing by it.
@@ -84,7 +86,9 @@ class Pipeline(Transformation):
 
 
 # What leaves few norms, for the engines that run exports.
-FOLDING: Final = Pipeline((FoldNorms(), MergeBranches(), FoldNormsAhead()))
+FOLDING: Final = Pipeline(
+    (FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
+)
 
 
 def names_of(
