@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -504,29 +505,21 @@ def export_onnx(
     """
     from .backends import onnx
 
-    check_types(opset=opset, fold=fold, fixed_size=fixed_size)
-    if batch is not None:
-        check_types(batch=batch)
+    check_types(opset=opset, fixed_size=fixed_size)
     folder = None if int8 is None else Path(_as_path("int8", int8))
     looks = _looks(crop, mean, std)
-    file = None if path is None else Path(_as_path("path", path))
-    network, given = _with_weights(network, weights, seed)
-    made = onnx.export(
-        network,
-        given,
-        path=file or Path("model.onnx"),
-        opset=opset,
-        fold=fold,
-        batch=batch,
-        fixed_size=fixed_size,
-    )
-    if folder is not None:
+    name = Path("model.onnx" if path is None else _as_path("path", path))
+
+    def run(network: Network, weights: Mapping[str, Any], **options: Any) -> Exported:
+        options = {"opset": opset, "fixed_size": fixed_size, **options}
+        made = onnx.export(network, weights, path=name, **options)
+        if folder is None:
+            return made
         from .backends.targets.quantise import quantised
 
-        made = quantised(made, network, folder, **looks)
-    if file is not None:
-        made.save(file)
-    return made
+        return quantised(made, network, folder, **looks)
+
+    return _exported(run, network, path, weights, seed, fold, batch)
 
 
 def export_torch(
@@ -561,15 +554,34 @@ def export_torch(
     """
     from .backends.targets import program
 
-    check_types(fold=fold)
-    if batch is not None:
-        check_types(batch=batch)
-    file = None if path is None else Path(_as_path("path", path))
-    network, given = _with_weights(network, weights, seed)
-    made = program.export(network, given, fold=fold, batch=batch)
-    if file is not None:
-        made.save(file)
-    return made
+    return _exported(program.export, network, path, weights, seed, fold, batch)
+
+
+def export_executorch(
+    network: Network | Spec,
+    path: Spec | None = None,
+    *,
+    weights: Mapping[str, Any] | Spec | None = None,
+    seed: int | None = None,
+    fold: bool = True,
+    batch: int | None = None,
+) -> Exported:
+    """Return a network in evaluation mode as a program of ExecuTorch, in float32.
+
+    Args:
+        network: as for `analyze`.
+        path: the file to write, if any.
+        weights: as for `export_onnx`.
+        seed: as for `export_onnx`.
+        fold: as for `export_onnx`.
+        batch: the batch size, which is fixed; None for 1.
+
+    Raises:
+        Exception: those of `export_torch`.
+    """
+    from .backends.targets import executorch
+
+    return _exported(executorch.export, network, path, weights, seed, fold, batch)
 
 
 def export_openvino(
@@ -606,14 +618,30 @@ def export_openvino(
     """
     from .backends.targets import openvino
 
-    check_types(fold=fold, fixed_size=fixed_size)
+    check_types(fixed_size=fixed_size)
+    run = partial(openvino.export, fixed_size=fixed_size)
+    return _exported(run, network, path, weights, seed, fold, batch)
+
+
+def _exported(
+    run: Callable[..., Exported],
+    network: Network | Spec,
+    path: Spec | None,
+    weights: Mapping[str, Any] | Spec | None,
+    seed: int | None,
+    fold: bool,
+    batch: int | None,
+) -> Exported:
+    """Return what an exporter makes of a network, once its arguments are checked.
+
+    It is written to a file, if one is given.
+    """
+    check_types(fold=fold)
     if batch is not None:
         check_types(batch=batch)
     file = None if path is None else Path(_as_path("path", path))
     network, given = _with_weights(network, weights, seed)
-    made = openvino.export(
-        network, given, fold=fold, batch=batch, fixed_size=fixed_size
-    )
+    made = run(network, given, fold=fold, batch=batch)
     if file is not None:
         made.save(file)
     return made
