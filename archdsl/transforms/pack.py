@@ -29,9 +29,9 @@ _HELPER: Final = f'''
 class PackedConv2d(nn.Conv2d):
     """A convolution and the activation behind it, in one call.
 
-    In inference on a CPU, in float32, that is a call of oneDNN, for which the weight is
-    kept a second time, in an order of its own. Otherwise torch's usual functions do it.
-    Call `eval()` after a change of the weight's `data`, which nothing else tells of.
+    In inference on a CPU that is a call of oneDNN, in float32 or bfloat16, for which a
+    copy of the weight is kept, in another order. Elsewhere torch's usual functions do
+    it. Call `eval()` after a change of the weight's `data`, which goes unnoticed.
     """
 
     # oneDNN's name of each activation, and its numbers.
@@ -65,25 +65,36 @@ class PackedConv2d(nn.Conv2d):
             and not torch.jit.is_tracing()
             and isinstance(self.weight, nn.Parameter)  # and no stand-in of a tracer
             and self.weight.device.type == "cpu"
-            and self.weight.dtype == torch.float32
             and not self.weight.is_inference()
             and not torch.is_grad_enabled()
-            and not torch.is_autocast_enabled("cpu")
             and torch.backends.mkldnn.is_available()
             and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
             and hasattr(torch.ops.mkldnn, "_reorder_convolution_weight")
+            and self.is_fast(self.dtype())
         )
+
+    def is_fast(self, dtype: torch.dtype) -> bool:
+        if dtype == torch.bfloat16:
+            return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return dtype == torch.float32
+
+    def dtype(self) -> torch.dtype:
+        if torch.is_autocast_enabled("cpu"):
+            return torch.get_autocast_dtype("cpu")
+        return self.weight.dtype
 
     def fused(self, x: Tensor) -> Tensor:
         places = self.padding, self.stride, self.dilation, self.groups
-        weight = self.weight.detach()
+        weight, bias, dtype = self.weight.detach(), self.bias, self.dtype()
         # The best order for one size of the input can be 100 times slower for another.
-        known = weight.data_ptr(), weight._version, x.shape
+        known = weight.data_ptr(), weight._version, x.shape, dtype
         if self.packed is None or self.packed[0] != known:
             reorder = torch.ops.mkldnn._reorder_convolution_weight
-            self.packed = known, reorder(weight, *places, x.shape)
+            self.packed = known, reorder(weight.to(dtype), *places, x.shape)
+        if torch.is_autocast_enabled("cpu"):
+            x, bias = x.to(dtype), None if bias is None else bias.to(dtype)
         call, fused = torch.ops.mkldnn._convolution_pointwise, self.FUSED
-        return call(x, self.packed[1], self.bias, *places, *fused[self.activation], "")
+        return call(x, self.packed[1], bias, *places, *fused[self.activation], "")
 
     def train(self, mode: bool = True) -> "PackedConv2d":
         self.packed = None

@@ -51,7 +51,12 @@ _BUILTINS = frozenset(
 _DUNDERS = frozenset(("__init__", "__name__", "__getstate__"))
 # Names of torch that packed convolutions read.
 _PRIVATE = frozenset(
-    ("_version", "_convolution_pointwise", "_reorder_convolution_weight")
+    [
+        "_version",
+        "_convolution_pointwise",
+        "_reorder_convolution_weight",
+        "_is_mkldnn_bf16_supported",
+    ]
 )
 _KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "Any"))
 
