@@ -307,9 +307,10 @@ processor_option = click.option(
 )
 
 DATA: Final = (
-    "digits (scikit-learn's), synthetic (random images), an .npz file with `images` "
-    "and `labels`, or a folder: with a folder for each class, with WebDataset's "
-    "shards, or saved by Hugging Face's datasets."
+    "digits (scikit-learn's), synthetic (random images), torchvision:SET:FOLDER (such "
+    "as torchvision:CIFAR10:data), an .npz file with `images` and `labels`, or a "
+    "folder: with a folder for each class, with WebDataset's shards, or saved by "
+    "Hugging Face's datasets."
 )
 changes_option = click.option(
     "--set",

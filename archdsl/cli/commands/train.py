@@ -122,13 +122,20 @@ _MOST_WORKERS: Final = 8
     "ten minutes]",
 )
 @click.option(
+    "--log",
+    "trackers",
+    multiple=True,
+    type=click.Choice(("wandb", "mlflow")),
+    help="Send the metrics of each epoch there, too. May be repeated.",
+)
+@click.option(
     "--steps",
     "most_steps",
     type=click.IntRange(1, 1_000_000_000),
     metavar="N",
     help="Stop when N steps are done, with the state saved.",
 )
-@device_options("Estimate the time of an epoch for this device.")
+@device_options("Estimate the time of an epoch for this device.  [default: this one]")
 @json_option
 def command(
     spec: str,
@@ -216,7 +223,7 @@ def _train(
         data,
         world=made.fabric.world_size,
         memory_bytes=outlook.memory_of(processor),
-        device=device,
+        device=device or outlook.this_device(processor, recipe.precision),
         recompute=options.recompute,
     )
     for line in outlook.lines(known, recipe, data, made.loader.steps()):
