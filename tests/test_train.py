@@ -18,6 +18,7 @@ import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 import types
 import zipfile
@@ -1013,6 +1014,23 @@ def test_a_resumed_run_equals_the_unbroken_one(text: str, tmp_path: Path) -> Non
     again = made(tmp_path / "parts", text, resume=True)
     assert again.epoch == whole.recipe.epochs
     assert_same(state_of(whole), state_of(again))
+
+
+def test_a_full_disk_is_told_once(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard writes in a thread, whose errors Python would print itself."""
+    from tensorboard.summary.writer import record_writer
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    found = run(*RUN, "-o", "run")
+    assert found.code == 2
+    assert found.err.count("no space left on device") == 1
+    assert "Traceback" not in found.err
 
 
 def test_a_broken_state_is_passed_over(tmp_path: Path) -> None:

@@ -14,7 +14,6 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -29,6 +28,7 @@ from archdsl.values import Shape
 
 from . import folder, sharding, states
 from .blame import blame
+from .board import Board, has_tensorboard
 from .data import Data, refuse
 from .loader import Batch, Loader, Order
 from .measures import Measures, Tally
@@ -153,7 +153,7 @@ class Trainer:
         self._saved = monotonic()
         self.history: list[dict[str, Any]] = []
         self.bad: dict[str, str] = {}
-        self._writer: Any = None
+        self._board: Board | None = None
         self._trackers = [
             Tracker(name, run, network.name)
             for name in (options.trackers if self.is_first else ())
@@ -366,29 +366,17 @@ class Trainer:
         self._share_bad()
         if self.is_first:
             folder.write_metrics(self.run, self.history)
-            self._board(row)
-            self._track(row)
+            metrics = {k: one for k, one in row.items() if one is not None}
+            if self._board is None and has_tensorboard():
+                self._board = Board(self.run / "tensorboard", self.epoch)
+            if self._board is not None:
+                self._board.add(metrics, self.epoch)
+            self._track(metrics)
         self.watch.epoch(row, self.recipe.epochs)
         self.save()
 
-    def _board(self, row: dict[str, Any]) -> None:
-        """Write an epoch's metrics for TensorBoard, if it is installed."""
-        if find_spec("tensorboard") is None:
-            return
-        from torch.utils.tensorboard import SummaryWriter
-
-        if self._writer is None:
-            # What a run that was killed has written after this epoch is dropped.
-            make: Any = SummaryWriter
-            self._writer = make(self.run / "tensorboard", purge_step=self.epoch)
-        for key, value in row.items():
-            if key != "epoch" and value is not None:
-                self._writer.add_scalar(key, value, self.epoch)
-        self._writer.flush()
-
-    def _track(self, row: dict[str, Any]) -> None:
+    def _track(self, metrics: dict[str, Any]) -> None:
         """Send an epoch's metrics to the trackers; without them, the run goes on."""
-        metrics = {key: one for key, one in row.items() if one is not None}
         for one in self._trackers:
             try:
                 one.send(metrics, self.epoch)
@@ -406,8 +394,8 @@ class Trainer:
                 one.close(finished=self.epoch == self.recipe.epochs)
             except Exception as error:  # of its own kinds
                 self._untracked(one, error)
-        if self._writer is not None:
-            self._writer.close()
+        if self._board is not None:
+            self._board.close()
         if self.fabric.world_size > 1:
             from torch import distributed
 
