@@ -1301,6 +1301,19 @@ def test_what_the_command_refuses(
     assert not Path("run").exists()
 
 
+def test_a_recipe_is_changed_as_a_network_is(run: Run, files_of: Path) -> None:
+    """-D reaches the recipe, where the key has a dot; --set does, with or without."""
+    few = ("--set", "epochs=1", "--steps", "1", "-o", "run")
+    assert run(*RUN, *few, "-D", "optimizer.lr=0.5", "-D", "classes=10").code == 0
+    held = json.loads(Path("run/run.json").read_bytes())["recipe"]
+    assert (held["optimizer"]["lr"], held["epochs"]) == (0.5, 1)
+    found = run(*RUN, "-o", "other", "-D", "optimizer.lrr=0.5")
+    assert (found.code, "did you mean `lr`?" in found.err) == (1, True)
+    for command in ("analyze", "sweep"):
+        found = run(command, "net.arch", "-D", "optimizer.lr=0.5")
+        assert found.code == 2, found.err
+
+
 def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None:
     example = ROOT / "examples" / "foreign"
     found = run(

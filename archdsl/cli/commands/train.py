@@ -13,6 +13,7 @@ from archdsl.cli.files import writing
 from archdsl.cli.options import (
     DATA,
     INPUT_FILE,
+    OF_RECIPE,
     OUTPUT,
     SpecCommand,
     changes_option,
@@ -179,6 +180,7 @@ def command(
 
     if leave_out and weights is None:
         raise click.UsageError("--except is about what --weights reads")
+    changes += click.get_current_context().meta[OF_RECIPE]
     recipe = find_recipe(recipe_name, data_name, changes)
     device = find_device(device_name, devices_file, "float32")
     network = load_proved(spec, params, input_shape)
