@@ -1556,6 +1556,24 @@ def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
     )
 
 
+def test_weights_and_an_onnx_file_see_the_same(run: Run, files_of: Path) -> None:
+    """torch and onnxruntime, with images that are cropped and scaled."""
+    torch.manual_seed(0)
+    torch.save(archdsl.build(archdsl.loads(COLOUR)).state_dict(), "net.pth")
+    Path("colour.arch").write_text(COLOUR, encoding="utf-8")
+    call = ("export", "colour.arch", "--weights", "net.pth", "-o", "net.onnx")
+    assert run(*call).code == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
+    Image.fromarray(pixels).save("a.png")
+    for options in ((), ("--crop", "0.5", "--mean", "0.1,0.2,0.3", "--std", "1,2,3")):
+        found = [
+            run("run", *model, "a.png", *options, "--json").json["images"][0]["classes"]
+            for model in (("colour.arch", "net.pth"), ("net.onnx",))
+        ]
+        shares = [{one["index"]: one["probability"] for one in each} for each in found]
+        assert shares[0] == pytest.approx(shares[1], rel=1e-4)
+
+
 def test_what_running_weights_refuses(run: Run, files_of: Path) -> None:
     net = archdsl.build(archdsl.loads(NET, name="net.arch"))
     torch.save(net.state_dict(), "net.pth")
