@@ -415,8 +415,8 @@ _TRAINED = {
     "outlook": {
         **dict.fromkeys(("params", "trainable", "batch", "step_bytes"), "int"),
         **dict.fromkeys(("memory_bytes", "largest_batch"), Null("int")),
-        "epoch_seconds": Null("number"),
-        "device": Null("text"),
+        "epoch_seconds": "number",
+        "device": "text",
     },
     "epochs": [_EPOCH],
 }
