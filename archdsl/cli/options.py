@@ -281,7 +281,7 @@ def pass_options(command: Command) -> Command:
             "level",
             type=click.IntRange(0, 2),
             metavar="0|1|2",
-            help="Transform the network by all passes up to a level.  [default: 0; 2 "
+            help="Transform the network by all passes up to a level.  [default: 1; 2 "
             "for inference]",
         ),
     ):

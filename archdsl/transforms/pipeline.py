@@ -106,7 +106,7 @@ def names_of(
         raise ValueError("give either a level or passes")
     if passes is None:
         if level is None:
-            level = LEVELS[-1] if inference else 0
+            level = LEVELS[-1] if inference else 1
         if level not in LEVELS:
             raise ValueError(f"the level is from 0 to {LEVELS[-1]}, not {level}")
         return [
@@ -135,7 +135,7 @@ def pipeline(
 
     Args:
         level: 0 to 2; how much is done. If neither it nor passes are given, it is 2 for
-            inference, and otherwise 0.
+            inference, and otherwise 1.
         passes: names from `PASSES` instead, in the order in which they run.
         inference: whether the network is for inference alone.
 

@@ -129,8 +129,8 @@ def command(
     run, so compiling does not need torch. If the spec declares foreign layers (`op`),
     the module imports their classes, which are listed on standard error.
 
-    The module is what the spec says, layer by layer, unless -O, --passes or --inference
-    ask for another that computes the same.
+    The module is what the spec says, layer by layer, without those that do nothing. -O,
+    --passes and --inference ask for others that compute the same.
 
     \b
     Examples:
