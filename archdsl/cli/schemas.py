@@ -509,7 +509,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {
             **dict.fromkeys(("name", "text"), "text"),
             **_maybe("file", "difference"),
-            **dict.fromkeys(("lines", "layers", "blocks"), "int"),
+            **dict.fromkeys(("lines", "layers", "blocks", "opaque"), "int"),
             "seconds": "number",
             "compared": ["text"],
         },
