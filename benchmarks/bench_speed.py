@@ -206,9 +206,9 @@ def page(
         "Engines run the network's ONNX export, with norms folded, and torchvision's "
         "module by torch's exporter; `for inference` is the module of `archdsl compile "
         "--inference`. A dash is what took too long or was not measured.",
-        "torch's exporter folds norms, too, and onnxruntime then makes the same nodes of "
-        "both models: this was looked at for `resnet50` and `mobilenet_v3_large`. So "
-        "these cannot differ but by chance.",
+        "torch's exporter folds norms, too, and onnxruntime then makes the same nodes "
+        "of both models: this was looked at for `resnet50` and `mobilenet_v3_large`. "
+        "So these cannot differ but by chance.",
         "Written by `python benchmarks/bench_speed.py --write`.",
         "",
     ]
