@@ -172,6 +172,11 @@ def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
     files.write(run / METRICS, text.getvalue().encode())
 
 
+def is_early(run: Path) -> bool:
+    """Return whether a run has begun, and ended none of its epochs."""
+    return (run / ABOUT).exists() and not (run / METRICS).exists()
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the metrics of all epochs so far, as `write_metrics` was given them.
 
@@ -179,6 +184,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         SpecError: if the folder holds none, or something else.
     """
     path = run / METRICS
+    if is_early(run):
+        return []
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError
