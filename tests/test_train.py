@@ -1270,7 +1270,9 @@ def test_the_command(run: Run, files_of: Path) -> None:
     space: dict[str, Any] = {"__name__": "model"}
     exec((one / "model.py").read_text("utf-8"), space)
     space["Net"]().load_state_dict(weights)
-    assert (one / "spec.arch").read_text("utf-8") == NET
+    spec = (one / "spec.arch").read_text("utf-8")
+    assert notes["spec"] == spec
+    assert archdsl.emit(archdsl.loads(spec)) == (one / "model.py").read_text("utf-8")
     # What ended before its first state may be begun again.
     assert run(*RUN, "-o", "two", "--set", "optimizer.lr=1e9").code == 1
     assert run(*RUN, "-o", "two").code == 0
@@ -1657,7 +1659,12 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
     found = run(*spec, "--data=digits", "--set=epochs=10", "-o", "run", "--json")
     assert found.code == 0, found.err
     assert found.json["finished"]
-    assert found.json["epochs"][-1]["test_top1"] >= 0.97
+    last = found.json["epochs"][-1]["test_top1"]
+    assert last >= 0.97
+    # The spec in the folder is that of this network, whatever made it from another.
+    beside = ("run/spec.arch", "run/weights.safetensors")
+    found = run("evaluate", *beside, "--data", "digits", "--json")
+    assert found.json["top1"] == pytest.approx(last)
 
 
 # ---- trackers
