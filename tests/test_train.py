@@ -48,6 +48,7 @@ from archdsl.backends.training import (
     Watch,
     classes_of,
     load,
+    outlook,
     parse,
     sharding,
     shipped,
@@ -63,6 +64,7 @@ from archdsl.backends.training.recipe import Images
 from archdsl.backends.training.views import Views
 from archdsl.cli.training import Shown
 from archdsl.diagnostics import SpecError
+from archdsl.passes.devices import Device
 from archdsl.resources import recipes
 from archdsl.source import Source
 from scripts.kill_training import RECIPE as RICH
@@ -1268,7 +1270,9 @@ def test_the_command(run: Run, files_of: Path) -> None:
     space: dict[str, Any] = {"__name__": "model"}
     exec((one / "model.py").read_text("utf-8"), space)
     space["Net"]().load_state_dict(weights)
-    assert (one / "spec.arch").read_text("utf-8") == NET
+    spec = (one / "spec.arch").read_text("utf-8")
+    assert notes["spec"] == spec
+    assert archdsl.emit(archdsl.loads(spec)) == (one / "model.py").read_text("utf-8")
     # What ended before its first state may be begun again.
     assert run(*RUN, "-o", "two", "--set", "optimizer.lr=1e9").code == 1
     assert run(*RUN, "-o", "two").code == 0
@@ -1331,6 +1335,30 @@ def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
     )
     found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
     assert found.code == 1 and "sees one value for each channel" in found.err
+
+
+def test_what_is_known_before_the_first_step() -> None:
+    """By the analysis itself, and by times of a device that are easy to compute."""
+    network, how = archdsl.loads(NET), recipe(SMALL)
+    data = load("digits", *classes_of(network))
+    slow = Device("slow", "Slow", {"float32": 1e6}, {"float32": 1e6}, 1e18)
+    facts = archdsl.analyze(network, batch=256, optimizer="momentum", mode="train")
+    peak = facts.memory.training_peak_bytes
+    for memory, fits in ((peak, True), (peak - 1, False)):
+        given = {"world": 1, "memory_bytes": memory, "recompute": False}
+        known = outlook.outlook(network, how, data, device=slow, **given)
+        assert (known.params, known.step_bytes) == (facts.params, peak)
+        assert known.largest_batch is not None
+        assert (known.largest_batch >= 256) is fits
+        said = outlook.lines(known, how, data, 5)
+        assert ("needs more memory than there is" in said[-1]) is not fits
+    # The products of forward and backward pass are most of it; memory takes no time.
+    costs = facts.as_dict()["costs"]
+    products = 2 * (costs["macs"] + costs["backward_macs"]) * 1437 / 1e6
+    assert products < known.epoch_seconds < 1.3 * products
+    here = outlook.this_device("cpu", "bfloat16")
+    assert here.matrix["float32"] > 1e8 and here.matrix["bfloat16"] > 1e6
+    assert here.bandwidth > 1e8 and 0 < here.launch_seconds < 0.01
 
 
 def test_without_the_engine(
@@ -1631,7 +1659,12 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
     found = run(*spec, "--data=digits", "--set=epochs=10", "-o", "run", "--json")
     assert found.code == 0, found.err
     assert found.json["finished"]
-    assert found.json["epochs"][-1]["test_top1"] >= 0.97
+    last = found.json["epochs"][-1]["test_top1"]
+    assert last >= 0.97
+    # The spec in the folder is that of this network, whatever made it from another.
+    beside = ("run/spec.arch", "run/weights.safetensors")
+    found = run("evaluate", *beside, "--data", "digits", "--json")
+    assert found.json["top1"] == pytest.approx(last)
 
 
 # ---- trackers

@@ -136,7 +136,13 @@ def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
         where = "at the rates that this machine just reached"
     shown = show_seconds(known.epoch_seconds)
     rows.append(("an epoch", f"{shown} or more {where}, by the roofline"))
-    return align(rows)
+    found = align(rows)
+    if known.largest_batch is not None and known.batch > known.largest_batch:
+        found.append(
+            "note: a step needs more memory than there is: take smaller batches, "
+            "--recompute, or parts, `--set accumulate=2`"
+        )
+    return found
 
 
 @cache

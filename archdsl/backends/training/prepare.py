@@ -165,7 +165,7 @@ def trainer(
             watch.say(f"{path} is broken; going on from {found.path.name}")
         watch.say(f"going on after step {made.step:,}")
     if made.is_first and not has_run:
-        folder.begin(run, what, network, text)
+        folder.begin(run, what, text)
     return made, what
 
 
