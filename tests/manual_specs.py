@@ -444,7 +444,9 @@ class _Writer:
         before = list(self.scope.labels)
         if self.chance(2):
             stem = self.fresh("k")
-            item = self.some("", f"{stem}_{{i}}: ", f"{stem}{{i}}_b: ", f"{stem}.{{i}}: ")
+            item = self.some(
+                "", f"{stem}_{{i}}: ", f"{stem}{{i}}_b: ", f"{stem}.{{i}}: "
+            )
             head = f"i in range({self.number()})"
             inner = item + self.layer().split(" -> ")[0]
             before += [item[:-2].replace("{i}", "0")] if item else []
@@ -570,7 +572,9 @@ class _Writer:
             return ""
         labels = self.scope.labels
         if known is not None:
-            labels[known:] = [f"{label}{self.some(1, 1, 2)}" for label in labels[known:]]
+            labels[known:] = [
+                f"{label}{self.some(1, 1, 2)}" for label in labels[known:]
+            ]
         return "  x2" if self.chance(3) else f"  x({self.number()})"
 
     def some_copies(self, text: str, label: int, of: int) -> str:

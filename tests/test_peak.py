@@ -318,9 +318,7 @@ def test_a_gradient_that_comes_twice_is_summed_in_new_memory() -> None:
 def test_a_product_of_one_value_is_two_products() -> None:
     sketch = Sketch((4, 4, 4))
     start = sketch.add("conv", kernel=(1, 1), bias=False)
-    peak = _memory(
-        sketch.network(sketch.add("mul", start, start, start))
-    ).training_peak
+    peak = _memory(sketch.network(sketch.add("mul", start, start, start))).training_peak
     # Beside the weights, the input and the output, which the caller holds. As torch
     # takes the second product apart: the square and its factor, and the gradients of
     # the output, the square and the factor. As it takes the square apart, that is gone,

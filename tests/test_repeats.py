@@ -315,10 +315,10 @@ def test_a_count_is_still_an_argument() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        "g: { conv 1x1 -> bn; t: tanh }  x(n + 1); same g1; same g3; add { @g2 | same g2 }",
+        "g: { conv 1x1 -> bn; t: tanh }  x(n); same g1; add { @g2 | same g2 }",
         "g{}x: residual { conv 1x1 }  x(n); c: conv 3x3 -> relu  x2; same c2; same g2x",
         "for i in range(n) { a{i}: conv 3x3 -> b{i}_: bn  x2 }; same a11; same b0_2",
-        "residual { a: conv 3x3  x2; same a1 }; add { k: conv 1x1  x(n - 1) | same k1 }",
+        "residual { a: conv 3x3  x2; same a1 }; add { k: relu  x(n - 1) | same k1 }",
         "q: seq { conv 3x3 -> relu; { conv 1x1; bn }  x(n) }  x2; same q2; same q1",
     ],
 )

@@ -272,7 +272,9 @@ class _Step(_Run):
         parts = [part for part in entry.operations if part.asked] or [entry]
         is_last = region is not None and place == region.savers[0]
         for part in reversed(parts):
-            self.undo(part, region.held if region and is_last and part is parts[0] else ())
+            self.undo(
+                part, region.held if region and is_last and part is parts[0] else ()
+            )
 
     def undo(self, entry: Entry, held: Sequence[int]) -> None:
         """Run the backward pass of an operation, which consumes its output's gradient.

@@ -133,9 +133,7 @@ def _values(
     return tuple(values.items()), products
 
 
-def factors_kept(
-    node: Node, differentiated: Collection[int]
-) -> tuple[list[int], int]:
+def factors_kept(node: Node, differentiated: Collection[int]) -> tuple[list[int], int]:
     """Return the factors that a product keeps, and the elements of intermediate
     products.
     """
