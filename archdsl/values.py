@@ -118,10 +118,10 @@ class Tensor(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Number of elements."""
+        """Number of elements, without the expression that it may have."""
         product = 1
         for n in self.shape:
-            product *= n
+            product *= int(n)
         return product
 
 

@@ -426,6 +426,12 @@ def test_labels_in_quotes(label: str) -> None:
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)
 
 
+@pytest.mark.parametrize("label", ["blocks.0", "stage.blocks.0", '"a-b"', '"a.b-c"'])
+def test_a_parameter_has_no_label_that_only_a_module_can_have(label: str) -> None:
+    assert refusal(net(f"{label}: layerscale")) == {"A0302"}
+    check_runs(net(f"{label}: {{ layerscale; relu }}"))
+
+
 # ---- comments and strings -------------------------------------------------------
 
 HOSTILE = [
