@@ -211,8 +211,7 @@ class Layer:
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
         gathers: whether it copies an input that is not contiguous before it reads it.
-        read_only: whether its output is a view that torch does not allow to be modified
-            in place.
+        views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
             inference.
         idempotent: whether applying it twice in a row is the same as once.
@@ -246,7 +245,7 @@ class Layer:
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
-    read_only: ClassVar[bool] = False
+    views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""
@@ -383,6 +382,14 @@ class Layer:
     def opaque(self) -> bool:
         """Return whether a unit may see less than everything if `window` is None."""
         return False
+
+    def is_view(self, output: Shape) -> bool:
+        """Return whether torch makes its output as a view, if only of its own result.
+
+        Nothing is written over a view: torch refuses that for views of which it makes
+        several at once, and copies gradients in the backward pass for others.
+        """
+        return self.views
 
     def aliases(self, training: bool) -> bool:
         """Return whether the output shares the input's memory in that mode."""

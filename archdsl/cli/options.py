@@ -363,14 +363,30 @@ def check_written(network: Network) -> None:
     Raises:
         SpecError: if it has too many layers.
     """
-    from archdsl.diagnostics import Diagnostic, SpecError
     from archdsl.limits import MAX_WRITTEN
 
+    _check_layers(network, MAX_WRITTEN, "compiled or drawn")
+
+
+def check_run(network: Network) -> None:
+    """Refuse a network that takes too long to be run layer by layer in torch.
+
+    Raises:
+        SpecError: if it has too many layers.
+    """
+    from archdsl.limits import MAX_RUN
+
+    _check_layers(network, MAX_RUN, "run in torch")
+
+
+def _check_layers(network: Network, most: int, done: str) -> None:
+    from archdsl.diagnostics import Diagnostic, SpecError
+
     layers = sum(1 for _ in network.steps())
-    if layers > MAX_WRITTEN:
+    if layers > most:
         message = (
-            f"{network.name} has {layers:,} layers, and one that is compiled or drawn "
-            f"can have {MAX_WRITTEN:,}"
+            f"{network.name} has {layers:,} layers, and one that is {done} "
+            f"can have {most:,}"
         )
         help = "`archdsl analyze` and `check` take larger ones"
         raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
