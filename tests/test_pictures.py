@@ -20,7 +20,9 @@ from archdsl.backends.diagram.options import ALL, FONT
 from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
+from archdsl.ir import Network
 from archdsl.resources import shipped_presets, shipped_specs
+from tests.branches import Branches
 
 Box = tuple[float, float, float, float]
 # A page of A4 in points, less a margin of 36 on each side.
@@ -30,8 +32,8 @@ A4 = (595 - 72, 842 - 72)
 class Layout:
     """What the engine says of a drawing: where titles, nodes and arrows are."""
 
-    def __init__(self, name: str, options: Options) -> None:
-        self.drawing = Drawing(archdsl.load(name, symbolic=False), options)
+    def __init__(self, network: Network, options: Options) -> None:
+        self.drawing = Drawing(network, options)
         self.page = self.drawing.page()
         data, self.said = run(self.page.source, "json0", "nop2")
         self.graph: dict[str, Any] = json.loads(data)
@@ -68,35 +70,21 @@ class Layout:
                 found[one["name"]] = (x - w, y - h, x + w, y + h)
         return found
 
-    def fans(self) -> list[list[float]]:
-        """Return where branches begin, from left to right; a list for each fork.
+    def branches(self) -> Branches:
+        return Branches(
+            self.drawing.network,
+            self.graph,
+            self.page.paths,
+            downwards=self.drawing.options.direction == "LR",
+        )
 
-        They are in the spec's order, in which nodes are written. A node that reads
-        several values begins no branch.
-        """
-        tails: dict[int, set[int]] = {}
-        for edge in self.graph.get("edges", ()):
-            tails.setdefault(edge["head"], set()).add(edge["tail"])
-        forks: dict[int, list[int]] = {}
-        for head, (tail, *others) in tails.items():
-            if not others:
-                forks.setdefault(tail, []).append(head)
-        centre = {
-            one["_gvid"]: float(one["pos"].split(",")[0])
-            for one in self.objects
-            if "pos" in one
+    def middles(self) -> dict[str, tuple[float, float]]:
+        """Return where the middle of each node is, by what it stands for."""
+        return {
+            self.page.paths[name]: ((left + right) / 2, (low + high) / 2)
+            for name, (left, low, right, high) in self.nodes().items()
+            if name in self.page.paths
         }
-        return [
-            [centre[head] for head in sorted(heads, key=self.number)]
-            for heads in forks.values()
-            if len(heads) > 1
-        ]
-
-    def number(self, gvid: int) -> int:
-        """Return how many nodes were written before this one."""
-        name = next(one["name"] for one in self.objects if one["_gvid"] == gvid)
-        found = re.search(r"\d+$", name)
-        return int(found[0]) if found else 0
 
     def texts(self) -> list[Box]:
         """Return where each line of text is, by the engine's own widths."""
@@ -137,7 +125,7 @@ every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module"
 
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
-    return Layout(name, options)
+    return Layout(archdsl.load(name, symbolic=False), options)
 
 
 @every_preset
@@ -172,21 +160,56 @@ def test_a_struck_title_would_be_found() -> None:
     assert any(within((left, low, right, high), point) for point in line)
 
 
-# One fork of each has its second branch on the left, where it begins in a lower row:
-# the slices of a projection that go into a sum and into a concatenation, and a line
-# that goes on while a new one begins; or in a higher one, as it is the longer one.
-OTHER_ROWS = {"dpn92": 1, "hrnet_w18": 1, "lraspp_mobilenet_v3_large": 1}
-
-
 @every_preset
 def test_branches_stand_in_the_specs_order(name: str) -> None:
-    wrong = [fork for fork in layout(name).fans() if fork != sorted(fork)]
-    assert len(wrong) <= OTHER_ROWS.get(name, 0)
+    assert not layout(name).branches().out_of_order()
 
 
-def test_forks_are_seen() -> None:
-    """Inception's four branches are one, in each of the two blocks that are drawn."""
-    assert max(map(len, layout("googlenet").fans())) == 4
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("dla34", Options(direction="LR")),
+        ("googlenet", Options(direction="LR")),
+        ("regnet_y_400mf", Options(direction="LR")),
+        ("lraspp_mobilenet_v3_large", Options(direction="LR")),
+        ("lraspp_mobilenet_v3_large", Options(page="slide")),
+        ("inception_v3", Options(depth=ALL)),
+    ],
+)
+def test_branches_stand_in_order_however_they_are_drawn(
+    name: str, options: Options
+) -> None:
+    drawn = layout(name, options)
+    assert drawn.branches().meets and not drawn.branches().out_of_order()
+    titles, curves = drawn.titles(), drawn.curves()
+    assert not [t for t in titles if any(within(t, p) for c in curves for p in c)]
+
+
+def test_of_braces_within_braces_the_outer_ones_tell_the_order() -> None:
+    """A branch that reads the one before it stands behind that all the same."""
+    body = "concat { chunk 1 of=2; a: relu | add { chunk 2 of=2 | @a }; tanh }"
+    network = archdsl.loads(spec(body))
+    drawn = Layout(network, Options())
+    assert not drawn.branches().out_of_order()
+    at = drawn.middles()
+    assert at["chunk1"] < at["chunk2"]
+
+
+def test_each_value_that_flows_into_a_block_is_seen_on_its_way() -> None:
+    """Arrows end at the border only above a triangle, from which they go on."""
+    parts = (("hrnet_w18", "fused6_0", 4), ("resnet18_fpn", "lateral3", 2))
+    for name, only, values in parts:
+        drawn = layout(name, Options(only=only))
+        shapes = {one["_gvid"]: one.get("shape") for one in drawn.objects}
+        ends = [e["head"] for e in drawn.graph["edges"] if "lhead" in e]
+        assert [shapes[end] for end in ends].count("invtriangle") == values
+
+
+def test_branches_are_seen() -> None:
+    """Inception's four branches part and meet where the block is drawn beside."""
+    found = layout("googlenet").branches()
+    for rows in (found.meets, found.forks):
+        assert [*map(len, rows)].count(4) == 1
 
 
 # ---- the picture of the README
@@ -581,8 +604,8 @@ def test_what_has_no_pairs_is_no_u() -> None:
     ("name", "options", "reason"),
     [
         ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
-        ("srgan", {}, "no arrow leads past `stem`, where its maps are smallest"),
-        ("deeplab", {}, "one arrow leads past `backbone.layer2`, where its maps"),
+        ("srgan", {}, "no arrow leads past `add1`, where its maps are smallest"),
+        ("deeplab", {}, "one arrow leads past `classifier`, where its maps"),
         ("fpn", {"depth": 1}, "blocks stand open in it"),
         ("unet", {"fold": False}, "blocks stand open in it"),
     ],

@@ -16,8 +16,9 @@ _PAIRS = 2
 def bottom(drawn: Picture) -> int | None:
     """Return the place of the node at the bottom of the U, if the picture is one.
 
-    That is the first of those with the smallest maps. On both sides of it stand nodes
-    that arrows pair up, the first on its way down with the last on its way up.
+    That is the last of the first nodes in a row with the smallest maps. On both sides
+    of it stand nodes that arrows pair up, the first on the way down with the last on
+    the way up.
     """
     found = bottom_or_reason(drawn)
     return found if isinstance(found, int) else None
@@ -37,6 +38,8 @@ def bottom_or_reason(drawn: Picture) -> int | str:
         return "nothing is drawn in it"
     areas = [count(sizes(shape)) for shape in shapes]
     lowest = areas.index(min(areas))
+    while areas[lowest + 1 : lowest + 2] == [areas[lowest]]:
+        lowest += 1
     pairs = sorted(set(_across(drawn, lowest)))
     tails = [tail for tail, _ in pairs]
     heads = [head for _, head in pairs]

@@ -26,7 +26,9 @@ from .picture import (
 )
 
 LEGEND = Size(120, 190)
-COLUMNS = 3
+# The most columns; rows are so low that more of them find room.
+_COLUMNS = 3
+_ROWS = 8
 # An inset can take this share of the page's height; beyond it, it is closed itself.
 _INSET = 0.45
 
@@ -92,6 +94,11 @@ def _filled(drawn: Picture, depth: int, options: Options) -> Sheet:
     return Sheet(main, insets, names, ways, depth, lowest)
 
 
+def most(options: Options) -> int:
+    """Return how many columns or rows a picture may have."""
+    return _ROWS if options.direction == "LR" else _COLUMNS
+
+
 def _may_bend(options: Options) -> bool:
     return options.style != "graph" and options.direction == "TB"
 
@@ -103,7 +110,7 @@ def _room_for(one: Sheet, options: Options) -> int:
     if options.legend:
         beside.insert(0, LEGEND)
     best = -1
-    for number in range(1, COLUMNS + 1):
+    for number in range(1, most(options) + 1):
         columns = _column_sizes(one.main, whole, number)
         places, size = pack(columns, beside, options)
         if scale(size, options) >= 1:

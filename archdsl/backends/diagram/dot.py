@@ -3,9 +3,7 @@
 Every id is generated, and every user-supplied text passes through `escaped`, so nothing
 in a name can become an attribute, markup or an escape sequence of dot.
 
-No arrow crosses the title of a box: an arrow from outside ends at the border. If
-several parts read what flows into a box, it ends at a small triangle below the title,
-and arrows fan out from there.
+No arrow crosses the title of a box: routes.py tells where arrows end.
 """
 
 from __future__ import annotations
@@ -141,7 +139,7 @@ class Writer:
         with graph.subgraph(name="cluster_legend") as legend:
             legend.attr(label="", style="rounded", color=self.palette.frame, margin="6")
             legend.attr(
-                "node", fontsize="11", height="0.2", width="0.9", margin="0.05,0.02"
+                "node", fontsize="11", height="0.2", width="0.9", margin="0.09,0.02"
             )
             last = ""
             for key in keys:
@@ -179,8 +177,17 @@ class Writer:
                 continue
             with graph.subgraph(name=routes.clusters[id(part)]) as inner:
                 inner.attr(**self._box(part, depth))
-                for triangle in routes.triangles.get(id(part), ()):
+                # In lines of their own, which are turned round for a mirror image.
+                inner.attr(labeljust="l")
+                inner.attr(labelloc="t")
+                triangles = routes.triangles.get(id(part), [])
+                for triangle in triangles:
                     self._triangle(inner, triangle, part)
+                if len(triangles) > 1:
+                    with inner.subgraph() as row:
+                        row.attr(rank="same")
+                        for triangle in triangles:
+                            row.node(triangle)
                 self._parts(inner, drawn, part.parts, depth + 1, routes, nodes)
 
     def _box(self, box: Box, depth: int) -> dict[str, str]:
@@ -192,7 +199,6 @@ class Writer:
             "label": escaped([fitting_heading(box.heading) + more]),
             "tooltip": tip([heading_of(box.heading, str)]),
             "id": self.unique(box.heading.path or "repeat"),
-            "labeljust": "l",
             "fontsize": f"{FONT:g}",
             "style": _dashed("rounded,filled", box.training),
             "fillcolor": palette.tints[min(depth, len(palette.tints) - 1)],

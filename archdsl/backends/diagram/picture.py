@@ -174,14 +174,19 @@ def whole(network: Network) -> Subject:
 def part_of(name: str, group: Group) -> Subject:
     """Return a group as a subject; what it makes has no port, as it may serve many."""
     root = group.model_copy(update={"role": "network", "children": (group,)})
-    known: dict[int, Port] = {}
-    made = {step.output for step in group.steps()}
+    shapes: dict[int, Shape] = {}
     for step in group.steps():
-        for value, shape in zip(step.inputs, step.input_shapes, strict=True):
-            if value not in made and value not in known:
-                name_ = "in" if value == group.input else f"in {len(known) + 1}"
-                known[value] = Port(name=name_, value=value, shape=shape)
-    return Subject(name, root, tuple(known.values()), ())
+        shapes.update(zip(step.inputs, step.input_shapes, strict=True))
+    made = {step.output for step in group.steps()}
+    # What flows in is the first input, even if a layer reads another one before.
+    read = sorted((v for v in shapes if v not in made), key=lambda v: v != group.input)
+    inputs = tuple(
+        Port(
+            name=f"in {place}" if place > 1 else "in", value=value, shape=shapes[value]
+        )
+        for place, value in enumerate(read, 1)
+    )
+    return Subject(name, root, inputs, ())
 
 
 def picture(subject: Network | Subject, *, fold: bool) -> Picture:

@@ -7,48 +7,24 @@ positions.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
-from .choose import COLUMNS, Sheet
+from .choose import Sheet, most
 from .columns import cut
 from .dot import Writer, new_graph
 from .labels import escaped
-from .layout import run
 from .measure import Size
 from .options import Options
 from .pack import GAP, HEAD, MARGIN, area, pack, rooms, scale
 from .picture import Picture
+from .piece import Piece, Point, laid_out, moved, positions
 from .routes import JOINT
+from .tidy import tidied
 
 if TYPE_CHECKING:
     from graphviz import Digraph
-
-# An attribute of a laid-out graph; a quoted value is one token.
-_ATTRIBUTE = re.compile(r'(\w+)=("(?:[^"\\]|\\.)*"|[^\s,\]]+)', re.S)
-_NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
-# All attributes of a node, an edge or a graph.
-_ATTRIBUTES = re.compile(r'\[(?:[^\]"]|"(?:[^"\\]|\\.)*")*\]', re.S)
-# What the outer of two borders adds to a node's width and height, in inches.
-_RING = 8 / 72
-_MOVED = frozenset({"pos", "bb", "lp", "xlp"})
-Point = tuple[float, float]
-
-
-class Piece(NamedTuple):
-    """A graph that is laid out.
-
-    Attributes:
-        text: as dot text.
-        size: of it.
-        joints: ids of where it goes on from another piece, and in another one.
-    """
-
-    text: str
-    size: Size
-    joints: tuple[str, str] = ("", "")
 
 
 class Page(NamedTuple):
@@ -94,13 +70,13 @@ def page(lines: Sequence[str], one: Sheet, options: Options, writer: Writer) -> 
         bb=f"0,0,{size.width:g},{size.height:g}", pad="0.2", dpi=f"{options.dpi}"
     )
     for number, ((piece, _), corner) in enumerate(zip(put, corners, strict=True)):
-        text = _moved(piece.text, corner)
+        text = moved(piece.text, corner)
         graph.body.append(f"subgraph piece_{number} {text[text.index('{') :]}")
     graph.attr("edge", color=writer.palette.strong, penwidth="1.3")
     for at, (tail, head) in enumerate(pairwise(columns)):
         ends = (tail.joints[1], head.joints[0])
         spots = [
-            _position(piece.text, name, corner)
+            _spot(piece, name, corner)
             for piece, name, corner in zip(
                 (tail, head), ends, corners[at : at + 2], strict=True
             )
@@ -120,14 +96,15 @@ def _ways(
     if one.lowest is not None:
         return [[whole]]
     bottoms = {}
+    places = positions(whole.text)
     for node in one.main.nodes():
-        x, y = _position(whole.text, writer.ids[node.steps[0].output], (0, 0))
+        x, y = places[writer.ids[node.steps[0].output]]
         down = x if options.direction == "LR" else whole.size.height - y
         bottoms[node.steps[0].output] = down
     length = whole.size[options.direction == "TB"]
     longest = max(room[options.direction == "TB"] for room in rooms(options))
     ways = [[whole]]
-    for number in range(2, COLUMNS + 1):
+    for number in range(2, most(options) + 1):
         cuts = cut(one.main, bottoms, number)
         if len(cuts) == number and length < 2 * number * longest:
             # Only one of the variants is drawn, so all can use the same ids.
@@ -172,76 +149,26 @@ def _piece(
     graph = new_graph(options)
     writer.write(graph, drawn, lowest)
     start = next((writer.ids[p.value] for p in drawn.inputs if p.name == JOINT), "")
-    return _laid_out(graph.source, warnings, (start, writer.exit))
+    source = str(graph.source)
+    piece = laid_out(source, warnings, (start, writer.exit))
+    if lowest is not None:
+        return piece
+    return tidied(piece, source, drawn, writer.ids, options.direction)
 
 
 def _legend(one: Sheet, options: Options, writer: Writer, warnings: list[str]) -> Piece:
     graph = new_graph(options._replace(direction="TB"))
     writer.legend(graph, [one.main, *one.insets])
-    return _laid_out(graph.source, warnings, ("", ""))
-
-
-def _laid_out(source: str, warnings: list[str], joints: tuple[str, str]) -> Piece:
-    data, said = run(source, "dot")
-    warnings += said
-    text = _ATTRIBUTES.sub(_inside, data.decode().replace("\\\n", ""))
-    box = re.search(r'\bbb="([^"]*)"', text)
-    _, _, width, height = map(float, (box[1] if box else "0,0,0,0").split(","))
-    return Piece(text, Size(width, height), joints)
-
-
-def _inside(node: re.Match[str]) -> str:
-    """Return a node with the sizes inside its outer border, which nop2 adds again."""
-    found = _ATTRIBUTE.finditer(node[0])
-    if not any(match[1] == "peripheries" and match[2] == "2" for match in found):
-        return node[0]
-
-    def shrunk(match: re.Match[str]) -> str:
-        if match[1] not in ("width", "height"):
-            return match[0]
-        return f"{match[1]}={float(match[2]) - _RING:.5g}"
-
-    return _ATTRIBUTE.sub(shrunk, node[0])
-
-
-# ---- moving what is laid out
-
-
-def _moved(text: str, shift: Point) -> str:
-    def move(match: re.Match[str]) -> str:
-        name, value = match[1], match[2]
-        if name not in _MOVED:
-            return match[0]
-        return f'{name}="{_shifted(value.strip(chr(34)), shift)}"'
-
-    return _ATTRIBUTE.sub(move, text)
-
-
-def _shifted(value: str, shift: Point) -> str:
-    axis = 0
-
-    def add(match: re.Match[str]) -> str:
-        nonlocal axis
-        axis += 1
-        return f"{float(match[0]) + shift[(axis - 1) % 2]:g}"
-
-    # The prefixes `e,` and `s,` of the ends of an arrow are not numbers.
-    return _NUMBER.sub(add, value)
-
-
-def _position(text: str, name: str, shift: Point) -> Point:
-    """Return where the middle of a node is."""
-    found = re.search(rf"^\t*{name}\t\s*\[", text, re.M) if name else None
-    if found is None:
-        return (0.0, 0.0)
-    for match in _ATTRIBUTE.finditer(text, found.end()):
-        if match[1] == "pos":
-            x, y = map(float, match[2].strip('"').split(","))
-            return (x + shift[0], y + shift[1])
-    return (0.0, 0.0)
+    return laid_out(str(graph.source), warnings)
 
 
 # ---- between columns
+
+
+def _spot(piece: Piece, name: str, corner: Point) -> Point:
+    """Return where a node of a piece stands on the page."""
+    x, y = positions(piece.text).get(name, (0.0, 0.0))
+    return (x + corner[0], y + corner[1])
 
 
 def _route(

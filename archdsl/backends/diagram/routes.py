@@ -2,6 +2,8 @@
 
 An arrow from outside ends at the border of a box. If several parts of the box read what
 flows in, it ends at a small triangle below the title, and arrows fan out from there.
+So do arrows of several values that different parts read: nobody would see otherwise
+which part reads which one.
 """
 
 from __future__ import annotations
@@ -65,6 +67,7 @@ class Routes:
         self._names = names
         self._around_of: dict[int, tuple[Box, ...]] = {}
         self._find(drawn.parts)
+        self._crowded = self._find_crowded(drawn.edges)
         readers: dict[int, list[Edge]] = {}
         for edge in drawn.edges:
             readers.setdefault(edge.tail, []).append(edge)
@@ -82,6 +85,19 @@ class Routes:
                 stack += [(child, inside) for child in reversed(part.parts)]
             else:
                 self._around_of.update((step.output, around) for step in part.steps)
+
+    def _find_crowded(self, edges: Iterable[Edge]) -> set[int]:
+        """Return the boxes into which several values flow, for different parts."""
+        values: dict[int, set[int]] = {}
+        parts: dict[int, set[object]] = {}
+        for edge in edges:
+            outside = {id(box) for box in self._around(edge)}
+            outside -= {id(box) for box in self._around_of.get(edge.tail, ())}
+            for level, box in enumerate(self._around(edge), 1):
+                if id(box) in outside:
+                    values.setdefault(id(box), set()).add(edge.tail)
+                    parts.setdefault(id(box), set()).add(self._part(edge, level))
+        return {box for box in values if min(len(values[box]), len(parts[box])) > 1}
 
     def _around(self, edge: Edge) -> tuple[Box, ...]:
         return self._around_of[edge.head] if isinstance(edge.head, int) else ()
@@ -118,7 +134,7 @@ class Routes:
         box = self._around(edges[0])[level]
         border = border or self.clusters[id(box)]
         parts = {self._part(edge, level + 1) for edge in edges}
-        if len(parts) == 1:
+        if len(parts) == 1 and id(box) not in self._crowded:
             self._fan(start, edges, level + 1, border)
             return
         triangle = self._names.new_id()

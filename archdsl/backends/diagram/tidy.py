@@ -1,0 +1,112 @@
+"""Lays pieces out again that are not tidy.
+
+In a tidy piece, branches stand in the spec's order, and no arrow crosses a title. An
+engine has no option that makes it so. So it is asked again in other words, each of
+which helps some networks and harms others, and the tidiest piece is taken.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence, Set
+from itertools import product
+
+from .options import Direction
+from .order import Order, Pull, Row, reads
+from .pack import area
+from .picture import Picture
+from .piece import Piece, dodged, laid_out, mirrored, positions, struck
+
+# In the dot text that is to be laid out: a node, an arrow, and where titles stand.
+_NODE = re.compile(r"^\t+(n\d+) \[", re.M)
+_ARROW = re.compile(r"^\t(n\d+) -> (n\d+) .*\n", re.M)
+_SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
+# An arrow that is not drawn, once it is laid out.
+_PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
+# Nodes of a piece that is looked after; laying these out takes about 0.1 s.
+_MOST = 300
+_ROUNDS = 4
+
+
+def tidied(
+    plain: Piece, source: str, drawn: Picture, ids: dict[int, str], direction: Direction
+) -> Piece:
+    """Return a piece that is tidy, as far as that can be had.
+
+    Args:
+        plain: the piece as it came.
+        source: the dot text that was laid out.
+        drawn: the picture in it.
+        ids: the nodes that make a value, by its number.
+        direction: of the picture.
+    """
+    names = _NODE.findall(source)
+    if len(names) > _MOST:
+        return plain
+    arrows = {(m[1], m[2]): "lhead=" not in m[0] for m in _ARROW.finditer(source)}
+    order = Order(names, arrows, reads(drawn, ids))
+    axis, sign = (1, -1) if direction == "LR" else (0, 1)
+
+    def wrong(piece: Piece) -> list[Row]:
+        places = positions(piece.text).items()
+        return order.wrong({name: sign * at[axis] for name, at in places})
+
+    def rated(piece: Piece) -> tuple[int, float, Piece]:
+        piece = piece._replace(text=dodged(piece.text))
+        return len(wrong(piece)) + struck(piece.text), area(piece.size), piece
+
+    best = rated(plain)
+    for backwards, ordering in product((False, True), repeat=2):
+        # From round to round, more is done about what still stands wrong.
+        pulls: dict[Pull, None] = {}
+        late: set[str] = set()
+        for _ in range(_ROUNDS):
+            if not best[0]:
+                return best[-1]
+            text = _in_other_words(source, [*pulls], late, backwards, ordering)
+            found = min(rated(_again(plain, text, side)) for side in (None, axis))
+            best = min(best, found)
+            faults = wrong(found[-1])
+            if not faults:
+                break
+            pulls |= dict.fromkeys(order.pulls(faults))
+            late ^= {row[-2] for row in faults}
+    return best[-1]
+
+
+def _again(plain: Piece, text: str, axis: int | None) -> Piece:
+    """Return a piece laid out again; if an axis is given, mirrored along it."""
+    if axis is not None:
+        text = _SIDE.sub(lambda line: _other_side(line, axis), text)
+    # What the engine warns of, it warned of the first time.
+    piece = laid_out(text, [], plain.joints)
+    piece = piece._replace(text=_PULL.sub("", piece.text))
+    return piece if axis is None else mirrored(piece, axis)
+
+
+def _other_side(line: re.Match[str], axis: int) -> str:
+    """Return the line that puts a title where its mirror image has it right."""
+    turned = ("labeljust=r", "labelloc=b")[axis]
+    same_kind = turned.partition("=")[0] == line[2].partition("=")[0]
+    return f"{line[1]}{turned if same_kind else line[2]}"
+
+
+def _in_other_words(
+    source: str, pulls: Sequence[Pull], late: Set[str], backwards: bool, ordering: bool
+) -> str:
+    """Return dot text of the same graph that an engine may lay out in another way.
+
+    Args:
+        source: the text.
+        pulls: arrows to add without drawing them.
+        late: nodes whose arrows are written behind all others.
+        backwards: whether arrows are written from the last to the first.
+        ordering: whether the engine is asked to keep the order of arrows.
+    """
+    arrows = [*_ARROW.finditer(source)]
+    written = sorted(arrows[::-1] if backwards else arrows, key=lambda m: m[2] in late)
+    lines = [match[0] for match in written]
+    lines += [f"\t{tail} -> {head} [style=invis weight=0]\n" for tail, head in pulls]
+    if ordering:
+        lines.insert(0, "\tordering=out\n")
+    return "".join((source[: arrows[0].start()], *lines, source[arrows[-1].end() :]))
