@@ -34,6 +34,7 @@ _REACH: Final = range(-16, 17)
 _STRIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 # How many arguments of a constructor may be guessed.
 _MOST_LACKING: Final = 3
+_WORD: Final = re.compile(r"\w{1,40}", re.ASCII)
 _PATH: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
 
@@ -162,10 +163,23 @@ def _constructed(frame: Frame, before: Shape, after: Shape) -> list[Any] | None:
         ]
         for place, value in zip(lacking, guess, strict=True):
             values[place] = value
-        given = _adjusted(frame, parameters, known, values, before)
-        if given is not None:
-            return given
+        for some in (values, *_with_defaults(parameters, known, values)):
+            given = _adjusted(frame, parameters, known, some, before)
+            if given is not None:
+                return given
     return None
+
+
+def _with_defaults(
+    parameters: Sequence[inspect.Parameter],
+    known: Sequence[Any],
+    values: Sequence[Any],
+) -> Iterator[list[Any]]:
+    """Yield arguments with a default where the attribute may mean something else."""
+    for place, one in enumerate(parameters):
+        told = known[place] is not _NOTHING and one.default is not one.empty
+        if told and values[place] is not one.default:
+            yield [*values[:place], one.default, *values[place + 1 :]]
 
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
@@ -233,11 +247,15 @@ def _known(module: nn.Module, one: inspect.Parameter) -> Any:
         return _NOTHING if value is _NOTHING else value is not None
     if not _is_plain(value):
         return _NOTHING
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]  # as torch makes sizes of one number
     return one.default if value == one.default else value
 
 
 def _is_plain(value: Any) -> bool:
-    """Return whether a spec can say a value: a number, truth value or size."""
+    """Return whether a spec can say a value: a number, truth value, size or word."""
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
     if isinstance(value, tuple):
         return 1 < len(value) <= 3 and all(type(n) is int and n >= 0 for n in value)
     return type(value) in (int, bool, float)
@@ -249,6 +267,8 @@ def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
     for value in values:
         if type(value) is bool:
             found.append("true" if value else "false")
+        elif isinstance(value, str):
+            found.append(f'"{value}"')
         elif isinstance(value, tuple):
             found.append("x".join(map(str, value)))
         elif type(value) is int and value > 3:
