@@ -474,6 +474,20 @@ def test_several_inputs_and_outputs() -> None:
     assert [port.shape for port in network.outputs] == [(4, 16, 16)] * 2
 
 
+def test_a_bare_sequential_becomes_a_network_of_numbered_parts() -> None:
+    module = nn.Sequential(
+        *(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU()),
+        *(nn.Identity(), nn.MaxPool2d(2), Unit(8, 8), nn.AdaptiveAvgPool2d(1)),
+        *(nn.Flatten(), nn.Linear(8, 5)),
+    )
+    text = text_of(module)
+    assert "network Sequential seq {" in text
+    same(module, text)
+    named = nn.Sequential()
+    named.add_module("stem", nn.Conv2d(3, 4, 1))
+    assert " seq {" not in text_of(named)
+
+
 # ---- modules that become foreign layers -----------------------------------------
 
 

@@ -272,7 +272,9 @@ class Builder:
             raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
-        top = Container("", self.module, run.inputs, run.outputs[0], nodes)
+        numbered = is_sequential(self.module) and is_numbered(self.module)
+        indexed = numbered and _is_chain(nodes, run.inputs[0], self.module)
+        top = Container("", self.module, run.inputs, run.outputs[0], nodes, indexed)
         _mark_shared(top)
         return top
 

@@ -161,6 +161,7 @@ class Spec:
         inputs: name and shape of each input.
         body: of the network.
         blocks: by name, in order of definition.
+        indexed: whether the network numbers its parts.
         ops: declarations of foreign layers.
         outputs: numbers of the outputs, in the order in which they are written.
     """
@@ -170,6 +171,7 @@ class Spec:
     inputs: list[tuple[str, Shape]]
     body: Body
     blocks: dict[str, Block] = field(default_factory=dict)
+    indexed: bool = False
     ops: list[str] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
@@ -183,7 +185,8 @@ def text_of(spec: Spec) -> str:
     parts = ["arch 1", *spec.ops, *map(printer.definition, spec.blocks.values())]
     inputs = [" ".join(f"input {n} {show_shape(s)}".split()) for n, s in spec.inputs]
     body = "\n".join((*inputs, printer.body(spec.body)))
-    parts.append(f"# {spec.title}\nnetwork {spec.name} {{\n{body}\n}}")
+    head = f"network {spec.name}{' seq' if spec.indexed else ''}"
+    parts.append(f"# {spec.title}\n{head} {{\n{body}\n}}")
     return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
 
 

@@ -163,7 +163,15 @@ class Writer:
             (given, self.shapes[v]) for given, v in zip(names, values, strict=True)
         ]
         written = [*outputs, *scope.heads]
-        return Spec(name, title, inputs, body, self.blocks, outputs=written)
+        return Spec(
+            name,
+            title,
+            inputs,
+            body,
+            self.blocks,
+            indexed=self.top.indexed,
+            outputs=written,
+        )
 
     def block(self, container: Container) -> Block:
         """Return the block of a container: one of its own for each call."""

@@ -77,7 +77,8 @@ class SpecText:
         inner = "\n".join([*inputs, *lines, *starts])
         texts = ["arch 1", *_ops(self.network), *self.blocks]
         shown = f"<{header}>" if header else ""
-        texts.append(f"{_doc(root.doc)}network {root.word}{shown} {{\n{inner}\n}}")
+        head = f"network {root.word}{shown}{' seq' if root.indexed else ''}"
+        texts.append(f"{_doc(root.doc)}{head} {{\n{inner}\n}}")
         if not own:
             preset = f"default preset {self.network.name} = {root.word}"
             if claims:

@@ -113,6 +113,8 @@ class Planner:
         flow = self.flows.of(group)
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
+        if group.role == "network" and len(self.network.outputs) > 1:
+            sequential = False
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
         values = self.flows.slots(group).numbers
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
