@@ -25,7 +25,6 @@ _SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
 _PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
 # Nodes of a piece that is looked after; laying these out takes about 0.1 s.
 _MOST = 300
-_ROUNDS = 4
 
 
 def tidied(
@@ -60,12 +59,15 @@ def tidied(
         # From round to round, more is done about what still stands wrong.
         pulls: dict[Pull, None] = {}
         late: set[str] = set()
-        for _ in range(_ROUNDS):
+        fewest: list[int] = []
+        # Two rounds that help nothing are enough.
+        while len(fewest) < 3 or fewest[-1] < fewest[-3]:
             if not best[0]:
                 return best[-1]
             text = _in_other_words(source, [*pulls], late, backwards, ordering)
             found = min(rated(_again(plain, text, side)) for side in (None, axis))
             best = min(best, found)
+            fewest.append(min([*fewest[-1:], found[0]]))
             faults = wrong(found[-1])
             if not faults:
                 break
