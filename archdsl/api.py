@@ -8,6 +8,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -248,6 +249,7 @@ def emit(
     *,
     as_modules: bool = False,
     recompute: bool | Collection[str] = False,
+    inference: bool = False,
 ) -> str:
     """Return the source of a Python module that defines the network in PyTorch.
 
@@ -258,17 +260,26 @@ def emit(
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept for it, as `analyze(recompute=True)` counts; or the paths of
             those, as from `lean`.
+        inference: whether the module is for inference, as that of `archdsl compile
+            --inference`: on a CPU, convolutions call oneDNN, activations included,
+            unless these are to be modules. It is best for a network without norms, as
+            `archdsl.transforms.pipeline` makes.
 
     Raises:
         SpecError: if `network` names a spec with errors.
-        TypeError: if it is not a network, or `as_modules` not a bool.
+        TypeError: if it is not a network, or another argument has the wrong type.
         ValueError: if one of the paths is no block that can be recomputed.
     """
     from .backends.torch import emit as run
 
-    check_types(as_modules=as_modules)
-    again = _as_again(recompute)
-    return run(as_network(network), as_modules=as_modules, recompute=again)
+    check_types(as_modules=as_modules, inference=inference)
+    return run(
+        as_network(network),
+        as_modules=as_modules,
+        recompute=_as_again(recompute),
+        inference=inference,
+        packed=inference and not as_modules,
+    )
 
 
 def backbone(
@@ -312,6 +323,7 @@ def build(
     weights: str | os.PathLike[str] | None = None,
     as_modules: bool = False,
     recompute: bool | Collection[str] = False,
+    inference: bool = False,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
     input: str | Sequence[int] | None = None,
@@ -329,6 +341,7 @@ def build(
             or a file of `torch.save`. Nothing in it is run.
         as_modules: as for `emit`.
         recompute: as for `emit`.
+        inference: as for `emit`.
         preset: as for `load`, if `network` names a spec.
         params: as for `load`, if `network` names a spec.
         input: as for `load`, if `network` names a spec.
@@ -351,6 +364,7 @@ def build(
     check_types(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
+        inference=inference,
         preset=preset,
         params=params,
     )
@@ -370,6 +384,8 @@ def build(
         allow_foreign=allow_foreign,
         as_modules=as_modules,
         recompute=again,
+        inference=inference,
+        packed=inference and not as_modules,
     )
     if weights is not None:
         _load_weights(module, chosen, Path(_as_path("weights", weights)))
@@ -489,29 +505,21 @@ def export_onnx(
     """
     from .backends import onnx
 
-    check_types(opset=opset, fold=fold, fixed_size=fixed_size)
-    if batch is not None:
-        check_types(batch=batch)
+    check_types(opset=opset, fixed_size=fixed_size)
     folder = None if int8 is None else Path(_as_path("int8", int8))
     looks = _looks(crop, mean, std)
-    file = None if path is None else Path(_as_path("path", path))
-    network, given = _with_weights(network, weights, seed)
-    made = onnx.export(
-        network,
-        given,
-        path=file or Path("model.onnx"),
-        opset=opset,
-        fold=fold,
-        batch=batch,
-        fixed_size=fixed_size,
-    )
-    if folder is not None:
+    name = Path("model.onnx" if path is None else _as_path("path", path))
+
+    def run(network: Network, weights: Mapping[str, Any], **options: Any) -> Exported:
+        options = {"opset": opset, "fixed_size": fixed_size, **options}
+        made = onnx.export(network, weights, path=name, **options)
+        if folder is None:
+            return made
         from .backends.targets.quantise import quantised
 
-        made = quantised(made, network, folder, **looks)
-    if file is not None:
-        made.save(file)
-    return made
+        return quantised(made, network, folder, **looks)
+
+    return _exported(run, network, path, weights, seed, fold, batch)
 
 
 def export_torch(
@@ -546,15 +554,34 @@ def export_torch(
     """
     from .backends.targets import program
 
-    check_types(fold=fold)
-    if batch is not None:
-        check_types(batch=batch)
-    file = None if path is None else Path(_as_path("path", path))
-    network, given = _with_weights(network, weights, seed)
-    made = program.export(network, given, fold=fold, batch=batch)
-    if file is not None:
-        made.save(file)
-    return made
+    return _exported(program.export, network, path, weights, seed, fold, batch)
+
+
+def export_executorch(
+    network: Network | Spec,
+    path: Spec | None = None,
+    *,
+    weights: Mapping[str, Any] | Spec | None = None,
+    seed: int | None = None,
+    fold: bool = True,
+    batch: int | None = None,
+) -> Exported:
+    """Return a network in evaluation mode as a program of ExecuTorch, in float32.
+
+    Args:
+        network: as for `analyze`.
+        path: the file to write, if any.
+        weights: as for `export_onnx`.
+        seed: as for `export_onnx`.
+        fold: as for `export_onnx`.
+        batch: the batch size, which is fixed; None for 1.
+
+    Raises:
+        Exception: those of `export_torch`.
+    """
+    from .backends.targets import executorch
+
+    return _exported(executorch.export, network, path, weights, seed, fold, batch)
 
 
 def export_openvino(
@@ -591,14 +618,30 @@ def export_openvino(
     """
     from .backends.targets import openvino
 
-    check_types(fold=fold, fixed_size=fixed_size)
+    check_types(fixed_size=fixed_size)
+    run = partial(openvino.export, fixed_size=fixed_size)
+    return _exported(run, network, path, weights, seed, fold, batch)
+
+
+def _exported(
+    run: Callable[..., Exported],
+    network: Network | Spec,
+    path: Spec | None,
+    weights: Mapping[str, Any] | Spec | None,
+    seed: int | None,
+    fold: bool,
+    batch: int | None,
+) -> Exported:
+    """Return what an exporter makes of a network, once its arguments are checked.
+
+    It is written to a file, if one is given.
+    """
+    check_types(fold=fold)
     if batch is not None:
         check_types(batch=batch)
     file = None if path is None else Path(_as_path("path", path))
     network, given = _with_weights(network, weights, seed)
-    made = openvino.export(
-        network, given, fold=fold, batch=batch, fixed_size=fixed_size
-    )
+    made = run(network, given, fold=fold, batch=batch)
     if file is not None:
         made.save(file)
     return made
@@ -874,7 +917,7 @@ _WANTED: dict[str, tuple[Any, str]] = {
     "fixed_size": (bool, "true or false"),
     "opset": (int, "an integer"),
     **dict.fromkeys(("allow_foreign", "as_modules", "head"), (bool, "true or false")),
-    "any_order": (bool, "true or false"),
+    **dict.fromkeys(("any_order", "inference"), (bool, "true or false")),
     "params": (Mapping, "values by the names of parameters"),
     # those of a sweep
     **dict.fromkeys(("include", "where"), (str, "a text")),

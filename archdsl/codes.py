@@ -19,6 +19,7 @@ from archdsl.limits import (
     MAX_NAMES,
     MAX_PARTS,
     MAX_REPEAT,
+    MAX_RUN,
     MAX_STEPS,
     MAX_TOKENS,
     MAX_WRITTEN,
@@ -643,10 +644,11 @@ _LIMITS: Final = {
         "",
     ),
     "A0912": Entry(
-        "the network is too large to be written in another form",
-        f"A network that is compiled, exported, trained or drawn can have at most "
-        f"{MAX_WRITTEN:,} layers, which take some seconds. Larger ones can be checked, "
-        "linted and analysed.",
+        "the network is too large to be written in another form, or run",
+        f"A network that is compiled, expanded, exported, trained or drawn can have at "
+        f"most {MAX_WRITTEN:,} layers, which take some seconds; one that `check "
+        f"--torch` or `analyze --gradients` runs, {MAX_RUN:,}. Larger ones can be "
+        "checked, linted and analysed.",
         _net("relu  x6000", "relu  x6000"),
         _net("relu  x60", "relu  x60"),
         ("compile net.arch", "compile net.arch"),

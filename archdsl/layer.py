@@ -211,14 +211,15 @@ class Layer:
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
         gathers: whether it copies an input that is not contiguous before it reads it.
-        read_only: whether its output is a view that torch does not allow to be modified
-            in place.
+        views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
             inference.
         idempotent: whether applying it twice in a row is the same as once.
         sign: ``positive`` if outputs are never negative, ``kept`` if they are not for
             inputs that are not; empty if they may be.
         channelwise: whether in inference it only scales and shifts each channel.
+        multiplies: whether all it does is to multiply each channel by a number; see
+            `multipliers`.
         scales: whether its weight can absorb a factor for each channel of its
             output, and its bias a summand; see `scaled`.
         pools_batch: whether its statistics in training are over all samples of the
@@ -244,11 +245,12 @@ class Layer:
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
-    read_only: ClassVar[bool] = False
+    views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
     idempotent: ClassVar[bool] = False
     sign: ClassVar[str] = ""
     channelwise: ClassVar[bool] = False
+    multiplies: ClassVar[bool] = False
     scales: ClassVar[bool] = False
     pools_batch: ClassVar[bool] = False
     sums: ClassVar[bool] = False
@@ -381,6 +383,14 @@ class Layer:
         """Return whether a unit may see less than everything if `window` is None."""
         return False
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether torch makes its output as a view, if only of its own result.
+
+        Nothing is written over a view: torch refuses that for views of which it makes
+        several at once, and copies gradients in the backward pass for others.
+        """
+        return self.views
+
     def aliases(self, training: bool) -> bool:
         """Return whether the output shares the input's memory in that mode."""
         return False
@@ -420,6 +430,19 @@ class Layer:
 
         Returns:
             Two tensors with a number for each channel.
+        """
+        raise NotImplementedError(self.word)
+
+    def multipliers(self, like: Any, *own: Any) -> Any:
+        """Return what a kind that multiplies channels multiplies each of them by.
+
+        Args:
+            like: a tensor, of whose type the result is, with a size of the channels
+                first.
+            own: its tensors, in order.
+
+        Returns:
+            A tensor with a number for each channel.
         """
         raise NotImplementedError(self.word)
 

@@ -13,8 +13,10 @@ MAX_PARTS: Final = 15_000
 # Of all networks of a file together, where a network counts as this many besides.
 MAX_CHECKED: Final = 40_000
 NETWORK_PARTS: Final = 10
-# Layers of a network that is compiled, exported, trained or drawn.
+# Layers of a network that is compiled, expanded, exported, trained or drawn.
 MAX_WRITTEN: Final = 11_000
+# Layers of a network that torch runs to be compared, or for its gradients.
+MAX_RUN: Final = 2_000
 # Rows that all arrows of a picture cross, which a layout engine does in seconds.
 MAX_DRAWN: Final = 2_000
 # Dots per inch of a png, the least and the most.

@@ -118,10 +118,10 @@ class Tensor(NamedTuple):
 
     @property
     def elements(self) -> int:
-        """Number of elements."""
+        """Number of elements, without the expression that it may have."""
         product = 1
         for n in self.shape:
-            product *= n
+            product *= int(n)
         return product
 
 
@@ -277,11 +277,14 @@ class Scratch(NamedTuple):
         forward: in training.
         inference: in inference; None if it is what training would keep.
         backward: in the backward pass.
+        late: whether the gradients of its parameters only come in the backward pass
+            when the gradient of its output is gone.
     """
 
     forward: int = 0
     inference: int | None = None
     backward: int = 0
+    late: bool = False
 
 
 class TorchCall(NamedTuple):

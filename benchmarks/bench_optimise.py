@@ -4,7 +4,8 @@
     python benchmarks/bench_optimise.py --only repvgg_a0
     python benchmarks/bench_optimise.py --write    keeps the table in optimise.md
 
-The passes are added one by one, in their order, and then activations in place. Calls
+The passes are added one by one, in their order, then activations in place, and packed
+convolutions last. Calls
 are those of torch's operators in one forward pass in evaluation mode, which a
 dispatcher counts; views are not counted.
 Times are of one thread at batch 1, in CPU time, which other processes disturb less:
@@ -88,11 +89,14 @@ def measured(name: str) -> list[Row]:
         module = archdsl.build(made).double().eval()
         module.load_state_dict(passes.weights(network, state))
         stages.append((f"+ {last}", made, module))
-    before, text = emit(stages[-1][1]), emit(stages[-1][1], inference=True)
-    if text != before:
-        module = network_class(module_of(text, network.name))().double().eval()
-        module.load_state_dict(stages[-1][2].state_dict())
-        stages.append(("+ in place", stages[-1][1], module))
+    made, texts = stages[-1][1], {emit(stages[-1][1])}
+    for title, packed in (("+ in place", False), ("+ packed", True)):
+        text = emit(made, inference=True, packed=packed)
+        if text not in texts:
+            module = network_class(module_of(text, network.name))().double().eval()
+            module.load_state_dict(stages[-1][2].state_dict())
+            stages.append((title, made, module))
+            texts.add(text)
     offs = [difference(network, module, first, image) for _, _, module in stages]
     for _, _, module in stages:
         module.float()
@@ -170,9 +174,10 @@ def page(found: list[list[Row]]) -> str:
         "turns, in CPU time.",
         "Written by `python benchmarks/bench_optimise.py --write`.",
         "",
-        "Each row adds a pass to those above it, and the last the activations that "
-        "only a module for inference computes in place; what changes nothing is left "
-        "out. Calls are those of torch's operators in one forward pass, without views.",
+        "Each row adds a pass to those above it; the last two are the activations that "
+        "only a module for inference computes in place, and the packed convolutions of "
+        "`compile --inference`. What changes nothing is left out. Calls are those of "
+        "torch's operators in one forward pass, without views.",
         "",
         f"| {' | '.join(HEAD)} |",
         "| --- | --- |" + " ---: |" * (len(HEAD) - 2),

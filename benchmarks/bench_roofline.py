@@ -28,9 +28,10 @@ from page import processor  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 import archdsl  # noqa: E402
+from archdsl.backends.bench import machine as rates  # noqa: E402
 from archdsl.backends.views.time import show_seconds  # noqa: E402
 from archdsl.passes.costs import costs  # noqa: E402
-from archdsl.passes.devices import Device, devices  # noqa: E402
+from archdsl.passes.devices import Device  # noqa: E402
 from archdsl.passes.graph import Graph, flatten  # noqa: E402
 from archdsl.passes.roofline import Roofline, roofline  # noqa: E402
 from archdsl.resources import shipped_presets  # noqa: E402
@@ -59,71 +60,21 @@ class Row(NamedTuple):
 # ---- the device --------------------------------------------------------------------
 
 
-def best(
-    run: Callable[[], object], where: str, seconds: float, calls: int = 1
-) -> float:
-    """Return the least seconds of a call, of several measured together."""
-    run()
-    clock = clock_of(where)
-    found, end = float("inf"), time.perf_counter() + seconds
-    rounds = 0
-    while rounds < 3 or time.perf_counter() < end:
-        synchronize(where)
-        start = clock()
-        for _ in range(calls):
-            run()
-        synchronize(where)
-        found = min(found, (clock() - start) / calls)
-        rounds += 1
-    return found
-
-
 def clock_of(where: str) -> Callable[[], float]:
     return time.perf_counter if where == "cuda" else time.process_time
 
 
-def synchronize(where: str) -> None:
-    if where == "cuda":
-        torch.cuda.synchronize()
-
-
-def measured_device(where: str) -> Device:
-    """Return a device with the rates that simple calls reach."""
-    size = 8192 if where == "cuda" else 2048
-    left, right = (torch.randn(size, size, device=where) for _ in range(2))
-    product = best(lambda: left @ right, where, 3)
-    rate = 2 * size**3 / product
-    source = torch.randn(1 << 26, device=where)
-    target = torch.empty_like(source)
-    copy = best(lambda: target.copy_(source), where, 3)
-    return Device(
-        name="measured",
-        title=machine(where),
-        matrix={"float32": rate},
-        # The same units of a CPU do both.
-        vector={"float32": rate},
-        bandwidth=2 * source.nbytes / copy,
-        source="measured by this script",
-    )
-
-
-def launch_seconds(where: str) -> float:
-    """Return the least time from one call of torch to the next."""
-    tiny = torch.ones(1, device=where)
-    return best(lambda: torch.relu(tiny), where, 1, calls=2000)
+def best(run: Callable[[], object], where: str, seconds: float) -> float:
+    return rates.best(run, where, seconds, clock=clock_of(where))
 
 
 def find_device(where: str) -> Device:
-    if where == "cuda":
-        name = torch.cuda.get_device_name()
-        memory = torch.cuda.get_device_properties(0).total_memory
-        words = name.lower().replace("-", " ").split()
-        for found in devices().values():
-            chip = found.name.removeprefix("rtx-").partition("-")[0]
-            near = found.memory_bytes and abs(found.memory_bytes / memory - 1) < 0.15
-            if chip in words and near and ("PCIe" in found.title) == ("pcie" in words):
-                return found
-    return measured_device(where)
+    known = rates.known_device() if where == "cuda" else None
+    if known is not None:
+        return known
+    side = 8192 if where == "cuda" else 2048
+    found = rates.measured_device(where, 3, side, 1 << 26, clock_of(where))
+    return found._replace(title=machine(where), source="measured by this script")
 
 
 def machine(where: str) -> str:
@@ -197,10 +148,10 @@ def measure_layers(graph: Graph, batch: int, where: str, runs: int = 5) -> list[
             for at, node in enumerate(nodes):
                 part, form = parts[node.step.path]
                 read = [values[value] for value in node.inputs]
-                synchronize(where)
+                rates.synchronize(where)
                 start = clock()
                 made = part(*read) if part is not None else handmade.apply(form, *read)
-                synchronize(where)
+                rates.synchronize(where)
                 least[at] = min(least[at], clock() - start)
                 values[node.output] = made
     return least
@@ -388,7 +339,7 @@ def main() -> None:
     where = "cuda" if torch.cuda.is_available() else "cpu"
     torch.set_num_threads(1)
     batch = arguments.batch or (32 if where == "cuda" else 1)
-    device, launch = find_device(where), launch_seconds(where)
+    device, launch = find_device(where), rates.launch_seconds(where, 1, clock_of(where))
     names = arguments.only or list(shipped_presets())
     rows, skipped = measured_rows(names, device, batch, launch, where)
     lines = ["# Estimated and measured times", ""]

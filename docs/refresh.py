@@ -477,7 +477,9 @@ def limits_table() -> str:
         "MAX_FOLDERS": "folders below one that stands for its specs",
         "MAX_CHECKED": "layers of all networks of a file, for `check` and `lint`; each "
         f"network counts as {limits.NETWORK_PARTS} more",
-        "MAX_WRITTEN": "layers of a network that is compiled, trained or drawn",
+        "MAX_WRITTEN": "layers of a network that is compiled, expanded, trained or "
+        "drawn",
+        "MAX_RUN": "layers of a network for `check --torch` and `analyze --gradients`",
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",

@@ -54,12 +54,16 @@ device. Lines are those of the spec that are neither empty nor comments, beside 
 of the module's own classes. *Equal* means that the module compiled from the spec has
 the same `state_dict` keys in the same order, and the same outputs and buffers in
 evaluation and training at two sizes where the network takes another, to 1e-6 of the
-largest number, with the same weights. Nothing is opaque: a network with a function
-that is no layer kind is not imported. Some modules register their parts in another
+largest number, with the same weights. *Opaque* is the share of layers that are the
+module's own classes, as foreign layers (`op`), since they call a function that is no
+layer kind. Some modules register their parts in another
 order than they run them in; `--any-order` accepts that. Maps are 96 x 96 where a
 network takes that. Seconds are those of one core.
 """
-COLUMNS = ("network", "lines", "of its classes", "blocks", "layers", "seconds", "equal")
+COLUMNS = (
+    *("network", "lines", "of its classes", "blocks", "layers", "opaque"),
+    *("seconds", "equal"),
+)
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,7 @@ class Row:
         lines: of the spec.
         blocks: that the spec defines.
         layers: that it has.
+        opaque: how many of these are foreign.
         structured: whether its blocks take parameters or repeat.
         ordered: whether its keys have the same order.
         seconds: of a processor that it took.
@@ -84,6 +89,7 @@ class Row:
     lines: int = 0
     blocks: int = 0
     layers: int = 0
+    opaque: int = 0
     structured: bool = False
     ordered: bool = True
     seconds: float = 0.0
@@ -205,6 +211,7 @@ def imported(
         lines=found.lines,
         blocks=found.blocks,
         layers=found.layers,
+        opaque=found.opaque,
         structured=found.lines < found.layers,
         ordered="order" in found.compared[0],
         seconds=round(time.process_time() - start, 1),
@@ -252,8 +259,10 @@ def line(row: Row) -> str:
     """Return a row of the table."""
     if row.reason:
         reason = " ".join(row.reason.split()).replace("|", "\\|")
-        return f"| {row.name} | | {row.source} | | | | no: {reason} |"
-    cells = (row.lines, row.source, row.blocks, row.layers, f"{row.seconds:.1f}")
+        return f"| {row.name} | | {row.source} | | | | | no: {reason} |"
+    opaque = f"{row.opaque / row.layers:.0%}" if row.opaque else ""
+    counts = (row.lines, row.source, row.blocks, row.layers)
+    cells = (*counts, opaque, f"{row.seconds:.1f}")
     equal = "yes" if row.ordered else "but for the order of keys"
     return f"| {row.name} | {' | '.join(map(str, cells))} | {equal} |"
 
@@ -262,14 +271,16 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     """Yield the lines of the table, and what it says in sum."""
     rows = sorted(rows, key=lambda row: row.name)
     good = [row for row in rows if not row.reason]
-    yield f"{len(good)} of {len(rows)} networks are imported."
+    whole = sum(not row.opaque for row in good)
+    yield f"{len(good)} of {len(rows)} networks are imported, {whole} of them with "
+    yield "layer kinds alone."
     if good:
         lines = [row.lines for row in good]
         seconds = [row.seconds for row in good]
         fewer = sum(row.structured for row in good)
         ordered = sum(row.ordered for row in good)
         yield (
-            f"{ordered} of these have their keys in the same order, and {fewer} have "
+            f"{ordered} have their keys in the same order, and {fewer} have "
             f"fewer lines than layers. The spec has {median(lines):g} lines in the "
             f"median and {max(lines)} at most. An import takes {median(seconds):.1f} s "
             f"in the median and {max(seconds):.1f} s at most."
@@ -280,7 +291,7 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
         yield f"What stops the others: {causes}."
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
-    yield f"| --- |{' ---: |' * 5} --- |"
+    yield f"| --- |{' ---: |' * 6} --- |"
     yield from map(line, rows)
 
 

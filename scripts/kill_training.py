@@ -4,8 +4,9 @@
     python scripts/kill_training.py --kills 3 --seed 7
 
 The run has all that has a state of its own: AdamW, warm-up, an average, mixed images,
-parts of a batch. It saves its state every third step, so many kills hit a file half
-written. Fails if a weight differs in one bit.
+parts of a batch; tests/test_train.py stops and resumes the same recipe. It saves its
+state every third step, so many kills hit a file half written. Fails if a weight differs
+in one bit.
 """
 
 import argparse
@@ -30,8 +31,8 @@ network Net {
 }
 """
 RECIPE = """
-epochs = 40
-batch = 64
+epochs = 3
+batch = 256
 accumulate = 2
 clip_norm = 1.0
 label_smoothing = 0.1
@@ -40,6 +41,7 @@ kind = "adamw"
 lr = 0.01
 weight_decay = 0.01
 [schedule]
+kind = "cosine"
 warmup_epochs = 1
 [ema]
 decay = 0.9
@@ -54,6 +56,8 @@ def command(folder: Path, run: str) -> list[str]:
     return [
         *(sys.executable, "-m", "archdsl", "train", str(folder / "net.arch")),
         *("--data", "digits", "--recipe", str(folder / "recipe.toml")),
+        # Long enough to be killed often.
+        *("--set", "epochs=40", "--set", "batch=64"),
         *("--save-every", "3", "--resume", "-o", str(folder / run)),
     ]
 

@@ -247,7 +247,9 @@ class _Writer:
         times = self._times()
         if self.choose.integer(0, 1):
             return f"{self._keeping()}  {times}"
-        label = "" if self.seq else self.choose.pick(("", f"{self._name('r')}: "))
+        name = "" if self.seq else self.choose.pick(("", self._name("r")))
+        label = f"{name}: " if name else ""
+        self.labels += [f"{name}1"] if name else []
         return f"{label}{{ {self._keeping()} -> {self._layer()} }}  {times}"
 
     def _times(self) -> str:

@@ -11,6 +11,7 @@ A spec may be followed by a comment with values for its network's parameters.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final, NamedTuple
@@ -54,6 +55,7 @@ _MAP_KEEPS: Final = (
     "avgpool 3x3 /1 pad=1 count_pad=false",
     "shuffle channels",
     "permute last -> linear channels -> gelu -> permute first",
+    "mul { | globalavgpool -> reshape sequence -> conv 3 1 -> flatten -> reshape map }",
 )
 _MAP_CHANGES: Final = (
     "conv 3x3 {w}",
@@ -93,6 +95,8 @@ _VECTOR_KEEPS: Final = (
     "softmax",
     "identity",
     "stochasticdepth 0.5",
+    "reshape sequence -> conv 3 2 -> maxpool 1 -> globalmaxpool",
+    "reshape map -> bn -> flatten",
 )
 _VECTOR_CHANGES: Final = ("linear {w}", "linear {w} bias=false -> bn -> relu")
 _ENDS: Final = (
@@ -148,6 +152,16 @@ _TESTS: Final = (
     "channels < {p} or {f}",
     "{n} in [1, 3]",
 )
+# Sizes of maps with two axes, as they are for maps with one and with three.
+_AXES: Final = {
+    1: ((r"\b(\d)x(\d)x(\d)\b", r"\1x\3"), (r"\b(\d)x(\d)\b", r"\2")),
+    2: (),
+    3: (
+        (r"\b(\d)x(\d)x(\d)\b", r"\1x3x\2x\3"),
+        (r"\b(\d)x(\d)\b", r"\1x\1x\2"),
+        (r"bilinear", "trilinear"),
+    ),
+}
 _INPUTS: Final = (
     "3x8x8",
     "4x7x6",
@@ -206,6 +220,7 @@ class _Writer:
         self.blocks: list[_Block] = []
         self.scope = _Scope(vector=False, top=True)
         self.count = 0
+        self.axes = self.some(1, 3, *[2] * 8)
 
     def file(self) -> str:
         for _ in range(self.some(0, 1, 2, 2)):
@@ -248,6 +263,8 @@ class _Writer:
     def whole(self, *more: str) -> str:
         """Return a file with all definitions, and the function if one calls it."""
         text = "\n".join([*self.definitions, *more])
+        for pattern, sizes in _AXES[self.axes]:
+            text = re.sub(pattern, sizes, text)
         return "arch 1\n\n" + (f"{_FUNCTION}\n" if "even(" in text else "") + text
 
     def params(self) -> str:
@@ -328,9 +345,10 @@ class _Writer:
         return "; ".join(lines)
 
     def chain(self, depth: int) -> str:
+        known = len(self.scope.labels)
         parts = [self.part() for _ in range(self.some(1, 1, 2, 3))]
         # A repeat behind a guard would be the guard's.
-        return " -> ".join(parts) + ("" if " if " in parts[-1] else self.copies())
+        return " -> ".join(parts) + self.copies(0 if " if " in parts[-1] else 3, known)
 
     def part(self) -> str:
         guard = f" if {self.test()}" if self.chance(6) else ""
@@ -366,7 +384,7 @@ class _Writer:
         if word in ("add", "concat") and self.chance(3):
             branches.append(f"@{self.some(*self.scope.labels)}")
         self.random.shuffle(branches)
-        return self.label(f"{word} {{ {' | '.join(branches)} }}", 2) + self.copies(6)
+        return self.some_copies(f"{word} {{ {' | '.join(branches)} }}", 2, 6)
 
     def again(self, depth: int) -> str:
         """Apply an earlier part once more, alone or after other layers."""
@@ -385,7 +403,7 @@ class _Writer:
         text = block.name + (f"<{given}>" if given else "")
         if block.takes and self.chance(2):
             text += f" {{ {self.branch(0) or 'identity'} }}"
-        return self.label(text, 3) + self.copies(5)
+        return self.some_copies(text, 3, 5)
 
     def argument(self, name: str) -> str:
         """Return a value for a block's parameter: another one's, or a plain one."""
@@ -406,7 +424,8 @@ class _Writer:
             self.scope.labels = [*before, self.fresh("g")]
             label = f"{self.scope.labels[-1]}: "
         guard = f" if {self.test()}" if self.chance(6) else ""
-        return f"{label}{{ {inner} }}{guard}{'' if guard else self.copies(2)}"
+        copies = self.copies(0 if guard else 2, len(before))
+        return f"{label}{{ {inner} }}{guard}{copies}"
 
     def seq(self, depth: int) -> str:
         before = list(self.scope.labels)
@@ -424,15 +443,17 @@ class _Writer:
     def loop(self, depth: int) -> str:
         before = list(self.scope.labels)
         if self.chance(2):
-            head, item = (
-                f"i in range({self.number()})",
-                self.some("", "k{i}: ", "k{i}_b: "),
+            stem = self.fresh("k")
+            item = self.some(
+                "", f"{stem}_{{i}}: ", f"{stem}{{i}}_b: ", f"{stem}.{{i}}: "
             )
+            head = f"i in range({self.number()})"
             inner = item + self.layer().split(" -> ")[0]
+            before += [item[:-2].replace("{i}", "0")] if item else []
         else:
             head, inner = f"i, w in {self.value('r')}", "conv 1x1 w"
             if self.chance(2):
-                inner = "k{i + 1}: " + inner
+                inner = f"{self.fresh('k')}_{{i + 1}}: {inner}"
         if self.chance(2):
             inner += f" -> {self.layer()}"
         elif self.chance(2):
@@ -452,13 +473,15 @@ class _Writer:
         word = self.some("add", "concat", "mul", "concat", "add", "difference")
         count = self.some(2, 2, 3) if word != "difference" else 2
         branches = [self.branch(depth - 1) for _ in range(count)]
-        return self.label(f"{word} {{ {' | '.join(branches)} }}", 3) + self.copies(5)
+        if self.chance(5):
+            branches[0] = f"{self.layer()} for i in range({self.number()})"
+        return self.some_copies(f"{word} {{ {' | '.join(branches)} }}", 3, 5)
 
     def branch(self, depth: int) -> str:
         if self.chance(4):
             return ""
         if self.scope.labels and self.chance(5):
-            return f"@{self.some(*self.scope.labels)}"
+            return f"@{self.some('input', *self.scope.labels)}"
         if depth and self.chance(3):
             return self.statement(depth)
         if self.chance(5):
@@ -480,7 +503,7 @@ class _Writer:
         parts = " -> ".join(self.branch(0) or "relu" for _ in range(self.some(1, 2)))
         inner = self.statement(depth - 1) if self.chance(3) else parts
         own = f" | {self.branch(0)}" if more and not words else ""
-        return self.label(f"residual{words} {{ {inner}{own} }}", 3) + self.copies(5)
+        return self.some_copies(f"residual{words} {{ {inner}{own} }}", 3, 5)
 
     def output(self, depth: int) -> str:
         training = self.some("", "training ")
@@ -538,10 +561,26 @@ class _Writer:
             return self.some("1", "2", "0")
         return self.filled(self.some(*_NUMBERS))
 
-    def copies(self, of: int = 3) -> str:
-        if not self.chance(of):
+    def copies(self, of: int = 3, known: int | None = None) -> str:
+        """Write a repeat, one time of so many; labels get the number of a copy.
+
+        Args:
+            of: one time of how many; never if it is 0.
+            known: how many labels stand before what is repeated, if it has any.
+        """
+        if not of or not self.chance(of):
             return ""
+        labels = self.scope.labels
+        if known is not None:
+            labels[known:] = [
+                f"{label}{self.some(1, 1, 2)}" for label in labels[known:]
+            ]
         return "  x2" if self.chance(3) else f"  x({self.number()})"
+
+    def some_copies(self, text: str, label: int, of: int) -> str:
+        """Write a layer with a label and a repeat, each one time of so many."""
+        known = len(self.scope.labels)
+        return self.label(text, label) + self.copies(of, known)
 
     def test(self) -> str:
         return self.filled(self.some(*_TESTS))

@@ -19,7 +19,8 @@ def runs_quickly(network: archdsl.Network) -> bool:
     """Return whether a network's tensors are small, and the work on them is."""
     elements = products = 0
     for step in network.steps():
+        # As plain numbers: the expressions of their sums could grow too long.
         weights = sum(t.elements for t in step.op.tensors(*step.input_shapes))
-        elements += weights + prod(step.shape)
-        products += weights * prod(sizes(step.shape))
+        elements += weights + prod(map(int, step.shape))
+        products += weights * prod(map(int, sizes(step.shape)))
     return elements <= MOST_ELEMENTS and products <= MOST_PRODUCTS

@@ -540,3 +540,21 @@ def test_commands_on_a_large_network(command: list[str], tmp_path: Path) -> None
     ended = run(tmp_path, *command)
     assert (ended.status, ended.stderr) == (0, "")
     assert ended.seconds < 15 and ended.resident < MOST_RESIDENT
+
+
+@pytest.mark.parametrize(
+    ("command", "layers"),
+    [
+        (["expand"], 12_000),
+        (["compile"], 12_000),
+        (["check", "--torch"], 3_000),
+        (["analyze", "--gradients"], 3_000),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_commands_that_take_smaller_networks(
+    command: list[str], layers: int, tmp_path: Path
+) -> None:
+    (tmp_path / "net.arch").write_text(net("relu x2\n" * (layers // 2)))
+    ended = run(tmp_path, *command, "net.arch")
+    check(ended, "A0912")

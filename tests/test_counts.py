@@ -151,6 +151,16 @@ def test_of_every_kind_in_every_form(probe: Probe) -> None:
     )
 
 
+def test_what_calflops_fails_at_is_not_counted() -> None:
+    network = archdsl.loads(
+        "arch 1\nnetwork Net { input 3x8x8; upsample 1x2 mode=bilinear }\n"
+    )
+    with pytest.raises(TypeError):
+        COUNTERS["calflops"](archdsl.build(network).eval(), torch.zeros(1, 3, 8, 8))
+    with pytest.raises(archdsl.SpecError, match="with a factor for each axis"):
+        count(flatten(network), "calflops")
+
+
 def _refuses(tool: str, graph: Graph, training: bool) -> bool:
     """Return whether a tool, or torch, does not take a module."""
     for node in graph.nodes:

@@ -23,7 +23,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import archdsl
+from tests.comparing import faults
 from tests.conftest import ROOT
+from tests.executor import keys
 from tests.oracle import EMITTED, Emitted, fill, tensors
 
 BIN = Path(sys.executable).parent
@@ -386,3 +388,37 @@ def test_distributed(emitted: Emitted) -> None:
     # Parameters that the loss does not reach are only complained about here.
     parallel(batch(emitted))
     assert all(p.grad is not None for p in module.parameters())
+
+
+# ---- networks whose parts are numbered ----------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "is_sequential"),
+    [
+        ("", "conv 3x3 8 -> bn -> relu; maxpool 2x2; flatten; linear 3", True),
+        ("<n = 2>", "conv 3x3 8 -> relu  x(n); relu; conv 3x3 4", True),
+        ("<deep = false>", "conv 3x3 8; relu if deep; conv 1x1 4", True),
+        ("", "residual { conv 3x3 8 }; { conv 3x3 8; relu }; relu", True),
+        ("", "unit<8>; unit<8>; globalavgpool; linear 2", True),
+        ("", "for w in [4, 8] { conv 3x3 w -> relu }", True),
+        ("", "conv 3x3 3; add { @input | conv 3x3 3 }; relu", False),
+    ],
+)
+def test_a_network_may_number_its_parts(
+    header: str, body: str, is_sequential: bool
+) -> None:
+    lines = "\n    ".join(["input 3x12x12", *body.split("; ")])
+    unit = "block unit<width> { conv 3x3 width -> bn -> relu }"
+    text = f"arch 1\n\n{unit}\n\nnetwork Net{header} seq {{\n    {lines}\n}}\n"
+    assert not faults(text)
+    network = archdsl.loads(text)
+    module = archdsl.build(network)
+    assert isinstance(module, nn.Sequential)
+    assert ("def forward" not in archdsl.emit(network).split("class Net")[1]) == (
+        is_sequential
+    )
+    numbers = [name for name, _ in module.named_children()]
+    assert numbers == [str(n) for n in range(len(numbers))]
+    assert archdsl.expand(archdsl.loads(archdsl.expand(network))).count("seq {") >= 1
+    assert list(module.state_dict()) == list(keys(network))

@@ -65,6 +65,31 @@ def check(network: Network) -> str:
     return text
 
 
+@pytest.mark.parametrize(
+    ("block", "calls"),
+    [
+        (
+            "",
+            "residual<8, stride = 2>; residual<8>; dense<layers = 2>",
+        ),
+        (
+            "block c<kernel = 3x3> { conv kernel (kernel[0]) pad=(kernel[0] // 2) }",
+            "c; c<5x5>",
+        ),
+        (
+            "block c<k = 3x3, d = 1> { conv k 4 pad=(k[0] // 2 * d) dilation=d }",
+            "c; c<3x3, 2>",
+        ),
+    ],
+)
+def test_words_and_sizes_of_blocks(block: str, calls: str) -> None:
+    text = f"arch 1\n{block}\nnetwork Net {{ input 3x32x32; {calls} }}\n"
+    network = archdsl.loads(text)
+    again = archdsl.loads(archdsl.expand(network))
+    words = {"residual2": "residual"}
+    assert not difference(network, again, words)
+
+
 @pytest.mark.parametrize("name", SOME)
 def test_presets(name: str) -> None:
     text = check(archdsl.load(name))

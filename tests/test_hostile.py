@@ -457,6 +457,7 @@ FUNCTIONS = (
         "emit",
         "expand",
         "export_onnx",
+        "export_executorch",
         "export_openvino",
         "export_torch",
         "format",
@@ -472,6 +473,9 @@ FUNCTIONS = (
 def arguments_of(name: str) -> Iterator[str]:
     """Yield the names of a function's arguments."""
     yield from inspect.signature(getattr(archdsl, name)).parameters
+
+
+LARGE = ("export_executorch", "export_openvino")
 
 
 @pytest.mark.parametrize(
@@ -497,8 +501,8 @@ def test_a_wrong_argument_gets_a_sentence(
             OSError,
             ImportError,
         ) as error:
-            # Ray and OpenVINO may not be installed.
-            large = argument == "ray" or name == "export_openvino"
+            # Ray, OpenVINO and ExecuTorch may not be installed.
+            large = argument == "ray" or name in LARGE
             assert large or not isinstance(error, ImportError)
             message = str(error)
             # Written by us, and not by whatever met the value first.

@@ -104,6 +104,9 @@ PLACES = {
     "label of a layer": both("$: conv 1x1 4"),
     "label of a function": both("$: relu"),
     "label of braces": both("$: { conv 1x1 4 -> relu }"),
+    "label of braces with a class": Place(net("$: { a: conv 1x1 4; add { | @a } }")),
+    "label of a container": Place(net("$.0: { a: conv 1x1 4; add { | @a } }")),
+    "label in a container": both("stages.0.$: { a: conv 1x1 4; add { | @a } }"),
     "label of numbered braces": both("$: seq { conv 1x1 4 -> relu }"),
     "label of a residual": both("$: residual { conv 3x3 -> bn }"),
     "label of a merge": both("$: concat { conv 1x1 1 | conv 1x1 2 }"),
@@ -395,6 +398,8 @@ network Net<{name} = 4> {{
         "1",
         "a-b",
         "a--b",
+        "a-b.0",
+        "a.b-0",
         "-a",
         "a{1}",
         "{1}",
@@ -419,6 +424,12 @@ def test_labels_in_quotes(label: str) -> None:
         module = check_runs(text)
         name = next(iter(dict(module.named_children())))
         assert re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", name)
+
+
+@pytest.mark.parametrize("label", ["blocks.0", "stage.blocks.0", '"a-b"', '"a.b-c"'])
+def test_a_parameter_has_no_label_that_only_a_module_can_have(label: str) -> None:
+    assert refusal(net(f"{label}: layerscale")) == {"A0302"}
+    check_runs(net(f"{label}: {{ layerscale; relu }}"))
 
 
 # ---- comments and strings -------------------------------------------------------

@@ -6,7 +6,7 @@ import re
 
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn import functional
@@ -28,7 +28,7 @@ from tests.conftest import ROOT
 from tests.generated import specimen
 from tests.handmade import Interpreted, Sketch, apply, chain, module
 from tests.seeing import brighten
-from tests.strategies import KINDS, layers_with_inputs
+from tests.strategies import KINDS, layers_with_inputs, sketches
 from tests.test_lint import advice, built, fixed, net, networks, only
 
 RULES = all_rules()
@@ -783,3 +783,26 @@ def _check(text: str, network: Network) -> None:
         assert isinstance(weight, Tensor)
         if weight.grad is not None:
             assert idle(weight) >= each.saving.params
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate],
+)
+@given(sketches())
+def test_every_rule_looks_at_any_network(sketch: Sketch) -> None:
+    network = sketch.network()
+    for code in RULES:
+        for each in findings(network, code):
+            assert each.message
+
+
+@pytest.mark.parametrize("form", ["", " form=vector", " form=batch"])
+@pytest.mark.parametrize("shape", ["8", "8x6", "8x6x6", "8x3x6x6"])
+def test_factors_of_channels_are_no_kernel(form: str, shape: str) -> None:
+    text = f"arch 1\nnetwork Net {{ input {shape}; layerscale 0.5{form}; tanh }}\n"
+    module = load_text(text)
+    assert not lint(module.file, networks(module)).advice

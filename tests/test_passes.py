@@ -98,6 +98,9 @@ def test_levels_make_smaller_modules(run: Run, trained: torch.nn.Module) -> None
     counts = [
         [type(one).__name__ for one in compiled(text).modules()] for text in texts
     ]
+    assert [names.count("PackedConv2d") for names in counts] == [0, 0, 3]
+    texts[2] = run("compile", "net.arch", "--inference", "--no-packed").out
+    counts[2] = [type(one).__name__ for one in compiled(texts[2]).modules()]
     assert [names.count("BatchNorm2d") for names in counts] == [7, 2, 0]
     assert [names.count("Conv2d") for names in counts] == [6, 5, 3]
     assert [names.count("Dropout") for names in counts] == [1, 0, 0]
@@ -108,7 +111,7 @@ def test_levels_make_smaller_modules(run: Run, trained: torch.nn.Module) -> None
 def test_without_inference_a_module_still_trains(run: Run, folder: Path) -> None:
     text = NET.replace("    unit<8>\n", "    identity\n    unit<8>\n", 1)
     Path("net.arch").write_text(text, encoding="utf-8")
-    plain, made = (run("compile", "net.arch", *o).out for o in ([], ["-O2"]))
+    plain, made = (run("compile", "net.arch", *o).out for o in (["-O0"], ["-O2"]))
     assert plain != made and "Transformed by remove-dead, remove-identities" in made
     first, second = compiled(plain).train(), compiled(made).train()
     second.load_state_dict(first.state_dict(), strict=True)
@@ -124,13 +127,13 @@ def test_without_inference_a_module_still_trains(run: Run, folder: Path) -> None
 
 
 def test_the_command_says_which_passes_ran(run: Run, trained: torch.nn.Module) -> None:
-    assert run("compile", "net.arch", "--json").json["passes"] == []
+    assert run("compile", "net.arch", "-O0", "--json").json["passes"] == []
     call = ("compile", "net.arch", "--inference", "--json")
     assert run(*call).json["passes"] == [
         name for name, one in PASSES.items() if one.level is not None
     ]
     assert run(*call, "-O1").json["passes"] == [
-        *("remove-dead", "remove-identities", "fold-norms"),
+        *("remove-dead", "remove-identities", "fold-norms", "fold-scales"),
     ]
     text = run("explain", "passes").out
     assert all(
@@ -211,7 +214,7 @@ def test_random_specs_compute_the_same_in_place() -> None:
             network = archdsl.loads(text, params=params)
             made = pipeline(inference=True).apply(network)
             state = draw_state(network, 1)
-            module = compiled(emit(made, inference=True)).double()
+            module = compiled(emit(made, inference=True, packed=True)).double()
             module.load_state_dict(pipeline(inference=True).weights(network, state))
             generator = torch.Generator().manual_seed(2)
             inputs = [

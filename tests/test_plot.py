@@ -460,6 +460,13 @@ def test_the_command_draws_folders(
     assert main(["plot", *both, "-o", "curves.svg"]) == 0
     # Names that are not different are whole paths.
     assert all(name in Path("curves.svg").read_text() for name in both)
+    # One that has only begun does not keep the others from being drawn.
+    early = Path("runs/early")
+    early.mkdir()
+    (early / "run.json").write_text("{}")
+    assert main(["plot", *both, str(early), "-o", "same.svg"]) == 0
+    assert "no epoch of the run in runs/early has ended" in capsys.readouterr().err
+    assert Path("same.svg").read_bytes() == Path("curves.svg").read_bytes()
     write_run(Path("runs/three"), 0.9, 0)
     Path("runs/four").mkdir()
     Path("runs/four/metrics.csv").write_text("epoch,step\n1,2\n")
@@ -472,6 +479,7 @@ def test_the_command_draws_folders(
         (["vgg11", "--show", "runs"], 2, "draws folders of `archdsl train`"),
         ([both[0], "--show", "costs"], 2, "draws folders of `archdsl train`"),
         (["runs"], 1, "no such file"),
+        (["runs/early"], 2, "no epoch of the run in runs/early has ended"),
         (["runs/three"], 2, "no epoch of the run in runs/three has ended"),
         (["runs/four"], 1, "holds no metrics of a run"),
         (["runs/five"], 1, "holds no metrics of a run"),

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 import archdsl
+from tests.comparing import faults
 from tests.oracle import fill
 
 Take = Callable[[], Callable[[Tensor], Tensor]]
@@ -309,3 +310,17 @@ def test_a_class_that_takes_a_count_is_right_for_any(body: str, seq: bool) -> No
 def test_a_count_is_still_an_argument() -> None:
     for body in ("conv 3x3 k  x(n)", "concat { identity | conv 3x3 k }  x(n)"):
         assert "for i in range(n)" in archdsl.emit(_stack(body, 3, seq=True))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "g: { conv 1x1 -> bn; t: tanh }  x(n); same g1; add { @g2 | same g2 }",
+        "g{}x: residual { conv 1x1 }  x(n); c: conv 3x3 -> relu  x2; same c2; same g2x",
+        "for i in range(n) { a{i}: conv 3x3 -> b{i}_: bn  x2 }; same a11; same b0_2",
+        "residual { a: conv 3x3  x2; same a1 }; add { k: relu  x(n - 1) | same k1 }",
+        "q: seq { conv 3x3 -> relu; { conv 1x1; bn }  x(n) }  x2; same q2; same q1",
+    ],
+)
+def test_a_copy_of_a_repeat_runs_again(body: str) -> None:
+    assert not faults(f"arch 1\nnetwork Net<n = 2> {{ input 3x8x8; {body} }}\n")

@@ -82,6 +82,7 @@ CALLS = [
     ["plot", "vgg11", "--show", "roofline", "--device", "t4"],
     ["plot", "run"],
     ["render", "tutorial/merge"],
+    ["run", "digits.arch", "digits.pth", "grey.png"],
     ["run", "small.onnx", "grey.png"],
     ["run", "small.onnx", "grey.png", "--labels", "labels.txt"],
     ["schema"],
@@ -143,7 +144,7 @@ def test_outputs_are_as_their_schemas_say(
         Path("small.arch").write_text(SMALL, encoding="utf-8")
         Path("labels.txt").write_text("cat\ndog\n", encoding="utf-8")
         Image.new("RGB", (20, 16), "grey").save("grey.png")
-    if call[0] in ("evaluate", "train"):
+    if call[0] in ("evaluate", "run", "train"):
         Path("digits.arch").write_text(DIGITS, encoding="utf-8")
         torch.save(archdsl.build("digits.arch").state_dict(), "digits.pth")
     if call == ["plot", "run"]:

@@ -311,6 +311,8 @@ def test_the_command_writes_a_program_of_executorch(run: Run, specs: Path) -> No
     assert facts["inputs"] == [{"name": "x", "shape": [1, 3, 16, 16]}]
     assert facts["check"]["agrees"] and facts["check"]["difference"] < 1e-5
     assert Path("net.pte").read_bytes()[4:8] == b"ET12"
+    made = archdsl.export_executorch("net.arch", "own.pte", seed=0)
+    assert made.format == "executorch" and Path("own.pte").read_bytes()[4:8] == b"ET12"
 
 
 @pytest.mark.parametrize(

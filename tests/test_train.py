@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import csv
 import errno
+import hashlib
 import importlib
 import io
 import json
 import math
 import os
+import pickle
 import re
 import runpy
 import signal
+import struct
 import subprocess
 import sys
 import tarfile
+import threading
 import time
+import types
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -31,8 +36,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import archdsl
-import tests.oracle  # noqa: F401 (makes torchvision loadable)
+import tests.oracle  # makes torchvision loadable
 from archdsl import files
+from archdsl.backends.images import BadImage, open_image
 from archdsl.backends.training import (
     Options,
     Recipe,
@@ -42,13 +48,14 @@ from archdsl.backends.training import (
     Watch,
     classes_of,
     load,
+    outlook,
     parse,
     sharding,
     shipped,
     states,
     trainer,
 )
-from archdsl.backends.training.data import BadImage, Data, open_image
+from archdsl.backends.training.data import Data
 from archdsl.backends.training.loader import Order
 from archdsl.backends.training.measures import Tally
 from archdsl.backends.training.mixing import mix
@@ -57,8 +64,10 @@ from archdsl.backends.training.recipe import Images
 from archdsl.backends.training.views import Views
 from archdsl.cli.training import Shown
 from archdsl.diagnostics import SpecError
+from archdsl.passes.devices import Device
 from archdsl.resources import recipes
 from archdsl.source import Source
+from scripts.kill_training import RECIPE as RICH
 from tests.conftest import ROOT
 from tests.test_cli import Run, folder, run
 
@@ -107,27 +116,8 @@ batch = 256
 [optimizer]
 lr = 0.05
 """
-# Everything that has a state of its own.
-RICH = """
-epochs = 3
-batch = 256
-accumulate = 2
-clip_norm = 1.0
-label_smoothing = 0.1
-[optimizer]
-kind = "adamw"
-lr = 0.01
-weight_decay = 0.01
-[schedule]
-kind = "cosine"
-warmup_epochs = 1
-[ema]
-decay = 0.9
-[images]
-pad = 1
-mixup = 0.2
-cutmix = 1.0
-"""
+# What a run that goes on has otherwise.
+MEASURED = ("seconds", "images_per_second", "peak_bytes")
 
 
 def recipe(text: str, *changes: str) -> Recipe:
@@ -167,8 +157,7 @@ def state_of(one: Trainer) -> dict[str, Any]:
         **{f"net.{key}": value for key, value in one.module.state_dict().items()},
         **{f"ema.{key}": value for key, value in one.trained().state_dict().items()},
         "history": [
-            {k: v for k, v in row.items() if k not in ("seconds", "images_per_second")}
-            for row in one.history
+            {k: v for k, v in row.items() if k not in MEASURED} for row in one.history
         ],
     }
 
@@ -660,6 +649,157 @@ def test_without_datasets(
     assert (found.code, 'pip install "archdsl[datasets]"' in found.err) == (3, True)
 
 
+def write_mnist(root: Path) -> np.ndarray:
+    """Write a small MNIST in the format of LeCun's page, and return its images."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 28, 28), np.uint8)
+    raw = root / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for part, images in (("train", pixels[:40]), ("t10k", pixels[40:])):
+        labels = np.arange(len(images), dtype=np.uint8) % 10
+        for name, held in (("images-idx3", images), ("labels-idx1", labels)):
+            head = struct.pack(f">{1 + held.ndim}I", 0x800 + held.ndim, *held.shape)
+            (raw / f"{part}-{name}-ubyte").write_bytes(head + held.tobytes())
+    return pixels
+
+
+def test_mnist_of_torchvision(run: Run, files_of: Path) -> None:
+    pixels = write_mnist(files_of / "sets")
+    data = load("torchvision:MNIST:sets", (1, 28, 28), 10)
+    assert (data.shape, len(data.train.labels), data.test.labels[7]) == (
+        (1, 28, 28),
+        40,
+        7,
+    )
+    assert (data.test.image(3)[..., 0] == pixels[43]).all()
+    net = ("net.arch", "--input", "1x28x28")
+    found = run(
+        *("train", *net, "--data", "torchvision:MNIST:sets", "-o", "run"),
+        *("--recipe", "small.toml", "--set", "batch=20", "--json"),
+    )
+    assert found.json["finished"], found.err
+    found = run(
+        *("evaluate", *net, "run/weights.safetensors"),
+        *("--data", "torchvision:MNIST:sets", "--json"),
+    )
+    assert found.json["classes"][3]["name"] == "3 - three"
+    small = run(*RUN[:3], "torchvision:MNIST:sets", *RUN[4:], "-o", "other")
+    assert small.code == 1 and "build it for them: `--input 1x28x28`" in small.err
+    # The idx files cut off.
+    path = Path("sets/MNIST/raw/train-images-idx3-ubyte")
+    path.write_bytes(path.read_bytes()[:999])
+    with pytest.raises(SpecError, match="MNIST in sets cannot be read"):
+        load("torchvision:MNIST:sets", (1, 28, 28), 10)
+
+
+class Calls:
+    """What a pickle would call to do harm: it writes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_cifar_is_read_only_as_torchvision_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = tests.oracle.torchvision.datasets.CIFAR10
+    root, harm = tmp_path / "sets", tmp_path / "harm"
+    folder = root / kind.base_folder
+    folder.mkdir(parents=True)
+    draw = np.random.default_rng(0)
+    pixels = draw.integers(0, 256, (6, 10, 3, 32, 32), np.uint8)
+    sums = {}
+    batches = [name for name, _ in (*kind.train_list, *kind.test_list)]
+    for name, part in zip(batches, pixels, strict=True):
+        batch = {"data": part.reshape(10, -1), "labels": [*range(10)]}
+        (folder / name).write_bytes(pickle.dumps(batch))
+    names = [f"kind {n}" for n in range(10)]
+    held = {"label_names": names, "harm": Calls(harm)}
+    (folder / kind.meta["filename"]).write_bytes(pickle.dumps(held))
+    # Of other files than those of its page, nothing is unpacked.
+    with pytest.raises(SpecError, match="or not as torchvision has downloaded it"):
+        load(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
+    assert not harm.exists()
+    sums = {
+        path.name: hashlib.md5(path.read_bytes()).hexdigest()
+        for path in folder.iterdir()
+    }
+    train, test = (
+        [[name, sums[name]] for name, _ in part]
+        for part in (kind.train_list, kind.test_list)
+    )
+    monkeypatch.setattr(kind, "train_list", train)
+    monkeypatch.setattr(kind, "test_list", test)
+    meta = {**kind.meta, "md5": sums[kind.meta["filename"]]}
+    monkeypatch.setattr(kind, "meta", meta)
+    data = load(f"torchvision:CIFAR10:{root}", (3, 32, 32), 10)
+    assert data.classes == tuple(names) and data.shape == (3, 32, 32)
+    assert (len(data.train.labels), len(data.test.labels)) == (50, 10)
+    assert (data.train.image(17) == pixels[1, 7].transpose(1, 2, 0)).all()
+
+
+def test_pictures_of_torchvision(tmp_path: Path) -> None:
+    """Those that it reads one by one, with parts and without."""
+    pets = tmp_path / "oxford-iiit-pet"
+    (pets / "images").mkdir(parents=True)
+    (pets / "annotations").mkdir()
+    for part, numbers in (("trainval", range(8)), ("test", range(8, 12))):
+        rows = [f"{'Cat' if n % 2 else 'Dog'}_{n} {2 - n % 2} 1 1" for n in numbers]
+        (pets / "annotations" / f"{part}.txt").write_text("\n".join(rows))
+        for row, n in zip(rows, numbers, strict=True):
+            path = pets / "images" / f"{row.split()[0]}.jpg"
+            Image.new("RGB", (20, 16), (20 * n, 0, 0)).save(path)
+    data = load(f"torchvision:OxfordIIITPet:{tmp_path}", (3, 8, 8), 2)
+    assert data.classes == ("Cat", "Dog") and data.root == tmp_path
+    assert list(data.train.labels) == [1, 0, 1, 0, 1, 0, 1, 0]
+    assert abs(data.test.image(3).getpixel((0, 0))[0] - 220) < 5
+    assert data.test.name(3) == "OxfordIIITPet, test, image 3"
+    (pets / "images" / "Dog_8.jpg").write_bytes(b"no image")
+    with pytest.raises(BadImage, match="it is no image"):
+        data.test.image(0)
+    (pets / "images" / "Dog_10.jpg").unlink()
+    with pytest.raises(FileNotFoundError):
+        data.test.image(2)
+    for name in ("Forest", "River"):
+        (tmp_path / "eurosat" / "2750" / name).mkdir(parents=True)
+        for n in range(10):
+            path = tmp_path / "eurosat" / "2750" / name / f"{n}.png"
+            Image.new("RGB", (8, 8), (n, 0, 0)).save(path)
+    data = load(f"torchvision:EuroSAT:{tmp_path}", (1, 8, 8), 2)
+    assert (len(data.train.labels), len(data.test.labels)) == (18, 2)
+    assert data.classes == ("Forest", "River") and data.notes
+    assert data.train.image(0).mode == "L"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("torchvision:CIFAR11:sets", "did you mean `CIFAR10`?"),
+        ("torchvision:CIFAR10", "write `torchvision:CIFAR10:FOLDER`"),
+        ("torchvision:CIFAR10:nowhere", "download=True)` downloads it"),
+    ],
+)
+def test_what_torchvision_does_not_have(
+    run: Run, files_of: Path, name: str, message: str
+) -> None:
+    found = run(*RUN[:3], name, *RUN[4:], "-o", "run")
+    assert (found.code, message in found.err) == (1, True), found.err
+    assert not Path("nowhere").exists()
+
+
+def test_without_torchvision(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)
+    found = run(*RUN[:3], "torchvision:CIFAR10:sets", *RUN[4:], "-o", "run")
+    assert (found.code, 'pip install "archdsl[train]" torchvision' in found.err) == (
+        3,
+        True,
+    )
+
+
 def test_arrays_are_read(tmp_path: Path) -> None:
     images = np.arange(20 * 3 * 4 * 5, dtype=np.uint8).reshape(20, 4, 5, 3)
     labels = np.arange(20) % 2
@@ -876,6 +1016,23 @@ def test_a_resumed_run_equals_the_unbroken_one(text: str, tmp_path: Path) -> Non
     again = made(tmp_path / "parts", text, resume=True)
     assert again.epoch == whole.recipe.epochs
     assert_same(state_of(whole), state_of(again))
+
+
+def test_a_full_disk_is_told_once(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorBoard writes in a thread, whose errors Python would print itself."""
+    from tensorboard.summary.writer import record_writer
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(record_writer.RecordWriter, "write", full)
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    found = run(*RUN, "-o", "run")
+    assert found.code == 2
+    assert found.err.count("no space left on device") == 1
+    assert "Traceback" not in found.err
 
 
 def test_a_broken_state_is_passed_over(tmp_path: Path) -> None:
@@ -1113,7 +1270,9 @@ def test_the_command(run: Run, files_of: Path) -> None:
     space: dict[str, Any] = {"__name__": "model"}
     exec((one / "model.py").read_text("utf-8"), space)
     space["Net"]().load_state_dict(weights)
-    assert (one / "spec.arch").read_text("utf-8") == NET
+    spec = (one / "spec.arch").read_text("utf-8")
+    assert notes["spec"] == spec
+    assert archdsl.emit(archdsl.loads(spec)) == (one / "model.py").read_text("utf-8")
     # What ended before its first state may be begun again.
     assert run(*RUN, "-o", "two", "--set", "optimizer.lr=1e9").code == 1
     assert run(*RUN, "-o", "two").code == 0
@@ -1146,6 +1305,19 @@ def test_what_the_command_refuses(
     assert not Path("run").exists()
 
 
+def test_a_recipe_is_changed_as_a_network_is(run: Run, files_of: Path) -> None:
+    """-D reaches the recipe, where the key has a dot; --set does, with or without."""
+    few = ("--set", "epochs=1", "--steps", "1", "-o", "run")
+    assert run(*RUN, *few, "-D", "optimizer.lr=0.5", "-D", "classes=10").code == 0
+    held = json.loads(Path("run/run.json").read_bytes())["recipe"]
+    assert (held["optimizer"]["lr"], held["epochs"]) == (0.5, 1)
+    found = run(*RUN, "-o", "other", "-D", "optimizer.lrr=0.5")
+    assert (found.code, "did you mean `lr`?" in found.err) == (1, True)
+    for command in ("analyze", "sweep"):
+        found = run(command, "net.arch", "-D", "optimizer.lr=0.5")
+        assert found.code == 2, found.err
+
+
 def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None:
     example = ROOT / "examples" / "foreign"
     found = run(
@@ -1163,6 +1335,30 @@ def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
     )
     found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
     assert found.code == 1 and "sees one value for each channel" in found.err
+
+
+def test_what_is_known_before_the_first_step() -> None:
+    """By the analysis itself, and by times of a device that are easy to compute."""
+    network, how = archdsl.loads(NET), recipe(SMALL)
+    data = load("digits", *classes_of(network))
+    slow = Device("slow", "Slow", {"float32": 1e6}, {"float32": 1e6}, 1e18)
+    facts = archdsl.analyze(network, batch=256, optimizer="momentum", mode="train")
+    peak = facts.memory.training_peak_bytes
+    for memory, fits in ((peak, True), (peak - 1, False)):
+        given = {"world": 1, "memory_bytes": memory, "recompute": False}
+        known = outlook.outlook(network, how, data, device=slow, **given)
+        assert (known.params, known.step_bytes) == (facts.params, peak)
+        assert known.largest_batch is not None
+        assert (known.largest_batch >= 256) is fits
+        said = outlook.lines(known, how, data, 5)
+        assert ("needs more memory than there is" in said[-1]) is not fits
+    # The products of forward and backward pass are most of it; memory takes no time.
+    costs = facts.as_dict()["costs"]
+    products = 2 * (costs["macs"] + costs["backward_macs"]) * 1437 / 1e6
+    assert products < known.epoch_seconds < 1.3 * products
+    here = outlook.this_device("cpu", "bfloat16")
+    assert here.matrix["float32"] > 1e8 and here.matrix["bfloat16"] > 1e6
+    assert here.bandwidth > 1e8 and 0 < here.launch_seconds < 0.01
 
 
 def test_without_the_engine(
@@ -1353,6 +1549,89 @@ def test_weights_are_judged(run: Run, files_of: Path) -> None:
     assert (other["images"], other["mean"], other["std"]) == (1437, [0.1], [0.4])
 
 
+def test_weights_say_what_is_in_images(run: Run, files_of: Path) -> None:
+    """The classes of PNG files are those that torch alone gives the digits in them."""
+    run(*RUN, "-o", "run", "--set", "images.mean=[0.3]", "--set=images.std=[0.4]")
+    data = load("digits", (1, 8, 8), 10)
+    names = ["a.png", "b.png"]
+    for number, name in enumerate(names):
+        Image.fromarray(data.test.image(number)[..., 0]).save(name)
+    weights = "run/weights.safetensors"
+    found = run("run", "net.arch", weights, *names, "--top", "10", "--json").json
+    space: dict[str, Any] = {"__name__": "model"}
+    exec(Path("run/model.py").read_text("utf-8"), space)
+    module = space["Net"]()
+    module.load_state_dict(weights_of("run"))
+    images = np.stack([data.test.image(n)[..., 0] for n in range(2)])[:, None]
+    with torch.no_grad():
+        wanted = module.eval()((torch.from_numpy(images) / 255 - 0.3) / 0.4).softmax(1)
+    for image, row in zip(found["images"], wanted, strict=True):
+        given = {one["label"]: one["probability"] for one in image["classes"]}
+        assert given == pytest.approx({str(n): float(p) for n, p in enumerate(row)})
+    first = found["images"][0]["classes"][0]
+    text = run("run", "net.arch", weights, "a.png", "--top=1").out
+    share = f"{100 * first['probability']:.1f} %"
+    assert text == f"a.png\n  {first['index']}  {first['label']}  {share}\n"
+    # The user's word counts more than the file's.
+    Path("labels.txt").write_text("".join(f"digit {n}\n" for n in range(10)))
+    other = run(
+        *("run", "net.arch", weights, "a.png", "--mean", "0.9"),
+        *("--labels", "labels.txt", "--json"),
+    )
+    assert other.json["images"][0]["classes"][0]["label"].startswith("digit")
+    assert other.json["images"][0]["classes"][0]["probability"] != pytest.approx(
+        first["probability"]
+    )
+
+
+def test_weights_and_an_onnx_file_see_the_same(run: Run, files_of: Path) -> None:
+    """torch and onnxruntime, with images that are cropped and scaled."""
+    torch.manual_seed(0)
+    torch.save(archdsl.build(archdsl.loads(COLOUR)).state_dict(), "net.pth")
+    Path("colour.arch").write_text(COLOUR, encoding="utf-8")
+    call = ("export", "colour.arch", "--weights", "net.pth", "-o", "net.onnx")
+    assert run(*call).code == 0
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 41, 3), np.uint8)
+    Image.fromarray(pixels).save("a.png")
+    for options in ((), ("--crop", "0.5", "--mean", "0.1,0.2,0.3", "--std", "1,2,3")):
+        found = [
+            run("run", *model, "a.png", *options, "--json").json["images"][0]["classes"]
+            for model in (("colour.arch", "net.pth"), ("net.onnx",))
+        ]
+        shares = [{one["index"]: one["probability"] for one in each} for each in found]
+        assert shares[0] == pytest.approx(shares[1], rel=1e-4)
+
+
+def test_what_running_weights_refuses(run: Run, files_of: Path) -> None:
+    net = archdsl.build(archdsl.loads(NET, name="net.arch"))
+    torch.save(net.state_dict(), "net.pth")
+    state = {key: one * float("nan") for key, one in net.state_dict().items()}
+    torch.save(state, "broken.pth")
+    Image.new("L", (8, 8)).save("a.png")
+    Path("b.png").write_bytes(b"no image")
+    bomb = io.BytesIO()
+    Image.new("L", (8, 8)).save(bomb, "BMP")
+    head = bytearray(bomb.getvalue())
+    head[18:26] = struct.pack("<ii", 40_000, 40_000)
+    Path("bomb.bmp").write_bytes(head)
+    for call, code, said in (
+        (("net.arch", "net.pth"), 2, "needs a file with its weights, and images"),
+        (("net.arch", "net.pth", "b.png"), 2, "b.png is not an image that can be"),
+        (("net.arch", "net.pth", "bomb.bmp"), 2, "claims to be larger than images"),
+        (("net.arch", "broken.pth", "a.png"), 2, "the scores are not all finite"),
+        (("net.arch", "a.png", "a.png"), 1, "a.png"),
+        (("bare.arch", "net.pth", "a.png"), 1, "does not fit Bare"),
+        (("net.arch", "net.pth", "a.png", "--size", "8x8"), 2, "give --input"),
+        (("net.arch", "net.pth", "a.png", "--mean=1,2"), 1, "the mean has 2 numbers"),
+        (("net.arch", "net.pth", "c.png"), 2, "c.png"),
+        (("nothing", "net.pth", "a.png"), 1, "nothing"),
+        (("net.onnx", "a.png", "-D", "classes=3"), 2, "are for specs"),
+        (("net.onnx", "a.png"), 2, "net.onnx"),
+    ):
+        found = run("run", *call)
+        assert (found.code, said in found.err) == (code, True), (call, found.err)
+
+
 def test_weights_of_other_classes_are_refused(run: Run, files_of: Path) -> None:
     run(*RUN, "-o", "run", "--set", "epochs=1")
     root = write_images(Path("images"), tuple("abcdefghij"))
@@ -1380,13 +1659,98 @@ def test_digits_reach_97_percent(run: Run, folder: Path) -> None:
     found = run(*spec, "--data=digits", "--set=epochs=10", "-o", "run", "--json")
     assert found.code == 0, found.err
     assert found.json["finished"]
-    assert found.json["epochs"][-1]["test_top1"] >= 0.97
+    last = found.json["epochs"][-1]["test_top1"]
+    assert last >= 0.97
+    # The spec in the folder is that of this network, whatever made it from another.
+    beside = ("run/spec.arch", "run/weights.safetensors")
+    found = run("evaluate", *beside, "--data", "digits", "--json")
+    assert found.json["top1"] == pytest.approx(last)
+
+
+# ---- trackers
+
+
+class Sent:
+    """What stands in for Lightning's loggers: it keeps what it is given."""
+
+    def __init__(self, fails: str = "") -> None:
+        self.fails = fails
+        self.rows: list[tuple[int, dict[str, Any]]] = []
+        self.began: list[dict[str, Any]] = []
+        self.ends: list[str] = []
+        self.version = "run-7"
+
+    def make(self, *args: Any, **options: Any) -> Sent:
+        if self.fails == "start":
+            raise ValueError("no such place")
+        self.began.append(options)
+        return self
+
+    WandbLogger = MLFlowLogger = make
+
+    def log_metrics(self, metrics: dict[str, Any], step: int) -> None:
+        if self.fails == "send":
+            raise ConnectionError("nobody\nlistens")
+        self.rows.append((step, metrics))
+
+    def finalize(self, status: str) -> None:
+        self.ends.append(status)
+
+
+def track(monkeypatch: pytest.MonkeyPatch, fails: str = "") -> Sent:
+    sent = Sent(fails)
+    for name in ("wandb", "mlflow"):
+        monkeypatch.setitem(sys.modules, name, types.ModuleType(name))
+    monkeypatch.setitem(sys.modules, "pytorch_lightning.loggers", sent)
+    return sent
+
+
+@pytest.mark.parametrize(("name", "key"), [("wandb", "version"), ("mlflow", "run_id")])
+def test_metrics_are_sent(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch, name: str, key: str
+) -> None:
+    sent = track(monkeypatch)
+    call = (*RUN, "--log", name, "-o", "run")
+    assert run(*call, "--steps", "7").code == 0
+    found = run(*call, "--resume", "--json")
+    assert [step for step, _ in sent.rows] == [1, 2]
+    for (_, metrics), row in zip(sent.rows, found.json["epochs"], strict=True):
+        assert metrics == {key: one for key, one in row.items() if one is not None}
+    # The run that goes on is the same there.
+    assert [one[key] for one in sent.began] == [None, "run-7"]
+    assert sent.ends == ["KILLED", "success"]
+
+
+def test_a_tracker_that_fails_does_not_end_a_run(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    track(monkeypatch, "send")
+    found = run(*RUN, "--log", "wandb", "-o", "run")
+    assert found.code == 0
+    said = "note: wandb did not take the metrics: nobody listens"
+    assert found.err.count(said) == 2
+    track(monkeypatch, "start")
+    found = run(*RUN, "--log", "mlflow", "-o", "other")
+    assert (found.code, "mlflow does not start: no such" in found.err) == (1, True)
+    assert not Path("other").exists()
+
+
+@pytest.mark.parametrize("lacks", ["wandb", "pytorch_lightning.loggers"])
+def test_without_a_tracker(
+    run: Run, files_of: Path, monkeypatch: pytest.MonkeyPatch, lacks: str
+) -> None:
+    track(monkeypatch)
+    monkeypatch.setitem(sys.modules, lacks, None)
+    found = run(*RUN, "--log", "wandb", "-o", "run")
+    assert (found.code, 'pip install "archdsl[wandb]"' in found.err) == (3, True)
 
 
 # ---- the experiments
 
 
-@pytest.mark.parametrize("name", ["alexnet", "depth", "designs", "gradients"])
+@pytest.mark.parametrize(
+    "name", ["alexnet", "depth", "depth_mnist", "designs", "gradients"]
+)
 def test_the_page_of_an_experiment_has_the_figures_of_its_runs(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -22,6 +22,7 @@ from archdsl.transforms import (
     AsModules,
     FoldNorms,
     FoldNormsAhead,
+    FoldScales,
     MergeBranches,
     MergeParallel,
     Pipeline,
@@ -572,19 +573,71 @@ def test_merged_layers_train_as_ever() -> None:
     assert torch.allclose(found, torch.cat(parts), rtol=0, atol=1e-12)  # type: ignore[arg-type]
 
 
+# ---- factors ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("conv 3x3 6 bias=false", "scale 0.2", "relu"),
+        ("conv 3x3 6", "dropout 0.1", "layerscale 0.5", "relu"),
+        ("conv 3x3 6", "layerscale 0.5 form=batch"),
+        ("convtranspose 2x2 6 /2 groups=2", "layerscale 0.5 form=vector"),
+        ("permute last -> linear 6", "permute first", "layerscale 0.3 -> relu"),
+        ("permute last -> linear 6", "layerscale 0.3 -> permute first"),
+        ("residual { conv 3x3 4 -> bn -> scale 0.1 }", "relu"),
+        ("globalavgpool -> linear 5 -> scale (-2)",),
+        ("seq { conv 1x1 6; scale 0.5; relu }",),
+    ],
+)
+def test_factors_become_part_of_the_layer_before(statements: tuple[str, ...]) -> None:
+    network = net(*statements)
+    made = check(network, Pipeline((FoldNorms(), FoldScales())))
+    assert not {"scale", "layerscale"} & set(words(made).values())
+    assert len(list(made.steps())) <= len(list(network.steps()))
+
+
+@pytest.mark.parametrize(
+    "statements",
+    [
+        ("a: conv 3x3 4", "scale 0.2", "add { | @a }"),
+        ("a: conv 3x3 4", "scale 0.2", "output @a"),
+        ("a: conv 3x3 4 -> relu", "same a", "scale 0.2"),
+        ("conv 3x3 4", "maxpool 2x2", "scale (-1)"),
+        ("conv 3x3 4", "flatten", "scale 3"),
+        ("scale 2", "conv 3x3 4"),
+    ],
+)
+def test_factors_of_what_else_is_read_stay(statements: tuple[str, ...]) -> None:
+    network = net(*statements)
+    assert FoldScales().apply(network) is network
+
+
+def test_of_two_factors_one_is_folded() -> None:
+    made = check(net("conv 3x3 6", "scale 2", "layerscale 0.5"), FoldScales())
+    assert list(words(made).values()) == ["conv", "layerscale"]
+
+
+def test_networks_with_factors_have_none_for_inference() -> None:
+    for name, count in (("convnext_tiny", 18), ("inception_resnet_v2", 39)):
+        network = archdsl.load(name)
+        made = FoldScales().apply(network)
+        before, after = len(paths(network)), len(paths(made))
+        assert before - after == count, name
+
+
 # ---- the pipeline -----------------------------------------------------------------
 
 
 def test_levels_are_what_they_are_said_to_be() -> None:
-    assert names_of() == names_of(0) == names_of(0, inference=True) == []
-    assert names_of(1) == names_of(2) == ["remove-dead", "remove-identities"]
-    assert names_of(1, inference=True) == [*names_of(1), "fold-norms"]
+    assert names_of(0) == names_of(0, inference=True) == []
+    assert names_of() == names_of(1) == names_of(2)
+    assert names_of() == ["remove-dead", "remove-identities"]
+    assert names_of(1, inference=True) == [*names_of(1), "fold-norms", "fold-scales"]
     most = [name for name in PASSES if name != "merge-parallel"]
     assert names_of(inference=True) == names_of(2, inference=True) == most
-    assert pipeline().steps == () and pipeline(1).steps == (
-        RemoveDead(),
-        RemoveIdentities(),
-    )
+    assert pipeline(0).steps == ()
+    assert pipeline().steps == pipeline(1).steps == (RemoveDead(), RemoveIdentities())
 
 
 @pytest.mark.parametrize(
@@ -681,6 +734,7 @@ def test_random_specs_compute_the_same() -> None:
                 AsModules(),
                 FoldNorms(),
                 FoldNormsAhead(),
+                FoldScales(),
                 MergeBranches(),
                 MergeParallel(),
                 RemoveIdentities(inference=True),

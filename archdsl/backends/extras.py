@@ -40,3 +40,27 @@ def need(what: str, library: str, extra: str, module: str = "") -> ModuleType:
         if (error.name or "").partition(".")[0] != root:
             raise
         raise MissingExtra(what, library, extra) from None
+
+
+def need_working(
+    what: str, library: str, extra: str, module: str, instead: str = ""
+) -> ModuleType:
+    """Return a library's module, which must also be one that can be imported.
+
+    A library that imports torchvision fails where that is of another build than torch:
+    it registers operators, which raises errors of several kinds.
+
+    Args:
+        what: needs the library, for the message.
+        library: its name, or what is needed of it.
+        extra: which extra of archdsl contains it.
+        module: the module.
+        instead: what else to install.
+
+    Raises:
+        MissingExtra: if it cannot be imported.
+    """
+    try:
+        return import_module(module)
+    except (ImportError, RuntimeError, OSError):
+        raise MissingExtra(what, library, extra, instead) from None

@@ -8,7 +8,7 @@ import click
 from click.core import ParameterSource
 
 from . import status
-from .options import Command
+from .options import Command, check_run
 from .terminal import Failure, Progress, without_torch
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
         runs: number of runs.
 
     Raises:
+        SpecError: if it has too many layers.
         Failure: if torch is not installed or runs out of memory, or if the network
             cannot train on such a batch.
         UsageError: if the spec names Python code.
@@ -46,6 +47,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     from archdsl.backends.torch import ForeignCode
     from archdsl.backends.torch.gradients import gradients
 
+    check_run(network)
     source = click.get_current_context().get_parameter_source("batch")
     size = _BATCH if source is ParameterSource.DEFAULT else batch
     try:

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 Command = Callable[..., Any]
+# Where a command finds what -D changes in its recipe: keys with a dot, which no
+# parameter of a network has.
+OF_RECIPE: Final = "archdsl.of_recipe"
 
 
 class _File(click.Path):
@@ -72,6 +75,11 @@ def _shape(
 def _parameters(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, object]:
+    """Return the parameters, without those that change a recipe."""
+    if any(each.name == "changes" for each in ctx.command.params):
+        dotted = [text for text in values if "." in text.partition("=")[0]]
+        ctx.meta[OF_RECIPE] = tuple(dotted)
+        values = tuple(text for text in values if text not in dotted)
     return {
         name: _value(f"{name}={value}", value)
         for name, value in named_values(values).items()
@@ -273,7 +281,7 @@ def pass_options(command: Command) -> Command:
             "level",
             type=click.IntRange(0, 2),
             metavar="0|1|2",
-            help="Transform the network by all passes up to a level.  [default: 0; 2 "
+            help="Transform the network by all passes up to a level.  [default: 1; 2 "
             "for inference]",
         ),
     ):
@@ -307,16 +315,18 @@ processor_option = click.option(
 )
 
 DATA: Final = (
-    "digits (scikit-learn's), synthetic (random images), an .npz file with `images` "
-    "and `labels`, or a folder: with a folder for each class, with WebDataset's "
-    "shards, or saved by Hugging Face's datasets."
+    "digits (scikit-learn's), synthetic (random images), torchvision:SET:FOLDER (such "
+    "as torchvision:CIFAR10:data), an .npz file with `images` and `labels`, or a "
+    "folder: with a folder for each class, with WebDataset's shards, or saved by "
+    "Hugging Face's datasets."
 )
 changes_option = click.option(
     "--set",
     "changes",
     multiple=True,
     metavar="KEY=VALUE",
-    help="Change a value of the recipe, such as optimizer.lr=0.05. May be repeated.",
+    help="Change a value of the recipe, such as epochs=5 or optimizer.lr=0.05; -D does "
+    "so, too, where the key has a dot. May be repeated.",
 )
 
 width_option = click.option(
@@ -353,14 +363,30 @@ def check_written(network: Network) -> None:
     Raises:
         SpecError: if it has too many layers.
     """
-    from archdsl.diagnostics import Diagnostic, SpecError
     from archdsl.limits import MAX_WRITTEN
 
+    _check_layers(network, MAX_WRITTEN, "compiled or drawn")
+
+
+def check_run(network: Network) -> None:
+    """Refuse a network that takes too long to be run layer by layer in torch.
+
+    Raises:
+        SpecError: if it has too many layers.
+    """
+    from archdsl.limits import MAX_RUN
+
+    _check_layers(network, MAX_RUN, "run in torch")
+
+
+def _check_layers(network: Network, most: int, done: str) -> None:
+    from archdsl.diagnostics import Diagnostic, SpecError
+
     layers = sum(1 for _ in network.steps())
-    if layers > MAX_WRITTEN:
+    if layers > most:
         message = (
-            f"{network.name} has {layers:,} layers, and one that is compiled or drawn "
-            f"can have {MAX_WRITTEN:,}"
+            f"{network.name} has {layers:,} layers, and one that is {done} "
+            f"can have {most:,}"
         )
         help = "`archdsl analyze` and `check` take larger ones"
         raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])

@@ -415,8 +415,8 @@ _TRAINED = {
     "outlook": {
         **dict.fromkeys(("params", "trainable", "batch", "step_bytes"), "int"),
         **dict.fromkeys(("memory_bytes", "largest_batch"), Null("int")),
-        "epoch_seconds": Null("number"),
-        "device": Null("text"),
+        "epoch_seconds": "number",
+        "device": "text",
     },
     "epochs": [_EPOCH],
 }
@@ -475,6 +475,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {
             **_WRITTEN,
             "passes": ["text"],
+            "packed": "bool",
             "recompute": "bool",
             "fits": Null(_LEAN),
             "module": "text",
@@ -508,7 +509,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
         {
             **dict.fromkeys(("name", "text"), "text"),
             **_maybe("file", "difference"),
-            **dict.fromkeys(("lines", "layers", "blocks"), "int"),
+            **dict.fromkeys(("lines", "layers", "blocks", "opaque"), "int"),
             "seconds": "number",
             "compared": ["text"],
         },

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from click import BadParameter, UsageError
 
 from archdsl.backends.extras import MissingExtra
+from archdsl.backends.text import show_bytes
 from archdsl.backends.training import Recipe, Stopped, Trainer, Watch
 from archdsl.diagnostics import Diagnostic, SpecError, did_you_mean
 
@@ -142,7 +143,7 @@ class Shown(Watch):
         if row["images_per_second"] is not None:
             parts.append(f"{row['images_per_second']:,.0f} images/s")
         if row["peak_bytes"] is not None:
-            parts.append(f"{row['peak_bytes'] / 2**30:.1f} GiB")
+            parts.append(show_bytes(row["peak_bytes"]))
         self.say("  ".join(parts))
 
     def stops(self) -> bool:

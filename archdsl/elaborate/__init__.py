@@ -275,6 +275,7 @@ def _network(
         word=definition.name,
         origin=definition.span.source.name,
         doc=definition.doc,
+        indexed=definition.indexed,
         parameters=tuple(parameters_of(definition, values)),
         lets=tuple(context.space.lets.items()),
         children=tuple(parts),
@@ -319,7 +320,8 @@ def walk(
         outside,
     )
     env = as_names(definition, values, outside) if walker.symbolic else values
-    context = outside.replace(env=env)
+    space = Namespace("", definition.indexed, None)
+    context = outside.replace(env=env, space=space)
     walker.definition, walker.parameters = definition, values
 
     def build(value: Value, inner: Context, out: Parts) -> Value:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, Final, NoReturn, Protocol
 
 from archdsl import conditions
 from archdsl.conditions import Label, Test
@@ -416,7 +416,8 @@ class Builder:
         if len(shapes) < len(inputs):
             return self.new_value(None)
         try:
-            shape, stride = self._made(layer, shapes, context.space.indexed, span)
+            among = _only_modules(name, context.space.indexed)
+            shape, stride = self._made(layer, shapes, among, span)
         except Mismatch as mismatch:
             place = context.again or span
             raise self._mismatch(mismatch, inputs, place, merge) from None
@@ -495,27 +496,33 @@ class Builder:
             )
 
     def _made(
-        self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
+        self, layer: Layer, inputs: tuple[Shape, ...], among: str, span: Span
     ) -> Made:
         """Return the output of a layer for some inputs, from the memo if it was seen
         before.
 
+        Args:
+            layer: the layer.
+            inputs: their shapes.
+            among: what it is one of that have to be modules; empty if it need not.
+            span: its place in the source.
+
         Raises:
-            Fault: if the output is too large, or the layer is not allowed in a seq.
+            Fault: if the output is too large, or the layer is no module and has to be.
             Mismatch: if the layer does not fit its inputs.
         """
         known = self.memo.made_by(layer) if self.memo is not None else None
         if known is None:
-            return self._make(layer, inputs, indexed, span)
+            return self._make(layer, inputs, among, span)
         # A shape with its channels last only compares equal to others.
-        key = inputs, (*map(type, inputs),), indexed
+        key = inputs, (*map(type, inputs),), among
         made = known.get(key)
         if made is None:
-            made = known[key] = self._make(layer, inputs, indexed, span)
+            made = known[key] = self._make(layer, inputs, among, span)
         return made
 
     def _make(
-        self, layer: Layer, inputs: tuple[Shape, ...], indexed: bool, span: Span
+        self, layer: Layer, inputs: tuple[Shape, ...], among: str, span: Span
     ) -> Made:
         shape = layer.shape(*inputs)
         if max(shape) > MAX_INTEGER:
@@ -525,12 +532,14 @@ class Builder:
                 f"{MAX_INTEGER:,} (31 bits)",
                 span,
             )
-        if indexed and not all(t.name for t in layer.tensors(*inputs)):
+        if among and not all(t.name for t in layer.tensors(*inputs)):
             raise Fault(
                 "A0302",
-                f"{layer.word} is a parameter, and the parts of a seq are modules",
+                f"{layer.word} is a parameter, and {among} are modules",
                 span,
-                help="put it outside of the `seq`, where it can have a name",
+                help="put it outside of the `seq`, where it can have a name"
+                if among == _NUMBERED
+                else "label braces around it instead, and give it a plain name in them",
             )
         window = layer.window(inputs, shape)
         stride = window.stride[0] if window is not None and window.stride else 1
@@ -700,6 +709,18 @@ class Builder:
         if not context.space.indexed:
             self.claim(name, span, context)
         return name
+
+
+_NUMBERED: Final = "the parts of a seq"
+
+
+def _only_modules(name: str, indexed: bool) -> str:
+    """Return what a part with a name is one of, if all of these have to be modules."""
+    if indexed:
+        return _NUMBERED
+    if "." in name:
+        return "the parts of a container"
+    return "parts with a hyphen in their name" if "-" in name else ""
 
 
 def _named_shape(shape: Shape) -> str:

@@ -28,6 +28,14 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
         Fault: with the reason.
     """
     if quoted and "-" in name:
+        container, dot, _ = name.partition(".")
+        if dot and "-" in container:
+            raise Fault(
+                "A0103",
+                f"`{container}` cannot name a container: it has a hyphen",
+                span,
+                help="only a layer, or what stands behind a dot, can have one",
+            )
         name = name.replace("-", "_")
     for attribute in attributes_of(name):
         _check(attribute, span, "label", LABEL_RESERVED)

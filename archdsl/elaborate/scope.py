@@ -226,7 +226,7 @@ class Namespace:
         containers: the parts before the dot in labels, with their first place.
         outer: namespace whose labels taps can read, too; None for a block.
         caller: namespace of the place where a block is called.
-        steps: the labelled parts as written, for `same`.
+        steps: the labelled parts as written, with the number of their copy, for `same`.
         lets: named integers that are defined here.
         current: input of the step being elaborated, for the word `channels`.
         entry: input of the block, braces or network, for `@input`.
@@ -265,7 +265,7 @@ class Namespace:
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
-        self.steps: dict[str, tuple[t.Step, Context, Value]] = {}
+        self.steps: dict[str, tuple[t.Step, Context, Value, int | None]] = {}
 
     def join(self, name: str) -> str:
         """Return the path of a part."""

@@ -427,7 +427,7 @@ class Walker(Calls):
             result = self.call(step, label, value, context, parts)
         if label is not None and step.label is not None:
             context.space.values[label] = result
-            context.space.steps[label] = step, context, value
+            context.space.steps[label] = step, context, value, copy
         return result
 
     def same(
@@ -457,11 +457,11 @@ class Walker(Calls):
                 help=did_you_mean(name, context.space.steps)
                 or "`same` reads a label that stands before it, in the same body",
             )
-        step, where, original = found
+        step, where, original, copy = found
         self.check_alike(original, value, call.span)
         inner = where.replace(again=call.span, training=context.training)
         made = len(parts)
-        again = self._step(step, value, inner, parts, None)
+        again = self._step(step, value, inner, parts, copy)
         context.space.values[name] = first
         alias = label or name
         parts[made:] = [self.renamed(part, name, alias) for part in parts[made:]]

@@ -210,8 +210,12 @@ def saving(uses: Sequence[Node], params: int, macs: Callable[[Node], int]) -> Sa
 
 
 def weight(node: Node) -> Tensor | None:
-    """Return the matrix or kernel of a layer, None if it has none."""
-    return next((t for t in _trained(node) if len(t.shape) > 1), None)
+    """Return the matrix or kernel of a layer, None if it has none.
+
+    A layer that is itself a parameter only multiplies by it, whatever its sizes.
+    """
+    found = (t for t in _trained(node) if t.name and len(t.shape) > 1)
+    return next(found, None)
 
 
 def bias(node: Node) -> Tensor | None:

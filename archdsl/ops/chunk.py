@@ -35,7 +35,7 @@ class Chunk(Layer):
     sign = "kept"
     selects = True
     selects = True
-    read_only = True  # torch makes all parts at once
+    views = True
 
     place: int = arg("int", at=0, minimum=1, help="which part, from 1")
     of: int = arg("int", 2, minimum=1, help="number of parts")

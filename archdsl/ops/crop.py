@@ -54,6 +54,7 @@ class Crop(Layer):
     word = "crop"
     also = ("centercrop",)
     family = "reshape"
+    views = True
     arity = None
     sources = 1
     sign = "kept"

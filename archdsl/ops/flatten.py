@@ -14,6 +14,7 @@ class Flatten(Layer):
     word = "flatten"
     also = ("view",)
     family = "reshape"
+    views = True
     sign = "kept"
     scatters = True
 

@@ -15,6 +15,7 @@ class GlobalAvgPool(Layer):
     word = "globalavgpool"
     also = ("gap", "globalaveragepool", "globalaveragepooling", "globalpool")
     family = "pool"
+    views = True
     sign = "kept"
 
     def shape(self, *inputs: Shape) -> Shape:

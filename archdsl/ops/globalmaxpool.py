@@ -15,6 +15,7 @@ class GlobalMaxPool(Layer):
     word = "globalmaxpool"
     also = ("gmp", "globalmaxpooling")
     family = "pool"
+    views = True
     sign = "kept"
     maximum = True
 

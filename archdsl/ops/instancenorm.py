@@ -84,11 +84,14 @@ class InstanceNorm(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return weight and bias once for each sample; see also `bn`."""
+        """Return weight and bias once for each sample; see also `bn`.
+
+        The gradients of these copies are summed over the samples at the end.
+        """
         copies = inputs[0][0] if self.affine else 0
         unasked = 0 if gradients[0] else count(output)
         inference = 2 * copies + 2 * output[0]
-        return Scratch(copies, inference, 2 * copies + unasked)
+        return Scratch(copies, inference, 2 * copies + unasked, late=self.affine)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.InstanceNorm2d`, or that for other axes."""

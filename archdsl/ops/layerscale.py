@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from archdsl.layer import Layer, arg, count
 from archdsl.values import (
     Last,
@@ -32,6 +34,7 @@ class LayerScale(Layer):
     family = "norm"
     autocast = "wide"
     channelwise = True
+    multiplies = True
 
     init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
 
@@ -45,6 +48,10 @@ class LayerScale(Layer):
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return the factors: (C, 1, 1) or the like, (C) with channels last."""
         return (Tensor("", self._sizes(inputs[0])),)
+
+    def multipliers(self, like: Any, *own: Any) -> Any:
+        """Return its own."""
+        return own[0].reshape(-1)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one multiplication per element."""

@@ -60,6 +60,10 @@ class Linear(Layer):
         weight = (self.width, channels(inputs[0]))
         return conv_tensors(weight, self.bias is not False, self.width)
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether it acts on rows of all positions, and adds to these."""
+        return isinstance(output, Last) and self.bias is not False
+
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
         return weight * factors.reshape(-1, 1)

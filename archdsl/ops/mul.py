@@ -60,10 +60,15 @@ class Mul(Layer):
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
         """Return the products on the way, and gradients of gates before their sums."""
+        if len(inputs) > 2:
+            # Training is told of each product of two; see `passes/tape.py`.
+            more = self._products(inputs)[-2]
+            return Scratch(more, more)
+        whole = count(output)
         sizes = [count(shape) for shape in inputs]
-        products = [sizes[0], *self._products(inputs)]
-        more = products[-2] if len(inputs) > 2 else 0
-        return Scratch(inference=more, backward=_excess(sizes, products, gradients))
+        made = [n for n, wanted in zip(sizes, gradients, strict=True) if wanted]
+        summed = [n for n in made if n < whole][:1]
+        return Scratch(backward=whole * len(made) + sum(summed) - sum(made))
 
     def _products(self, inputs: tuple[Shape, ...]) -> list[int]:
         """Return the elements of the product of the first two, three and so on."""
@@ -79,36 +84,6 @@ class Mul(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the product of the branches."""
         return TorchForm(None, "{**}")
-
-
-def _excess(sizes: list[int], products: list[int], gradients: tuple[bool, ...]) -> int:
-    """Return the elements that products need in the backward pass for a while.
-
-    It takes them apart from the last to the first, and frees each when it is done with.
-    At a gate, the gradient is one of the whole before it is summed.
-
-    Args:
-        sizes: elements of the factors.
-        products: those of the first factor, of the first two multiplied, and so on.
-        gradients: which factors need one.
-    """
-    count = len(sizes)
-    firsts = [any(gradients[: n + 1]) for n in range(count)]
-    # What is kept for each step: the right factor, and the product on its left.
-    kept = [
-        sizes[n] * firsts[n - 1] + products[n - 1] * gradients[n]
-        for n in range(1, count)
-    ]
-    made = [n * wanted for n, wanted in zip(sizes, gradients, strict=True)]
-    most = 0
-    for n in range(count - 1, 0, -1):
-        whole = products[n]
-        sides = ((products[n - 1], firsts[n - 1]), (sizes[n], gradients[n]))
-        parts = [size for size, wanted in sides if wanted]
-        summed = [size for size in parts if size < whole][:1]
-        here = whole * (1 + len(parts)) + sum(summed)
-        most = max(most, sum(kept[:n]) + here + sum(made[n + 1 :]))
-    return most - sum(kept) - products[-1] - sum(made)
 
 
 def _is_plain(shape: Shape) -> bool:

@@ -37,6 +37,7 @@ class Permute(Layer):
     word = "permute"
     also = ("transpose",)
     family = "reshape"
+    views = True
     sign = "kept"
 
     channels: str = arg(

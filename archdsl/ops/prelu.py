@@ -50,7 +50,8 @@ class PReLU(Layer):
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
         """Return the slopes' gradient before it is summed over the positions."""
-        return Scratch(backward=count(output) * (1 if gradients[0] else 2))
+        wholes = 1 if gradients[0] else 2
+        return Scratch(backward=wholes * count(output), late=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.PReLU`."""

@@ -42,6 +42,7 @@ class Reshape(Layer):
     word = "reshape"
     also = ("unflatten",)
     family = "reshape"
+    views = True
     sign = "kept"
     scatters = True
 

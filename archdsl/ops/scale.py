@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from archdsl.layer import Layer, arg, count
 from archdsl.values import Shape, TorchCall, TorchForm
@@ -31,8 +32,14 @@ class Scale(Layer):
 
     word = "scale"
     channelwise = True
+    multiplies = True
 
     factor: float = arg("float", at=0, help="what each value is multiplied by")
+
+    def multipliers(self, like: Any, *own: Any) -> Any:
+        """Return the factor, once for each channel."""
+        ones = like.reshape(like.shape[0], -1)[:, 0] * 0 + 1
+        return ones * float(self.factor)
 
     def is_positive(self, inputs: Sequence[bool]) -> bool:
         """Return whether neither the input nor the factor is negative."""

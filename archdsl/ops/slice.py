@@ -31,6 +31,7 @@ class Slice(Layer):
 
     word = "slice"
     family = "reshape"
+    views = True
     sign = "kept"
     selects = True
 

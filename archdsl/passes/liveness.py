@@ -135,7 +135,8 @@ class _Run:
         """Run a layer without autograd."""
         entry = self.entries[place]
         self.make(entry)
-        more = entry.forward + entry.own if self.training else entry.inference
+        once = not self.training or entry.products
+        more = entry.inference if once else entry.forward + entry.own
         self.memory.note(phase, entry, more)
 
     def make(self, entry: Entry) -> None:
@@ -193,19 +194,33 @@ class _Step(_Run):
         """Run a layer of the forward pass."""
         region = self.regions.get(place)
         if region is None:
-            self.forward_kept(place, "forward")
+            self.forward_kept(self.entries[place], "forward")
         else:
             if place == region.places[0]:
                 region.held = [self.memory.hold(self.pieces[v]) for v in region.reads]
             self.forward(place, "forward")
         self.free(place)
 
-    def forward_kept(self, place: int, phase: str) -> None:
-        """Run a layer, and keep what autograd needs of it."""
-        entry, memory = self.entries[place], self.memory
-        self.make(entry)
-        self.keep(entry)
-        memory.note(phase, entry, entry.forward)
+    def forward_kept(self, entry: Entry, phase: str, *, stops: bool = False) -> None:
+        """Run a layer, and keep what autograd needs of it.
+
+        Args:
+            entry: the layer.
+            phase: as in `Moment`.
+            stops: whether the last operation only keeps what it reads.
+        """
+        last = entry.operations[-1]
+        before: int | None = None
+        for part in entry.operations:
+            is_run = not stops or part is not last
+            if is_run:
+                self.make(part)
+            self.keep(part)
+            if is_run:
+                self.memory.note(phase, part, part.forward)
+            if before is not None:
+                self.memory.drop(self.pieces[before])
+            before = part.output
 
     def keep(self, entry: Entry) -> None:
         """Hold what autograd keeps for a layer."""
@@ -221,11 +236,12 @@ class _Step(_Run):
         alive: set[int] = set()
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
-            if place == last and not entry.own and entry.output not in entry.keeps:
-                # Everything is kept before this layer, so it need not run again.
-                self.keep(entry)
+            end = entry.operations[-1]
+            if place == last and not end.own and end.output not in end.keeps:
+                # Everything is kept before its end, so that need not run again.
+                self.forward_kept(entry, "recompute", stops=True)
                 break
-            self.forward_kept(place, "recompute")
+            self.forward_kept(entry, "recompute")
             alive.add(entry.output)
             for value in alive.intersection(self.frees[place]):
                 alive.remove(value)
@@ -245,28 +261,39 @@ class _Step(_Run):
                 self.add(value, self.memory.make(self.tape.sizes[value]), last)
         self.memory.note("backward", last)
         for place in range(len(self.entries) - 1, -1, -1):
-            gradient = self.gradients.pop(self.entries[place].output, None)
-            if gradient is not None:
-                self.backward(place, gradient)
+            if self.entries[place].output in self.gradients:
+                self.backward(place)
 
-    def backward(self, place: int, gradient: int) -> None:
-        """Run the backward pass of a layer, which consumes its output's gradient."""
-        entry, memory = self.entries[place], self.memory
-        region = self.regions.get(place)
+    def backward(self, place: int) -> None:
+        """Run the backward pass of a layer."""
+        entry, region = self.entries[place], self.regions.get(place)
         if region is not None and entry.is_kept and not region.is_done:
             self.recompute(region)
+        parts = [part for part in entry.operations if part.asked] or [entry]
+        is_last = region is not None and place == region.savers[0]
+        for part in reversed(parts):
+            self.undo(
+                part, region.held if region and is_last and part is parts[0] else ()
+            )
+
+    def undo(self, entry: Entry, held: Sequence[int]) -> None:
+        """Run the backward pass of an operation, which consumes its output's gradient.
+
+        Args:
+            entry: the operation.
+            held: pieces that nothing needs after it.
+        """
+        memory, gradient = self.memory, self.gradients.pop(entry.output)
         if entry.shares:
             made = [memory.hold(gradient) for _ in entry.asked]
         else:
             made = [memory.make(self.tape.sizes[value]) for value in entry.asked]
+        late = entry.weights if entry.late else 0
         weights = memory.make(entry.weights) if entry.weights else None
-        memory.note("backward", entry, entry.backward)
+        memory.note("backward", entry, entry.backward - late)
         memory.drop(gradient)
-        for piece in self.saved.pop(entry.output, ()):
+        for piece in (*self.saved.pop(entry.output, ()), *held):
             memory.drop(piece)
-        if region is not None and place == region.savers[0]:
-            for piece in region.held:
-                memory.drop(piece)
         for value, piece in zip(entry.asked, made, strict=True):
             self.add(value, piece, entry)
         if weights is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
 from archdsl.layer import count
@@ -128,12 +128,12 @@ def _values(
     if saved.output:
         values[node.output] = "output"
     if saved.factors:
-        factors, products = _factors(node, differentiated)
+        factors, products = factors_kept(node, differentiated)
         values.update(dict.fromkeys(factors, "input"))
     return tuple(values.items()), products
 
 
-def _factors(node: Node, differentiated: set[int]) -> tuple[list[int], int]:
+def factors_kept(node: Node, differentiated: Collection[int]) -> tuple[list[int], int]:
     """Return the factors that a product keeps, and the elements of intermediate
     products.
     """

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import count as count_from
 from typing import NamedTuple
 
 from archdsl.layer import count
@@ -10,7 +11,7 @@ from archdsl.layer import count
 from .frames import Frames, frames
 from .gradient import gradients
 from .graph import Graph, Node
-from .saved import SAMPLE, Kept, own_size
+from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
 class Entry(NamedTuple):
@@ -32,6 +33,9 @@ class Entry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
+        late: whether their gradients come after that of its output is gone.
+        products: of three factors or more, the products of two that torch computes one
+            after the other; empty otherwise. Training runs these instead.
     """
 
     path: str
@@ -48,6 +52,13 @@ class Entry(NamedTuple):
     asked: tuple[int, ...]
     shares: bool
     weights: int
+    late: bool
+    products: tuple[Entry, ...] = ()
+
+    @property
+    def operations(self) -> tuple[Entry, ...]:
+        """What torch records for the backward pass: the products, or the layer."""
+        return self.products or (self,)
 
 
 class Tape(NamedTuple):
@@ -58,7 +69,7 @@ class Tape(NamedTuple):
         graph: the network.
         item: bytes of an element.
         entries: its layers.
-        sizes: size of every value.
+        sizes: size of every value, and of the products on the way to another one.
         overwritten: values that can be stored in the memory of what they are computed
             from.
         differentiated: values whose gradient the backward pass computes.
@@ -94,6 +105,8 @@ def tape(
     held = frames(graph, graph.nodes)
     nodes = graph.run(training=False)
     sample = item * SAMPLE
+    sizes = {value: count(shape) * sample for value, shape in graph.shapes.items()}
+    unused = count_from(max(sizes) + 1)
     entries = []
     for node in graph.nodes:
         # If no gradient flows back, what is kept is freed with the output.
@@ -101,12 +114,17 @@ def tape(
         entry = _entry(node, keep, differentiated, item)
         if node.output in copied:
             entry = entry._replace(views=(False, False))
+        op, shapes = node.op, (node.input_shapes, node.shape)
+        if keep is not None and len(node.inputs) > 2 and op.saved(*shapes).factors:
+            products = _products(node, differentiated, item, unused)
+            sizes.update((part.output, part.size) for part in products)
+            entry = entry._replace(products=products)
         entries.append(entry)
     return Tape(
         graph,
         item,
         tuple(entries),
-        {value: count(shape) * sample for value, shape in graph.shapes.items()},
+        sizes,
         overwritten,
         differentiated,
         (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
@@ -122,9 +140,11 @@ def _entry(
     scratch = op.scratch(shapes, shape, asked)
     views = op.aliases(False), op.aliases(True)
     forward = scratch.forward * sample
-    # In inference, tensors that only training keeps are freed at once.
+    # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
     once = own if scratch.inference is None else scratch.inference * sample
+    if keep is None:
+        forward = forward + own if scratch.inference is None else max(forward, once)
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item
     return Entry(
         node.step.path,
@@ -136,9 +156,33 @@ def _entry(
         tuple([value for value, _ in keep.values]) if keep else (),
         keep is not None and keep.is_any,
         0 if views[0] else once,
-        0 if views[1] else forward if keep else forward + once,
+        0 if views[1] else forward,
         scratch.backward * sample,
         tuple([v for v in node.inputs[: op.sources] if v in differentiated]),
         op.shares_gradient(shapes, shape),
         weights,
+        scratch.late,
     )
+
+
+def _products(
+    node: Node, differentiated: frozenset[int], item: int, unused: Iterator[int]
+) -> tuple[Entry, ...]:
+    """Return the products of two that a product of more factors consists of."""
+    found = []
+    last = len(node.inputs) - 1
+    (left, *factors), (shape, *shapes) = node.inputs, node.input_shapes
+    for place, (right, of_right) in enumerate(zip(factors, shapes, strict=True), 1):
+        both = shape, of_right
+        shape = node.op.shape(*both)
+        made = node.output if place == last else next(unused)
+        pair = node._replace(
+            inputs=(left, right), input_shapes=both, output=made, shape=shape
+        )
+        read, _ = factors_kept(pair, differentiated)
+        if read:
+            differentiated |= {made}
+        keep = Kept(tuple([(value, "input") for value in read]), 0, "", False)
+        found.append(_entry(pair, keep, differentiated, item))
+        left = made
+    return tuple(found)

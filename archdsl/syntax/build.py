@@ -171,7 +171,12 @@ class Build(Transformer[Token, t.File]):
         )
 
     def network(
-        self, word: Token, name: Token, params: list[t.Param] | None, body: t.Body
+        self,
+        word: Token,
+        name: Token,
+        params: list[t.Param] | None,
+        seq: Token | None,
+        body: t.Body,
     ) -> t.Definition:
         return t.Definition(
             str(name),
@@ -179,6 +184,7 @@ class Build(Transformer[Token, t.File]):
             body,
             self._span(name),
             is_network=True,
+            indexed=seq is not None,
             doc=_comment_above(self.source.text, self._start(word)),
         )
 

@@ -12,8 +12,10 @@ from archdsl.transforms.backbone import Backbone, CannotCut
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
+from archdsl.transforms.fold_scales import FoldScales
 from archdsl.transforms.merge_branches import MergeBranches
 from archdsl.transforms.merge_parallel import MergeParallel
+from archdsl.transforms.pack import Pack
 from archdsl.transforms.pipeline import (
     FOLDING,
     PASSES,
@@ -33,9 +35,11 @@ __all__ = [
     "CannotCut",
     "FoldNorms",
     "FoldNormsAhead",
+    "FoldScales",
     "MergeBranches",
     "MergeParallel",
     "Origin",
+    "Pack",
     "Pipeline",
     "Recipe",
     "RemoveDead",

@@ -15,6 +15,7 @@ from archdsl.ir import Network
 from archdsl.transforms.base import Transformation
 from archdsl.transforms.fold_norms import FoldNorms
 from archdsl.transforms.fold_norms_ahead import FoldNormsAhead
+from archdsl.transforms.fold_scales import FoldScales
 from archdsl.transforms.merge_branches import MergeBranches
 from archdsl.transforms.merge_parallel import MergeParallel
 from archdsl.transforms.recipe import Origin, as_before, composed
@@ -42,6 +43,7 @@ PASSES: Final[dict[str, Pass]] = {
     "remove-dead": Pass(RemoveDead(), RemoveDead(inference=True), 1),
     "remove-identities": Pass(RemoveIdentities(), RemoveIdentities(inference=True), 1),
     "fold-norms": Pass(None, FoldNorms(), 1),
+    "fold-scales": Pass(None, FoldScales(), 1),
     "merge-branches": Pass(None, MergeBranches(), 2),
     "fold-norms-ahead": Pass(None, FoldNormsAhead(), 2),
     # On the CPUs that it was measured on, engines gain nothing by it.
@@ -84,7 +86,9 @@ class Pipeline(Transformation):
 
 
 # What leaves few norms, for the engines that run exports.
-FOLDING: Final = Pipeline((FoldNorms(), MergeBranches(), FoldNormsAhead()))
+FOLDING: Final = Pipeline(
+    (FoldNorms(), FoldScales(), MergeBranches(), FoldNormsAhead())
+)
 
 
 def names_of(
@@ -102,7 +106,7 @@ def names_of(
         raise ValueError("give either a level or passes")
     if passes is None:
         if level is None:
-            level = LEVELS[-1] if inference else 0
+            level = LEVELS[-1] if inference else 1
         if level not in LEVELS:
             raise ValueError(f"the level is from 0 to {LEVELS[-1]}, not {level}")
         return [
@@ -131,7 +135,7 @@ def pipeline(
 
     Args:
         level: 0 to 2; how much is done. If neither it nor passes are given, it is 2 for
-            inference, and otherwise 0.
+            inference, and otherwise 1.
         passes: names from `PASSES` instead, in the order in which they run.
         inference: whether the network is for inference alone.
 

@@ -8,6 +8,7 @@ He et al. 2015, section 4.2 and figure 6, on 1,437 images of 8x8 in place of CIF
 digits with fewer epochs, and both kinds of a depth have the same seeds.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 from runs import Experiment, Run, band, last, of, seconds, trained
@@ -17,14 +18,29 @@ from archdsl.backends.plot import style
 
 EPOCHS = 8
 DEPTHS = (8, 20, 32, 56)
-KINDS = ("plain", "residual")
+# What each kind of stack is made of.
+KINDS = {"plain": "plain", "residual": "residual_unit"}
+
+
+def points(depths: Iterable[int]) -> list[dict[str, Any]]:
+    """Return the runs of both kinds at some depths, with three seeds each."""
+    return [
+        {"kind": kind, "depth": depth, "seed": seed}
+        for seed in (0, 1, 2)
+        for depth in depths
+        for kind in KINDS
+    ]
+
+
+def params(kind: str, depth: int) -> dict[str, object]:
+    """Return the parameters of the stack of this kind and depth."""
+    return {"unit": KINDS[kind], "n": (depth - 2) // 6}
 
 
 def stack(kind: str, depth: int) -> archdsl.Network:
     """Return a stack for digits."""
-    unit = {"plain": "plain", "residual": "residual_unit"}[kind]
-    params = {"unit": unit, "n": (depth - 2) // 6}
-    return archdsl.load("tutorial/depth:residual20", params=params, input="1x8x8")
+    given = params(kind, depth)
+    return archdsl.load("tutorial/depth:residual20", params=given, input="1x8x8")
 
 
 def run(kind: str, depth: int, seed: int) -> Run:
@@ -53,19 +69,14 @@ def draw(figure: Any, runs: list[Run]) -> None:
                 band(axes, own, "train_error", look)
         axes.set(title=kind, ylim=(0, 100))
         axes.grid(**style.GRID)
-        if kind == KINDS[0]:
+        if kind == "plain":
             axes.set_ylabel("training error, %")
     style.legend(figure, axes)
 
 
 EXPERIMENT = Experiment(
     "depth",
-    [
-        {"kind": kind, "depth": depth, "seed": seed}
-        for seed in (0, 1, 2)
-        for depth in DEPTHS
-        for kind in KINDS
-    ],
+    points(DEPTHS),
     run,
     table,
     draw,

@@ -11,7 +11,7 @@ pass. Of an epoch, the median of its steps is kept. The runs are those of depth.
 import statistics
 from typing import Any
 
-from depth import EPOCHS, KINDS, stack
+from depth import EPOCHS, KINDS, points, stack
 from runs import Experiment, Run, of, seconds, trained
 
 from archdsl.backends.plot import style
@@ -93,19 +93,14 @@ def draw(figure: Any, runs: list[Run]) -> None:
         axes.set_title(f"{kind}, {DEPTHS[-1]} layers")
         axes.set_xlabel("convolutions, from the input to the output")
         axes.grid(**style.GRID)
-        if kind == KINDS[0]:
+        if kind == "plain":
             axes.set_ylabel("norm of the gradient of the weights")
     style.legend(figure, axes)
 
 
 EXPERIMENT = Experiment(
     "gradients",
-    [
-        {"kind": kind, "depth": depth, "seed": seed}
-        for seed in (0, 1, 2)
-        for depth in DEPTHS
-        for kind in KINDS
-    ],
+    points(DEPTHS),
     run,
     table,
     draw,

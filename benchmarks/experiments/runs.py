@@ -42,25 +42,27 @@ def trained(
     network: archdsl.Network,
     seed: int,
     *changes: str,
+    data: str = "digits",
     see: Callable[[Trainer], None] | None = None,
 ) -> Run:
-    """Return the errors of each epoch of a run on digits.
+    """Return the errors of each epoch of a run.
 
     Args:
         network: the network.
         seed: decides weights, order and augmentation.
         changes: of the recipe `digits`.
+        data: what it is trained with, as `--data` takes it.
         see: is shown what trains the network, before it does.
     """
     source = shipped("digits")
     assert source is not None
     recipe = parse(source, changes)
-    data = load("digits", *classes_of(network))
+    images = load(data, *classes_of(network))
     start = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         made, _ = trainer(
             network,
-            data,
+            images,
             recipe,
             Path(folder),
             Options(seed=seed, processor="cpu"),

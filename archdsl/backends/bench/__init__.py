@@ -1,6 +1,7 @@
 """How fast a network runs in several engines, measured side by side.
 
 engines  what runs a network: eager modules, torch.compile, onnxruntime, OpenVINO
+machine  the rates that simple calls reach on this machine
 timing   interleaved timing of several contestants
 report   the result as text and as plain data
 """

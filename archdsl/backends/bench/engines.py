@@ -200,7 +200,7 @@ def _inference(subject: _Subject) -> _Made:
     """Make the module of `archdsl compile --inference`."""
     deploy = pipeline(inference=True)
     network = deploy.apply(subject.network)
-    module = build(network)
+    module = build(network, inference=True, packed=True)
     weights = deploy.weights(subject.network, subject.state)
     module.load_state_dict(weights, strict=False)
     return _in_torch(module, subject)
@@ -289,7 +289,14 @@ _Saver = Callable[[Path], object]
 
 def _own_onnx(subject: _Subject) -> _Saver:
     batch = subject.work.batch
-    return onnx.export(subject.network, subject.state, batch=batch).save
+    made = onnx.export(
+        # Somebody else's module is exported for these images, too.
+        subject.network,
+        subject.state,
+        batch=batch,
+        fixed_size=True,
+    )
+    return made.save
 
 
 def _onnx_of(other: nn.Module, subject: _Subject) -> _Saver:

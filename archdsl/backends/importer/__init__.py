@@ -21,7 +21,7 @@ from archdsl.backends.importer.spec import Spec, text_of
 from archdsl.backends.importer.structure import structured
 from archdsl.backends.importer.write import Writer
 from archdsl.diagnostics import SpecError
-from archdsl.layer import words
+from archdsl.layer import kind, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 from archdsl.values import Shape
 
@@ -52,6 +52,8 @@ class Imported:
         name: the network's name.
         layers: how many layers it has.
         blocks: how many blocks it defines.
+        opaque: how many of the layers are foreign, as nothing is known of what their
+            modules compute.
         compared: what was found to be equal in the module and the one built from the
             spec, such as ``outputs in training at 3x224x224``.
         seconds: how long it took.
@@ -61,6 +63,7 @@ class Imported:
     name: str
     layers: int
     blocks: int
+    opaque: int
     compared: tuple[str, ...]
     seconds: float
 
@@ -78,6 +81,7 @@ class Imported:
             "lines": self.lines,
             "layers": self.layers,
             "blocks": self.blocks,
+            "opaque": self.opaque,
             "compared": list(self.compared),
             "seconds": round(self.seconds, 3),
         }
@@ -119,14 +123,18 @@ def from_module(
         writer = Writer(top, run, builder.shapes)
         title = f"{type(module).__name__}, imported from {type(module).__module__}."
         spec = writer.spec(called, title, heads)
+        spec.ops = builder.ops.used(leaves(top.nodes))
     except (Untraceable, Unknown) as error:
         raise NotImported(str(error)) from error
     spec, text = _readable(spec)
     layers = sum(1 for _ in leaves(top.nodes))
+    opaque = sum(kind(leaf.op.word) is None for leaf in leaves(top.nodes))
 
     def made(compared: tuple[str, ...]) -> Imported:
         seconds = time.perf_counter() - start
-        return Imported(text, called, layers, len(spec.blocks), compared, seconds)
+        return Imported(
+            text, called, layers, len(spec.blocks), opaque, compared, seconds
+        )
 
     try:
         network = _loaded(text)
@@ -254,6 +262,7 @@ def _proof(
     """Compare the module with the one built from its spec."""
     from archdsl.backends.torch import build
 
-    built = build(network)
+    # Their classes are the module's own, which has run already.
+    built = build(network, allow_foreign=True)
     order = [run.outputs.index(value) for value in written]
     return prove(module, built, inputs, order, any_order)

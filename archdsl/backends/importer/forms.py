@@ -612,15 +612,15 @@ def _agrees(
                 made = perform(op, inputs, as_module)
             except Exception:  # torch refuses a layer that makes no sense
                 continue
-            ways.append(_relative(made.calls, first, made.result))
+            ways.append(relative(made.calls, first, made.result))
         _AGREED[key] = ways
     return (
-        _relative(calls, dict(zip(sources, places, strict=True)), result)
+        relative(calls, dict(zip(sources, places, strict=True)), result)
         in (_AGREED[key])
     )
 
 
-def _relative(
+def relative(
     calls: Sequence[Call], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
     """Return calls with values numbered from the inputs on, and without keys.

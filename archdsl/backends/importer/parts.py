@@ -11,8 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archdsl.backends.importer.calls import Call, Frame, Run
+from archdsl.backends.importer.calls import Call, Frame, Own, Run
 from archdsl.backends.importer.forms import Found, layers_of
+from archdsl.backends.importer.opaque import Ops
 from archdsl.layer import Layer, kind
 from archdsl.values import Shape
 
@@ -111,6 +112,7 @@ class Builder:
     Attributes:
         unknown: calls that are no layer kind.
         shapes: shapes of values, without the batch.
+        ops: what became foreign layers.
     """
 
     def __init__(self, run: Run, module: nn.Module) -> None:
@@ -119,17 +121,17 @@ class Builder:
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
         self.chains: dict[int, tuple[Frame, ...]] = {}
-        every: list[Call] = []
-        self._flatten(run.root, (run.root,), every)
-        self.calls = _needed(every, run.outputs)
-        self.users: dict[int, list[Call | None]] = {n: [None] for n in run.outputs}
-        for call in self.calls:
-            for number in call.reads:
-                self.users.setdefault(number, []).append(call)
+        # Modules that are foreign layers, by the identity of their call.
+        self.opaque: dict[int, Layer] = {}
+        self.ops = Ops()
+        self.calls: list[Call] = []
+        self.users: dict[int, list[Call | None]] = {}
         self.leaves: list[Leaf] = []
         self.homes: dict[int, tuple[Frame, ...]] = {}
         self.unknown: list[Call] = []
         self._match()
+        while self.unknown and self._close():
+            self._match()
         self.readers: dict[int, list[Leaf | None]] = {n: [None] for n in run.outputs}
         for leaf in self.leaves:
             for number in leaf.reads:
@@ -139,19 +141,66 @@ class Builder:
         self, frame: Frame, chain: tuple[Frame, ...], calls: list[Call]
     ) -> None:
         for item in frame.items:
-            if isinstance(item, Frame):
+            if isinstance(item, Frame) and id(item) in self.opaque:
+                call = self._as_call(item)
+                calls.append(call)
+                self.chains[id(call)] = (*chain, item)
+            elif isinstance(item, Frame):
                 self._flatten(item, (*chain, item), calls)
             else:
                 calls.append(item)
                 self.chains[id(item)] = chain
 
+    # ---- modules as foreign layers
+
+    def _close(self) -> bool:
+        """Make foreign layers of modules with unknown calls; return whether any is."""
+        found = False
+        for call in self.unknown:
+            for frame in self.chains[id(call)][:0:-1]:
+                if id(frame) in self.opaque:
+                    break
+                layer = self.ops.of(frame, self.shapes)
+                if layer is not None:
+                    self.opaque[id(frame)] = layer
+                    found = True
+                    break
+        return found
+
+    def _as_call(self, frame: Frame) -> Call:
+        """Return a call of a module that is a foreign layer, as if of a function."""
+        prefix = f"{frame.path}."
+        owns = {own.key: own for call in frame.calls() for own in call.owns}
+        kept = [*frame.module.named_parameters(), *frame.module.named_buffers()]
+        for name, tensor in kept:
+            owns.setdefault(prefix + name, Own(prefix + name, tuple(tensor.shape)))
+        shapes = tuple(self.run.shapes[n] for n in frame.gives)
+        whole = Call("", (), frame.reads, tuple(owns.values()), frame.gives, shapes)
+        self.foreign[id(whole)] = frame
+        return whole
+
     # ---- from calls to layers
 
     def _match(self) -> None:
         """Find the layers, from the first call to the last."""
+        run = self.run
+        self.foreign: dict[int, Frame] = {}
+        self.leaves, self.homes, self.unknown = [], {}, []
+        every: list[Call] = []
+        self._flatten(run.root, (run.root,), every)
+        self.calls = _needed(every, run.outputs)
+        self.users = {n: [None] for n in run.outputs}
+        for call in self.calls:
+            for number in call.reads:
+                self.users.setdefault(number, []).append(call)
         place = 0
         while place < len(self.calls):
             some = self.calls[place : place + 8]
+            frame = self.foreign.get(id(some[0]))
+            if frame is not None:
+                self._add_foreign(frame, some[0])
+                place += 1
+                continue
             found = layers_of(
                 some,
                 self.shapes,
@@ -168,6 +217,16 @@ class Builder:
                 if one.gives in self.users:  # of the parts of a chunk, some are not
                     self._add(one, home)
             place += len(used)
+
+    def _add_foreign(self, frame: Frame, call: Call) -> None:
+        op = self.opaque[id(frame)]
+        (value,), (result,) = call.reads, call.gives
+        self.shapes[result] = op.shape(self.shapes[value])
+        keys = tuple(own.key for own in call.owns)
+        path = frame.path if keys else ""
+        leaf = Leaf(op, path, call.reads, result, keys)
+        self.leaves.append(leaf)
+        self.homes[id(leaf)] = self.chains[id(call)]
 
     def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
@@ -213,7 +272,9 @@ class Builder:
             raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
-        top = Container("", self.module, run.inputs, run.outputs[0], nodes)
+        numbered = is_sequential(self.module) and is_numbered(self.module)
+        indexed = numbered and _is_chain(nodes, run.inputs[0], self.module)
+        top = Container("", self.module, run.inputs, run.outputs[0], nodes, indexed)
         _mark_shared(top)
         return top
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from archdsl.layer import REQUIRED, kind
+from archdsl.layer import REQUIRED, Layer, kind
 from archdsl.values import Shape, show_shape
 
 
@@ -42,6 +42,7 @@ class Word:
         label: its label, empty without one.
         block: whether it is a block.
         flow: channels that flow in.
+        kind: the kind, if it is one that the spec declares itself.
     """
 
     word: str
@@ -49,6 +50,12 @@ class Word:
     label: str = ""
     block: bool = False
     flow: int = field(default=0, compare=False)
+    kind: type[Layer] | None = field(default=None, compare=False)
+
+    @property
+    def declared(self) -> type[Layer] | None:
+        """The layer kind, None for a block."""
+        return self.kind or kind(self.word)
 
 
 @dataclass(frozen=True)
@@ -154,6 +161,8 @@ class Spec:
         inputs: name and shape of each input.
         body: of the network.
         blocks: by name, in order of definition.
+        indexed: whether the network numbers its parts.
+        ops: declarations of foreign layers.
         outputs: numbers of the outputs, in the order in which they are written.
     """
 
@@ -162,6 +171,8 @@ class Spec:
     inputs: list[tuple[str, Shape]]
     body: Body
     blocks: dict[str, Block] = field(default_factory=dict)
+    indexed: bool = False
+    ops: list[str] = field(default_factory=list)
     outputs: list[int] = field(default_factory=list)
 
 
@@ -171,10 +182,11 @@ def text_of(spec: Spec) -> str:
     from archdsl.syntax.format import format_source
 
     printer = _Printer(spec.blocks)
-    parts = ["arch 1", *map(printer.definition, spec.blocks.values())]
+    parts = ["arch 1", *spec.ops, *map(printer.definition, spec.blocks.values())]
     inputs = [" ".join(f"input {n} {show_shape(s)}".split()) for n, s in spec.inputs]
     body = "\n".join((*inputs, printer.body(spec.body)))
-    parts.append(f"# {spec.title}\nnetwork {spec.name} {{\n{body}\n}}")
+    head = f"network {spec.name}{' seq' if spec.indexed else ''}"
+    parts.append(f"# {spec.title}\n{head} {{\n{body}\n}}")
     return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
 
 
@@ -258,7 +270,7 @@ def layer_text(item: Word) -> str:
     """Return a layer with those arguments that are not its defaults."""
     if item.word == ANY:
         return value_text(item.slots[0][1])
-    known = kind(item.word)
+    known = item.declared
     assert known is not None
     placed: list[tuple[int, str, str]] = []
     stride, named = "", []

@@ -29,7 +29,7 @@ from archdsl.backends.importer.spec import (
     Tap,
     Word,
 )
-from archdsl.layer import REQUIRED, kind, words
+from archdsl.layer import REQUIRED, words
 from archdsl.naming import (
     LANGUAGE_WORDS,
     PARAMETER_RESERVED,
@@ -297,7 +297,7 @@ def _single(value: Any, item: Word, name: str) -> Any:
     """Return equal sizes as one number, where the language takes it for both."""
     if not isinstance(value, tuple) or item.block or len(set(value)) != 1:
         return value
-    known = kind(item.word)
+    known = item.declared
     assert known is not None
     return value if known.fields[name].position == 0 else value[0]
 
@@ -338,7 +338,7 @@ def _with_numbers(item: Word, values: Iterator[Any]) -> Word:
 
 def _has_to_say(item: Word, name: str) -> bool:
     """Return whether a call cannot leave an argument out."""
-    known = kind(item.word)
+    known = item.declared
     return item.block or known is None or known.fields[name].default is REQUIRED
 
 
@@ -372,7 +372,7 @@ def _any_activation(item: Item) -> Item:
     """Return an activation without arguments as a layer that may be a parameter's."""
     if not isinstance(item, Word) or item.block or item.word == ANY:
         return item
-    known = kind(item.word)
+    known = item.declared
     if known is None or known.family != "activation":
         return item
     if any(value != known.fields[name].default for name, value in item.slots):
@@ -418,7 +418,7 @@ def _last_norm(body: Body) -> Word | None:
     for line in body:
         for item in line.items:
             if isinstance(item, Word) and not item.block:
-                known = kind(item.word)
+                known = item.declared
                 if known is not None and known.family == "norm":
                     found = replace(item, label="")
     return found

@@ -163,7 +163,15 @@ class Writer:
             (given, self.shapes[v]) for given, v in zip(names, values, strict=True)
         ]
         written = [*outputs, *scope.heads]
-        return Spec(name, title, inputs, body, self.blocks, written)
+        return Spec(
+            name,
+            title,
+            inputs,
+            body,
+            self.blocks,
+            indexed=self.top.indexed,
+            outputs=written,
+        )
 
     def block(self, container: Container) -> Block:
         """Return the block of a container: one of its own for each call."""
@@ -384,7 +392,9 @@ class _Scope:
             return Same(self._label(part))
         label = self._name(part, part.op.word)
         flow = channels(self.writer.shapes[part.reads[0]])
-        return Word(part.op.word, self._slots(part), label, flow=int(flow))
+        own = type(part.op) if kind(part.op.word) is None else None
+        slots = self._slots(part)
+        return Word(part.op.word, slots, label, flow=int(flow), kind=own)
 
     def _slots(self, leaf: Leaf) -> tuple[tuple[str, Any], ...]:
         """Return all arguments of a layer; what depends on its input as numbers."""
@@ -518,7 +528,7 @@ def _takes(line: Line, item: Item) -> bool:
     last = line.items[-1]
     if line.output or isinstance(last, Braces):
         return False
-    word = kind(item.word) if isinstance(item, Word) else None
+    word = item.declared if isinstance(item, Word) else None
     is_norm = word is not None and word.family == "norm"
     return not (is_norm and isinstance(last, Word) and last.block)
 

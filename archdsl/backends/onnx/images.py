@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from archdsl.backends.extras import need
+from archdsl.backends.images import BadImage, open_image
 from archdsl.backends.onnx.graph import Array
 
 # Mean and deviation of the channels of ImageNet, of values from 0 to 1.
 _MEAN: Final = (0.485, 0.456, 0.406)
 _DEVIATION: Final = (0.229, 0.224, 0.225)
+# Pillow's number for it.
+_BILINEAR: Final = 2
 SUFFIXES: Final = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff")
 SUFFIXES_SHOWN: Final = ", ".join(SUFFIXES)
 
@@ -61,23 +63,19 @@ class Preparation:
         import numpy as np
 
         channels, height, width = self.shape
-        pillow: Any = need("an image", "PIL", "onnxruntime", "PIL.Image")
-        operations: Any = need("an image", "PIL", "onnxruntime", "PIL.ImageOps")
+        mode = "RGB" if channels == 3 else "L"
         try:
-            with pillow.open(path) as file:
-                image = operations.exif_transpose(file)
-                image = image.convert("RGB" if channels == 3 else "L")
-        except (pillow.UnidentifiedImageError, pillow.DecompressionBombError):
-            raise NoImage(f"{path} is not an image") from None
-        except SyntaxError:  # pillow's word for a broken file
-            raise NoImage(f"{path} is a broken image") from None
+            image = open_image(path, mode, "onnxruntime")
+        except BadImage as error:
+            message = f"{path} is not an image that can be read: {error}"
+            raise NoImage(message) from None
         # The middle of the input's proportions, and of that the share to keep.
         scale = min(image.width / width, image.height / height) * self.crop
         across, down = scale * width, scale * height
         left, top = (image.width - across) / 2, (image.height - down) / 2
         image = image.resize(
             (width, height),
-            resample=pillow.Resampling.BILINEAR,
+            resample=_BILINEAR,
             box=(left, top, left + across, top + down),
         )
         values = np.asarray(image, np.float32).reshape(height, width, channels) / 255

@@ -89,10 +89,15 @@ def best(scores: Array, most: int) -> list[Guess]:
     """Return the classes with the highest scores, best first.
 
     Scores that are not probabilities become so by a softmax.
+
+    Raises:
+        NoClassifier: if one is not a finite number.
     """
     import numpy as np
 
     values = np.asarray(scores, np.float64)
+    if not np.isfinite(values).all():
+        raise NoClassifier("the scores are not all finite: no class can be chosen")
     if values.min() < 0 or abs(values.sum() - 1) > 1e-3:
         values = np.exp(values - values.max())
         values /= values.sum()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -341,7 +341,7 @@ class Texts:
             other = poly_of_value(values[row])
             if other is None or other != poly:
                 return None
-        return self.poly(poly)
+        return self.poly(poly, sizes=isinstance(first, tuple))
 
     def _named(self, values: Sequence[Any], rows: list[int]) -> tuple[str, int] | None:
         """Return a name that has the value in all rows."""
@@ -472,8 +472,13 @@ class Texts:
 
     # ---- expressions of parameters
 
-    def poly(self, poly: Poly) -> tuple[str, int] | None:
-        """Return the text of an expression, None if it cannot be written here."""
+    def poly(self, poly: Poly, *, sizes: bool = False) -> tuple[str, int] | None:
+        """Return the text of an expression, None if it cannot be written here.
+
+        Args:
+            poly: the expression.
+            sizes: whether sizes such as 3x3 are meant, where a name can stand for them.
+        """
         number = poly.number
         if number is not None:
             return literal(number)
@@ -487,8 +492,20 @@ class Texts:
             return None
         for name in written.names() - {"channels"}:
             self.scope.used.add(name)
-        text = written.text()
-        return text, ATOM if written.is_name else _SUM
+        is_name = written.is_name
+        if not (is_name and sizes):
+            sides = self._sides(written.names())
+            written, is_name = written.substitute(sides), is_name and not sides
+        return written.text(), ATOM if is_name else _SUM
+
+    def _sides(self, names: Iterable[str]) -> dict[str, Poly]:
+        """Return what stands in expressions for names of sizes, which are equal."""
+        known = self.scope.names
+        return {
+            name: Poly.name(f"{name}[0]")
+            for name in names
+            if any(isinstance(value, Dims) for value in known.get(name, ()))
+        }
 
     def _in_names(self, poly: Poly) -> Poly | None:
         """Return an expression in the names that are known here."""

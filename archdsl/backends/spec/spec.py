@@ -16,6 +16,7 @@ from archdsl.backends.spec.rows import Differ, Inner, inner_of
 from archdsl.backends.spec.write import Header, Writer
 from archdsl.elaborate.foreign import Foreign
 from archdsl.ir import Expectation, Group, Initializer, Network
+from archdsl.naming import LANGUAGE_WORDS
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
 from archdsl.values import show_shape
@@ -76,7 +77,8 @@ class SpecText:
         inner = "\n".join([*inputs, *lines, *starts])
         texts = ["arch 1", *_ops(self.network), *self.blocks]
         shown = f"<{header}>" if header else ""
-        texts.append(f"{_doc(root.doc)}network {root.word}{shown} {{\n{inner}\n}}")
+        head = f"network {root.word}{shown}{' seq' if root.indexed else ''}"
+        texts.append(f"{_doc(root.doc)}{head} {{\n{inner}\n}}")
         if not own:
             preset = f"default preset {self.network.name} = {root.word}"
             if claims:
@@ -146,7 +148,8 @@ class SpecText:
 
     def _free(self, word: str) -> str:
         name, number = word, 1
-        while name in self.headers:
+        # The library's block `residual` has the word of the language.
+        while name in self.headers or name in LANGUAGE_WORDS:
             number += 1
             name = f"{word}{'_' * word[-1].isdigit()}{number}"
         self.headers[name] = Header(name, ())

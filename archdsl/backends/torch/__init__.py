@@ -54,6 +54,7 @@ def emit(
     as_modules: bool = False,
     recompute: Again = False,
     inference: bool = False,
+    packed: bool = False,
 ) -> str:
     """Return the source of a Python module that defines the network.
 
@@ -68,6 +69,8 @@ def emit(
             inputs are kept, or the paths of those; see `archdsl.passes.recompute`.
         inference: whether the module is for inference, so that layers may overwrite
             what a backward pass would need.
+        packed: whether convolutions call oneDNN on a CPU, together with activations;
+            see `archdsl.transforms.Pack`.
 
     Raises:
         Miscompiled: if the source does not match the network, which is a bug in
@@ -77,6 +80,10 @@ def emit(
         from archdsl.transforms import AsModules
 
         network = AsModules().apply(network)
+    if packed:
+        from archdsl.transforms import Pack
+
+        network = Pack().apply(network)
     style = Style(not as_modules, inference, recompute)
     text = write(network, note, style)
     tree = parse(text)
@@ -123,6 +130,8 @@ def build(
     allow_foreign: bool = False,
     as_modules: bool = False,
     recompute: Again = False,
+    inference: bool = False,
+    packed: bool = False,
 ) -> nn.Module:
     """Return the network as a module, from the same source that `emit` returns.
 
@@ -132,6 +141,8 @@ def build(
             and run.
         as_modules: as for `emit`.
         recompute: as for `emit`.
+        inference: as for `emit`.
+        packed: as for `emit`.
 
     Raises:
         ImportError: if torch is not installed.
@@ -144,7 +155,13 @@ def build(
     import torch  # noqa: F401 (without it, no foreign class could be imported either)
 
     _import_classes(network)
-    text = emit(network, as_modules=as_modules, recompute=recompute)
+    text = emit(
+        network,
+        as_modules=as_modules,
+        recompute=recompute,
+        inference=inference,
+        packed=packed,
+    )
     module = module_of(text, network.name, tuple(names))
     made: nn.Module = network_class(module)()
     return made

@@ -26,6 +26,7 @@ _NODES = (
 _IMPORTS = frozenset(("torch", "torch.nn.functional", "collections.OrderedDict")) | {
     "torch.Tensor",
     "torch.nn",
+    "typing.Any",
 }
 _BUILTINS = frozenset(
     [
@@ -43,10 +44,21 @@ _BUILTINS = frozenset(
         "len",
         "list",
         "dict",
+        "hasattr",
+        "vars",
     ]
 )
-_DUNDERS = frozenset(("__init__", "__name__"))
-_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict"))
+_DUNDERS = frozenset(("__init__", "__name__", "__getstate__"))
+# Names of torch that packed convolutions read.
+_PRIVATE = frozenset(
+    [
+        "_version",
+        "_convolution_pointwise",
+        "_reorder_convolution_weight",
+        "_is_mkldnn_bf16_supported",
+    ]
+)
+_KNOWN = frozenset(("torch", "F", "Tensor", "nn", "OrderedDict", "Any"))
 
 
 # Most nodes of a text are of these; they have no parts.
@@ -137,7 +149,7 @@ def _check_name(name: str, defined: set[str]) -> None:
 
 
 def _check_identifier(name: str) -> None:
-    if name.startswith("_") and name not in _DUNDERS and name != "_":
+    if name.startswith("_") and name not in _DUNDERS | _PRIVATE and name != "_":
         raise UnsafeCode(f"the private name {name}")
     if not name.isascii() or keyword.iskeyword(name):
         raise UnsafeCode(f"the name {name!r}")

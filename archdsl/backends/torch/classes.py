@@ -439,9 +439,8 @@ def in_order(last: ClassPlan) -> list[ClassPlan]:
 
 def camel(word: str) -> str:
     """Return a class name: ``basic_block`` becomes ``BasicBlock``."""
-    if "_" not in word:
-        return word[:1].upper() + word[1:]
-    return "".join(part[:1].upper() + part[1:] for part in word.split("_"))
+    words = word.replace("-", "_").split("_")
+    return "".join(part[:1].upper() + part[1:] for part in words)
 
 
 _TAKEN = frozenset(("F", "OrderedDict", "Tensor", "False", "None", "True"))

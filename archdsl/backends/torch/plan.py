@@ -113,6 +113,8 @@ class Planner:
         flow = self.flows.of(group)
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
+        if group.role == "network" and len(self.network.outputs) > 1:
+            sequential = False
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
         values = self.flows.slots(group).numbers
         names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
@@ -228,9 +230,13 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
 
 
 def _title(group: Group) -> str:
-    """Return the word that a class is named after, without the number of a part."""
+    """Return the word that a class is named after, without the number of a part.
+
+    Of a part of containers, such as ``stages.0.block``, it is the last word.
+    """
     if group.role == "group":
-        return group.name.rstrip("0123456789_-") or group.word or "part"
+        words = [word.rstrip("0123456789_-") for word in group.name.split(".")]
+        return next(filter(None, reversed(words)), group.word or "part")
     return group.word
 
 

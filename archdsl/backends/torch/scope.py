@@ -425,8 +425,12 @@ class Scope:
 
 
 def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
-    """Return whether a chain consists of submodules only, as in a Sequential."""
-    return group.role != "network" and not any(
+    """Return whether a chain consists of submodules only, as in a Sequential.
+
+    The chain of a network counts as one if it is to be one.
+    """
+    may = group.role != "network" or group.indexed
+    return may and not any(
         isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
     )
 

@@ -92,6 +92,8 @@ def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> li
     standard = []
     if "OrderedDict(" in text:
         standard.append("from collections import OrderedDict")
+    if ": Any" in text:
+        standard.append("from typing import Any")
     lines = [*standard, ""] if standard else []
     lines.append("import torch")
     if "F." in text:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import os
 import random
-import warnings
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from archdsl.backends.extras import need
+from archdsl.backends.images import open_image
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.values import Shape, show_shape
 
@@ -38,10 +38,6 @@ TRAIN: Final = ("train",)
 TEST: Final = ("val", "test", "valid")
 _SYNTHETIC: Final = (1024, 256)
 _DIGITS_HELD_OUT: Final = 360
-
-
-class BadImage(Exception):
-    """An image that cannot be read; the message says why."""
 
 
 class Items(Protocol):
@@ -100,8 +96,9 @@ def load(name: str, shape: Shape, classes: int) -> Data:
     """Return the data that the user names.
 
     Args:
-        name: ``digits``, ``synthetic``, an ``.npz`` file, or a folder: of images, of
-            shards, or that `datasets` has saved.
+        name: ``digits``, ``synthetic``, ``torchvision:`` with a data set and its
+            folder, an ``.npz`` file, or a folder: of images, of shards, or that
+            `datasets` has saved.
         shape: channels, height and width that the network takes.
         classes: the number that it tells apart.
 
@@ -111,12 +108,15 @@ def load(name: str, shape: Shape, classes: int) -> Data:
     """
     from .saved import MARKS, saved
     from .shards import SUFFIX, shards, shards_in
+    from .vision import PREFIX, of_torchvision
 
-    path, mode = Path(name), "L" if shape[0] == 1 else "RGB"
+    path, mode = Path(name), mode_of(shape)
     if name == "synthetic":
         data = synthetic(shape, classes)
     elif name == "digits":
         data = digits()
+    elif name.startswith(PREFIX):
+        data = of_torchvision(name, mode)
     elif path.suffix == ".npz":
         data = arrays(path, shape)
     elif path.is_dir() and any((path / mark).exists() for mark in MARKS):
@@ -128,10 +128,29 @@ def load(name: str, shape: Shape, classes: int) -> Data:
     else:
         raise refuse(
             f"there are no data `{name}`",
-            "give `digits`, `synthetic`, an .npz file, or a folder of images or shards",
+            "give `digits`, `synthetic`, `torchvision:SET:FOLDER`, an .npz file, or a "
+            "folder of images or shards",
         )
     _check(data, shape, classes)
     return data
+
+
+def mode_of(shape: Shape) -> str:
+    """Return Pillow's name for images of as many channels as a network takes."""
+    return "L" if shape[0] == 1 else "RGB"
+
+
+def check_channels(shape: Shape) -> None:
+    """Refuse a network that does not take what image files hold.
+
+    Raises:
+        SpecError: if it takes neither 1 nor 3 channels.
+    """
+    if shape[0] not in (1, 3):
+        raise refuse(
+            f"images have 1 or 3 channels, and the network takes {show_shape(shape)}",
+            code="A1105",
+        )
 
 
 def _check(data: Data, shape: Shape, classes: int) -> None:
@@ -142,11 +161,8 @@ def _check(data: Data, shape: Shape, classes: int) -> None:
             f"build it for them: `--input {found}`",
             "A1105",
         )
-    if data.shape is None and shape[0] not in (1, 3):
-        raise refuse(
-            f"images have 1 or 3 channels, and the network takes {show_shape(shape)}",
-            code="A1105",
-        )
+    if data.shape is None:
+        check_channels(shape)
     if len(data.classes) != classes:
         raise refuse(
             f"{data.name} has {len(data.classes):,} classes, and the network has "
@@ -369,37 +385,6 @@ class Files:
     def name(self, index: int) -> str:
         """Return its path."""
         return self.paths[index]
-
-
-def open_image(path: Path | IO[bytes], mode: str) -> Any:
-    """Return an image of a file as Pillow's, in ``RGB`` or ``L``.
-
-    Args:
-        path: the file's, or the file itself.
-        mode: Pillow's.
-
-    Raises:
-        BadImage: if it is none, is broken or claims to be larger than Pillow takes.
-        FileNotFoundError: if there is no such file.
-        MissingExtra: if Pillow is not installed.
-    """
-    pillow: Any = need("an image", "Pillow", "train", "PIL.Image")
-    operations: Any = need("an image", "Pillow", "train", "PIL.ImageOps")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            # Of a size at which Pillow warns, before anything is unpacked.
-            warnings.simplefilter("error", pillow.DecompressionBombWarning)
-            with pillow.open(path) as file:
-                return operations.exif_transpose(file).convert(mode)
-    except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
-        raise BadImage("it claims to be larger than images are") from None
-    except pillow.UnidentifiedImageError:
-        raise BadImage("it is no image") from None
-    except FileNotFoundError:
-        raise
-    except Exception as error:  # a broken file may raise anything in Pillow's readers
-        raise BadImage(" ".join(str(error).split()) or type(error).__name__) from None
 
 
 def folder(root: Path, mode: str = "RGB") -> Data:

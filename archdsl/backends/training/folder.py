@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl import files
 from archdsl.backends.extras import need
+from archdsl.backends.spec import Unwritable, write_spec
 from archdsl.ir import Network
 from archdsl.limits import MAX_FILE_BYTES
 
@@ -52,6 +53,7 @@ class Run(NamedTuple):
 
     Attributes:
         network: name of the network.
+        spec: the text of a spec that describes the network, all by itself.
         digest: of the module's text, which says whether another is the same.
         recipe: the recipe's values.
         data: the number of images and classes.
@@ -62,6 +64,7 @@ class Run(NamedTuple):
     """
 
     network: str
+    spec: str
     digest: str
     recipe: dict[str, Any]
     data: dict[str, Any]
@@ -71,8 +74,10 @@ class Run(NamedTuple):
     scale: Scale
 
     def as_dict(self) -> dict[str, Any]:
-        """Return it as plain data."""
-        return {**self._asdict(), "scale": self.scale._asdict()}
+        """Return it as plain data, without the spec."""
+        held = {**self._asdict(), "scale": self.scale._asdict()}
+        del held["spec"]
+        return held
 
 
 def about(
@@ -97,6 +102,7 @@ def about(
     """
     return Run(
         network.name,
+        _spec(network),
         digest(text),
         recipe.model_dump(mode="json", exclude={"about", "source"}),
         data.about(),
@@ -107,19 +113,31 @@ def about(
     )
 
 
+def _spec(network: Network) -> str:
+    try:
+        return write_spec(network)
+    except Unwritable:  # made in code, of what the language has no words for
+        return network.root.span.source.text
+
+
 def digest(text: str) -> str:
     """Return what tells a network from others: a digest of its module's text."""
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def begin(run: Path, what: Run, network: Network, text: str) -> None:
+def begin(run: Path, what: Run, text: str) -> None:
     """Write what a run is about.
+
+    Args:
+        run: its folder.
+        what: that.
+        text: the source of the module.
 
     Raises:
         OSError: if it cannot be written.
     """
     run.mkdir(parents=True, exist_ok=True)
-    files.write(run / SPEC, network.root.span.source.text.encode())
+    files.write(run / SPEC, what.spec.encode())
     files.write(run / MODEL, text.encode())
     shown = json.dumps(what.as_dict(), indent=2, ensure_ascii=False)
     files.write(run / ABOUT, f"{shown}\n".encode())
@@ -172,6 +190,11 @@ def write_metrics(run: Path, history: Sequence[Mapping[str, Any]]) -> None:
     files.write(run / METRICS, text.getvalue().encode())
 
 
+def is_early(run: Path) -> bool:
+    """Return whether a run has begun, and ended none of its epochs."""
+    return (run / ABOUT).exists() and not (run / METRICS).exists()
+
+
 def read_metrics(run: Path) -> list[dict[str, Any]]:
     """Return the metrics of all epochs so far, as `write_metrics` was given them.
 
@@ -179,6 +202,8 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
         SpecError: if the folder holds none, or something else.
     """
     path = run / METRICS
+    if is_early(run):
+        return []
     try:
         if path.stat().st_size > MAX_FILE_BYTES:
             raise ValueError
@@ -227,6 +252,7 @@ def write_weights(
     notes = {
         "format": "pt",
         "network": what.network,
+        "spec": what.spec,
         "digest": what.digest,
         "images": json.dumps(
             {**what.scale._asdict(), "test_crop": what.recipe["images"]["test_crop"]}

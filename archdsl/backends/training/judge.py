@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from random import Random
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends import torch as emitting
 from archdsl.backends.checkpoints import read
+from archdsl.backends.images import BadImage, open_image
 from archdsl.backends.text import align
 from archdsl.ir import Network
 
-from .data import Data, refuse
+from .data import Data, check_channels, mode_of, refuse
 from .loader import Batch, Loader, Order
 from .loop import evaluate, processor_of
 from .measures import Measures
-from .prepare import classes_of, load_weights, scale_of
+from .prepare import classes_of, load_weights, scale_of, usual_scale
 from .recipe import Images
 from .scaling import Scale
+from .views import Views
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -177,8 +180,13 @@ def judge(
     shape, classes = classes_of(network)
     notes = _notes(weights)
     _check_classes(weights, notes, data)
-    seeing = _seeing(notes, data, shape[0], mean, std, crop)
-    _check_scale(seeing.scale, shape[0])
+
+    def usual() -> Seeing:
+        if data.shape is None:
+            return _of_files(shape[0])
+        return Seeing(scale_of(data, shape[0], Images()), 1.0)
+
+    seeing = _seeing(notes, usual, shape[0], mean, std, crop)
     device = processor_of(processor)
     module = emitting.build(network)
     load_weights(network, module, weights)
@@ -200,6 +208,72 @@ def judge(
     if not measures.images:
         raise refuse(f"{data.name} has no images that can be read")
     return Judged(data, measures, seeing, bad)
+
+
+class Classifier:
+    """A network with its weights, which scores the classes of an image.
+
+    Args:
+        network: the network.
+        weights: its checkpoint.
+        mean: of each channel; as the weights say, or as is usual, if left out.
+        std: standard deviation of each channel, likewise.
+        crop: share of the shorter side to look at, likewise.
+
+    Attributes:
+        classes: their number.
+        names: of the classes, if the weights say them.
+
+    Raises:
+        MissingExtra: if a library is not installed.
+        SpecError: if something does not fit.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        weights: Path,
+        mean: tuple[float, ...] = (),
+        std: tuple[float, ...] = (),
+        crop: float | None = None,
+    ) -> None:
+        shape, self.classes = classes_of(network)
+        check_channels(shape)
+        notes = _notes(weights)
+        named = notes.get("classes")
+        known = isinstance(named, list) and len(named) == self.classes
+        self.names = tuple(map(_shown, named)) if named and known else ()
+        channels = shape[0]
+        seeing = _seeing(notes, lambda: _of_files(channels), channels, mean, std, crop)
+        self._scale, self._mode = seeing.scale, mode_of(shape)
+        self._views = Views(shape, Images(test_crop=seeing.test_crop), training=False)
+        self._module = emitting.build(network)
+        load_weights(network, self._module, weights)
+        self._module.eval()
+
+    def scores(self, path: Path) -> Any:
+        """Return the scores of an image's classes, as an array.
+
+        Raises:
+            BadImage: if it cannot be read; the message names it.
+            FileNotFoundError: if there is no such file.
+        """
+        import torch
+
+        try:
+            image = open_image(path, self._mode)
+        except BadImage as error:
+            message = f"{path} is not an image that can be read: {error}"
+            raise BadImage(message) from None
+        shown = self._views.of(image, Random(0))
+        with torch.inference_mode():
+            images = self._scale.of(torch.tensor(shown)[None]).contiguous()
+            return self._module(images)[0].numpy()
+
+
+def _shown(name: object) -> str:
+    """Return a name of a file from anywhere, without what would move a terminal."""
+    return "".join(one if one.isprintable() else "?" for one in str(name))
 
 
 def _notes(weights: Path) -> dict[str, Any]:
@@ -239,18 +313,21 @@ def _check_classes(weights: Path, notes: Mapping[str, Any], data: Data) -> None:
 
 def _seeing(
     notes: Mapping[str, Any],
-    data: Data,
+    usual: Callable[[], Seeing],
     channels: int,
     mean: tuple[float, ...],
     std: tuple[float, ...],
     crop: float | None,
 ) -> Seeing:
-    found = _noted(notes.get("images"))
-    if found is None:
-        usual = _USUAL_CROP if data.shape is None else 1.0
-        found = Seeing(scale_of(data, channels, Images()), usual)
+    """Return how images are shown: as the user says, the weights say, or as usual."""
+    found = _noted(notes.get("images")) or usual()
     scale = Scale(mean or found.scale.mean, std or found.scale.std)
+    _check_scale(scale, channels)
     return Seeing(scale, found.test_crop if crop is None else crop)
+
+
+def _of_files(channels: int) -> Seeing:
+    return Seeing(usual_scale(channels), _USUAL_CROP)
 
 
 def _noted(notes: Any) -> Seeing | None:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Sequence
 from random import Random
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from archdsl.backends.images import BadImage
 from archdsl.values import Shape
 
-from .data import BadImage, Data, Items
+from .data import Data, Items
 from .recipe import Images
 from .views import Views
 

@@ -11,9 +11,9 @@ import json
 import logging
 import math
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from random import Random
 from time import monotonic
@@ -21,12 +21,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends import torch as emitting
 from archdsl.backends.extras import need
+from archdsl.backends.text import show_bytes
 from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.values import Shape
 
 from . import folder, sharding, states
 from .blame import blame
+from .board import Board, has_tensorboard
 from .data import Data, refuse
 from .loader import Batch, Loader, Order
 from .measures import Measures, Tally
@@ -34,6 +36,7 @@ from .mixing import Mixed, mix, mixes
 from .optimizing import Rates, make_average, make_optimizer
 from .recipe import Recipe
 from .scaling import Scale
+from .trackers import Tracker
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -55,6 +58,7 @@ class Options(NamedTuple):
         save_every: steps between two states; without it, they are saved after each
             epoch and every ten minutes.
         most_steps: after how many steps to stop.
+        trackers: where metrics are sent, of `TRACKERS`.
     """
 
     seed: int = 0
@@ -65,6 +69,7 @@ class Options(NamedTuple):
     shard: bool = False
     save_every: int | None = None
     most_steps: int | None = None
+    trackers: tuple[str, ...] = ()
 
 
 class Watch:
@@ -148,7 +153,11 @@ class Trainer:
         self._saved = monotonic()
         self.history: list[dict[str, Any]] = []
         self.bad: dict[str, str] = {}
-        self._writer: Any = None
+        self._board: Board | None = None
+        self._trackers = [
+            Tracker(name, run, network.name)
+            for name in (options.trackers if self.is_first else ())
+        ]
 
     def _set_up(self) -> None:
         import torch
@@ -334,10 +343,7 @@ class Trainer:
     # ---- epochs and states
 
     def _end_epoch(self, measures: Measures) -> None:
-        import torch
-
         loss, right, images = self._all_sums()
-        cuda = self.fabric.device.type == "cuda"
         mixed = mixes(self.recipe.images)
         self.epoch += 1
         self.position = 0
@@ -353,36 +359,43 @@ class Trainer:
             "test_top5": measures.top5,
             "seconds": self._seconds,
             "images_per_second": images / self._seconds if self._seconds else None,
-            "peak_bytes": torch.cuda.max_memory_allocated() if cuda else None,
+            "peak_bytes": peak_bytes(self.fabric.device.type),
         }
         self.history.append(row)
         self._sums, self._seconds = [0.0, 0.0, 0.0], 0.0
         self._share_bad()
         if self.is_first:
             folder.write_metrics(self.run, self.history)
-            self._board(row)
+            metrics = {k: one for k, one in row.items() if one is not None}
+            if self._board is None and has_tensorboard():
+                self._board = Board(self.run / "tensorboard", self.epoch)
+            if self._board is not None:
+                self._board.add(metrics, self.epoch)
+            self._track(metrics)
         self.watch.epoch(row, self.recipe.epochs)
         self.save()
 
-    def _board(self, row: dict[str, Any]) -> None:
-        """Write an epoch's metrics for TensorBoard, if it is installed."""
-        if find_spec("tensorboard") is None:
-            return
-        from torch.utils.tensorboard import SummaryWriter
+    def _track(self, metrics: dict[str, Any]) -> None:
+        """Send an epoch's metrics to the trackers; without them, the run goes on."""
+        for one in self._trackers:
+            try:
+                one.send(metrics, self.epoch)
+            except Exception as error:  # of its own kinds
+                self._untracked(one, error)
 
-        if self._writer is None:
-            # What a run that was killed has written after this epoch is dropped.
-            make: Any = SummaryWriter
-            self._writer = make(self.run / "tensorboard", purge_step=self.epoch)
-        for key, value in row.items():
-            if key != "epoch" and value is not None:
-                self._writer.add_scalar(key, value, self.epoch)
-        self._writer.flush()
+    def _untracked(self, one: Tracker, error: Exception) -> None:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        self.watch.say(f"note: {one.name} did not take the metrics: {reason}")
 
     def close(self) -> None:
-        """End what the engine and TensorBoard hold open."""
-        if self._writer is not None:
-            self._writer.close()
+        """End what the engine, TensorBoard and the trackers hold open."""
+        for one in self._trackers:
+            try:
+                one.close(finished=self.epoch == self.recipe.epochs)
+            except Exception as error:  # of its own kinds
+                self._untracked(one, error)
+        if self._board is not None:
+            self._board.close()
         if self.fabric.world_size > 1:
             from torch import distributed
 
@@ -537,12 +550,27 @@ class Trainer:
 
     def _line(self) -> str:
         loss = self._sums[0] / self._sums[2] if self._sums[2] else 0.0
-        text = f"epoch {self.epoch + 1}  loss {loss:.3f}"
-        if self.fabric.device.type == "cuda":
-            import torch
+        peak = peak_bytes(self.fabric.device.type)
+        memory = "" if peak is None else f"  {show_bytes(peak)}"
+        return f"loss {loss:.3f}{memory}  epoch {self.epoch + 1}"
 
-            text += f"  {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB"
-        return text
+
+def peak_bytes(processor: str) -> int | None:
+    """Return the most memory that a GPU's tensors or else this process had at a time.
+
+    Args:
+        processor: ``cpu`` or ``cuda``.
+    """
+    if processor == "cuda":
+        import torch
+
+        return torch.cuda.max_memory_allocated()
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # not on Windows
+        return None
+    most = getrusage(RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
 
 
 def evaluate(

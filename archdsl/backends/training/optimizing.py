@@ -6,10 +6,9 @@ All are torch's, but for LAMB, which is timm's.
 from __future__ import annotations
 
 import math
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, cast
 
-from archdsl.backends.extras import MissingExtra
+from archdsl.backends.extras import need_working
 
 from .recipe import Average, Optimizer, Recipe, Schedule
 
@@ -50,15 +49,12 @@ def make_optimizer(module: nn.Module, how: Optimizer) -> TorchOptimizer:
 
 
 def _lamb() -> Any:
-    try:
-        return import_module("timm.optim").Lamb
-    except (ImportError, RuntimeError, OSError):
-        # It imports torchvision, which of another build than torch fails in many ways.
-        raise MissingExtra(
-            '`optimizer.kind = "lamb"`',
-            "timm, and a torchvision that goes with the installed torch",
-            "timm",
-        ) from None
+    return need_working(
+        '`optimizer.kind = "lamb"`',
+        "timm, and a torchvision that goes with the installed torch",
+        "timm",
+        "timm.optim",
+    ).Lamb
 
 
 class Rates:

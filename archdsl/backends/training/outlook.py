@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import os
 from contextlib import suppress
-from typing import Any, NamedTuple
+from functools import cache
+from typing import Any, Final, NamedTuple
 
+from archdsl.backends.bench.machine import (
+    MEASURED,
+    known_device,
+    launch_seconds,
+    measured_device,
+)
 from archdsl.backends.text import align, show_bytes
 from archdsl.backends.views.time import show_seconds
 from archdsl.ir import Network
@@ -14,6 +21,9 @@ from archdsl.passes.devices import Device
 
 from .data import Data
 from .recipe import Recipe
+
+# How long each rate of this machine is measured.
+_SECONDS: Final = 0.03
 
 
 class Outlook(NamedTuple):
@@ -26,8 +36,8 @@ class Outlook(NamedTuple):
         step_bytes: peak of memory in a training step, in float32.
         memory_bytes: the device's memory; None if it is not known.
         largest_batch: images that fit into it at once; None if it is not known.
-        epoch_seconds: least time of an epoch by the roofline; None without a device.
-        device: that device's name.
+        epoch_seconds: least time of an epoch by the roofline.
+        device: name of the device that it is for; ``measured`` is this machine.
     """
 
     params: int
@@ -36,8 +46,8 @@ class Outlook(NamedTuple):
     step_bytes: int
     memory_bytes: int | None
     largest_batch: int | None
-    epoch_seconds: float | None
-    device: str | None
+    epoch_seconds: float
+    device: str
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -51,7 +61,7 @@ def outlook(
     *,
     world: int,
     memory_bytes: int | None,
-    device: Device | None,
+    device: Device,
     recompute: bool,
 ) -> Outlook:
     """Return what the analysis knows of a run.
@@ -79,12 +89,10 @@ def outlook(
         budget=memory_bytes,
         recompute=recompute,
     )
-    seconds = None
-    if device is not None:
-        timed = analyze(network, batch=batch, mode="train", device=device)
-        one = timed.time
-        if one is not None:
-            seconds = one.seconds * images / world / batch
+    # A device that has no rate for bfloat16 gains nothing by it.
+    dtype = recipe.precision if recipe.precision in device.matrix else "float32"
+    timed = analyze(network, batch=batch, mode="train", device=device, dtype=dtype).time
+    assert timed is not None  # there is a device
     return Outlook(
         facts.params,
         facts.trainable,
@@ -92,8 +100,8 @@ def outlook(
         facts.memory.training_peak_bytes,
         memory_bytes,
         None if facts.fits is None else facts.fits.training_batch,
-        seconds,
-        None if device is None else device.name,
+        timed.seconds * images / world / batch,
+        device.name,
     )
 
 
@@ -123,10 +131,37 @@ def lines(known: Outlook, recipe: Recipe, data: Data, steps: int) -> list[str]:
     if known.memory_bytes is not None:
         room = show_bytes(known.memory_bytes)
         rows.append(("largest batch", f"{known.largest_batch:,} images in {room}"))
-    if known.epoch_seconds is not None:
-        shown = show_seconds(known.epoch_seconds)
-        rows.append(("an epoch", f"{shown} or more on {known.device}, by the roofline"))
-    return align(rows)
+    where = f"on {known.device}"
+    if known.device == MEASURED:
+        where = "at the rates that this machine just reached"
+    shown = show_seconds(known.epoch_seconds)
+    rows.append(("an epoch", f"{shown} or more {where}, by the roofline"))
+    found = align(rows)
+    if known.largest_batch is not None and known.batch > known.largest_batch:
+        found.append(
+            "note: a step needs more memory than there is: take smaller batches, "
+            "--recompute, or parts, `--set accumulate=2`"
+        )
+    return found
+
+
+@cache
+def this_device(processor: str, precision: str) -> Device:
+    """Return the device that torch computes on, measured if it is not a known one.
+
+    Args:
+        processor: ``cpu`` or ``cuda``.
+        precision: the recipe's.
+    """
+    known = known_device() if processor == "cuda" else None
+    if known is not None:
+        return known
+    # On a CPU not more than what a process of this kind has anyway.
+    size = (4096, 1 << 26) if processor == "cuda" else (1024, 1 << 22)
+    dtypes = tuple(dict.fromkeys(("float32", precision)))
+    found = measured_device(processor, _SECONDS, *size, dtypes=dtypes)
+    launch = launch_seconds(processor, _SECONDS)
+    return found._replace(launch_seconds=launch)
 
 
 def memory_of(processor: str) -> int | None:

@@ -81,6 +81,13 @@ def classes_of(network: Network) -> tuple[Shape, int]:
     return tuple(int(size) for size in network.inputs[0].shape), int(main)
 
 
+def usual_scale(channels: int) -> Scale:
+    """Return what is done to the numbers of images in files, if nothing says it."""
+    if channels == 3:
+        return _IMAGENET
+    return Scale(_GREY.mean * channels, _GREY.std * channels)
+
+
 def scale_of(data: Data, channels: int, how: Images) -> Scale:
     """Return what is done to the numbers of images: the recipe's, or the data's own."""
     import numpy as np
@@ -89,9 +96,7 @@ def scale_of(data: Data, channels: int, how: Images) -> Scale:
         return Scale(how.mean, how.std)
     images = getattr(data.train, "images", None)
     if images is None:
-        if channels == 3:
-            return _IMAGENET
-        return Scale(_GREY.mean * channels, _GREY.std * channels)
+        return usual_scale(channels)
     # In pieces, as 64-bit numbers of all would take eight times the memory.
     sums, squares, count = np.zeros(channels), np.zeros(channels), 0
     for at in range(0, len(images), 4096):
@@ -160,7 +165,7 @@ def trainer(
             watch.say(f"{path} is broken; going on from {found.path.name}")
         watch.say(f"going on after step {made.step:,}")
     if made.is_first and not has_run:
-        folder.begin(run, what, network, text)
+        folder.begin(run, what, text)
     return made, what
 
 

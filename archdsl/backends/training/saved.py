@@ -8,15 +8,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from archdsl.backends.extras import need
+from archdsl.backends.images import BadImage, open_image
 
 from .data import (
     HELD_OUT_NOTE,
     TEST,
     TRAIN,
-    BadImage,
     Data,
     held_out,
-    open_image,
     refuse,
 )
 

@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+from archdsl.backends.images import open_image
+
 from .data import (
     HELD_OUT_NOTE,
     MAX_CLASSES,
@@ -22,7 +24,6 @@ from .data import (
     TRAIN,
     Data,
     held_out,
-    open_image,
     refuse,
 )
 

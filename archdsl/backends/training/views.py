@@ -15,6 +15,7 @@ from archdsl.values import Shape
 
 from .data import Data, refuse
 from .recipe import Images
+from .vision import library
 
 # Principal components of ImageNet's colours, in 0 to 1: the roots of their variances,
 # and directions for red, green and blue. Krizhevsky et al. 2012, section 4.1, with the
@@ -239,16 +240,5 @@ def _erased(image: Any, draw: Random) -> Any:
 
 def _policy(name: str) -> Any:
     """Return torchvision's augmentation of a name."""
-    from archdsl.backends.extras import MissingExtra
-
-    try:
-        from torchvision.transforms import v2
-    except (ImportError, RuntimeError, OSError):
-        # Of another build than torch, it fails when it registers its operators.
-        raise MissingExtra(
-            f'`images.policy = "{name}"`',
-            "a torchvision that goes with the installed torch",
-            "train",
-            " torchvision",
-        ) from None
+    v2 = library(f'`images.policy = "{name}"`', "transforms.v2")
     return v2.TrivialAugmentWide() if name == "trivial" else v2.RandAugment()

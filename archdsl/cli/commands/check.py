@@ -9,7 +9,7 @@ import click
 
 from archdsl.cli import completion
 from archdsl.cli.findings import Finding, chosen, format_option, printed
-from archdsl.cli.options import SpecCommand, json_option
+from archdsl.cli.options import SpecCommand, check_run, json_option
 from archdsl.cli.specs import expanded
 from archdsl.cli.terminal import (
     Progress,
@@ -186,7 +186,10 @@ def _agree(
     from archdsl.backends.torch.agree import agree
 
     try:
+        check_run(network)
         found = agree(network, allow_foreign=allow_foreign)
+    except SpecError as error:
+        return None, error.diagnostics
     except ForeignImport as error:
         return None, [_not_imported(error)]
     except ForeignCode as error:

@@ -73,6 +73,12 @@ if TYPE_CHECKING:
     "its weights.",
 )
 @click.option(
+    "--packed/--no-packed",
+    default=None,
+    help="With --inference, call oneDNN's convolutions on a CPU, activations included. "
+    "This is the default unless -O1, --passes or --modules is given.",
+)
+@click.option(
     "--recompute",
     is_flag=True,
     help="Let the backward pass run blocks again, so that training keeps their inputs "
@@ -101,6 +107,7 @@ def command(
     input_shape: tuple[int, ...] | None,
     output: Path | None,
     inference: bool,
+    packed: bool | None,
     recompute: bool,
     budget: int | None,
     batch: int,
@@ -122,8 +129,8 @@ def command(
     run, so compiling does not need torch. If the spec declares foreign layers (`op`),
     the module imports their classes, which are listed on standard error.
 
-    The module is what the spec says, layer by layer, unless -O, --passes or --inference
-    ask for another that computes the same.
+    The module is what the spec says, layer by layer, without those that do nothing. -O,
+    --passes and --inference ask for others that compute the same.
 
     \b
     Examples:
@@ -140,6 +147,11 @@ def command(
 
     if inference and recompute:
         raise click.UsageError("--recompute is for training, and --inference is not")
+    if packed is None:
+        packed = inference and not modules and passes is None and level in (None, 2)
+    elif packed and (modules or not inference):
+        other = "not for --modules" if modules else "for --inference"
+        raise click.UsageError(f"--packed is {other}")
     _check_fits(ctx, budget, recompute)
     device = find_device(device_name, devices_file, dtype)
     names_of_passes = find_passes(level, passes, inference)
@@ -155,7 +167,14 @@ def command(
     if budget is not None:
         chosen = _lean(used, budget, batch, dtype, optimizer, device)
     again = recompute if chosen is None else frozenset(chosen.parts)
-    text = emit(used, note, as_modules=modules, recompute=again, inference=inference)
+    text = emit(
+        used,
+        note,
+        as_modules=modules,
+        recompute=again,
+        inference=inference,
+        packed=packed,
+    )
     printed = output is None or str(output) == "-"
     if output is not None and not printed:
         write_bytes(output, text.encode())
@@ -165,6 +184,7 @@ def command(
             "name": network.name,
             "file": None if printed else str(output),
             "passes": names_of_passes,
+            "packed": packed,
             "recompute": recompute,
             "fits": None if chosen is None else chosen.as_dict(),
         }

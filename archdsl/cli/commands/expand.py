@@ -11,6 +11,7 @@ from archdsl.cli.files import write_bytes
 from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
+    check_written,
     json_option,
     load_network,
     spec_options,
@@ -56,6 +57,7 @@ def command(
       archdsl expand resnet18 -o resnet18.json
     """
     network = load_network(spec, params, input_shape, symbolic=True)
+    check_written(network)
     as_data = output is not None and output.suffix == ".json"
     text = _data(network) if as_data else _text(network)
     printed = output is None or str(output) == "-"

@@ -105,7 +105,8 @@ def command(
     written, the module that it compiles to is compared with the original, with the same
     weights: names and shapes in the state_dict, outputs in evaluation and training,
     buffers. If anything differs, the command ends with status 1 and says which module
-    is the first that does.
+    is the first that does. A module with a function that is no layer kind becomes a
+    foreign layer (`op`) that names its class, if its constructor's arguments are found.
 
     \b
     Examples:
@@ -142,6 +143,8 @@ def command(
 
 def _summary(found: Imported) -> str:
     text = f"{found.layers:,} layers in {found.lines:,} lines"
+    if found.opaque:
+        text += f", {found.opaque:,} of them foreign"
     if found.compared:
         text += f", equal in {', '.join(found.compared)}"
     return text

@@ -32,7 +32,7 @@ from archdsl.cli.options import (
     network_options,
     run_options,
 )
-from archdsl.cli.terminal import fail, print_json
+from archdsl.cli.terminal import fail, print_json, say
 
 if TYPE_CHECKING:
     from archdsl.backends.plot import Plot
@@ -177,6 +177,8 @@ def _folders(specs: Sequence[str]) -> dict[str, Path]:
     folders = [Path(spec) for spec in specs if Path(spec).is_dir()]
     if not folders:
         return {}
+    from archdsl.backends.training.folder import is_early
+
     if len(folders) < len(specs):
         other = next(spec for spec in specs if not Path(spec).is_dir())
         raise click.UsageError(
@@ -187,6 +189,12 @@ def _folders(specs: Sequence[str]) -> dict[str, Path]:
         given = context.get_parameter_source(option.name or "")
         if option.name in _OF_NETWORKS and given is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{option.opts[0]} is not about runs")
+    begun = [folder for folder in folders if not is_early(folder)]
+    if begun:  # without any, the error says it
+        for folder in folders:
+            if folder not in begun:
+                say(f"note: no epoch of the run in {folder} has ended")
+        folders = begun
     names = [folder.name for folder in folders]
     if len({*names}) < len(names):
         names = [str(folder) for folder in folders]

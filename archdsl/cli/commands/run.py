@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+from click.core import ParameterSource
 
-from archdsl.cli import status
+from archdsl.cli import completion, status
 from archdsl.cli.images import image_options, size_option
-from archdsl.cli.options import INPUT_FILE, json_option
+from archdsl.cli.options import (
+    INPUT_FILE,
+    SpecCommand,
+    json_option,
+    load_network,
+    network_options,
+)
 from archdsl.cli.terminal import Failure, Progress, print_json
 
 if TYPE_CHECKING:
-    from archdsl.backends.onnx.images import Preparation
     from archdsl.backends.onnx.run import Guess, Model
+
+_MODEL = ".onnx"
+
+
+class Sight(NamedTuple):
+    """What scores the classes of images.
+
+    Attributes:
+        scores: returns those of an image, as an array.
+        classes: their number; not a number, if the model does not say it.
+        names: of the classes, if they are known.
+    """
+
+    scores: Callable[[Path], Any]
+    classes: int | str
+    names: Sequence[str] = ()
 
 
 class Seen(NamedTuple):
-    """What a model says of an image."""
+    """What a network says of an image."""
 
     file: str
     guesses: list[Guess]
 
 
-@click.command()
-@click.argument("model", type=INPUT_FILE, metavar="MODEL")
-@click.argument("images", nargs=-1, required=True, type=INPUT_FILE, metavar="IMAGE...")
+@click.command(cls=SpecCommand)
+@network_options
+@click.argument("model", metavar="MODEL", shell_complete=completion.specs)
+@click.argument(
+    "files",
+    nargs=-1,
+    required=True,
+    type=INPUT_FILE,
+    metavar="[WEIGHTS] IMAGE...",
+)
 @click.option(
     "--labels",
     "labels_file",
     type=INPUT_FILE,
     metavar="FILE",
-    help="Names of the classes, one on each line.",
+    help="Names of the classes, one on each line.  [default: those that the weights "
+    "were trained for, if they say them]",
 )
 @click.option(
     "--top",
@@ -46,9 +76,13 @@ class Seen(NamedTuple):
 @size_option
 @image_options
 @json_option
+@click.pass_context
 def command(
+    ctx: click.Context,
     model: str,
-    images: tuple[str, ...],
+    files: tuple[str, ...],
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
     labels_file: str | None,
     top: int,
     size: tuple[int, int] | None,
@@ -57,37 +91,94 @@ def command(
     deviation: tuple[float, ...],
     as_json: bool,
 ) -> None:
-    """Show which classes an exported model sees in images.
+    """Show which classes a network sees in images.
 
-    MODEL is an ONNX file of a network that scores classes, such as `archdsl export`
-    writes. Images are scaled and cropped to its size, and normalised as torchvision's
-    networks expect.
+    MODEL is a spec, which a checkpoint with its WEIGHTS follows, or an ONNX file, such
+    as `archdsl export` writes. Images are scaled and cropped to its size, and
+    normalised as torchvision's networks expect. Weights of `archdsl train` say
+    themselves how images are to be shown, and what the classes are called.
 
     \b
     Examples:
-      archdsl run resnet50.onnx cat.jpg dog.png --labels imagenet.txt
+      archdsl run digits.arch runs/digits/weights.safetensors seven.png
+      archdsl run resnet50 resnet50.pth cat.jpg dog.png --labels imagenet.txt
       archdsl run digits.onnx seven.png --crop 1 --mean 0.1307 --std 0.3081
     """
-    from archdsl.backends.onnx.images import NoImage, Preparation
-    from archdsl.backends.onnx.run import Model, NoClassifier, read_labels
+    from archdsl.backends.images import BadImage
+    from archdsl.backends.onnx.images import NoImage
+    from archdsl.backends.onnx.run import NoClassifier, read_labels
 
     try:
-        found = Model(Path(model))
-        shape = _shape(found, model, size)
-        labels = read_labels(Path(labels_file), found.classes) if labels_file else ()
-        seen = _look(found, images, Preparation(shape, crop, mean, deviation), top)
-    except (NoImage, NoClassifier) as error:
+        if model.lower().endswith(_MODEL):
+            if params or input_shape:
+                raise click.UsageError("-D and --input are for specs")
+            path = INPUT_FILE.convert(model, None, ctx)
+            sight = _of_model(path, size, crop, mean, deviation)
+            images = files
+        else:
+            if size is not None:
+                raise click.UsageError("--size is for ONNX files; give --input")
+            if len(files) < 2:
+                raise click.UsageError(
+                    "a spec needs a file with its weights, and images behind it"
+                )
+            default = ctx.get_parameter_source("crop") is ParameterSource.DEFAULT
+            sight = _of_spec(
+                *(model, params, input_shape, files[0]),
+                *(None if default else crop, mean, deviation),
+            )
+            images = files[1:]
+        names = sight.names
+        if labels_file:
+            names = read_labels(Path(labels_file), sight.classes)
+        seen = _look(sight, images, top)
+    except (BadImage, NoImage, NoClassifier) as error:
         raise Failure(str(error), status.USAGE) from None
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         reason = (error.strerror or str(error)).lower()
         raise Failure(f"cannot read {where}{reason}", status.USAGE) from None
     if as_json:
-        print_json({"images": [_as_dict(one, labels) for one in seen], "errors": []})
+        print_json({"images": [_as_dict(one, names) for one in seen], "errors": []})
         return
     for one in seen:
-        for line in _lines(one, labels):
+        for line in _lines(one, names):
             click.echo(line)
+
+
+def _of_model(
+    path: str,
+    size: tuple[int, int] | None,
+    crop: float,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+) -> Sight:
+    """Return what an ONNX file sees, by onnxruntime."""
+    from archdsl.backends.onnx.images import Preparation
+    from archdsl.backends.onnx.run import Model
+
+    found = Model(Path(path))
+    shown = Preparation(_shape(found, path, size), crop, mean, deviation)
+    return Sight(lambda image: found.scores(shown.read(image)), found.classes)
+
+
+def _of_spec(
+    spec: str,
+    params: dict[str, object],
+    input_shape: tuple[int, ...] | None,
+    weights: str,
+    crop: float | None,
+    mean: tuple[float, ...],
+    deviation: tuple[float, ...],
+) -> Sight:
+    """Return what a network with its weights sees, by torch."""
+    from archdsl.backends.training.judge import Classifier
+    from archdsl.cli.training import running
+
+    network = load_network(spec, params, input_shape, symbolic=True)
+    with running(network.name, "running it needs"):
+        found = Classifier(network, Path(weights), mean, deviation, crop)
+    return Sight(found.scores, found.classes, found.names)
 
 
 def _shape(
@@ -103,25 +194,22 @@ def _shape(
     return channels, height, width
 
 
-def _look(
-    model: Model, images: Sequence[str], preparation: Preparation, top: int
-) -> list[Seen]:
+def _look(sight: Sight, images: Sequence[str], top: int) -> list[Seen]:
     from archdsl.backends.onnx.run import best
 
     seen = []
     with Progress(len(images)) as progress:
         for file in images:
             progress.step(file)
-            scores = model.scores(preparation.read(Path(file)))
-            seen.append(Seen(file, best(scores, top)))
+            seen.append(Seen(file, best(sight.scores(Path(file)), top)))
     return seen
 
 
-def _as_dict(seen: Seen, labels: Sequence[str]) -> dict[str, object]:
+def _as_dict(seen: Seen, names: Sequence[str]) -> dict[str, object]:
     classes = [
         {
             "index": guess.number,
-            "label": labels[guess.number] if labels else None,
+            "label": names[guess.number] if names else None,
             "probability": guess.probability,
         }
         for guess in seen.guesses
@@ -129,11 +217,11 @@ def _as_dict(seen: Seen, labels: Sequence[str]) -> dict[str, object]:
     return {"file": seen.file, "classes": classes}
 
 
-def _lines(seen: Seen, labels: Sequence[str]) -> list[str]:
+def _lines(seen: Seen, names: Sequence[str]) -> list[str]:
     from archdsl.backends.text import align
 
     rows = []
     for number, probability in seen.guesses:
-        name = [labels[number]] if labels else []
+        name = [names[number]] if names else []
         rows.append([f"  {number}", *name, f"{100 * probability:.1f} %"])
     return [seen.file, *align(rows, right=(0, len(rows[0]) - 1))]

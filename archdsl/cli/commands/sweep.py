@@ -15,6 +15,7 @@ from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes, writing
 from archdsl.cli.options import (
     DATA,
+    OF_RECIPE,
     OUTPUT_FILE,
     SpecCommand,
     changes_option,
@@ -251,6 +252,7 @@ def _training(
     options: dict[str, Any],
 ) -> Training | None:
     """Return how points are trained, None if they are not."""
+    changes += click.get_current_context().meta[OF_RECIPE]
     if recipe is None:
         if data is not None or changes:
             raise click.UsageError("--data and --set are for --train")

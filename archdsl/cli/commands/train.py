@@ -13,6 +13,7 @@ from archdsl.cli.files import writing
 from archdsl.cli.options import (
     DATA,
     INPUT_FILE,
+    OF_RECIPE,
     OUTPUT,
     SpecCommand,
     changes_option,
@@ -122,13 +123,20 @@ _MOST_WORKERS: Final = 8
     "ten minutes]",
 )
 @click.option(
+    "--log",
+    "trackers",
+    multiple=True,
+    type=click.Choice(("wandb", "mlflow")),
+    help="Send the metrics of each epoch there, too. May be repeated.",
+)
+@click.option(
     "--steps",
     "most_steps",
     type=click.IntRange(1, 1_000_000_000),
     metavar="N",
     help="Stop when N steps are done, with the state saved.",
 )
-@device_options("Estimate the time of an epoch for this device.")
+@device_options("Estimate the time of an epoch for this device.  [default: this one]")
 @json_option
 def command(
     spec: str,
@@ -172,6 +180,7 @@ def command(
 
     if leave_out and weights is None:
         raise click.UsageError("--except is about what --weights reads")
+    changes += click.get_current_context().meta[OF_RECIPE]
     recipe = find_recipe(recipe_name, data_name, changes)
     device = find_device(device_name, devices_file, "float32")
     network = load_proved(spec, params, input_shape)
@@ -216,7 +225,7 @@ def _train(
         data,
         world=made.fabric.world_size,
         memory_bytes=outlook.memory_of(processor),
-        device=device,
+        device=device or outlook.this_device(processor, recipe.precision),
         recompute=options.recompute,
     )
     for line in outlook.lines(known, recipe, data, made.loader.steps()):

@@ -13,6 +13,7 @@ from archdsl.values import channels, sizes
 
 from .formulas import (
     UNCOUNTED,
+    Unknown,
     area,
     groups,
     inputs,
@@ -77,9 +78,13 @@ def _batch_norm(call: Call) -> int:
 
 
 def _interpolation(call: Call) -> int:
-    # With factors it forgets them; with a size the channels, and of a square size,
-    # which is given as one number, one side.
-    if call.arguments.get("scale_factor") is not None:
+    # With a factor it forgets it, and fails if there is one for each axis; with a size
+    # it forgets the channels, and of a square size, which is given as one number, one
+    # side.
+    factor = call.arguments.get("scale_factor")
+    if factor is not None:
+        if len(set(per_axis(call, factor))) > 1:
+            raise Unknown(f"{call.name} with a factor for each axis")
         return inputs(call)
     size = call.arguments.get("size")
     if size is not None and len(set(per_axis(call, size))) == 1:

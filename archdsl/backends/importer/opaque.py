@@ -1,0 +1,412 @@
+"""Modules that are no layer kind become foreign layers: `op`s of a spec.
+
+An `op` names the module's class and says how to construct it. What a constructor was
+given is read from attributes of the module that have its parameters' names, and
+otherwise left to the defaults. Whether that is right is found out: what is constructed
+so must have the same `state_dict` and make the same calls. Shapes at other sizes are
+those of the module, run at some.
+"""
+
+from __future__ import annotations
+
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from archdsl.backends.importer.calls import BATCH, Frame, Untraceable, watch
+from archdsl.backends.importer.forms import relative
+from archdsl.layer import Layer, count, words
+from archdsl.naming import LANGUAGE_WORDS, refusal
+from archdsl.values import Last, Shape, channels, is_map, sizes
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from archdsl.backends.importer.parts import Leaf
+
+_SIZES: Final = {1: ("in_length",), 2: ("in_height", "in_width")}
+# How much larger the maps are on which the sizes of outputs are tried.
+_MORE: Final = range(6)
+_REACH: Final = range(-16, 17)
+_STRIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
+# How many arguments of a constructor may be guessed.
+_MOST_LACKING: Final = 3
+_WORD: Final = re.compile(r"\w{1,40}", re.ASCII)
+_PATH: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
+
+
+class Ops:
+    """The `op`s of a spec in the making, each by what its declaration says.
+
+    Attributes:
+        texts: declarations by name, with a comment each.
+    """
+
+    def __init__(self) -> None:
+        self.texts: dict[str, str] = {}
+        self._names: dict[str, str] = {}
+        self._kinds: dict[str, type[Layer]] = {}
+
+    def of(self, frame: Frame, shapes: Mapping[int, Shape]) -> Layer | None:
+        """Return a module as a foreign layer; None if it cannot be one.
+
+        Args:
+            frame: a call of the module, on the meta device.
+            shapes: shapes of values, without the batch.
+        """
+        cls = type(frame.module)
+        path = _path(cls)
+        if not path or len(frame.reads) != 1 or len(frame.gives) != 1:
+            return None
+        before, after = shapes[frame.reads[0]], shapes[frame.gives[0]]
+        same = tuple(before) == tuple(after)
+        if (isinstance(before, Last) and not same) or len(before) > 3:
+            return None
+        names = {int(channels(before)): "channels"}
+        wide = not same and after[0] != before[0]
+        if wide:
+            names[int(after[0])] = "width"
+        given = _constructed(frame, before, after)
+        if given is None:
+            return None
+        body = [f'torch = "{path}"', f"args = [{_listed(given, names)}]"]
+        if not same:
+            grown = _sizes(frame.module, before, after)
+            if grown is None:
+                return None
+            body.append(f"shape = [{', '.join((names[int(after[0])], *grown))}]")
+        else:
+            grown = _SIZES.get(len(sizes(before)), ())
+        body += _costs(frame.module, before, after, grown, names)
+        return self._layer(cls, body, {"width": int(after[0])} if wide else {})
+
+    def _layer(self, cls: type, body: Sequence[str], values: dict[str, Any]) -> Layer:
+        """Return the layer of a declaration, which is made if there is none yet."""
+        text = "\n".join(body)
+        if text not in self._names:
+            name = self._new_name(cls.__name__)
+            head = f"{name}<width>" if values else name
+            about = f"# {cls.__name__}, of {cls.__module__}, as it is."
+            declared = f"op {head} {{\n{text}\n}}"
+            self._kinds[text] = _kind(name, declared)
+            self._names[text] = name
+            self.texts[name] = f"{about}\n{declared}"
+        return self._kinds[text](**values)
+
+    def used(self, leaves: Iterable[Leaf]) -> list[str]:
+        """Return the declarations of those that some layers are."""
+        words = {leaf.op.word for leaf in leaves}
+        return [text for name, text in self.texts.items() if name in words]
+
+    def _new_name(self, text: str) -> str:
+        base = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", text).lower().strip("_")
+        if base in words() or refusal(base, "layer", LANGUAGE_WORDS):
+            base = f"own_{base}"
+        number, name = 1, base
+        while name in self.texts:
+            number += 1
+            name = f"{base}_{number}"
+        return name
+
+
+def _path(cls: type) -> str:
+    """Return where a class can be imported from; nothing if it cannot."""
+    import torch
+
+    if getattr(torch.nn, cls.__name__, None) is cls:
+        return f"torch.nn.{cls.__name__}"
+    held = getattr(sys.modules.get(cls.__module__), cls.__qualname__, None)
+    path = f"{cls.__module__}.{cls.__qualname__}"
+    return path if held is cls and _PATH.fullmatch(path) else ""
+
+
+def _kind(name: str, declared: str) -> type[Layer]:
+    from archdsl.elaborate.foreign import kind_of
+    from archdsl.syntax.loader import load_text
+
+    module = load_text(f"arch 1\n\n{declared}\n", "<import>")
+    definition, home = module.ops[name]
+    return kind_of(definition, home)
+
+
+# ---- how it is constructed ------------------------------------------------------
+
+
+def _constructed(frame: Frame, before: Shape, after: Shape) -> list[Any] | None:
+    """Return what the constructor of a module was given, by place.
+
+    None if that is not found, or cannot be written in a spec.
+
+    Args:
+        frame: a call of the module.
+        before: shape of its input.
+        after: shape of its output.
+    """
+    parameters = _parameters(frame.module)
+    known = [_known(frame.module, one) for one in parameters]
+    lacking = [
+        place
+        for place, one in enumerate(parameters)
+        if known[place] is _NOTHING and one.default is one.empty
+    ]
+    # What no attribute tells, and has no default, is most likely a number of channels.
+    widths = dict.fromkeys((int(channels(before)), int(channels(after))))
+    if len(lacking) > _MOST_LACKING:
+        return None
+    for guess in itertools.product(widths, repeat=len(lacking)):
+        values = [
+            one.default if value is _NOTHING else value
+            for one, value in zip(parameters, known, strict=True)
+        ]
+        for place, value in zip(lacking, guess, strict=True):
+            values[place] = value
+        for some in (values, *_with_defaults(parameters, known, values)):
+            given = _adjusted(frame, parameters, known, some, before)
+            if given is not None:
+                return given
+    return None
+
+
+def _with_defaults(
+    parameters: Sequence[inspect.Parameter],
+    known: Sequence[Any],
+    values: Sequence[Any],
+) -> Iterator[list[Any]]:
+    """Yield arguments with a default where the attribute may mean something else."""
+    for place, one in enumerate(parameters):
+        told = known[place] is not _NOTHING and one.default is not one.empty
+        if told and values[place] is not one.default:
+            yield [*values[:place], one.default, *values[place + 1 :]]
+
+
+def _parameters(module: nn.Module) -> list[inspect.Parameter]:
+    """Return the parameters of a module's constructor that can be given by place."""
+    places = (
+        inspect.Parameter.POSITIONAL_ONLY,
+        inspect.Parameter.POSITIONAL_OR_KEYWORD,
+    )
+    try:
+        found = inspect.signature(type(module)).parameters.values()
+    except (TypeError, ValueError):
+        return []
+    return [one for one in found if one.kind in places]
+
+
+def _adjusted(
+    frame: Frame,
+    parameters: Sequence[inspect.Parameter],
+    known: Sequence[Any],
+    values: Sequence[Any],
+    before: Shape,
+) -> list[Any] | None:
+    """Return arguments with which a new module does the same, if those nearly do."""
+    given = _shortest(values, parameters)
+    factor = None if given is None else _compared(frame, given, before)
+    if factor == 1.0:
+        return given
+    # An argument that no attribute has may be another truth value; and numbers that
+    # differ by one factor come of a number.
+    for place, value in enumerate(values):
+        if known[place] is not _NOTHING or (not value and type(value) is not bool):
+            continue
+        tried = list(values)
+        if type(value) is bool:
+            tried[place] = not value
+        elif type(value) is float and factor is not None:
+            tried[place] = float(f"{value * factor:.15g}")
+        else:
+            continue
+        given = _shortest(tried, parameters)
+        if given is not None and _compared(frame, given, before) == 1.0:
+            return given
+    return None
+
+
+def _shortest(
+    values: Sequence[Any], parameters: Sequence[inspect.Parameter]
+) -> list[Any] | None:
+    """Return arguments without the last ones that are defaults, if they are plain."""
+    length = len(values)
+    while length and values[length - 1] is parameters[length - 1].default:
+        length -= 1
+    found = list(values[:length])
+    return found if all(map(_is_plain, found)) else None
+
+
+_NOTHING: Final = object()
+
+
+def _known(module: nn.Module, one: inspect.Parameter) -> Any:
+    """Return what an attribute says of a parameter, if it can be written in a spec."""
+    value = getattr(module, one.name, _NOTHING)
+    if isinstance(one.default, bool) and not isinstance(value, bool):
+        # `bias` is a parameter, or None.
+        return _NOTHING if value is _NOTHING else value is not None
+    if not _is_plain(value):
+        return _NOTHING
+    if isinstance(value, tuple) and len(set(value)) == 1:
+        value = value[0]  # as torch makes sizes of one number
+    return one.default if value == one.default else value
+
+
+def _is_plain(value: Any) -> bool:
+    """Return whether a spec can say a value: a number, truth value, size or word."""
+    if isinstance(value, str):
+        return _WORD.fullmatch(value) is not None
+    if isinstance(value, tuple):
+        return 1 < len(value) <= 3 and all(type(n) is int and n >= 0 for n in value)
+    return type(value) in (int, bool, float)
+
+
+def _listed(values: Sequence[Any], names: Mapping[int, str]) -> str:
+    """Return arguments as text, channels by their names."""
+    found = []
+    for value in values:
+        if type(value) is bool:
+            found.append("true" if value else "false")
+        elif isinstance(value, str):
+            found.append(f'"{value}"')
+        elif isinstance(value, tuple):
+            found.append("x".join(map(str, value)))
+        elif type(value) is int and value > 3:
+            found.append(names.get(value, str(value)))
+        else:
+            found.append(repr(value))
+    return ", ".join(found)
+
+
+def _compared(frame: Frame, given: Sequence[Any], before: Shape) -> float | None:
+    """Return the factor between numbers of a module and of one with these arguments.
+
+    1 if they are the same, None if that is not all in which they differ.
+    """
+    import torch
+
+    module = frame.module
+    try:
+        with torch.device("meta"):
+            made = type(module)(*given)
+        made = made.to("meta").train(module.training)
+        wanted = [(key, one.shape) for key, one in module.state_dict().items()]
+        if [(key, one.shape) for key, one in made.state_dict().items()] != wanted:
+            return None
+        run = watch(made, [torch.empty(BATCH, *before, device="meta")])
+    except Exception:  # somebody's code can raise anything
+        return None
+    if len(run.outputs) != 1:
+        return None
+    ours = relative(run.root.calls(), {run.inputs[0]: 0}, run.outputs[0])
+    theirs = relative(frame.calls(), {frame.reads[0]: 0}, frame.gives[0])
+    factors = set(_factors(ours, theirs))
+    if None in factors or len(factors) > 1:
+        return None
+    return factors.pop() if factors else 1.0
+
+
+def _factors(ours: Any, theirs: Any) -> Iterator[float | None]:
+    """Yield how many times larger numbers are that differ; None where others do."""
+    if isinstance(ours, tuple) and isinstance(theirs, tuple):
+        if len(ours) != len(theirs):
+            yield None
+            return
+        for one, other in zip(ours, theirs, strict=True):
+            yield from _factors(one, other)
+    elif type(ours) is type(theirs) is float and ours and theirs:
+        if abs(theirs / ours - 1) > 1e-12:
+            yield round(theirs / ours, 12)
+    elif ours != theirs:
+        yield None
+
+
+# ---- what it does to shapes, and costs --------------------------------------------
+
+
+def _sizes(module: nn.Module, before: Shape, after: Shape) -> tuple[str, ...] | None:
+    """Return the sizes of the output as expressions of those of the input."""
+    names = _SIZES.get(len(before) - 1, ())
+    if not is_map(after):
+        return ()
+    if len(sizes(after)) != len(names):
+        return None
+    runs = list(_runs(module, before))
+    found = []
+    for axis, name in enumerate(names):
+        pairs = [(ours[axis], theirs[axis]) for ours, theirs in runs]
+        known = _expression(name, pairs)
+        if known is None:
+            return None
+        found.append(known)
+    return tuple(found)
+
+
+def _runs(module: nn.Module, before: Shape) -> Iterator[tuple[Shape, Shape]]:
+    """Yield sizes of inputs that the module takes, with those of the outputs."""
+    import torch
+
+    for more in _MORE:
+        ours = tuple(int(n) + more for n in before[1:])
+        x = torch.empty(BATCH, int(before[0]), *ours, device="meta")
+        try:
+            run = watch(module, [x])
+        except Untraceable:
+            continue
+        yield ours, tuple(run.shapes[run.outputs[0]][2:])
+
+
+def _expression(name: str, pairs: Sequence[tuple[int, int]]) -> str | None:
+    """Return one size as an expression of another, which holds for all pairs."""
+    if all(ours == theirs for ours, theirs in pairs):
+        return name
+    if len({theirs for _, theirs in pairs}) == 1:
+        return str(pairs[0][1])
+    for step in _STRIDES:
+        for more in sorted(_REACH, key=abs):
+            if all((ours + more) // step == theirs for ours, theirs in pairs):
+                sign = "+" if more > 0 else "-"
+                top = f"({name} {sign} {abs(more)})" if more else name
+                return top if step == 1 else f"{top} // {step}"
+    for times in _STRIDES[1:]:
+        if all(ours * times == theirs for ours, theirs in pairs):
+            return f"{times} * {name}"
+    return None
+
+
+def _costs(
+    module: nn.Module,
+    before: Shape,
+    after: Shape,
+    grown: Sequence[str],
+    names: Mapping[int, str],
+) -> Iterator[str]:
+    """Yield what an `op` says of parameters and multiply-accumulates."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shapes = [tuple(one.shape) for one in module.parameters()]
+    if shapes:
+        yield f"params = {' + '.join(_product(shape, names) for shape in shapes)}"
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        module(torch.empty(BATCH, *before, device="meta"))
+    macs = counter.get_total_flops() // 2 // BATCH
+    if not macs:
+        return
+    places = count(sizes(after))
+    if macs % places or not grown:
+        yield f"macs = {macs}"
+        return
+    each, wide = macs // places, int(channels(before))
+    weights = [shape for shape in shapes if count(shape) == each]
+    if not weights and each % wide == 0:
+        weights = [(wide, each // wide)]
+    factors = (_product(weights[0] if weights else (each,), names), *grown)
+    yield f"macs = {' * '.join(f'({f})' if '/' in f else f for f in factors)}"
+
+
+def _product(shape: Sequence[int], names: Mapping[int, str]) -> str:
+    """Return the elements of a shape, channels by their names."""
+    named = [names[n] for n in shape if n in names and n > 3]
+    rest = count(tuple(n for n in shape if not (n in names and n > 3)))
+    return " * ".join([*named, *([str(rest)] if rest != 1 or not named else [])])
