@@ -23,8 +23,8 @@ _ARROW = re.compile(r"^\t(n\d+) -> (n\d+) .*\n", re.M)
 _SIDE = re.compile(r"^(\t+)(labeljust=l|labelloc=t)$", re.M)
 # An arrow that is not drawn, once it is laid out.
 _PULL = re.compile(r'^\t*n\d+ -> n\d+\t\[pos="[^"]*",\s*style=invis,[^\]]*\];\n', re.M)
-# Nodes of a piece that is looked after; laying these out takes about 0.1 s.
-_MOST = 300
+# Nodes that are laid out again for one piece, counted each time: about a second.
+_MOST = 2_000
 
 
 def tidied(
@@ -40,7 +40,8 @@ def tidied(
         direction: of the picture.
     """
     names = _NODE.findall(source)
-    if len(names) > _MOST:
+    tries = _MOST // (2 * len(names)) if names else 0
+    if not tries:
         return plain
     arrows = {(m[1], m[2]): "lhead=" not in m[0] for m in _ARROW.finditer(source)}
     order = Order(names, arrows, reads(drawn, ids))
@@ -62,8 +63,9 @@ def tidied(
         fewest: list[int] = []
         # Two rounds that help nothing are enough.
         while len(fewest) < 3 or fewest[-1] < fewest[-3]:
-            if not best[0]:
+            if not best[0] or not tries:
                 return best[-1]
+            tries -= 1
             text = _in_other_words(source, [*pulls], late, backwards, ordering)
             found = min(rated(_again(plain, text, side)) for side in (None, axis))
             best = min(best, found)
