@@ -505,6 +505,8 @@ def _fitted(
     known = [number for number in asked if number < result]
     for sources in _sources(form, reads, output, shapes, known):
         inputs = tuple(shapes[n] for n in sources)
+        if not all(inputs):
+            continue  # one number for each sample is no shape here
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)
             if op is not None and _agrees(op, inputs, sources, calls, result):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.importer.calls import BATCH, Frame, Untraceable, watch
 from archdsl.backends.importer.forms import relative
-from archdsl.layer import Layer, count, words
+from archdsl.layer import Layer, Mismatch, count, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 from archdsl.values import Last, Shape, channels, is_map, sizes
 
@@ -63,10 +63,11 @@ class Ops:
             return None
         before, after = shapes[frame.reads[0]], shapes[frame.gives[0]]
         same = tuple(before) == tuple(after)
-        if (isinstance(before, Last) and not same) or len(before) > 3:
+        unclear = isinstance(before, Last) and not same and is_map(after)
+        if unclear or not 1 <= len(before) <= 3 or not after:
             return None
         names = {int(channels(before)): "channels"}
-        wide = not same and after[0] != before[0]
+        wide = not same and after[0] != channels(before)
         if wide:
             names[int(after[0])] = "width"
         given = _constructed(frame, before, after)
@@ -81,7 +82,12 @@ class Ops:
         else:
             grown = _SIZES.get(len(sizes(before)), ())
         body += _costs(frame.module, before, after, grown, names)
-        return self._layer(cls, body, {"width": int(after[0])} if wide else {})
+        layer = self._layer(cls, body, {"width": int(after[0])} if wide else {})
+        try:
+            layer.shape(before)
+        except Mismatch:  # a number is too large for a spec
+            return None
+        return layer
 
     def _layer(self, cls: type, body: Sequence[str], values: dict[str, Any]) -> Layer:
         """Return the layer of a declaration, which is made if there is none yet."""

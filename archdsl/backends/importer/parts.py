@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archdsl.backends.importer.calls import Call, Frame, Own, Run
+from archdsl.backends.importer.calls import Call, Frame, Run
 from archdsl.backends.importer.forms import Found, layers_of
 from archdsl.backends.importer.opaque import Ops
 from archdsl.layer import Layer, kind
@@ -121,17 +121,20 @@ class Builder:
         self.ranks = {key: n for n, key in enumerate(module.state_dict())}
         self.shapes: dict[int, Shape] = {n: s[1:] for n, s in run.shapes.items()}
         self.chains: dict[int, tuple[Frame, ...]] = {}
-        # Modules that are foreign layers, by the identity of their call.
-        self.opaque: dict[int, Layer] = {}
-        self.ops = Ops()
-        self.calls: list[Call] = []
-        self.users: dict[int, list[Call | None]] = {}
+        every: list[Call] = []
+        self._flatten(run.root, (run.root,), every)
+        self.calls = _needed(every, run.outputs)
+        self.users: dict[int, list[Call | None]] = {n: [None] for n in run.outputs}
+        for call in self.calls:
+            for number in call.reads:
+                self.users.setdefault(number, []).append(call)
         self.leaves: list[Leaf] = []
         self.homes: dict[int, tuple[Frame, ...]] = {}
         self.unknown: list[Call] = []
+        self.ops = Ops()
+        # Calls of modules that cannot be foreign layers, by identity.
+        self.open: set[int] = set()
         self._match()
-        while self.unknown and self._close():
-            self._match()
         self.readers: dict[int, list[Leaf | None]] = {n: [None] for n in run.outputs}
         for leaf in self.leaves:
             for number in leaf.reads:
@@ -141,66 +144,19 @@ class Builder:
         self, frame: Frame, chain: tuple[Frame, ...], calls: list[Call]
     ) -> None:
         for item in frame.items:
-            if isinstance(item, Frame) and id(item) in self.opaque:
-                call = self._as_call(item)
-                calls.append(call)
-                self.chains[id(call)] = (*chain, item)
-            elif isinstance(item, Frame):
+            if isinstance(item, Frame):
                 self._flatten(item, (*chain, item), calls)
             else:
                 calls.append(item)
                 self.chains[id(item)] = chain
 
-    # ---- modules as foreign layers
-
-    def _close(self) -> bool:
-        """Make foreign layers of modules with unknown calls; return whether any is."""
-        found = False
-        for call in self.unknown:
-            for frame in self.chains[id(call)][:0:-1]:
-                if id(frame) in self.opaque:
-                    break
-                layer = self.ops.of(frame, self.shapes)
-                if layer is not None:
-                    self.opaque[id(frame)] = layer
-                    found = True
-                    break
-        return found
-
-    def _as_call(self, frame: Frame) -> Call:
-        """Return a call of a module that is a foreign layer, as if of a function."""
-        prefix = f"{frame.path}."
-        owns = {own.key: own for call in frame.calls() for own in call.owns}
-        kept = [*frame.module.named_parameters(), *frame.module.named_buffers()]
-        for name, tensor in kept:
-            owns.setdefault(prefix + name, Own(prefix + name, tuple(tensor.shape)))
-        shapes = tuple(self.run.shapes[n] for n in frame.gives)
-        whole = Call("", (), frame.reads, tuple(owns.values()), frame.gives, shapes)
-        self.foreign[id(whole)] = frame
-        return whole
-
     # ---- from calls to layers
 
     def _match(self) -> None:
         """Find the layers, from the first call to the last."""
-        run = self.run
-        self.foreign: dict[int, Frame] = {}
-        self.leaves, self.homes, self.unknown = [], {}, []
-        every: list[Call] = []
-        self._flatten(run.root, (run.root,), every)
-        self.calls = _needed(every, run.outputs)
-        self.users = {n: [None] for n in run.outputs}
-        for call in self.calls:
-            for number in call.reads:
-                self.users.setdefault(number, []).append(call)
         place = 0
         while place < len(self.calls):
             some = self.calls[place : place + 8]
-            frame = self.foreign.get(id(some[0]))
-            if frame is not None:
-                self._add_foreign(frame, some[0])
-                place += 1
-                continue
             found = layers_of(
                 some,
                 self.shapes,
@@ -208,8 +164,7 @@ class Builder:
                 lambda number, some=some: self._is_one(some[:number]),  # type: ignore[misc]
             )
             if not found:
-                self.unknown.append(some[0])
-                place += 1
+                place = self._without(place)
                 continue
             used = some[: found[0].calls]
             home = _common([self.chains[id(call)] for call in used])
@@ -218,15 +173,49 @@ class Builder:
                     self._add(one, home)
             place += len(used)
 
-    def _add_foreign(self, frame: Frame, call: Call) -> None:
-        op = self.opaque[id(frame)]
-        (value,), (result,) = call.reads, call.gives
+    def _without(self, place: int) -> int:
+        """Make a foreign layer of a module with an unknown call, if one can be.
+
+        Returns:
+            The place of the call that is next.
+        """
+        for frame in self.chains[id(self.calls[place])][:0:-1]:
+            if id(frame) in self.open:
+                continue
+            op = self.ops.of(frame, self.shapes)
+            if op is not None:
+                self._replace(frame, op)
+                while place < len(self.calls) and self._is_in(self.calls[place], frame):
+                    place += 1
+                return place
+            self.open.add(id(frame))
+        self.unknown.append(self.calls[place])
+        return place + 1
+
+    def _is_in(self, call: Call, frame: Frame) -> bool:
+        return any(one is frame for one in self.chains[id(call)])
+
+    def _replace(self, frame: Frame, op: Layer) -> None:
+        """Put a foreign layer in the place of all that was found in a module."""
+        self.leaves = [
+            leaf
+            for leaf in self.leaves
+            if not any(one is frame for one in self.homes[id(leaf)])
+        ]
+        self.unknown = [call for call in self.unknown if not self._is_in(call, frame)]
+        (value,), (result,) = frame.reads, frame.gives
         self.shapes[result] = op.shape(self.shapes[value])
-        keys = tuple(own.key for own in call.owns)
-        path = frame.path if keys else ""
-        leaf = Leaf(op, path, call.reads, result, keys)
+        module = frame.module
+        names = [*dict(module.named_parameters()), *dict(module.named_buffers())]
+        keys = tuple(f"{frame.path}.{name}" for name in names)
+        leaf = Leaf(op, frame.path if keys else "", (value,), result, keys)
         self.leaves.append(leaf)
-        self.homes[id(leaf)] = self.chains[id(call)]
+        self.homes[id(leaf)] = self._chain_to(frame)
+
+    def _chain_to(self, frame: Frame) -> tuple[Frame, ...]:
+        """Return the calls that lead to a call of a module, itself included."""
+        chain = next(c for c in self.chains.values() if any(f is frame for f in c))
+        return chain[: 1 + next(n for n, one in enumerate(chain) if one is frame)]
 
     def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
