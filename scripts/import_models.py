@@ -48,17 +48,17 @@ MOST_WEIGHTS = 500_000_000
 HEAD = """# Importing torchvision's and timm's networks
 
 What `archdsl import` makes of networks that have a convolution and no module of
-attention, as `scripts/import_models.py` runs it. The tables have those that were
-tried: of timm's, some of each family. All are traced in the same way, on the meta
-device. Lines are those of the spec that are neither empty nor comments, beside those
-of the module's own classes. *Equal* means that the module compiled from the spec has
-the same `state_dict` keys in the same order, and the same outputs and buffers in
-evaluation and training at two sizes where the network takes another, to 1e-6 of the
-largest number, with the same weights. *Opaque* is the share of layers that are the
-module's own classes, as foreign layers (`op`), since they call a function that is no
-layer kind. Some modules register their parts in another
-order than they run them in; `--any-order` accepts that. Maps are 96 x 96 where a
-network takes that. Seconds are those of one core.
+attention, as `scripts/import_models.py` runs it. The tables have those that were tried:
+of timm's, one of each family and those that come first in the alphabet. All are traced
+in the same way, on the meta device. Lines are those of the spec that are neither empty
+nor comments, beside those of the module's own classes. *Equal* means that the module
+compiled from the spec has the same `state_dict` keys in the same order, and the same
+outputs and buffers in evaluation and training at two sizes where the network takes
+another, to 1e-6 of the largest number, with the same weights. *Opaque* is the share of
+layers that are the module's own classes, as foreign layers (`op`), since they call a
+function that is no layer kind. Some modules register their parts in another order than
+they run them in; `--any-order` accepts that. Maps are 96 x 96 where a network takes
+that. Seconds are those of one core.
 """
 COLUMNS = (
     *("network", "lines", "of its classes", "blocks", "layers", "opaque"),
@@ -272,8 +272,10 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
     rows = sorted(rows, key=lambda row: row.name)
     good = [row for row in rows if not row.reason]
     whole = sum(not row.opaque for row in good)
-    yield f"{len(good)} of {len(rows)} networks are imported, {whole} of them with "
-    yield "layer kinds alone."
+    yield (
+        f"{len(good)} of {len(rows)} networks are imported, {whole} of them with layer "
+        "kinds alone."
+    )
     if good:
         lines = [row.lines for row in good]
         seconds = [row.seconds for row in good]
