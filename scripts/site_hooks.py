@@ -19,8 +19,8 @@ _SPECS = [path.relative_to(ROOT) for path in sorted((ROOT / "specs").rglob("*.ar
 OUTSIDE = {
     "CHANGELOG.md": "changelog.md",
     **{
-        f"benchmarks/experiments/{name}.md": f"benchmarks/experiments/{name}.md"
-        for name in ("alexnet", "depth", "designs", "gradients")
+        path.relative_to(ROOT).as_posix(): path.relative_to(ROOT).as_posix()
+        for path in sorted((ROOT / "benchmarks" / "experiments").glob("*.md"))
     },
     "benchmarks/roofline.md": "benchmarks/roofline.md",
     "specs/tutorial": "specs/tutorial.md",
