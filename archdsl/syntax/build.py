@@ -165,28 +165,12 @@ class Build(Transformer[Token, t.File]):
             params or [],
             body,
             self._span(name),
-            is_network=False,
+            is_network=word == "network",
             indexed=seq is not None,
             doc=_comment_above(self.source.text, self._start(word)),
         )
 
-    def network(
-        self,
-        word: Token,
-        name: Token,
-        params: list[t.Param] | None,
-        seq: Token | None,
-        body: t.Body,
-    ) -> t.Definition:
-        return t.Definition(
-            str(name),
-            params or [],
-            body,
-            self._span(name),
-            is_network=True,
-            indexed=seq is not None,
-            doc=_comment_above(self.source.text, self._start(word)),
-        )
+    network = block
 
     @v_args(inline=False)
     def function_def(self, parts: list[Any]) -> t.FunctionDef:
