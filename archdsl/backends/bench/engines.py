@@ -32,8 +32,8 @@ class Workload:
         batch: images at once.
         train: whether it is a step of training by SGD, with the auxiliary heads left
             out of the loss; otherwise inference.
-        dtype: ``float32`` or ``bfloat16``; the latter by autocast, in torch's engines
-            alone.
+        dtype: ``float32`` or ``bfloat16``; the latter by autocast in torch's engines,
+            and not in onnxruntime.
         channels_last: whether torch keeps images channel by channel, or all channels of
             a pixel together.
         on: ``cpu`` or ``cuda``.
@@ -151,7 +151,7 @@ def _check(name: str, work: Workload) -> None:
         "does not train"
         if work.train
         else "takes float32 here"
-        if work.dtype != "float32"
+        if work.dtype != "float32" and name == "onnxruntime"
         else "runs on the CPU here"
         if work.on != "cpu"
         else ""
@@ -336,7 +336,8 @@ def _onnxruntime(subject: _Subject, save: _Saver) -> _Made:
 
 def _openvino(subject: _Subject, save: _Saver) -> _Made:
     openvino: Any = need("the engine `openvino`", "openvino", "openvino")
-    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    precision = {"float32": "f32", "bfloat16": "bf16"}[subject.work.dtype]
+    hints = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
     if subject.work.threads:
         hints["INFERENCE_NUM_THREADS"] = str(subject.work.threads)
     with TemporaryDirectory() as folder:

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     type=click.Choice(("float32", "bfloat16")),
     default="float32",
     show_default=True,
-    help="bfloat16 by autocast, in torch's engines.",
+    help="bfloat16 is by autocast in torch's engines; onnxruntime has float32 alone.",
 )
 @click.option(
     "--channels-last",
