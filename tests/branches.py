@@ -92,7 +92,21 @@ class Branches:
 
     def _fork(self, tail: str) -> Row:
         row = [head for head in self.heads[tail] if len(self.tails[head]) == 1]
-        return tuple(sorted(sorted(row, key=self._first), key=cmp_to_key(self._before)))
+        made = self._made(tail)
+        drawn = {step.output for head in row for step in self._own(head)}
+
+        def first(head: str) -> int:
+            if self.paths.get(head):
+                return self._first(head)
+            # The way goes on in another row or column, with what else reads the value.
+            others = (
+                at
+                for at, step in enumerate(self.steps)
+                if made.intersection(step.inputs) and step.output not in drawn
+            )
+            return next(others, len(self.steps))
+
+        return tuple(sorted(sorted(row, key=first), key=cmp_to_key(self._before)))
 
     def _own(self, name: str) -> list[Step]:
         """Return the steps that a node stands for, or of a folded box the first's."""
