@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import OWNERS, Group, Network, Step
+from archdsl.ir.rewrite import rewrite
 from archdsl.ir.verify import verify
 from archdsl.layer import Layer, kind
 from archdsl.transforms.recipe import Origin, as_before, followed
@@ -64,6 +65,28 @@ def new_identity() -> Layer:
     identity = kind("identity")
     assert identity is not None
     return identity()
+
+
+def without(
+    network: Network, steps: Iterable[Step], ops: Mapping[int, Layer]
+) -> Network:
+    """Return a network without some layers, whose readers read their input instead.
+
+    In a `seq`, an `identity` takes its place, so that what follows keeps its name.
+
+    Args:
+        network: the one to change; it stays as it is.
+        steps: the layers to take out, each of one input.
+        ops: what to put in the place of others, by the number of the step's output.
+    """
+    kept, made = numbered(network), dict(ops)
+    gone: set[int] = set()
+    for step in steps:
+        if step.path in kept:
+            made[step.output] = new_identity()
+        else:
+            gone.add(step.output)
+    return rewrite(network, made, gone) if made or gone else network
 
 
 def numbered(network: Network) -> set[str]:

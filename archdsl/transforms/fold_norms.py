@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.ir.rewrite import rewrite
-from archdsl.layer import Layer
-from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.base import Transformation, without
 from archdsl.transforms.recipe import Origin, as_before
 
 
@@ -31,19 +29,9 @@ class FoldNorms(Transformation):
     def rewrite(self, network: Network) -> Network:
         """Return the network without the norms that can be folded."""
         pairs = foldable(network)
-        if not pairs:
-            return network
-        norms, kept = {norm: layer for layer, norm in pairs.items()}, numbered(network)
-        ops: dict[int, Layer] = {}
-        gone: set[int] = set()
-        for step in network.steps():
-            if step.path in pairs:
-                ops[step.output] = step.op.replace(bias=True)
-            elif step.path in kept and step.path in norms:
-                ops[step.output] = new_identity()
-            elif step.path in norms:
-                gone.add(step.output)
-        return rewrite(network, ops, gone)
+        steps, norms = list(network.steps()), set(pairs.values())
+        ops = {s.output: s.op.replace(bias=True) for s in steps if s.path in pairs}
+        return without(network, [s for s in steps if s.path in norms], ops)
 
     def recipe(self, network: Network) -> dict[str, Origin]:
         """Return which tensors come from which."""

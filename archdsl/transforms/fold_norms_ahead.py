@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.ir.rewrite import rewrite
-from archdsl.layer import Layer
-from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.base import Transformation, without
 from archdsl.transforms.recipe import Origin, as_before
 
 
@@ -28,18 +26,8 @@ class FoldNormsAhead(Transformation):
     def rewrite(self, network: Network) -> Network:
         """Return the network without the norms that can be folded."""
         pairs = _pairs(network)
-        if not pairs:
-            return network
-        kept = numbered(network)
-        ops: dict[int, Layer] = {}
-        gone: set[int] = set()
-        for norm, layer in pairs:
-            ops[layer.output] = layer.op.replace(bias=True)
-            if norm.path in kept:
-                ops[norm.output] = new_identity()
-            else:
-                gone.add(norm.output)
-        return rewrite(network, ops, gone)
+        ops = {layer.output: layer.op.replace(bias=True) for _, layer in pairs}
+        return without(network, [norm for norm, _ in pairs], ops)
 
     def recipe(self, network: Network) -> dict[str, Origin]:
         """Return which tensors come from which."""

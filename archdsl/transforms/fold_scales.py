@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from archdsl.ir import Network, Step
-from archdsl.ir.rewrite import rewrite
-from archdsl.layer import Layer
-from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.base import Transformation, without
 from archdsl.transforms.recipe import Origin, as_before
 from archdsl.values import channels, sizes
 
@@ -29,13 +27,7 @@ class FoldScales(Transformation):
 
     def rewrite(self, network: Network) -> Network:
         """Return the network without the factors that can be folded."""
-        pairs = _pairs(network)
-        kept = numbered(network)
-        ops: dict[int, Layer] = {
-            step.output: new_identity() for _, step in pairs if step.path in kept
-        }
-        gone = {step.output for _, step in pairs} - ops.keys()
-        return rewrite(network, ops, gone) if pairs else network
+        return without(network, [step for _, step in _pairs(network)], {})
 
     def recipe(self, network: Network) -> dict[str, Origin]:
         """Return which tensors come from which."""

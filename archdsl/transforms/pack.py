@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from archdsl.ir import Network, Step
-from archdsl.ir.rewrite import rewrite
 from archdsl.layer import Layer, arg, given, kind
 from archdsl.ops.conv import Conv
-from archdsl.transforms.base import Transformation, new_identity, numbered
+from archdsl.transforms.base import Transformation, without
 from archdsl.values import Last, Operations, Shape, TorchForm
 
 # oneDNN's name of each activation that it can fuse, and its numbers.
@@ -148,20 +147,16 @@ class Pack(Transformation):
 
     def rewrite(self, network: Network) -> Network:
         """Return the network with packed convolutions."""
-        behind, kept = _behind(network), numbered(network)
+        behind = _behind(network)
         ops: dict[int, Layer] = {}
-        gone: set[int] = set()
         for step in network.steps():
             if step.path not in behind:
                 continue
             activation = behind[step.path]
             word = "none" if activation is None else activation.op.word
             ops[step.output] = PackedConv(**vars(step.op), activation=word)
-            if activation is not None and activation.path in kept:
-                ops[activation.output] = new_identity()
-            elif activation is not None:
-                gone.add(activation.output)
-        return rewrite(network, ops, gone) if ops else network
+        fused = [activation for activation in behind.values() if activation is not None]
+        return without(network, fused, ops)
 
 
 def _behind(network: Network) -> dict[str, Step | None]:

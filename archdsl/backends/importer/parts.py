@@ -97,9 +97,9 @@ def is_sequential(module: nn.Module) -> bool:
 
 
 def is_numbered(module: nn.Module) -> bool:
-    """Return whether a module's children have the names 0, 1, 2 and so on."""
+    """Return whether a module is a Sequential with parts 0, 1, 2 and so on."""
     names = [name for name, _ in module.named_children()]
-    return names == [str(n) for n in range(len(names))]
+    return is_sequential(module) and names == [str(n) for n in range(len(names))]
 
 
 class Builder:
@@ -179,12 +179,14 @@ class Builder:
         Returns:
             The place of the call that is next.
         """
-        for frame in self.chains[id(self.calls[place])][:0:-1]:
+        chain = self.chains[id(self.calls[place])]
+        for depth in range(len(chain) - 1, 0, -1):
+            frame = chain[depth]
             if id(frame) in self.open:
                 continue
             op = self.ops.of(frame, self.shapes)
             if op is not None:
-                self._replace(frame, op)
+                self._replace(chain[: depth + 1], op)
                 while place < len(self.calls) and self._is_in(self.calls[place], frame):
                     place += 1
                 return place
@@ -195,8 +197,14 @@ class Builder:
     def _is_in(self, call: Call, frame: Frame) -> bool:
         return any(one is frame for one in self.chains[id(call)])
 
-    def _replace(self, frame: Frame, op: Layer) -> None:
-        """Put a foreign layer in the place of all that was found in a module."""
+    def _replace(self, chain: tuple[Frame, ...], op: Layer) -> None:
+        """Put a foreign layer in the place of all that was found in a module.
+
+        Args:
+            chain: the calls that lead to that of the module, itself included.
+            op: the layer.
+        """
+        frame = chain[-1]
         self.leaves = [
             leaf
             for leaf in self.leaves
@@ -210,12 +218,7 @@ class Builder:
         keys = tuple(f"{frame.path}.{name}" for name in names)
         leaf = Leaf(op, frame.path if keys else "", (value,), result, keys)
         self.leaves.append(leaf)
-        self.homes[id(leaf)] = self._chain_to(frame)
-
-    def _chain_to(self, frame: Frame) -> tuple[Frame, ...]:
-        """Return the calls that lead to a call of a module, itself included."""
-        chain = next(c for c in self.chains.values() if any(f is frame for f in c))
-        return chain[: 1 + next(n for n, one in enumerate(chain) if one is frame)]
+        self.homes[id(leaf)] = chain
 
     def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
@@ -261,7 +264,7 @@ class Builder:
             raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
-        numbered = is_sequential(self.module) and is_numbered(self.module)
+        numbered = is_numbered(self.module)
         indexed = numbered and _is_chain(nodes, run.inputs[0], self.module)
         top = Container("", self.module, run.inputs, run.outputs[0], nodes, indexed)
         _mark_shared(top)
@@ -280,7 +283,7 @@ class Builder:
             home = self.homes[id(leaf)]
             if len(home) > depth:
                 below.setdefault(id(home[depth]), []).append(leaf)
-        numbered = is_sequential(frame.module) and is_numbered(frame.module)
+        numbered = is_numbered(frame.module)
         nodes: list[Node] = []
         if numbered:
             for item in frame.items:
@@ -330,7 +333,7 @@ class Builder:
         own = all(leaf.path.startswith(prefix) for leaf in leaves(inner) if leaf.path)
         if len(reads) != 1 or len(leaving) != 1 or not own:
             return nodes
-        indexed = is_sequential(frame.module) and is_numbered(frame.module)
+        indexed = is_numbered(frame.module)
         if indexed and not _is_chain(inner, reads[0], frame.module):
             return nodes
         if not indexed and any(

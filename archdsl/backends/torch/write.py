@@ -72,7 +72,8 @@ def write(network: Network, note: str = "", style: Style = DEFAULT) -> str:
         body += ["", "", *_class(one, _block_doc(one))]
     body += ["", "", *_class(plan, _network_doc(network, plan), network)]
     body += _main(network, plan)
-    lines = [*_header(network, note), *_imports(body, planner.imported), *body]
+    imports = _imports(body, helpers, planner.imported)
+    lines = [*_header(network, note), *imports, *body]
     return "\n".join(lines) + "\n"
 
 
@@ -87,12 +88,16 @@ def _header(network: Network, note: str) -> list[str]:
     return [f'"""{_prose(title)}', "", *lines, '"""', ""]
 
 
-def _imports(body: Sequence[str], imported: Mapping[tuple[str, str], str]) -> list[str]:
+def _imports(
+    body: Sequence[str],
+    helpers: Sequence[str],
+    imported: Mapping[tuple[str, str], str],
+) -> list[str]:
     text = "\n".join(body)
     standard = []
     if "OrderedDict(" in text:
         standard.append("from collections import OrderedDict")
-    if ": Any" in text:
+    if any(": Any" in helper for helper in helpers):
         standard.append("from typing import Any")
     lines = [*standard, ""] if standard else []
     lines.append("import torch")
