@@ -326,11 +326,12 @@ class Forms(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, padding=1)
         self.gate = self.Gate()
         self.skip = nn.Sequential(nn.Identity(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.gain = nn.Parameter(torch.tensor(0.5))
         self.beta = nn.Parameter(torch.full((1, 8, 1, 1), 0.5))
         self.gamma = nn.Parameter(torch.full((8,), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.gate(self.conv(x))
+        x = self.gate(self.conv(x)).mul_(self.gain)
         x = x * self.beta + self.skip(x)
         x = x.mul(self.gamma.reshape(1, -1, 1, 1))
         a, b, c = torch.split(x, [3, 3, 2], dim=1)
@@ -352,6 +353,7 @@ def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
     text = text_of(Forms())
     assert "skip: seq {\n            identity\n            conv 1x1" in text
     assert "gamma: layerscale form=vector" in text
+    assert "gain: layerscale form=scalar" in text
     assert "globalavgpool\n        reshape sequence\n        conv: conv 3 " in text
 
 
