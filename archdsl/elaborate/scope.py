@@ -227,6 +227,7 @@ class Namespace:
         outer: namespace whose labels taps can read, too; None for a block.
         caller: namespace of the place where a block is called.
         steps: the labelled parts as written, with the number of their copy, for `same`.
+        old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
         current: input of the step being elaborated, for the word `channels`.
         entry: input of the block, braces or network, for `@input`.
@@ -240,6 +241,7 @@ class Namespace:
         "entry",
         "indexed",
         "lets",
+        "old",
         "outer",
         "path",
         "steps",
@@ -260,6 +262,7 @@ class Namespace:
         self.outer = outer
         self.taken: dict[str, Span] = {}
         self.containers: dict[str, Span] = {}
+        self.old: dict[str, Span] = {}
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
