@@ -165,7 +165,7 @@ class Planner:
             return known.with_args((*args, *known.args[len(args) :]))
         fixed = {} if own else scope.fixed
         plan = self._class(group, inner, scope.fields, fixed)
-        plan, given = self._intern(group, plan)
+        plan, given = self._intern(group, plan, dict(args))
         args += [Argument(name, node) for name, node in given.items()]
         made = Make(plan, tuple(args))
         if own:
@@ -184,7 +184,7 @@ class Planner:
         return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
-        self, group: Group, plan: ClassPlan
+        self, group: Group, plan: ClassPlan, args: Mapping[str, Node]
     ) -> tuple[ClassPlan, Mapping[str, Node]]:
         """Return an existing class that can serve instead of this one, or this one.
 
@@ -192,7 +192,7 @@ class Planner:
         """
         key = (group.origin or group.word, plan.word, *_outline(plan))
         for known in self._known.setdefault(key, []):
-            given = share(known, plan)
+            given = share(known, plan, args)
             if given is not None:
                 return known, given
         self._known[key].append(plan)
