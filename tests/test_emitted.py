@@ -271,6 +271,34 @@ network Net {{
     assert not faults(text)
 
 
+def test_a_loop_of_two_is_the_loop_that_another_call_shows() -> None:
+    text = """arch 1
+block unit<width, stride> seq { conv 3x3 width /stride -> bn }
+block stage<width, count> {
+    for i in range(count) {
+        "unit{i}": unit<width, 2 if i == 0 else 1>
+    }
+}
+network Net {
+    input 3x64x64
+    CALLS
+}
+"""
+    for calls in (
+        "stage<8, 2> -> stage<16, 4> -> stage<24, 1>",
+        "stage<8, 1> -> stage<16, 2> -> stage<24, 3>",
+    ):
+        written = text.replace("CALLS", calls)
+        emitted = archdsl.emit(archdsl.loads(written))
+        assert re.findall(r"^class (\w+)", emitted, re.MULTILINE) == [
+            "Unit",
+            "Stage",
+            "Net",
+        ]
+        assert emitted.count("for i in range(count):") == 1
+        assert not faults(written)
+
+
 def test_numbers_that_say_nothing_are_given_by_name() -> None:
     text = archdsl.emit(archdsl.loads(NAMED))
     # Few numbers, and variables called as the arguments, are clear as they are.
