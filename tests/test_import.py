@@ -789,6 +789,21 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
     assert f"{__file__}:" in message
 
 
+def test_what_only_odd_sizes_show_is_noticed() -> None:
+    class Even(nn.Module):
+        """A padding in front up to an even size: none where the size is even."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            height, width = x.shape[2:]
+            return self.conv(F.pad(x, [width % 2, 0, height % 2, 0]))
+
+    assert "an output in evaluation differs by " in refused(Even())
+
+
 def test_weights_that_nothing_reads_are_missed() -> None:
     class Idle(nn.Module):
         def __init__(self) -> None:
