@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import combinations, count, product
+from math import isclose
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
@@ -625,10 +626,20 @@ def _agrees(
                 continue
             ways.append(relative(made.calls, first, made.result))
         _AGREED[key] = ways
-    return (
-        relative(calls, dict(zip(sources, places, strict=True)), result)
-        in (_AGREED[key])
-    )
+    found = relative(calls, dict(zip(sources, places, strict=True)), result)
+    return any(_alike(found, made) for made in _AGREED[key])
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two values are the same, but for the last digits of numbers.
+
+    That of a probability is not found again from 1 less it.
+    """
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if type(one) is type(other) is float:
+        return isclose(one, other, rel_tol=1e-11)
+    return bool(one == other)
 
 
 def relative(
