@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
+from archdsl.backends.importer.groups import regrouped
 from archdsl.backends.importer.parts import Builder, Unknown, leaves
 from archdsl.backends.importer.proof import Proof, prove
 from archdsl.backends.importer.spec import Spec, text_of
@@ -194,9 +195,9 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
         text = str(error).partition("\n")[0]
         raise Untraceable(f"the module cannot be copied: {text}") from error
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    run = watch(bare.train(), tensors)
+    run = regrouped(watch(bare.train(), tensors))
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    calm = watch(bare.eval(), tensors)
+    calm = regrouped(watch(bare.eval(), tensors))
     if len(set(run.outputs)) != len(run.outputs) or not run.outputs:
         raise Untraceable("the module does not return different tensors")
     lasting = [_source(calm, value) for value in calm.outputs]
