@@ -455,8 +455,8 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, if both compute the same.
 
-    The file is a program of torch.export (`.pt2`). It is read as data: nothing in it
-    runs.
+    The file is a program of torch.export (`.pt2`) or a model of ONNX (`.onnx`). It is
+    read as data: nothing in it runs.
 
     Args:
         path: the file.

@@ -195,9 +195,10 @@ _MOST_MACS: Final = 10**13
 def _replayed(
     path: Path, inputs: Sequence[Shape] | None, replay: Callable[[Graph], _Replayed]
 ) -> tuple[Source, _Replayed]:
-    from archdsl.backends.importer import program
+    from archdsl.backends.importer import model, program
 
-    source = program.read(path, inputs)
+    is_model = path.suffix.lower() == ".onnx"
+    source = (model if is_model else program).read(path, inputs)
     return source, replay(source.graph)
 
 

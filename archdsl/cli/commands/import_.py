@@ -100,7 +100,7 @@ def command(
 
     MODULE:FACTORY is a Python module and a function or class in it that returns the
     network. This runs their code: import only what you would run. FILE is a program of
-    torch.export (.pt2), of which nothing is run.
+    torch.export (.pt2) or a model of ONNX (.onnx), of which nothing is run.
 
     The network is run without values to see what it computes, and becomes a spec:
     module classes become blocks, and layers keep their names. Before the spec is
@@ -119,6 +119,7 @@ def command(
       archdsl import mynets:Net -a num_classes=10 --input 3x32x32
       archdsl import mynets:Pair --input 3x64x64 --input 1x64x64 --partial
       archdsl import resnet18.pt2 -o resnet18.arch
+      archdsl import net.onnx --input 3x224x224 -o net.arch
     """
     from archdsl.backends.importer import NotImported
 
