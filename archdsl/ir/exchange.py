@@ -886,6 +886,9 @@ def _many(nodes: Any) -> _Form:
     )
 
 
+_PORT = _Nodes(
+    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
+)
 _GROUP = _Nodes(
     Group,
     {
@@ -902,6 +905,7 @@ _GROUP = _Nodes(
         "children": _many(_NODE),
         "input": _INTEGER,
         "input_shape": _SHAPE,
+        "ports": _many(_PORT),
         "output": _INTEGER,
         "shape": _SHAPE,
         "count": _NUMBER,
@@ -913,9 +917,6 @@ _GROUP = _Nodes(
         "span": _SPAN,
     },
     "group",
-)
-_PORT = _Nodes(
-    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
 )
 _INITIALIZER = _Nodes(
     Initializer,
