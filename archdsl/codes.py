@@ -210,6 +210,22 @@ _NAMES: Final = {
         _net("features: seq {", "    stem: conv 3x3 16", "    relu", "}"),
         _net("features: {", "    stem: conv 3x3 16", "    relu", "}"),
     ),
+    "A0110": Entry(
+        "an older name of a layer is wrong",
+        "`renamed from` says what a layer or block was called in older checkpoints, in "
+        "place of its name now. It needs something that has a name, and each part of a "
+        "body needs older names of its own.",
+        _net(
+            'norm1: bn renamed from "norm.1"',
+            "conv 3x3 16",
+            'norm2: bn renamed from "norm.1"',
+        ),
+        _net(
+            'norm1: bn renamed from "norm.1"',
+            "conv 3x3 16",
+            'norm2: bn renamed from "norm.2"',
+        ),
+    ),
 }
 
 _ARGUMENTS: Final = {

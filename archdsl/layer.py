@@ -437,8 +437,7 @@ class Layer:
         """Return what a kind that multiplies channels multiplies each of them by.
 
         Args:
-            like: a tensor, of whose type the result is, with a size of the channels
-                first.
+            like: a one for each channel, of the type that the result has.
             own: its tensors, in order.
 
         Returns:

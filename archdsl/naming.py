@@ -171,6 +171,12 @@ def _is_number(part: str) -> bool:
     return part.isascii() and part.isdigit() and len(part) <= 100
 
 
+def is_old_name(name: str) -> bool:
+    """Return whether a name can be a part of a checkpoint's key, or several parts."""
+    clean = name.isprintable() and not set(name) & set(' "{}')
+    return clean and len(name) <= 300 and all(name.split("."))
+
+
 def containers_of(label: str) -> list[str]:
     """Return the containers that a label with dots names, from the outermost on."""
     parts = label.split(".")

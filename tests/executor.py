@@ -191,6 +191,8 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    if op.form == "scalar":
+        return (Own("", ()),)
     if op.form == "vector":
         return (Own("", (sizes[axis if axis == -1 else 0],)),)
     plain = axis == -1 or len(sizes) == 1
@@ -206,7 +208,8 @@ def _reshape(c: Call) -> Tensor:
 
 
 def _layer_scale(c: Call) -> Tensor:
-    return c.x * _line_up(c.own[""].flatten(), c)
+    own = c.own[""]
+    return c.x * (_line_up(own.flatten(), c) if own.dim() else own)
 
 
 # ---- windows ----------------------------------------------------------------------

@@ -326,11 +326,12 @@ class Forms(nn.Module):
         self.conv = nn.Conv2d(3, 8, 3, padding=1)
         self.gate = self.Gate()
         self.skip = nn.Sequential(nn.Identity(), nn.Conv2d(8, 8, 1), nn.BatchNorm2d(8))
+        self.gain = nn.Parameter(torch.tensor(0.5))
         self.beta = nn.Parameter(torch.full((1, 8, 1, 1), 0.5))
         self.gamma = nn.Parameter(torch.full((8,), 0.5))
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.gate(self.conv(x))
+        x = self.gate(self.conv(x)).mul_(self.gain)
         x = x * self.beta + self.skip(x)
         x = x.mul(self.gamma.reshape(1, -1, 1, 1))
         a, b, c = torch.split(x, [3, 3, 2], dim=1)
@@ -352,6 +353,7 @@ def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
     text = text_of(Forms())
     assert "skip: seq {\n            identity\n            conv 1x1" in text
     assert "gamma: layerscale form=vector" in text
+    assert "gain: layerscale form=scalar" in text
     assert "globalavgpool\n        reshape sequence\n        conv: conv 3 " in text
 
 
@@ -571,6 +573,77 @@ def test_modules_of_unknown_functions_are_foreign_layers() -> None:
     assert facts.macs == 27 * 8 * 17 * 16 + (72 * 16 + 2 * 256) * 9 * 8 + 16 * 5
     wide = archdsl.analyze(archdsl.loads(found.text, input="3x70x71"))
     assert wide.macs == 27 * 8 * 35 * 36 + (72 * 16 + 2 * 256) * 18 * 18 + 16 * 5
+
+
+class Context(nn.Module):
+    """A summary of the whole map (Cao et al. 2019, section 4.2), for each position."""
+
+    def __init__(
+        self,
+        channels: int,
+        add: bool = False,
+        scale: bool = True,
+        groups: int = 2,
+        width: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.where = nn.Conv2d(channels, 1, 1)
+        width = width or channels // groups
+        self.one, self.two = nn.Linear(channels, width), nn.Linear(width, channels)
+        self.joins = (add, scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.where(x).flatten(2).softmax(-1)
+        found = (x.flatten(2) @ weights.transpose(1, 2)).squeeze(-1)
+        found = self.two(F.relu(self.one(found)))[:, :, None, None]
+        add, scale = self.joins
+        x = x * found if scale else x
+        return x + found if add else x
+
+
+def test_hidden_arguments_of_foreign_layers_are_found() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 8, 1)
+            self.plain, self.both = Context(8), Context(8, True, True)
+            self.added, self.small = Context(8, True, False), Context(8, width=5)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.small(self.added(self.both(self.plain(self.conv(x)))))
+
+    text = text_of(Net())
+    given = [line.strip() for line in text.splitlines() if "args" in line]
+    assert given == [
+        "args = [channels]",
+        "args = [channels, true]",
+        "args = [channels, true, false]",
+        "args = [channels, false, true, 2, 5]",
+    ]
+    # For each position, its weight and its part of the sum; and once, two layers.
+    for height, width in ((32, 32), (16, 24)):
+        wide = archdsl.analyze(archdsl.loads(text, input=f"3x{height}x{width}"))
+        once = 3 * (8 * 4 + 4 * 8) + 8 * 5 + 5 * 8
+        assert wide.macs == (3 * 8 + 4 * (8 + 8)) * height * width + once
+
+
+class Blur(nn.Module):
+    """A smaller map (Zhang 2019, section 3.2), by a kernel that no checkpoint has."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        row = torch.tensor([0.25, 0.5, 0.25])
+        kernel = (row[:, None] * row).repeat(channels, 1, 1, 1)
+        self.register_buffer("kernel", kernel, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.conv2d(F.pad(x, [1] * 4), self.kernel, stride=2, groups=x.shape[1])
+
+
+def test_a_kernel_that_is_no_weight_makes_no_convolution() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), Blur(4), nn.ReLU())
+    text = text_of(module)
+    assert "blur -> relu" in text and "shape = [channels, (in_height + 1) // 2," in text
 
 
 def test_the_command_says_how_much_is_opaque(

@@ -174,6 +174,7 @@ FORMS = {
     "shared and nested": "t: both<3> { | relu }\nsame t { same t { | tanh } | relu }",
     "by parameters": "picks<true> { | conv 1x1 }\npicks<false> { | conv 1x1 }",
     "with training": "through { | conv 1x1 }\nthrough { relu | }",
+    "renamed": 't: both { | relu } renamed from "old.t"',
     "in a residual": "residual { both<3> { | relu } }\n"
     "residual<shortcut = optional> { both<channels> { | relu } }",
     "for training": "a: conv 1x1 4\nrelu\n"

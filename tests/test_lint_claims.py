@@ -800,7 +800,7 @@ def test_every_rule_looks_at_any_network(sketch: Sketch) -> None:
             assert each.message
 
 
-@pytest.mark.parametrize("form", ["", " form=vector", " form=batch"])
+@pytest.mark.parametrize("form", ["", " form=vector", " form=batch", " form=scalar"])
 @pytest.mark.parametrize("shape", ["8", "8x6", "8x6x6", "8x3x6x6"])
 def test_factors_of_channels_are_no_kernel(form: str, shape: str) -> None:
     text = f"arch 1\nnetwork Net {{ input {shape}; layerscale 0.5{form}; tanh }}\n"

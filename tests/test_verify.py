@@ -17,7 +17,16 @@ import pytest
 
 import archdsl
 from archdsl.conditions import Not
-from archdsl.ir import Expectation, Group, Initializer, Network, Port, Step, unchecked
+from archdsl.ir import (
+    Expectation,
+    Group,
+    Initializer,
+    Network,
+    OldName,
+    Port,
+    Step,
+    unchecked,
+)
 from archdsl.ir.verify import InvalidNetwork, Place, problems, verify
 from archdsl.layer import kind
 from archdsl.symbolic import Poly, Sym
@@ -330,6 +339,38 @@ def one_name_for_two(network: Network, random: Random) -> Spoilt:
                     name=lambda _, f=first: f.name,
                     path=lambda _, f=first: f.path,
                 )
+
+
+@spoiling("is its name now")
+def an_older_name_that_it_has(network: Network, random: Random) -> Spoilt:
+    first = [(p, s) for p, s in steps(network) if not s.shared]
+    yield from each(
+        network, first, renamed_from=lambda node: (OldName(name=node.name),)
+    )
+
+
+@spoiling("two parts were named")
+def one_older_name_twice(network: Network, random: Random) -> Spoilt:
+    first = [(p, s) for p, s in steps(network) if not s.shared]
+    yield from each(network, first, renamed_from=lambda _: (OldName(name="old.1"),) * 2)
+
+
+@spoiling("is no part of a key")
+def an_older_name_that_no_key_has(network: Network, random: Random) -> Spoilt:
+    for bad in ("", "a b", "a..b", "a.", 'x"', "{i}", "\n"):
+        first = [(p, s) for p, s in steps(network) if not s.shared]
+        yield from each(
+            network, first, renamed_from=lambda _, b=bad: (OldName(name=b),)
+        )
+
+
+@spoiling("it does not give old")
+def an_older_name_that_its_template_does_not_give(
+    network: Network, random: Random
+) -> Spoilt:
+    made = (OldName(name="old", pattern=("new",)),)
+    first = [(p, s) for p, s in steps(network) if not s.shared]
+    yield from each(network, first, renamed_from=lambda _: made)
 
 
 @spoiling("named by number")

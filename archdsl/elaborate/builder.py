@@ -23,10 +23,15 @@ from archdsl.elaborate.scope import (
     named,
     rename,
 )
-from archdsl.ir import Group, Parameter, Port, Role, Step, unchecked
+from archdsl.ir import OWNERS, Group, OldName, Parameter, Port, Role, Step, unchecked
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
-from archdsl.naming import channels_of_input, containers_of, input_name
+from archdsl.naming import (
+    channels_of_input,
+    containers_of,
+    input_name,
+    is_old_name,
+)
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -45,6 +50,7 @@ _new_step = unchecked(Step)
 _new_group = unchecked(Group)
 _new_parameter = unchecked(Parameter)
 _new_port = unchecked(Port)
+_new_old_name = unchecked(OldName)
 
 Parts = list[Step | Group]
 Build = Callable[[Value, Context, Parts], Value]
@@ -760,6 +766,83 @@ class Builder:
             )
         if contains:
             space.containers.setdefault(name, span)
+
+    def was_named(
+        self,
+        step: t.Step,
+        names: Sequence[Name],
+        context: Context,
+        parts: Parts,
+        made: int,
+    ) -> None:
+        """Record what a part was called in older checkpoints.
+
+        Args:
+            step: the part as written.
+            names: its older names.
+            context: its context.
+            parts: the parts of its body, with what was made of it.
+            made: how many there were before.
+
+        Raises:
+            Fault: if it owns no name, or a name cannot be one that it had.
+        """
+        assert step.renamed is not None
+        part = parts[-1] if len(parts) == made + 1 else None
+        fed = part if isinstance(part, Group) and part.role == "structure" else None
+        if fed is not None and isinstance(fed.children[-1], Group):
+            part = fed.children[-1]  # a block with several inputs, behind its branches
+        owns = isinstance(part, Step) or (part is not None and part.role in OWNERS)
+        if part is None or not owns or part.shared or part.span is not step.span:
+            shared = part is not None and part.shared
+            raise Fault(
+                "A0110",
+                "what has another's weights has no older names of its own"
+                if shared
+                else "only what has a name of its own has older names",
+                step.renamed[0].span,
+                help="write `renamed from` where the weights are first used"
+                if shared
+                else "give it a label, or write `renamed from` behind a layer in it",
+            )
+        for name, written in zip(names, step.renamed, strict=True):
+            self._claim_old(name, part.name, written.span, context.space)
+        olds = [_new_old_name(name=str(name), pattern=name.pattern) for name in names]
+        fields = {**vars(part), "renamed_from": tuple(olds)}
+        if isinstance(part, Step):
+            parts[-1] = self.producers[part.output] = _new_step(**fields)
+            return
+        parts[-1] = _new_group(**fields)
+        if fed is not None:
+            children = (*fed.children[:-1], parts[-1])
+            parts[-1] = _new_group(**{**vars(fed), "children": children})
+
+    def _claim_old(self, name: str, now: str, span: Span, space: Namespace) -> None:
+        """Reserve a name that a part had; refuse it if it cannot have had it."""
+        if not is_old_name(name):
+            raise Fault(
+                "A0110",
+                f'"{name[:100]}" is no part of a key',
+                span,
+                help='write what older keys had in place of the name: "norm.1"',
+            )
+        if name == now:
+            raise Fault(
+                "A0110",
+                f"`{space.join(name)}` is its name now",
+                span,
+                help="write the names that older checkpoints have",
+            )
+        if name in space.old:
+            raise Fault(
+                "A0110",
+                f"two parts were named `{space.join(name)}`",
+                span,
+                label=f"the first is on line {space.old[name].line}",
+                help="an older name belongs to one part; in a loop, write what counts "
+                "the rounds into it",
+            )
+        space.old[name] = span
 
     def name(self, label: str | None, word: str, context: Context, span: Span) -> str:
         """Return the name of a part: its label, or the next number."""

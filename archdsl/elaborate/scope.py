@@ -227,6 +227,7 @@ class Namespace:
         outer: namespace whose labels taps can read, too; None for a block.
         caller: namespace of the place where a block is called.
         steps: the labelled parts as written, with the number of their copy, for `same`.
+        old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
         given: for labelled blocks with several inputs, what flows into them.
         inputs: names of the inputs of the block, if it has several.
@@ -244,6 +245,7 @@ class Namespace:
         "indexed",
         "inputs",
         "lets",
+        "old",
         "outer",
         "path",
         "steps",
@@ -264,6 +266,7 @@ class Namespace:
         self.outer = outer
         self.taken: dict[str, Span] = {}
         self.containers: dict[str, Span] = {}
+        self.old: dict[str, Span] = {}
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None

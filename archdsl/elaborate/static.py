@@ -386,9 +386,10 @@ class _Definition:
 
     def _chain(self, chain: t.Chain, bound: frozenset[str]) -> None:
         for step in chain.steps:
-            if isinstance(step, t.Tap):
-                self.tapped.append(step.path)
-            for label in (step.label, step.path if isinstance(step, t.Tap) else None):
+            path = step.path if isinstance(step, t.Tap) else None
+            if path is not None:
+                self.tapped.append(path)
+            for label in (step.label, path, *(step.renamed or ())):
                 for part in label.parts if label else ():
                     if isinstance(part, t.Expr):
                         self._expression(part, bound)

@@ -306,6 +306,16 @@ class _Tally(Walker):
         """Return a part as it is, as names do not matter here."""
         return part
 
+    def was_named(
+        self,
+        step: t.Step,
+        names: Sequence[str],
+        context: Context,
+        parts: Sequence[Any],
+        made: int,
+    ) -> None:
+        """Do nothing, likewise."""
+
     def _renewed(self, part: Any) -> Any:
         return part
 

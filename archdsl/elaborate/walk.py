@@ -409,6 +409,7 @@ class Walker(Calls):
         parts: Parts,
         copy: int | None,
     ) -> Value:
+        made = len(parts)
         label = self.label_text(step.label, context, copy) if step.label else None
         if label is not None and not context.shared:
             assert step.label is not None
@@ -427,6 +428,12 @@ class Walker(Calls):
         else:
             assert isinstance(step, t.Call)
             result = self.call(step, label, value, context, parts)
+        if step.renamed and not context.shared and result.shape is not None:
+            try:
+                olds = [self.label_text(old, context, copy) for old in step.renamed]
+                self.was_named(step, olds, context, parts, made)
+            except Fault as fault:
+                self.report(fault, context)  # what follows is not changed by it
         if label is not None and step.label is not None:
             context.space.values[label] = result
             context.space.steps[label] = step, context, value, copy

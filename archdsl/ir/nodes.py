@@ -75,6 +75,18 @@ def unchecked(model: Callable[P, M]) -> Callable[P, M]:
     return make
 
 
+class OldName(Model):
+    """A name that a part had in older checkpoints, in place of its own.
+
+    Attributes:
+        name: the name, with dots where it was a path below the same owner.
+        pattern: the name as a template over the block's parameters, if it uses any.
+    """
+
+    name: str
+    pattern: SkipValidation[Label] = ()
+
+
 class Step(Model):
     """One layer in its place.
 
@@ -95,6 +107,7 @@ class Step(Model):
         shared: whether it repeats an earlier step, with the same weights.
         alias: its name in this use by `same`: its label, or else the earlier step's
             name. Empty for the parts of a group that is repeated.
+        renamed_from: its names in older checkpoints, in the order of the spec.
     """
 
     name: str
@@ -111,6 +124,7 @@ class Step(Model):
     span: InstanceOf[Span]
     shared: bool = False
     alias: str = ""
+    renamed_from: tuple[OldName, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
@@ -202,6 +216,7 @@ class Group(Model):
             which it exists.
         shared: whether it repeats an earlier group, with the same weights.
         alias: as for a step.
+        renamed_from: as for a step.
         training: whether it is only needed for outputs of the training mode.
         statement: as for a step.
         span: its place in the spec.
@@ -227,6 +242,7 @@ class Group(Model):
     condition: SkipValidation[Test | None] = None
     shared: bool = False
     alias: str = ""
+    renamed_from: tuple[OldName, ...] = ()
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]

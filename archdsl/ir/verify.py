@@ -14,7 +14,8 @@ else reads it. What is asked:
   or passes through. Copies of a repeat follow each other.
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
   shared part, which is an earlier one with the same layers. A name with a dot is that
-  of a container, which is no layer, and of a part of it.
+  of a container, which is no layer, and of a part of it. Neither had two parts of one
+  owner the same older name.
 - Modes: what serves training alone is read by such parts alone.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
@@ -41,6 +42,7 @@ from archdsl.naming import (
     channels_of_input,
     containers_of,
     input_name,
+    is_old_name,
     refusal,
 )
 from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
@@ -113,12 +115,14 @@ class _Owner(NamedTuple):
         level: how many groups stand between it and its block.
         names: what the names in its numbers stand for.
         parts: the names of its parts so far.
+        old: the names that they had in older checkpoints.
     """
 
     group: Group
     level: int
     names: Names
     parts: set[str]
+    old: set[str]
 
     def path(self, name: str) -> str:
         """Return the path of a part."""
@@ -168,7 +172,7 @@ class _Verifier:
         names = _names(root)
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
-        self._children(("root",), root, _Owner(root, 0, names, set()))
+        self._children(("root",), root, _Owner(root, 0, names, set(), set()))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
@@ -316,7 +320,7 @@ class _Verifier:
         self._check_inner_numbers(place, group, names)
         self._parameters(place, group)
         before = len(self.order)
-        self._children(place, group, _Owner(group, level, names, set()))
+        self._children(place, group, _Owner(group, level, names, set(), set()))
         self._group_ends(place, group)
         for value in self.order[before:]:
             if value != group.output and value not in self.inside:
@@ -415,7 +419,21 @@ class _Verifier:
             self.report((*place, "pattern"), f"it does not give {part.name}")
         if not known:
             self._new_name((*place, "name"), part.name, owner)
+            self._old_names(place, part, owner)
         owner.parts.add(part.name)
+
+    def _old_names(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+        for number, old in enumerate(part.renamed_from):
+            where = (*place, "renamed_from", number)
+            if not is_old_name(old.name):
+                self.report(where, f"{old.name[:100]!r} is no part of a key")
+            elif old.name == part.name:
+                self.report(where, f"`{old.name}` is its name now")
+            elif old.name in owner.old:
+                self.report(where, f"two parts were named {owner.path(old.name)}")
+            if old.pattern and _text(old.pattern, owner.names) != old.name:
+                self.report((*where, "pattern"), f"it does not give {old.name}")
+            owner.old.add(old.name)
 
     def _new_name(self, place: Place, name: str, owner: _Owner) -> None:
         if owner.group.indexed:

@@ -25,7 +25,9 @@ class LayerScale(Layer):
 
     The factors are a parameter of the block itself, named after the layer. On a map,
     they have a size of 1 for each axis behind the channels; checkpoints whose factors
-    have none, or another one for the batch, need `form=vector` or `form=batch`.
+    have none, or another one for the batch, need `form=vector` or `form=batch`. With
+    `form=scalar`, a single factor is trained for all channels, as in SkipInit (De and
+    Smith 2020, section 5).
 
     Source: Touvron et al. 2021, "Going deeper with image transformers", equation 7.
     """
@@ -41,8 +43,9 @@ class LayerScale(Layer):
     form: str | None = arg(
         "choice",
         None,
-        choices=("vector", "batch"),
-        help="sizes of the factors: `vector` for (C), `batch` for (1, C, 1, 1)",
+        choices=("vector", "batch", "scalar"),
+        help="sizes of the factors: `vector` for (C), `batch` for (1, C, 1, 1), "
+        "`scalar` for ()",
     )
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
@@ -50,8 +53,8 @@ class LayerScale(Layer):
         return (Tensor("", self._sizes(inputs[0])),)
 
     def multipliers(self, like: Any, *own: Any) -> Any:
-        """Return its own."""
-        return own[0].reshape(-1)
+        """Return its own, the same for all channels if it has only one."""
+        return like * own[0].reshape(-1)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return one multiplication per element."""
@@ -88,6 +91,8 @@ class LayerScale(Layer):
 
     def _sizes(self, shape: Shape) -> Shape:
         """Return the sizes of the factors."""
+        if self.form == "scalar":
+            return ()
         before = (1,) if self.form == "batch" else ()
         after = () if self.form == "vector" else _after(shape)
         if isinstance(shape, Last) and before:

@@ -334,14 +334,20 @@ class Build(Transformer[Token, t.File]):
         self,
         label: t.Label | None,
         core: t.Step,
+        renamed: list[t.Label] | None,
         repeat: t.Expr | None,
         guard: t.Expr | None,
     ) -> _Element:
-        core.label, core.repeat, core.guard = label, repeat, guard
+        core.label, core.renamed = label, renamed
+        core.repeat, core.guard = repeat, guard
         body = core.body if isinstance(core, t.Call) else None
-        return _Element(
-            core, self._span(label or core, guard or repeat or body or core)
-        )
+        span = self._span(label or core, guard or repeat or body or core)
+        if renamed and not (guard or repeat):
+            span = Span(self.source, span.start, renamed[-1].span.end + 1)  # the quote
+        return _Element(core, span)
+
+    def renamed(self, word: Token, *names: Token) -> list[t.Label]:
+        return [self.label(name) for name in names]
 
     def label(self, token: Token) -> t.Label:
         if token.type == "STRING":

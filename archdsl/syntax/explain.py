@@ -355,6 +355,20 @@ def _repeat(place: Place) -> Diagnostic | None:
     return None
 
 
+def _renamed(place: Place) -> Diagnostic | None:
+    if place.kind == "RENAMED":
+        help = "it stands behind its layer, before a repeat and an `if`"
+        return place.refused(help)
+    if place.after("RENAMED"):
+        return place.refused('older names are in quotes: `renamed from "norm.1"`')
+    if place.kind == "COMMA" and re.search(_OLDER, place.text[: place.at]):
+        return place.refused('write `or` between older names: `"norm.1" or "bn1"`')
+    return None
+
+
+_OLDER: Final = re.compile(r'renamed[ \t]+from\s+"[^"\n]*"\s*\Z')
+
+
 def _statement(place: Place) -> Diagnostic | None:
     """Words of statements that stand in the wrong place."""
     first = place.first
@@ -395,6 +409,7 @@ _RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
     _colon,
     _compare,
     _inputs,
+    _renamed,
     _comma,
     _operator,
     _repeat,

@@ -173,10 +173,11 @@ class Label(Node):
 
 
 class Step(Node):
-    """One element of a chain, with its label, repeat count and guard."""
+    """One element of a chain, with its label, older names, repeat count and guard."""
 
     span: Span
     label: Label | None = _later(init=False)
+    renamed: list[Label] | None = _later(init=False)
     repeat: Expr | None = _later(init=False)
     guard: Expr | None = _later(init=False)
 

@@ -80,11 +80,14 @@ def _folded(layer: Step, step: Step) -> dict[str, Origin]:
         for tensor in step.op.tensors(*step.input_shapes)
     ]
 
+    wide = int(channels(layer.shape))
+
     def weight(before: Any, *tensors: Any) -> Any:
-        return layer.op.scaled(before, step.op.multipliers(before, *tensors))
+        ones = before.new_ones(wide)
+        return layer.op.scaled(before, step.op.multipliers(ones, *tensors))
 
     def bias(before: Any, *tensors: Any) -> Any:
-        return before * step.op.multipliers(before, *tensors)
+        return before * step.op.multipliers(before.new_ones(wide), *tensors)
 
     makers = {"weight": weight, "bias": bias}
     return {

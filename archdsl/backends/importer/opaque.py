@@ -13,6 +13,7 @@ import inspect
 import itertools
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +35,8 @@ _REACH: Final = range(-16, 17)
 _STRIDES: Final = (1, 2, 3, 4, 5, 6, 7, 8, 16, 32)
 # How many arguments of a constructor may be guessed.
 _MOST_LACKING: Final = 3
+# How many numbers are tried for an argument.
+_MOST_NUMBERS: Final = 16
 _WORD: Final = re.compile(r"\w{1,40}", re.ASCII)
 _PATH: Final = re.compile(r"[A-Za-z]\w*(\.[A-Za-z]\w*)+", re.ASCII)
 
@@ -48,6 +51,7 @@ class Ops:
     def __init__(self) -> None:
         self.texts: dict[str, str] = {}
         self._names: dict[str, str] = {}
+        self._layers: dict[str, Layer | None] = {}
         self._kinds: dict[str, type[Layer]] = {}
 
     def of(self, frame: Frame, shapes: Mapping[int, Shape]) -> Layer | None:
@@ -66,13 +70,25 @@ class Ops:
         unclear = isinstance(before, Last) and not same and is_map(after)
         if unclear or not 1 <= len(before) <= 3 or not after:
             return None
+        given = _constructed(frame, before, after)
+        if given is None:
+            return None
+        key = repr((path, given, type(before), tuple(before), tuple(after)))
+        if key not in self._layers:
+            self._layers[key] = self._described(frame, given, before, after)
+        return self._layers[key]
+
+    def _described(
+        self, frame: Frame, given: Sequence[Any], before: Shape, after: Shape
+    ) -> Layer | None:
+        """Return the layer that a module is; None if a spec cannot say it."""
+        cls = type(frame.module)
+        path = _path(cls)
+        same = tuple(before) == tuple(after)
         names = {int(channels(before)): "channels"}
         wide = not same and after[0] != channels(before)
         if wide:
             names[int(after[0])] = "width"
-        given = _constructed(frame, before, after)
-        if given is None:
-            return None
         body = [f'torch = "{path}"', f"args = [{_listed(given, names)}]"]
         if not same:
             grown = _sizes(frame.module, before, after)
@@ -169,7 +185,11 @@ def _constructed(frame: Frame, before: Shape, after: Shape) -> list[Any] | None:
         ]
         for place, value in zip(lacking, guess, strict=True):
             values[place] = value
-        for some in (values, *_with_defaults(parameters, known, values)):
+        others = itertools.chain(
+            _with_defaults(parameters, known, values),
+            _with_numbers(frame.module, parameters, known, values),
+        )
+        for some in itertools.chain([values], others):
             given = _adjusted(frame, parameters, known, some, before)
             if given is not None:
                 return given
@@ -186,6 +206,25 @@ def _with_defaults(
         told = known[place] is not _NOTHING and one.default is not one.empty
         if told and values[place] is not one.default:
             yield [*values[:place], one.default, *values[place + 1 :]]
+
+
+def _with_numbers(
+    module: nn.Module,
+    parameters: Sequence[inspect.Parameter],
+    known: Sequence[Any],
+    values: Sequence[Any],
+) -> Iterator[list[Any]]:
+    """Yield arguments with a number where the default is to compute one.
+
+    That of a width is a size of a tensor, and that of groups a part of one.
+    """
+    whole = {size for one in module.state_dict().values() for size in one.shape}
+    parts = {value for value in known if type(value) is int and value > 1}
+    parts = {size // part for size in whole for part in parts if size % part == 0}
+    for place, one in enumerate(parameters):
+        if known[place] is _NOTHING and one.default is None:
+            for number in sorted(whole | parts)[:_MOST_NUMBERS]:
+                yield [*values[:place], number, *values[place + 1 :]]
 
 
 def _parameters(module: nn.Module) -> list[inspect.Parameter]:
@@ -213,22 +252,32 @@ def _adjusted(
     factor = None if given is None else _compared(frame, given, before)
     if factor == 1.0:
         return given
-    # An argument that no attribute has may be another truth value; and numbers that
-    # differ by one factor come of a number.
-    for place, value in enumerate(values):
-        if known[place] is not _NOTHING or (not value and type(value) is not bool):
-            continue
-        tried = list(values)
-        if type(value) is bool:
-            tried[place] = not value
-        elif type(value) is float and factor is not None:
-            tried[place] = float(f"{value * factor:.15g}")
-        else:
-            continue
+    for tried in _changed(known, values, factor):
         given = _shortest(tried, parameters)
         if given is not None and _compared(frame, given, before) == 1.0:
             return given
     return None
+
+
+def _changed(
+    known: Sequence[Any], values: Sequence[Any], factor: float | None
+) -> Iterator[list[Any]]:
+    """Yield other arguments where no attribute tells them.
+
+    Truth values, one or two of them, may be others; and numbers that differ by one
+    factor come of a number.
+    """
+    hidden = [place for place, value in enumerate(known) if value is _NOTHING]
+    for place in hidden:
+        if type(values[place]) is float and values[place] and factor is not None:
+            scaled = float(f"{values[place] * factor:.15g}")
+            yield [*values[:place], scaled, *values[place + 1 :]]
+    flags = [place for place in hidden if type(values[place]) is bool]
+    for some in (*itertools.combinations(flags, 1), *itertools.combinations(flags, 2)):
+        tried = list(values)
+        for place in some:
+            tried[place] = not values[place]
+        yield tried
 
 
 def _shortest(
@@ -388,27 +437,61 @@ def _costs(
     names: Mapping[int, str],
 ) -> Iterator[str]:
     """Yield what an `op` says of parameters and multiply-accumulates."""
+    shapes = [tuple(one.shape) for one in module.parameters()]
+    if shapes:
+        yield f"params = {_sum(_product(shape, names) for shape in shapes)}"
+    each, once = _macs(module, before)
+    wide, found = int(channels(before)), list[str]()
+    if each and grown:
+        weights = [shape for shape in shapes if count(shape) == each]
+        whole = weights[0] if weights else _parted(each, wide)
+        factors = (_product(whole, names), *grown)
+        found.append(" * ".join(f"({f})" if "/" in f else f for f in factors))
+    elif each:
+        once += each * count(sizes(after))
+    if once:
+        found.append(_product(_parted(once, wide), names))
+    if found:
+        yield f"macs = {_sum(found)}"
+
+
+def _macs(module: nn.Module, before: Shape) -> tuple[int, int]:
+    """Return multiply-accumulates for each position of the output, and for a sample.
+
+    Both together are those of a sample. If that is not how they grow with the map, all
+    are of the sample.
+    """
     import torch
     from torch.utils.flop_counter import FlopCounterMode
 
-    shapes = [tuple(one.shape) for one in module.parameters()]
-    if shapes:
-        yield f"params = {' + '.join(_product(shape, names) for shape in shapes)}"
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        module(torch.empty(BATCH, *before, device="meta"))
-    macs = counter.get_total_flops() // 2 // BATCH
-    if not macs:
-        return
-    places = count(sizes(after))
-    if macs % places or not grown:
-        yield f"macs = {macs}"
-        return
-    each, wide = macs // places, int(channels(before))
-    weights = [shape for shape in shapes if count(shape) == each]
-    if not weights and each % wide == 0:
-        weights = [(wide, each // wide)]
-    factors = (_product(weights[0] if weights else (each,), names), *grown)
-    yield f"macs = {' * '.join(f'({f})' if '/' in f else f for f in factors)}"
+    known = []
+    runs = list(_runs(module, before)) if is_map(before) else [((), ())]
+    for ours, theirs in (runs[0], *runs[-2:]):
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            module(torch.empty(BATCH, before[0], *ours, device="meta"))
+        known.append((count(theirs), int(counter.get_total_flops()) // 2 // BATCH))
+    (few, least), (many, most) = known[0], known[-1]
+    each = (most - least) // (many - few) if many > few else least // few
+    once = least - each * few
+    if once < 0 or any(each * places + once != macs for places, macs in known):
+        return 0, least
+    return each, once
+
+
+def _parted(number: int, wide: int) -> tuple[int, ...]:
+    """Return a number as factors, channels first."""
+    return (number,) if number % wide else (wide, number // wide)
+
+
+def _sum(texts: Iterable[str]) -> str:
+    """Return a sum, in which equal parts stand once."""
+    found = Counter(texts)
+    numbers = sum(int(text) * n for text, n in found.items() if text.isdigit())
+    parts = [text if n == 1 else f"{n} * {text}" for text, n in found.items()]
+    parts = [
+        part for part, text in zip(parts, found, strict=True) if not text.isdigit()
+    ]
+    return " + ".join([*parts, *([str(numbers)] if numbers else [])])
 
 
 def _product(shape: Sequence[int], names: Mapping[int, str]) -> str:

@@ -110,7 +110,8 @@ class Builder:
         module: the module, whose `state_dict` gives the order of the parts.
 
     Attributes:
-        unknown: calls that are no layer kind.
+        unknown: the first call that is no layer kind, and in no module that can be a
+            foreign layer.
         shapes: shapes of values, without the batch.
         ops: what became foreign layers.
     """
@@ -130,7 +131,7 @@ class Builder:
                 self.users.setdefault(number, []).append(call)
         self.leaves: list[Leaf] = []
         self.homes: dict[int, tuple[Frame, ...]] = {}
-        self.unknown: list[Call] = []
+        self.unknown: Call | None = None
         self.ops = Ops()
         # Calls of modules that cannot be foreign layers, by identity.
         self.open: set[int] = set()
@@ -153,9 +154,9 @@ class Builder:
     # ---- from calls to layers
 
     def _match(self) -> None:
-        """Find the layers, from the first call to the last."""
+        """Find the layers, from the first call to the last that is known."""
         place = 0
-        while place < len(self.calls):
+        while place < len(self.calls) and self.unknown is None:
             some = self.calls[place : place + 8]
             found = layers_of(
                 some,
@@ -163,7 +164,7 @@ class Builder:
                 self.run.asked,
                 lambda number, some=some: self._is_one(some[:number]),  # type: ignore[misc]
             )
-            if not found:
+            if not all(map(self._has_tensors, found)) or not found:
                 place = self._without(place)
                 continue
             used = some[: found[0].calls]
@@ -191,8 +192,8 @@ class Builder:
                     place += 1
                 return place
             self.open.add(id(frame))
-        self.unknown.append(self.calls[place])
-        return place + 1
+        self.unknown = self.calls[place]
+        return place
 
     def _is_in(self, call: Call, frame: Frame) -> bool:
         return any(one is frame for one in self.chains[id(call)])
@@ -210,7 +211,6 @@ class Builder:
             for leaf in self.leaves
             if not any(one is frame for one in self.homes[id(leaf)])
         ]
-        self.unknown = [call for call in self.unknown if not self._is_in(call, frame)]
         (value,), (result,) = frame.reads, frame.gives
         self.shapes[result] = op.shape(self.shapes[value])
         module = frame.module
@@ -219,6 +219,18 @@ class Builder:
         leaf = Leaf(op, frame.path if keys else "", (value,), result, keys)
         self.leaves.append(leaf)
         self.homes[id(leaf)] = chain
+
+    def _has_tensors(self, one: Found) -> bool:
+        """Return whether the tensors that a layer reads have the names that it knows.
+
+        A kernel that is computed is none that is saved.
+        """
+        tensors = one.op.tensors(*(self.shapes[n] for n in one.reads))
+        names = {tensor.name for tensor in tensors}
+        return all(
+            own.key in self.ranks and (names == {""} or _last(own.key) in names)
+            for own in one.owns
+        )
 
     def _add(self, one: Found, home: tuple[Frame, ...]) -> None:
         inputs = tuple(self.shapes[n] for n in one.reads)
@@ -257,8 +269,8 @@ class Builder:
         Raises:
             Unknown: if a call is no layer kind.
         """
-        if self.unknown:
-            first = self.unknown[0]
+        if self.unknown is not None:
+            first = self.unknown
             path = self.chains[id(first)][-1].path
             where = f" in `{path}`" if path else ""
             raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
@@ -428,6 +440,11 @@ def _chain_concats(nodes: Sequence[Node]) -> None:
                 node.reads = (known[whole[:length]], *whole[length:])
                 break
         known[whole] = node.gives
+
+
+def _last(key: str) -> str:
+    """Return the name of a tensor in its module."""
+    return key.rpartition(".")[2]
 
 
 def _identity(value: int) -> Leaf:

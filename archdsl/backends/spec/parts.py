@@ -53,6 +53,7 @@ class Item:
         bodies: what stands in its braces: for each pair of braces, or branch, the
             copies that there are of it, none or several for a repeat.
         name: of the part; None for what has none.
+        older: what the part was called in older checkpoints.
         implied: whether a part without a label would get that name.
         tapped: whether something reads it by its label.
         part: the part of the network, if it is one.
@@ -63,6 +64,7 @@ class Item:
     channels: int | None = None
     bodies: list[list[Body]] = field(default_factory=list)
     name: Name | None = None
+    older: list[Name] = field(default_factory=list)
     implied: bool = False
     tapped: bool = False
     part: Step | Group | None = None
@@ -413,6 +415,7 @@ class Reader:
         """Give an item its name, and record what its label stands for."""
         space = self.spaces[-1]
         item.name = Name(part.name, part.pattern)
+        item.older = [Name(old.name, old.pattern) for old in part.renamed_from]
         if isinstance(part, Step):
             item.implied = not part.labelled and part.name == space.number(word)
         else:

@@ -88,6 +88,7 @@ class _Comparison:
             ("condition", None if written else group.condition, other.condition),
             ("shared", group.shared, other.shared),
             ("alias", group.alias, other.alias),
+            ("renamed_from", group.renamed_from, other.renamed_from),
             ("training", group.training, other.training),
             ("number of parts", len(group.children), len(other.children)),
         )
@@ -122,6 +123,7 @@ class _Comparison:
             ("training", step.training, other.training),
             ("shared", step.shared, other.shared),
             ("alias", step.alias, other.alias),
+            ("renamed_from", step.renamed_from, other.renamed_from),
             ("number of inputs", len(step.inputs), len(other.inputs)),
         )
         yield from _unequal(step.path, pairs)
