@@ -270,6 +270,12 @@ def _slice(c: Call) -> Tensor:
     return c.x.narrow(1, c.op.start, stop - c.op.start)
 
 
+def _softmax(c: Call) -> Tensor:
+    if c.op.of is None:
+        return F.softmax(c.x, c.axis)
+    return torch.cat(tuple(torch.stack(c.x.chunk(c.op.of, 1)).softmax(0)), 1)
+
+
 def _shuffle(c: Call) -> Tensor:
     groups = c.op.groups
     parted = c.x.unflatten(1, (groups, c.x.shape[1] // groups))
@@ -369,7 +375,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
-    "softmax": Kind(lambda c: F.softmax(c.x, c.axis)),
+    "softmax": Kind(_softmax),
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),

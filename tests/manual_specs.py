@@ -43,7 +43,7 @@ _MAP_KEEPS: Final = (
     "leakyrelu 0.2",
     "prelu",
     "prelu per_channel=true",
-    "softmax",
+    "softmax of=2",
     "lrn 3",
     "scale 0.5",
     "identity",

@@ -440,6 +440,14 @@ def _softmax(c: Call) -> str:
     return c.op("Softmax", c.x, axis=c.argument("dim"))
 
 
+@_form("SoftmaxOfParts", "of")
+def _softmax_of_parts(c: Call) -> str:
+    count = c.argument("of")
+    parts = [0, count, int(c.x.shape[0]) // count, -1]
+    parted = c.op("Reshape", c.x, c.integers(parts, "parts"))
+    return c.op("Reshape", c.op("Softmax", parted, axis=1), _shape_of_input(c))
+
+
 # ---- branches ----------------------------------------------------------------------
 
 

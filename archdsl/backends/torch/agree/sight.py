@@ -84,6 +84,7 @@ _MOVES: Final = frozenset(
         "permute",
         "pixel_shuffle",
         "pixel_unshuffle",
+        "unflatten",
         "view",
     )
 )
