@@ -20,6 +20,7 @@ from archdsl.limits import (
     MAX_PARTS,
     MAX_REPEAT,
     MAX_RUN,
+    MAX_RUN_MACS,
     MAX_STEPS,
     MAX_TOKENS,
     MAX_WRITTEN,
@@ -664,7 +665,8 @@ _LIMITS: Final = {
         f"A network that is compiled, expanded, exported, trained or drawn can have at "
         f"most {MAX_WRITTEN:,} layers, which take some seconds; one that `check "
         f"--torch` or `analyze --gradients` runs, {MAX_RUN:,}. Larger ones can be "
-        "checked, linted and analysed.",
+        "checked, linted and analysed. All runs of `--gradients` together may take "
+        f"{MAX_RUN_MACS / 1e12:.0f} T MACs, that is samples times the network's MACs.",
         _net("relu  x6000", "relu  x6000"),
         _net("relu  x60", "relu  x60"),
         ("compile net.arch", "compile net.arch"),

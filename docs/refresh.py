@@ -484,6 +484,9 @@ def limits_table() -> str:
         "MAX_WRITTEN": "layers of a network that is compiled, expanded, trained or "
         "drawn",
         "MAX_RUN": "layers of a network for `check --torch` and `analyze --gradients`",
+        "MAX_SEEN": "positions of all maps, for `check --torch` to compare receptive "
+        "fields",
+        "MAX_RUN_MACS": "MACs of all samples of `analyze --gradients`",
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",
