@@ -584,7 +584,9 @@ def _completed(
             continue
         less = op.replace(**{name: field.default})
         if _shape_of(kind, less.__dict__, inputs) == output:
-            same = less.torch(inputs, output) == form
+            made = less.torch(inputs, output)
+            # What is computed is the same if the module is, however a function says it.
+            same = made == form or (made.module == form.module is not None)
             if same and less.tensors(*inputs) == op.tensors(*inputs):
                 op = less
     return op
