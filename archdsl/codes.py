@@ -20,6 +20,7 @@ from archdsl.limits import (
     MAX_PARTS,
     MAX_REPEAT,
     MAX_RUN,
+    MAX_RUN_MACS,
     MAX_STEPS,
     MAX_TOKENS,
     MAX_WRITTEN,
@@ -209,6 +210,22 @@ _NAMES: Final = {
         "0, 1, 2 and so on, as in torch's Sequential, so they cannot have labels.",
         _net("features: seq {", "    stem: conv 3x3 16", "    relu", "}"),
         _net("features: {", "    stem: conv 3x3 16", "    relu", "}"),
+    ),
+    "A0110": Entry(
+        "an older name of a layer is wrong",
+        "`renamed from` says what a layer or block was called in older checkpoints, in "
+        "place of its name now. It needs something that has a name, and each part of a "
+        "body needs older names of its own.",
+        _net(
+            'norm1: bn renamed from "norm.1"',
+            "conv 3x3 16",
+            'norm2: bn renamed from "norm.1"',
+        ),
+        _net(
+            'norm1: bn renamed from "norm.1"',
+            "conv 3x3 16",
+            'norm2: bn renamed from "norm.2"',
+        ),
     ),
 }
 
@@ -648,7 +665,8 @@ _LIMITS: Final = {
         f"A network that is compiled, expanded, exported, trained or drawn can have at "
         f"most {MAX_WRITTEN:,} layers, which take some seconds; one that `check "
         f"--torch` or `analyze --gradients` runs, {MAX_RUN:,}. Larger ones can be "
-        "checked, linted and analysed.",
+        "checked, linted and analysed. All runs of `--gradients` together may take "
+        f"{MAX_RUN_MACS / 1e12:.0f} T MACs, that is samples times the network's MACs.",
         _net("relu  x6000", "relu  x6000"),
         _net("relu  x60", "relu  x60"),
         ("compile net.arch", "compile net.arch"),

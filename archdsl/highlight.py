@@ -59,6 +59,7 @@ class ArchLexer(RegexLexer):
             (rf"{_TERMINALS['NAME']}(?=[ \t]*:)", Name.Label),
             (_TERMINALS["DIMS"], Number),
             (_TERMINALS["NUMBER"], Number),
+            (_TERMINALS["RENAMED"], Keyword),
             (_TERMINALS["REPEAT"], Keyword.Pseudo),
             (_TERMINALS["XPAREN"], Keyword.Pseudo),
             (

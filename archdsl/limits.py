@@ -17,6 +17,10 @@ NETWORK_PARTS: Final = 10
 MAX_WRITTEN: Final = 11_000
 # Layers of a network that torch runs to be compared, or for its gradients.
 MAX_RUN: Final = 2_000
+# Positions of all its maps together, where units are compared in what they see.
+MAX_SEEN: Final = 20_000_000
+# MACs of all forward passes whose gradients are measured.
+MAX_RUN_MACS: Final = 2_000_000_000_000
 # Rows that all arrows of a picture cross, which a layout engine does in seconds.
 MAX_DRAWN: Final = 2_000
 # Dots per inch of a png, the least and the most.

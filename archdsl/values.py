@@ -314,7 +314,8 @@ class TorchForm(NamedTuple):
         kwargs: arguments of `function`. Each replaces its name in braces, or otherwise
             follows the first input.
         inplace: whether `inplace=True` may be added.
-        inplace_inference: whether it may where no backward pass follows.
+        inplace_copies: whether autograd then keeps a copy of the input, as it needs the
+            input and cannot do with the output.
         then: modules that the module form needs after `module`.
         helper: source of the class that `module` names, if torch has none.
         padded: shape of what the helper's function reads, if the helper pads its input.
@@ -325,7 +326,7 @@ class TorchForm(NamedTuple):
     function: str | None = None
     kwargs: tuple[tuple[str, Any], ...] = ()
     inplace: bool = False
-    inplace_inference: bool = False
+    inplace_copies: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
     padded: Shape | None = None

@@ -434,7 +434,11 @@ def _header(item: tree.Definition | tree.FunctionDef) -> str:
         else f"{p.name} = {_default_of(p)}"
         for p in item.params
     ]
-    return f"{item.name}{left}{', '.join(names)}{right}"
+    inputs = ", ".join(name for name, _ in getattr(item, "inputs", ()))
+    taken = f"({inputs})" if inputs else ""
+    if left == "<" and not names:
+        return f"{item.name}{taken}"
+    return f"{item.name}{left}{', '.join(names)}{right}{taken}"
 
 
 def _default_of(param: tree.Param) -> str:
@@ -480,6 +484,9 @@ def limits_table() -> str:
         "MAX_WRITTEN": "layers of a network that is compiled, expanded, trained or "
         "drawn",
         "MAX_RUN": "layers of a network for `check --torch` and `analyze --gradients`",
+        "MAX_SEEN": "positions of all maps, for `check --torch` to compare receptive "
+        "fields",
+        "MAX_RUN_MACS": "MACs of all samples of `analyze --gradients`",
         "MAX_DRAWN": "rows that the arrows of a picture cross, but for dot text",
         "MAX_INTEGER": "the largest integer, and size of a tensor along one axis",
         "MAX_LIST": "items of a list",

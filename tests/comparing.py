@@ -90,7 +90,8 @@ def _nodes(node: Step | Group) -> list[Any]:
 
 
 def _node(node: Step | Group) -> Any:
-    same = node.name, node.path, node.training, node.shared, node.output
+    older = [old.name for old in node.renamed_from]
+    same = node.name, older, node.path, node.training, node.shared, node.output
     if isinstance(node, Step):
         layer = {name: _plain(getattr(node.op, name)) for name in node.op.fields}
         return *same, node.op.word, layer, node.inputs, _plain(node.shape)

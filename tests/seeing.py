@@ -19,7 +19,6 @@ BLIND = {
     "adaptivemaxpool",
     "globalmaxpool",
     "groupnorm",
-    "groupsoftmax",
     "instancenorm",
     "layernorm",
     "lrn",
@@ -56,7 +55,7 @@ def brighten(module: nn.Module) -> None:
                 tensor.zero_()
             elif tensor.is_floating_point():
                 tensor.uniform_(0.5, 1.5)
-                tensor /= tensor[0].numel()
+                tensor /= tensor[:1].numel() if tensor.dim() else 1
     for owner in list(module.modules()):
         for name, part in list(owner.named_children()):
             if isinstance(part, nn.MaxPool2d):

@@ -542,6 +542,17 @@ def test_commands_on_a_large_network(command: list[str], tmp_path: Path) -> None
     assert ended.seconds < 15 and ended.resident < MOST_RESIDENT
 
 
+def test_commands_that_take_smaller_maps(tmp_path: Path) -> None:
+    body = "conv 3x3 512 x6\n"
+    text = net(body).replace("3x32x32", "3x4096x4096")
+    (tmp_path / "net.arch").write_text(text)
+    ended = run(tmp_path, "analyze", "--gradients", "net.arch")
+    check(ended, "A0912")
+    ended = run(tmp_path, "check", "--torch", "net.arch")
+    assert (ended.status, ended.stderr) == (0, "")
+    assert ended.seconds < 15
+
+
 @pytest.mark.parametrize(
     ("command", "layers"),
     [

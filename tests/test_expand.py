@@ -334,6 +334,8 @@ def test_a_difference_is_found(what: str) -> None:
         ("{ relu }  x2", "relu; relu", "parts"),
         ("a: { relu }", "a: seq { relu }", "word"),
         ("a: conv 1x1; same a", "a: conv 1x1; conv 1x1", "name"),
+        ("bn", 'bn renamed from "b"', "renamed_from"),
+        ("a: { bn }", 'a: { bn } renamed from "b"', "renamed_from"),
         ("scale 1", "scale 2", "arguments"),
         ("residual { bn }", "residual<shortcut = optional> { bn }", "parts"),
     ],

@@ -168,6 +168,14 @@ WRONG: dict[str, tuple[Callable[[Any], Any], str]] = {
         _set(f"{CONV}.op.arguments.kernel", [0, 3]),
         f"{CONV}.op.arguments.kernel: it is out of bounds",
     ),
+    "an older name that no key has": (
+        _set(f"{CONV}.renamed_from", [{"name": "a b"}]),
+        f"{CONV}.renamed_from[0].name: it is a part of a checkpoint's key, not",
+    ),
+    "older names that are none": (
+        _set(f"{CONV}.renamed_from", "norm.1"),
+        f"{CONV}.renamed_from: it is a list, not",
+    ),
     "a wrong shape": (
         _set(f"{CONV}.shape", [7, 8, 8]),
         f"{CONV}.shape: conv gives 8x8x8, not 7x8x8",

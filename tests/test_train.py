@@ -1306,16 +1306,24 @@ def test_what_the_command_refuses(
 
 
 def test_a_recipe_is_changed_as_a_network_is(run: Run, files_of: Path) -> None:
-    """-D reaches the recipe, where the key has a dot; --set does, with or without."""
-    few = ("--set", "epochs=1", "--steps", "1", "-o", "run")
+    """-D reaches keys that are no parameters of the network; --set reaches all."""
+    few = ("-D", "epochs=1", "--steps", "1", "-o", "run")
     assert run(*RUN, *few, "-D", "optimizer.lr=0.5", "-D", "classes=10").code == 0
     held = json.loads(Path("run/run.json").read_bytes())["recipe"]
     assert (held["optimizer"]["lr"], held["epochs"]) == (0.5, 1)
     found = run(*RUN, "-o", "other", "-D", "optimizer.lrr=0.5")
     assert (found.code, "did you mean `lr`?" in found.err) == (1, True)
-    for command in ("analyze", "sweep"):
-        found = run(command, "net.arch", "-D", "optimizer.lr=0.5")
+    for command in (("analyze",), ("sweep", "classes=2,3")):
+        found = run(command[0], "net.arch", *command[1:], "-D", "optimizer.lr=0.5")
         assert found.code == 2, found.err
+        found = run(command[0], "net.arch", *command[1:], "-D", "epochs=1")
+        assert (found.code, "no parameter `epochs`" in found.err) == (1, True)
+    Path("own.arch").write_text(NET.replace("classes", "epochs"), encoding="utf-8")
+    few = ("--set", "epochs=1", "--steps", "1", "-o", "own")
+    done = run("train", "own.arch", *RUN[2:], *few, "-D", "epochs=10")
+    assert done.code == 0, done.err
+    held = json.loads(Path("own/run.json").read_bytes())
+    assert held["recipe"]["epochs"] == 1
 
 
 def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None:

@@ -21,6 +21,7 @@ from torch import Tensor
 import archdsl
 from archdsl.backends.checkpoints import (
     Match,
+    OldNames,
     maps,
     match,
     parse_rules,
@@ -261,7 +262,6 @@ def hugging_face(key: str) -> str:
 @pytest.mark.parametrize(
     ("name", "layout", "rename"),
     [
-        ("densenet121", "torchvision-densenet-2017", old_densenet),
         ("resnet18", "huggingface-resnet", hugging_face),
         ("resnet50", "huggingface-resnet", hugging_face),
     ],
@@ -281,6 +281,122 @@ def test_shipped_layouts_are_recognised(
     assert {key: rename(key) for key in own} == found.names
     asked = match(network, found.checkpoint, rules=shipped(layout))
     assert asked.names == found.names
+
+
+def test_old_densenets_are_read_by_the_older_names_in_the_spec(tmp_path: Path) -> None:
+    network = archdsl.load("densenet121")
+    own = {
+        one.key: torch.zeros(one.shape, dtype=torch.uint8) for one in wanted(network)
+    }
+    renamed = {old_densenet(key): one for key, one in own.items()}
+    assert renamed.keys() != own.keys()
+    found = fits(network, renamed, tmp_path / "w.safetensors")
+    assert found.older and found.rules is None
+    assert found.complete and not found.extra
+    assert {key: old_densenet(key) for key in own} == found.names
+
+
+OLDER = """arch 1
+
+block unit<width> {
+    conv1: conv 3x3 width renamed from "conv" or "0.conv" -> norm: bn
+}
+
+network Net {
+    input 3x8x8
+    layer{}: unit<4> renamed from "stage.{}" or "part"  x2
+    body: seq { conv 3x3 4 renamed from "first"; relu } renamed from "_tail"
+    globalavgpool
+    head: linear 4 renamed from "fc"
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("layer1.conv1.weight", "layer1.conv1.weight"),
+        ("layer1.conv.weight", "layer1.conv1.weight"),
+        ("stage.2.0.conv.weight", "layer2.conv1.weight"),
+        ("stage.2.norm.running_mean", "layer2.norm.running_mean"),
+        ("layer2.0.conv.weight", "layer2.conv1.weight"),
+        ("_tail.first.weight", "body.0.weight"),
+        ("_tail.0.bias", "body.0.bias"),
+        ("fc.weight", "head.weight"),
+        # What no tensor has stays: a tensor, a layer, a block, and half of a name.
+        ("fc.gamma", "fc.gamma"),
+        ("stage.2.norm.weight.x", "stage.2.norm.weight.x"),
+        ("stage.3.conv.weight", "stage.3.conv.weight"),
+        ("fcc.weight", "fcc.weight"),
+        ("fc", "fc"),
+        ("", ""),
+        ("...", "..."),
+    ],
+)
+def test_older_names_are_read_part_by_part(old: str, new: str) -> None:
+    assert OldNames(archdsl.loads(OLDER)).rename(old) == new
+
+
+def test_exchanged_names_go_by_what_fits_more(tmp_path: Path) -> None:
+    """After a renumbering, one layer's older name is another's name now."""
+    text = """arch 1
+
+network Net {
+    input 3x8x8
+    a: conv 3x3 4 renamed from "b"
+    b: conv 3x3 6 renamed from "a"
+}
+"""
+    network = archdsl.loads(text)
+    state = archdsl.build(network).state_dict()
+    now = fits(network, state, tmp_path / "now.pth")
+    assert now.complete and not now.older and same(now, state)
+    exchanged = {{"a": "b", "b": "a"}[key[0]] + key[1:]: v for key, v in state.items()}
+    then = fits(network, exchanged, tmp_path / "then.pth")
+    assert then.complete and then.older and same(then, state)
+
+
+def test_a_file_with_an_older_and_a_newer_name_of_one_layer(tmp_path: Path) -> None:
+    network = archdsl.loads(OLDER)
+    state = archdsl.build(network).state_dict()
+    both = {**state, "fc.weight": torch.ones(4, 4)}
+    assert fits(network, both, tmp_path / "a.pth").extra == ("fc.weight",)
+    mixed = dict(both)
+    mixed["layer1.conv.weight"] = mixed.pop("layer1.conv1.weight")
+    with pytest.raises(ValueError, match="`renamed from` names both"):
+        fits(network, mixed, tmp_path / "b.pth")
+
+
+def test_build_loads_older_names_and_weights_converts_them(
+    folder: Path, run: Run
+) -> None:
+    (folder / "net.arch").write_text(OLDER)
+    network = archdsl.load(folder / "net.arch")
+    state = archdsl.build(network).state_dict()
+    old = {
+        key.replace("conv1", "0.conv").replace("layer", "stage."): value
+        for key, value in state.items()
+    }
+    torch.save(old, folder / "old.pth")
+    again = archdsl.build(network, weights=folder / "old.pth").state_dict()
+    assert all(torch.equal(again[key], value) for key, value in state.items())
+    code, out, _ = run("weights", "net.arch", "old.pth", "-o", "new.safetensors")
+    assert code == 0 and "under older names" in out
+    new = safetensors.torch.load_file(folder / "new.safetensors")
+    assert new.keys() == state.keys()
+    assert all(torch.equal(new[key], value) for key, value in state.items())
+
+
+def test_older_names_that_begin_alike_are_read_in_bounded_time() -> None:
+    """Each level can be met after one part of the key or after two."""
+    inner = "conv1: conv 1x1 4"
+    for _ in range(40):
+        inner = f'a: {{ {inner} }} renamed from "x" or "x.x"'
+    network = archdsl.loads(f"arch 1\n\nnetwork Net {{\n input 4x1x1\n {inner}\n}}\n")
+    start = time.process_time()
+    key = "x." * 79 + "weight"
+    assert OldNames(network).rename(key) == key
+    assert time.process_time() - start < 2
 
 
 def test_every_shipped_layout_says_what_it_is() -> None:

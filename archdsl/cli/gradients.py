@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 import click
 from click.core import ParameterSource
 
+from archdsl.api import analyze
+from archdsl.diagnostics import Diagnostic, SpecError
+from archdsl.limits import MAX_RUN_MACS
+
 from . import status
 from .options import Command, check_run
 from .terminal import Failure, Progress, without_torch
@@ -30,6 +34,17 @@ def runs_option(command: Command) -> Command:
     )(command)
 
 
+def _check_macs(network: Network, batch: int, runs: int) -> None:
+    macs = analyze(network).macs * batch * runs
+    if macs > MAX_RUN_MACS:
+        message = (
+            f"{runs} runs of {network.name} with {batch} samples take "
+            f"{macs / 1e12:,.1f} T MACs, and {MAX_RUN_MACS / 1e12:.0f} T are the most"
+        )
+        help = "a smaller --batch, --runs or --input takes fewer"
+        raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
+
+
 def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     """Return the gradients of a network at initialisation.
 
@@ -39,7 +54,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
         runs: number of runs.
 
     Raises:
-        SpecError: if it has too many layers.
+        SpecError: if it has too many layers or takes too many MACs.
         Failure: if torch is not installed or runs out of memory, or if the network
             cannot train on such a batch.
         UsageError: if the spec names Python code.
@@ -50,6 +65,7 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     check_run(network)
     source = click.get_current_context().get_parameter_source("batch")
     size = _BATCH if source is ParameterSource.DEFAULT else batch
+    _check_macs(network, size, runs)
     try:
         with Progress(1, always=True) as progress:
             progress.step(f"running {network.name} {runs} times")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from archdsl.passes.devices import Device
 
 Command = Callable[..., Any]
-# Where a command finds what -D changes in its recipe: keys with a dot, which no
-# parameter of a network has.
-OF_RECIPE: Final = "archdsl.of_recipe"
+# What -D says, for commands that read a recipe: keys with a dot, and others.
+_DOTTED: Final = "archdsl.dotted"
+_NAMED: Final = "archdsl.named"
 
 
 class _File(click.Path):
@@ -75,15 +75,49 @@ def _shape(
 def _parameters(
     ctx: click.Context, param: click.Parameter, values: tuple[str, ...]
 ) -> dict[str, object]:
-    """Return the parameters, without those that change a recipe."""
+    """Return the parameters, without those that can only be of a recipe."""
     if any(each.name == "changes" for each in ctx.command.params):
         dotted = [text for text in values if "." in text.partition("=")[0]]
-        ctx.meta[OF_RECIPE] = tuple(dotted)
+        ctx.meta[_DOTTED] = tuple(dotted)
         values = tuple(text for text in values if text not in dotted)
-    return {
-        name: _value(f"{name}={value}", value)
-        for name, value in named_values(values).items()
-    }
+    named = ctx.meta[_NAMED] = named_values(values)
+    return {name: _value(f"{name}={value}", value) for name, value in named.items()}
+
+
+def split_params(
+    spec: str,
+    params: dict[str, object],
+    varied: Mapping[str, object] | None = None,
+    *,
+    trains: bool = True,
+) -> tuple[dict[str, object], tuple[str, ...]]:
+    """Return the values of -D that are the network's, and those that are the recipe's.
+
+    A key with a dot is the recipe's, and so is another that recipes have, unless it is
+    a parameter of the network.
+
+    Args:
+        spec: the network.
+        params: all values of keys without a dot.
+        varied: values of parameters that are not among them.
+        trains: whether there is a recipe.
+
+    Raises:
+        SpecError: if the spec or a parameter has mistakes.
+    """
+    from archdsl.api import load
+    from archdsl.backends.training.recipe import Recipe
+
+    meta = click.get_current_context().meta
+    changes: tuple[str, ...] = meta[_DOTTED]
+    shared = Recipe.model_fields.keys() & params.keys()
+    if shared and trains:
+        rest = {name: value for name, value in params.items() if name not in shared}
+        network = load(spec, params={**rest, **(varied or {})})
+        shared -= {each.name for each in network.root.parameters}
+        changes += tuple(f"{name}={meta[_NAMED][name]}" for name in sorted(shared))
+        params = {n: value for n, value in params.items() if n not in shared}
+    return params, changes
 
 
 def named_values(values: Sequence[str]) -> dict[str, str]:
@@ -326,7 +360,7 @@ changes_option = click.option(
     multiple=True,
     metavar="KEY=VALUE",
     help="Change a value of the recipe, such as epochs=5 or optimizer.lr=0.05; -D does "
-    "so, too, where the key has a dot. May be repeated.",
+    "so, too, unless the network has such a parameter. May be repeated.",
 )
 
 width_option = click.option(

@@ -397,7 +397,7 @@ _WEIGHTS = {
     **dict.fromkeys(("file", "inside", "prefix"), "text"),
     **_maybe("rules", "output"),
     "tensors": "int",
-    "complete": "bool",
+    **dict.fromkeys(("older", "complete"), "bool"),
     "names": By("text"),
     **{key: ["text"] for key in ("others", "filled", "left_out", "extra")},
     "missing": [_TENSOR],
@@ -511,7 +511,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             **_maybe("file", "difference"),
             **dict.fromkeys(("lines", "layers", "blocks", "opaque"), "int"),
             "seconds": "number",
-            "compared": ["text"],
+            **{key: ["text"] for key in ("compared", "notes")},
         },
     ),
     "lint": (

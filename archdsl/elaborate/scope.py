@@ -227,7 +227,10 @@ class Namespace:
         outer: namespace whose labels taps can read, too; None for a block.
         caller: namespace of the place where a block is called.
         steps: the labelled parts as written, with the number of their copy, for `same`.
+        old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
+        given: for labelled blocks with several inputs, what flows into them.
+        inputs: names of the inputs of the block, if it has several.
         current: input of the step being elaborated, for the word `channels`.
         entry: input of the block, braces or network, for `@input`.
     """
@@ -238,8 +241,11 @@ class Namespace:
         "counts",
         "current",
         "entry",
+        "given",
         "indexed",
+        "inputs",
         "lets",
+        "old",
         "outer",
         "path",
         "steps",
@@ -260,11 +266,14 @@ class Namespace:
         self.outer = outer
         self.taken: dict[str, Span] = {}
         self.containers: dict[str, Span] = {}
+        self.old: dict[str, Span] = {}
         self.counts: dict[str, int] = {}
         self.values: dict[str, Value] = {}
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
+        self.given: dict[str, tuple[Value, ...]] = {}
+        self.inputs: frozenset[str] = frozenset()
         self.steps: dict[str, tuple[t.Step, Context, Value, int | None]] = {}
 
     def join(self, name: str) -> str:

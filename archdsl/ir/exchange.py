@@ -27,6 +27,7 @@ from archdsl.ir.nodes import (
     Initializer,
     Named,
     Network,
+    OldName,
     Parameter,
     Port,
     Role,
@@ -36,6 +37,7 @@ from archdsl.ir.nodes import (
 from archdsl.ir.verify import InvalidNetwork, Place, Problem, verify
 from archdsl.layer import REQUIRED, Field, Layer, all_kinds, kind, words
 from archdsl.limits import MAX_INTEGER, MAX_NETWORK_BYTES, MAX_PARTS
+from archdsl.naming import is_old_name
 from archdsl.source import Source, Span
 from archdsl.symbolic import Atom, Poly, Sym, SymFloat, TooLong
 from archdsl.values import Dims, Last
@@ -203,6 +205,12 @@ def _labels(value: Any, place: Place) -> str:
     return value
 
 
+def _old_name(value: Any, place: Place) -> str:
+    if not is_old_name(_text(value, place)):
+        _wrong(place, "a part of a checkpoint's key", value)
+    return str(value)
+
+
 def _boolean(value: Any, place: Place) -> bool:
     if not isinstance(value, bool):
         _wrong(place, "true or false", value)
@@ -246,6 +254,7 @@ _TEXT = _Form(_same, _text, {"type": "string"})
 _NAME = _Form(_same, _name, {"type": "string"})
 _NAME_IF_ANY = _Form(_same, _name_if_any, {"type": "string"})
 _PATH = _Form(_same, _labels, {"type": "string"})
+_OLD_NAME = _Form(_same, _old_name, {"type": "string"})
 _BOOLEAN = _Form(_same, _boolean, {"type": "boolean"})
 _INTEGER = _Form(int, _integer, {"type": "integer"})
 
@@ -853,6 +862,18 @@ _SETTING = _Form(_same, _decode_setting, {"type": ["number", "string"]})
 _VALUES = _tuple_of(_INTEGER)
 _SHAPES = _tuple_of(_SHAPE)
 
+
+def _many(nodes: Any) -> _Form:
+    return _Form(
+        lambda values: [nodes.encode(value) for value in values],
+        lambda values, place: tuple(
+            [nodes.decode(v, (*place, n)) for n, v in enumerate(_list(values, place))]
+        ),
+        {"type": "array", "items": nodes.schema()},
+    )
+
+
+_OLD_NAMES = _many(_Nodes(OldName, {"name": _OLD_NAME, "pattern": _LABEL}))
 _STEP = _Nodes(
     Step,
     {
@@ -870,22 +891,16 @@ _STEP = _Nodes(
         "span": _SPAN,
         "shared": _BOOLEAN,
         "alias": _PATH,
+        "renamed_from": _OLD_NAMES,
     },
     "step",
 )
 _PARAMETER = _Nodes(Parameter, {"name": _NAME, "value": _VALUE, "default": _VALUE})
 
 
-def _many(nodes: Any) -> _Form:
-    return _Form(
-        lambda values: [nodes.encode(value) for value in values],
-        lambda values, place: tuple(
-            [nodes.decode(v, (*place, n)) for n, v in enumerate(_list(values, place))]
-        ),
-        {"type": "array", "items": nodes.schema()},
-    )
-
-
+_PORT = _Nodes(
+    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
+)
 _GROUP = _Nodes(
     Group,
     {
@@ -902,20 +917,19 @@ _GROUP = _Nodes(
         "children": _many(_NODE),
         "input": _INTEGER,
         "input_shape": _SHAPE,
+        "ports": _many(_PORT),
         "output": _INTEGER,
         "shape": _SHAPE,
         "count": _NUMBER,
         "condition": _TEST,
         "shared": _BOOLEAN,
         "alias": _PATH,
+        "renamed_from": _OLD_NAMES,
         "training": _BOOLEAN,
         "statement": _INTEGER,
         "span": _SPAN,
     },
     "group",
-)
-_PORT = _Nodes(
-    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
 )
 _INITIALIZER = _Nodes(
     Initializer,

@@ -75,6 +75,18 @@ def unchecked(model: Callable[P, M]) -> Callable[P, M]:
     return make
 
 
+class OldName(Model):
+    """A name that a part had in older checkpoints, in place of its own.
+
+    Attributes:
+        name: the name, with dots where it was a path below the same owner.
+        pattern: the name as a template over the block's parameters, if it uses any.
+    """
+
+    name: str
+    pattern: SkipValidation[Label] = ()
+
+
 class Step(Model):
     """One layer in its place.
 
@@ -95,6 +107,7 @@ class Step(Model):
         shared: whether it repeats an earlier step, with the same weights.
         alias: its name in this use by `same`: its label, or else the earlier step's
             name. Empty for the parts of a group that is repeated.
+        renamed_from: its names in older checkpoints, in the order of the spec.
     """
 
     name: str
@@ -111,6 +124,7 @@ class Step(Model):
     span: InstanceOf[Span]
     shared: bool = False
     alias: str = ""
+    renamed_from: tuple[OldName, ...] = ()
 
     def __repr__(self) -> str:
         return f"<Step {self.path}: {self.op.label()} -> {show_shape(self.shape)}>"
@@ -156,6 +170,22 @@ class Parameter(Model):
     default: SkipValidation[Any] = None
 
 
+class Port(Model):
+    """An input or output of the network, or one of a block's several inputs.
+
+    Attributes:
+        name: its name in the spec.
+        value: number of its value.
+        shape: its shape.
+        training: whether it only exists in training mode; of a block's input, never.
+    """
+
+    name: str
+    value: int
+    shape: SkipValidation[Shape]
+    training: bool = False
+
+
 class Group(Model):
     """Steps and groups that belong together.
 
@@ -176,6 +206,7 @@ class Group(Model):
         children: in order.
         input: number of the value that it receives.
         input_shape: shape of that value.
+        ports: the inputs of a block that has several, `input` first; else empty.
         output: number of the value that it returns.
         shape: shape of that value.
         count: number of copies, for a repeat.
@@ -185,6 +216,7 @@ class Group(Model):
             which it exists.
         shared: whether it repeats an earlier group, with the same weights.
         alias: as for a step.
+        renamed_from: as for a step.
         training: whether it is only needed for outputs of the training mode.
         statement: as for a step.
         span: its place in the spec.
@@ -203,12 +235,14 @@ class Group(Model):
     children: tuple[Step | Group, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]
+    ports: tuple[Port, ...] = ()
     output: int
     shape: SkipValidation[Shape]
     count: SkipValidation[int] = 1
     condition: SkipValidation[Test | None] = None
     shared: bool = False
     alias: str = ""
+    renamed_from: tuple[OldName, ...] = ()
     training: bool = False
     statement: int = 0
     span: InstanceOf[Span]
@@ -227,22 +261,6 @@ class Group(Model):
                 yield node
             else:
                 stack.extend(reversed(node.children))
-
-
-class Port(Model):
-    """An input or output of the network.
-
-    Attributes:
-        name: its name in the spec.
-        value: number of its value.
-        shape: its shape.
-        training: whether it only exists in training mode.
-    """
-
-    name: str
-    value: int
-    shape: SkipValidation[Shape]
-    training: bool = False
 
 
 class Expectation(Model):
@@ -387,6 +405,13 @@ def changed(node: Node, **fields: Any) -> Node:
     own = {name: getattr(node, name) for name in type(node).model_fields}
     made: Node = _MAKERS[type(node)](**{**own, **fields})
     return made
+
+
+def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Port, ...]:
+    """Return inputs or outputs, the number of each value replaced by another one."""
+    return tuple(
+        [port.model_copy(update={"value": value(port.value)}) for port in ports]
+    )
 
 
 def with_root(network: Network, root: Group, outputs: Iterable[Port]) -> Network:

@@ -9,12 +9,13 @@ else reads it. What is asked:
 - Owners: of what is made inside a network, block or group, the parts outside read its
   output alone. Inside, everything that was made before in the owners around can be
   read: those are taps. Transparent groups hide nothing. An `output` of the network may
-  be any value.
+  be any value. A block with several inputs names them, and is given different values.
 - Structure: what flows into a group is there before it; what flows out was made in it,
   or passes through. Copies of a repeat follow each other.
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
   shared part, which is an earlier one with the same layers. A name with a dot is that
-  of a container, which is no layer, and of a part of it.
+  of a container, which is no layer, and of a part of it. Neither had two parts of one
+  owner the same older name.
 - Modes: what serves training alone is read by such parts alone.
 - Numbers: an expression that a number, a label or a condition carries has its value, in
   the names of the owner.
@@ -38,8 +39,10 @@ from archdsl.naming import (
     LABEL_RESERVED,
     PARAMETER_RESERVED,
     attributes_of,
+    channels_of_input,
     containers_of,
     input_name,
+    is_old_name,
     refusal,
 )
 from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
@@ -112,12 +115,14 @@ class _Owner(NamedTuple):
         level: how many groups stand between it and its block.
         names: what the names in its numbers stand for.
         parts: the names of its parts so far.
+        old: the names that they had in older checkpoints.
     """
 
     group: Group
     level: int
     names: Names
     parts: set[str]
+    old: set[str]
 
     def path(self, name: str) -> str:
         """Return the path of a part."""
@@ -167,7 +172,7 @@ class _Verifier:
         names = _names(root)
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
-        self._children(("root",), root, _Owner(root, 0, names, set()))
+        self._children(("root",), root, _Owner(root, 0, names, set(), set()))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
@@ -308,13 +313,14 @@ class _Verifier:
         level = 0 if group.role == "block" else around.level + 1
         self._check_numbers(place, group, around.names, inside=False)
         names = dict(around.names) if group.role == "group" else _names(group)
+        self._ports(place, group)
         own = input_name(level)
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
         self._check_inner_numbers(place, group, names)
         self._parameters(place, group)
         before = len(self.order)
-        self._children(place, group, _Owner(group, level, names, set()))
+        self._children(place, group, _Owner(group, level, names, set(), set()))
         self._group_ends(place, group)
         for value in self.order[before:]:
             if value != group.output and value not in self.inside:
@@ -373,6 +379,31 @@ class _Verifier:
         if not known:
             self.read.discard(group.output)
 
+    def _ports(self, place: Place, group: Group) -> None:
+        """Check the inputs of a block that has several."""
+        if not group.ports:
+            return
+        at = (*place, "ports")
+        if group.role != "block" or len(group.ports) < 2:
+            self.report(at, "a block names its inputs if it has two or more")
+        elif group.ports[0].value != group.input:
+            self.report((*at, 0), "the first is the block's input")
+        self._port_names("ports", group.ports, place)
+        if len({port.value for port in group.ports}) < len(group.ports):
+            self.report(at, "two are the same value")
+        parameters = {p.name: p.value for p in group.parameters}
+        for number, port in enumerate(group.ports):
+            where = (*at, number)
+            known = port.value in self.read
+            self._check_read(where, port.value, port.shape, group.training)
+            if not known:
+                self.read.discard(port.value)
+            if port.training:
+                self.report(where, f"the input {port.name} exists in training alone")
+            own = parameters.get(channels_of_input(port.name))
+            if number and (not port.shape or own != channels(port.shape)):
+                self.report(where, f"no parameter has the channels of {port.name}")
+
     # ---- names
 
     def _name(self, place: Place, part: Step | Group, owner: _Owner) -> None:
@@ -388,7 +419,21 @@ class _Verifier:
             self.report((*place, "pattern"), f"it does not give {part.name}")
         if not known:
             self._new_name((*place, "name"), part.name, owner)
+            self._old_names(place, part, owner)
         owner.parts.add(part.name)
+
+    def _old_names(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+        for number, old in enumerate(part.renamed_from):
+            where = (*place, "renamed_from", number)
+            if not is_old_name(old.name):
+                self.report(where, f"{old.name[:100]!r} is no part of a key")
+            elif old.name == part.name:
+                self.report(where, f"`{old.name}` is its name now")
+            elif old.name in owner.old:
+                self.report(where, f"two parts were named {owner.path(old.name)}")
+            if old.pattern and _text(old.pattern, owner.names) != old.name:
+                self.report((*where, "pattern"), f"it does not give {old.name}")
+            owner.old.add(old.name)
 
     def _new_name(self, place: Place, name: str, owner: _Owner) -> None:
         if owner.group.indexed:
@@ -434,6 +479,7 @@ class _Verifier:
             fields = [("shape", "", part.shape), ("input_shape", "", part.input_shape)]
             fields += [("count", "", part.count)]
             fields += [("parameters", p.name, p.value) for p in part.parameters]
+            fields += [("ports", p.name, p.shape) for p in part.ports]
         for field, name, value in fields:
             if not _holds(value, names):
                 self.report(
@@ -487,14 +533,17 @@ class _Verifier:
 
     # ---- the rest
 
-    def _port_names(self, field: str, ports: Sequence[Port]) -> None:
+    def _port_names(
+        self, field: str, ports: Sequence[Port], around: Place = ()
+    ) -> None:
         names = Counter(port.name for port in ports)
         for place, port in _placed(field, ports):
+            at = (*around, *place, "name")
             why = refusal(port.name, "label", LABEL_RESERVED)
             if why:
-                self.report((*place, "name"), f"`{port.name[:100]}` {why}")
+                self.report(at, f"`{port.name[:100]}` {why}")
             if names[port.name] > 1:
-                self.report((*place, "name"), f"two {field} are named {port.name}")
+                self.report(at, f"two {field} are named {port.name}")
 
     def _outputs(self) -> None:
         self._port_names("outputs", self.network.outputs)
@@ -572,7 +621,9 @@ def _outline(part: Step | Group) -> Any:
     """Return what two uses of one part have in common."""
     if isinstance(part, Step):
         return part.path, part.op.word
-    return part.path, part.role, part.indexed, tuple(map(_outline, part.children))
+    ports = tuple(port.name for port in part.ports)
+    inside = tuple(map(_outline, part.children))
+    return part.path, part.role, part.indexed, ports, inside
 
 
 def _names(group: Group) -> dict[str, Poly]:

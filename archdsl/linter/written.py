@@ -35,8 +35,8 @@ class Written(NamedTuple):
     def is_plain(self) -> bool:
         """Whether it consists of a word and its arguments alone."""
         call = self.call
-        extra = (call.label, call.repeat, call.guard, call.angle, call.body)
-        return all(part is None for part in extra)
+        extra = (call.label, call.renamed, call.repeat, call.guard, call.angle)
+        return all(part is None for part in (*extra, call.body))
 
     def argument(self, name: str, place: int | None = None) -> t.Arg | None:
         """Return an argument by name, or by its index among the positional ones."""
@@ -124,8 +124,10 @@ def _start(step: t.Step) -> int:
 
 def _end(step: t.Step) -> int:
     body = step.body if isinstance(step, t.Call) else None
-    parts = (step.guard, step.repeat, body)
-    return max([step.span.end, *(part.span.end for part in parts if part)])
+    ends = [part.span.end for part in (step.guard, step.repeat, body) if part]
+    # Older names have a quote behind them.
+    ends += [name.span.end + 1 for name in step.renamed or ()]
+    return max(step.span.end, *ends) if ends else step.span.end
 
 
 # ---- all of a file ----------------------------------------------------------

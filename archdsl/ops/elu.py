@@ -23,7 +23,7 @@ class ELU(Layer):
         return 4 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input."""
+        """Return the input, or the output if it runs in place."""
         return Saved(input=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
@@ -33,5 +33,5 @@ class ELU(Layer):
             TorchCall("nn.ELU", (), kwargs),
             "F.elu({0})",
             kwargs,
-            inplace_inference=True,
+            inplace=True,
         )

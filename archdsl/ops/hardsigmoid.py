@@ -28,5 +28,8 @@ class HardSigmoid(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Hardsigmoid`."""
         return TorchForm(
-            TorchCall("nn.Hardsigmoid"), "F.hardsigmoid({0})", inplace_inference=True
+            TorchCall("nn.Hardsigmoid"),
+            "F.hardsigmoid({0})",
+            inplace=True,
+            inplace_copies=True,
         )

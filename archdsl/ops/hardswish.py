@@ -28,5 +28,8 @@ class HardSwish(Layer):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Hardswish`."""
         return TorchForm(
-            TorchCall("nn.Hardswish"), "F.hardswish({0})", inplace_inference=True
+            TorchCall("nn.Hardswish"),
+            "F.hardswish({0})",
+            inplace=True,
+            inplace_copies=True,
         )

@@ -26,4 +26,6 @@ class Mish(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Mish`."""
-        return TorchForm(TorchCall("nn.Mish"), "F.mish({0})", inplace_inference=True)
+        return TorchForm(
+            TorchCall("nn.Mish"), "F.mish({0})", inplace=True, inplace_copies=True
+        )

@@ -27,4 +27,6 @@ class ReLU6(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReLU6`."""
-        return TorchForm(TorchCall("nn.ReLU6"), "F.relu6({0})", inplace_inference=True)
+        return TorchForm(
+            TorchCall("nn.ReLU6"), "F.relu6({0})", inplace=True, inplace_copies=True
+        )

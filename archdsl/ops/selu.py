@@ -21,9 +21,9 @@ class SELU(Layer):
         return 5 * count(output)
 
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
-        """Return the input."""
+        """Return the input, or the output if it runs in place."""
         return Saved(input=True)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.SELU`."""
-        return TorchForm(TorchCall("nn.SELU"), "F.selu({0})", inplace_inference=True)
+        return TorchForm(TorchCall("nn.SELU"), "F.selu({0})", inplace=True)

@@ -27,4 +27,6 @@ class SiLU(Layer):
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.SiLU`."""
-        return TorchForm(TorchCall("nn.SiLU"), "F.silu({0})", inplace_inference=True)
+        return TorchForm(
+            TorchCall("nn.SiLU"), "F.silu({0})", inplace=True, inplace_copies=True
+        )

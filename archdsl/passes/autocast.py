@@ -33,7 +33,7 @@ def autocast_saved(
 
     Args:
         graph: the network.
-        overwritten: what `inplace` gives.
+        overwritten: outputs of the steps that need no memory of their own in training.
         gaps: what `strides.gaps` gives.
     """
     items = element_bytes(graph)

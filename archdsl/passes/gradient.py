@@ -5,6 +5,19 @@ from __future__ import annotations
 from .graph import Graph
 
 
+def tracked(graph: Graph) -> frozenset[int]:
+    """Return the values that autograd tracks: those that depend on a parameter.
+
+    A layer that reads only the shape of an input does not depend on it.
+    """
+    found: set[int] = set()
+    for node in graph.nodes:
+        sources = node.inputs[: node.op.sources]
+        if not found.isdisjoint(sources) or any([t.trainable for t in node.tensors]):
+            found.add(node.output)
+    return frozenset(found)
+
+
 def gradients(graph: Graph) -> frozenset[int]:
     """Return the values whose gradient the backward pass of training computes.
 
@@ -15,14 +28,7 @@ def gradients(graph: Graph) -> frozenset[int]:
     for node in reversed(graph.nodes):
         if node.output in used:
             used.update(node.inputs[: node.op.sources])
-    found: set[int] = set()
-    for node in graph.nodes:
-        if node.output in used and (
-            not found.isdisjoint(node.inputs[: node.op.sources])
-            or any([t.trainable for t in node.tensors])
-        ):
-            found.add(node.output)
-    return frozenset(found)
+    return tracked(graph) & used
 
 
 def backward_macs(graph: Graph) -> tuple[int, ...]:

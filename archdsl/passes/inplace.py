@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 from archdsl.ir import OWNERS, Group, Step
 from archdsl.values import Saved
 
+from .gradient import tracked
 from .graph import Graph, Node
 from .written import is_function
 
@@ -33,15 +34,28 @@ def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
         saved = node.op.saved(node.input_shapes, node.shape)
         if inference:
             saved = Saved()
-        if node.output not in entries and _overwrites(node, taken, inference):
+        if node.output not in entries and _overwrites(node, taken):
             found.add(node.output)
-            if saved.input:
+            if saved.input and not node.step.form.inplace_copies:
                 taken.add(node.output)  # it is kept instead of the input
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
         if saved.output or node.op.is_view(node.shape):
             taken.add(node.output)
     return _agreed(found, _together(graph))
+
+
+def copying(graph: Graph, overwriting: Set[int]) -> frozenset[int]:
+    """Return those of the steps that run in place for which autograd copies the input.
+
+    Training then needs the memory of input and output, as if they did not run in place.
+
+    Args:
+        graph: the network.
+        overwriting: the outputs of the steps that run in place.
+    """
+    found = [n.output for n in graph.nodes if n.step.form.inplace_copies]
+    return tracked(graph).intersection(found) & overwriting
 
 
 def _agreed(found: set[int], together: Sequence[Sequence[int]]) -> frozenset[int]:
@@ -120,10 +134,9 @@ def _entries(graph: Graph) -> set[int]:
     return found
 
 
-def _overwrites(node: Node, taken: set[int], inference: bool) -> bool:
-    form = node.step.form
-    able = form.inplace or (inference and form.inplace_inference)
-    return able and len(node.inputs) == 1 and node.inputs[0] not in taken
+def _overwrites(node: Node, taken: set[int]) -> bool:
+    able = node.step.form.inplace and len(node.inputs) == 1
+    return able and node.inputs[0] not in taken
 
 
 def _shares(node: Node) -> bool:

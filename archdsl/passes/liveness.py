@@ -105,6 +105,8 @@ class _Run:
         entries: the layers that run.
         memory: the allocations.
         pieces: the piece of memory that each value is stored in.
+        overwritten: values stored in the memory of what they are computed from.
+        copying: those of them for which autograd copies that first.
         frees: for each layer, the values that the program no longer holds after it.
     """
 
@@ -118,6 +120,7 @@ class _Run:
         self.memory = _Memory()
         held = tape.frames[training]
         self.overwritten = tape.overwritten - held.lent
+        self.copying = tape.copying if training else frozenset[int]()
         callers = {*graph.inputs, *graph.outputs(training)}
         self.frees: list[list[int]] = [[] for _ in nodes]
         for value, place in held.until.items():
@@ -139,10 +142,17 @@ class _Run:
         more = entry.inference if once else entry.forward + entry.own
         self.memory.note(phase, entry, more)
 
-    def make(self, entry: Entry) -> None:
-        """Allocate a layer's output, or reuse the memory of its input if possible."""
+    def make(self, entry: Entry, *, recorded: bool = False) -> None:
+        """Allocate a layer's output, or reuse the memory of its input if possible.
+
+        Args:
+            entry: the layer.
+            recorded: whether autograd records it. A copy that autograd then keeps of
+                an overwritten input counts as that input, and the output as new.
+        """
         made = entry.output
-        if entry.views[self.training] or made in self.overwritten:
+        reuses = made in self.overwritten and not (recorded and made in self.copying)
+        if entry.views[self.training] or reuses:
             self.pieces[made] = self.memory.hold(self.pieces[entry.inputs[0]])
         else:
             self.pieces[made] = self.memory.make(entry.size)
@@ -214,7 +224,7 @@ class _Step(_Run):
         for part in entry.operations:
             is_run = not stops or part is not last
             if is_run:
-                self.make(part)
+                self.make(part, recorded=True)
             self.keep(part)
             if is_run:
                 self.memory.note(phase, part, part.forward)
@@ -237,7 +247,8 @@ class _Step(_Run):
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
             end = entry.operations[-1]
-            if place == last and not end.own and end.output not in end.keeps:
+            kept_after = end.own or end.output in {*end.keeps, *self.copying}
+            if place == last and not kept_after:
                 # Everything is kept before its end, so that need not run again.
                 self.forward_kept(entry, "recompute", stops=True)
                 break

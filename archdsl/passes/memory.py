@@ -9,7 +9,7 @@ from typing import Any, Final
 from .costs import Cost
 from .dtypes import COUNTER_BYTES, item_bytes
 from .graph import Graph
-from .inplace import inplace
+from .inplace import copying, inplace
 from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, whole
@@ -89,9 +89,7 @@ class Memory:
     def homes(self) -> dict[int, int]:
         """For every value, the one in whose memory training stores it."""
         graph, copied = self.graph, self._gaps.copied
-        return homes(
-            graph, graph.nodes, self._overwritten, training=True, copied=copied
-        )
+        return homes(graph, graph.nodes, self._reused, training=True, copied=copied)
 
     @property
     def saved_bytes(self) -> int:
@@ -123,7 +121,7 @@ class Memory:
         """
         from .autocast import autocast_saved
 
-        return autocast_saved(self.graph, self._overwritten, self._gaps)
+        return autocast_saved(self.graph, self._reused, self._gaps)
 
     @property
     def autocast_saved_bytes(self) -> int:
@@ -260,11 +258,16 @@ class Memory:
 
     @cached_property
     def _gaps(self) -> Gaps:
-        return gaps(self.graph, self._overwritten, self.batch)
+        return gaps(self.graph, self._reused, self.batch)
 
     @cached_property
     def _overwritten(self) -> frozenset[int]:
         return inplace(self.graph)
+
+    @cached_property
+    def _reused(self) -> frozenset[int]:
+        """Those of them that need no memory of their own in training."""
+        return self._overwritten - copying(self.graph, self._overwritten)
 
     @cached_property
     def tape(self) -> Tape:

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from archdsl.layer import count
 from archdsl.values import Saved
 
+from .gradient import tracked
 from .graph import Graph, Node
 from .recompute import Part
 
@@ -80,19 +81,17 @@ def kept(
             creates itself have elements like those of its output.
         gaps: values that are not contiguous; see `strides`.
     """
-    differentiated: set[int] = set()
+    known = tracked(graph)
     found = {}
     for node in graph.nodes:
-        tensors = node.tensors
-        trained = any([tensor.trainable for tensor in tensors])
-        if not trained and differentiated.isdisjoint(node.inputs[: node.op.sources]):
+        if node.output not in known:
             continue
-        differentiated.add(node.output)
+        trained = any([tensor.trainable for tensor in node.tensors])
         saved = node.op.saved(node.input_shapes, node.shape)
         if node.op.gathers and node.inputs[0] in gaps:
             copied = saved.own_elements + count(node.input_shapes[0])
             saved = saved._replace(input=False, own_elements=copied, what="copy")
-        values, products = _values(node, saved, differentiated)
+        values, products = _values(node, saved, known)
         each = item if items is None else items[node.output]
         own = own_size(saved, each, item) + products * each * SAMPLE
         what = "product" if products else saved.what
@@ -116,7 +115,7 @@ def own_size(saved: Saved, item: int, params: int | None = None) -> int:
 
 
 def _values(
-    node: Node, saved: Saved, differentiated: set[int]
+    node: Node, saved: Saved, differentiated: Collection[int]
 ) -> tuple[tuple[tuple[int, str], ...], int]:
     """Return the values that a layer keeps, and the elements of products it computes
     itself.

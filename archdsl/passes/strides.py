@@ -31,7 +31,7 @@ def gaps(graph: Graph, overwritten: frozenset[int], batch: int) -> Gaps:
 
     Args:
         graph: the network.
-        overwritten: outputs of the steps that run in place; see `inplace`.
+        overwritten: outputs of the steps that need no memory of their own in training.
         batch: batch size; a single sample has no gaps between samples.
     """
     strides: dict[int, Shape] = {}

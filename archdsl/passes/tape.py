@@ -11,6 +11,7 @@ from archdsl.layer import count
 from .frames import Frames, frames
 from .gradient import gradients
 from .graph import Graph, Node
+from .inplace import copying
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
@@ -72,6 +73,7 @@ class Tape(NamedTuple):
         sizes: size of every value, and of the products on the way to another one.
         overwritten: values that can be stored in the memory of what they are computed
             from.
+        copying: those of them for which autograd copies the input; see `copying`.
         differentiated: values whose gradient the backward pass computes.
         frames: how long values are held, in inference and in training.
     """
@@ -81,6 +83,7 @@ class Tape(NamedTuple):
     entries: tuple[Entry, ...]
     sizes: dict[int, int]
     overwritten: frozenset[int]
+    copying: frozenset[int]
     differentiated: frozenset[int]
     frames: tuple[Frames, Frames]
 
@@ -126,6 +129,7 @@ def tape(
         tuple(entries),
         sizes,
         overwritten,
+        copying(graph, overwritten),
         differentiated,
         (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
     )

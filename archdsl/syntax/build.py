@@ -157,6 +157,7 @@ class Build(Transformer[Token, t.File]):
         word: Token,
         name: Token,
         params: list[t.Param] | None,
+        inputs: list[tuple[str, Span]] | None,
         seq: Token | None,
         body: t.Body,
     ) -> t.Definition:
@@ -168,9 +169,23 @@ class Build(Transformer[Token, t.File]):
             is_network=word == "network",
             indexed=seq is not None,
             doc=_comment_above(self.source.text, self._start(word)),
+            inputs=inputs or [],
         )
 
-    network = block
+    def network(
+        self,
+        word: Token,
+        name: Token,
+        params: list[t.Param] | None,
+        seq: Token | None,
+        body: t.Body,
+    ) -> t.Definition:
+        return self.block(word, name, params, None, seq, body)
+
+    @v_args(inline=False)
+    def entries(self, parts: list[Token]) -> list[tuple[str, Span]]:
+        _, *names, _ = parts
+        return [(str(name), self._span(name)) for name in names]
 
     @v_args(inline=False)
     def function_def(self, parts: list[Any]) -> t.FunctionDef:
@@ -319,14 +334,20 @@ class Build(Transformer[Token, t.File]):
         self,
         label: t.Label | None,
         core: t.Step,
+        renamed: list[t.Label] | None,
         repeat: t.Expr | None,
         guard: t.Expr | None,
     ) -> _Element:
-        core.label, core.repeat, core.guard = label, repeat, guard
+        core.label, core.renamed = label, renamed
+        core.repeat, core.guard = repeat, guard
         body = core.body if isinstance(core, t.Call) else None
-        return _Element(
-            core, self._span(label or core, guard or repeat or body or core)
-        )
+        span = self._span(label or core, guard or repeat or body or core)
+        if renamed and not (guard or repeat):
+            span = Span(self.source, span.start, renamed[-1].span.end + 1)  # the quote
+        return _Element(core, span)
+
+    def renamed(self, word: Token, *names: Token) -> list[t.Label]:
+        return [self.label(name) for name in names]
 
     def label(self, token: Token) -> t.Label:
         if token.type == "STRING":

@@ -306,6 +306,22 @@ def _compare(place: Place) -> Diagnostic | None:
     return place.refused("inside < >, comparisons with < and > stand in parentheses")
 
 
+def _inputs(place: Place) -> Diagnostic | None:
+    """The names of a block's inputs, in the wrong place or form."""
+    first, opened = place.first, [token.type for token in place.lines.opened]
+    if first is None or first.type not in ("BLOCK", "NETWORK") or "LBRACE" in opened:
+        return None
+    if first.type == "NETWORK":
+        if not place.looking_at("("):
+            return None
+        return place.refused("a network has its inputs inside: `input high 3x32x32`")
+    if place.looking_at("<") and not opened:
+        return place.refused("parameters come first: `block fuse<width>(high, low)`")
+    if opened[-1:] == ["LPAR"]:
+        return place.refused("inputs are names with commas: `block fuse(high, low)`")
+    return None
+
+
 def _comma(place: Place) -> Diagnostic | None:
     if place.kind == "COMMA" and not place.lines.in_brackets():
         return place.refused("arguments have spaces between them: `conv 3x3 64`")
@@ -337,6 +353,20 @@ def _repeat(place: Place) -> Diagnostic | None:
     if place.kind in ("REPEAT", "XPAREN"):
         return place.refused("a repeat comes once, at the end of a chain")
     return None
+
+
+def _renamed(place: Place) -> Diagnostic | None:
+    if place.kind == "RENAMED":
+        help = "it stands behind its layer, before a repeat and an `if`"
+        return place.refused(help)
+    if place.after("RENAMED"):
+        return place.refused('older names are in quotes: `renamed from "norm.1"`')
+    if place.kind == "COMMA" and re.search(_OLDER, place.text[: place.at]):
+        return place.refused('write `or` between older names: `"norm.1" or "bn1"`')
+    return None
+
+
+_OLDER: Final = re.compile(r'renamed[ \t]+from\s+"[^"\n]*"\s*\Z')
 
 
 def _statement(place: Place) -> Diagnostic | None:
@@ -378,6 +408,8 @@ _RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
     _equals,
     _colon,
     _compare,
+    _inputs,
+    _renamed,
     _comma,
     _operator,
     _repeat,

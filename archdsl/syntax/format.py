@@ -97,6 +97,8 @@ class _Spacing:
             return "  "
         if kind == "LSQB" and self.expression and _is_operand(before):
             return ""
+        if kind == "LPAR" and self.first == "BLOCK":
+            return ""
         if kind == "LPAR" and isinstance(before, Leaf) and before.kind == "NAME":
             return "" if self.expression or self.first == "INIT" else " "
         return " "
@@ -117,6 +119,8 @@ def _is_operand(node: Node) -> bool:
 
 def _leaf(leaf: Leaf) -> str:
     """Return a token; the expressions inside labels have the usual spaces."""
+    if leaf.kind == "RENAMED":
+        return " ".join(leaf.text.split())
     if "{" not in leaf.text or leaf.kind not in ("TEMPLATE", "TAP"):
         return leaf.text
     return _TEMPLATE_PART.sub(lambda m: f"{{{_embedded(m[1])}}}", leaf.text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, dataclass_transform
 
 from archdsl.source import Source, Span
@@ -173,10 +173,11 @@ class Label(Node):
 
 
 class Step(Node):
-    """One element of a chain, with its label, repeat count and guard."""
+    """One element of a chain, with its label, older names, repeat count and guard."""
 
     span: Span
     label: Label | None = _later(init=False)
+    renamed: list[Label] | None = _later(init=False)
     repeat: Expr | None = _later(init=False)
     guard: Expr | None = _later(init=False)
 
@@ -350,6 +351,7 @@ class Definition(Node):
         is_network: whether it is a network.
         indexed: whether `seq` stands before the body, so that its parts are numbered.
         doc: the comment lines directly above, without their `# `.
+        inputs: names of a block's inputs, with their places; empty if it has one.
     """
 
     name: str
@@ -359,6 +361,7 @@ class Definition(Node):
     is_network: bool
     indexed: bool = False
     doc: str = ""
+    inputs: Sequence[tuple[str, Span]] = ()
 
 
 class FunctionDef(Node):

@@ -10,6 +10,7 @@ from archdsl.ir import Network
 from archdsl.ir.state import Wanted, wanted
 
 from .checkpoint import Checkpoint, Held
+from .older import OldNames
 from .rules import Rules, maps, shipped
 
 # How many parts of a key a prefix such as ``module.`` or ``model.net.`` may have.
@@ -54,6 +55,7 @@ class Match(NamedTuple):
         checkpoint: the checkpoint.
         prefix: what its names begin with, and the network's do not.
         rules: the rules that rename the others, if any.
+        older: whether the names are older ones, of `renamed from` in the spec.
         names: the checkpoint's name of each tensor that fits, by the network's key.
         filled: counters of batch norms that it lacks; they begin at 0.
         left_out: tensors of the network that are not to be loaded.
@@ -67,6 +69,7 @@ class Match(NamedTuple):
     checkpoint: Checkpoint
     prefix: str
     rules: Rules | None
+    older: bool
     names: Mapping[str, str]
     filled: tuple[Wanted, ...]
     left_out: tuple[Wanted, ...]
@@ -132,7 +135,8 @@ def match(
     """Compare a checkpoint with what a network wants.
 
     A prefix that most names share is taken off where that helps, and without `rules`
-    those that ship are tried.
+    those that ship are tried. Names behind `renamed from` in the spec are taken where
+    more fits by them than by those of today.
 
     Args:
         network: the network.
@@ -149,23 +153,25 @@ def match(
     _check_paths(leave_out, tensors)
     kept = [one for one in tensors if not _is_below(one.key, leave_out)]
     known = [None, *map(shipped, maps())] if rules is None else [rules]
-    ways = [(prefix, one) for one in known for prefix in _prefixes(checkpoint.tensors)]
-    prefix, chosen = max(
-        ways, key=lambda way: _fitting(kept, checkpoint, _renamed(checkpoint, *way))
-    )
-    names = _renamed(checkpoint, prefix, chosen)
-    _check_names(checkpoint, prefix, chosen, names)
-    return _matched(kept, tensors, checkpoint, prefix, chosen, names)
+    older = OldNames(network)
+    ways = [
+        _Way(prefix, one, old)
+        for one in known
+        for old in ((None, older) if older else (None,))
+        for prefix in _prefixes(checkpoint.tensors)
+    ]
+    way = max(ways, key=lambda way: _fitting(kept, checkpoint, way.names(checkpoint)))
+    way.check(checkpoint)
+    return _matched(kept, tensors, checkpoint, way)
 
 
 def _matched(
     kept: Sequence[Wanted],
     tensors: Sequence[Wanted],
     checkpoint: Checkpoint,
-    prefix: str,
-    rules: Rules | None,
-    names: Mapping[str, str],
+    way: _Way,
 ) -> Match:
+    names = way.names(checkpoint)
     found: dict[str, str] = {}
     filled: list[Wanted] = []
     missing: list[Wanted] = []
@@ -184,8 +190,9 @@ def _matched(
     left = {one.key for one in tensors} - {one.key for one in kept}
     return Match(
         checkpoint,
-        prefix,
-        rules,
+        way.prefix,
+        way.rules,
+        way.older is not None,
         found,
         tuple(filled),
         tuple([one for one in tensors if one.key in left]),
@@ -199,17 +206,49 @@ def _matched(
 # ---- names
 
 
-def _renamed(
-    checkpoint: Checkpoint, prefix: str, rules: Rules | None
-) -> dict[str, str]:
-    """Return the checkpoint's names by what they become; the first of two wins."""
-    found: dict[str, str] = {}
-    for name in checkpoint.tensors:
-        key = name.removeprefix(prefix)
-        if rules is not None:
-            key = rules.rename(key)
-        found.setdefault(key, name)
-    return found
+class _Way(NamedTuple):
+    """How the names in a checkpoint become those of a network.
+
+    Attributes:
+        prefix: what is taken off.
+        rules: what renames the rest, if anything does.
+        older: the older names in the network's spec, where those are to be read.
+    """
+
+    prefix: str
+    rules: Rules | None
+    older: OldNames | None
+
+    def rename(self, name: str) -> str:
+        """Return the network's name for one of a checkpoint; empty to leave it out."""
+        key = name.removeprefix(self.prefix)
+        if self.rules is not None:
+            key = self.rules.rename(key)
+        return key if self.older is None else self.older.rename(key)
+
+    def names(self, checkpoint: Checkpoint) -> dict[str, str]:
+        """Return a checkpoint's names by what they become; the first of two wins."""
+        found: dict[str, str] = {}
+        for name in checkpoint.tensors:
+            found.setdefault(self.rename(name), name)
+        return found
+
+    def check(self, checkpoint: Checkpoint) -> None:
+        """Refuse two names that become the same.
+
+        Raises:
+            ValueError: naming both.
+        """
+        if self.rules is None and self.older is None:
+            return
+        names = self.names(checkpoint)
+        who = "the rules name" if self.older is None else "the spec and the rules name"
+        if self.rules is None:
+            who = "`renamed from` names"
+        for name in checkpoint.tensors:
+            key = self.rename(name)
+            if key and names[key] != name:
+                raise ValueError(f"{who} both `{names[key]}` and `{name}` `{key}`")
 
 
 def _prefixes(names: Iterable[str]) -> list[str]:
@@ -230,17 +269,6 @@ def _fitting(
     held = [(one, names[one.key]) for one in tensors if one.key in names]
     same = sum(checkpoint.tensors[name].shape == one.shape for one, name in held)
     return same, len(held)
-
-
-def _check_names(
-    checkpoint: Checkpoint, prefix: str, rules: Rules | None, names: Mapping[str, str]
-) -> None:
-    if rules is None:
-        return
-    for name in checkpoint.tensors:
-        key = rules.rename(name.removeprefix(prefix))
-        if key and names[key] != name:
-            raise ValueError(f"the rules name both `{names[key]}` and `{name}` `{key}`")
 
 
 def _check_paths(paths: Sequence[str], tensors: Sequence[Wanted]) -> None:

@@ -31,6 +31,8 @@ def text(match: Match, spec: str) -> str:
     if match.rules is not None:
         about = f": {match.rules.about}" if match.rules.about else ""
         lines.append(f"  renamed by {match.rules.name}{about}")
+    if match.older:
+        lines.append("  under older names, which the spec has by `renamed from`")
     reshaped = len(match.reshaped) + len(match.adapted)
     due = len(match.names) + len(match.missing) + reshaped
     lines += ["", f"{len(match.names):,} of the {_tensors(due)} that {spec} needs fit"]
@@ -63,6 +65,7 @@ def as_dict(match: Match) -> dict[str, object]:
         "others": [*held.others],
         "prefix": match.prefix,
         "rules": match.rules.name if match.rules is not None else None,
+        "older": match.older,
         "complete": match.complete,
         "names": dict(match.names),
         "filled": [one.key for one in match.filled],

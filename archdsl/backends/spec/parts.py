@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from archdsl.conditions import Label
-from archdsl.ir import Group, Network, Port, Step
+from archdsl.ir import Group, Network, Parameter, Port, Step
 from archdsl.layer import Layer
+from archdsl.naming import channels_of_input
 from archdsl.passes.graph import plain
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
@@ -52,6 +53,7 @@ class Item:
         bodies: what stands in its braces: for each pair of braces, or branch, the
             copies that there are of it, none or several for a repeat.
         name: of the part; None for what has none.
+        older: what the part was called in older checkpoints.
         implied: whether a part without a label would get that name.
         tapped: whether something reads it by its label.
         part: the part of the network, if it is one.
@@ -62,6 +64,7 @@ class Item:
     channels: int | None = None
     bodies: list[list[Body]] = field(default_factory=list)
     name: Name | None = None
+    older: list[Name] = field(default_factory=list)
     implied: bool = False
     tapped: bool = False
     part: Step | Group | None = None
@@ -81,6 +84,12 @@ class Chain:
 
 
 Body = list[Chain]
+
+
+def own_parameters(group: Group) -> list[Parameter]:
+    """Return the parameters of a block that its spec declares."""
+    inputs = {channels_of_input(port.name) for port in group.ports[1:]}
+    return [p for p in group.parameters if p.name not in {"in_channels", *inputs}]
 
 
 class Facts:
@@ -216,6 +225,8 @@ class Reader:
 
     def body(self) -> Body:
         """Return all that the block or network says."""
+        for port in self.group.ports:
+            self.spaces[0].labels[port.name] = port.value, None
         if not self.is_root:
             return self._body(self.group.children, self.group.input, self.group.output)
         for port in self.facts.network.inputs:
@@ -404,6 +415,7 @@ class Reader:
         """Give an item its name, and record what its label stands for."""
         space = self.spaces[-1]
         item.name = Name(part.name, part.pattern)
+        item.older = [Name(old.name, old.pattern) for old in part.renamed_from]
         if isinstance(part, Step):
             item.implied = not part.labelled and part.name == space.number(word)
         else:
@@ -450,7 +462,7 @@ class Reader:
 
     def _block(self, group: Group) -> Item:
         word = self.words[id(group)]
-        values = {p.name: p.value for p in group.parameters if p.name != "in_channels"}
+        values = {p.name: p.value for p in own_parameters(group)}
         values.update(self.further[id(group)])
         item = self._of(group, ("call", word), values, [])
         return self._named(item, group, word)
@@ -470,7 +482,18 @@ class Reader:
             labels[group.name] = own
         return item
 
+    def _fed(self, group: Group, block: Group) -> Item:
+        """Return the call of a block with several inputs, a branch for each."""
+        bodies = [[self._branch(one)] for one in group.children[:-1]]
+        item = self._item(block, False)
+        item.bodies = bodies
+        item.channels = channels(group.input_shape)
+        return item
+
     def _structure(self, group: Group, owned: bool = False) -> Item:
+        last = group.children[-1] if group.children else None
+        if isinstance(last, Group) and last.ports:
+            return self._fed(group, last)
         item = self._of(group, (), {}, [])
         labels = self.spaces[-1].labels
         if owned:

@@ -71,6 +71,7 @@ class Items:
         channels: what flows in, for each row.
         inner: its braces and branches.
         names: of the parts; None where no part has one.
+        older: for each older name, what it is in each row.
         implied: whether the names need no label.
         samples: the items themselves.
     """
@@ -80,6 +81,7 @@ class Items:
     channels: list[int | None]
     inner: list[Inner]
     names: list[Name] | None
+    older: list[list[Name]]
     implied: bool
     samples: list[Item]
 
@@ -119,6 +121,8 @@ def _item(items: Sequence[Item]) -> Items:
     for one in items:
         if one.key != first.key or (one.name is None) != (first.name is None):
             raise Differ
+        if len(one.older) != len(first.older):
+            raise Differ
     words = {item.values.get("word") for item in items}
     names = list(first.values) if len(words) < 2 else ["word"]
     inner = [
@@ -131,6 +135,7 @@ def _item(items: Sequence[Item]) -> Items:
         [item.channels for item in items],
         inner,
         None if first.name is None else [item.name for item in items if item.name],
+        [list(names) for names in zip(*(item.older for item in items), strict=True)],
         all(item.implied for item in items) and not any(i.tapped for i in items),
         list(items),
     )

@@ -88,11 +88,13 @@ class _Comparison:
             ("condition", None if written else group.condition, other.condition),
             ("shared", group.shared, other.shared),
             ("alias", group.alias, other.alias),
+            ("renamed_from", group.renamed_from, other.renamed_from),
             ("training", group.training, other.training),
             ("number of parts", len(group.children), len(other.children)),
         )
         yield from _unequal(what, pairs)
         yield from self._value(f"{what}, input", group.input, other.input)
+        yield from self._ports(f"input of {what}", group.ports, other.ports)
         around, self.chained = self.chained, self.chained and not written
         for child, its in zip(group.children, other.children, strict=False):
             if isinstance(child, Step):
@@ -121,6 +123,7 @@ class _Comparison:
             ("training", step.training, other.training),
             ("shared", step.shared, other.shared),
             ("alias", step.alias, other.alias),
+            ("renamed_from", step.renamed_from, other.renamed_from),
             ("number of inputs", len(step.inputs), len(other.inputs)),
         )
         yield from _unequal(step.path, pairs)

@@ -26,6 +26,7 @@ from archdsl.values import Dims, channels
 
 _LOOPS = ("i", "j", "k", "m", "n")
 _ROOM = 60
+_OLD = re.compile(r'"[^"]*"').findall
 
 
 @dataclass(frozen=True)
@@ -90,15 +91,20 @@ class Writer:
         return [self._chain(chain, scope, indexed) for chain in chains]
 
     def _chain(self, chain: Chains, scope: Scope, indexed: bool) -> str:
-        texts = [label + core for label, core in self._items(chain, scope, indexed)]
+        texts = ["".join(item) for item in self._items(chain, scope, indexed)]
         start = {None: "", False: "output ", True: "training output "}[chain.output]
         return start + " -> ".join(texts)
 
     def _items(
         self, chain: Chains, scope: Scope, indexed: bool
-    ) -> list[tuple[str, str]]:
+    ) -> list[tuple[str, str, str]]:
+        """Return the label, what it names, and the older names of each item."""
         return [
-            (self._label(items, scope, indexed), self._core(items, scope, indexed))
+            (
+                self._label(items, scope, indexed),
+                self._core(items, scope, indexed),
+                self._older(items, scope),
+            )
             for items in chain.items
         ]
 
@@ -109,17 +115,23 @@ class Writer:
         hyphen = "-" in re.sub(r"{.*?}", "", text)
         return f'"{text}": ' if hyphen else f"{text}: "
 
+    def _older(self, items: Items, scope: Scope) -> str:
+        texts = Texts(scope, items.channels)
+        names = [f'"{texts.label(names)}"' for names in items.older]
+        return f" renamed from {' or '.join(names)}" if names else ""
+
     def _core(self, items: Items, scope: Scope, indexed: bool) -> str:
         texts = Texts(scope, items.channels)
         match items.key:
             case ("tap",):
                 return f"@{texts.label(items.values['path'])}"
             case ("same", name):
-                return f"same {name}"
+                return f"same {name}{self._inputs(items, scope, indexed)}"
             case ("layer",):
                 return self._layer(items, texts)
             case ("call", word):
-                return self._call(word, items, texts)
+                inputs = self._inputs(items, scope, indexed)
+                return f"{self._call(word, items, texts)}{inputs}"
             case ("inline",):
                 return self._braces(items.inner[0], scope, indexed)
             case ("braces", own):
@@ -219,6 +231,10 @@ class Writer:
             texts.append(self.within(inner, inside, indexed and not level))
         return _in_branches(texts)
 
+    def _inputs(self, items: Items, scope: Scope, indexed: bool) -> str:
+        """Return what flows into a block with several inputs; empty for others."""
+        return f" {self._branches(items, scope, indexed)}" if items.inner else ""
+
     def _residual(
         self, how: Sequence[Any], items: Items, scope: Scope, indexed: bool
     ) -> str:
@@ -245,8 +261,8 @@ class Writer:
         if not inner.parents:
             return f"identity if {test}"
         (chain,) = inner.before
-        ((label, core),) = self._items(chain, scope.inside(inner.parents), indexed)
-        return f"{label}{core} if {test}"
+        (item,) = self._items(chain, scope.inside(inner.parents), indexed)
+        return f"{''.join(item)} if {test}"
 
     # ---- repeats
 
@@ -304,23 +320,26 @@ class Writer:
         written = self._items(chain, inside, indexed)
         loop = re.compile(rf"\b{inside.loop}\b")
         number = f"{{{inside.loop} + 1}}"
-        labels = [label.replace(number, "") for label, _ in written]
+        names = [name for label, _, older in written for name in (label, older)]
         last = chain.items[-1].key
         simple = (
             not inside.table
             and last not in (("guard",), ("repeat",))
-            and not any(loop.search(core) for _, core in written)
-            and not any(loop.search(label) for label in labels)
-            and all(number in label or not label for label, _ in written)
+            and not any(loop.search(core) for _, core, _ in written)
+            and not any(loop.search(name.replace(number, "")) for name in names)
+            and all(number in label or not label for label, _, _ in written)
+            and all(number in name for _, _, older in written for name in _OLD(older))
         )
         if not simple:
-            text = " -> ".join(label + core for label, core in written)
+            text = " -> ".join(map("".join, written))
             return self._loop(inside, items, _in_braces([text]))
         assert inside.around is not None
         count = self._count(items, inside.around)
         text = " -> ".join(
-            label.replace(f"{number}:", ":").replace(number, "{}") + core
-            for label, core in written
+            label.replace(f"{number}:", ":").replace(number, "{}")
+            + core
+            + older.replace(f'{number}"', '"').replace(number, "{}")
+            for label, core, older in written
         )
         return f"{text}  x{count}" if count.isdigit() else f"{text}  x({count})"
 

@@ -31,13 +31,13 @@ from archdsl.backends.torch.nodes import (
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import Scope, is_all_modules
+from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef
 from archdsl.ir import Group, Named, Network, Step
-from archdsl.naming import input_name
+from archdsl.naming import channels_of_input, input_name
 from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
@@ -56,6 +56,8 @@ class Planner:
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
+        looped: blocks of which a call shows that a loop goes on as it begins, and
+            another has too few iterations to show that.
     """
 
     def __init__(self, network: Network, style: Style = DEFAULT) -> None:
@@ -64,6 +66,7 @@ class Planner:
         self.inplace = frozenset[int]()
         if style.in_place:
             self.inplace = inplace(graph, inference=style.inference)
+        self.looped = frozenset[str]()
         self.again = {part.path for part in parts(graph, style.recompute)}
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
@@ -79,6 +82,10 @@ class Planner:
         """Return the class of the network itself, the last one."""
         root = self.network.root
         plan = self._class(root, 0, [], {})
+        self.looped = _looped_elsewhere(self._known)
+        if self.looped:
+            self.classes, self._known, self._made = [], {}, {}
+            plan = self._class(root, 0, [], {})
         values = {p.name: p.value for p in root.parameters if isinstance(p.value, int)}
         for name in _entangled(plan) & values.keys():
             self.fixed[name] = Poly.constant(int(values[name]))
@@ -104,11 +111,12 @@ class Planner:
             fixed: names that are plain numbers there.
         """
         own = input_name(level)
-        bindings: dict[str, Poly] = {**fixed, own: Poly.name("in_channels")}
+        entry = _entry_name(group)
+        bindings: dict[str, Poly] = {**fixed, own: Poly.name(entry)}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
         fields = _fields(group) if group.role != "group" else fields
-        taken = [Field("in_channels", "int", "")] if group.role != "network" else []
+        taken = [Field(entry, "int", "")] if group.role != "network" else []
         taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
         flow = self.flows.of(group)
         ops = flow.ops
@@ -116,8 +124,8 @@ class Planner:
         if group.role == "network" and len(self.network.outputs) > 1:
             sequential = False
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
-        values = self.flows.slots(group).numbers
-        names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
+        slots = self.flows.slots(group)
+        values, names = slots.numbers, list(slots.names)
         if group.role == "network":
             names = (
                 ["x"]
@@ -149,8 +157,12 @@ class Planner:
         level, bindings = scope.level, scope.bindings
         own = group.role == "block"
         inner = 0 if own else level + 1
+        entry = _entry_name(group)
         args = [
-            Argument(p.name, _passed(p.value, bindings))
+            Argument(
+                entry if p.name == "in_channels" else p.name,
+                _passed(p.value, bindings),
+            )
             for p in group.parameters
             if isinstance(p.value, int | float | Dims)
         ]
@@ -165,7 +177,7 @@ class Planner:
             return known.with_args((*args, *known.args[len(args) :]))
         fixed = {} if own else scope.fixed
         plan = self._class(group, inner, scope.fields, fixed)
-        plan, given = self._intern(group, plan)
+        plan, given = self._intern(group, plan, dict(args))
         args += [Argument(name, node) for name, node in given.items()]
         made = Make(plan, tuple(args))
         if own:
@@ -184,20 +196,32 @@ class Planner:
         return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
-        self, group: Group, plan: ClassPlan
+        self, group: Group, plan: ClassPlan, args: Mapping[str, Node]
     ) -> tuple[ClassPlan, Mapping[str, Node]]:
         """Return an existing class that can serve instead of this one, or this one.
 
         The second result has the constants that must be passed to a shared class.
         """
-        key = (group.origin or group.word, plan.word, *_outline(plan))
+        key = (title_of(group), plan.word, *_outline(plan))
         for known in self._known.setdefault(key, []):
-            given = share(known, plan)
+            given = share(known, plan, args)
             if given is not None:
                 return known, given
         self._known[key].append(plan)
         self.classes.append(plan)
         return plan, {}
+
+
+def _looped_elsewhere(
+    known: Mapping[tuple[Any, ...], Sequence[ClassPlan]],
+) -> frozenset[str]:
+    """Return the blocks that are a loop in one class, and no loop in another."""
+    loops: dict[str, set[bool]] = {}
+    for (title, *_), plans in known.items():
+        for plan in plans:
+            is_loop = any(isinstance(item, Loop) for item in plan.items)
+            loops.setdefault(title, set()).add(is_loop)
+    return frozenset(title for title, found in loops.items() if len(found) > 1)
 
 
 def _outline(plan: ClassPlan) -> tuple[Any, ...]:
@@ -227,6 +251,11 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
         taken.add(own)
         found[origin, name] = own
     return found
+
+
+def _entry_name(group: Group) -> str:
+    """Return the constructor's name for the channels of a group's first input."""
+    return channels_of_input(group.ports[0].name) if group.ports else "in_channels"
 
 
 def _title(group: Group) -> str:
@@ -305,12 +334,23 @@ def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly |
 def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
     """Return ``N x in_channels x H x W to N x 4 * width x H' x W'``."""
     before = _dims_text("in_channels", group.input_shape)
+    marks = [sizes(group.input_shape)]
+    if group.ports:
+        names = [channels_of_input(port.name) for port in group.ports]
+        shapes = [port.shape for port in group.ports]
+        marks = list(dict.fromkeys(map(sizes, shapes)))
+        before = ", ".join(
+            [
+                _dims_text(name, shape, "'" * marks.index(sizes(shape)))
+                for name, shape in zip(names, shapes, strict=True)
+            ]
+        )
     channels = _out_channels(group, ops, bindings)
     if channels is None:
         return f"{before} to the same"
-    same = sizes(group.shape) == sizes(group.input_shape)
-    after = _dims_text(channels.text(2), group.shape, "" if same else "'")
-    return f"{before} to {after}"
+    own = sizes(group.shape)
+    mark = "'" * (marks.index(own) if own in marks else len(marks))
+    return f"{before} to {_dims_text(channels.text(2), group.shape, mark)}"
 
 
 def _dims_text(count: str, shape: Shape, mark: str = "") -> str:

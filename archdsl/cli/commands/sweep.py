@@ -15,7 +15,6 @@ from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes, writing
 from archdsl.cli.options import (
     DATA,
-    OF_RECIPE,
     OUTPUT_FILE,
     SpecCommand,
     changes_option,
@@ -23,6 +22,7 @@ from archdsl.cli.options import (
     processor_option,
     run_options,
     spec_options,
+    split_params,
 )
 from archdsl.cli.terminal import Failure, Meter, fail, print_json, say
 from archdsl.diagnostics import SpecError
@@ -215,6 +215,10 @@ def command(
     _check_files(output, plot_, options)
     found, stopped = None, False
     try:
+        varied = {n: v[0] for n, v, _ in axes if n not in ("input", "preset")}
+        trains = recipe_name is not None
+        params, more = split_params(spec, params, varied, trains=trains)
+        changes += more
         options["train"] = _training(
             recipe_name, data_name, changes, pruner, processor, output, options
         )
@@ -252,7 +256,6 @@ def _training(
     options: dict[str, Any],
 ) -> Training | None:
     """Return how points are trained, None if they are not."""
-    changes += click.get_current_context().meta[OF_RECIPE]
     if recipe is None:
         if data is not None or changes:
             raise click.UsageError("--data and --set are for --train")

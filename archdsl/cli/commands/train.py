@@ -13,7 +13,6 @@ from archdsl.cli.files import writing
 from archdsl.cli.options import (
     DATA,
     INPUT_FILE,
-    OF_RECIPE,
     OUTPUT,
     SpecCommand,
     changes_option,
@@ -23,6 +22,7 @@ from archdsl.cli.options import (
     load_proved,
     processor_option,
     spec_options,
+    split_params,
 )
 from archdsl.cli.terminal import print_json
 from archdsl.cli.training import Shown, find_recipe, running
@@ -180,8 +180,8 @@ def command(
 
     if leave_out and weights is None:
         raise click.UsageError("--except is about what --weights reads")
-    changes += click.get_current_context().meta[OF_RECIPE]
-    recipe = find_recipe(recipe_name, data_name, changes)
+    params, more = split_params(spec, params)
+    recipe = find_recipe(recipe_name, data_name, (*changes, *more))
     device = find_device(device_name, devices_file, "float32")
     network = load_proved(spec, params, input_shape)
     _check_folder(output, resume)

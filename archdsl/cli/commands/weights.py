@@ -101,8 +101,9 @@ def command(
     Says which tensors of the file fit, which the network misses, and which have another
     shape or no place. The file is safetensors, the index of several, or of torch.save;
     nothing in it is run. What all names begin with (`module.` of DDP, `_orig_mod.` of
-    torch.compile, `model.` of Lightning) is taken off where that helps. Where names
-    differ, layers are suggested by their shapes.
+    torch.compile, `model.` of Lightning) is taken off where that helps. Names that the
+    spec has behind `renamed from` are read, too. Where names differ, layers are
+    suggested by their shapes.
 
     With --for inference, -O or --passes, the file has the weights of the module that
     `archdsl compile` makes with these options.

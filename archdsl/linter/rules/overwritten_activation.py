@@ -52,9 +52,9 @@ class OverwrittenActivation(Rule):
         planned = inplace(net.graph)
         nodes = net.graph.nodes
         foreign = {n.output: name for n in nodes if (name := _foreign_inplace(n))}
-        # A mask has memory of its own.
-        masked = {value for value, name in foreign.items() if "Dropout" in name}
-        for node, keeper in overwritten(nodes, {*planned, *foreign}, masked):
+        # A mask has memory of its own, and so has a copy.
+        apart = {value for value, name in foreign.items() if keeps_apart(name)}
+        for node, keeper in overwritten(nodes, {*planned, *foreign}, apart):
             kept = count(node.input_shapes[0]) * _FLOAT
             yield Finding(
                 node,
@@ -67,7 +67,7 @@ class OverwrittenActivation(Rule):
 
 
 # Classes of torch whose last argument is `inplace`, with the number of arguments.
-_INPLACE: Final[Mapping[str, int]] = {
+INPLACE: Final[Mapping[str, int]] = {
     "ReLU": 1,
     "ReLU6": 1,
     "SELU": 1,
@@ -90,6 +90,17 @@ _INPLACE: Final[Mapping[str, int]] = {
 }
 
 
+# Those of them for which autograd copies the input.
+_COPYING: Final = frozenset(
+    {"ReLU6", "SiLU", "Mish", "Hardswish", "Hardsigmoid", "Hardtanh", "Threshold"}
+)
+
+
+def keeps_apart(name: str) -> bool:
+    """Return whether such a class keeps nothing in the memory that it overwrites."""
+    return "Dropout" in name or name in _COPYING
+
+
 def _foreign_inplace(node: Node) -> str:
     """Return the name of a class of torch that a spec has run in place."""
     form = node.step.form
@@ -98,7 +109,7 @@ def _foreign_inplace(node: Node) -> str:
         return ""
     name = call.name.removeprefix("nn.")
     flagged = bool(call.args) and call.args[-1] is True
-    return name if flagged and _INPLACE.get(name) == len(call.args) else ""
+    return name if flagged and INPLACE.get(name) == len(call.args) else ""
 
 
 def _fix(net: Net, node: Node) -> Fix | None:
@@ -114,14 +125,14 @@ def _fix(net: Net, node: Node) -> Fix | None:
 
 
 def overwritten(
-    nodes: Sequence[Node], writers: Set[int], masked: Set[int] = frozenset()
+    nodes: Sequence[Node], writers: Set[int], apart: Set[int] = frozenset()
 ) -> Iterator[tuple[Node, Node]]:
     """Yield each node that overwrites what another keeps, and that other.
 
     Args:
         nodes: in the order in which they run in training.
         writers: the outputs of those that run in place.
-        masked: the outputs of those that keep nothing but a mask.
+        apart: the outputs of those that keep nothing in the memory of these values.
     """
     home: dict[int, int] = {}
     kept: dict[int, Node] = {}
@@ -133,7 +144,7 @@ def overwritten(
         shares = writes or node.op.aliases(training=True)
         home[node.output] = places[0] if shares else node.output
         saved = node.op.saved(node.input_shapes, node.shape)
-        if node.output in masked:
+        if node.output in apart or (writes and node.step.form.inplace_copies):
             continue
         if saved.input or saved.factors:
             # In place, it keeps its output, which has replaced the input.

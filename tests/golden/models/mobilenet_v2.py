@@ -30,7 +30,7 @@ class ConvBn(nn.Sequential):
                 bias=False,
             ),
             nn.BatchNorm2d(width),
-            nn.ReLU6(),
+            nn.ReLU6(inplace=True),
         )
 
 

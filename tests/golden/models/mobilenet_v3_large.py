@@ -30,7 +30,7 @@ class ConvBnHardSwish(nn.Sequential):
                 bias=False,
             ),
             nn.BatchNorm2d(width, eps=0.001, momentum=0.01),
-            nn.Hardswish(),
+            nn.Hardswish(inplace=True),
         )
 
 
@@ -78,7 +78,7 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         out = F.adaptive_avg_pool2d(x, 1)
         out = F.relu(self.fc1(out), inplace=True)
-        out = F.hardsigmoid(self.fc2(out))
+        out = F.hardsigmoid(self.fc2(out), inplace=True)
         x = out * x
         return x
 
@@ -221,7 +221,7 @@ class MobileNetV3(nn.Module):
         )
         self.classifier = nn.Sequential(
             nn.Linear(960, 1280),
-            nn.Hardswish(),
+            nn.Hardswish(inplace=True),
             nn.Dropout(dropout),
             nn.Linear(1280, classes),
         )

@@ -6,6 +6,7 @@ that networks of any size take seconds.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from archdsl.backends.torch import ForeignCode, build, foreign_names
 from archdsl.ir import Network, Step
 from archdsl.layer import count
+from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
 from archdsl.passes.graph import Graph, Node
 from archdsl.passes.receptive import Axis, Field, fields
@@ -283,11 +285,18 @@ class _Comparison:
 
     def sight(self) -> None:
         """Compare the receptive field of every unit in the first input."""
+        what = "receptive field"
         known = fields(self.graph)
         if not known:
-            self.skipped["receptive field"] = "the first input is a vector"
+            self.skipped[what] = "the first input is a vector"
             return
-        what = "receptive field"
+        seen = sum(math.prod(sizes(node.shape)) for node in self.graph.nodes)
+        if seen > MAX_SEEN:
+            self.skipped[what] = (
+                f"its maps have {seen:,} positions, and at most {MAX_SEEN:,} are "
+                "compared; a smaller --input has fewer"
+            )
+            return
         try:
             differ = self._differ(known, self._seen())
         except Blind as error:

@@ -397,8 +397,13 @@ def _slid(x: Tensor, kernel: Sequence[int], stride: Any, dilation: Any) -> Tenso
     from torch.nn import functional
 
     pool = getattr(functional, f"max_pool{len(kernel)}d")
-    slid: Tensor = pool(x, tuple(kernel), stride, 0, dilation)
-    return slid
+    steps, apart = _per_axis(stride, kernel), _per_axis(dilation, kernel)
+    # The maximum of a window is that of its rows, one axis after the other.
+    for axis, window in enumerate(zip(kernel, steps, apart, strict=True)):
+        along = [[n if at == axis else 1 for at in range(len(kernel))] for n in window]
+        if window[:2] != (1, 1):
+            x = pool(x, along[0], along[1], 0, along[2])
+    return x
 
 
 # ---- what was seen --------------------------------------------------------------

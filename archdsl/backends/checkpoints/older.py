@@ -1,0 +1,111 @@
+"""What the parts of a network were called: `renamed from` in its spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from archdsl.ir import OWNERS, Group, Network, Step
+
+
+class _Name(NamedTuple):
+    """A name of a part, an old one or its own.
+
+    Attributes:
+        text: the name.
+        own: what the part is called now.
+        part: the part.
+    """
+
+    text: str
+    own: str
+    part: Step | Group
+
+
+class OldNames:
+    """The older names of a network's parts.
+
+    A key is read from its beginning on, below each owner by the older names first. So
+    parts may have exchanged their names, and each owner may have its older or its own.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._root = network.root
+        self._names: dict[int, dict[str, list[_Name]]] = {}
+
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return _has_older(self._root)
+
+    def rename(self, key: str) -> str:
+        """Return the network's key for an older one; any other key stays."""
+        return self._below(self._root, key, 0, set()) or key
+
+    def _below(
+        self, owner: Group, key: str, start: int, failed: set[tuple[int, int]]
+    ) -> str | None:
+        """Return the rest of a key below an owner in today's names, None if it is no
+        tensor's there.
+
+        Args:
+            owner: the owner.
+            key: the whole key.
+            start: where the rest begins.
+            failed: owners and beginnings for which there is nothing.
+        """
+        if (id(owner), start) in failed:
+            return None
+        first = key[start:].partition(".")[0]
+        for name in self._of(owner).get(first, ()):
+            end = start + len(name.text)
+            if not key.startswith(name.text, start) or key[end : end + 1] not in ".":
+                continue
+            if isinstance(name.part, Group):
+                rest = self._below(name.part, key, end + 1, failed)
+            else:
+                rest = _tensor(name.part, key[end + 1 :])
+            if rest is not None:
+                return f"{name.own}.{rest}" if rest else name.own
+        failed.add((id(owner), start))
+        return None
+
+    def _of(self, owner: Group) -> dict[str, list[_Name]]:
+        """Return the names of an owner's parts by what they begin with, the older
+        first.
+        """
+        known = self._names.get(id(owner))
+        if known is None:
+            names = [
+                _Name(old.name, part.name, part)
+                for part in _parts(owner)
+                for old in part.renamed_from
+            ]
+            names += [_Name(part.name, part.name, part) for part in _parts(owner)]
+            known = self._names[id(owner)] = {}
+            for name in names:
+                known.setdefault(name.text.partition(".")[0], []).append(name)
+        return known
+
+
+def _tensor(step: Step, name: str) -> str | None:
+    """Return the name of a layer's tensor, None if it has none of that name."""
+    names = {tensor.name for tensor in step.op.tensors(*step.input_shapes)}
+    return name if name in names else None
+
+
+def _parts(owner: Group) -> Iterator[Step | Group]:
+    """Yield what an owner names, where it is first used."""
+    stack = [*reversed(owner.children)]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, Group) and part.role not in OWNERS:
+            stack.extend(reversed(part.children))
+        elif not part.shared:
+            yield part
+
+
+def _has_older(group: Group) -> bool:
+    return bool(group.renamed_from) or any(
+        _has_older(child) if isinstance(child, Group) else bool(child.renamed_from)
+        for child in group.children
+    )
