@@ -50,17 +50,18 @@ MOST_WEIGHTS = 500_000_000
 HEAD = """# Importing torchvision's and timm's networks
 
 What `archdsl import` makes of networks that have a convolution and no module of
-attention, as `scripts/import_models.py` runs it. The tables have those that were tried:
-of timm's, one of each family and those that come first in the alphabet. All are traced
-in the same way, on the meta device. Lines are those of the spec that are neither empty
-nor comments, beside those of the module's own classes. *Equal* means that the module
-compiled from the spec has the same `state_dict` keys in the same order, and the same
-outputs and buffers in evaluation and training at two sizes where the network takes
-another, to 1e-6 of the largest number, with the same weights. *Opaque* is the share of
-layers that are the module's own classes, as foreign layers (`op`), since they call a
-function that is no layer kind. Some modules register their parts in another order than
-they run them in; `--any-order` accepts that. Maps are 96 x 96 where a network takes
-that. Seconds are those of one core.
+attention, as `scripts/import_models.py` runs it. timm 1.0.31 has 703 of them; its table
+has those that were tried. Rows were found on two days, the older ones before the second
+size of the comparison was an odd one where the network takes that; seconds are those of
+a busy machine. All are traced in the same way, on the meta device. Lines are those of
+the spec that are neither empty nor comments, beside those of the module's own classes.
+*Equal* means that the module compiled from the spec has the same `state_dict` keys in
+the same order, and the same outputs and buffers in evaluation and training at two sizes
+where the network takes another, to 1e-6 of the largest number, with the same weights.
+*Opaque* is the share of layers that are the module's own classes, as foreign layers
+(`op`), since they call a function that is no layer kind. Some modules register their
+parts in another order than they run them in; `--any-order` accepts that. Maps are 96 x
+96 where a network takes that. Seconds are those of one core.
 """
 COLUMNS = (
     *("network", "lines", "of its classes", "blocks", "layers", "opaque"),
@@ -289,9 +290,16 @@ def table(rows: Iterable[Row]) -> Iterator[str]:
             f"median and {max(lines)} at most. An import takes {median(seconds):.1f} s "
             f"in the median and {max(seconds):.1f} s at most."
         )
-    why = Counter(_cause(row.reason) for row in rows if row.reason)
+    why: dict[str, list[str]] = {}
+    for row in rows:
+        if row.reason:
+            why.setdefault(_cause(row.reason), []).append(_family(row.name))
     if why:
-        causes = ", ".join(f"{cause} ({n})" for cause, n in why.most_common())
+        most = sorted(why.items(), key=lambda item: -len(item[1]))
+        causes = "; ".join(
+            f"{cause} ({len(some)}: {', '.join(dict.fromkeys(some))})"
+            for cause, some in most
+        )
         yield f"What stops the others: {causes}."
     yield ""
     yield f"| {' | '.join(COLUMNS)} |"
@@ -303,6 +311,11 @@ def _cause(reason: str) -> str:
     """Return what stops a network: the function that is no kind, or the reason."""
     function = re.match(r"(`\w+`).* is no layer kind$", " ".join(reason.split()))
     return function[1] if function else reason.partition(":")[0]
+
+
+def _family(name: str) -> str:
+    """Return the name of a network's family."""
+    return re.split(r"[_\d]", name.removeprefix("tf_"))[0]
 
 
 def read(journal: Path) -> tuple[list[Row], set[str]]:

@@ -421,6 +421,27 @@ def test_modules_come_back_equal(make: type[nn.Module]) -> None:
     same(module, text_of(module))
 
 
+def test_branches_within_branches_that_are_joined_late_stay_together() -> None:
+    class Fanned(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.b1, self.b2 = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+            self.c = nn.Conv2d(3, 3, 1)
+            self.c1, self.c2 = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.a(x), self.b(x)
+            some = self.b1(b), self.b2(b)
+            c = self.c(x)
+            more = self.c1(c), self.c2(c)
+            return torch.cat([a, torch.cat(some, 1), torch.cat(more, 1)], 1)
+
+    text = text_of(Fanned())
+    assert text.count("concat {") == 3 and "@" not in text
+    same(Fanned(), text)
+
+
 def test_groups_that_compete_need_no_axis() -> None:
     text = text_of(Weighed())
     found = "groupsum 2\n        adaptiveavgpool 1x1\n        fc: conv 1x1 12"

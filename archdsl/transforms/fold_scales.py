@@ -82,12 +82,15 @@ def _folded(layer: Step, step: Step) -> dict[str, Origin]:
 
     wide = int(channels(layer.shape))
 
+    def factor(before: Any, *tensors: Any) -> Any:
+        # Of torch or numpy; each channel has at least one number.
+        return step.op.multipliers(before.reshape(-1)[:wide] * 0 + 1, *tensors)
+
     def weight(before: Any, *tensors: Any) -> Any:
-        ones = before.new_ones(wide)
-        return layer.op.scaled(before, step.op.multipliers(ones, *tensors))
+        return layer.op.scaled(before, factor(before, *tensors))
 
     def bias(before: Any, *tensors: Any) -> Any:
-        return before * step.op.multipliers(before.new_ones(wide), *tensors)
+        return before * factor(before, *tensors)
 
     makers = {"weight": weight, "bias": bias}
     return {

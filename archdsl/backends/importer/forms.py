@@ -471,15 +471,17 @@ def layers_of(
     others = synonyms(calls, shapes)
     if not others or not is_one(others[0].calls):
         return ()
-    return tuple(map(partial(_known, calls), others))
+    return tuple(map(partial(_known, calls, shapes), others))
 
 
-def _known(calls: Sequence[Call], one: Synonym) -> Found:
+def _known(calls: Sequence[Call], shapes: Mapping[int, Shape], one: Synonym) -> Found:
     """Return the layer that a synonym is."""
     shape = kind(one.word)
     assert shape is not None
     op = shape(**{**{n: f.default for n, f in shape.fields.items()}, **one.values})
     gives = calls[one.calls - 1].gives[one.place]
+    inputs = tuple(shapes[n] for n in one.reads)
+    op = _shortest(op, inputs, op.shape(*inputs))
     return Found(op, one.reads, gives, one.calls, ())
 
 
@@ -577,14 +579,20 @@ def _completed(
         values = {**values, "width": int(output[-1])}
     if _shape_of(kind, values, inputs) != output:
         return None
-    op = kind(**values)
+    return _shortest(kind(**values), inputs, output)
+
+
+def _shortest(op: Layer, inputs: tuple[Shape, ...], output: Shape) -> Layer:
+    """Return a layer without the arguments that go without saying."""
     form = op.torch(inputs, output)
-    for name, field in kind.fields.items():
-        if field.default is REQUIRED or values[name] == field.default:
+    for name, field in op.fields.items():
+        if field.default is REQUIRED or getattr(op, name) == field.default:
             continue
         less = op.replace(**{name: field.default})
-        if _shape_of(kind, less.__dict__, inputs) == output:
-            same = less.torch(inputs, output) == form
+        if _shape_of(type(op), less.__dict__, inputs) == output:
+            made = less.torch(inputs, output)
+            # What is computed is the same if the module is, however a function says it.
+            same = made == form or (made.module == form.module is not None)
             if same and less.tensors(*inputs) == op.tensors(*inputs):
                 op = less
     return op

@@ -65,8 +65,12 @@ def joined(nodes: Sequence[Node], outputs: Sequence[int]) -> list[Part]:
             made = _join(node, parts, readers)
             if made is not None:
                 inside = {id(part) for branch in made.branches for part in branch}
-                kept = [part for part in parts if id(part) not in inside]
-                parts = [made if part is node else part for part in kept]
+                # It stands where the last of its parts did, as those say the order.
+                held = [part for part in parts if id(part) in inside]
+                place = held[-1] if held else node
+                parts = [made if part is place else part for part in parts]
+                inside.add(id(node))
+                parts = [part for part in parts if id(part) not in inside]
                 readers[made.reads[0]] -= sum(1 for b in made.branches if b)
                 readers[made.reads[0]] += 0 if any(not b for b in made.branches) else 1
     return parts
