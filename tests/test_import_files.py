@@ -205,6 +205,12 @@ def set_arg(place: int, arg: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda data: nodes(data)[0]["inputs"][place].update(arg=arg)
 
 
+def more(arg: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return what gives the first operation a stride."""
+    given = {"name": "stride", "arg": arg, "kind": 1}
+    return lambda data: nodes(data)[0]["inputs"].append(given)
+
+
 def set_stack(text: str) -> Callable[[dict[str, Any]], Any]:
     return lambda data: nodes(data)[0]["metadata"].update(nn_module_stack=text)
 
@@ -249,12 +255,12 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "an argument is of the kind 'as_graph'",
     ),
     "an argument that is a dict": (
-        set_arg(3, {"as_ints": [{"x": 1}]}),
+        more({"as_ints": [{"x": 1}]}),
         MODEL,
         "no list of numbers",
     ),
     "a stride that is no number": (
-        set_arg(3, {"as_string": "2; import os"}),
+        more({"as_string": "2; import os"}),
         MODEL,
         "cannot be run",
     ),

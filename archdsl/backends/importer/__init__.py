@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
-from archdsl.backends.importer.parts import Builder, Unknown, leaves
+from archdsl.backends.importer.parts import Builder, Leaf, Unknown, leaves
 from archdsl.backends.importer.proof import Proof, prove, prove_source
 from archdsl.backends.importer.source import Malformed, Source
 from archdsl.backends.importer.spec import Spec, text_of
@@ -239,36 +239,116 @@ def _imported(
         NotImported: if it cannot be written, or would not compute the same.
     """
     called = name or _network_name(type(module).__name__)
-    try:
-        builder = Builder(run, module)
-        top = builder.tree()
-        writer = Writer(top, run, builder.shapes)
-        spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
-        spec.ops = builder.ops.used(leaves(top.nodes))
-    except (Untraceable, Unknown) as error:
-        raise NotImported(str(error)) from error
+    spec, found = _traced(lambda: _written(module, run, heads, called, origin))
     spec, text = _readable(spec)
-    layers = sum(1 for _ in leaves(top.nodes))
-    opaque = sum(kind(leaf.op.word) is None for leaf in leaves(top.nodes))
+    opaque = sum(kind(leaf.op.word) is None for leaf in found)
 
     def made(compared: tuple[str, ...]) -> Imported:
         seconds = time.perf_counter() - start
         return Imported(
-            text, called, layers, len(spec.blocks), opaque, compared, seconds
+            text, called, len(found), len(spec.blocks), opaque, compared, seconds
         )
 
     try:
         network = _loaded(text)
     except SpecError as error:
-        found = error.diagnostics[0]
+        first = error.diagnostics[0]
         raise NotImported(
-            f"the spec that was found is wrong: {found.message}", made(())
+            f"the spec that was found is wrong: {first.message}", made(())
         ) from error
     order = [run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
     if proven.difference:
         raise NotImported(proven.difference, made(proven.compared))
     return made(proven.compared)
+
+
+def _written(
+    module: nn.Module, run: Run, heads: Sequence[int], called: str, origin: str
+) -> tuple[Spec, list[Leaf]]:
+    """Return what a module does as a spec, with a block for each call, and its layers.
+
+    Raises:
+        Unknown: if a spec cannot say it.
+    """
+    builder = Builder(run, module)
+    top = builder.tree()
+    writer = Writer(top, run, builder.shapes)
+    spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
+    found = list(leaves(top.nodes))
+    spec.ops = builder.ops.used(found)
+    return spec, found
+
+
+def from_family(
+    modules: Mapping[str, nn.Module],
+    inputs: Sequence[Shape],
+    *,
+    name: str = "",
+    any_order: bool = False,
+) -> Imported:
+    """Return several modules of one design as one file, with a preset for each.
+
+    Args:
+        modules: the modules by the names of their presets, the default one first.
+        inputs: as for `from_module`, of all of them.
+        name: of the network; that of the first module's class if empty.
+        any_order: as for `from_module`.
+
+    Raises:
+        NotImported: if one cannot be written, or the preset of one would not compute
+            the same.
+        ValueError: if a network or preset cannot have its name.
+    """
+    from archdsl.backends.importer.family import family_of
+    from archdsl.backends.torch import build
+
+    start = time.perf_counter()
+    for preset in modules:
+        _checked(preset, "preset")
+    first = next(iter(modules.values()))
+    called = _checked(name) if name else _network_name(type(first).__name__)
+    specs: dict[str, Spec] = {}
+    runs: dict[str, Run] = {}
+    found: list[Leaf] = []
+    for preset, module in modules.items():
+        try:
+            runs[preset], heads = _traced(lambda m=module: _watched(m, inputs))  # type: ignore[misc]
+            origin = f"imported from {type(module).__module__}"
+            specs[preset], layers = _traced(
+                lambda m=module, p=preset, h=heads, o=origin: _written(  # type: ignore[misc]
+                    m, runs[p], h, called, o
+                )
+            )
+        except NotImported as error:
+            raise NotImported(f"{preset}: {error}") from error
+        found += layers
+    text = family_of(specs, called)
+    compared: dict[str, None] = {}
+    for preset, module in modules.items():
+        own = specs[preset]
+        plain = text_of(structured(own, plain=True))
+        try:
+            whole = _facts(_loaded(text, False, preset))
+            same = whole == _facts(_loaded(plain, False))
+            network = _loaded(text, preset=preset)
+        except SpecError as error:
+            why = error.diagnostics[0].message
+            raise NotImported(
+                f"{preset}: the spec that was found is wrong: {why}"
+            ) from error
+        if not same:
+            raise NotImported(f"{preset}: the spec that was found is another network")
+        order = [runs[preset].outputs.index(value) for value in own.outputs]
+        built = build(network, allow_foreign=True)
+        proven = prove(module, built, inputs, order, any_order)
+        if proven.difference:
+            raise NotImported(f"{preset}: {proven.difference}")
+        compared |= dict.fromkeys(proven.compared)
+    opaque = sum(kind(leaf.op.word) is None for leaf in found)
+    blocks = sum(line.startswith("block ") for line in text.splitlines())
+    seconds = time.perf_counter() - start
+    return Imported(text, called, len(found), blocks, opaque, tuple(compared), seconds)
 
 
 def _readable(spec: Spec) -> tuple[Spec, str]:
@@ -346,16 +426,16 @@ def _source(run: Run, value: int) -> tuple[str, ...]:
         frame = item
 
 
-def _checked(name: str) -> str:
-    """Return a name for a network.
+def _checked(name: str, what: str = "network") -> str:
+    """Return a name for a network, or a preset.
 
     Raises:
         ValueError: if none can have it.
     """
-    reason = refusal(name, "network", LANGUAGE_WORDS)
+    reason = refusal(name, what, LANGUAGE_WORDS)
     reason = reason or ("is a layer kind" if name in words() else "")
     if reason:
-        raise ValueError(f"`{name[:100]}` cannot name a network: it {reason}")
+        raise ValueError(f"`{name[:100]}` cannot name a {what}: it {reason}")
     return name
 
 
@@ -366,8 +446,8 @@ def _network_name(text: str) -> str:
     return f"Net{name}" if taken else name
 
 
-def _loaded(text: str, symbolic: bool = True) -> Network:
+def _loaded(text: str, symbolic: bool = True, preset: str | None = None) -> Network:
     from archdsl.elaborate import elaborate
     from archdsl.syntax.loader import load_text
 
-    return elaborate(load_text(text, "<import>"), symbolic=symbolic)
+    return elaborate(load_text(text, "<import>"), preset=preset, symbolic=symbolic)
