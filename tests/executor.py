@@ -207,6 +207,12 @@ def _reshape(c: Call) -> Tensor:
     return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
 
 
+def _group_softmax(c: Call) -> Tensor:
+    parts = [part.exp() for part in c.x.chunk(c.op.groups, 1)]
+    total = torch.stack(parts).sum(0)
+    return torch.cat([part / total for part in parts], 1)
+
+
 def _layer_scale(c: Call) -> Tensor:
     own = c.own[""]
     return c.x * (_line_up(own.flatten(), c) if own.dim() else own)
@@ -335,6 +341,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "groupnorm": Kind(
         lambda c: F.group_norm(c.x, c.op.groups, c.weight, c.bias, c.op.eps), _affine
     ),
+    "groupsoftmax": Kind(_group_softmax),
+    "groupsum": Kind(lambda c: sum(c.x.chunk(c.op.groups, 1), torch.tensor(0.0))),
     "hardsigmoid": Kind(lambda c: F.hardsigmoid(c.x)),
     "hardswish": Kind(lambda c: F.hardswish(c.x)),
     "identity": Kind(lambda c: c.x),

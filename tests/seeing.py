@@ -19,6 +19,7 @@ BLIND = {
     "adaptivemaxpool",
     "globalmaxpool",
     "groupnorm",
+    "groupsoftmax",
     "instancenorm",
     "layernorm",
     "lrn",

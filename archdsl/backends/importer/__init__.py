@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
+from archdsl.backends.importer.groups import regrouped
 from archdsl.backends.importer.parts import Builder, Leaf, Unknown, leaves
 from archdsl.backends.importer.proof import Proof, prove, prove_source
 from archdsl.backends.importer.source import Malformed, Source
@@ -199,7 +200,8 @@ def _replayed(
 
     is_model = path.suffix.lower() == ".onnx"
     source = (model if is_model else program).read(path, inputs)
-    return source, replay(source.graph)
+    run, module = replay(source.graph)
+    return source, (regrouped(run), module)
 
 
 def _traced(run: Callable[[], _T]) -> _T:
@@ -396,9 +398,9 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
         text = str(error).partition("\n")[0]
         raise Untraceable(f"the module cannot be copied: {text}") from error
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    run = watch(bare.train(), tensors)
+    run = regrouped(watch(bare.train(), tensors))
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    calm = watch(bare.eval(), tensors)
+    calm = regrouped(watch(bare.eval(), tensors))
     if len(set(run.outputs)) != len(run.outputs) or not run.outputs:
         raise Untraceable("the module does not return different tensors")
     lasting = [_source(calm, value) for value in calm.outputs]

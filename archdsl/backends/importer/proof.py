@@ -262,6 +262,11 @@ def _sizes(module: nn.Module, shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
 
 
 def _others(shapes: Sequence[Shape]) -> Iterator[list[Shape]]:
+    # Odd sizes show how layers round, which no multiple of their strides does.
+    yield [
+        (c, *(max(9, round(int(n) * 0.7) // 2 * 2 + 1) for n in sizes))
+        for c, *sizes in shapes
+    ]
     for factor in (0.6, 1.25):
         other: list[Shape] = []
         for c, h, w in shapes:

@@ -84,6 +84,7 @@ _MOVES: Final = frozenset(
         "permute",
         "pixel_shuffle",
         "pixel_unshuffle",
+        "unflatten",
         "view",
     )
 )
@@ -288,6 +289,10 @@ def _softmax(x: Tensor, dim: int | None = None, **_: Any) -> Tensor:
     return x.amax(dim, keepdim=True).expand_as(x)
 
 
+def _sum(x: Tensor, dim: int) -> Tensor:
+    return x.amax(dim)
+
+
 def _layer_norm(
     x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any
 ) -> Tensor:
@@ -329,6 +334,7 @@ _KNOWN: Final[dict[str, Callable[..., Any]]] = {
     "max_pool": _max_pool,
     "pad": _pad,
     "softmax": _softmax,
+    "sum": _sum,
 }
 
 
