@@ -136,3 +136,42 @@ def test_the_command(folder: Path, run: Run) -> None:
         assert code in (1, 2) and message in err, err
     code, _, err = run(*given)
     assert code == 2 and "a family needs --input" in err
+
+
+class Inverted(nn.Module):
+    """Adds its input where it can, or where it is told to."""
+
+    def __init__(self, channels: int, width: int, *, add: bool | None = None) -> None:
+        super().__init__()
+        self.add = channels == width if add is None else add
+        self.conv = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1, bias=False),
+            nn.BatchNorm2d(2 * channels),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, width, 1, bias=False),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv(x) if self.add else self.conv(x)
+
+
+def test_what_is_added_only_where_it_fits_is_an_optional_shortcut() -> None:
+    module = nn.Sequential(*(Inverted(*pair) for pair in ((3, 3), (3, 8), (8, 8))))
+    text = archdsl.from_module(module, "3x16x16").text
+    assert text.count("block ") == 1 and "residual<shortcut = optional> {" in text
+
+
+def test_a_sum_that_is_left_out_without_need_is_no_optional_shortcut() -> None:
+    module = nn.Sequential(Inverted(3, 3), Inverted(3, 3, add=False), Inverted(3, 8))
+    text = archdsl.from_module(module, "3x16x16").text
+    assert text.count("block ") == 2 and "optional" not in text
+    both = {"a": module, "b": nn.Sequential(Inverted(3, 3), Inverted(3, 8))}
+    assert "optional" not in check(both)
+
+
+def test_a_family_has_optional_shortcuts() -> None:
+    both = {
+        "a": nn.Sequential(Inverted(3, 3), Inverted(3, 8)),
+        "b": nn.Sequential(Inverted(3, 8), Inverted(8, 8)),
+    }
+    assert "residual<shortcut = optional>" in check(both)

@@ -12,6 +12,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -315,32 +316,22 @@ def from_family(
     found: list[Leaf] = []
     for preset, module in modules.items():
         try:
-            runs[preset], heads = _traced(lambda m=module: _watched(m, inputs))  # type: ignore[misc]
+            runs[preset], heads = _traced(partial(_watched, module, inputs))
             origin = f"imported from {type(module).__module__}"
-            specs[preset], layers = _traced(
-                lambda m=module, p=preset, h=heads, o=origin: _written(  # type: ignore[misc]
-                    m, runs[p], h, called, o
-                )
-            )
+            given = module, runs[preset], heads, called, origin
+            specs[preset], layers = _traced(partial(_written, *given))
         except NotImported as error:
             raise NotImported(f"{preset}: {error}") from error
         found += layers
     text = family_of(specs, called)
+    if _difference(text, specs):
+        text = family_of(specs, called, optional=False)
+    wrong = _difference(text, specs)
+    if wrong:
+        raise NotImported(wrong)
     compared: dict[str, None] = {}
     for preset, module in modules.items():
-        own = specs[preset]
-        plain = text_of(structured(own, plain=True))
-        try:
-            whole = _facts(_loaded(text, False, preset))
-            same = whole == _facts(_loaded(plain, False))
-            network = _loaded(text, preset=preset)
-        except SpecError as error:
-            why = error.diagnostics[0].message
-            raise NotImported(
-                f"{preset}: the spec that was found is wrong: {why}"
-            ) from error
-        if not same:
-            raise NotImported(f"{preset}: the spec that was found is another network")
+        own, network = specs[preset], _loaded(text, preset=preset)
         order = [runs[preset].outputs.index(value) for value in own.outputs]
         built = build(network, allow_foreign=True)
         proven = prove(module, built, inputs, order, any_order)
@@ -358,14 +349,19 @@ def _readable(spec: Spec) -> tuple[Spec, str]:
 
     If it is not the same network as the spec without them, that one is returned.
     """
-    plain, shared = structured(spec, plain=True), structured(spec)
-    flat, text = text_of(plain), text_of(shared)
-    try:
-        # Without expressions, equal layers are written in torch alike.
-        same = _facts(_loaded(text, False)) == _facts(_loaded(flat, False))
-    except SpecError:
-        same = False
-    return (shared, text) if same else (plain, flat)
+    plain = structured(spec, plain=True)
+    flat = text_of(plain)
+    # Without expressions, equal layers are written in torch alike.
+    facts = _facts(_loaded(flat, False))
+    for optional in (True, False):
+        shared = structured(spec, optional=optional)
+        text = text_of(shared)
+        try:
+            if _facts(_loaded(text, False)) == facts:
+                return shared, text
+        except SpecError:
+            continue
+    return plain, flat
 
 
 def _facts(network: Network) -> list[Any]:
@@ -426,6 +422,20 @@ def _source(run: Run, value: int) -> tuple[str, ...]:
             return (*path, item.name)
         path.append(item.path)
         frame = item
+
+
+def _difference(text: str, specs: Mapping[str, Spec]) -> str:
+    """Return which preset of a text is not the network of its spec, if one is not."""
+    for preset, spec in specs.items():
+        plain = text_of(structured(spec, plain=True))
+        try:
+            whole = _facts(_loaded(text, False, preset))
+            if whole != _facts(_loaded(plain, False)):
+                return f"{preset}: the spec that was found is another network"
+        except SpecError as error:
+            why = error.diagnostics[0].message
+            return f"{preset}: the spec that was found is wrong: {why}"
+    return ""
 
 
 def _checked(name: str, what: str = "network") -> str:

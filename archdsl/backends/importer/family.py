@@ -28,18 +28,19 @@ _MOST_PARAMETERS: Final = 24
 _UNIT: Final = "unit"
 
 
-def family_of(specs: Mapping[str, Spec], name: str) -> str:
+def family_of(specs: Mapping[str, Spec], name: str, *, optional: bool = True) -> str:
     """Return the text of a file with several networks.
 
     Args:
         specs: the networks by the names of their presets, with a block for each call of
             a module.
         name: of the network.
+        optional: as for `structured`.
     """
     apart = {preset: _apart(spec, n) for n, (preset, spec) in enumerate(specs.items())}
     blocks = {k: block for spec in apart.values() for k, block in spec.blocks.items()}
     first = next(iter(specs.values()))
-    structure = Structure(replace(first, blocks=blocks))
+    structure = Structure(replace(first, blocks=blocks), optional=optional)
     structure.share()
     shared = {family.block.name: family.block for family in structure.families}
     bodies = {preset: structure.body_of(spec.body) for preset, spec in apart.items()}

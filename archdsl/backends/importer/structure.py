@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -46,14 +46,17 @@ _AGREE_STRIDE: Final = 0.5
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
 
 
-def structured(spec: Spec, *, plain: bool = False) -> Spec:
+def structured(spec: Spec, *, plain: bool = False, optional: bool = True) -> Spec:
     """Return a spec whose blocks are shared by what is written alike.
 
     Args:
         spec: with a block for each call of a module.
         plain: whether only what is equal is shared, so that no block has parameters.
+        optional: whether a class that is a residual in some calls, and in others only
+            its body, becomes one with an optional shortcut. Whether the shape changes
+            in just the latter is not looked at.
     """
-    return Structure(spec, plain).result()
+    return Structure(spec, plain, optional).result()
 
 
 @dataclass
@@ -77,14 +80,16 @@ class Structure:
     Args:
         spec: with a block for each call of a module.
         plain: whether only what is equal is shared.
+        optional: as for `structured`.
 
     Attributes:
         families: what the blocks become, in order of definition.
     """
 
-    def __init__(self, spec: Spec, plain: bool = False) -> None:
+    def __init__(self, spec: Spec, plain: bool = False, optional: bool = True) -> None:
         self.spec = spec
         self.plain = plain
+        self.optional = optional and not plain
         self.names: set[str] = set()
         self.done: dict[str, _Family] = {}
         self.families: list[_Family] = []
@@ -126,6 +131,8 @@ class Structure:
                 body = _repeated(changed(body, _automatic))
                 body = changed(body, _any_activation)
             bodies[name] = body
+        if self.optional:
+            _make_optional(ready, bodies)
         for name, block in ready.items():
             numbers = tuple(_slots(bodies[name])) if self.plain else ()
             form = (block.title, block.indexed, form_of(bodies[name]), numbers)
@@ -441,6 +448,41 @@ def _automatic(item: Item) -> Item:
         return item
     args = () if label == "downsample" else (("projection", label),)
     return replace(item, branches=(body,), args=args)
+
+
+def _make_optional(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> None:
+    """Give the blocks of a class an optional shortcut where some calls have it.
+
+    Args:
+        blocks: by name.
+        bodies: theirs, which are changed.
+    """
+    inner: dict[Any, dict[str, Body]] = {}
+    for name, block in blocks.items():
+        body = _added_to_its_input(bodies[name])
+        if body is not None:
+            key = block.title, block.indexed, form_of(body)
+            inner.setdefault(key, {})[name] = body
+    for name, block in blocks.items():
+        found = inner.get((block.title, block.indexed, form_of(bodies[name])))
+        if found is not None and name not in found:
+            for other, body in {**found, name: bodies[name]}.items():
+                args = (("shortcut", "optional"),)
+                item = Merge("residual", (body,), args)
+                bodies[other] = Body((Line((item,)),))
+
+
+def _added_to_its_input(body: Body) -> Body | None:
+    """Return what a block adds to its input, if that is all that it does."""
+    if len(body.lines) != 1 or len(body.lines[0].items) != 1:
+        return None
+    line, (item,) = body.lines[0], body.lines[0].items
+    if not isinstance(item, Merge) or item.word != "residual" or item.changes:
+        return None
+    once = line.times == 1 and not line.output and not item.label
+    return (
+        item.branches[0] if once and len(item.branches) == 1 and not item.args else None
+    )
 
 
 def _last_norm(body: Body) -> Word | None:
