@@ -147,6 +147,8 @@ LANGUAGE_WORDS = frozenset(
 )
 
 
+# The channels that flow into what is around a part, in compiled code.
+_OUTER = re.compile(r"outer[0-9]+_channels", re.ASCII)
 LABEL_RESERVED = MODULE_ATTRIBUTES | EMITTED_NAMES
 PARAMETER_RESERVED = EMITTED_NAMES | LANGUAGE_WORDS
 
@@ -199,6 +201,8 @@ def refusal(name: str, what: str, reserved: frozenset[str]) -> str:
         return "is not made of the letters a-z, digits and underscores alone"
     if len(name) > 100:
         return "is longer than 100 characters"
+    if what != "label" and _OUTER.fullmatch(name):
+        return "has a meaning of its own"
     if name in reserved:
         if name in MODULE_ATTRIBUTES:
             return "is an attribute of torch's modules"
@@ -213,3 +217,10 @@ def input_name(level: int) -> str:
     apart until code generation writes `in_channels`.
     """
     return f"in_channels:{level}" if level else "in_channels"
+
+
+def channels_of_input(name: str) -> str:
+    """Return the name for the channels of one of a block's inputs in compiled code, and
+    in expressions of those but the first.
+    """
+    return f"{name}_channels"

@@ -266,11 +266,28 @@ def combine(op: str, args: tuple[Poly, ...]) -> Poly:
         return Poly.constant(_FOLD[op](*numbers))
     if op == "//" and numbers[1] == 1:
         return args[0]
-    if op == "//" and numbers[1]:
-        divisor = numbers[1]
-        if all(f % divisor == 0 for _, f in args[0].terms):
-            return Poly(tuple((m, f // divisor) for m, f in args[0].terms))
-    return Poly.atom(Atom(op, args))
+    exact = _divided(args[0], args[1]) if op == "//" else None
+    return Poly.atom(Atom(op, args)) if exact is None else exact
+
+
+def _divided(poly: Poly, divisor: Poly) -> Poly | None:
+    """Return a quotient without rest, such as `width` for ``groups * width // groups``;
+    None if there is none.
+    """
+    if len(divisor.terms) != 1:
+        return None
+    ((atoms, factor),) = divisor.terms
+    terms = []
+    for monomial, own in poly.terms:
+        left = list(monomial)
+        for atom in atoms:
+            if atom not in left:
+                return None
+            left.remove(atom)
+        if own % factor:
+            return None
+        terms.append((tuple(left), own // factor))
+    return Poly(tuple(terms))
 
 
 _FOLD: dict[str, Callable[..., int]] = {

@@ -434,7 +434,11 @@ def _header(item: tree.Definition | tree.FunctionDef) -> str:
         else f"{p.name} = {_default_of(p)}"
         for p in item.params
     ]
-    return f"{item.name}{left}{', '.join(names)}{right}"
+    inputs = ", ".join(name for name, _ in getattr(item, "inputs", ()))
+    taken = f"({inputs})" if inputs else ""
+    if left == "<" and not names:
+        return f"{item.name}{taken}"
+    return f"{item.name}{left}{', '.join(names)}{right}{taken}"
 
 
 def _default_of(param: tree.Param) -> str:

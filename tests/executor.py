@@ -207,12 +207,6 @@ def _reshape(c: Call) -> Tensor:
     return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
 
 
-def _group_softmax(c: Call) -> Tensor:
-    parts = [part.exp() for part in c.x.chunk(c.op.groups, 1)]
-    total = torch.stack(parts).sum(0)
-    return torch.cat([part / total for part in parts], 1)
-
-
 def _layer_scale(c: Call) -> Tensor:
     own = c.own[""]
     return c.x * (_line_up(own.flatten(), c) if own.dim() else own)
@@ -274,6 +268,12 @@ def _chunk(c: Call) -> Tensor:
 def _slice(c: Call) -> Tensor:
     stop = c.x.shape[1] if c.op.stop is None else c.op.stop
     return c.x.narrow(1, c.op.start, stop - c.op.start)
+
+
+def _softmax(c: Call) -> Tensor:
+    if c.op.of is None:
+        return F.softmax(c.x, c.axis)
+    return torch.cat(tuple(torch.stack(c.x.chunk(c.op.of, 1)).softmax(0)), 1)
 
 
 def _shuffle(c: Call) -> Tensor:
@@ -341,7 +341,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "groupnorm": Kind(
         lambda c: F.group_norm(c.x, c.op.groups, c.weight, c.bias, c.op.eps), _affine
     ),
-    "groupsoftmax": Kind(_group_softmax),
     "groupsum": Kind(lambda c: sum(c.x.chunk(c.op.groups, 1), torch.tensor(0.0))),
     "hardsigmoid": Kind(lambda c: F.hardsigmoid(c.x)),
     "hardswish": Kind(lambda c: F.hardswish(c.x)),
@@ -377,7 +376,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
-    "softmax": Kind(lambda c: F.softmax(c.x, c.axis)),
+    "softmax": Kind(_softmax),
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),

@@ -62,18 +62,28 @@ class Drawn:
 @st.composite
 def specs(draw: st.DrawFn) -> str:
     """Return valid specs."""
-    return spec(Drawn(draw), draw(AXES))
+    return spec(Drawn(draw), draw(AXES), draw(st.booleans()))
 
 
-def spec(choose: Chooser, axes: int = 2) -> str:
-    """Return a valid spec, of maps with some spatial axes."""
-    return _Writer(choose, axes).text()
+def spec(choose: Chooser, axes: int = 2, several: bool = False) -> str:
+    """Return a valid spec, of maps with some spatial axes.
+
+    Args:
+        choose: what decides.
+        axes: how many there are.
+        several: whether its blocks have several inputs.
+    """
+    return _Writer(choose, axes, several).text()
 
 
 @cache
 def specimen(case: int) -> str:
-    """Return the valid spec of a number; each tenth has one axis, or three."""
-    return spec(Rolled(f"spec {case}"), {7: 1, 9: 3}.get(case % 10, 2))
+    """Return the valid spec of a number.
+
+    Each tenth has one axis, or three; in each fifth, blocks have several inputs.
+    """
+    axes = {7: 1, 9: 3}.get(case % 10, 2)
+    return spec(Rolled(f"spec {case}"), axes, several=case % 5 == 3)
 
 
 _MERGES = ("concat", "add", "mul", "difference", "resize", "crop")
@@ -99,9 +109,12 @@ _KEEPING = (
 class _Writer:
     """Writes one spec."""
 
-    def __init__(self, choose: Chooser, axes: int) -> None:
+    def __init__(self, choose: Chooser, axes: int, several: bool) -> None:
         self.choose = choose
         self.axes = axes
+        self.several = several
+        # How many inputs blocks have, and those labels that are calls of them.
+        self.inputs: dict[str, int] = {}
         self.blocks: list[str] = []
         self.body: list[str] = []
         self.labels: list[str] = []
@@ -175,6 +188,8 @@ class _Writer:
 
     def _statement(self, depth: int) -> str:
         kind = self.choose.integer(0, 15)
+        if self.several and depth and kind in (1, 2, 3):
+            return self._call(depth)
         if kind <= 4 or depth == 0:
             return self._chain()
         if kind == 5:
@@ -298,7 +313,8 @@ class _Writer:
         if not self.labels:
             return self._chain()
         if self.choose.integer(0, 3) == 0:
-            return f"{self._keeping()} -> same {self.choose.pick(self.labels)}"
+            label = self.choose.pick(self.labels)
+            return f"{self._keeping()} -> same {label}{self._fed(label)}"
         merge = self.choose.pick(("concat", "add", "mul", "resize", "crop"))
         left = f"@{self.choose.pick(self.labels)}"
         if self.choose.integer(0, 1):
@@ -316,21 +332,43 @@ class _Writer:
             return self._chain()
         call = self.choose.pick(self.calls)
         times = self.choose.pick(("", "", "  x2"))
-        again = self.choose.pick(("", f" -> {self.choose.pick(self.calls)}"))
-        return f"{self._labelled(call)}{again}{times}"
+        again = self.choose.pick(("", f" -> {self._feeding()}"))
+        known = len(self.labels)
+        labelled = self._labelled(call + self._fed(call.partition("<")[0]))
+        for label in self.labels[known:]:
+            self.inputs[label] = self.inputs.get(call.partition("<")[0], 1)
+        return f"{labelled}{again}{times}"
+
+    def _feeding(self) -> str:
+        """Return a call with what flows in besides."""
+        call = self.choose.pick(self.calls)
+        return call + self._fed(call.partition("<")[0])
+
+    def _fed(self, name: str) -> str:
+        """Return what flows into a block with several inputs; empty for others."""
+        count = self.inputs.get(name, 1)
+        if count == 1:
+            return ""
+        more = [self._branch(1) or "relu" for _ in range(count - 1)]
+        branches = [self._branch(1), *more]
+        return f" {{ {' | '.join(branches)} }}"
 
     def _block(self, depth: int) -> None:
         """Write a block, and calls with values of all its parameters and with few."""
         outer, self.labels, self.params = self.labels, [], []
         name, self.seq = self._name("unit"), self.choose.integer(0, 3) == 3
         lines: list[str] = []
+        probe = name
+        if self.several:
+            lines.append(self._joined(name))
+            probe += f" {{ {'| conv 1x1 ' * (self.inputs[name] - 1)}}}"
         for _ in range(self.choose.integer(1, 4)):
             params, labels = list(self.params), list(self.labels)
             line = self._layer() if self.seq else self._statement(depth - 1)
             if self.seq and self.choose.integer(0, 1):
                 line = self._repeat()
             self.blocks.append(self._definition(name, [*lines, line]))
-            if _load(self._spec([name])) is None:
+            if _load(self._spec([probe])) is None:
                 self.params, self.labels = params, labels
             else:
                 lines.append(line)
@@ -341,11 +379,22 @@ class _Writer:
             self.calls += self._calls_of(name, params)
         self.labels, self.params, self.seq = outer, None, False
 
+    def _joined(self, name: str) -> str:
+        """Give a block two or three inputs, and return a line that reads them all."""
+        self.inputs[name] = count = self.choose.integer(2, 3)
+        self.labels += [f"in_{place}" for place in range(count)]
+        words = ("concat", "add", "mul", "residual")[: 3 if count == 3 else 4]
+        word = self.choose.pick(words)
+        branches = ["", *(f"@in_{place}" for place in range(1, count))]
+        if self.choose.integer(0, 1):
+            branches[1] += f" -> {self._keeping()}"
+        return f"{word} {{ {' | '.join(branches)} }}"
+
     def _definition(self, name: str, lines: Sequence[str]) -> str:
         shown = ", ".join(f"{param} = {value}" for param, value in self.params or ())
-        head = (
-            f"block {name}{f'<{shown}>' if shown else ''}{' seq' if self.seq else ''}"
-        )
+        inputs = ", ".join(f"in_{place}" for place in range(self.inputs.get(name, 0)))
+        head = f"block {name}{f'<{shown}>' if shown else ''}"
+        head += f"{f'({inputs})' if inputs else ''}{' seq' if self.seq else ''}"
         return f"{head} {{\n{''.join(f'    {line}{chr(10)}' for line in lines)}}}\n"
 
     def _calls_of(self, name: str, params: Sequence[tuple[str, str]]) -> list[str]:

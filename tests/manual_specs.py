@@ -43,7 +43,7 @@ _MAP_KEEPS: Final = (
     "leakyrelu 0.2",
     "prelu",
     "prelu per_channel=true",
-    "softmax",
+    "softmax of=2",
     "lrn 3",
     "scale 0.5",
     "identity",
@@ -54,7 +54,7 @@ _MAP_KEEPS: Final = (
     "maxpool 3x3 /1 pad=1",
     "avgpool 3x3 /1 pad=1 count_pad=false",
     "shuffle channels",
-    "concat { | relu } -> groupsoftmax 2 -> groupsum 2",
+    "concat { | relu } -> softmax of=2 -> groupsum 2",
     "permute last -> linear channels -> gelu -> permute first",
     "mul { | globalavgpool -> reshape sequence -> conv 3 1 -> flatten -> reshape map }",
 )
@@ -199,11 +199,12 @@ class _Block(NamedTuple):
     params: dict[str, str]
     vector: bool
     takes: bool
+    inputs: int = 1
 
 
 def specimen(case: int) -> str:
     """Return the valid spec of a number."""
-    return _Writer(Random(f"manual {case}")).file()
+    return _Writer(Random(f"manual {case}"), several=case % 5 == 3).file()
 
 
 def params_of(text: str) -> dict[str, Any] | None:
@@ -215,8 +216,10 @@ def params_of(text: str) -> dict[str, Any] | None:
 class _Writer:
     """Writes one spec."""
 
-    def __init__(self, random: Random) -> None:
+    def __init__(self, random: Random, several: bool) -> None:
         self.random = random
+        # Whether blocks may have several inputs.
+        self.several = several
         self.definitions: list[str] = []
         self.blocks: list[_Block] = []
         self.scope = _Scope(vector=False, top=True)
@@ -281,6 +284,19 @@ class _Writer:
         vector, name, seq = self.scope.vector, self.fresh("unit"), self.chance(6)
         takes = self.chance(6)
         lines: list[str] = []
+        inputs = self.some(2, 2, 3, 1) if self.several else 1
+        takes = takes and inputs == 1
+        names = [self.fresh("p") for _ in range(inputs)] if inputs > 1 else []
+        self.scope.labels += names
+        fed = ""
+        if names:
+            reading = [f"@{name}{self.some('', ' -> relu')}" for name in names]
+            word = self.some("add", "concat", "mul", "residual"[: 8 * (inputs == 2)])
+            lines.append(f"{word or 'add'} {{ {' | '.join(reading)} }}")
+            more = " | ".join("identity" for _ in names[1:])
+            fed = f" {{ relu | {more} }}".replace(
+                "identity | identity", "identity | tanh"
+            )
 
         def text(body: Sequence[str]) -> str:
             params = self.params()
@@ -288,16 +304,18 @@ class _Writer:
                 params = f"{params[:-1]}, " if params else "<"
                 params += "body: block = identity>"
                 body = [*body, "body"]
-            head = f"block {name}{params}{' seq' if seq else ''}"
+            ports = f"({', '.join(names)})" if names else ""
+            head = f"block {name}{params}{ports}{' seq' if seq else ''}"
             shape = "4" if vector else "4x6x5"
-            call = self.braced("network Net", [f"input {shape}", name])
+            call = self.braced("network Net", [f"input {shape}", f"{name}{fed}"])
             self.definition = self.braced(head, body)
             return self.whole(self.definition, call)
 
         self.grow(lines, self.random.randint(1, 4), text)
         if lines and _load(text(lines)):
             self.definitions.append(self.definition)
-            self.blocks.append(_Block(name, dict(self.scope.params), vector, takes))
+            known = dict(self.scope.params)
+            self.blocks.append(_Block(name, known, vector, takes, inputs))
 
     def grow(
         self, lines: list[str], count: int, text: Callable[[Sequence[str]], str]
@@ -334,6 +352,8 @@ class _Writer:
             self.call,
         ]
         forms += [self.let]
+        if self.several:
+            forms += [self.call] * 6
         if depth:
             forms += [self.braces, self.loop, self.condition, self.merge, self.residual]
             forms += [self.braces, self.loop, self.seq]
@@ -404,6 +424,9 @@ class _Writer:
         text = block.name + (f"<{given}>" if given else "")
         if block.takes and self.chance(2):
             text += f" {{ {self.branch(0) or 'identity'} }}"
+        if block.inputs > 1:
+            more = [self.branch(0) or self.part() for _ in range(block.inputs - 1)]
+            text += f" {{ {' | '.join([self.some('', self.part()), *more])} }}"
         return self.some_copies(text, 3, 5)
 
     def argument(self, name: str) -> str:

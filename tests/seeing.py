@@ -19,7 +19,6 @@ BLIND = {
     "adaptivemaxpool",
     "globalmaxpool",
     "groupnorm",
-    "groupsoftmax",
     "instancenorm",
     "layernorm",
     "lrn",

@@ -556,3 +556,31 @@ def test_a_statement_counts_or_is_refused(statement: str, place: str) -> None:
         return
     assert _told(network) != _told(without)
     assert not agree(network).differences
+
+
+# ---- lists -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("written", "widths"),
+    [
+        ("[4] * 2 + [8]", [4, 4, 8]),
+        ("2 * [4, 8]", [4, 8, 4, 8]),
+        ("[4] * 0 + [8]", [8]),
+        ("[w + 1 for w in [4] * 2 + range(2)]", [5, 5, 1, 2]),
+        ("[4] + [[8, 12][1]]", [4, 12]),
+    ],
+)
+def test_lists_add_up_and_repeat(written: str, widths: list[int]) -> None:
+    network = net(f"for width in {written} {{ conv 1x1 width }}")
+    found = [int(s.shape[0]) for s in network.steps() if s.op.word == "conv"]
+    assert found == widths
+
+
+def test_a_list_of_kinds_and_blocks() -> None:
+    network = net(
+        "for unit in [relu, unit] * 2 { unit }",
+        before="block unit { conv 3x3 -> bn }",
+    )
+    words = [step.op.word for step in network.steps()]
+    assert words[1:] == ["relu", "conv", "bn"] * 2

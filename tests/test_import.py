@@ -424,9 +424,9 @@ def test_modules_come_back_equal(make: type[nn.Module]) -> None:
 def test_groups_that_compete_need_no_axis() -> None:
     text = text_of(Weighed())
     found = "groupsum 2\n        adaptiveavgpool 1x1\n        fc: conv 1x1 12"
-    assert f"{found} -> groupsoftmax 2\n" in text and "    groupsum 2\n" in text
+    assert f"{found} -> softmax of=2\n" in text and "    groupsum 2\n" in text
     text = text_of(Chosen())
-    assert "fc: conv 1x1 12 -> groupsoftmax 3" in text
+    assert "fc: conv 1x1 12 -> softmax of=3" in text
     assert "    groupsum 3\n    shuffle 2\n}" in text
 
 

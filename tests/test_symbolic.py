@@ -76,6 +76,22 @@ def test_a_leading_minus_does_not_reach_into_a_quotient(
     assert eval(text, {}, dict(NAMES)) == number == eval(expression, {}, dict(NAMES))
 
 
+@pytest.mark.parametrize(
+    ("expression", "text"),
+    [
+        ("a * b // b", "a"),
+        ("(2 * a * b + 4 * b) // (2 * b)", "a + 2"),
+        ("a * a // a", "a"),
+        ("a * b // (2 * b)", "a * b // (2 * b)"),
+        ("(a * b + c) // b", "(a * b + c) // b"),
+    ],
+)
+def test_a_quotient_without_rest_is_none(expression: str, text: str) -> None:
+    number = eval(expression, {}, {name: _named(name) for name in NAMES})
+    assert poly_of(number).text() == text
+    assert int(number) == eval(expression, {}, dict(NAMES))
+
+
 @given(_values(), _values())
 def test_equal_expressions_have_equal_values(one: Any, other: Any) -> None:
     if poly_of(one[0]) == poly_of(other[0]):

@@ -43,6 +43,10 @@ block unit<width, stride = 1> {
     relu
 }
 
+block fuse<width>(high, low) {
+    conv 3x3 width -> add { | @low -> conv 1x1 width }
+}
+
 network All<width = 8> {
     input 3x16x16
     conv 3x3 width -> stem: conv 3x3 width -> relu
@@ -58,6 +62,8 @@ network All<width = 8> {
     conv 1x1 16 -> deep: unit<16>
     same deep
     add { conv 1x1 4 | permute last -> linear 4 -> permute first }
+    skip: relu
+    fused: fuse<12> { conv 1x1 | @skip }
     globalavgpool -> linear 10
     init conv weight=kaiming_normal(mode = "fan_out")
     init @stem bias=0
@@ -167,6 +173,60 @@ def each(network: Network, found: Any, **fields: Any) -> Spoilt:
     for place, node in found:
         values = {name: make(node) for name, make in fields.items()}
         yield lambda p=place, v=values: with_fields(network, p, **v)
+
+
+def fed(network: Network) -> list[tuple[Place, Group]]:
+    return [(p, g) for p, g in groups(network) if g.ports]
+
+
+def with_port(group: Group, at: int, **fields: Any) -> tuple[Port, ...]:
+    """Return the inputs of a block, one of which has other fields."""
+    ports = list(group.ports)
+    ports[at] = changed(ports[at], **fields)
+    return tuple(ports)
+
+
+@spoiling("two are the same value")
+def one_value_for_two_inputs(network: Network, random: Random) -> Spoilt:
+    same = lambda g: (g.ports[0], changed(g.ports[0], name=g.ports[1].name))  # noqa: E731
+    return each(network, fed(network), ports=same)
+
+
+@spoiling("two ports are named")
+def one_name_for_two_inputs(network: Network, random: Random) -> Spoilt:
+    again = lambda g: with_port(g, 1, name=g.ports[0].name)  # noqa: E731
+    return each(network, fed(network), ports=again)
+
+
+@spoiling("the first is the block's input")
+def inputs_in_another_order(network: Network, random: Random) -> Spoilt:
+    return each(network, fed(network), ports=lambda group: group.ports[::-1])
+
+
+@spoiling("if it has two or more")
+def a_single_input_with_a_name(network: Network, random: Random) -> Spoilt:
+    return each(network, fed(network), ports=lambda group: group.ports[:1])
+
+
+@spoiling(", and here ")
+def another_shape_of_an_input(network: Network, random: Random) -> Spoilt:
+    grown = lambda g: with_port(g, 1, shape=(*g.ports[1].shape[:-1], 77))  # noqa: E731
+    return each(network, fed(network), ports=grown)
+
+
+@spoiling("no parameter has the channels of")
+def an_input_without_its_channels(network: Network, random: Random) -> Spoilt:
+    return each(network, fed(network), ports=lambda g: with_port(g, 1, name="other"))
+
+
+@spoiling("exists in training alone")
+def an_input_of_training(network: Network, random: Random) -> Spoilt:
+    return each(network, fed(network), ports=lambda g: with_port(g, 1, training=True))
+
+
+@spoiling("is an attribute of torch's modules")
+def an_input_that_no_argument_can_be(network: Network, random: Random) -> Spoilt:
+    return each(network, fed(network), ports=lambda g: with_port(g, 0, name="train"))
 
 
 @spoiling("is made twice")

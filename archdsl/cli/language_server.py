@@ -25,6 +25,7 @@ _SYMBOLS: Final = {
     "op": lsp.SymbolKind.Interface,
     "parameter": lsp.SymbolKind.Variable,
     "name": lsp.SymbolKind.Variable,
+    "input": lsp.SymbolKind.Variable,
     "label": lsp.SymbolKind.Field,
 }
 _COMPLETIONS: Final = {

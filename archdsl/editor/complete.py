@@ -296,6 +296,9 @@ def _labels(
         yield from _parts(known.made(), before)
         return
     yield Completion("input", "label", "what flows into the block")
+    if isinstance(around[0], t.Definition):
+        for name, _ in around[0].inputs:
+            yield Completion(name, "label", "an input of the block")
     for step in labels_at(around, start):
         assert step.label is not None
         # A label with braces has several names, which the network knows.

@@ -78,9 +78,14 @@ def argument(field: Field) -> str:
 
 
 def signature(definition: t.Definition) -> str:
-    """Return a block's name with its parameters."""
+    """Return a block's name with its parameters and inputs."""
     inside = _params(definition.params)
-    return f"{definition.name}<{inside}>" if inside else definition.name
+    inputs = ", ".join(name for name, _ in definition.inputs)
+    return (
+        definition.name
+        + (f"<{inside}>" if inside else "")
+        + (f"({inputs})" if inputs else "")
+    )
 
 
 def _params(params: Iterable[t.Param]) -> str:

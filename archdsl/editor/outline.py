@@ -14,7 +14,7 @@ class Symbol(NamedTuple):
     Attributes:
         name: as it is written.
         kind: ``network``, ``block``, ``preset``, ``function``, ``op``, ``parameter``,
-            ``name`` or ``label``.
+            ``input``, ``name`` or ``label``.
         span: the name.
         extent: all that belongs to it.
         children: the entries below it, in order.
@@ -35,7 +35,8 @@ def outline(file: t.File) -> list[Symbol]:
             case t.Definition():
                 kind = "network" if item.is_network else "block"
                 whole = item.span.to(item.body.span)
-                inner = (*_params(item.params), *_body(item.body))
+                inputs = [Symbol(n, "input", span, span) for n, span in item.inputs]
+                inner = (*_params(item.params), *inputs, *_body(item.body))
                 found.append(Symbol(item.name, kind, item.span, whole, inner))
             case t.FunctionDef():
                 whole = item.span.to(item.value.span)

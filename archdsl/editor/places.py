@@ -64,7 +64,7 @@ class Declared(NamedTuple):
     """A name for a value.
 
     Attributes:
-        kind: ``parameter``, ``name`` (of a `let`) or ``loop variable``.
+        kind: ``parameter``, ``name`` (of a `let`), ``loop variable`` or ``input``.
         span: where it is declared.
         type: the declared type of a parameter, if any.
         value: the default of a parameter, or the value of a name.

@@ -105,6 +105,10 @@ def _label(tap: t.Tap, around: Trail) -> Found | None:
         assert step.label is not None
         if step.label.span.text == name:
             return Found(name, step, step.label.span)
+    owner = around[0]
+    if isinstance(owner, t.Definition) and name in dict(owner.inputs):
+        span = dict(owner.inputs)[name]
+        return Found(name, Declared("input", span, owner=owner), span)
     return None
 
 

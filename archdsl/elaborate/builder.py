@@ -26,7 +26,12 @@ from archdsl.elaborate.scope import (
 from archdsl.ir import OWNERS, Group, OldName, Parameter, Port, Role, Step, unchecked
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_DEPTH, MAX_INTEGER, MAX_PARTS
-from archdsl.naming import containers_of, input_name, is_old_name
+from archdsl.naming import (
+    channels_of_input,
+    containers_of,
+    input_name,
+    is_old_name,
+)
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
@@ -44,6 +49,7 @@ from archdsl.values import (
 _new_step = unchecked(Step)
 _new_group = unchecked(Group)
 _new_parameter = unchecked(Parameter)
+_new_port = unchecked(Port)
 _new_old_name = unchecked(OldName)
 
 Parts = list[Step | Group]
@@ -211,11 +217,25 @@ class Builder:
         build: Build,
         definition: t.Definition | None = None,
         values: dict[str, Any] | None = None,
+        further: tuple[Value, ...] = (),
     ) -> Value:
         """Build a group or block that is a namespace for the names in it.
 
         Inside, the input's channels have a name of their own; the output is expressed
         in the caller's names again.
+
+        Args:
+            name: its name.
+            word: the block's name, or the structure's word.
+            indexed: whether its parts are named by number.
+            value: what flows in.
+            context: of the place where it stands.
+            span: its place in the source.
+            parts: the list that it is added to.
+            build: adds what is in it.
+            definition: the block.
+            values: of the block's parameters.
+            further: what flows in besides, into the block's other inputs.
         """
         self._add_part(span)
         level = 0 if definition else context.level + 1
@@ -234,6 +254,9 @@ class Builder:
             shape = with_channels(value.shape, named(channels(value.shape), own))
             entry = Value(value.number, shape, tapped=value.tapped)
         space.entry = entry
+        if definition and further:
+            others = self._further(definition, further, bindings)
+            enter(space, definition, (entry, *others))
         inner: Parts = []
         statement, before = self.statement, self._values
         inside = context.replace(space=space, level=level)
@@ -242,10 +265,20 @@ class Builder:
         else:
             result = build(entry, inside, inner)
         self.statement = statement
-        if value.shape is None or result.shape is None:
+        lost = any(other.shape is None for other in further)
+        if value.shape is None or result.shape is None or lost:
             return Value(result.number, None)
         out = with_channels(result.shape, rename(channels(result.shape), bindings))
         parameters = [_new_parameter(name="in_channels", value=channels(value.shape))]
+        ports: tuple[Port, ...] = ()
+        if definition and further:
+            ports = ports_of(definition, (value, *further))
+            parameters += [
+                _new_parameter(
+                    name=channels_of_input(port.name), value=channels(port.shape)
+                )
+                for port in ports[1:]
+            ]
         if definition and values:
             parameters += parameters_of(definition, values)
         parts.append(
@@ -263,6 +296,7 @@ class Builder:
                 children=tuple(inner),
                 input=value.number,
                 input_shape=value.shape,
+                ports=ports,
                 output=result.number,
                 shape=out,
                 training=context.training,
@@ -272,8 +306,31 @@ class Builder:
             )
         )
         made = Value(result.number, out)
-        self.keep_way(made, result, before, value, bindings)
+        self.keep_way(made, result, before, (value, *further), bindings)
         return made
+
+    def _further(
+        self,
+        definition: t.Definition,
+        further: tuple[Value, ...],
+        bindings: dict[str, Poly],
+    ) -> tuple[Value, ...]:
+        """Return a block's inputs but the first, their channels in its own names.
+
+        Args:
+            definition: the block.
+            further: what flows in there.
+            bindings: the names inside, in terms of those outside, to be extended.
+        """
+        found = []
+        for (name, _), value in zip(definition.inputs[1:], further, strict=True):
+            shape = value.shape
+            if shape is not None and self.symbolic:
+                own = channels_of_input(name)
+                bindings[own] = poly_of(channels(shape))
+                shape = with_channels(shape, named(channels(shape), own))
+            found.append(Value(value.number, shape, tapped=value.tapped))
+        return tuple(found)
 
     def whole(
         self, build: Build, value: Value, context: Context, parts: Parts
@@ -332,7 +389,7 @@ class Builder:
         made: Value,
         result: Value,
         before: int,
-        value: Value,
+        ends: tuple[Value, ...],
         bindings: Mapping[str, Poly],
     ) -> None:
         """Record the stride of a namespace, as if it were a single step.
@@ -341,15 +398,16 @@ class Builder:
             made: its output as seen from outside.
             result: its output as seen from inside.
             before: number of the last value before it.
-            value: its input.
+            ends: its inputs.
             bindings: the names inside, in terms of those outside.
         """
         made.tapped = result.tapped
         start, stride = result.back_to(before)
-        if start.number == value.number and result.number > before:
-            made.source, made.stride = value, rename(stride, bindings)
-        elif result.number == value.number:
-            made.source, made.stride = value.source, value.stride
+        for value in ends:
+            if start.number == value.number and result.number > before:
+                made.source, made.stride = value, rename(stride, bindings)
+            elif result.number == value.number:
+                made.source, made.stride = value.source, value.stride
 
     def transparent(
         self,
@@ -648,6 +706,13 @@ class Builder:
         self, label: str, span: Span, context: Context, quoted: bool
     ) -> None:
         check_label(label, span, quoted)
+        if label in context.space.inputs:
+            raise Fault(
+                "A0102",
+                f"`{label}` is an input of the block already",
+                span,
+                help="give the layer another label",
+            )
         if context.space.indexed:
             raise Fault(
                 "A0109",
@@ -724,6 +789,9 @@ class Builder:
         """
         assert step.renamed is not None
         part = parts[-1] if len(parts) == made + 1 else None
+        fed = part if isinstance(part, Group) and part.role == "structure" else None
+        if fed is not None and isinstance(fed.children[-1], Group):
+            part = fed.children[-1]  # a block with several inputs, behind its branches
         owns = isinstance(part, Step) or (part is not None and part.role in OWNERS)
         if part is None or not owns or part.shared or part.span is not step.span:
             shared = part is not None and part.shared
@@ -743,8 +811,11 @@ class Builder:
         fields = {**vars(part), "renamed_from": tuple(olds)}
         if isinstance(part, Step):
             parts[-1] = self.producers[part.output] = _new_step(**fields)
-        else:
-            parts[-1] = _new_group(**fields)
+            return
+        parts[-1] = _new_group(**fields)
+        if fed is not None:
+            children = (*fed.children[:-1], parts[-1])
+            parts[-1] = _new_group(**{**vars(fed), "children": children})
 
     def _claim_old(self, name: str, now: str, span: Span, space: Namespace) -> None:
         """Reserve a name that a part had; refuse it if it cannot have had it."""
@@ -808,6 +879,23 @@ def _main_input(inputs: Sequence[Value], output: Shape) -> Value:
         return inputs[0]
     alike = [v for v in inputs if v.shape and sizes(v.shape) == sizes(output)]
     return alike[0] if alike else inputs[0]
+
+
+def enter(space: Namespace, definition: t.Definition, entries: Sequence[Value]) -> None:
+    """Let a block's parts read its inputs by their names."""
+    names = [name for name, _ in definition.inputs]
+    space.values.update(zip(names, entries, strict=True))
+    space.inputs = frozenset(names)
+
+
+def ports_of(definition: t.Definition, values: tuple[Value, ...]) -> tuple[Port, ...]:
+    """Return the inputs of a call of a block."""
+    return tuple(
+        [
+            _new_port(name=name, value=value.number, shape=value.shape or ())
+            for (name, _), value in zip(definition.inputs, values, strict=True)
+        ]
+    )
 
 
 def parameters_of(

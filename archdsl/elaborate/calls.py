@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from abc import abstractmethod
+from typing import Any
 
 from archdsl.diagnostics import did_you_mean
-from archdsl.elaborate import foreign, structures
+from archdsl.elaborate import foreign, inputs, structures
 from archdsl.elaborate.bind import as_names, bind_block, bind_layer, map_axes
 from archdsl.elaborate.builder import Builder, Parts
 from archdsl.elaborate.evaluate import show
@@ -77,7 +78,11 @@ class Calls(Builder):
             return self._layer(call, target, label, value, context, parts)
         if isinstance(target, BodyRef):
             return self._passed_body(call, target, label, value, context, parts)
-        return self._block(call, target, label, value, context, parts)
+        if target.definition.inputs:
+            inner = self.deeper(context, call.span)
+            return inputs.call(self, call, target, label, value, inner, parts)
+        values = self.bound(call, target, context)
+        return self.block(call, target, label, (value,), values, context, parts)
 
     def resolve(self, call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
         """Return what a word means here.
@@ -162,15 +167,12 @@ class Calls(Builder):
         name = self.name(label, call.word, context, call.span)
         return self.owned(name, "", False, value, inner, call.span, parts, build)
 
-    def _block(
-        self,
-        call: t.Call,
-        ref: BlockRef,
-        label: str | None,
-        value: Value,
-        context: Context,
-        parts: Parts,
-    ) -> Value:
+    def bound(self, call: t.Call, ref: BlockRef, context: Context) -> dict[str, Any]:
+        """Return the values of a block's parameters in a call.
+
+        Raises:
+            Fault: if an argument is wrong, or there can be no such call.
+        """
         definition = ref.definition
         if definition.is_network:
             raise Fault(
@@ -196,18 +198,41 @@ class Calls(Builder):
                 call.span,
                 help="the language has no recursion; repeat with `x` or `for`",
             )
-        defaults = Context(
-            ref.module, {}, Namespace("", False, None), budget=context.budget
-        )
-        values = bind_block(
+        return bind_block(
             definition,
             call.angle or [],
             call.span,
             context,
-            defaults,
-            call.body,
+            _defaults(ref, context),
+            None if definition.inputs else call.body,
             ref.bound,
         )
+
+    def block(
+        self,
+        call: t.Call,
+        ref: BlockRef,
+        label: str | None,
+        ends: tuple[Value, ...],
+        values: dict[str, Any],
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        """Elaborate a block.
+
+        Args:
+            call: the call.
+            ref: the block.
+            label: its name, if the spec gives one.
+            ends: what flows into it.
+            values: of its parameters.
+            context: of the call.
+            parts: where the block goes.
+        """
+        definition = ref.definition
+        defaults = _defaults(ref, context)
+        if label is not None and definition.inputs:
+            context.space.given.setdefault(label, ends)
         name = self.name(label, definition.name, context, call.span)
         inner = self.deeper(context, call.span)
         inner = inner.replace(
@@ -223,14 +248,56 @@ class Calls(Builder):
             name,
             definition.name,
             definition.indexed,
-            value,
+            ends[0],
             inner,
             call.span,
             parts,
-            lambda v, c, p: self.body(definition.body, v, c, p),
+            lambda v, c, p: (
+                self._inside(call, definition, v, c, p)
+                if definition.inputs
+                else self.body(definition.body, v, c, p)
+            ),
             definition,
             values,
+            ends[1:],
         )
+
+    def _inside(
+        self,
+        call: t.Call,
+        definition: t.Definition,
+        value: Value,
+        context: Context,
+        parts: Parts,
+    ) -> Value:
+        """Elaborate the body of a block, which reads all that it names as its inputs.
+
+        What is wrong in it is told first.
+        """
+        names = [name for name, _ in definition.inputs]
+        entries = {name: context.space.values[name].number for name in names}
+        outside = self.read.intersection(entries.values())
+        self.read -= outside
+        faults = self.faults
+        result = self.body(definition.body, value, context, parts)
+        unread = [
+            name
+            for name, number in entries.items()
+            if number not in self.read and number != result.number
+        ]
+        self.read |= outside
+        if not unread or self.faults > faults:
+            return result
+        told = self.errors.knows("A0105", dict(definition.inputs)[unread[0]])
+        fault = Fault(
+            "" if told else "A0105",
+            f"nothing in `{definition.name}` reads its input `{unread[0]}` here",
+            call.span,
+            label=f"`{definition.name}({', '.join(names)})` is on line "
+            f"{definition.span.line}",
+            help=f"read it by `@{unread[0]}`, or drop it there and here",
+        )
+        return self.report(fault, context)
 
     def _layer(
         self,
@@ -253,6 +320,12 @@ class Calls(Builder):
             return self.memo.keep_call(call, bind_layer(call, ref, context))
         context.budget.spend(call.span, len(call.args))
         return known
+
+
+def _defaults(ref: BlockRef, context: Context) -> Context:
+    """Return the context of the defaults of a block's parameters."""
+    space = Namespace("", False, None)
+    return Context(ref.module, {}, space, budget=context.budget)
 
 
 def unknown_word(call: t.Call, known: set[str]) -> Fault:

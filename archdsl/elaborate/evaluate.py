@@ -331,6 +331,8 @@ def _binary(expr: t.Binary, context: Context) -> Any:
             context.budget.spend(expr.span, _size(right))
             return any(_same(left, item) for item in right)
         raise Fault("A0207", f"`in` needs a list, not {show(right)}", expr.right.span)
+    if expr.op in ("+", "*") and (_is_list(left) or _is_list(right)):
+        return _of_lists(expr, left, right, context)
     for side, part in ((left, expr.left), (right, expr.right)):
         if isinstance(side, bool) or not isinstance(side, int | float):
             raise Fault(
@@ -339,6 +341,38 @@ def _binary(expr: t.Binary, context: Context) -> Any:
     if expr.op in _ORDER:
         return bool(_ORDER[expr.op](left, right))
     return _arithmetic(expr, left, right)
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, tuple) and not isinstance(value, Dims)
+
+
+def _of_lists(
+    expr: t.Binary, left: Any, right: Any, context: Context
+) -> tuple[Any, ...]:
+    """Return one list behind another, or a list several times."""
+    if expr.op == "+":
+        for side, part in ((left, expr.left), (right, expr.right)):
+            if not _is_list(side):
+                raise Fault(
+                    "A0207",
+                    f"`+` joins two lists, and {show(side)} is none",
+                    part.span,
+                    help=f"write `[{part.span.text}]` for a list of one item",
+                )
+        return _sized((*left, *right), expr, context)
+    items, times, part = (left, right, expr.right)
+    if not _is_list(items):
+        items, times, part = (right, left, expr.left)
+    if not isinstance(times, int) or isinstance(times, bool) or times < 0:
+        raise Fault(
+            "A0207",
+            f"a list is repeated a whole number of times, not {show(times)}",
+            part.span,
+        )
+    if _size(items) * times > MAX_LIST:
+        raise Fault("A0906", f"a list has more than {MAX_LIST:,} items", expr.span)
+    return _sized(items * int(times), expr, context)
 
 
 def _same(left: Any, right: Any) -> bool:

@@ -19,6 +19,13 @@ def may_bear(definition: t.Definition, label: str) -> bool:
     return plain or any(pattern.fullmatch(label) for pattern in written.computed)
 
 
+def may_be(label: t.Label, name: str) -> bool:
+    """Return whether a label is a name, for some numbers in its gaps."""
+    if len(label.parts) == 1:
+        return label.parts[0] == name
+    return _pattern(label).fullmatch(name) is not None
+
+
 def names_read(part: t.Node) -> set[str]:
     """Return the names of values, words and functions that a part of a block uses."""
     found: set[str] = set()

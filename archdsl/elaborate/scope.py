@@ -229,6 +229,8 @@ class Namespace:
         steps: the labelled parts as written, with the number of their copy, for `same`.
         old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
+        given: for labelled blocks with several inputs, what flows into them.
+        inputs: names of the inputs of the block, if it has several.
         current: input of the step being elaborated, for the word `channels`.
         entry: input of the block, braces or network, for `@input`.
     """
@@ -239,7 +241,9 @@ class Namespace:
         "counts",
         "current",
         "entry",
+        "given",
         "indexed",
+        "inputs",
         "lets",
         "old",
         "outer",
@@ -268,6 +272,8 @@ class Namespace:
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
+        self.given: dict[str, tuple[Value, ...]] = {}
+        self.inputs: frozenset[str] = frozenset()
         self.steps: dict[str, tuple[t.Step, Context, Value, int | None]] = {}
 
     def join(self, name: str) -> str:

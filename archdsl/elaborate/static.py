@@ -9,10 +9,10 @@ from collections.abc import Collection, Iterator
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
-from archdsl.elaborate import foreign
+from archdsl.elaborate import foreign, inputs
 from archdsl.elaborate.calls import STRUCTURES, unknown_word
 from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
-from archdsl.elaborate.labels import may_bear
+from archdsl.elaborate.labels import may_be, may_bear
 from archdsl.elaborate.names import (
     check_definition,
     check_function,
@@ -21,6 +21,7 @@ from archdsl.elaborate.names import (
 from archdsl.elaborate.scope import Budget, Fault
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
+from archdsl.naming import channels_of_input
 from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -233,6 +234,7 @@ class _Definition:
         self.helps: dict[str, str] = {}
         self.misplaced: list[Diagnostic] = []
         self.calls: list[tuple[str, Span]] = []
+        self.tapped: list[t.Label] = []
 
     def check(
         self, value: t.Expr | None = None, known: frozenset[str] = frozenset()
@@ -247,10 +249,17 @@ class _Definition:
             self._declare(param)
             if param.default is not None:
                 self._expression(param.default)
+        if self.definition.inputs and not _attempt(
+            self.errors, lambda: inputs.check(self.definition)
+        ):
+            self.used |= self.names.keys() & {n for n, _ in self.definition.inputs}
+        for _, span in self.definition.inputs[:1]:
+            self._check_number([*self.names, *self.definition.inputs], span)
         bound = frozenset(self.names)
         if value is not None:
             self._expression(value, bound | known)
         self._body(self.definition.body, bound)
+        self._check_inputs()
         for name, span in self.names.items():
             if name not in self.used:
                 self._say(
@@ -258,6 +267,17 @@ class _Definition:
                     f"`{name}` of `{self.definition.name}` is never used",
                     span,
                     help=self.helps.get(name, "use it, or drop it"),
+                )
+
+    def _check_inputs(self) -> None:
+        """Report inputs of a block that nothing reads; the first flows in."""
+        for name, span in self.definition.inputs[1:]:
+            if not any(may_be(label, name) for label in self.tapped):
+                self._say(
+                    "A0105",
+                    f"nothing in `{self.definition.name}` reads its input `{name}`",
+                    span,
+                    help=f"read it by `@{name}`, or drop it",
                 )
 
     def _declare(self, param: t.Param) -> None:
@@ -303,11 +323,13 @@ class _Definition:
 
     def _let(self, statement: t.Let) -> None:
         name, value = statement.name, statement.value
+        if name in [channels_of_input(one) for one, _ in self.definition.inputs]:
+            _attempt(self.errors, lambda: inputs.refuse_channels(name, statement.span))
         self.names.setdefault(name, statement.span)
         if isinstance(value, t.Name) and kind(value.id) is not None:
             self.helps[name] = f"to name a layer, write `{name}: {value.id}`"
 
-    def _check_number(self, names: Collection[str], span: Span) -> None:
+    def _check_number(self, names: Collection[object], span: Span) -> None:
         if len(names) > MAX_NAMES:
             message = f"a block has more than {MAX_NAMES} names for values"
             raise SpecError([Diagnostic("A0908", message, span)])
@@ -365,6 +387,8 @@ class _Definition:
     def _chain(self, chain: t.Chain, bound: frozenset[str]) -> None:
         for step in chain.steps:
             path = step.path if isinstance(step, t.Tap) else None
+            if path is not None:
+                self.tapped.append(path)
             for label in (step.label, path, *(step.renamed or ())):
                 for part in label.parts if label else ():
                     if isinstance(part, t.Expr):

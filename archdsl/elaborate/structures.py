@@ -55,7 +55,7 @@ def merge(
     layer = bind_layer(call, ref, context)
     word = ref.kind.word
     written = call.body.branches if call.body is not None else []
-    branches = list(_branches(word, written, context))
+    branches = list(branches_of(word, written, context))
     if len(branches) < 2:
         raise Fault(
             "A0210",
@@ -68,8 +68,8 @@ def merge(
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
         ends = [
-            _branch(walker, branch, entry, inner.bind(names), out)
-            for branch, names in branches
+            branch(walker, one, entry, inner.bind(names), out)
+            for one, names in branches
         ]
         walker.statement = statement
         names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
@@ -78,7 +78,7 @@ def merge(
     return _structure(walker, word, call.span, label, value, context, parts, build)
 
 
-def _branches(
+def branches_of(
     word: str, written: Sequence[t.Branch], context: Context
 ) -> Iterator[tuple[t.Branch, Mapping[str, Any]]]:
     """Yield the branches of a merge, each with the names that a `for` behind it binds.
@@ -155,13 +155,13 @@ def residual(
     statement = walker.statement
 
     def build(entry: Value, inner: Context, out: Parts) -> Value:
-        body = _branch(walker, branches[0], entry, inner, out)
+        body = branch(walker, branches[0], entry, inner, out)
         if mode == "optional":
             walker.statement = statement
             return _optional(walker, call, options.drop, (entry, body), inner, out)
         advice = _ADVICE["written" if len(branches) == 2 else mode]
         if len(branches) == 2:
-            short = _branch(walker, branches[1], entry, inner, out, "shortcut")
+            short = branch(walker, branches[1], entry, inner, out, "shortcut")
         else:
             at = len(out)
             short = _automatic(walker, call, options, entry, body, inner, out)
@@ -308,17 +308,18 @@ def _structure(
     return result
 
 
-def _branch(
+def branch(
     walker: Calls,
-    branch: t.Branch,
+    written: t.Branch,
     value: Value,
     context: Context,
     parts: Parts,
     role: Role = "branch",
 ) -> Value:
+    """Elaborate one branch."""
     inner: Parts = []
     within = context.replace(within="a branch")
-    result = walker.branch(branch, value, within, inner)
+    result = walker.branch(written, value, within, inner)
     group = walker.transparent(
         role,
         "",
@@ -326,7 +327,7 @@ def _branch(
         result,
         inner,
         context,
-        branch.span,
+        written.span,
     )
     parts.append(group)
     return result

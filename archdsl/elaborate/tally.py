@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, NoReturn
 
 from archdsl.diagnostics import Diagnostics, SpecError
 from archdsl.elaborate import check_names, check_read, choose, initializers, walk
-from archdsl.elaborate.builder import Build, Parts
+from archdsl.elaborate.builder import Build, Parts, enter
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Namespace, Value
@@ -368,8 +368,12 @@ class _Tally(Walker):
         build: Build,
         definition: t.Definition | None = None,
         values: dict[str, Any] | None = None,
+        further: tuple[Value, ...] = (),
     ) -> Value:
-        """List the contents of a group or block, or those of an equal one before."""
+        """List the contents of a group or block, or those of an equal one before.
+
+        Those of a block with several inputs are listed each time.
+        """
         level = 0 if definition else context.level + 1
         outer = None if definition else context.space
         space = Namespace(context.space.join(name), indexed, outer)
@@ -379,6 +383,8 @@ class _Tally(Walker):
             inner = context.replace(space=space, level=level)
             entry = Value(value.number, value.shape, tapped=value.tapped)
             space.entry = entry
+            if definition and further:
+                enter(space, definition, (entry, *further))
             if definition is None:
                 return build(entry, inner, parts)
             return self.whole(build, entry, inner, parts)
@@ -387,7 +393,9 @@ class _Tally(Walker):
         if definition is None or value.shape is None:
             result = run(parts)
         else:
-            key = _key(definition, values or {}, value.shape, context)
+            key = None
+            if not further:
+                key = _key(definition, values or {}, value.shape, context)
             known = None if key is None else self.tallies.block(key)
             if known is not None and _fits(known, context):
                 return self._again(known, definition, value, context, span, parts)
@@ -400,7 +408,7 @@ class _Tally(Walker):
                 if lines.items:
                     parts.append(Line(lines, (value.number,), result.number))
         made = Value(result.number, result.shape)
-        self.keep_way(made, result, before, value, {})
+        self.keep_way(made, result, before, (value, *further), {})
         return made
 
     def _first(

@@ -7,9 +7,10 @@ from functools import partial
 from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
+from archdsl.elaborate import inputs
 from archdsl.elaborate.biases import Round
 from archdsl.elaborate.builder import Build, Parts
-from archdsl.elaborate.calls import Calls
+from archdsl.elaborate.calls import STRUCTURES, Calls
 from archdsl.elaborate.evaluate import (
     bind_targets,
     evaluate,
@@ -22,6 +23,7 @@ from archdsl.elaborate.evaluate import (
 from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.scope import (
+    BlockRef,
     Context,
     Fault,
     Namespace,
@@ -465,14 +467,36 @@ class Walker(Calls):
                 or "`same` reads a label that stands before it, in the same body",
             )
         step, where, original, copy = found
-        self.check_alike(original, value, call.span)
         inner = where.replace(again=call.span, training=context.training)
+        ref = self._several(step, where)
+        if call.body is not None and ref is None:
+            raise Fault(
+                "A0208",
+                f"`{name}` has one input, and takes no braces",
+                call.span,
+                help=f"write what it reads before it: `@right -> same {name}`",
+            )
+        if isinstance(step, t.Call) and ref is not None:
+            assert step.label is not None
+            earlier = inputs.Earlier(
+                step, ref, self.label_text(step.label, inner, copy), inner
+            )
+            return inputs.again(self, call, earlier, label, value, context, parts)
+        self.check_alike(original, value, call.span)
         made = len(parts)
         again = self._step(step, value, inner, parts, copy)
         context.space.values[name] = first
         alias = label or name
         parts[made:] = [self.renamed(part, name, alias) for part in parts[made:]]
         return again
+
+    def _several(self, step: t.Step, context: Context) -> BlockRef | None:
+        """Return the block that a step calls, if it has several inputs."""
+        if not isinstance(step, t.Call) or step.word in STRUCTURES:
+            return None
+        found = self.resolve(step, context)
+        several = isinstance(found, BlockRef) and bool(found.definition.inputs)
+        return found if isinstance(found, BlockRef) and several else None
 
     def _tap(self, step: t.Tap, context: Context) -> Value:
         label = self.label_text(step.path, context, None)
@@ -485,7 +509,7 @@ class Walker(Calls):
                 "" if lost else "A0107",
                 f"no earlier layer is labelled `{label}` here",
                 step.span,
-                help=_how_to_tap(label, context.space),
+                help=_how_to_tap(label, context),
             )
         self.read.add(found.number)
         found.read()
@@ -521,8 +545,9 @@ class Walker(Calls):
         )
 
 
-def _how_to_tap(label: str, space: Namespace) -> str:
+def _how_to_tap(label: str, context: Context) -> str:
     """Return a hint for a label that a tap does not find."""
+    space = context.space
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (
@@ -530,9 +555,14 @@ def _how_to_tap(label: str, space: Namespace) -> str:
             f"`{owner.replace('.', '_')}.{{i}}: ...`, instead of braces around them"
         )
     if space.is_outside(label):
+        # Of braces that were given to a block, the block is not known here.
+        block = context.trail[0].definition.name if context.trail else "unit"
+        name = label.rpartition(".")[2]
+        name = name if name.isidentifier() else "y"
         return (
-            "a block reads one value, and the labels around its call are not its own: "
-            f"join what it needs before the call, as in `concat {{ | @{label} }}`"
+            "the labels around the call of a block are not its own: give it an input, "
+            f"`block {block}(x, {name})`, and the call a branch: "
+            f"`{block} {{ | @{label} }}`"
         )
     return (
         did_you_mean(label, space.labels())
@@ -542,7 +572,7 @@ def _how_to_tap(label: str, space: Namespace) -> str:
 
 def _one_name(call: t.Call) -> str | None:
     """Return the only argument of a call, if it is a name."""
-    if len(call.args) != 1 or call.angle or call.body is not None:
+    if len(call.args) != 1 or call.angle:
         return None
     argument = call.args[0]
     if argument.name is None and isinstance(argument.value, t.Name):

@@ -898,6 +898,9 @@ _STEP = _Nodes(
 _PARAMETER = _Nodes(Parameter, {"name": _NAME, "value": _VALUE, "default": _VALUE})
 
 
+_PORT = _Nodes(
+    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
+)
 _GROUP = _Nodes(
     Group,
     {
@@ -914,6 +917,7 @@ _GROUP = _Nodes(
         "children": _many(_NODE),
         "input": _INTEGER,
         "input_shape": _SHAPE,
+        "ports": _many(_PORT),
         "output": _INTEGER,
         "shape": _SHAPE,
         "count": _NUMBER,
@@ -926,9 +930,6 @@ _GROUP = _Nodes(
         "span": _SPAN,
     },
     "group",
-)
-_PORT = _Nodes(
-    Port, {"name": _NAME, "value": _INTEGER, "shape": _SHAPE, "training": _BOOLEAN}
 )
 _INITIALIZER = _Nodes(
     Initializer,

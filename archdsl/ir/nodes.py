@@ -170,6 +170,22 @@ class Parameter(Model):
     default: SkipValidation[Any] = None
 
 
+class Port(Model):
+    """An input or output of the network, or one of a block's several inputs.
+
+    Attributes:
+        name: its name in the spec.
+        value: number of its value.
+        shape: its shape.
+        training: whether it only exists in training mode; of a block's input, never.
+    """
+
+    name: str
+    value: int
+    shape: SkipValidation[Shape]
+    training: bool = False
+
+
 class Group(Model):
     """Steps and groups that belong together.
 
@@ -190,6 +206,7 @@ class Group(Model):
         children: in order.
         input: number of the value that it receives.
         input_shape: shape of that value.
+        ports: the inputs of a block that has several, `input` first; else empty.
         output: number of the value that it returns.
         shape: shape of that value.
         count: number of copies, for a repeat.
@@ -218,6 +235,7 @@ class Group(Model):
     children: tuple[Step | Group, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]
+    ports: tuple[Port, ...] = ()
     output: int
     shape: SkipValidation[Shape]
     count: SkipValidation[int] = 1
@@ -243,22 +261,6 @@ class Group(Model):
                 yield node
             else:
                 stack.extend(reversed(node.children))
-
-
-class Port(Model):
-    """An input or output of the network.
-
-    Attributes:
-        name: its name in the spec.
-        value: number of its value.
-        shape: its shape.
-        training: whether it only exists in training mode.
-    """
-
-    name: str
-    value: int
-    shape: SkipValidation[Shape]
-    training: bool = False
 
 
 class Expectation(Model):
@@ -403,6 +405,13 @@ def changed(node: Node, **fields: Any) -> Node:
     own = {name: getattr(node, name) for name in type(node).model_fields}
     made: Node = _MAKERS[type(node)](**{**own, **fields})
     return made
+
+
+def with_values(ports: Iterable[Port], value: Callable[[int], int]) -> tuple[Port, ...]:
+    """Return inputs or outputs, the number of each value replaced by another one."""
+    return tuple(
+        [port.model_copy(update={"value": value(port.value)}) for port in ports]
+    )
 
 
 def with_root(network: Network, root: Group, outputs: Iterable[Port]) -> Network:

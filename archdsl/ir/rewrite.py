@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 
-from archdsl.ir.nodes import Group, Network, Step, changed, with_root
+from archdsl.ir.nodes import Group, Network, Step, changed, with_root, with_values
 from archdsl.layer import Layer
 
 
@@ -49,11 +49,7 @@ class _Rewriter:
 
     def network(self, network: Network) -> Network:
         root = self._group(network.root)
-        outputs = [
-            port.model_copy(update={"value": self._value(port.value)})
-            for port in network.outputs
-        ]
-        return with_root(network, root, outputs)
+        return with_root(network, root, with_values(network.outputs, self._value))
 
     def _value(self, number: int) -> int:
         return self.instead.get(number, number)
@@ -71,6 +67,7 @@ class _Rewriter:
                 children.append(self._step(child))
         made = {
             "input": entry,
+            "ports": with_values(group.ports, self._value),
             "output": self._value(group.output),
             "children": tuple(children),
         }

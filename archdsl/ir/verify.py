@@ -9,7 +9,7 @@ else reads it. What is asked:
 - Owners: of what is made inside a network, block or group, the parts outside read its
   output alone. Inside, everything that was made before in the owners around can be
   read: those are taps. Transparent groups hide nothing. An `output` of the network may
-  be any value.
+  be any value. A block with several inputs names them, and is given different values.
 - Structure: what flows into a group is there before it; what flows out was made in it,
   or passes through. Copies of a repeat follow each other.
 - Names: paths are those of the tree; in one owner no two parts have one name, but for a
@@ -39,6 +39,7 @@ from archdsl.naming import (
     LABEL_RESERVED,
     PARAMETER_RESERVED,
     attributes_of,
+    channels_of_input,
     containers_of,
     input_name,
     is_old_name,
@@ -312,6 +313,7 @@ class _Verifier:
         level = 0 if group.role == "block" else around.level + 1
         self._check_numbers(place, group, around.names, inside=False)
         names = dict(around.names) if group.role == "group" else _names(group)
+        self._ports(place, group)
         own = input_name(level)
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
@@ -376,6 +378,31 @@ class _Verifier:
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
             self.read.discard(group.output)
+
+    def _ports(self, place: Place, group: Group) -> None:
+        """Check the inputs of a block that has several."""
+        if not group.ports:
+            return
+        at = (*place, "ports")
+        if group.role != "block" or len(group.ports) < 2:
+            self.report(at, "a block names its inputs if it has two or more")
+        elif group.ports[0].value != group.input:
+            self.report((*at, 0), "the first is the block's input")
+        self._port_names("ports", group.ports, place)
+        if len({port.value for port in group.ports}) < len(group.ports):
+            self.report(at, "two are the same value")
+        parameters = {p.name: p.value for p in group.parameters}
+        for number, port in enumerate(group.ports):
+            where = (*at, number)
+            known = port.value in self.read
+            self._check_read(where, port.value, port.shape, group.training)
+            if not known:
+                self.read.discard(port.value)
+            if port.training:
+                self.report(where, f"the input {port.name} exists in training alone")
+            own = parameters.get(channels_of_input(port.name))
+            if number and (not port.shape or own != channels(port.shape)):
+                self.report(where, f"no parameter has the channels of {port.name}")
 
     # ---- names
 
@@ -452,6 +479,7 @@ class _Verifier:
             fields = [("shape", "", part.shape), ("input_shape", "", part.input_shape)]
             fields += [("count", "", part.count)]
             fields += [("parameters", p.name, p.value) for p in part.parameters]
+            fields += [("ports", p.name, p.shape) for p in part.ports]
         for field, name, value in fields:
             if not _holds(value, names):
                 self.report(
@@ -505,14 +533,17 @@ class _Verifier:
 
     # ---- the rest
 
-    def _port_names(self, field: str, ports: Sequence[Port]) -> None:
+    def _port_names(
+        self, field: str, ports: Sequence[Port], around: Place = ()
+    ) -> None:
         names = Counter(port.name for port in ports)
         for place, port in _placed(field, ports):
+            at = (*around, *place, "name")
             why = refusal(port.name, "label", LABEL_RESERVED)
             if why:
-                self.report((*place, "name"), f"`{port.name[:100]}` {why}")
+                self.report(at, f"`{port.name[:100]}` {why}")
             if names[port.name] > 1:
-                self.report((*place, "name"), f"two {field} are named {port.name}")
+                self.report(at, f"two {field} are named {port.name}")
 
     def _outputs(self) -> None:
         self._port_names("outputs", self.network.outputs)
@@ -590,7 +621,9 @@ def _outline(part: Step | Group) -> Any:
     """Return what two uses of one part have in common."""
     if isinstance(part, Step):
         return part.path, part.op.word
-    return part.path, part.role, part.indexed, tuple(map(_outline, part.children))
+    ports = tuple(port.name for port in part.ports)
+    inside = tuple(map(_outline, part.children))
+    return part.path, part.role, part.indexed, ports, inside
 
 
 def _names(group: Group) -> dict[str, Poly]:

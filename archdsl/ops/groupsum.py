@@ -23,6 +23,8 @@ class GroupSum(nn.Module):
 class GroupSum(Layer):
     """Add up groups of channels: `groupsum 2` adds the second half to the first.
 
+    After `softmax of=`, it adds up what was weighed.
+
     Source: Zhang et al. 2020, "ResNeSt", section 3.1.
     """
 

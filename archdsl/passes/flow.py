@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from archdsl.ir import OWNERS, Group, Step
+from archdsl.ir import OWNERS, Group, Port, Step
 from archdsl.limits import MAX_PARTS
 
 
@@ -87,11 +87,13 @@ class Slots(NamedTuple):
         numbers: distinct numbers for them in the operations of the class.
         reads: the numbers that parts read instead of the values, keyed by the identity
             of the part and the index among its inputs.
+        names: names for them in the class, one per argument.
     """
 
     values: tuple[int, ...]
     numbers: tuple[int, ...]
     reads: Mapping[tuple[int, int], int]
+    names: tuple[str, ...]
 
 
 class Flows:
@@ -105,11 +107,16 @@ class Flows:
         self._flows: dict[int, Flow] = {}
         self._slots: dict[int, Slots] = {}
         self._alike: dict[str, list[Group]] = {}
-        stack: list[Step | Group] = [root]
+        # For the parts of a block with several inputs, those inputs.
+        self._around: dict[int, tuple[Port, ...]] = {}
+        stack: list[tuple[Step | Group, tuple[Port, ...]]] = [(root, ())]
         while stack:
-            node = stack.pop()
+            node, ports = stack.pop()
             if isinstance(node, Group):
-                stack.extend(reversed(node.children))
+                if ports:
+                    self._around[id(node)] = ports
+                inner = node.ports if node.role == "block" else ports
+                stack.extend([(child, inner) for child in reversed(node.children)])
                 if node.role in OWNERS:
                     self._alike.setdefault(node.path, []).append(node)
 
@@ -166,8 +173,14 @@ class Flows:
                 made.add(part.output)
         if first.output not in made:
             found[tuple([group.output for group in alike])] = None
-        keys = [key for key in found if key != entry]
-        keys = [entry, *keys] if entry in found else keys
+        named = _by_values([group.ports for group in alike]) or {entry: "x"}
+        keys = [key for key in named if key in found]
+        keys += [key for key in found if key not in named]
+        around = _by_values([self._around.get(id(group), ()) for group in alike])
+        names: list[str] = []
+        for n, key in enumerate(keys, 1):
+            name = named.get(key) or around.get(key) or f"x{n}"
+            names.append(f"{name}_{n}" if name in names else name)
         for n, group in enumerate(alike):
             numbers: list[int] = []
             for place, key in enumerate(keys):
@@ -181,7 +194,7 @@ class Flows:
                 if n == 0 and by_key.get(values, values[0]) != values[0]
             }
             values = tuple([key[n] for key in keys])
-            self._slots[id(group)] = Slots(values, tuple(numbers), reads)
+            self._slots[id(group)] = Slots(values, tuple(numbers), reads, tuple(names))
 
     def _read_together(
         self, nodes: Sequence[Step | Group]
@@ -391,6 +404,16 @@ class _Flattener:
         else:
             for ops in copies:
                 yield from ops
+
+
+def _by_values(
+    ports: Sequence[tuple[Port, ...]],
+) -> dict[tuple[int, ...], str]:
+    """Return the names of the inputs of blocks that share weights, by their values in
+    each of them.
+    """
+    columns = zip(*ports, strict=True)
+    return {tuple([p.value for p in column]): column[0].name for column in columns}
 
 
 def _parts(owner: Group) -> Iterator[Step | Group]:

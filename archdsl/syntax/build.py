@@ -157,6 +157,7 @@ class Build(Transformer[Token, t.File]):
         word: Token,
         name: Token,
         params: list[t.Param] | None,
+        inputs: list[tuple[str, Span]] | None,
         seq: Token | None,
         body: t.Body,
     ) -> t.Definition:
@@ -168,9 +169,23 @@ class Build(Transformer[Token, t.File]):
             is_network=word == "network",
             indexed=seq is not None,
             doc=_comment_above(self.source.text, self._start(word)),
+            inputs=inputs or [],
         )
 
-    network = block
+    def network(
+        self,
+        word: Token,
+        name: Token,
+        params: list[t.Param] | None,
+        seq: Token | None,
+        body: t.Body,
+    ) -> t.Definition:
+        return self.block(word, name, params, None, seq, body)
+
+    @v_args(inline=False)
+    def entries(self, parts: list[Token]) -> list[tuple[str, Span]]:
+        _, *names, _ = parts
+        return [(str(name), self._span(name)) for name in names]
 
     @v_args(inline=False)
     def function_def(self, parts: list[Any]) -> t.FunctionDef:

@@ -306,6 +306,22 @@ def _compare(place: Place) -> Diagnostic | None:
     return place.refused("inside < >, comparisons with < and > stand in parentheses")
 
 
+def _inputs(place: Place) -> Diagnostic | None:
+    """The names of a block's inputs, in the wrong place or form."""
+    first, opened = place.first, [token.type for token in place.lines.opened]
+    if first is None or first.type not in ("BLOCK", "NETWORK") or "LBRACE" in opened:
+        return None
+    if first.type == "NETWORK":
+        if not place.looking_at("("):
+            return None
+        return place.refused("a network has its inputs inside: `input high 3x32x32`")
+    if place.looking_at("<") and not opened:
+        return place.refused("parameters come first: `block fuse<width>(high, low)`")
+    if opened[-1:] == ["LPAR"]:
+        return place.refused("inputs are names with commas: `block fuse(high, low)`")
+    return None
+
+
 def _comma(place: Place) -> Diagnostic | None:
     if place.kind == "COMMA" and not place.lines.in_brackets():
         return place.refused("arguments have spaces between them: `conv 3x3 64`")
@@ -392,6 +408,7 @@ _RULES: Final[tuple[Callable[[Place], Diagnostic | None], ...]] = (
     _equals,
     _colon,
     _compare,
+    _inputs,
     _renamed,
     _comma,
     _operator,

@@ -97,6 +97,8 @@ class _Spacing:
             return "  "
         if kind == "LSQB" and self.expression and _is_operand(before):
             return ""
+        if kind == "LPAR" and self.first == "BLOCK":
+            return ""
         if kind == "LPAR" and isinstance(before, Leaf) and before.kind == "NAME":
             return "" if self.expression or self.first == "INIT" else " "
         return " "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, dataclass_transform
 
 from archdsl.source import Source, Span
@@ -351,6 +351,7 @@ class Definition(Node):
         is_network: whether it is a network.
         indexed: whether `seq` stands before the body, so that its parts are numbered.
         doc: the comment lines directly above, without their `# `.
+        inputs: names of a block's inputs, with their places; empty if it has one.
     """
 
     name: str
@@ -360,6 +361,7 @@ class Definition(Node):
     is_network: bool
     indexed: bool = False
     doc: str = ""
+    inputs: Sequence[tuple[str, Span]] = ()
 
 
 class FunctionDef(Node):

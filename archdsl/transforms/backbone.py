@@ -225,6 +225,9 @@ def _without_names(node: Step | Group) -> Step | Group:
         "input_shape": plain(node.input_shape),
         "shape": plain(node.shape),
         "count": int(node.count),
+        "ports": tuple(
+            one.model_copy(update={"shape": plain(one.shape)}) for one in node.ports
+        ),
         "parameters": tuple(
             one.model_copy(update={"value": plain(one.value)})
             for one in node.parameters

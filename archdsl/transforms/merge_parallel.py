@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from archdsl.conditions import names as names_in
 from archdsl.conditions import reads
 from archdsl.ir import OWNERS, Group, Network, Step
-from archdsl.ir.nodes import changed, with_root
+from archdsl.ir.nodes import changed, with_root, with_values
 from archdsl.layer import Layer, kind
 from archdsl.naming import input_name
 from archdsl.symbolic import is_symbolic, poly_of, simplify
@@ -174,6 +174,8 @@ class _Finder:
             left = self._merge(places, owner, block)
         if group.condition is not None or group.shared or group.role not in _OPEN:
             return []
+        if group.ports:
+            return []  # its input has a name, by which more than one part may read it
         if group.role == "structure":
             return left
         alone = [v for s in group.steps() for v in s.inputs].count(group.input) == 1
@@ -369,11 +371,7 @@ class _Rewriter:
 
     def network(self) -> Network:
         root = self._group(self.old.root)
-        outputs = [
-            port.model_copy(update={"value": self._value(port.value)})
-            for port in self.old.outputs
-        ]
-        return with_root(self.old, root, outputs)
+        return with_root(self.old, root, with_values(self.old.outputs, self._value))
 
     def _value(self, number: int) -> int:
         return self.instead.get(number, number)
@@ -392,6 +390,7 @@ class _Rewriter:
         made: dict[str, Any] = {
             "input": self._value(group.input) if entry is None else entry,
             "input_shape": shape,
+            "ports": with_values(group.ports, self._value),
             "output": self._value(group.output),
             "children": tuple(children),
         }

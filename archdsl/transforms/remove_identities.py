@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from archdsl.ir import Network, Step
+from archdsl.ir import Group, Network, Step
 from archdsl.ir.rewrite import rewrite
 from archdsl.layer import Layer
 from archdsl.transforms.base import Transformation, new_identity, numbered
@@ -16,6 +16,7 @@ class RemoveIdentities(Transformation):
     """Take out the layers whose output is their input: `identity`, `dropout 0`.
 
     In a `seq`, an `identity` takes their place, so that what follows keeps its name.
+    What makes the inputs of a block different values stays.
 
     Attributes:
         inference: whether layers that do something in training alone, such as
@@ -30,11 +31,14 @@ class RemoveIdentities(Transformation):
         for step in network.steps():
             uses[step.path].append(step)
         identity, kept = new_identity(), numbered(network)
+        given = _given(network.root)
         ops: dict[int, Layer] = {}
         gone: set[int] = set()
         for path, steps in uses.items():
             # A shared layer goes everywhere or nowhere.
             if not all(map(self._does_nothing, steps)):
+                continue
+            if not given.isdisjoint(step.output for step in steps):
                 continue
             if path not in kept:
                 gone.update(step.output for step in steps)
@@ -48,3 +52,12 @@ class RemoveIdentities(Transformation):
         if not self.inference:
             return step.op.passes(step.input_shapes, step.shape)
         return step.input_shapes == (step.shape,) and step.op.aliases(False)
+
+
+def _given(group: Group) -> set[int]:
+    """Return the values that blocks with several inputs are given."""
+    found = {port.value for port in group.ports}
+    for child in group.children:
+        if isinstance(child, Group):
+            found |= _given(child)
+    return found

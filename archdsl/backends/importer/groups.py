@@ -2,7 +2,7 @@
 
 Split attention and selective kernels stack maps along an axis of their own, or give the
 channels one, and sum or compete over it. In a spec, channels have a single axis, and
-`groupsum` and `groupsoftmax` say how many groups it has. So such an axis is taken back:
+`groupsum` and `softmax of=` say how many groups it has. So such an axis is taken back:
 what makes or removes it is left out, and what works along it makes it for itself.
 """
 

@@ -440,6 +440,14 @@ def _softmax(c: Call) -> str:
     return c.op("Softmax", c.x, axis=c.argument("dim"))
 
 
+@_form("SoftmaxOfParts", "of")
+def _softmax_of_parts(c: Call) -> str:
+    count = c.argument("of")
+    parts = [0, count, int(c.x.shape[0]) // count, -1]
+    parted = c.op("Reshape", c.x, c.integers(parts, "parts"))
+    return c.op("Reshape", c.op("Softmax", parted, axis=1), _shape_of_input(c))
+
+
 # ---- branches ----------------------------------------------------------------------
 
 
@@ -608,14 +616,6 @@ def _group_sum(c: Call) -> str:
     size = int(c.shape[0])
     starts = [n * size for n in range(c.argument("groups"))]
     return c.op("Sum", *(_cut(c, c.x.name, [n], [n + size], [1]) for n in starts))
-
-
-@_form("GroupSoftmax", "groups")
-def _group_softmax(c: Call) -> str:
-    groups = c.argument("groups")
-    parts = [0, groups, int(c.x.shape[0]) // groups, -1]
-    parted = c.op("Reshape", c.x, c.integers(parts, "groups"))
-    return c.op("Reshape", c.op("Softmax", parted, axis=1), _shape_of_input(c))
 
 
 def _shape_of_input(c: Call) -> str:

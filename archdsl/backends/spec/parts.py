@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from archdsl.conditions import Label
-from archdsl.ir import Group, Network, Port, Step
+from archdsl.ir import Group, Network, Parameter, Port, Step
 from archdsl.layer import Layer
+from archdsl.naming import channels_of_input
 from archdsl.passes.graph import plain
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
@@ -83,6 +84,12 @@ class Chain:
 
 
 Body = list[Chain]
+
+
+def own_parameters(group: Group) -> list[Parameter]:
+    """Return the parameters of a block that its spec declares."""
+    inputs = {channels_of_input(port.name) for port in group.ports[1:]}
+    return [p for p in group.parameters if p.name not in {"in_channels", *inputs}]
 
 
 class Facts:
@@ -218,6 +225,8 @@ class Reader:
 
     def body(self) -> Body:
         """Return all that the block or network says."""
+        for port in self.group.ports:
+            self.spaces[0].labels[port.name] = port.value, None
         if not self.is_root:
             return self._body(self.group.children, self.group.input, self.group.output)
         for port in self.facts.network.inputs:
@@ -453,7 +462,7 @@ class Reader:
 
     def _block(self, group: Group) -> Item:
         word = self.words[id(group)]
-        values = {p.name: p.value for p in group.parameters if p.name != "in_channels"}
+        values = {p.name: p.value for p in own_parameters(group)}
         values.update(self.further[id(group)])
         item = self._of(group, ("call", word), values, [])
         return self._named(item, group, word)
@@ -473,7 +482,18 @@ class Reader:
             labels[group.name] = own
         return item
 
+    def _fed(self, group: Group, block: Group) -> Item:
+        """Return the call of a block with several inputs, a branch for each."""
+        bodies = [[self._branch(one)] for one in group.children[:-1]]
+        item = self._item(block, False)
+        item.bodies = bodies
+        item.channels = channels(group.input_shape)
+        return item
+
     def _structure(self, group: Group, owned: bool = False) -> Item:
+        last = group.children[-1] if group.children else None
+        if isinstance(last, Group) and last.ports:
+            return self._fed(group, last)
         item = self._of(group, (), {}, [])
         labels = self.spaces[-1].labels
         if owned:

@@ -11,7 +11,14 @@ from archdsl.backends.spec.express import (
     known_value,
     literal,
 )
-from archdsl.backends.spec.parts import ANY, Body, Facts, Reader, Unwritable
+from archdsl.backends.spec.parts import (
+    ANY,
+    Body,
+    Facts,
+    Reader,
+    Unwritable,
+    own_parameters,
+)
 from archdsl.backends.spec.rows import Differ, Inner, inner_of
 from archdsl.backends.spec.write import Header, Writer
 from archdsl.elaborate.foreign import Foreign
@@ -170,6 +177,8 @@ class SpecText:
         self.headers[name] = Header(name, tuple(defaults))
         head = f"<{', '.join(shown)}>" if shown else ""
         seq = " seq" if group.indexed else ""
+        inputs = ", ".join(port.name for port in group.ports)
+        head += f"({inputs})" if inputs else ""
         body = "\n".join(version.lines)
         self.blocks.append(f"{_doc(group.doc)}block {name}{head}{seq} {{\n{body}\n}}")
 
@@ -184,8 +193,7 @@ class SpecText:
         """
         columns = {
             param.name: [known_value(value) for value in _column(groups, param.name)]
-            for param in groups[0].parameters
-            if param.name != "in_channels"
+            for param in own_parameters(groups[0])
         }
         is_block = groups[0].role == "block"
         while True:

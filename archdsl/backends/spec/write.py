@@ -126,11 +126,12 @@ class Writer:
             case ("tap",):
                 return f"@{texts.label(items.values['path'])}"
             case ("same", name):
-                return f"same {name}"
+                return f"same {name}{self._inputs(items, scope, indexed)}"
             case ("layer",):
                 return self._layer(items, texts)
             case ("call", word):
-                return self._call(word, items, texts)
+                inputs = self._inputs(items, scope, indexed)
+                return f"{self._call(word, items, texts)}{inputs}"
             case ("inline",):
                 return self._braces(items.inner[0], scope, indexed)
             case ("braces", own):
@@ -229,6 +230,10 @@ class Writer:
             inside.level += level
             texts.append(self.within(inner, inside, indexed and not level))
         return _in_branches(texts)
+
+    def _inputs(self, items: Items, scope: Scope, indexed: bool) -> str:
+        """Return what flows into a block with several inputs; empty for others."""
+        return f" {self._branches(items, scope, indexed)}" if items.inner else ""
 
     def _residual(
         self, how: Sequence[Any], items: Items, scope: Scope, indexed: bool

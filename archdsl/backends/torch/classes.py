@@ -30,6 +30,7 @@ from archdsl.backends.torch.nodes import (
     polys_in,
 )
 from archdsl.conditions import Label, Test
+from archdsl.naming import channels_of_input
 from archdsl.symbolic import Poly
 
 # As many as torch's own layers take by place: channels in and out, and the kernel.
@@ -251,7 +252,8 @@ class ClassPlan:
         torch's own layers take them.
         """
         is_out = self.out_channels == Poly.name(field.name)
-        return is_out or field.name in ("in_channels", value)
+        is_in = any(field.name == channels_of_input(name) for name in self.inputs)
+        return is_out or is_in or field.name in ("in_channels", value)
 
     def locals(self) -> dict[Poly, str]:
         """Return the expressions that get a local variable, with its name.

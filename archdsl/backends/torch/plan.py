@@ -37,7 +37,7 @@ from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.elaborate.evaluate import type_name
 from archdsl.elaborate.scope import KindRef
 from archdsl.ir import Group, Named, Network, Step
-from archdsl.naming import input_name
+from archdsl.naming import channels_of_input, input_name
 from archdsl.passes.flow import Flows, Op, is_chain
 from archdsl.passes.graph import flatten
 from archdsl.passes.inplace import inplace
@@ -111,11 +111,12 @@ class Planner:
             fixed: names that are plain numbers there.
         """
         own = input_name(level)
-        bindings: dict[str, Poly] = {**fixed, own: Poly.name("in_channels")}
+        entry = _entry_name(group)
+        bindings: dict[str, Poly] = {**fixed, own: Poly.name(entry)}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
         fields = _fields(group) if group.role != "group" else fields
-        taken = [Field("in_channels", "int", "")] if group.role != "network" else []
+        taken = [Field(entry, "int", "")] if group.role != "network" else []
         taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
         flow = self.flows.of(group)
         ops = flow.ops
@@ -123,8 +124,8 @@ class Planner:
         if group.role == "network" and len(self.network.outputs) > 1:
             sequential = False
         scope = Scope(self, group, level, bindings, fields, fixed, sequential)
-        values = self.flows.slots(group).numbers
-        names = ["x" if v == group.input else f"x{n + 1}" for n, v in enumerate(values)]
+        slots = self.flows.slots(group)
+        values, names = slots.numbers, list(slots.names)
         if group.role == "network":
             names = (
                 ["x"]
@@ -156,8 +157,12 @@ class Planner:
         level, bindings = scope.level, scope.bindings
         own = group.role == "block"
         inner = 0 if own else level + 1
+        entry = _entry_name(group)
         args = [
-            Argument(p.name, _passed(p.value, bindings))
+            Argument(
+                entry if p.name == "in_channels" else p.name,
+                _passed(p.value, bindings),
+            )
             for p in group.parameters
             if isinstance(p.value, int | float | Dims)
         ]
@@ -248,6 +253,11 @@ def _imported_names(network: Network) -> dict[tuple[str, str], str]:
     return found
 
 
+def _entry_name(group: Group) -> str:
+    """Return the constructor's name for the channels of a group's first input."""
+    return channels_of_input(group.ports[0].name) if group.ports else "in_channels"
+
+
 def _title(group: Group) -> str:
     """Return the word that a class is named after, without the number of a part.
 
@@ -324,12 +334,23 @@ def _out_channels(group: Group, ops: Sequence[Op], bindings: Bindings) -> Poly |
 def _shape_text(group: Group, ops: Sequence[Op], bindings: Bindings) -> str:
     """Return ``N x in_channels x H x W to N x 4 * width x H' x W'``."""
     before = _dims_text("in_channels", group.input_shape)
+    marks = [sizes(group.input_shape)]
+    if group.ports:
+        names = [channels_of_input(port.name) for port in group.ports]
+        shapes = [port.shape for port in group.ports]
+        marks = list(dict.fromkeys(map(sizes, shapes)))
+        before = ", ".join(
+            [
+                _dims_text(name, shape, "'" * marks.index(sizes(shape)))
+                for name, shape in zip(names, shapes, strict=True)
+            ]
+        )
     channels = _out_channels(group, ops, bindings)
     if channels is None:
         return f"{before} to the same"
-    same = sizes(group.shape) == sizes(group.input_shape)
-    after = _dims_text(channels.text(2), group.shape, "" if same else "'")
-    return f"{before} to {after}"
+    own = sizes(group.shape)
+    mark = "'" * (marks.index(own) if own in marks else len(marks))
+    return f"{before} to {_dims_text(channels.text(2), group.shape, mark)}"
 
 
 def _dims_text(count: str, shape: Shape, mark: str = "") -> str:

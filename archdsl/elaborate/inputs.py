@@ -1,0 +1,212 @@
+"""Blocks with several inputs, and what flows into each of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
+
+from archdsl.elaborate.names import check_label, check_parameter
+from archdsl.elaborate.scope import BlockRef, Context, Fault, Value
+from archdsl.elaborate.structures import branch, branches_of
+from archdsl.naming import channels_of_input
+from archdsl.source import Span
+from archdsl.syntax import tree as t
+
+if TYPE_CHECKING:
+    from archdsl.elaborate.builder import Parts
+    from archdsl.elaborate.calls import Calls
+
+
+def check(definition: t.Definition) -> None:
+    """Refuse inputs of a block that it cannot have.
+
+    Raises:
+        Fault: naming the input.
+    """
+    names = [name for name, _ in definition.inputs]
+    params = {param.name for param in definition.params}
+    if len(names) == 1:
+        raise Fault(
+            "A0103",
+            f"the only input of `{definition.name}` needs no name",
+            definition.inputs[0][1],
+            help="drop `(...)`: it flows into the first layer, and `@input` reads it",
+        )
+    for place, (name, span) in enumerate(definition.inputs):
+        check_label(name, span)
+        check_parameter(name, span)
+        check_parameter(channels_of_input(name), span)
+        if name in names[:place] or name in params:
+            raise Fault("A0101", f"`{name}` is declared twice", span)
+        if channels_of_input(name) in params:
+            refuse_channels(channels_of_input(name), span)
+    if "body" in params:
+        raise Fault(
+            "A0101",
+            f"the braces of `{definition.name}` would be its inputs and its `body`",
+            definition.inputs[0][1],
+            help="call the parameter otherwise, and give it a block by name",
+        )
+
+
+def refuse_channels(name: str, span: Span) -> NoReturn:
+    """Refuse a name that compiled code has for the channels of an input.
+
+    Raises:
+        Fault: naming it.
+    """
+    raise Fault(
+        "A0103",
+        f"`{name}` has a meaning of its own: the channels of that input",
+        span,
+        help="choose another name",
+    )
+
+
+def is_sound(definition: t.Definition) -> bool:
+    """Return whether a block can have its inputs."""
+    try:
+        check(definition)
+    except Fault:
+        return False
+    return True
+
+
+def call(
+    walker: Calls,
+    call: t.Call,
+    ref: BlockRef,
+    label: str | None,
+    value: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block.
+
+    What stands in the branches belongs to the caller.
+    """
+    if not is_sound(ref.definition):
+        raise Fault("", "it is reported where it is defined", call.span)
+    # Before the branches, as `channels` is what flows in here.
+    values = walker.bound(call, ref, context)
+    statement = walker.statement
+    inner: Parts = []
+    ends = _ends(walker, call, ref.definition, value, context, inner)
+    walker.statement = statement
+    result = walker.block(call, ref, label, ends, values, context, inner)
+    return _joined(walker, call, ref, (value, result), context, inner, parts)
+
+
+class Earlier(NamedTuple):
+    """An earlier call of a block.
+
+    Attributes:
+        call: the call.
+        ref: the block.
+        name: its name.
+        context: of its place, in which it is repeated.
+    """
+
+    call: t.Call
+    ref: BlockRef
+    name: str
+    context: Context
+
+
+def again(
+    walker: Calls,
+    call: t.Call,
+    earlier: Earlier,
+    label: str | None,
+    value: Value,
+    context: Context,
+    parts: Parts,
+) -> Value:
+    """Elaborate ``same fuse1 { @high | @low }``: an earlier block for other values."""
+    ref, name, where = earlier.ref, earlier.name, earlier.context
+    statement = walker.statement
+    inner: Parts = []
+    ends = _ends(walker, call, ref.definition, value, context, inner)
+    walker.statement = statement
+    for first, end in zip(where.space.given.get(name, ()), ends, strict=False):
+        walker.check_alike(first, end, call.span)
+    values = walker.bound(earlier.call, ref, where)
+    block: Parts = []
+    result = walker.block(earlier.call, ref, name, ends, values, where, block)
+    inner += [walker.renamed(part, name, label or name) for part in block]
+    return _joined(walker, call, ref, (value, result), context, inner, parts)
+
+
+def _ends(
+    walker: Calls,
+    call: t.Call,
+    definition: t.Definition,
+    value: Value,
+    context: Context,
+    parts: Parts,
+) -> tuple[Value, ...]:
+    """Elaborate the branches of a call, one for each input."""
+    names = [name for name, _ in definition.inputs]
+    found = []
+    if call.body is not None:
+        found = list(branches_of(definition.name, call.body.branches, context))
+    if len(found) != len(names):
+        given = f"{len(found)} {'branch is' if len(found) == 1 else 'branches are'}"
+        raise Fault(
+            "A0210",
+            f"`{definition.name}` has {len(names)} inputs, and "
+            f"{given if found else 'no branches are'} given",
+            call.span,
+            label=f"`{definition.name}({', '.join(names)})` is on line "
+            f"{definition.span.line}{_elsewhere(call, definition)}",
+            help=f"write `{definition.name} {{ {' | '.join('...' for _ in names)} }}`, "
+            "a branch for each; an empty branch is what flows in here",
+        )
+    ends = [branch(walker, b, value, context.bind(own), parts) for b, own in found]
+    _check_apart(call, names, ends)
+    return tuple(ends)
+
+
+def _elsewhere(call: t.Call, definition: t.Definition) -> str:
+    if definition.span.source is call.span.source:
+        return ""
+    return f" of {definition.span.source.name}"
+
+
+def _check_apart(call: t.Call, names: Sequence[str], ends: Sequence[Value]) -> None:
+    """Refuse one value as two inputs, which compiled code could not tell apart.
+
+    Raises:
+        Fault: naming both.
+    """
+    numbers = [end.number for end in ends]
+    for place, number in enumerate(numbers):
+        first = numbers.index(number)
+        if first < place:
+            raise Fault(
+                "A0210",
+                f"the inputs `{names[first]}` and `{names[place]}` of `{call.word}` "
+                "are one value here",
+                call.span,
+                help=f"put `identity` at the end of the branch of `{names[place]}`",
+            )
+
+
+def _joined(
+    walker: Calls,
+    call: t.Call,
+    ref: BlockRef,
+    ends: tuple[Value, Value],
+    context: Context,
+    inner: Parts,
+    parts: Parts,
+) -> Value:
+    value, result = ends
+    if value.shape is not None and result.shape is not None:
+        word = ref.definition.name
+        parts.append(
+            walker.transparent(
+                "structure", word, value, result, inner, context, call.span
+            )
+        )
+    return result
