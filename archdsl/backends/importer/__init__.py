@@ -351,13 +351,12 @@ def _readable(spec: Spec) -> tuple[Spec, str]:
     """
     plain = structured(spec, plain=True)
     flat = text_of(plain)
-    # Without expressions, equal layers are written in torch alike.
-    facts = _facts(_loaded(flat, False))
     for optional in (True, False):
         shared = structured(spec, optional=optional)
         text = text_of(shared)
         try:
-            if _facts(_loaded(text, False)) == facts:
+            # Without expressions, equal layers are written in torch alike.
+            if _facts(_loaded(text, False)) == _facts(_loaded(flat, False)):
                 return shared, text
         except SpecError:
             continue
