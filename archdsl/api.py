@@ -446,6 +446,51 @@ def from_module(
     return run(module, _shapes(input), name=name or "", any_order=any_order)
 
 
+def from_family(
+    modules: Mapping[str, nn.Module],
+    input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]],
+    *,
+    name: str | None = None,
+    any_order: bool = False,
+) -> Imported:
+    """Return several PyTorch modules of one design as one file, with a preset for each.
+
+    Blocks are shared. Where the networks have the same form, what differs becomes a
+    parameter. Each preset is compared with its module, as `from_module` does.
+
+    Args:
+        modules: the modules by the names of their presets, the default one first.
+        input: shape of the input, or of several, as for `from_module`; all have it.
+        name: of the network; that of the first module's class if omitted.
+        any_order: as for `from_module`.
+
+    Raises:
+        archdsl.backends.importer.NotImported: if one cannot be written as a spec, or
+            its preset does not compute the same.
+        ImportError: if torch is not installed.
+        TypeError: if an argument has the wrong type.
+        ValueError: if `input` is not a shape, there is no module, or a name is one that
+            a preset cannot have.
+    """
+    from torch import nn as torch_nn  # noqa: TID251
+
+    from .backends.importer import from_family as run
+
+    if name is not None:
+        check_types(name=name)
+    check_types(any_order=any_order)
+    if not isinstance(modules, Mapping):
+        raise _wrong("modules", "a mapping of names to modules", modules)
+    if not modules:
+        raise ValueError("`modules` has no module, so there is nothing to write")
+    for key, module in modules.items():
+        if not isinstance(key, str):
+            raise _wrong("modules", "a mapping of names to modules", key)
+        if not isinstance(module, torch_nn.Module):
+            raise _wrong(f"modules[{key[:40]!r}]", "a torch.nn.Module", module)
+    return run(modules, _shapes(input), name=name or "", any_order=any_order)
+
+
 def from_file(
     path: str | Path,
     input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]] | None = None,

@@ -205,6 +205,12 @@ def set_arg(place: int, arg: Any) -> Callable[[dict[str, Any]], Any]:
     return lambda data: nodes(data)[0]["inputs"][place].update(arg=arg)
 
 
+def more(arg: Any) -> Callable[[dict[str, Any]], Any]:
+    """Return what gives the first operation a stride."""
+    given = {"name": "stride", "arg": arg, "kind": 1}
+    return lambda data: nodes(data)[0]["inputs"].append(given)
+
+
 def set_stack(text: str) -> Callable[[dict[str, Any]], Any]:
     return lambda data: nodes(data)[0]["metadata"].update(nn_module_stack=text)
 
@@ -249,16 +255,20 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         "an argument is of the kind 'as_graph'",
     ),
     "an argument that is a dict": (
-        set_arg(3, {"as_ints": [{"x": 1}]}),
+        more({"as_ints": [{"x": 1}]}),
         MODEL,
         "no list of numbers",
     ),
     "a stride that is no number": (
-        set_arg(3, {"as_string": "2; import os"}),
+        more({"as_string": "2; import os"}),
         MODEL,
         "cannot be run",
     ),
-    "no graph": (lambda d: d.pop("graph_module"), MODEL, "no program that can be read"),
+    "no graph": (
+        lambda d: d.pop("graph_module"),
+        MODEL,
+        "no program that can be read, or a damaged",
+    ),
     "no output": (
         lambda d: d["graph_module"]["signature"].update(output_specs=[]),
         MODEL,
@@ -280,7 +290,7 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
     "a path out of the archive": (
         weight(path_name="../../../../etc/passwd"),
         CONFIG,
-        "no program that can be read",
+        "no program that can be read, or a damaged",
     ),
     "a tensor beyond its bytes": (
         meta(sizes=HUGE),
@@ -297,7 +307,11 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], Any], str, str]] = {
         CONFIG,
         "a size is no number",
     ),
-    "an unknown type": (meta(dtype=99), CONFIG, "no program that can be read"),
+    "an unknown type": (
+        meta(dtype=99),
+        CONFIG,
+        "no program that can be read, or a damaged",
+    ),
 }
 
 
@@ -396,3 +410,17 @@ def test_the_command_with_a_file(folder: Path, run: Run) -> None:
     (folder / "bad.pt2").write_bytes(b"x")
     code, _, err = run("import", "bad.pt2")
     assert code == 1 and err.startswith("archdsl: bad.pt2: it is no program")
+
+
+def test_modules_that_are_torn_apart_get_a_sentence(
+    program: Path, tmp_path: Path
+) -> None:
+    """An operation in the middle of a module claims to stand outside of it."""
+
+    def change(data: dict[str, Any]) -> None:
+        nodes(data)[2]["metadata"]["nn_module_stack"] = "a,,Net"
+
+    path = spoilt(program, tmp_path / "net.pt2", change)
+    message = "`body` names a layer, and what other layers stand in"
+    with pytest.raises(NotImported, match=message):
+        archdsl.from_file(path)

@@ -13,6 +13,27 @@ from archdsl.cli import status
 from archdsl.cli.terminal import Failure, say, without_torch
 
 
+def family_of(
+    module: str, names: list[str], arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the networks that several factories of a module make, by their names.
+
+    Raises:
+        BadParameter: if these are no names, or one stands twice.
+        Failure: as for `made_by`.
+    """
+    if ":" in module:
+        raise click.BadParameter(
+            "with --family, the module stands alone, such as torchvision.models"
+        )
+    if len(set(names)) < len(names) or not all(name.isidentifier() for name in names):
+        raise click.BadParameter(
+            "give different names of functions or classes, such as resnet18,resnet34",
+            param_hint="'--family'",
+        )
+    return {name: made_by(f"{module}:{name}", arguments) for name in names}
+
+
 def made_by(factory: str, arguments: dict[str, Any]) -> Any:
     """Return the network that a factory makes; this runs its code.
 

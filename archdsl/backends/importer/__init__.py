@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
 from archdsl.backends.importer.groups import regrouped
-from archdsl.backends.importer.parts import Builder, Unknown, leaves
+from archdsl.backends.importer.parts import Builder, Leaf, Unknown, leaves
 from archdsl.backends.importer.proof import Proof, prove, prove_source
 from archdsl.backends.importer.source import Malformed, Source
 from archdsl.backends.importer.spec import Spec, text_of
@@ -200,7 +201,8 @@ def _replayed(
 
     is_model = path.suffix.lower() == ".onnx"
     source = (model if is_model else program).read(path, inputs)
-    return source, replay(source.graph)
+    run, module = replay(source.graph)
+    return source, (regrouped(run), module)
 
 
 def _traced(run: Callable[[], _T]) -> _T:
@@ -240,30 +242,22 @@ def _imported(
         NotImported: if it cannot be written, or would not compute the same.
     """
     called = name or _network_name(type(module).__name__)
-    try:
-        builder = Builder(run, module)
-        top = builder.tree()
-        writer = Writer(top, run, builder.shapes)
-        spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
-        spec.ops = builder.ops.used(leaves(top.nodes))
-    except (Untraceable, Unknown) as error:
-        raise NotImported(str(error)) from error
+    spec, found = _traced(lambda: _written(module, run, heads, called, origin))
     spec, text = _readable(spec)
-    layers = sum(1 for _ in leaves(top.nodes))
-    opaque = sum(kind(leaf.op.word) is None for leaf in leaves(top.nodes))
+    opaque = sum(kind(leaf.op.word) is None for leaf in found)
 
     def made(compared: tuple[str, ...]) -> Imported:
         seconds = time.perf_counter() - start
         return Imported(
-            text, called, layers, len(spec.blocks), opaque, compared, seconds
+            text, called, len(found), len(spec.blocks), opaque, compared, seconds
         )
 
     try:
         network = _loaded(text)
     except SpecError as error:
-        found = error.diagnostics[0]
+        first = error.diagnostics[0]
         raise NotImported(
-            f"the spec that was found is wrong: {found.message}", made(())
+            f"the spec that was found is wrong: {first.message}", made(())
         ) from error
     order = [run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
@@ -272,19 +266,101 @@ def _imported(
     return made(proven.compared)
 
 
+def _written(
+    module: nn.Module, run: Run, heads: Sequence[int], called: str, origin: str
+) -> tuple[Spec, list[Leaf]]:
+    """Return what a module does as a spec, with a block for each call, and its layers.
+
+    Raises:
+        Unknown: if a spec cannot say it.
+    """
+    builder = Builder(run, module)
+    top = builder.tree()
+    writer = Writer(top, run, builder.shapes)
+    spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
+    found = list(leaves(top.nodes))
+    spec.ops = builder.ops.used(found)
+    return spec, found
+
+
+def from_family(
+    modules: Mapping[str, nn.Module],
+    inputs: Sequence[Shape],
+    *,
+    name: str = "",
+    any_order: bool = False,
+) -> Imported:
+    """Return several modules of one design as one file, with a preset for each.
+
+    Args:
+        modules: the modules by the names of their presets, the default one first.
+        inputs: as for `from_module`, of all of them.
+        name: of the network; that of the first module's class if empty.
+        any_order: as for `from_module`.
+
+    Raises:
+        NotImported: if one cannot be written, or the preset of one would not compute
+            the same.
+        ValueError: if a network or preset cannot have its name.
+    """
+    from archdsl.backends.importer.family import family_of
+    from archdsl.backends.torch import build
+
+    start = time.perf_counter()
+    for preset in modules:
+        _checked(preset, "preset")
+    first = next(iter(modules.values()))
+    called = _checked(name) if name else _network_name(type(first).__name__)
+    specs: dict[str, Spec] = {}
+    runs: dict[str, Run] = {}
+    found: list[Leaf] = []
+    for preset, module in modules.items():
+        try:
+            runs[preset], heads = _traced(partial(_watched, module, inputs))
+            origin = f"imported from {type(module).__module__}"
+            given = module, runs[preset], heads, called, origin
+            specs[preset], layers = _traced(partial(_written, *given))
+        except NotImported as error:
+            raise NotImported(f"{preset}: {error}") from error
+        found += layers
+    text = family_of(specs, called)
+    if _difference(text, specs):
+        text = family_of(specs, called, optional=False)
+    wrong = _difference(text, specs)
+    if wrong:
+        raise NotImported(wrong)
+    compared: dict[str, None] = {}
+    for preset, module in modules.items():
+        own, network = specs[preset], _loaded(text, preset=preset)
+        order = [runs[preset].outputs.index(value) for value in own.outputs]
+        built = build(network, allow_foreign=True)
+        proven = prove(module, built, inputs, order, any_order)
+        if proven.difference:
+            raise NotImported(f"{preset}: {proven.difference}")
+        compared |= dict.fromkeys(proven.compared)
+    opaque = sum(kind(leaf.op.word) is None for leaf in found)
+    blocks = sum(line.startswith("block ") for line in text.splitlines())
+    seconds = time.perf_counter() - start
+    return Imported(text, called, len(found), blocks, opaque, tuple(compared), seconds)
+
+
 def _readable(spec: Spec) -> tuple[Spec, str]:
     """Return a spec with shared blocks, and its text.
 
     If it is not the same network as the spec without them, that one is returned.
     """
-    plain, shared = structured(spec, plain=True), structured(spec)
-    flat, text = text_of(plain), text_of(shared)
-    try:
-        # Without expressions, equal layers are written in torch alike.
-        same = _facts(_loaded(text, False)) == _facts(_loaded(flat, False))
-    except SpecError:
-        same = False
-    return (shared, text) if same else (plain, flat)
+    plain = structured(spec, plain=True)
+    flat = text_of(plain)
+    for optional in (True, False):
+        shared = structured(spec, optional=optional)
+        text = text_of(shared)
+        try:
+            # Without expressions, equal layers are written in torch alike.
+            if _facts(_loaded(text, False)) == _facts(_loaded(flat, False)):
+                return shared, text
+        except SpecError:
+            continue
+    return plain, flat
 
 
 def _facts(network: Network) -> list[Any]:
@@ -347,16 +423,30 @@ def _source(run: Run, value: int) -> tuple[str, ...]:
         frame = item
 
 
-def _checked(name: str) -> str:
-    """Return a name for a network.
+def _difference(text: str, specs: Mapping[str, Spec]) -> str:
+    """Return which preset of a text is not the network of its spec, if one is not."""
+    for preset, spec in specs.items():
+        plain = text_of(structured(spec, plain=True))
+        try:
+            whole = _facts(_loaded(text, False, preset))
+            if whole != _facts(_loaded(plain, False)):
+                return f"{preset}: the spec that was found is another network"
+        except SpecError as error:
+            why = error.diagnostics[0].message
+            return f"{preset}: the spec that was found is wrong: {why}"
+    return ""
+
+
+def _checked(name: str, what: str = "network") -> str:
+    """Return a name for a network, or a preset.
 
     Raises:
         ValueError: if none can have it.
     """
-    reason = refusal(name, "network", LANGUAGE_WORDS)
+    reason = refusal(name, what, LANGUAGE_WORDS)
     reason = reason or ("is a layer kind" if name in words() else "")
     if reason:
-        raise ValueError(f"`{name[:100]}` cannot name a network: it {reason}")
+        raise ValueError(f"`{name[:100]}` cannot name a {what}: it {reason}")
     return name
 
 
@@ -367,8 +457,8 @@ def _network_name(text: str) -> str:
     return f"Net{name}" if taken else name
 
 
-def _loaded(text: str, symbolic: bool = True) -> Network:
+def _loaded(text: str, symbolic: bool = True, preset: str | None = None) -> Network:
     from archdsl.elaborate import elaborate
     from archdsl.syntax.loader import load_text
 
-    return elaborate(load_text(text, "<import>"), symbolic=symbolic)
+    return elaborate(load_text(text, "<import>"), preset=preset, symbolic=symbolic)

@@ -75,8 +75,7 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
     try:
         return _Model(path, model, sizes).source()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        text = " ".join(str(error).split())[:100]
-        raise Malformed(f"it is no model that can be read: {text}") from None
+        raise Malformed("it is no model that can be read, or a damaged one") from error
     except RecursionError:
         raise Malformed("it nests too deeply") from None
 
@@ -449,7 +448,9 @@ class _Model:
                 options = onnxruntime.SessionOptions()
                 options.log_severity_level = 4
                 providers = ["CPUExecutionProvider"]
-                made = onnxruntime.InferenceSession(data, options, providers=providers)
+                # Or it would print to the terminal before it fails.
+                more: dict[str, Any] = {"providers": providers, "enable_fallback": 0}
+                made = onnxruntime.InferenceSession(data, options, **more)
                 return list(made.run(None, given))
 
         def run(state: Mapping[str, Tensor], inputs: Sequence[Tensor]) -> list[Tensor]:

@@ -86,10 +86,9 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
     except (zipfile.BadZipFile, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
         raise Malformed(f"it is no program of torch.export: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        text = " ".join(str(error).split())[:100]
         raise Malformed(
-            f"it is no program that can be read: {type(error).__name__}: {text}"
-        ) from None
+            "it is no program that can be read, or a damaged one"
+        ) from error
     except RecursionError:
         raise Malformed("it nests too deeply") from None
 

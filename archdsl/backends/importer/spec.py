@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -187,6 +187,48 @@ def text_of(spec: Spec) -> str:
     body = "\n".join((*inputs, printer.body(spec.body)))
     head = f"network {spec.name}{' seq' if spec.indexed else ''}"
     parts.append(f"# {spec.title}\n{head} {{\n{body}\n}}")
+    return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
+
+
+def family_text(
+    inputs: Sequence[tuple[str, Shape]],
+    ops: Sequence[str],
+    blocks: Mapping[str, Block],
+    calls: Mapping[str, Block],
+    networks: Sequence[Block],
+    presets: Sequence[tuple[str, str, Mapping[str, Any]]],
+) -> str:
+    """Return the text of a file with several networks, in the canonical layout.
+
+    Args:
+        inputs: names and shapes of the inputs, which all have.
+        ops: declarations of foreign layers.
+        blocks: the definitions, by name.
+        calls: those, and what parameters of the networks stand for.
+        networks: each as a block.
+        presets: names, with the network that each is one of and its arguments.
+    """
+    from archdsl.source import Source
+    from archdsl.syntax.format import format_source
+
+    entries = "\n".join(
+        " ".join(f"input {n} {show_shape(s)}".split()) for n, s in inputs
+    )
+    parts = ["arch 1", *ops, *map(_Printer(blocks).definition, blocks.values())]
+    for network in networks:
+        printer = _Printer(calls)
+        head = network.name
+        if network.parameters:
+            head += f"<{', '.join(name for name, _ in network.parameters)}>"
+        seq = " seq" if network.indexed else ""
+        body = f"{entries}\n{printer.body(network.body)}"
+        parts.append(f"# {network.title}\nnetwork {head}{seq} {{\n{body}\n}}")
+    lines = []
+    for place, (name, called, given) in enumerate(presets):
+        args = ", ".join(value_text(value, True) for value in given.values())
+        call = f"{called}<{args}>" if args else called
+        lines.append(f"{'' if place else 'default '}preset {name} = {call}")
+    parts.append("\n".join(lines))
     return format_source(Source("<import>", "\n\n".join(parts) + "\n"))
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
@@ -46,14 +46,17 @@ _AGREE_STRIDE: Final = 0.5
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
 
 
-def structured(spec: Spec, *, plain: bool = False) -> Spec:
+def structured(spec: Spec, *, plain: bool = False, optional: bool = True) -> Spec:
     """Return a spec whose blocks are shared by what is written alike.
 
     Args:
         spec: with a block for each call of a module.
         plain: whether only what is equal is shared, so that no block has parameters.
+        optional: whether a class that is a residual in some calls, and in others only
+            its body, becomes one with an optional shortcut. Whether the shape changes
+            in just the latter is not looked at.
     """
-    return _Structure(spec, plain).result()
+    return Structure(spec, plain, optional).result()
 
 
 @dataclass
@@ -71,15 +74,28 @@ class _Family:
     given: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
-class _Structure:
-    def __init__(self, spec: Spec, plain: bool) -> None:
+class Structure:
+    """Blocks that are put together.
+
+    Args:
+        spec: with a block for each call of a module.
+        plain: whether only what is equal is shared.
+        optional: as for `structured`.
+
+    Attributes:
+        families: what the blocks become, in order of definition.
+    """
+
+    def __init__(self, spec: Spec, plain: bool = False, optional: bool = True) -> None:
         self.spec = spec
         self.plain = plain
+        self.optional = optional and not plain
         self.names: set[str] = set()
         self.done: dict[str, _Family] = {}
         self.families: list[_Family] = []
 
-    def result(self) -> Spec:
+    def share(self) -> None:
+        """Put all blocks together that can be, from the innermost outwards."""
         waiting = dict(self.spec.blocks)
         while waiting:
             ready = {
@@ -90,8 +106,16 @@ class _Structure:
             for name in ready:
                 del waiting[name]
             self._level(ready)
-        body = _changed(self.spec.body, self._resolve)
-        body = body if self.plain else _repeated(body)
+
+    def body_of(self, body: Body) -> Body:
+        """Return the body of a network, with calls of the shared blocks."""
+        body = changed(body, self._resolve)
+        return body if self.plain else _repeated(body)
+
+    def result(self) -> Spec:
+        """Return the spec with shared blocks."""
+        self.share()
+        body = self.body_of(self.spec.body)
         blocks = {family.block.name: family.block for family in self.families}
         used = _used(body, blocks)
         kept = {name: block for name, block in blocks.items() if name in used}
@@ -102,20 +126,22 @@ class _Structure:
         forms: dict[Any, list[str]] = {}
         bodies: dict[str, Body] = {}
         for name, block in ready.items():
-            body = _changed(block.body, self._resolve)
+            body = changed(block.body, self._resolve)
             if not self.plain:
-                body = _repeated(_changed(body, _automatic))
-                body = _changed(body, _any_activation)
+                body = _repeated(changed(body, _automatic))
+                body = changed(body, _any_activation)
             bodies[name] = body
+        if self.optional:
+            _make_optional(ready, bodies)
         for name, block in ready.items():
             numbers = tuple(_slots(bodies[name])) if self.plain else ()
-            form = (block.title, block.indexed, _form(bodies[name]), numbers)
+            form = (block.title, block.indexed, form_of(bodies[name]), numbers)
             forms.setdefault(form, []).append(name)
         for members in forms.values():
             self._family(members, ready[members[0]], [bodies[n] for n in members])
 
     def _family(self, members: list[str], model: Block, bodies: Sequence[Body]) -> None:
-        unified = _Unifier(bodies)
+        unified = Unifier(bodies)
         body = unified.body()
         name = self._name(members[0].partition(" ")[0])
         parameters = unified.parameters(len(members))
@@ -152,11 +178,20 @@ class _Structure:
 # ---- bodies of the same form -------------------------------------------------------
 
 
-class _Unifier:
-    """Makes one body of several that have the same form."""
+class Unifier:
+    """Makes one body of several that have the same form.
 
-    def __init__(self, bodies: Sequence[Body]) -> None:
+    Args:
+        bodies: those bodies.
+        constants_first: whether a number that all have stays one, even if it is that of
+            the channels that flow in.
+    """
+
+    def __init__(
+        self, bodies: Sequence[Body], *, constants_first: bool = False
+    ) -> None:
         self.bodies = bodies
+        self.constants_first = constants_first
         self.found: dict[str, list[Any]] = {}
         self.kinds: dict[str, str] = {}
 
@@ -185,6 +220,8 @@ class _Unifier:
         values = _alike([one.value for one in column])
         flows = [one.flow for one in column]
         name = column[0].name
+        if self.constants_first and len(set(values)) == 1:
+            return values[0]
         if name == "groups" and all(values) and values == flows and max(values) > 1:
             return Expression("channels")
         if name == "width" and values == flows:
@@ -342,7 +379,7 @@ def _has_to_say(item: Word, name: str) -> bool:
     return item.block or known is None or known.fields[name].default is REQUIRED
 
 
-def _form(body: Body) -> Any:
+def form_of(body: Body) -> Any:
     """Return what bodies have in common whose numbers alone differ."""
     lines = []
     for line in body:
@@ -355,9 +392,9 @@ def _form(body: Body) -> Any:
                 )
                 items.append((item.word, slots, item.label, item.block))
             elif isinstance(item, Braces):
-                items.append((_form(item.body), item.label, item.indexed))
+                items.append((form_of(item.body), item.label, item.indexed))
             elif isinstance(item, Merge):
-                branches = tuple(_form(branch) for branch in item.branches)
+                branches = tuple(form_of(branch) for branch in item.branches)
                 items.append((item.word, branches, item.args, item.label))
             else:
                 items.append(item)
@@ -413,6 +450,41 @@ def _automatic(item: Item) -> Item:
     return replace(item, branches=(body,), args=args)
 
 
+def _make_optional(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> None:
+    """Give the blocks of a class an optional shortcut where some calls have it.
+
+    Args:
+        blocks: by name.
+        bodies: theirs, which are changed.
+    """
+    inner: dict[Any, dict[str, Body]] = {}
+    for name, block in blocks.items():
+        body = _added_to_its_input(bodies[name])
+        if body is not None:
+            key = block.title, block.indexed, form_of(body)
+            inner.setdefault(key, {})[name] = body
+    for name, block in blocks.items():
+        found = inner.get((block.title, block.indexed, form_of(bodies[name])))
+        if found is not None and name not in found:
+            for other, body in {**found, name: bodies[name]}.items():
+                args = (("shortcut", "optional"),)
+                item = Merge("residual", (body,), args)
+                bodies[other] = Body((Line((item,)),))
+
+
+def _added_to_its_input(body: Body) -> Body | None:
+    """Return what a block adds to its input, if that is all that it does."""
+    if len(body.lines) != 1 or len(body.lines[0].items) != 1:
+        return None
+    line, (item,) = body.lines[0], body.lines[0].items
+    if not isinstance(item, Merge) or item.word != "residual" or item.changes:
+        return None
+    once = line.times == 1 and not line.output and not item.label
+    return (
+        item.branches[0] if once and len(item.branches) == 1 and not item.args else None
+    )
+
+
 def _last_norm(body: Body) -> Word | None:
     found = None
     for line in body:
@@ -427,16 +499,16 @@ def _last_norm(body: Body) -> Word | None:
 # ---- trees -------------------------------------------------------------------------
 
 
-def _changed(body: Body, change: Callable[[Item], Item]) -> Body:
+def changed(body: Body, change: Callable[[Item], Item]) -> Body:
     """Return a body with each item changed, the innermost first."""
     lines = []
     for line in body:
         items = []
         for item in line.items:
             if isinstance(item, Braces):
-                item = replace(item, body=_changed(item.body, change))
+                item = replace(item, body=changed(item.body, change))
             elif isinstance(item, Merge):
-                some = tuple(_changed(branch, change) for branch in item.branches)
+                some = tuple(changed(branch, change) for branch in item.branches)
                 item = replace(item, branches=some)
             items.append(change(item))
         lines.append(replace(line, items=tuple(items)))

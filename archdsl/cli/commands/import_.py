@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import status
-from archdsl.cli.factory import made_by
+from archdsl.cli.factory import family_of, made_by
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import OUTPUT_FILE, json_option, named_values
 from archdsl.cli.terminal import Failure, print_json, say, without_torch
@@ -59,6 +59,13 @@ def _shapes(
     "repeated.",
 )
 @click.option(
+    "--family",
+    callback=lambda ctx, param, value: value and value.split(","),
+    metavar="NAME,NAME",
+    help="Write several factories of a module as one file: blocks that they share, and "
+    "a preset for each, the first the default.",
+)
+@click.option(
     "--input",
     "inputs",
     multiple=True,
@@ -89,6 +96,7 @@ def _shapes(
 def command(
     factory: str,
     arguments: dict[str, Any],
+    family: list[str] | None,
     inputs: list[tuple[int, ...]],
     name: str | None,
     output: Path | None,
@@ -110,6 +118,9 @@ def command(
     is the first that does. A module with a function that is no layer kind becomes a
     foreign layer (`op`) that names its class, if its constructor's arguments are found.
 
+    With --family, MODULE stands alone. Where networks have the same form, what differs
+    becomes a parameter, such as the block that stages are made of and their number.
+
     A file holds one mode and one size of the input, and is compared in these, its
     weights and its outputs, by an engine of its own kind.
 
@@ -118,14 +129,20 @@ def command(
       archdsl import torchvision.models:resnet18 --input 3x224x224 -o resnet18.arch
       archdsl import mynets:Net -a num_classes=10 --input 3x32x32
       archdsl import mynets:Pair --input 3x64x64 --input 1x64x64 --partial
+      archdsl import torchvision.models --family resnet18,resnet34,resnet50 \\
+          --input 3x224x224 -o resnet.arch
       archdsl import resnet18.pt2 -o resnet18.arch
       archdsl import net.onnx --input 3x224x224 -o net.arch
     """
     from archdsl.backends.importer import NotImported
 
-    run = _of_file if _is_file(factory) else _of_module
+    given = factory, arguments, inputs, name, any_order
     try:
-        found, reason = run(factory, arguments, inputs, name, any_order), ""
+        if family is not None:
+            found, reason = _of_family(family, *given), ""
+        else:
+            run = _of_file if _is_file(factory) else _of_module
+            found, reason = run(*given), ""
     except NotImported as error:
         if not partial or error.partial is None:
             more = "; --partial writes what was found" if error.partial else ""
@@ -175,6 +192,23 @@ def _of_module(
     module = made_by(factory, arguments)
     with _naming():
         return from_module(module, inputs, name=name or "", any_order=any_order)
+
+
+def _of_family(
+    family: list[str],
+    module: str,
+    arguments: dict[str, Any],
+    inputs: list[tuple[int, ...]],
+    name: str | None,
+    any_order: bool,
+) -> Imported:
+    from archdsl.backends.importer import from_family
+
+    if not inputs:
+        raise click.UsageError("a family needs --input, such as --input 3x224x224")
+    made = family_of(module, family, arguments)
+    with _naming():
+        return from_family(made, inputs, name=name or "", any_order=any_order)
 
 
 def _of_file(
