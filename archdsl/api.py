@@ -446,6 +446,44 @@ def from_module(
     return run(module, _shapes(input), name=name or "", any_order=any_order)
 
 
+def from_file(
+    path: str | Path,
+    input: str | Sequence[int] | Sequence[str] | Sequence[Sequence[int]] | None = None,
+    *,
+    name: str | None = None,
+    any_order: bool = False,
+) -> Imported:
+    """Return the spec of a network in a file, if both compute the same.
+
+    The file is a program of torch.export (`.pt2`) or a model of ONNX (`.onnx`). It is
+    read as data: nothing in it runs.
+
+    Args:
+        path: the file.
+        input: as for `from_module`, for files that leave sizes open.
+        name: of the network; that of its class, or of the file, if omitted.
+        any_order: as for `from_module`.
+
+    Raises:
+        archdsl.backends.importer.NotImported: if the file cannot be read, or the
+            network cannot be written as a spec, or the spec does not compute the same.
+        ImportError: if a package that it takes is not installed.
+        OSError: if the file cannot be read.
+        TypeError: if an argument has the wrong type.
+        ValueError: if `input` is not a shape, or no network can have that name.
+    """
+
+    from .backends.importer import from_file as run
+
+    if name is not None:
+        check_types(name=name)
+    check_types(any_order=any_order)
+    if not isinstance(path, str | Path):
+        raise _wrong("path", "a path", path)
+    sizes = None if input is None else _shapes(input)
+    return run(Path(path), sizes, name=name or "", any_order=any_order)
+
+
 def _shapes(given: Any) -> list[tuple[int, ...]]:
     """Return the shapes of one input or several."""
     several = isinstance(given, Sequence) and not isinstance(given, str | bytes)

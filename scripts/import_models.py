@@ -3,14 +3,16 @@
     python scripts/import_models.py --journal FILE          all of torchvision's
     python scripts/import_models.py --timm --journal FILE   all of timm's
     python scripts/import_models.py NAME...                 only these, without a page
-    python scripts/import_models.py --page FILE FILE        the page, from two journals
+    python scripts/import_models.py --page FILE FILE        the page, renewed by two
+                                                            journals
     python scripts/import_models.py --specs FOLDER ...      keep the specs, too
 
 All are those with a convolution and without a module of attention. Each is made without
 weights, imported, and compared with the module that its spec compiles to, as `archdsl
 import` does, in a process of its own with a limit of time. What the journal has is not
 tried again. The maps are small (96 x 96, where a network takes that):
-the spec and the comparison are the same at any size.
+the spec and the comparison are the same at any size. A network that neither journal has
+keeps its row of the page; a journal may be missing.
 """
 
 from __future__ import annotations
@@ -315,6 +317,39 @@ def read(journal: Path) -> tuple[list[Row], set[str]]:
     return list(rows.values()), names
 
 
+def kept(page: Path) -> dict[str, dict[str, Row]]:
+    """Return the rows of each table that a page has, by name."""
+    found: dict[str, dict[str, Row]] = {}
+    for text in page.read_text("utf-8").splitlines():
+        if text.startswith("## "):
+            rows = found.setdefault(text[3:], {})
+        elif text.startswith("| ") and not text.startswith(("| network", "| ---")):
+            row = _parsed(text)
+            rows[row.name] = row
+    return found
+
+
+def _parsed(text: str) -> Row:
+    """Return the row that a line of the table shows."""
+    name, *cells, equal = re.split(r"(?<!\\)\|", text.strip("| "))
+    if equal.startswith(" no: "):
+        reason = equal.removeprefix(" no: ").replace("\\|", "|")
+        return Row(name.strip(), int(cells[1]), reason)
+    lines, source, blocks, layers = map(int, cells[:4])
+    share = cells[4].strip().removesuffix("%")
+    return Row(
+        name=name.strip(),
+        source=source,
+        lines=lines,
+        blocks=blocks,
+        layers=layers,
+        opaque=max(1, round(int(share) / 100 * layers)) if share else 0,
+        structured=lines < layers,
+        ordered=equal.strip() == "yes",
+        seconds=float(cells[5]),
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Import known networks.")
     parser.add_argument("names", nargs="*")
@@ -325,9 +360,10 @@ def main() -> None:
     parser.add_argument("--page", type=Path, nargs=2, help="write the page of journals")
     options = parser.parse_args()
     if options.page:
-        parts = [HEAD]
+        parts, known = [HEAD], kept(PAGE)
         for title, journal in zip(("torchvision", "timm"), options.page, strict=True):
-            parts += [f"## {title}\n", *table(read(journal)[0]), ""]
+            rows = known[title] | {row.name: row for row in read(journal)[0]}
+            parts += [f"## {title}\n", *table(rows.values()), ""]
         PAGE.write_text("\n".join(parts), encoding="utf-8")
         return
     if options.specs:

@@ -353,6 +353,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "groupnorm": Kind(
         lambda c: F.group_norm(c.x, c.op.groups, c.weight, c.bias, c.op.eps), _affine
     ),
+    "groupsum": Kind(lambda c: sum(c.x.chunk(c.op.groups, 1), torch.tensor(0.0))),
     "hardsigmoid": Kind(lambda c: F.hardsigmoid(c.x)),
     "hardswish": Kind(lambda c: F.hardswish(c.x)),
     "identity": Kind(lambda c: c.x),

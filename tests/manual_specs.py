@@ -54,6 +54,7 @@ _MAP_KEEPS: Final = (
     "maxpool 3x3 /1 pad=1",
     "avgpool 3x3 /1 pad=1 count_pad=false",
     "shuffle channels",
+    "concat { | relu } -> softmax of=2 -> groupsum 2",
     "permute last -> linear channels -> gelu -> permute first",
     "mul { | globalavgpool -> reshape sequence -> conv 3 1 -> flatten -> reshape map }",
 )

@@ -6,6 +6,7 @@ activations used again, operations in place, and constants that are attributes.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from random import Random
@@ -223,7 +224,7 @@ def structure(network: Network) -> Counter[Any]:
 def _said(step: Step) -> list[Any]:
     """Return what a step is, in one way for each way to say it."""
     word, shape = step.op.word, tuple(map(int, step.shape))
-    if word == "identity":
+    if step.op.passes(step.input_shapes, step.shape):
         return []
     if word == "flatten":
         return ["flatten"]
@@ -232,4 +233,6 @@ def _said(step: Step) -> list[Any]:
     if word in ("adaptiveavgpool", "adaptivemaxpool") and set(shape[1:]) == {1}:
         return [word[8:]]
     weights = step.path if step.op.tensors(*step.input_shapes) else ""
-    return [(word, repr(step.form), weights, shape)]
+    # Of a probability, an import sees 1 less it, and so fewer digits.
+    form = re.sub(r"\d+\.\d+(e-\d+)?", lambda m: f"{float(m[0]):.9g}", repr(step.form))
+    return [(word, form, weights, shape)]

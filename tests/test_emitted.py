@@ -7,6 +7,7 @@ import importlib.util
 import io
 import json
 import os
+import re
 import runpy
 import subprocess
 import sys
@@ -231,6 +232,71 @@ network Net {
     outer<3x3, 8, 6> -> outer<5x5, 4, 6>
 }
 """
+
+
+_PAIR = "kernel: int | tuple[int, int] = 3"
+
+
+@pytest.mark.parametrize(
+    ("calls", "classes", "signature"),
+    [
+        ("unit<8> -> unit<8, 3x3> -> unit<8, 1x5> -> unit<8, 5x1>", 1, _PAIR),
+        ("unit<8, 1x5> -> unit<8, 3x3, 2>", 1, _PAIR),
+        ("unit<8, 1x5> -> unit<8, 5x1>", 1, "kernel: int | tuple[int, int] = 3"),
+        ("unit<8, 3x3> -> unit<8, 5x5, 2>", 1, "kernel: int = 3"),
+        # A number that is compared stays a number.
+        ("tested<8, 2> -> tested<8, 1> -> tested<8, 1x2>", 2, "stride: int)"),
+    ],
+)
+def test_a_class_takes_kernels_of_any_shape(
+    calls: str, classes: int, signature: str
+) -> None:
+    text = f"""arch 1
+block unit<width, kernel = 3x3, stride = 1> {{
+    conv kernel width /stride -> bn -> relu
+}}
+block tested<width, stride> seq {{
+    conv 3x3 width /stride -> bn
+    relu if stride == 2
+}}
+network Net {{
+    input 4x16x16
+    {calls}
+}}
+"""
+    network = archdsl.loads(text)
+    emitted = archdsl.emit(network)
+    assert len(re.findall(r"^class ", emitted, re.MULTILINE)) == classes + 1
+    assert signature in emitted
+    assert not faults(text)
+
+
+def test_a_loop_of_two_is_the_loop_that_another_call_shows() -> None:
+    text = """arch 1
+block unit<width, stride> seq { conv 3x3 width /stride -> bn }
+block stage<width, count> {
+    for i in range(count) {
+        "unit{i}": unit<width, 2 if i == 0 else 1>
+    }
+}
+network Net {
+    input 3x64x64
+    CALLS
+}
+"""
+    for calls in (
+        "stage<8, 2> -> stage<16, 4> -> stage<24, 1>",
+        "stage<8, 1> -> stage<16, 2> -> stage<24, 3>",
+    ):
+        written = text.replace("CALLS", calls)
+        emitted = archdsl.emit(archdsl.loads(written))
+        assert re.findall(r"^class (\w+)", emitted, re.MULTILINE) == [
+            "Unit",
+            "Stage",
+            "Net",
+        ]
+        assert emitted.count("for i in range(count):") == 1
+        assert not faults(written)
 
 
 def test_numbers_that_say_nothing_are_given_by_name() -> None:

@@ -461,6 +461,7 @@ FUNCTIONS = (
         "export_openvino",
         "export_torch",
         "format",
+        "from_file",
         "from_module",
         "lean",
         "lint",
@@ -489,6 +490,8 @@ def test_a_wrong_argument_gets_a_sentence(
     good = {key: GOOD[key] for key in arguments_of(name) if key in GOOD}
     if name == "from_module":
         good |= {"module": torch.nn.ReLU(), "input": "3x8x8"}
+    if name == "from_file":
+        good["path"] = "nope.pt2"
     if name == "build":
         good["network"] = archdsl.loads(GOOD["text"])
     for value in BAD:

@@ -341,12 +341,93 @@ class Forms(nn.Module):
         return torch.cat([total / 3.0, c], 1)
 
 
+class Weighed(nn.Module):
+    """Groups of channels that compete, with an axis for it (Zhang et al. 2020)."""
+
+    class Radix(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.view(x.shape[0], 1, 2, -1).transpose(1, 2)
+            return F.softmax(x, dim=1).reshape(x.shape[0], -1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 12, 3, padding=1)
+        self.fc, self.softmax = nn.Conv2d(6, 12, 1), self.Radix()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        batch, channels, height, width = x.shape
+        x = x.reshape(batch, 2, channels // 2, height, width)
+        found = self.softmax(self.fc(x.sum(dim=1).mean((2, 3), keepdim=True)))
+        found = found.view(batch, -1, 1, 1).reshape(batch, 2, channels // 2, 1, 1)
+        return (x * found).sum(dim=1)
+
+
+class Chosen(nn.Module):
+    """Stacked maps that compete (Li et al. 2019), and a shuffle of channels."""
+
+    class Choice(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Conv2d(4, 12, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.fc(x.sum(1).mean((2, 3), keepdim=True))
+            return torch.softmax(y.view(x.shape[0], 3, 4, 1, 1), dim=1)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList(nn.Conv2d(3, 4, k, 1, k // 2) for k in (1, 3, 5))
+        self.choice = self.Choice()
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.stack([part(x) for part in self.parts], dim=1)
+        x = torch.sum(x * self.choice(x), dim=1)
+        batch, channels, height, width = x.shape
+        x = x.view(batch, 2, channels // 2, height, width)
+        return x.transpose(1, 2).reshape(batch, channels, height, width)
+
+
+def test_padding_that_depends_on_the_size_is_told_from_one_that_does_not() -> None:
+    class Same(nn.Conv2d):
+        """As TensorFlow pads."""
+
+        def forward(self, x: Tensor) -> Tensor:
+            more = [(n - 1) // 2 * 2 + 3 - n for n in x.shape[2:]]
+            (top, bottom), (left, right) = ((n // 2, n - n // 2) for n in more)
+            x = F.pad(x, [left, right, top, bottom], value=0)
+            return F.conv2d(x, self.weight, self.bias, self.stride)
+
+    class Fixed(nn.Conv2d):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.conv2d(F.pad(x, [0, 1, 0, 1]), self.weight, self.bias, self.stride)
+
+    assert "conv 3x3 4 /2 pad=same" in text_of(nn.Sequential(Same(3, 4, 3, 2)))
+    module = nn.Sequential()
+    module.add_module("conv", Fixed(3, 4, 3, 2))
+    text = text_of(module)
+    assert "zeropad right=1 bottom=1" in text and "pad=same" not in text
+
+
 @pytest.mark.parametrize(
-    "make", [Functions, Shared, Gaps, Order, Drops, Nested, Tapped, Forms]
+    "make",
+    [
+        *(Functions, Shared, Gaps, Order, Drops, Nested, Tapped, Forms),
+        *(Weighed, Chosen),
+    ],
 )
 def test_modules_come_back_equal(make: type[nn.Module]) -> None:
     module = make()
     same(module, text_of(module))
+
+
+def test_groups_that_compete_need_no_axis() -> None:
+    text = text_of(Weighed())
+    found = "groupsum 2\n        adaptiveavgpool 1x1\n        fc: conv 1x1 12"
+    assert f"{found} -> softmax of=2\n" in text and "    groupsum 2\n" in text
+    text = text_of(Chosen())
+    assert "fc: conv 1x1 12 -> softmax of=3" in text
+    assert "    groupsum 3\n    shuffle 2\n}" in text
 
 
 def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
@@ -708,6 +789,21 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
     assert f"{__file__}:" in message
 
 
+def test_what_only_odd_sizes_show_is_noticed() -> None:
+    class Even(nn.Module):
+        """A padding in front up to an even size: none where the size is even."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 2, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            height, width = x.shape[2:]
+            return self.conv(F.pad(x, [width % 2, 0, height % 2, 0]))
+
+    assert "an output in evaluation differs by " in refused(Even())
+
+
 def test_weights_that_nothing_reads_are_missed() -> None:
     class Idle(nn.Module):
         def __init__(self) -> None:
@@ -765,6 +861,16 @@ def test_random_modules_come_back(first: int) -> None:
             again = archdsl.from_module(archdsl.build(network), modules.IMAGE)
             ours = modules.structure(archdsl.loads(again.text, symbolic=False))
             assert ours == modules.structure(network), f"module {seed}"
+
+
+def test_layers_that_drop_nothing_or_with_many_digits_come_back() -> None:
+    drops = "for p in [0, 0.1 / 17, 0.5] { residual { conv 1x1 -> stochasticdepth p } }"
+    text = f"arch 1\nnetwork Net {{\n input 3x8x8\n {drops}\n}}\n"
+    network = archdsl.loads(text, symbolic=False)
+    found = archdsl.from_module(archdsl.build(network), (3, 8, 8))
+    assert "stochasticdepth 0.005882352941\n" in found.text
+    ours = archdsl.loads(found.text, symbolic=False)
+    assert modules.structure(ours) == modules.structure(network)
 
 
 SMALL_PRESETS = {"squeezenet1_1": "3x64x64", "m3": "1x4000", "ds_cnn_s": "1x49x10"}

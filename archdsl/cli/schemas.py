@@ -511,7 +511,7 @@ OUTPUTS: Final[dict[str, tuple[dict[str, Any], ...]]] = {
             **_maybe("file", "difference"),
             **dict.fromkeys(("lines", "layers", "blocks", "opaque"), "int"),
             "seconds": "number",
-            "compared": ["text"],
+            **{key: ["text"] for key in ("compared", "notes")},
         },
     ),
     "lint": (

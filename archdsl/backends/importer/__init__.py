@@ -10,13 +10,16 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
+from archdsl.backends.importer.groups import regrouped
 from archdsl.backends.importer.parts import Builder, Unknown, leaves
-from archdsl.backends.importer.proof import Proof, prove
+from archdsl.backends.importer.proof import Proof, prove, prove_source
+from archdsl.backends.importer.source import Malformed, Source
 from archdsl.backends.importer.spec import Spec, text_of
 from archdsl.backends.importer.structure import structured
 from archdsl.backends.importer.write import Writer
@@ -28,7 +31,12 @@ from archdsl.values import Shape
 if TYPE_CHECKING:
     from torch import nn
 
+    from archdsl.backends.importer.graph import Graph
     from archdsl.ir import Network
+
+    _Replayed = tuple[Run, nn.Module]
+
+_T = TypeVar("_T")
 
 
 class NotImported(ValueError):
@@ -57,6 +65,7 @@ class Imported:
         compared: what was found to be equal in the module and the one built from the
             spec, such as ``outputs in training at 3x224x224``.
         seconds: how long it took.
+        notes: what was left out or changed, as sentences.
     """
 
     text: str
@@ -66,6 +75,7 @@ class Imported:
     opaque: int
     compared: tuple[str, ...]
     seconds: float
+    notes: tuple[str, ...] = ()
 
     @property
     def lines(self) -> int:
@@ -84,6 +94,7 @@ class Imported:
             "opaque": self.opaque,
             "compared": list(self.compared),
             "seconds": round(self.seconds, 3),
+            "notes": list(self.notes),
         }
 
     def __str__(self) -> str:
@@ -114,15 +125,126 @@ def from_module(
             the same.
         ValueError: if a network cannot have that name.
     """
-    called = _checked(name) if name else _network_name(type(module).__name__)
     start = time.perf_counter()
+    if name:
+        _checked(name)
+    run, heads = _traced(lambda: _watched(module, inputs))
+
+    def proof(network: Network, order: Sequence[int]) -> Proof:
+        from archdsl.backends.torch import build
+
+        # Its foreign classes are the module's own, which has run already.
+        return prove(
+            module, build(network, allow_foreign=True), inputs, order, any_order
+        )
+
+    origin = f"imported from {type(module).__module__}"
+    return _imported(module, run, heads, name, origin, start, proof)
+
+
+def from_file(
+    path: Path,
+    inputs: Sequence[Shape] | None = None,
+    *,
+    name: str = "",
+    any_order: bool = False,
+) -> Imported:
+    """Return the spec of a network in a file, which computes the same.
+
+    The file is data, of which nothing runs.
+
+    Args:
+        path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
+        inputs: shapes of its inputs, without the batch, where the file leaves them
+            open; None to take the file's.
+        name: of the network; that of its class, or of the file, if empty.
+        any_order: as for `from_module`.
+
+    Raises:
+        NotImported: if the file cannot be read, or the network cannot be written as a
+            spec, or the spec would not compute the same.
+        MissingExtra: if a package that it takes is not installed.
+        OSError: if the file cannot be read.
+        ValueError: if a network cannot have that name.
+    """
+    from archdsl.backends.importer.graph import replay
+
+    start = time.perf_counter()
+    if name:
+        _checked(name)
+    source, (run, module) = _traced(lambda: _replayed(path, inputs, replay))
+
+    def proof(network: Network, order: Sequence[int]) -> Proof:
+        from archdsl.backends.torch import build
+
+        macs = sum(
+            step.op.macs(step.input_shapes, step.shape) for step in network.steps()
+        )
+        if macs * source.graph.batch > _MOST_MACS:
+            return Proof((), "it is too large to be run and compared")
+        return prove_source(source, module, build(network), order, any_order)
+
+    shown = "".join(c for c in path.name if c.isprintable())
+    found = _imported(module, run, [], name, f"imported from {shown}", start, proof)
+    return replace(found, notes=tuple(source.graph.notes))
+
+
+# Multiply-accumulates of a network that is run to be compared: minutes on a CPU.
+_MOST_MACS: Final = 10**13
+
+
+def _replayed(
+    path: Path, inputs: Sequence[Shape] | None, replay: Callable[[Graph], _Replayed]
+) -> tuple[Source, _Replayed]:
+    from archdsl.backends.importer import model, program
+
+    is_model = path.suffix.lower() == ".onnx"
+    source = (model if is_model else program).read(path, inputs)
+    return source, replay(source.graph)
+
+
+def _traced(run: Callable[[], _T]) -> _T:
+    """Return what a function gives that looks into a network.
+
+    Raises:
+        NotImported: if it says that this cannot be done.
+    """
     try:
-        run, heads = _watched(module, inputs)
+        return run()
+    except (Untraceable, Unknown, Malformed) as error:
+        raise NotImported(str(error)) from error
+
+
+def _imported(
+    module: nn.Module,
+    run: Run,
+    heads: Sequence[int],
+    name: str,
+    origin: str,
+    start: float,
+    proof: Callable[[Network, Sequence[int]], Proof],
+) -> Imported:
+    """Return the spec of what a module does.
+
+    Args:
+        module: the module, or bare ones of its names.
+        run: what it does.
+        heads: outputs that only training has.
+        name: of the network; that of the module's class if empty.
+        origin: where it comes from, as the end of a comment.
+        start: when this began.
+        proof: compares the network of a spec with the module; it is given the places of
+            the outputs among those of the run.
+
+    Raises:
+        NotImported: if it cannot be written, or would not compute the same.
+    """
+    called = name or _network_name(type(module).__name__)
+    try:
         builder = Builder(run, module)
         top = builder.tree()
         writer = Writer(top, run, builder.shapes)
-        title = f"{type(module).__name__}, imported from {type(module).__module__}."
-        spec = writer.spec(called, title, heads)
+        spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
         spec.ops = builder.ops.used(leaves(top.nodes))
     except (Untraceable, Unknown) as error:
         raise NotImported(str(error)) from error
@@ -143,10 +265,11 @@ def from_module(
         raise NotImported(
             f"the spec that was found is wrong: {found.message}", made(())
         ) from error
-    proof = _proof(module, network, inputs, run, spec.outputs, any_order)
-    if proof.difference:
-        raise NotImported(proof.difference, made(proof.compared))
-    return made(proof.compared)
+    order = [run.outputs.index(value) for value in spec.outputs]
+    proven = proof(network, order)
+    if proven.difference:
+        raise NotImported(proven.difference, made(proven.compared))
+    return made(proven.compared)
 
 
 def _readable(spec: Spec) -> tuple[Spec, str]:
@@ -194,9 +317,9 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
         text = str(error).partition("\n")[0]
         raise Untraceable(f"the module cannot be copied: {text}") from error
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    run = watch(bare.train(), tensors)
+    run = regrouped(watch(bare.train(), tensors))
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
-    calm = watch(bare.eval(), tensors)
+    calm = regrouped(watch(bare.eval(), tensors))
     if len(set(run.outputs)) != len(run.outputs) or not run.outputs:
         raise Untraceable("the module does not return different tensors")
     lasting = [_source(calm, value) for value in calm.outputs]
@@ -249,20 +372,3 @@ def _loaded(text: str, symbolic: bool = True) -> Network:
     from archdsl.syntax.loader import load_text
 
     return elaborate(load_text(text, "<import>"), symbolic=symbolic)
-
-
-def _proof(
-    module: nn.Module,
-    network: Network,
-    inputs: Sequence[Shape],
-    run: Run,
-    written: Sequence[int],
-    any_order: bool,
-) -> Proof:
-    """Compare the module with the one built from its spec."""
-    from archdsl.backends.torch import build
-
-    # Their classes are the module's own, which has run already.
-    built = build(network, allow_foreign=True)
-    order = [run.outputs.index(value) for value in written]
-    return prove(module, built, inputs, order, any_order)

@@ -42,7 +42,7 @@ _IRRELEVANT = frozenset(
         ),
         *("dtype", "layout", "device", "pin_memory", "requires_grad", "max_norm"),
         # It says how the second input is to be scaled, and is read if it is not 1.
-        *("cudnn_enabled",),
+        *("cudnn_enabled", "_stacklevel"),
     )
 )
 # Names of the same function, and its arguments in a certain order.
@@ -316,6 +316,8 @@ class Recorder:
             found[name] = plain
         if found.get("align_corners", True) is None:
             found["align_corners"] = False
+        if _name(func) == "pad" and found.get("value", 0) is None:
+            found["value"] = 0
         if "stride" in found and found["stride"] is None:
             found["stride"] = found.get("kernel_size")
         pair = list(found.items())

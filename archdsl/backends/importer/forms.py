@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache, partial
 from itertools import combinations, count, product
+from math import isclose
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
@@ -60,10 +61,12 @@ class Made(NamedTuple):
     Attributes:
         calls: with the layer's inputs numbered from 0.
         result: number of the layer's output.
+        asks: whether it asks for the size of its input, and computes with it.
     """
 
     calls: tuple[Call, ...]
     result: int
+    asks: bool = False
 
 
 class Form(NamedTuple):
@@ -77,6 +80,8 @@ class Form(NamedTuple):
             value is found from what stands there.
         result: place of the output among the results of the last call.
         axes: how many axes the map has that it was found on.
+        asks: whether it asks for the size of its input. Where code does not, such as
+            that of a padding of 0 and 1, numbers are the same at one size by chance.
     """
 
     kind: type[Layer]
@@ -85,6 +90,7 @@ class Form(NamedTuple):
     places: dict[str, tuple[Place, Reading]]
     result: int
     axes: int
+    asks: bool
 
 
 class Reading(NamedTuple):
@@ -145,7 +151,9 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
             result = module(*tensors)
         else:
             result = _called(form, tensors, module)
-    return Made(tuple(calls), recorder.numbers.get(id(result), -1))
+    number = recorder.numbers.get(id(result), -1)
+    # Within a single call, torch itself asks, to check it.
+    return Made(tuple(calls), number, len(calls) > 1 and 0 in recorder.asked)
 
 
 def _constructed(form: TorchForm) -> Any:
@@ -316,7 +324,7 @@ def _form(
             places[name] = found
     last = made.calls[-1].gives
     result = last.index(made.result) if made.result in last else -1
-    return Form(kind, values, names, places, result, axes)
+    return Form(kind, values, names, places, result, axes, made.asks)
 
 
 def _place_of(
@@ -492,6 +500,8 @@ def _fitted(
     reads = tuple(
         dict.fromkeys(n for call in calls for n in call.reads if n not in inner)
     )
+    if form.asks and not set(reads).intersection(asked):
+        return None
     if form.kind.arity is None and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
     made = Made(tuple(calls), result)
@@ -621,10 +631,20 @@ def _agrees(
                 continue
             ways.append(relative(made.calls, first, made.result))
         _AGREED[key] = ways
-    return (
-        relative(calls, dict(zip(sources, places, strict=True)), result)
-        in (_AGREED[key])
-    )
+    found = relative(calls, dict(zip(sources, places, strict=True)), result)
+    return any(_alike(found, made) for made in _AGREED[key])
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Return whether two values are the same, but for the last digits of numbers.
+
+    That of a probability is not found again from 1 less it.
+    """
+    if isinstance(one, tuple) and isinstance(other, tuple):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if type(one) is type(other) is float:
+        return isclose(one, other, rel_tol=1e-11)
+    return bool(one == other)
 
 
 def relative(

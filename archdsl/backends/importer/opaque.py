@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.backends.importer.calls import BATCH, Frame, Untraceable, watch
 from archdsl.backends.importer.forms import relative
+from archdsl.backends.importer.groups import regrouped
 from archdsl.layer import Layer, Mismatch, count, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
 from archdsl.values import Last, Shape, channels, is_map, sizes
@@ -348,7 +349,7 @@ def _compared(frame: Frame, given: Sequence[Any], before: Shape) -> float | None
         wanted = [(key, one.shape) for key, one in module.state_dict().items()]
         if [(key, one.shape) for key, one in made.state_dict().items()] != wanted:
             return None
-        run = watch(made, [torch.empty(BATCH, *before, device="meta")])
+        run = regrouped(watch(made, [torch.empty(BATCH, *before, device="meta")]))
     except Exception:  # somebody's code can raise anything
         return None
     if len(run.outputs) != 1:

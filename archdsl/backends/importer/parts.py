@@ -405,7 +405,9 @@ class Builder:
             # A part that changes nothing gives what an earlier one gave.
             given.setdefault(node.gives, n)
         if order == sorted(order) and all(
-            given.get(v, -1) < n for n, node in enumerate(nodes) for v in node.reads
+            given.get(v, -1) < n or v == node.gives
+            for n, node in enumerate(nodes)
+            for v in node.reads
         ):
             return nodes
         done: dict[int, None] = {}

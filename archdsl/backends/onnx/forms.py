@@ -628,6 +628,13 @@ def _shuffle(c: Call) -> str:
     return c.op("Reshape", turned, _shape_of_input(c))
 
 
+@_form("GroupSum", "groups")
+def _group_sum(c: Call) -> str:
+    size = int(c.shape[0])
+    starts = [n * size for n in range(c.argument("groups"))]
+    return c.op("Sum", *(_cut(c, c.x.name, [n], [n + size], [1]) for n in starts))
+
+
 def _shape_of_input(c: Call) -> str:
     """Return the shape of the input, as a constant where it is known."""
     if c.x.free:

@@ -143,6 +143,7 @@ class ClassPlan:
         again: whether the backward pass runs its instances again.
         calls: the expressions that create an instance.
         promoted: the arguments that replace constants.
+        pairs: the arguments that can be tuples.
     """
 
     def __init__(
@@ -179,6 +180,7 @@ class ClassPlan:
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
+        self.pairs: set[str] = set()
         self._signature: list[Field] = []
         self._signed = -1
 

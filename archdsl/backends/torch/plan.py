@@ -31,7 +31,7 @@ from archdsl.backends.torch.nodes import (
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import Scope, is_all_modules
+from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.elaborate.evaluate import type_name
@@ -56,6 +56,8 @@ class Planner:
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
+        looped: blocks of which a call shows that a loop goes on as it begins, and
+            another has too few iterations to show that.
     """
 
     def __init__(self, network: Network, style: Style = DEFAULT) -> None:
@@ -64,6 +66,7 @@ class Planner:
         self.inplace = frozenset[int]()
         if style.in_place:
             self.inplace = inplace(graph, inference=style.inference)
+        self.looped = frozenset[str]()
         self.again = {part.path for part in parts(graph, style.recompute)}
         self.fixed: dict[str, Poly] = {}
         self.helpers: dict[str, str] = {}
@@ -79,6 +82,10 @@ class Planner:
         """Return the class of the network itself, the last one."""
         root = self.network.root
         plan = self._class(root, 0, [], {})
+        self.looped = _looped_elsewhere(self._known)
+        if self.looped:
+            self.classes, self._known, self._made = [], {}, {}
+            plan = self._class(root, 0, [], {})
         values = {p.name: p.value for p in root.parameters if isinstance(p.value, int)}
         for name in _entangled(plan) & values.keys():
             self.fixed[name] = Poly.constant(int(values[name]))
@@ -170,7 +177,7 @@ class Planner:
             return known.with_args((*args, *known.args[len(args) :]))
         fixed = {} if own else scope.fixed
         plan = self._class(group, inner, scope.fields, fixed)
-        plan, given = self._intern(group, plan)
+        plan, given = self._intern(group, plan, dict(args))
         args += [Argument(name, node) for name, node in given.items()]
         made = Make(plan, tuple(args))
         if own:
@@ -189,20 +196,32 @@ class Planner:
         return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
-        self, group: Group, plan: ClassPlan
+        self, group: Group, plan: ClassPlan, args: Mapping[str, Node]
     ) -> tuple[ClassPlan, Mapping[str, Node]]:
         """Return an existing class that can serve instead of this one, or this one.
 
         The second result has the constants that must be passed to a shared class.
         """
-        key = (group.origin or group.word, plan.word, *_outline(plan))
+        key = (title_of(group), plan.word, *_outline(plan))
         for known in self._known.setdefault(key, []):
-            given = share(known, plan)
+            given = share(known, plan, args)
             if given is not None:
                 return known, given
         self._known[key].append(plan)
         self.classes.append(plan)
         return plan, {}
+
+
+def _looped_elsewhere(
+    known: Mapping[tuple[Any, ...], Sequence[ClassPlan]],
+) -> frozenset[str]:
+    """Return the blocks that are a loop in one class, and no loop in another."""
+    loops: dict[str, set[bool]] = {}
+    for (title, *_), plans in known.items():
+        for plan in plans:
+            is_loop = any(isinstance(item, Loop) for item in plan.items)
+            loops.setdefault(title, set()).add(is_loop)
+    return frozenset(title for title, found in loops.items() if len(found) > 1)
 
 
 def _outline(plan: ClassPlan) -> tuple[Any, ...]:

@@ -250,7 +250,7 @@ class Scope:
         before, first, last = widths[0], widths[1], widths[-1]
         if last != first and op.output != self.group.output:
             return False
-        if len(op.copies) > 2:
+        if len(op.copies) > 2 or title_of(self.group) in self.planner.looped:
             return True
         if len(op.copies) == 1:
             return first == before
@@ -433,6 +433,11 @@ def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
     return may and not any(
         isinstance(op.node, Step) and is_function(op.node) for op in unrolled(ops)
     )
+
+
+def title_of(group: Group) -> str:
+    """Return what two calls of one block have in common."""
+    return group.origin or group.word
 
 
 def _is_steady(node: Node, entry: First) -> bool:

@@ -2,14 +2,16 @@
 
 Two classes that only differ in constants are merged, with an argument for each pair of
 constants. So a width that cannot be expressed by the block's own parameters is simply
-passed in.
+passed in. A window that is square in some calls only is an argument that can be a
+tuple, and so is a padding that follows from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence, Set
+from typing import Final, NamedTuple
 
+from archdsl import conditions
 from archdsl.backends.torch.classes import ClassPlan, Field, Flag, Item, Loop, Member
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
@@ -27,10 +29,15 @@ from archdsl.backends.torch.nodes import (
     generalise,
     mapped_statements,
     names_in,
+    parts_of,
 )
 from archdsl.symbolic import Poly
 
 _MOST = 4
+
+
+# What torch assumes for an argument that is left out.
+_DEFAULTS: Final = {"padding": "0"}
 
 
 class Promotion(NamedTuple):
@@ -38,7 +45,7 @@ class Promotion(NamedTuple):
 
     Attributes:
         name: name of the argument.
-        old: its value in the calls so far.
+        old: its value in the calls so far, in the names of the constructor.
         new: its value in the new call.
     """
 
@@ -47,8 +54,15 @@ class Promotion(NamedTuple):
     new: Node
 
 
-def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
+def share(
+    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node]
+) -> Mapping[str, Node] | None:
     """Make a class serve another call as well, if possible.
+
+    Args:
+        known: the class.
+        new: the class that the other call needs.
+        args: the values of that call's arguments.
 
     Returns:
         Values for the new call of constants that became arguments, or None if the new
@@ -59,25 +73,81 @@ def share(known: ClassPlan, new: ClassPlan) -> Mapping[str, Node] | None:
     forward = _shared_forward(known, new)
     if forward is None:
         return None
-    sharing = Sharing(
-        {field.name for field in known.fields}, known.promoted, _names(known, new)
-    )
+    sharing = Sharing(known, _names(known, new), args)
     items = sharing.items(known.items, new.items)
     # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
+    if not all(_takes_pairs(item, sharing.pairs) for item in items):
+        return None
+    if any(None in sharing.before(added) for added in sharing.added):
+        return None
     if (known.items, known.forward) != (items, forward):
         known.items, known.forward = items, forward
         known.revision.number += 1
-    for name, old, given in sharing.added:
-        known.fields.append(Field(name, type_of(old, given), ""))
-        known.promoted.add(name)
-        sharing.given[name] = given
-        for call in known.calls:
-            call.args = (*call.args, Argument(name, old))
+    for added in sharing.added:
+        before = [value for value in sharing.before(added) if value is not None]
+        default = _default(added.name, [*before, added.new])
+        known.fields.append(Field(added.name, type_of(*before), default))
+        known.promoted.add(added.name)
+        sharing.given[added.name] = added.new
+        for call, value in zip(known.calls, before, strict=True):
+            call.args = (*call.args, Argument(added.name, value))
+    first = sharing.pairs - known.pairs
+    for call in known.calls if first else ():
+        _add_types(known, {n: value for n, value in call.args if n in first})
+    given = {**args, **sharing.given}
+    names = given.keys() & (known.promoted | sharing.pairs)
+    _add_types(known, {name: given[name] for name in names})
+    known.pairs = sharing.pairs
     if known.shape != new.shape:
         known.shape = max(known.shape, new.shape, key=len)
     return sharing.given
+
+
+def _default(name: str, values: Sequence[Node]) -> str:
+    """Return torch's default, where some calls have it and others have a tuple."""
+    default = _DEFAULTS.get(name, "")
+    uses = default in map(flat, values)
+    return default if uses and any(isinstance(one, Items) for one in values) else ""
+
+
+def _add_types(plan: ClassPlan, given: Mapping[str, Node]) -> None:
+    """Let arguments of a class have the types of some values, too."""
+    for place, field in enumerate(plan.fields):
+        if field.name in given:
+            types = {*field.type.split(" | "), _type(given[field.name])}
+            plan.fields[place] = field._replace(type=" | ".join(sorted(types)))
+
+
+def _takes_pairs(item: Item, pairs: Set[str]) -> bool:
+    """Return whether an item only passes some arguments on, which can be tuples."""
+    tested: set[str] = set()
+    nodes: list[Node] = []
+    match item:
+        case Flag():
+            tested |= conditions.names(item.condition)
+            nodes += [one.node for one in item.extra if one.node is not None]
+        case Member():
+            tested |= conditions.reads(item.label)
+            tested |= conditions.names(item.condition) if item.condition else set()
+            nodes += [item.node] if item.node is not None else []
+        case Loop():
+            tested |= item.times.names() | conditions.reads(item.label or ())
+            nodes += [one for one in (*item.nodes, item.node) if one is not None]
+    while nodes:
+        node = nodes.pop()
+        match node:
+            case Leaf(Poly() as number) if not number.is_name:
+                tested |= number.names()
+            case Star():
+                tested |= node.times.names()
+            case Maybe():
+                tested |= conditions.names(node.test)
+            case _:
+                pass
+        nodes += parts_of(node)
+    return tested.isdisjoint(pairs)
 
 
 def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
@@ -120,16 +190,28 @@ class Sharing:
     Attributes:
         added: constants that become arguments.
         given: values for the new call of arguments that were such constants before.
+        pairs: arguments that are a number in one call, and a tuple in another.
     """
 
     def __init__(
-        self, taken: set[str], promoted: set[str], names: Mapping[tuple[str, str], str]
+        self,
+        known: ClassPlan,
+        names: Mapping[tuple[str, str], str],
+        args: Mapping[str, Node],
     ) -> None:
         self.added: list[Promotion] = []
         self.given: dict[str, Node] = {}
-        self._taken = taken
-        self._promoted = promoted
+        self.pairs = set(known.pairs)
+        self._taken = {field.name for field in known.fields}
+        self._own = self._taken - known.promoted
+        self._calls = known.calls
+        self._promoted = known.promoted
         self._names = names
+        self._args = args
+
+    def before(self, added: Promotion) -> list[Node | None]:
+        """Return the values of an added argument in the calls so far."""
+        return [_value(added.old, dict(call.args)) for call in self._calls]
 
     def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
         """Return submodules that serve both, or None."""
@@ -256,13 +338,18 @@ class Sharing:
 
     def _constant(self, mine: Node, theirs: Node, hint: str) -> Node | None:
         """Return the argument that replaces the two constants."""
+        if pair := self._pair(mine, theirs):
+            self.pairs.add(pair)
+            return Leaf(Poly.name(pair))
+        if self._follows(theirs):
+            theirs = _value(theirs, self._args) or theirs
         if not _is_constant(theirs):
             return None
         name = _bare_name(mine)
         if name in self._promoted:
             known = self.given.setdefault(name, theirs)
             return mine if known == theirs else None
-        if not _is_constant(mine):
+        if not _is_constant(mine) and not self._follows(mine):
             return None
         for promotion in self.added:
             if (promotion.old, promotion.new) == (mine, theirs):
@@ -277,16 +364,61 @@ class Sharing:
         self.added.append(Promotion(name, mine, theirs))
         return Leaf(Poly.name(name))
 
+    def _pair(self, mine: Node, theirs: Node) -> str:
+        """Return the argument that is a tuple in one call, and another or a number in
+        the other; an empty text if there is none.
+        """
+        names = {_bare_name(mine), _bare_name(theirs)} - {""}
+        if isinstance(mine, Items) and isinstance(theirs, Items):
+            names = set(self._args)
+        if not isinstance(mine, Items) and not isinstance(theirs, Items):
+            return ""
+        for name in sorted(names & self._own):
+            before = [dict(call.args) for call in self._calls]
+            known = self._stands_for(name, mine, before)
+            if known and self._stands_for(name, theirs, [self._args]):
+                return name
+        return ""
 
-def type_of(old: Node, new: Node) -> str:
-    """Return the type of an argument that replaces two constants."""
-    types = sorted({_type(old), _type(new)})
-    return " | ".join(types)
+    def _stands_for(
+        self, name: str, node: Node, calls: Sequence[Mapping[str, Node]]
+    ) -> bool:
+        """Return whether an argument has the value of an expression in some calls."""
+        if isinstance(node, Items):
+            return all(args.get(name) == node for args in calls)
+        return _bare_name(node) == name
+
+    def _follows(self, node: Node) -> bool:
+        """Return whether a number follows from arguments that can be tuples."""
+        names = names_in(node)
+        return isinstance(node, Leaf) and bool(names) and names <= self.pairs
+
+
+def _value(node: Node, args: Mapping[str, Node]) -> Node | None:
+    """Return an expression of a constructor where a call has some arguments; None if
+    that is no number.
+    """
+    if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
+        return node
+    bindings: dict[str, Poly] = {}
+    for name in node.value.names():
+        given = args.get(name)
+        if not isinstance(given, Leaf) or not isinstance(given.value, Poly):
+            return None
+        bindings[name] = given.value
+    return Leaf(node.value.substitute(bindings))
+
+
+def type_of(*values: Node) -> str:
+    """Return the type of an argument that has some values."""
+    return " | ".join(sorted(set(map(_type, values))))
 
 
 def _type(node: Node) -> str:
     if isinstance(node, Items):
-        return "tuple[int, int]"
+        return f"tuple[{', '.join(['int'] * len(node.items))}]"
+    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+        return "int"
     text = flat(node)
     if text in ("True", "False"):
         return "bool"
@@ -295,7 +427,7 @@ def _type(node: Node) -> str:
 
 def _is_constant(node: Node) -> bool:
     if isinstance(node, Items):
-        return len(node.items) == 2 and not names_in(node)
+        return node.brackets == ("(", ")") and not names_in(node)
     if not isinstance(node, Leaf):
         return False
     if isinstance(node.value, Poly):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +15,7 @@ from archdsl.cli import status
 from archdsl.cli.factory import made_by
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import OUTPUT_FILE, json_option, named_values
-from archdsl.cli.terminal import Failure, print_json, say
+from archdsl.cli.terminal import Failure, print_json, say, without_torch
 
 if TYPE_CHECKING:
     from archdsl.backends.importer import Imported
@@ -45,7 +47,7 @@ def _shapes(
 
 
 @click.command("import")
-@click.argument("factory", metavar="MODULE:FACTORY")
+@click.argument("factory", metavar="MODULE:FACTORY|FILE")
 @click.option(
     "-a",
     "--argument",
@@ -60,11 +62,10 @@ def _shapes(
     "--input",
     "inputs",
     multiple=True,
-    required=True,
     callback=_shapes,
     metavar="SHAPE",
     help="Shape of the input without the batch, such as 3x224x224. Repeat it for "
-    "several inputs.",
+    "several inputs. A file says it itself, unless it leaves sizes open.",
 )
 @click.option("--name", help="Name of the network; that of its class if left out.")
 @click.option(
@@ -95,10 +96,11 @@ def command(
     any_order: bool,
     as_json: bool,
 ) -> int:
-    """Write a PyTorch module as a spec.
+    """Write a PyTorch module, or a network in a file, as a spec.
 
     MODULE:FACTORY is a Python module and a function or class in it that returns the
-    network. This runs their code: import only what you would run.
+    network. This runs their code: import only what you would run. FILE is a program of
+    torch.export (.pt2) or a model of ONNX (.onnx), of which nothing is run.
 
     The network is run without values to see what it computes, and becomes a spec:
     module classes become blocks, and layers keep their names. Before the spec is
@@ -108,17 +110,22 @@ def command(
     is the first that does. A module with a function that is no layer kind becomes a
     foreign layer (`op`) that names its class, if its constructor's arguments are found.
 
+    A file holds one mode and one size of the input, and is compared in these, its
+    weights and its outputs, by an engine of its own kind.
+
     \b
     Examples:
       archdsl import torchvision.models:resnet18 --input 3x224x224 -o resnet18.arch
       archdsl import mynets:Net -a num_classes=10 --input 3x32x32
       archdsl import mynets:Pair --input 3x64x64 --input 1x64x64 --partial
+      archdsl import resnet18.pt2 -o resnet18.arch
+      archdsl import net.onnx --input 3x224x224 -o net.arch
     """
     from archdsl.backends.importer import NotImported
 
-    module = made_by(factory, arguments)
+    run = _of_file if _is_file(factory) else _of_module
     try:
-        found, reason = _imported(module, inputs, name, any_order), ""
+        found, reason = run(factory, arguments, inputs, name, any_order), ""
     except NotImported as error:
         if not partial or error.partial is None:
             more = "; --partial writes what was found" if error.partial else ""
@@ -147,16 +154,60 @@ def _summary(found: Imported) -> str:
         text += f", {found.opaque:,} of them foreign"
     if found.compared:
         text += f", equal in {', '.join(found.compared)}"
-    return text
+    return "\n".join((text, *found.notes))
 
 
-def _imported(
-    module: Any, inputs: list[tuple[int, ...]], name: str | None, any_order: bool
+def _is_file(factory: str) -> bool:
+    return Path(factory).suffix.lower() in (".pt2", ".onnx")
+
+
+def _of_module(
+    factory: str,
+    arguments: dict[str, Any],
+    inputs: list[tuple[int, ...]],
+    name: str | None,
+    any_order: bool,
 ) -> Imported:
-    from archdsl.backends.importer import NotImported, from_module
+    from archdsl.backends.importer import from_module
+
+    if not inputs:
+        raise click.UsageError("a module needs --input, such as --input 3x224x224")
+    module = made_by(factory, arguments)
+    with _naming():
+        return from_module(module, inputs, name=name or "", any_order=any_order)
+
+
+def _of_file(
+    factory: str,
+    arguments: dict[str, Any],
+    inputs: list[tuple[int, ...]],
+    name: str | None,
+    any_order: bool,
+) -> Imported:
+    from archdsl.backends.importer import from_file
+
+    if arguments:
+        raise click.UsageError("a file takes no arguments; leave -a out")
+    try:
+        import torch  # noqa: F401, TID251 (to say it before the file is read)
+    except (ImportError, OSError) as error:
+        raise without_torch(error, "importing a network needs") from None
+    try:
+        with _naming():
+            path = Path(factory)
+            return from_file(path, inputs or None, name=name or "", any_order=any_order)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        raise Failure(f"{factory} cannot be read: {why}", status.USAGE) from None
+
+
+@contextmanager
+def _naming() -> Iterator[None]:
+    """Blame `--name` for what cannot name a network."""
+    from archdsl.backends.importer import NotImported
 
     try:
-        return from_module(module, inputs, name=name or "", any_order=any_order)
+        yield
     except ValueError as error:
         if isinstance(error, NotImported):
             raise

@@ -28,8 +28,8 @@ UNCOUNTED: Final = names(
     F.hardtanh F.local_response_norm F.mish F.pad F.pixel_shuffle F.pixel_unshuffle
     F.selu torch.abs torch.cat torch.flatten torch.sigmoid torch.tanh
     Tensor.bernoulli_ Tensor.chunk Tensor.dim Tensor.div_ Tensor.flatten
-    Tensor.new_empty Tensor.permute Tensor.reshape Tensor.transpose Tensor.unflatten
-    view
+    Tensor.new_empty Tensor.permute Tensor.reshape Tensor.sum Tensor.transpose
+    Tensor.unflatten view
     """
 )
 

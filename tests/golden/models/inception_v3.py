@@ -31,7 +31,12 @@ class ConvBn(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, width: int, kernel: int = 1, stride: int = 1
+        self,
+        in_channels: int,
+        width: int,
+        kernel: int | tuple[int, int] = 1,
+        stride: int = 1,
+        padding: int | tuple[int, int] = 0,
     ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(
@@ -39,7 +44,7 @@ class ConvBn(nn.Module):
             width,
             kernel_size=kernel,
             stride=stride,
-            padding=kernel // 2,
+            padding=padding,
             bias=False,
         )
         self.bn = nn.BatchNorm2d(width, eps=0.001)
@@ -58,10 +63,10 @@ class InceptionA(nn.Module):
         super().__init__()
         self.branch1x1 = ConvBn(in_channels, 64)
         self.branch5x5_1 = ConvBn(in_channels, 48)
-        self.branch5x5_2 = ConvBn(48, 64, kernel=5)
+        self.branch5x5_2 = ConvBn(48, 64, kernel=5, padding=2)
         self.branch3x3dbl_1 = ConvBn(in_channels, 64)
-        self.branch3x3dbl_2 = ConvBn(64, 96, kernel=3)
-        self.branch3x3dbl_3 = ConvBn(96, 96, kernel=3)
+        self.branch3x3dbl_2 = ConvBn(64, 96, kernel=3, padding=1)
+        self.branch3x3dbl_3 = ConvBn(96, 96, kernel=3, padding=1)
         self.branch_pool = ConvBn(in_channels, pool)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -81,7 +86,7 @@ class InceptionB(nn.Module):
         super().__init__()
         self.branch3x3 = ConvValid(in_channels, 384, stride=2)
         self.branch3x3dbl_1 = ConvBn(in_channels, 64)
-        self.branch3x3dbl_2 = ConvBn(64, 96, kernel=3)
+        self.branch3x3dbl_2 = ConvBn(64, 96, kernel=3, padding=1)
         self.branch3x3dbl_3 = ConvValid(96, 96, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -96,35 +101,6 @@ class InceptionB(nn.Module):
         )
 
 
-class ConvBn2(nn.Module):
-    """Convolution, batch norm, relu.
-
-    Shape: N x in_channels x H x W to N x width x H x W.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        width: int,
-        kernel_size: tuple[int, int],
-        padding: tuple[int, int],
-        stride: int = 1,
-    ) -> None:
-        super().__init__()
-        self.conv = nn.Conv2d(
-            in_channels,
-            width,
-            kernel_size=kernel_size,
-            stride=stride,
-            padding=padding,
-            bias=False,
-        )
-        self.bn = nn.BatchNorm2d(width, eps=0.001)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.relu(self.bn(self.conv(x)), inplace=True)
-
-
 class InceptionC(nn.Module):
     """The module at 17x17, each 7x7 in two factors (Szegedy et al. 2015, figure 6).
 
@@ -135,13 +111,13 @@ class InceptionC(nn.Module):
         super().__init__()
         self.branch1x1 = ConvBn(in_channels, 192)
         self.branch7x7_1 = ConvBn(in_channels, c7)
-        self.branch7x7_2 = ConvBn2(c7, c7, kernel_size=(1, 7), padding=(0, 3))
-        self.branch7x7_3 = ConvBn2(c7, 192, kernel_size=(7, 1), padding=(3, 0))
+        self.branch7x7_2 = ConvBn(c7, c7, kernel=(1, 7), padding=(0, 3))
+        self.branch7x7_3 = ConvBn(c7, 192, kernel=(7, 1), padding=(3, 0))
         self.branch7x7dbl_1 = ConvBn(in_channels, c7)
-        self.branch7x7dbl_2 = ConvBn2(c7, c7, kernel_size=(7, 1), padding=(3, 0))
-        self.branch7x7dbl_3 = ConvBn2(c7, c7, kernel_size=(1, 7), padding=(0, 3))
-        self.branch7x7dbl_4 = ConvBn2(c7, c7, kernel_size=(7, 1), padding=(3, 0))
-        self.branch7x7dbl_5 = ConvBn2(c7, 192, kernel_size=(1, 7), padding=(0, 3))
+        self.branch7x7dbl_2 = ConvBn(c7, c7, kernel=(7, 1), padding=(3, 0))
+        self.branch7x7dbl_3 = ConvBn(c7, c7, kernel=(1, 7), padding=(0, 3))
+        self.branch7x7dbl_4 = ConvBn(c7, c7, kernel=(7, 1), padding=(3, 0))
+        self.branch7x7dbl_5 = ConvBn(c7, 192, kernel=(1, 7), padding=(0, 3))
         self.branch_pool = ConvBn(in_channels, 192)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -184,8 +160,8 @@ class InceptionD(nn.Module):
         self.branch3x3_1 = ConvBn(in_channels, 192)
         self.branch3x3_2 = ConvValid(192, 320, stride=2)
         self.branch7x7x3_1 = ConvBn(in_channels, 192)
-        self.branch7x7x3_2 = ConvBn2(192, 192, kernel_size=(1, 7), padding=(0, 3))
-        self.branch7x7x3_3 = ConvBn2(192, 192, kernel_size=(7, 1), padding=(3, 0))
+        self.branch7x7x3_2 = ConvBn(192, 192, kernel=(1, 7), padding=(0, 3))
+        self.branch7x7x3_3 = ConvBn(192, 192, kernel=(7, 1), padding=(3, 0))
         self.branch7x7x3_4 = ConvValid(192, 192, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -205,12 +181,12 @@ class InceptionE(nn.Module):
         super().__init__()
         self.branch1x1 = ConvBn(in_channels, 320)
         self.branch3x3_1 = ConvBn(in_channels, c3)
-        self.branch3x3_2a = ConvBn2(c3, c3, kernel_size=(1, 3), padding=(0, 1))
-        self.branch3x3_2b = ConvBn2(c3, c3, kernel_size=(3, 1), padding=(1, 0))
+        self.branch3x3_2a = ConvBn(c3, c3, kernel=(1, 3), padding=(0, 1))
+        self.branch3x3_2b = ConvBn(c3, c3, kernel=(3, 1), padding=(1, 0))
         self.branch3x3dbl_1 = ConvBn(in_channels, 448)
-        self.branch3x3dbl_2 = ConvBn(448, c3, kernel=3)
-        self.branch3x3dbl_3a = ConvBn2(c3, c3, kernel_size=(1, 3), padding=(0, 1))
-        self.branch3x3dbl_3b = ConvBn2(c3, c3, kernel_size=(3, 1), padding=(1, 0))
+        self.branch3x3dbl_2 = ConvBn(448, c3, kernel=3, padding=1)
+        self.branch3x3dbl_3a = ConvBn(c3, c3, kernel=(1, 3), padding=(0, 1))
+        self.branch3x3dbl_3b = ConvBn(c3, c3, kernel=(3, 1), padding=(1, 0))
         self.branch_pool = ConvBn(in_channels, 192)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -241,7 +217,7 @@ class Inception3(nn.Module):
         super().__init__()
         self.Conv2d_1a_3x3 = ConvValid(3, 32, stride=2)
         self.Conv2d_2a_3x3 = ConvValid(32, 32)
-        self.Conv2d_2b_3x3 = ConvBn(32, 64, kernel=3)
+        self.Conv2d_2b_3x3 = ConvBn(32, 64, kernel=3, padding=1)
         self.Conv2d_3b_1x1 = ConvBn(64, 80)
         self.Conv2d_4a_3x3 = ConvValid(80, 192)
         self.Mixed_5b = InceptionA(192, 32)

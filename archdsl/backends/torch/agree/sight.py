@@ -291,6 +291,10 @@ def _softmax(x: Tensor, dim: int | None = None, **_: Any) -> Tensor:
     return x.amax(dim, keepdim=True).expand_as(x)
 
 
+def _sum(x: Tensor, dim: int) -> Tensor:
+    return x.amax(dim)
+
+
 def _layer_norm(
     x: Tensor, normalized_shape: Sequence[int], *_: Any, **__: Any
 ) -> Tensor:
@@ -332,6 +336,7 @@ _KNOWN: Final[dict[str, Callable[..., Any]]] = {
     "max_pool": _max_pool,
     "pad": _pad,
     "softmax": _softmax,
+    "sum": _sum,
 }
 
 

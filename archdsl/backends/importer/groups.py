@@ -1,0 +1,268 @@
+"""Reads channels with an axis of groups as a map of all of them.
+
+Split attention and selective kernels stack maps along an axis of their own, or give the
+channels one, and sum or compete over it. In a spec, channels have a single axis, and
+`groupsum` and `softmax of=` say how many groups it has. So such an axis is taken back:
+what makes or removes it is left out, and what works along it makes it for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from math import prod
+from typing import Any, Final, NamedTuple
+
+from archdsl.backends.importer.calls import Call, Frame, Ref, Run
+
+
+def regrouped(run: Run) -> Run:
+    """Return a run in which no value has an axis of groups, if they can be taken back.
+
+    Those that something else reads stay.
+    """
+    kept: set[int] = set()
+    while True:
+        attempt = _Attempt(run, kept)
+        root = attempt.frame(run.root)
+        attempt.lose(run.outputs)
+        if not attempt.lost:
+            break
+        kept |= attempt.lost
+    asked = tuple(dict.fromkeys(map(attempt.name, run.asked)))
+    outputs = tuple(map(attempt.name, run.outputs))
+    return replace(run, root=root, outputs=outputs, shapes=attempt.shapes, asked=asked)
+
+
+class _Grouped(NamedTuple):
+    """A value with an axis of groups.
+
+    Attributes:
+        flat: the map of all channels that it is.
+        sizes: of the axes that the channels have in it.
+        origins: values that brought the axis in.
+    """
+
+    flat: int
+    sizes: tuple[int, ...]
+    origins: frozenset[int]
+
+
+class _Attempt:
+    """Rewrites a run.
+
+    Args:
+        run: the run.
+        kept: values that keep their axis.
+
+    Attributes:
+        shapes: shapes of all values.
+        lost: values whose axis something else reads.
+    """
+
+    def __init__(self, run: Run, kept: set[int]) -> None:
+        self.shapes = dict(run.shapes)
+        self.kept = kept
+        self.lost: set[int] = set()
+        # Values that are another one, and those that are one but for the axis.
+        self.same: dict[int, int] = {}
+        self.grouped: dict[int, _Grouped] = {}
+
+    def name(self, value: int) -> int:
+        """Return the value that stands for another."""
+        found = self.grouped.get(value)
+        return found.flat if found is not None else self.same.get(value, value)
+
+    def lose(self, values: Sequence[int]) -> None:
+        """Note that something needs values as they are."""
+        for value in values:
+            if value in self.grouped:
+                self.lost |= self.grouped[value].origins
+
+    def frame(self, frame: Frame) -> Frame:
+        """Return a call of a module, rewritten."""
+        items: list[Call | Frame] = []
+        reads = tuple(map(self.name, frame.reads))
+        for item in frame.items:
+            if isinstance(item, Frame):
+                items.append(self.frame(item))
+            else:
+                items += self._call(item)
+        gives = tuple(map(self.name, frame.gives))
+        return replace(frame, reads=reads, gives=gives, items=items)
+
+    def _call(self, call: Call) -> list[Call]:
+        known = any(number in self.grouped for number in call.reads)
+        if known or call.name in ("view", "stack"):
+            rewrite = _REWRITES.get(call.name)
+            made = None if rewrite is None or call.owns else rewrite(self, call)
+            if made is not None:
+                return made
+        self.lose(call.reads)
+        return [_renamed(call, self.same)]
+
+    # ---- what brings an axis in, or takes it out
+
+    def _view(self, call: Call) -> list[Call] | None:
+        if len(call.reads) != 1:
+            return None
+        (value,), (result,), shape = call.reads, call.gives, call.shapes[0]
+        flat = self.name(value)
+        found = _channel_sizes(self.shapes[flat], shape)
+        before = self.grouped.get(value)
+        if found is None or result in self.kept:
+            return None
+        if before is None and (len(found) < 2 or len(self.shapes[flat]) < 3):
+            return None
+        if shape == self.shapes[flat]:
+            self.same[result] = flat
+        else:
+            origins = frozenset((result,)) if before is None else before.origins
+            self.grouped[result] = _Grouped(flat, found, origins)
+        return []
+
+    def _stack(self, call: Call) -> list[Call] | None:
+        (result,), first = call.gives, self.shapes[call.reads[0]]
+        plain = not any(number in self.grouped for number in call.reads)
+        if dict(call.args).get("dim") != 1 or not plain or result in self.kept:
+            return None
+        if len(first) < 3:
+            return None
+        count = len(call.reads)
+        flat = self._new((first[0], count * first[1], *first[2:]))
+        axis = frozenset((result,))
+        self.grouped[result] = _Grouped(flat, (count, first[1]), axis)
+        made = _giving(call, "cat", flat, self.shapes[flat])
+        return [_renamed(made, self.same)]
+
+    def _transposed(self, call: Call) -> list[Call] | None:
+        found = self.grouped[call.reads[0]]
+        axes = sorted(int(v) - 1 for _, v in call.args if isinstance(v, int))
+        if len(axes) != 2 or axes[1] - axes[0] != 1 or axes[1] >= len(found.sizes):
+            return None
+        sizes = list(found.sizes)
+        first, second = sizes[axes[0]], sizes[axes[1]]
+        if 1 not in (first, second):
+            return None
+        sizes[axes[0]], sizes[axes[1]] = second, first
+        self.grouped[call.gives[0]] = found._replace(sizes=tuple(sizes))
+        return []
+
+    # ---- what works along it, or on each channel
+
+    def _summed(self, call: Call) -> list[Call] | None:
+        made = self._parted(call)
+        if made is None:
+            return None
+        view, (batch, groups, *sizes) = made, made.shapes[0]
+        if call.shapes[0] != (batch, *sizes) or groups == 1:
+            return None
+        return [view, _along(call, view.gives[0])]
+
+    def _softmax(self, call: Call) -> list[Call] | None:
+        view = self._parted(call)
+        if view is None:
+            return None
+        found = self.grouped[call.reads[0]]
+        inner = self._new(view.shapes[0])
+        flat = self._new(self.shapes[found.flat])
+        self.grouped[call.gives[0]] = found._replace(flat=flat)
+        shape = self.shapes[flat]
+        args = (("input", Ref(inner)), ("start_dim", 1), ("end_dim", 2))
+        flattened = replace(view, args=args, reads=(inner,))
+        along = _along(call, view.gives[0])
+        return [
+            view,
+            _giving(along, "softmax", inner, view.shapes[0]),
+            _giving(flattened, "flatten", flat, shape),
+        ]
+
+    def _parted(self, call: Call) -> Call | None:
+        """Return a view with an axis of groups that a call works along."""
+        given = dict(call.args)
+        found, axis = self.grouped[call.reads[0]], given.pop("dim", 0)
+        if set(given) != {"input"} or not isinstance(axis, int):
+            return None
+        if not 1 <= axis <= len(found.sizes) or prod(found.sizes[: axis - 1]) != 1:
+            return None
+        batch, channels, *sizes = self.shapes[found.flat]
+        groups = found.sizes[axis - 1]
+        shape = (batch, groups, channels // groups, *sizes)
+        args = (("input", Ref(found.flat)), ("sizes", shape))
+        read = replace(call, args=args, reads=(found.flat,))
+        return _giving(read, "view", self._new(shape), shape)
+
+    def _product(self, call: Call) -> list[Call] | None:
+        known = [self.grouped[n] for n in call.reads if n in self.grouped]
+        if len(known) != 2:
+            return None
+        one, other = known
+        if one.sizes != other.sizes:
+            return None
+        whole = [self.shapes[one.flat], self.shapes[other.flat]]
+        flat = self._new(tuple(map(max, *whole)))
+        origins = one.origins | other.origins
+        self.grouped[call.gives[0]] = _Grouped(flat, one.sizes, origins)
+        names = {number: self.name(number) for number in call.reads}
+        made = _giving(call, "mul", flat, self.shapes[flat])
+        return [_renamed(made, names)]
+
+    def _new(self, shape: Sequence[int]) -> int:
+        number = len(self.shapes)
+        self.shapes[number] = tuple(shape)
+        return number
+
+
+_REWRITES: Final = {
+    "view": _Attempt._view,
+    "stack": _Attempt._stack,
+    "transpose": _Attempt._transposed,
+    "sum": _Attempt._summed,
+    "softmax": _Attempt._softmax,
+    "mul": _Attempt._product,
+}
+
+
+def _channel_sizes(flat: Sequence[int], shape: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the sizes of the axes that channels have in another shape of a map.
+
+    None if it is not a shape of the same map. Of a single position, the axes behind the
+    channels may be missing.
+    """
+    channels, *sizes = flat[1:]
+    number = len(shape) - 1 - len(sizes)
+    if number >= 1 and list(shape[1 + number :]) == sizes:
+        found = tuple(shape[1 : 1 + number])
+    elif prod(sizes) == 1:
+        found = tuple(shape[1:])
+    else:
+        return None
+    return found if prod(found) == channels else None
+
+
+def _along(call: Call, value: int) -> Call:
+    """Return a call along the axis of groups of a view."""
+    args = (("input", Ref(value)), ("dim", 1))
+    return replace(call, args=args, reads=(value,))
+
+
+def _giving(call: Call, name: str, value: int, shape: Sequence[int]) -> Call:
+    """Return a call of another function, which gives another value."""
+    return replace(call, name=name, gives=(value,), shapes=(tuple(shape),))
+
+
+def _renamed(call: Call, names: dict[int, int]) -> Call:
+    """Return a call that reads other values."""
+    if not any(number in names for number in call.reads):
+        return call
+
+    def renamed(value: Any) -> Any:
+        if isinstance(value, Ref):
+            return Ref(names.get(value.number, value.number))
+        if type(value) is tuple:
+            return tuple(map(renamed, value))
+        return value
+
+    args = tuple((name, renamed(value)) for name, value in call.args)
+    reads = tuple(names.get(number, number) for number in call.reads)
+    return replace(call, args=args, reads=reads)
