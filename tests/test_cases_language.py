@@ -584,3 +584,21 @@ def test_a_list_of_kinds_and_blocks() -> None:
     )
     words = [step.op.word for step in network.steps()]
     assert words[1:] == ["relu", "conv", "bn"] * 2
+
+
+@pytest.mark.parametrize(
+    ("written", "number"),
+    [
+        ("0.2 * 3", "0.6"),
+        ("0.2 * 3 / 40", "0.015"),
+        ("0.1 + 0.2", "0.3"),
+        ("1 / 3", "0.333333333333333"),
+        ("10.0 ** -5", "1e-05"),
+        ("1 - 0.9", "0.1"),
+    ],
+)
+def test_arithmetic_keeps_fifteen_digits(written: str, number: str) -> None:
+    network = archdsl.loads(
+        f"arch 1\nnetwork Net {{\n    input 3x8x8\n    scale ({written})\n}}\n"
+    )
+    assert f"x * {number}\n" in archdsl.emit(network)

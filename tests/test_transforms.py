@@ -257,6 +257,23 @@ def test_an_identity_stays_in_a_seq_and_takes_the_place_of_a_dropout() -> None:
     }
 
 
+def test_what_works_in_another_call_of_the_block_stays() -> None:
+    text = """arch 1
+block unit<p> { conv 3x3 4 -> dropout p -> inner<p> }
+block inner<p> { dropout p -> scale 1 }
+network Net { input 4x8x8; unit<0.0>; unit<0.5>; inner<0.0>; dropout 0 }
+"""
+    network = archdsl.loads(
+        text.replace("; ", "\n    ").replace("{ input", "{\n    input")
+    )
+    made = check(network, RemoveIdentities())
+    kept = ["unit1.dropout1", "unit1.inner1.dropout1", "inner1.dropout1"]
+    assert {*kept} <= set(paths(made)) and "dropout1" not in paths(made)
+    assert "scale" not in words(made).values()
+    made = check(network, RemoveIdentities(inference=True))
+    assert [*words(made).values()] == ["conv", "conv"]
+
+
 def test_a_network_of_nothing_else_is_its_input() -> None:
     made = RemoveIdentities().apply(net("identity -> identity"))
     assert paths(made) == [] and made.outputs[0].value == made.inputs[0].value

@@ -386,7 +386,16 @@ def _arithmetic(expr: t.Binary, left: Any, right: Any) -> Any:
         raise Fault("A0207", "division by zero", expr.right.span) from None
     except OverflowError:
         raise _too_large(expr) from None
-    return _bounded(value, expr)
+    value = _bounded(value, expr)
+    return _shortened(value) if isinstance(value, float) else value
+
+
+def _shortened(value: float) -> float:
+    """Return a number with the digits that all arithmetic keeps.
+
+    So 0.2 * 3 is 0.6, as written by hand, and not 0.6000000000000001.
+    """
+    return float(f"{value:.15g}")
 
 
 def _bounded(value: Any, expr: t.Expr) -> Any:

@@ -16,7 +16,9 @@ class RemoveIdentities(Transformation):
     """Take out the layers whose output is their input: `identity`, `dropout 0`.
 
     In a `seq`, an `identity` takes their place, so that what follows keeps its name.
-    What makes the inputs of a block different values stays.
+    What makes the inputs of a block different values stays. Unless the network is for
+    inference, so does what does nothing in some calls of a block alone, as a
+    `stochasticdepth` of probability 0, so that one class still serves all calls.
 
     Attributes:
         inference: whether layers that do something in training alone, such as
@@ -32,11 +34,12 @@ class RemoveIdentities(Transformation):
             uses[step.path].append(step)
         identity, kept = new_identity(), numbered(network)
         given = _given(network.root)
+        at_work = set() if self.inference else self._at_work(network.root)
         ops: dict[int, Layer] = {}
         gone: set[int] = set()
         for path, steps in uses.items():
             # A shared layer goes everywhere or nowhere.
-            if not all(map(self._does_nothing, steps)):
+            if not all(map(self._does_nothing, steps)) or path in at_work:
                 continue
             if not given.isdisjoint(step.output for step in steps):
                 continue
@@ -46,12 +49,31 @@ class RemoveIdentities(Transformation):
                 ops.update((step.output, identity) for step in steps)
         return rewrite(network, ops, gone) if ops or gone else network
 
+    def _at_work(self, root: Group) -> set[str]:
+        """Return the paths of steps that do something in some call of their block."""
+        paths: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+        busy: set[tuple[str, str]] = set()
+        stack: list[tuple[Group, Group]] = [(root, root)]
+        while stack:
+            group, owner = stack.pop()
+            for child in group.children:
+                if isinstance(child, Group):
+                    stack.append((child, child if child.role == "block" else owner))
+                    continue
+                own = child.path.removeprefix(f"{owner.path}.")
+                key = owner.origin or owner.word, own
+                paths[key].add(child.path)
+                if not self._does_nothing(child):
+                    busy.add(key)
+        return set().union(*(paths[key] for key in busy))
+
     def _does_nothing(self, step: Step) -> bool:
         if step.op.tensors(*step.input_shapes):
             return False
-        if not self.inference:
-            return step.op.passes(step.input_shapes, step.shape)
-        return step.input_shapes == (step.shape,) and step.op.aliases(False)
+        if step.op.passes(step.input_shapes, step.shape):
+            return True
+        unchanged = step.input_shapes == (step.shape,) and step.op.aliases(False)
+        return self.inference and unchanged
 
 
 def _given(group: Group) -> set[int]:
