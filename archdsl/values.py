@@ -180,6 +180,36 @@ class Window(NamedTuple):
         return all([parts.count(parts[0]) == len(parts) for parts in self])
 
 
+class Continued(Window):
+    """A window of single positions, of which those beyond the map stand for others."""
+
+    __slots__ = ()
+
+    def source(self, place: int, units: int) -> int:
+        """Return the unit that a position before or behind some units stands for."""
+        raise NotImplementedError
+
+
+class Reflected(Continued):
+    """A map that goes on mirrored, without its border once more."""
+
+    __slots__ = ()
+
+    def source(self, place: int, units: int) -> int:
+        """Return the unit as far from the border, on the other side of it."""
+        return units - 1 - abs(units - 1 - abs(place))
+
+
+class Replicated(Continued):
+    """A map whose border goes on."""
+
+    __slots__ = ()
+
+    def source(self, place: int, units: int) -> int:
+        """Return the unit at the border."""
+        return min(max(place, 0), units - 1)
+
+
 def sliding(
     kernel: tuple[int, ...],
     stride: tuple[int, ...] | None = None,

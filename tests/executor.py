@@ -251,6 +251,18 @@ def _crop(c: Call) -> Tensor:
     return x
 
 
+def _pad(c: Call) -> Tensor:
+    """Take the positions of the map that the border is continued by."""
+    x = c.x
+    for axis, pad in enumerate(c.op.size, 2):
+        places = torch.arange(-pad, x.shape[axis] + pad)
+        last = x.shape[axis] - 1
+        if c.op.mode == "reflect":
+            places = last - (last - places.abs()).abs()
+        x = x.index_select(axis, places.clamp(0, last))
+    return x
+
+
 def _zeropad(c: Call) -> Tensor:
     op = c.op
     sides = [op.left, op.right, op.top, op.bottom, op.front, op.back]
@@ -380,6 +392,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),
+    "pad": Kind(_pad),
     "zeropad": Kind(_zeropad),
 }
 

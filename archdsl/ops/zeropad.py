@@ -26,7 +26,7 @@ class ZeroPad(Layer):
     """
 
     word = "zeropad"
-    also = ("pad", "padding", "zeropadding")
+    also = ("zeropadding",)
     family = "reshape"
     sign = "kept"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from archdsl.values import Shape, Window, sizes
+from archdsl.values import Continued, Shape, Window, sizes
 
 from .graph import Graph, Node
 from .receptive import windows
@@ -171,9 +171,12 @@ def _read(
             mask = 1  # the only unit of a branch is repeated for all
         elif mask.bit_length() > units or not plain:
             key = (*_axis(window, n), mask, units)
-            if key not in made:
-                made[key] = _slide(*key)
-            mask = made[key]
+            if isinstance(window, Continued):
+                mask = _continued(window, window.pad[n], mask, units)
+            else:
+                if key not in made:
+                    made[key] = _slide(*key)
+                mask = made[key]
         found.append(mask)
     # If nothing is read along one axis, nothing is read along the others.
     return tuple(found) if all(found) else (0,) * len(found)
@@ -198,6 +201,17 @@ def _slide(
     if up > 1:
         read = _every(read, up)
     return read & (1 << units) - 1
+
+
+def _continued(window: Continued, pad: int, mask: int, units: int) -> int:
+    """Return which units those of a map stand for that goes on beyond its border."""
+    read = mask >> pad & (1 << units) - 1
+    for beyond in (mask & (1 << pad) - 1, mask >> units + pad << units + pad):
+        while beyond:
+            place = (beyond & -beyond).bit_length() - 1
+            read |= 1 << window.source(place - pad, units)
+            beyond &= beyond - 1
+    return read
 
 
 def _spread(mask: int, stride: int) -> int:

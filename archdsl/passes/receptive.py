@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
-from archdsl.values import Shape, Window, channels, sizes
+from archdsl.values import Continued, Shape, Window, channels, sizes
 
 from .graph import Graph, Node
 from .parted import Parted
@@ -510,11 +510,21 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
         *_limits(axis, units[0]),
     )
     parts = _parts(window, n)
+    if isinstance(window, Continued):
+        ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
+        found = _told_apart(outline, together(ways, units[1]))
+        return _seen_as(found, _continued(axis, window, before, units))
     if window.up[n] == 1 and axis.ways is None:
         return _seen_through(axis, outline, parts, units)
     ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
     found = _told_apart(outline, together(ways, units[1]))
     return _seen_through(axis, found, parts, units)
+
+
+def _continued(axis: Axis, window: Continued, before: int, units: _Units) -> list[Ends]:
+    """Return what each unit of a map sees that goes on beyond its border."""
+    places = range(-before, units[1] - before)
+    return [axis.visible(window.source(place, units[0])) for place in places]
 
 
 def _ways(axis: Axis) -> tuple[Periodic, ...]:

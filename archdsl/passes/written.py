@@ -129,6 +129,8 @@ _MODULES: Final[Mapping[str, _Module]] = {
     "nn.PixelShuffle": _module("F.pixel_shuffle"),
     "nn.PixelUnshuffle": _module("F.pixel_unshuffle"),
     "nn.ReLU": _module("F.relu"),
+    "nn.ReflectionPad": _module("F.pad"),
+    "nn.ReplicationPad": _module("F.pad"),
     "nn.ReLU6": _module("F.hardtanh"),
     "nn.SELU": _module("F.selu"),
     "nn.SiLU": _module("F.silu"),

@@ -97,8 +97,9 @@ class Reading(NamedTuple):
     """How an argument is found from a value in a call.
 
     Attributes:
-        how: ``same``, ``rest`` (1 less the argument stands there) or ``next`` (the
-            argument less 1 stands there).
+        how: ``same``, ``rest`` (1 less the argument stands there), ``next`` (the
+            argument less 1 stands there) or ``sides`` (each size stands there twice,
+            that of the last axis first).
         table: arguments by value, for those that are no numbers.
     """
 
@@ -365,7 +366,7 @@ def _reading(
                 return place, Reading("table", table)
             continue
         pairs = [(a, b) for a, b in table.items() if not isinstance(b, str | None)]
-        for how in ("same", "rest", "next"):
+        for how in ("same", "rest", "next", "sides"):
             if pairs and all(_argument(how, a, field, axes) == b for a, b in pairs):
                 words = {a: b for a, b in table.items() if isinstance(a, str)}
                 return place, Reading(how, words)
@@ -377,6 +378,10 @@ def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
     numbers = leaf if isinstance(leaf, tuple) else (leaf,)
     if not all(type(n) in (int, float) for n in numbers):
         return None
+    if field.type == "window" and how == "sides":
+        each = numbers if isinstance(leaf, tuple) else numbers * 2 * axes
+        both = each[::-2] == each[-2::-2] and len(each) == 2 * axes
+        return tuple(int(n) for n in each[::-2]) if both else None
     if field.type == "window":
         each = numbers if len(numbers) == axes else numbers * axes
         whole = all(n == int(n) for n in each)

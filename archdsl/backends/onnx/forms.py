@@ -572,6 +572,23 @@ def _zero_pad(c: Call) -> str:
     return _pad(c, _begins_and_ends(pairs), 0.0)
 
 
+@_form("nn.ReflectionPad", "padding")
+def _reflection_pad(c: Call) -> str:
+    return c.op("Pad", c.x, _ends_of(c), mode="reflect")
+
+
+@_form("nn.ReplicationPad", "padding")
+def _replication_pad(c: Call) -> str:
+    return c.op("Pad", c.x, _ends_of(c), mode="edge")
+
+
+def _ends_of(c: Call) -> str:
+    """Return the padding at both ends of every axis, as ONNX orders them."""
+    spatial = c.argument("padding")[::-2]
+    whole = [0, 0, *spatial, 0, 0, *spatial]
+    return c.integers(whole, "pads")
+
+
 def _pad(c: Call, pads: Sequence[int], value: float) -> str:
     """Return the input with padding on its spatial axes."""
     count = len(pads) // 2

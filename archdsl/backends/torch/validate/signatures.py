@@ -57,6 +57,8 @@ SIGNATURES: Final[dict[str, str]] = {
     "nn.SELU": _PLACE[2:],
     "nn.SiLU": _PLACE[2:],
     "nn.Sigmoid": "",
+    "nn.ReflectionPad": "padding",
+    "nn.ReplicationPad": "padding",
     "nn.Softmax": "dim=None",
     "nn.Tanh": "",
     "nn.Upsample": f"{_RESIZE}recompute_scale_factor=None",
