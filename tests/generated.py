@@ -374,6 +374,14 @@ class _Writer:
                 lines.append(line)
             self.blocks.pop()
         params = self.params
+        counts = [param for param, value in params if value.isdigit()]
+        if lines and counts:
+            # A name that only a call knows.
+            line = f"end_{{{self.choose.pick(counts)}}}: {self._keeping()}"
+            self.blocks.append(self._definition(name, [*lines, line]))
+            if _load(self._spec([probe])) is not None:
+                lines.append(line)
+            self.blocks.pop()
         if lines:
             self.blocks.append(self._definition(name, lines))
             self.calls += self._calls_of(name, params)

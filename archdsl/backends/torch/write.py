@@ -354,7 +354,7 @@ def _item(
     node = in_variables(item.node, variables)
     if item.condition is None:
         own = attribute_text(item.attr)
-        if isinstance(node, Call) and own:
+        if isinstance(node, Call) and own and not reads(item.label):
             return _with_list(node, f"{own} = ", plan, declared)
         return _submodule(item.label, node)
     test = with_names(item.condition, variables)
