@@ -121,7 +121,10 @@ def test_what_a_module_raises_is_a_difference(monkeypatch: pytest.MonkeyPatch) -
 @settings(max_examples=60, deadline=None, derandomize=True)
 @given(
     sketches(
-        tuple(sorted(KINDS.keys() - BLIND - {"difference"})), start=(2, 9, 8), most=6
+        # What `reshape` reads is not followed, as channels become positions.
+        tuple(sorted(KINDS.keys() - BLIND - {"difference", "reshape"})),
+        start=(2, 9, 8),
+        most=6,
     )
 )
 def test_dependencies_are_those_of_gradients(sketch: Sketch) -> None:

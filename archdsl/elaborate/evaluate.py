@@ -207,7 +207,7 @@ def _name(expr: t.Name, context: Context) -> Any:
             raise Fault("", f"the value of {name} is unknown", None)
         return value
     if name == "channels" and context.space.current is not None:
-        return _channels(context)
+        return _channels(expr, context)
     if found := context.module.find(name) or prelude().find(name):
         return BlockRef(*found)
     if name in context.module.ops:
@@ -225,10 +225,17 @@ def _name(expr: t.Name, context: Context) -> Any:
     )
 
 
-def _channels(context: Context) -> int:
+def _channels(expr: t.Expr, context: Context) -> int:
     current = context.space.current
     if current is None or current.shape is None:
         raise Fault("", "the input's shape is unknown", None)
+    if not current.shape:
+        raise Fault(
+            "A0306",
+            "`channels` stands before any input",
+            expr.span,
+            help="begin the network with `input 3x224x224`",
+        )
     return channels(current.shape)
 
 

@@ -44,6 +44,10 @@ class AdaptiveAvgPool(Layer):
         """Return the input, unless the output is 1x1, which torch takes as a mean."""
         return Saved(input=count(self.size) > 1)
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether it has one axis, as torch then pools over two of them."""
+        return len(output) == 2
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AdaptiveAvgPool2d`, or that for other axes."""
         return TorchForm(

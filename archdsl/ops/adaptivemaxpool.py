@@ -44,6 +44,10 @@ class AdaptiveMaxPool(Layer):
         """Return the input, and the winner of each window as a 64-bit index."""
         return Saved(input=True, own_bytes=8 * count(output), what="indices")
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether it has one axis, as torch then pools over two of them."""
+        return len(output) == 2
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AdaptiveMaxPool2d`, or that for other axes."""
         return TorchForm(

@@ -89,6 +89,10 @@ class AvgPool(Layer):
         axes = len(self.kernel)
         return self.kernel == self.steps == ones(axes) and self.pad == zeros(axes)
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether it has one axis, as torch then pools over two of them."""
+        return len(output) == 2
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.AvgPool2d`, or that for other axes."""
         kwargs = given(

@@ -16,7 +16,7 @@ class GroupSum(nn.Module):
         self.groups = groups
 
     def forward(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.groups, -1)).sum(1)
+        return torch.unflatten(x, 1, (self.groups, -1)).sum(1)
 '''
 
 
@@ -59,7 +59,7 @@ class GroupSum(Layer):
         """Return a class of its own, or the sum."""
         return TorchForm(
             TorchCall("GroupSum", (self.groups,)),
-            "{0}.unflatten(1, ({groups}, -1)).sum(1)",
+            "torch.unflatten({0}, 1, ({groups}, -1)).sum(1)",
             (("groups", self.groups),),
             helper=_HELPER,
         )

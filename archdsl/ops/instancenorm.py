@@ -29,6 +29,7 @@ class InstanceNorm(Layer):
     also = ("instancenormalization",)
     family = "norm"
     gathers = True
+    views = True
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")
     eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")

@@ -188,6 +188,10 @@ class MaxPool(Layer):
         single = self.kernel == self.steps == ones(axes)
         return single and self.pad in (zeros(axes), "same")
 
+    def is_view(self, output: Shape) -> bool:
+        """Return whether it has one axis, as torch then pools over two of them."""
+        return len(output) == 2
+
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.MaxPool2d` or the like, or a class where that cannot pad so."""
         axes = len(self.kernel)

@@ -24,7 +24,8 @@ class SoftmaxOfParts(nn.Module):
         self.count = count
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.softmax(x.unflatten(1, (self.count, -1)), dim=1).flatten(1, 2)
+        x = torch.unflatten(x, 1, (self.count, -1))
+        return F.softmax(x, dim=1).flatten(1, 2)
 '''
 
 
@@ -94,7 +95,7 @@ class Softmax(Layer):
         if self.of is not None:
             return TorchForm(
                 TorchCall("SoftmaxOfParts", (self.of,)),
-                "F.softmax({0}.unflatten(1, ({of}, -1)), dim=1).flatten(1, 2)",
+                "F.softmax(torch.unflatten({0}, 1, ({of}, -1)), dim=1).flatten(1, 2)",
                 (("of", self.of),),
                 helper=_HELPER,
             )

@@ -29,7 +29,7 @@ UNCOUNTED: Final = names(
     F.selu torch.abs torch.cat torch.flatten torch.sigmoid torch.tanh
     Tensor.bernoulli_ Tensor.chunk Tensor.dim Tensor.div_ Tensor.flatten
     Tensor.new_empty Tensor.permute Tensor.reshape Tensor.sum Tensor.transpose
-    Tensor.unflatten view
+    torch.unflatten view
     """
 )
 
