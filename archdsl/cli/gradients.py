@@ -8,11 +8,10 @@ import click
 from click.core import ParameterSource
 
 from archdsl.api import analyze
-from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.limits import MAX_RUN_MACS
 
 from . import status
-from .options import Command, check_run
+from .options import Command, check_run, too_large
 from .terminal import Failure, Progress, without_torch
 
 if TYPE_CHECKING:
@@ -42,7 +41,7 @@ def _check_macs(network: Network, batch: int, runs: int) -> None:
             f"{macs / 1e12:,.1f} T MACs, and {MAX_RUN_MACS / 1e12:.0f} T are the most"
         )
         help = "a smaller --batch, --runs or --input takes fewer"
-        raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
+        raise too_large(network, message, help)
 
 
 def measure(network: Network, *, batch: int, runs: int) -> Gradients:

@@ -14,7 +14,7 @@ from archdsl.passes.optimizers import OPTIMIZERS
 from archdsl.passes.setting import DEFAULT
 
 if TYPE_CHECKING:
-    from archdsl.diagnostics import Diagnostic
+    from archdsl.diagnostics import Diagnostic, SpecError
     from archdsl.ir import Network
     from archdsl.passes.devices import Device
 
@@ -414,8 +414,6 @@ def check_run(network: Network) -> None:
 
 
 def _check_layers(network: Network, most: int, done: str) -> None:
-    from archdsl.diagnostics import Diagnostic, SpecError
-
     layers = sum(1 for _ in network.steps())
     if layers > most:
         message = (
@@ -423,7 +421,14 @@ def _check_layers(network: Network, most: int, done: str) -> None:
             f"can have {most:,}"
         )
         help = "`archdsl analyze` and `check` take larger ones"
-        raise SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
+        raise too_large(network, message, help)
+
+
+def too_large(network: Network, message: str, help: str) -> SpecError:
+    """Return the error of a network that a command takes too long for."""
+    from archdsl.diagnostics import Diagnostic, SpecError
+
+    return SpecError([Diagnostic("A0912", message, network.root.span, help=help)])
 
 
 def load_proved(

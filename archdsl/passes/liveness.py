@@ -106,7 +106,6 @@ class _Run:
         memory: the allocations.
         pieces: the piece of memory that each value is stored in.
         overwritten: values stored in the memory of what they are computed from.
-        copying: those of them for which autograd copies that first.
         frees: for each layer, the values that the program no longer holds after it.
     """
 
@@ -120,7 +119,6 @@ class _Run:
         self.memory = _Memory()
         held = tape.frames[training]
         self.overwritten = tape.overwritten - held.lent
-        self.copying = tape.copying if training else frozenset[int]()
         callers = {*graph.inputs, *graph.outputs(training)}
         self.frees: list[list[int]] = [[] for _ in nodes]
         for value, place in held.until.items():
@@ -151,7 +149,8 @@ class _Run:
                 an overwritten input counts as that input, and the output as new.
         """
         made = entry.output
-        reuses = made in self.overwritten and not (recorded and made in self.copying)
+        copies = recorded and made in self.tape.copying
+        reuses = made in self.overwritten and not copies
         if entry.views[self.training] or reuses:
             self.pieces[made] = self.memory.hold(self.pieces[entry.inputs[0]])
         else:
@@ -247,8 +246,9 @@ class _Step(_Run):
         for place in range(region.places[0], last + 1):
             entry = self.entries[place]
             end = entry.operations[-1]
-            kept_after = end.own or end.output in {*end.keeps, *self.copying}
-            if place == last and not kept_after:
+            made = end.output
+            after = end.own or made in end.keeps or made in self.tape.copying
+            if place == last and not after:
                 # Everything is kept before its end, so that need not run again.
                 self.forward_kept(entry, "recompute", stops=True)
                 break

@@ -267,13 +267,18 @@ class Memory:
     @cached_property
     def _reused(self) -> frozenset[int]:
         """Those of them that need no memory of their own in training."""
-        return self._overwritten - copying(self.graph, self._overwritten)
+        return self._overwritten - self._copying
+
+    @cached_property
+    def _copying(self) -> frozenset[int]:
+        return copying(self.graph, self._overwritten)
 
     @cached_property
     def tape(self) -> Tape:
         """What its layers allocate, keep and free."""
         copied = self._gaps.copied
-        return new_tape(self.graph, self._item, self._keeps, self._overwritten, copied)
+        written = self._overwritten, self._copying
+        return new_tape(self.graph, self._item, self._keeps, *written, copied)
 
 
 # Values that are computed together, by their keys, in the order of the JSON.

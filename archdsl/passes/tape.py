@@ -11,7 +11,6 @@ from archdsl.layer import count
 from .frames import Frames, frames
 from .gradient import gradients
 from .graph import Graph, Node
-from .inplace import copying
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
@@ -73,7 +72,7 @@ class Tape(NamedTuple):
         sizes: size of every value, and of the products on the way to another one.
         overwritten: values that can be stored in the memory of what they are computed
             from.
-        copying: those of them for which autograd copies the input; see `copying`.
+        copying: those of them for which autograd copies the input.
         differentiated: values whose gradient the backward pass computes.
         frames: how long values are held, in inference and in training.
     """
@@ -93,6 +92,7 @@ def tape(
     item: int,
     keeps: Mapping[int, Kept],
     overwritten: frozenset[int],
+    copying: frozenset[int],
     copied: frozenset[int] = frozenset(),
 ) -> Tape:
     """Return the tape of a network.
@@ -102,6 +102,7 @@ def tape(
         item: bytes of an element.
         keeps: what autograd keeps for each layer; see `saved.kept`.
         overwritten: outputs of the steps that can run in place; see `inplace`.
+        copying: those of them for which autograd copies the input; see `inplace`.
         copied: values that are normally views, but copies here; see `strides`.
     """
     differentiated = gradients(graph)
@@ -129,7 +130,7 @@ def tape(
         tuple(entries),
         sizes,
         overwritten,
-        copying(graph, overwritten),
+        copying,
         differentiated,
         (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
     )

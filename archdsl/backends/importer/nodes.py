@@ -195,13 +195,17 @@ def _sides(
     return sides
 
 
+def _steps(node: Node, axes: int) -> tuple[Sequence[int], Sequence[int]]:
+    """Return strides and dilations along each axis."""
+    ones = (1,) * axes
+    return node.attribute("strides", ones), node.attribute("dilations", ones)
+
+
 @_node("Conv")
 def _conv(node: Node) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     axes = weight.ndim - 2
-    strides, dilations = (
-        node.attribute(name, (1,) * axes) for name in ("strides", "dilations")
-    )
+    strides, dilations = _steps(node, axes)
     groups = node.attribute("group", 1)
     sides = _sides(node, weight.shape[2:], strides, dilations)
     own = node.weights("conv", _given(weight=weight, bias=bias))
@@ -223,9 +227,7 @@ def _conv(node: Node) -> Performed:
 def _conv_transposed(node: Node) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     axes = weight.ndim - 2
-    strides, dilations = (
-        node.attribute(name, (1,) * axes) for name in ("strides", "dilations")
-    )
+    strides, dilations = _steps(node, axes)
     out = node.attribute("output_padding", (0,) * axes)
     groups = node.attribute("group", 1)
     pads = node.attribute("pads", (0,) * 2 * axes)

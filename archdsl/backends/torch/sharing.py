@@ -80,13 +80,14 @@ def share(
         return None
     if not all(_takes_pairs(item, sharing.pairs) for item in items):
         return None
-    if any(None in sharing.before(added) for added in sharing.added):
+    values = [sharing.before(added) for added in sharing.added]
+    if any(None in before for before in values):
         return None
     if (known.items, known.forward) != (items, forward):
         known.items, known.forward = items, forward
         known.revision.number += 1
-    for added in sharing.added:
-        before = [value for value in sharing.before(added) if value is not None]
+    for added, found in zip(sharing.added, values, strict=True):
+        before = [value for value in found if value is not None]
         default = _default(added.name, [*before, added.new])
         known.fields.append(Field(added.name, type_of(*before), default))
         known.promoted.add(added.name)
