@@ -22,11 +22,21 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 SPECS = ("googlenet", "resnet:resnet18", "unet")
 SMOKE = """
-import contextlib, io, sys
+import contextlib, importlib, io, pkgutil, sys
+import archdsl
+from archdsl.backends.training import recipe
 from archdsl.cli import main
-from archdsl.resources import specs_dir
+from archdsl.resources import recipes, specs_dir
 
 print(specs_dir())
+for module in pkgutil.walk_packages(archdsl.__path__, "archdsl."):
+    if not module.name.endswith("__main__"):
+        try:
+            importlib.import_module(module.name)
+        except ModuleNotFoundError as missing:  # torch and other extras
+            assert not missing.name.startswith("archdsl"), module.name
+for name in sorted(recipes()):
+    print(recipe.parse(recipe.shipped(name)))
 for spec in sys.argv[1:]:
     for command in (
         ["analyze", "--json"],

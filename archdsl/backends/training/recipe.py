@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any, Final, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, Strict, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.limits import MAX_FILE_BYTES
@@ -24,8 +24,16 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Whole = Annotated[int, Field(ge=0, le=2**31 - 1)]
 Count = Annotated[int, Field(ge=1, le=2**31 - 1)]
-Many = Annotated[tuple[Positive, ...], Strict(False), Field(max_length=64)]
-Pair = Annotated[tuple[Share, Share], Strict(False)]
+
+
+def _tuple(value: Any) -> Any:
+    """Make tuples of TOML's lists, which strict validation would refuse."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+# Strict(False) instead fails for pairs before pydantic 2.6.
+Many = Annotated[tuple[Positive, ...], BeforeValidator(_tuple), Field(max_length=64)]
+Pair = Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
 
 
 class _Table(BaseModel):
@@ -137,7 +145,7 @@ class Images(_Table):
     mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
     test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    mean: Annotated[tuple[float, ...], Strict(False)] | None = None
+    mean: Annotated[tuple[float, ...], BeforeValidator(_tuple)] | None = None
     std: Many | None = None
 
 
