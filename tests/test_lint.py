@@ -18,6 +18,7 @@ from torch.nn import functional
 import archdsl
 from archdsl.api import elaborate_module
 from archdsl.ir import Network
+from archdsl.ir.graph import flatten
 from archdsl.linter.check import Advice, Report, lint
 from archdsl.linter.fix import Mended, mend
 from archdsl.linter.net import Net
@@ -30,13 +31,12 @@ from archdsl.linter.rules.overwritten_activation import (
     overwritten,
 )
 from archdsl.passes.alignment import alignment
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
 from archdsl.resources import shipped_specs, specs_dir, templates
 from archdsl.source import Source
 from archdsl.syntax import tree
 from archdsl.syntax.format import format_source
 from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.torch.inplace import inplace
 from archdsl.variants import variants
 from tests.conftest import ROOT
 from tests.handmade import Interpreted, Sketch, example

@@ -14,9 +14,9 @@ from archdsl.layer import (
     given,
     group_channels,
     need_axes,
+    output_size,
     same_pad,
     same_pads,
-    slide,
 )
 from archdsl.values import (
     Kernel,
@@ -138,7 +138,7 @@ class Conv(Layer):
                     code="A0304",
                 )
         spatial = (
-            slide("conv", n, k, s, p, d)
+            output_size("conv", n, k, s, p, d)
             for n, k, s, p, d in zip(
                 sizes,
                 self.kernel,

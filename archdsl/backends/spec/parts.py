@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from archdsl.conditions import Label
 from archdsl.ir import Group, Network, Parameter, Port, Step
+from archdsl.ir.graph import plain
 from archdsl.layer import Layer
 from archdsl.naming import channels_of_input
-from archdsl.passes.graph import plain
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
 

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Final
 
 from archdsl.elaborate.foreign import Foreign
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Edit, Finding, Fix, Rule, net
-from archdsl.passes.graph import Node
-from archdsl.passes.inplace import inplace
 from archdsl.syntax import tree as t
+from archdsl.torch.inplace import inplace
 
 _FLOAT: Final = 4
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 
 from .formulas import (
     UNCOUNTED,
@@ -45,7 +45,7 @@ _NOTHING: Final = UNCOUNTED | names(
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions whose operators ptflops knows."""
     if not step.known:
         return step.macs

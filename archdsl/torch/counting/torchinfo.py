@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 
 from .formulas import positions
 
@@ -25,7 +25,7 @@ ABOUT: Final = (
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the modules; functions and bare parameters have none."""
     if not step.known:
         return step.macs

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 from archdsl.ir import OWNERS, Group, Network, Step
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
@@ -25,7 +26,6 @@ from archdsl.values import (
 )
 
 from .flow import Flows
-from .graph import Graph, Node
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,
 # such as `mean`, which no tool counts.
@@ -65,7 +65,7 @@ class Call(NamedTuple):
         return bool(self.arguments.get("elementwise_affine", given))
 
 
-class Written(NamedTuple):
+class Executed(NamedTuple):
     """What torch executes for a step.
 
     Attributes:
@@ -222,15 +222,15 @@ def out_of_order(graph: Graph) -> frozenset[int]:
 _ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 
-def written(node: Node, form: Form) -> Written:
+def executed(node: Node, form: Form) -> Executed:
     """Return what torch executes for a step, in a given form or in its own."""
-    from .calls import called
+    from .forms import called
 
     op, inputs, output = node.op, node.input_shapes, node.shape
     torch = op.torch(inputs, output)
     macs = op.macs(inputs, output)
     if form == "method":
-        return Written(macs=macs)
+        return Executed(macs=macs)
     if (
         torch.module is None
         or is_bare(torch)
@@ -239,7 +239,7 @@ def written(node: Node, form: Form) -> Written:
         arguments = dict(torch.kwargs)
         names = called(torch.function or "")
         functions = _calls(names, arguments, inputs[0], output)
-        return Written((), functions, macs=macs)
+        return Executed((), functions, macs=macs)
     return _modules(torch, node.tensors, inputs[0], output, macs)
 
 
@@ -249,8 +249,8 @@ def _modules(
     input: Shape,
     output: Shape,
     macs: int,
-) -> Written:
-    from .calls import base, called
+) -> Executed:
+    from .forms import base, called
 
     assert torch.module is not None
     first = torch.module.name
@@ -273,7 +273,7 @@ def _modules(
     elif known:
         # A torch module's calls must be listed above, or its counts would be guesses.
         functions = (Call(first, arguments, input, between),)
-    return Written((call, *rest), functions, known, macs)
+    return Executed((call, *rest), functions, known, macs)
 
 
 def _arguments(call: TorchCall) -> Mapping[str, Any]:

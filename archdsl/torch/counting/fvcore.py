@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 from archdsl.values import ranked
 
 from .formulas import (
@@ -99,7 +99,7 @@ _OPERATORS: Final[Mapping[str, Callable[[Call, bool], int]]] = {
 }
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the operators that fvcore knows."""
     if not step.known:
         return step.macs

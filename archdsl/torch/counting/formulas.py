@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from archdsl.layer import count
-from archdsl.passes.written import Call
+from archdsl.torch.calls import Call
 from archdsl.values import Shape, channels, sizes, without_axes
 
 Rule = TypeVar("Rule", bound=Callable[..., int])

@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Sequence, Set
 
 from archdsl.ir import OWNERS, Group, Step
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Saved
 
+from .calls import is_function
 from .gradient import tracked
-from .graph import Graph, Node
-from .written import is_function
 
 
 def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:

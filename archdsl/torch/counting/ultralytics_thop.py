@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from archdsl.layer import adaptive_taps
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 from archdsl.values import channels, sizes
 
 from .formulas import (
@@ -109,7 +109,7 @@ _NO_FUNCTIONS: Final = UNCOUNTED | names(
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the modules that ultralytics-thop knows."""
     if not step.known:
         return step.macs

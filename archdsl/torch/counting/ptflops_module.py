@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 
 from .formulas import (
     UNCOUNTED,
@@ -93,7 +93,7 @@ _NO_FUNCTIONS: Final = UNCOUNTED | names(
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over modules and functions that ptflops knows."""
     if not step.known:
         return step.macs

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 from archdsl.values import channels, sizes
 
 from .formulas import area, groups, inputs, linear, names, outputs, rule_of
@@ -84,7 +84,7 @@ _NOTHING: Final = names(
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the modules that thop knows."""
     if not step.known:
         return step.macs

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.passes.written import Call, Written
+from archdsl.torch.calls import Call, Executed
 from archdsl.values import channels, sizes
 
 from .formulas import (
@@ -118,7 +118,7 @@ _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
 }
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions that calflops knows."""
     if not step.known:
         return 2 * step.macs
