@@ -43,7 +43,8 @@ from typing import Any, NamedTuple
 import archdsl
 from archdsl.api import open_spec
 from archdsl.editor.hover import argument, summary
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.layer import Field, all_kinds

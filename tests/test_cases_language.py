@@ -16,9 +16,9 @@ import pytest
 import archdsl
 from archdsl.backends.torch.verification import agree
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.fitting import REACH, fitting_sizes
-from archdsl.elaborate.layer_counts import Tallies, tally
+from archdsl.elaborate.layer_counts import SharedLayers, count_layers
+from archdsl.elaborate.resolve import STRUCTURES
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import all_kinds
 from archdsl.layer import words as kind_words
@@ -129,7 +129,7 @@ def aggregation(network: Network) -> None:
     # Counted without the graph, it is the same.
     module = load_file(CASES / "aggregation.arch")
     params = {"layers": 4}
-    uses = tally(module, Tallies(), params=params)
+    uses = count_layers(module, SharedLayers(), params=params)
     steps = list(elaborate(module, params=params).steps())
     assert uses is not None and len([*uses.lines.uses()]) == len(steps)
 

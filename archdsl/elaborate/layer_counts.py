@@ -8,23 +8,31 @@ same layers, so they are listed once for all networks of a spec.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostics, SpecError
-from archdsl.elaborate import check_names, check_read, choose, initializers, walk
-from archdsl.elaborate.builder import Build, Parts, enter
-from archdsl.elaborate.library import prelude
+from archdsl.elaborate.chosen import choose
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.memo import Memo
-from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Namespace, Value
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.paths import Name
+from archdsl.elaborate.references import BlockRef, KindRef
+from archdsl.elaborate.sink import Inside, Owner, Section
+from archdsl.elaborate.state import State
 from archdsl.elaborate.structures import main_path
+from archdsl.elaborate.tensors import Value
 from archdsl.elaborate.walk import Walker
-from archdsl.ir import Role
+from archdsl.elaborate.whole import check_names, check_read, walk
+from archdsl.ir import Step, unchecked
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
-from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Shape
+
+_new_step = unchecked(Step)
 
 
 class Use:
@@ -107,7 +115,7 @@ class Lines:
                 stack.pop()
 
 
-class Census(NamedTuple):
+class LayerCounts(NamedTuple):
     """The layers of a network.
 
     Attributes:
@@ -119,16 +127,6 @@ class Census(NamedTuple):
     lines: Lines
     inputs: tuple[Shape, ...]
     outputs: tuple[int, ...]
-
-
-class _Light(NamedTuple):
-    """What the elaborator needs to know of a step; see `builder.Producer`."""
-
-    path: str
-    op: Layer
-    inputs: tuple[int, ...]
-    input_shapes: tuple[Shape, ...]
-    span: Span
 
 
 class _Block(NamedTuple):
@@ -152,7 +150,7 @@ class _Block(NamedTuple):
     lines: Lines
     shape: Shape
     stride: int | None
-    last: _Light | None
+    last: Step | None
     reads: bool
     parts: int
     steps: int
@@ -160,8 +158,8 @@ class _Block(NamedTuple):
     definitions: frozenset[t.Definition]
 
 
-class Tallies(Memo):
-    """What the networks of one spec share, including their blocks."""
+class SharedLayers(Memo):
+    """What the networks of one spec share: layers, uses of them, and blocks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,18 +200,18 @@ class Tallies(Memo):
         return known
 
 
-class _NoTally(Exception):
-    """The network has an error, or a feature that needs the graph."""
+class _NeedsGraph(Exception):
+    """The network has a feature that needs the graph."""
 
 
-def tally(
+def count_layers(
     module: Module,
-    memo: Tallies,
+    memo: SharedLayers,
     *,
     preset: str | None = None,
     params: Mapping[str, Any] | None = None,
     input: Shape | None = None,
-) -> Census | None:
+) -> LayerCounts | None:
     """Return the layers of a network; None if that needs `elaborate`.
 
     In that case, the network has errors, or statements that need the graph.
@@ -226,317 +224,219 @@ def tally(
         input: as for `elaborate`.
     """
     memo.begin()
-    walker = _Tally(Diagnostics(), memo)
+    state = State(Diagnostics(), symbolic=False, goes_on=False)
+    counts = Counts(state, memo)
+    walker = Walker(state, counts, memo)
     try:
-        check_names(module, walker)
+        check_names(module, state.errors)
         definition, chosen = choose(module, preset)
-        walker.input_override = input
         if not params and input is None:
             return None  # its claims are to be read, too
-        parts: Parts = []
-        _, _, end = walk(walker, module, definition, chosen, params or {}, parts)
-        walker.read.add(end.number)
-        check_read(walker)
-        others = [port.value for port in walker.outputs if not port.training]
-        lines, outputs = _numbered(
-            parts, [port.value for port in walker.inputs], [end.number, *others], False
-        )
-        if walker.inits:
-            _check_inits(walker, lines)
-    except (Fault, SpecError, _NoTally):
+        walker.input_shape = input
+        _, _, end = walk(walker, module, definition, chosen, params or {})
+        state.read.add(end.number)
+        check_read(state)
+        others = [port.value for port in state.outputs if not port.training]
+        inputs = [port.value for port in state.inputs]
+        lines, outputs = _numbered(counts.lines, inputs, [end.number, *others], False)
+        if state.inits:
+            _check_inits(state, lines)
+    except (Fault, SpecError, _NeedsGraph):
         return None
-    if walker.errors.found or end.shape is None:
+    if state.errors.found or end.shape is None:
         return None
-    return Census(lines, tuple([port.shape for port in walker.inputs]), outputs)
+    return LayerCounts(lines, tuple([port.shape for port in state.inputs]), outputs)
 
 
-def _check_inits(walker: _Tally, lines: Lines) -> None:
+def _check_inits(state: State, lines: Lines) -> None:
     """Check that the targets of `init` exist, by one layer of each use."""
-    if any(statement.path for statement, _ in walker.inits):
-        raise _NoTally
-    walker.producers = {
-        place: _Light(f"{place}", use.op, (), use.input_shapes, _NOWHERE)
-        for place, use in enumerate(dict.fromkeys(lines.uses()))
-    }
-    for _ in initializers(walker):
+    if any(statement.path for statement, _ in state.inits):
+        raise _NeedsGraph
+    for _ in initializers(state, dict.fromkeys(lines.uses()), {}):
         pass
 
 
-class _Tally(Walker):
-    """Lists the layers of a network.
+class Counts:
+    """The sink that lists the layers of a network.
 
     Attributes:
-        deepest: how deep bodies are nested in the block that is being elaborated.
-        definitions: definitions of the blocks that it calls.
+        lines: the layers so far, of the network or of the block that is open.
     """
 
-    def __init__(self, errors: Diagnostics, memo: Tallies) -> None:
-        super().__init__(errors, False, prelude(), memo)
-        self.tallies = memo
-        self.deepest = 0
-        self.definitions: set[t.Definition] = set()
+    def __init__(self, state: State, memo: SharedLayers) -> None:
+        self.lines: list[Line] = []
+        self._state = state
+        self._memo = memo
+        # Definitions of the blocks that the open block calls.
+        self._called: set[t.Definition] = set()
         # The lines of layers whose bias is not decided yet.
         self._late: dict[int, Line] = {}
 
-    def report(self, fault: Fault, context: Context) -> NoReturn:
-        """Give up."""
-        raise _NoTally
-
-    def deeper(self, context: Context, span: Span) -> Context:
-        """Return the context one nesting level deeper."""
-        inner = super().deeper(context, span)
-        self.deepest = max(self.deepest, inner.depth)
-        return inner
-
-    def check_alike(self, first: Value, second: Value, span: Span) -> None:
-        """Give up if shared layers get another shape, since only they can judge it."""
-        super().check_alike(first, second, span)
-        if first.shape != second.shape or type(first.shape) is not type(second.shape):
-            raise _NoTally
-
-    def transparent(self, role: Role, *given: Any, **__: Any) -> Any:
-        """Return the lines of a group, those of a shortcut marked as such."""
-        _word, _entry, _result, parts, *_ = given
-        if role == "shortcut":
-            for line in _gathered(parts):
-                line.shortcut = True
-        return parts
-
-    def renamed(self, part: Any, name: str, alias: str) -> Any:
-        """Return a part as it is, as names do not matter here."""
-        return part
-
-    def was_named(
-        self,
-        step: t.Step,
-        names: Sequence[str],
-        context: Context,
-        parts: Sequence[Any],
-        made: int,
-    ) -> None:
-        """Do nothing, likewise."""
-
-    def _renewed(self, part: Any) -> Any:
-        return part
-
-    def place(
-        self,
-        layer: Layer,
-        name: str,
-        labelled: bool,
-        inputs: tuple[int, ...],
-        input_shapes: tuple[Shape, ...],
-        value: Value,
-        context: Context,
-        span: Span,
-        parts: list[Any],
-    ) -> None:
+    def layer(self, step: Step) -> None:
         """Add the line of a layer."""
-        assert value.shape is not None
-        path = context.space.join(name)
-        number = value.number
-        self.producers[number] = _Light(path, layer, inputs, input_shapes, span)
-        use = self.tallies.use(
-            layer, input_shapes, value.shape, context.training, context.shared
-        )
-        line = Line(use, inputs, number)
-        parts.append(line)
-        if vars(layer).get("bias", False) is None:
-            self._late[number] = line
+        line = Line(self._use(step), step.inputs, step.output)
+        self.lines.append(line)
+        if vars(step.op).get("bias", False) is None:
+            self._late[step.output] = line
 
-    def settle(self, output: int, op: Layer) -> None:
-        """Enter a layer whose bias was undecided."""
-        step = self.producers[output]
-        assert isinstance(step, _Light)
-        self.producers[output] = step._replace(op=op)
-        line = self._late.pop(output)
-        was = line.of
-        assert isinstance(was, Use)
-        line.of = self.tallies.use(
-            op, was.input_shapes, was.shape, was.training, was.shared
+    def decide(self, steps: Mapping[int, Step]) -> None:
+        """Enter the layers whose bias is known now."""
+        for output, step in steps.items():
+            self._late.pop(output).of = self._use(step)
+
+    def _use(self, step: Step) -> Use:
+        return self._memo.use(
+            step.op, step.input_shapes, step.shape, step.training, step.shared
         )
 
-    def owned(
-        self,
-        name: str,
-        word: str,
-        indexed: bool,
-        value: Value,
-        context: Context,
-        span: Span,
-        parts: list[Any],
-        build: Build,
-        definition: t.Definition | None = None,
-        values: dict[str, Any] | None = None,
-        further: tuple[Value, ...] = (),
-    ) -> Value:
-        """List the contents of a group or block, or those of an equal one before.
+    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
+        """Add the lines of a section, those of a shortcut marked as such."""
+        before = len(self.lines)
+        result = walk()
+        if section.role == "shortcut":
+            for line in self.lines[before:]:
+                line.shortcut = True
+        return result
+
+    def owner(self, owner: Owner, walk: Callable[[], Inside]) -> Value:
+        """Add the lines of a group or block, or those of an equal one before.
 
         Those of a block with several inputs are listed each time.
         """
-        level = 0 if definition else context.level + 1
-        outer = None if definition else context.space
-        space = Namespace(context.space.join(name), indexed, outer)
-
-        def run(parts: Parts) -> Value:
-            self._add_part(span)
-            inner = context.replace(space=space, level=level)
-            entry = Value(value.number, value.shape, tapped=value.tapped)
-            space.entry = entry
-            if definition and further:
-                enter(space, definition, (entry, *further))
-            if definition is None:
-                return build(entry, inner, parts)
-            return self.whole(build, entry, inner, parts)
-
-        before = self._values
-        if definition is None or value.shape is None:
-            result = run(parts)
-        else:
-            key = None
-            if not further:
-                key = _key(definition, values or {}, value.shape, context)
-            known = None if key is None else self.tallies.block(key)
-            if known is not None and _fits(known, context):
-                return self._again(known, definition, value, context, span, parts)
-            elif key is None:
-                self.definitions.add(definition)
-                result = run(parts)
-            else:
-                held = definition, values
-                lines, result = self._first(key, held, definition, value, context, run)
-                if lines.items:
-                    parts.append(Line(lines, (value.number,), result.number))
-        made = Value(result.number, result.shape)
-        self.keep_way(made, result, before, (value, *further), {})
-        return made
+        definition, context = owner.definition, owner.context
+        if definition is None:
+            return walk().value
+        key = None if len(owner.ends) > 1 else _key(owner, definition)
+        if key is None:
+            self._called.add(definition)
+            return walk().value
+        known = self._memo.block(key)
+        if known is not None and _fits(known, context):
+            return self._again(known, definition, owner)
+        return self._first(key, definition, owner, walk)
 
     def _first(
         self,
         key: Any,
-        held: tuple[Any, ...],
         definition: t.Definition,
-        value: Value,
-        context: Context,
-        run: Callable[[Parts], Value],
-    ) -> tuple[Lines, Value]:
+        owner: Owner,
+        walk: Callable[[], Inside],
+    ) -> Value:
         """List the contents of a block, and store the result."""
-        outside = self.definitions, self.deepest
-        self.definitions, self.deepest = set(), context.depth
-        read = value.number in self.read
-        self.read.discard(value.number)
-        values, parts, inits = self._values, self._parts, len(self.inits)
-        taps = len(self.tapped)
-        left = context.budget.left
-        inside: Parts = []
-        result = run(inside)
+        state, context, entry = self._state, owner.context, owner.ends[0]
+        outer, self.lines = self.lines, []
+        called, self._called = self._called, set()
+        deepest, state.deepest = state.deepest, context.depth
+        read = entry.number in state.read
+        state.read.discard(entry.number)
+        values, parts, inits = state.values, state.parts, len(state.inits)
+        taps, left = len(state.tapped), context.budget.left
+        _, result, value = walk()
         lines, _ = _numbered(
-            inside, (value.number,), (result.number,), context.training
+            self.lines, (entry.number,), (result.number,), context.training
         )
-        made = set(range(values + 1, self._values + 1)).intersection(self.producers)
-        unread = made - self.read - {result.number}
-        idle = not all(tapped.is_read for tapped in self.tapped[taps:])
-        path = main_path(self.producers, value, result)
+        made = set(range(values + 1, state.values + 1)).intersection(state.producers)
+        unread = made - state.read - {result.number}
+        idle = not all(tapped.is_read for tapped in state.tapped[taps:])
+        path = main_path(state.producers, entry, result)
         norm = next((step for step in path if step.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
-        passes = result.number == value.number
+        passes = result.number == entry.number
         known = not unread and not idle and (passes or last is not None)
-        if len(self.inits) == inits and known:
+        if len(state.inits) == inits and known:
             assert result.shape is not None
             start, stride = result.back_to(values)
             block = _Block(
-                held=held,
+                held=(definition, owner.values),
                 lines=lines,
                 shape=result.shape,
-                stride=stride if start.number == value.number else None,
-                last=None if last is None else _light(last),
-                reads=value.number in self.read,
-                parts=self._parts - parts,
+                stride=stride if start.number == entry.number else None,
+                last=last,
+                reads=entry.number in state.read,
+                parts=state.parts - parts,
                 steps=left - context.budget.left,
-                depth=self.deepest - context.depth,
-                definitions=frozenset(self.definitions),
+                depth=state.deepest - context.depth,
+                definitions=frozenset(self._called),
             )
-            self.tallies.keep_block(key, block)
-        inner = self.definitions, self.deepest
-        self.definitions, self.deepest = outside
+            self._memo.keep_block(key, block)
+        self.lines, self._called = outer, called | {definition, *self._called}
+        state.deepest = max(deepest, state.deepest)
         if read:
-            self.read.add(value.number)
-        self.definitions |= {definition, *inner[0]}
-        self.deepest = max(self.deepest, inner[1])
-        return lines, result
+            state.read.add(entry.number)
+        if lines.items:
+            outer.append(Line(lines, (entry.number,), result.number))
+        return value
 
-    def _again(
-        self,
-        known: _Block,
-        definition: t.Definition,
-        value: Value,
-        context: Context,
-        span: Span,
-        parts: list[Any],
-    ) -> Value:
+    def _again(self, known: _Block, definition: t.Definition, owner: Owner) -> Value:
         """Add the line of a block from the stored result."""
-        context.budget.spend(span, known.steps)
-        self.foresee(known.parts, span)
-        self._parts += known.parts
-        self.definitions |= {definition, *known.definitions}
-        self.deepest = max(self.deepest, context.depth + known.depth)
+        state, context, entry = self._state, owner.context, owner.ends[0]
+        context.budget.spend(owner.span, known.steps)
+        state.count_parts(owner.span, known.parts)
+        state.deepest = max(state.deepest, context.depth + known.depth)
+        self._called |= {definition, *known.definitions}
         if known.reads:
-            self.read.add(value.number)
-            self.leave(value)
-            value.read()
+            state.reads(entry)
         if known.last is None:
-            return value
-        made = self.new_value(known.shape)
+            return entry
+        made = state.new_value(known.shape)
         if known.stride is not None:
-            made.source, made.stride = value, known.stride
-        self.producers[made.number] = known.last._replace(inputs=(value.number,))
-        parts.append(Line(known.lines, (value.number,), made.number))
+            made.source, made.stride = entry, known.stride
+        inputs = (entry.number,)
+        # What messages and projections read of it is in its last layer.
+        last = _new_step(**{**vars(known.last), "inputs": inputs})
+        state.producers[made.number] = last
+        self.lines.append(Line(known.lines, inputs, made.number))
         return made
 
+    def __len__(self) -> int:
+        """Return how many lines there are in the network, or in the open block."""
+        return len(self.lines)
 
-def _gathered(parts: Sequence[Any]) -> list[Line]:
-    """Return the lines of groups, and of the groups in them, in order."""
-    found: list[Line] = []
-    for part in parts:
-        if isinstance(part, Line):
-            found.append(part)
-        else:
-            found += _gathered(part)
-    return found
+    def rename(
+        self, step: t.Step, olds: Sequence[Name], space: Namespace, before: int
+    ) -> None:
+        """Do nothing, as names do not matter here."""
+
+    def repeat(self, first: Value, second: Value) -> None:
+        """Give up if shared layers get another shape, since only they can judge it.
+
+        Raises:
+            _NeedsGraph: in that case.
+        """
+        if first.shape != second.shape or type(first.shape) is not type(second.shape):
+            raise _NeedsGraph
 
 
 def _numbered(
-    parts: Sequence[Any], entries: Iterable[int], results: Sequence[int], training: bool
+    lines: list[Line], entries: Iterable[int], results: Sequence[int], training: bool
 ) -> tuple[Lines, tuple[int, ...]]:
     """Return lines with numbers that only depend on how they are wired.
 
     The entries come first, from 0, then what each line defines, in order.
 
     Args:
-        parts: the lines, with the numbers of the network.
+        lines: the lines, with the numbers of the network.
         entries: the inputs of the network or block.
         results: its outputs, the main one first.
         training: whether it only serves outputs of the training mode.
 
     Returns:
         The lines, and the numbers of the outputs.
+
+    Raises:
+        _NeedsGraph: if it reads something else.
     """
     own = {number: place for place, number in enumerate(entries)}
-    items = _gathered(parts)
     last = len(own)
     try:
-        for line in items:
+        for line in lines:
             line.inputs = tuple([own[number] for number in line.inputs])
             own[line.output] = line.output = last
             last += 1
         outputs = tuple([own[number] for number in results])
     except KeyError:
-        raise _NoTally from None  # it reads something else
-    return Lines(items, outputs[0], training), outputs
-
-
-def _light(step: Any) -> _Light:
-    return _Light(step.path, step.op, step.inputs, step.input_shapes, step.span)
+        raise _NeedsGraph from None
+    return Lines(lines, outputs[0], training), outputs
 
 
 def _fits(known: _Block, context: Context) -> bool:
@@ -547,20 +447,16 @@ def _fits(known: _Block, context: Context) -> bool:
     return not any(call.definition in known.definitions for call in context.trail[1:])
 
 
-def _key(
-    definition: t.Definition,
-    values: Mapping[str, Any],
-    shape: Shape,
-    context: Context,
-) -> Any:
+def _key(owner: Owner, definition: t.Definition) -> Any:
     """Return everything that determines the result of a block's call; None if unknown.
 
     Braces use the names of the place where they are written, and so do arguments that
     are given with a layer kind.
     """
-    parts: list[Any] = [id(definition), type(shape), shape, context.training]
-    parts.append(context.shared)
-    for value in values.values():
+    shape, context = owner.ends[0].shape, owner.context
+    parts: list[Any] = [id(definition), type(shape), shape]
+    parts += [context.training, context.shared]
+    for value in owner.values.values():
         part = _part(value)
         if part is None:
             return None
@@ -582,6 +478,3 @@ def _part(value: Any) -> Any:
         known = all(part is not None for _, part in bound)
         return (id(value.definition), *bound) if known else None
     return None
-
-
-_NOWHERE = Span(Source("<nowhere>", ""), 0, 0)

@@ -27,7 +27,7 @@ from archdsl.backends.importer.calls import (
 )
 from archdsl.backends.importer.parts import is_numbered
 from archdsl.backends.torch.verification.trace import intercept
-from archdsl.elaborate.evaluate import counted
+from archdsl.elaborate.types import counted
 from archdsl.values import show_shape
 
 if TYPE_CHECKING:

@@ -34,8 +34,8 @@ from archdsl.backends.torch.nodes import (
 from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.elaborate.evaluate import type_name
-from archdsl.elaborate.scope import KindRef
+from archdsl.elaborate.references import KindRef
+from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
 from archdsl.ir.graph import flatten
 from archdsl.naming import channels_of_input, input_name

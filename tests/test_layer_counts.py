@@ -11,7 +11,7 @@ import pytest
 from archdsl.api import as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.layer_counts import Tallies, Use, tally
+from archdsl.elaborate.layer_counts import SharedLayers, Use, count_layers
 from archdsl.ir import Step
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import Module, load_file, load_text
@@ -32,11 +32,11 @@ def kind_of(layer: Step | Use) -> Any:
 Fate = Literal["counted", "refused", "left"]
 
 
-def fate(module: Module, memo: Tallies, **setting: Any) -> Fate:
-    """Check a tally against the network, if there are both; say which there is."""
+def fate(module: Module, memo: SharedLayers, **setting: Any) -> Fate:
+    """Compare counts with the network, if there are both; say which there is."""
     params = setting.pop("params", {})
     setting["params"] = {name: as_value(module, v) for name, v in params.items()}
-    found = tally(module, memo, **setting)
+    found = count_layers(module, memo, **setting)
     try:
         network = elaborate(module, symbolic=False, **setting)
     except SpecError:
@@ -63,7 +63,7 @@ NEED_PATHS = {"inception_v3", "nin", "squeezenet1_0", "squeezenet1_1"} | {
 
 @pytest.mark.parametrize("name", sorted(set(shipped_presets().values())))
 def test_every_shipped_network_is_counted(name: str) -> None:
-    module, memo = load_file(shipped_specs()[name]), Tallies()
+    module, memo = load_file(shipped_specs()[name]), SharedLayers()
     presets = [preset for preset, spec in shipped_presets().items() if spec == name]
     for shape in ((3, 224, 224), (3, 300, 256)):
         for preset in presets:
@@ -72,7 +72,7 @@ def test_every_shipped_network_is_counted(name: str) -> None:
 
 
 def test_spoilt_specs_are_counted_or_not_as_they_are_networks_or_not() -> None:
-    memos: dict[str, Tallies] = {}
+    memos: dict[str, SharedLayers] = {}
     counted = 0
     for case in range(240):
         name = mutations.NAMES[case % len(mutations.NAMES)]
@@ -81,7 +81,7 @@ def test_spoilt_specs_are_counted_or_not_as_they_are_networks_or_not() -> None:
             module = load_text(text, "spoilt.arch")
         except SpecError:
             continue
-        memo = memos.setdefault(text, Tallies())
+        memo = memos.setdefault(text, SharedLayers())
         for shape in ((3, 64, 64), (1, 65, 64)):
             counted += fate(module, memo, input=shape) == "counted"
     assert counted > 50
@@ -148,7 +148,7 @@ network net<width = 8, stride = 2, deep = true, norm = bn, count = 2, unit = inn
 
 
 def test_blocks_are_counted_wherever_they_stand() -> None:
-    module, memo = load_text(BLOCKS, "net.arch"), Tallies()
+    module, memo = load_text(BLOCKS, "net.arch"), SharedLayers()
     others = ("chosen", "nothing", "relu", "given", "joined", "twice", "last")
     units = (*["inner"] * 20, *others)
     found = []
@@ -183,7 +183,7 @@ def test_faults_and_paths_in_blocks_are_left_to_the_network(
 ) -> None:
     text = f"arch 1\n\n{block}\n\nnetwork n {{\n    input 6x8x8\n    {call}\n"
     text += f"    relu\n    {call}\n}}\n"
-    module, memo = load_text(text, "net.arch"), Tallies()
+    module, memo = load_text(text, "net.arch"), SharedLayers()
     for channels in (6, 6, 7, 2, 2, 7):
         fate(module, memo, input=(channels, 8, 8))
 
@@ -195,7 +195,7 @@ def test_deep_nesting_is_refused_with_what_was_met_before() -> None:
     braces = "{ " * 30 + "b39" + " }" * 30
     deep = f"if channels > 4 {{\n        {braces}\n    }}"
     text = f"arch 1\n\n{blocks}network n {{\n    input 3x8x8\n    b39\n    {deep}\n}}\n"
-    module, memo = load_text(text, "net.arch"), Tallies()
+    module, memo = load_text(text, "net.arch"), SharedLayers()
     assert fate(module, memo, input=(3, 8, 8)) == "counted"
     with pytest.raises(SpecError, match="A0902"):
         elaborate(module, symbolic=False, input=(5, 8, 8))
@@ -206,7 +206,7 @@ def test_too_many_layers_are_refused_with_what_was_met_before() -> None:
     block = "block many {\n    relu x5000\n}"
     text = f"arch 1\n\n{block}\n\nnetwork n<count = 2> {{\n    input 3x8x8\n"
     text += "    many x(count)\n}\n"
-    module, memo = load_text(text, "net.arch"), Tallies()
+    module, memo = load_text(text, "net.arch"), SharedLayers()
     assert fate(module, memo, params={"count": 1}) == "counted"
     assert fate(module, memo, params={"count": 4}) == "refused"
     assert fate(module, memo, params={"count": 2}) == "counted"
@@ -214,7 +214,7 @@ def test_too_many_layers_are_refused_with_what_was_met_before() -> None:
 
 def test_a_memo_that_is_full_begins_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("archdsl.elaborate.memo._MOST", 10)
-    module, memo = load_file(shipped_specs()["resnet"]), Tallies()
+    module, memo = load_file(shipped_specs()["resnet"]), SharedLayers()
     for size in (64, 96, 64):
         found = fate(module, memo, preset="resnet18", input=(3, size, size))
         assert found == "counted"

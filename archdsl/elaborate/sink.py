@@ -1,0 +1,127 @@
+"""What a walker sends: layers in their place, and what owns or brackets them.
+
+The walker goes through a network's statements once, in order, and sends what it finds
+to a sink. `graph.Graph` makes the network of it, `layer_counts.Counts` a list of layers
+for the totals of a sweep.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+from archdsl.conditions import Test
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.paths import Name
+from archdsl.elaborate.tensors import Value
+from archdsl.ir import Role, Step
+from archdsl.source import Span
+from archdsl.syntax import tree as t
+
+
+class Owner(NamedTuple):
+    """A group or a call of a block: a namespace for the names in it.
+
+    Attributes:
+        name: its name.
+        word: the block's name, or the structure's word.
+        ends: what flows in; a block can have several inputs.
+        context: of the place where it stands.
+        span: its place in the source.
+        indexed: whether its parts are named by number.
+        definition: the block.
+        values: of the block's parameters.
+    """
+
+    name: str
+    word: str
+    ends: tuple[Value, ...]
+    context: Context
+    span: Span
+    indexed: bool = False
+    definition: t.Definition | None = None
+    values: Mapping[str, Any] = {}
+
+
+class Inside(NamedTuple):
+    """What was found inside an owner.
+
+    Attributes:
+        space: its namespace.
+        result: what flows out, as seen from inside.
+        value: the same as seen from outside, where channels have other names.
+    """
+
+    space: Namespace
+    result: Value
+    value: Value
+
+
+class Section(NamedTuple):
+    """Parts that belong together, and are named in the enclosing namespace.
+
+    Attributes:
+        role: as in `ir.Group`, like the others.
+        word: the structure's word.
+        entry: what flows in.
+        context: of the place where it stands.
+        span: its place in the source.
+        count: number of copies.
+        condition: the condition under which there is something in it.
+        name: of a projection.
+        first: whether it comes before what was sent in the same section.
+    """
+
+    role: Role
+    word: str
+    entry: Value
+    context: Context
+    span: Span
+    count: int = 1
+    condition: Test | None = None
+    name: str = ""
+    first: bool = False
+
+
+class Sink(Protocol):
+    """Receives the parts of a network, in order.
+
+    What is sent while `walk` runs is inside of the owner or section.
+    """
+
+    def layer(self, step: Step) -> None:
+        """Receive a layer."""
+
+    def owner(self, owner: Owner, walk: Callable[[], Inside]) -> Value:
+        """Receive a group or block, and return its output as seen from outside."""
+
+    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
+        """Receive a section, and return its output."""
+
+    def decide(self, steps: Mapping[int, Step]) -> None:
+        """Replace layers of the block that ends, by the numbers of their outputs.
+
+        It is known now whether they have a bias.
+        """
+
+    def __len__(self) -> int:
+        """Return how many parts were received in the open owner or section."""
+
+    def rename(
+        self, step: t.Step, olds: Sequence[Name], space: Namespace, before: int
+    ) -> None:
+        """Record what a part that was just received had for names in checkpoints.
+
+        Args:
+            step: the part as written.
+            olds: its older names.
+            space: its namespace.
+            before: how many parts were received before it.
+
+        Raises:
+            Fault: if it owns no name, or a name cannot be one that it had.
+        """
+
+    def repeat(self, first: Value, second: Value) -> None:
+        """Learn that a part which reads `first` is used again, to read `second`."""
