@@ -274,7 +274,7 @@ class Foreign(Layer):
         space = Namespace("", False, None)
         context = Context(self.module, env, space, budget=self.budget)
         try:
-            return self._compute(self.settings[setting].value, context)
+            return type(self)._compute(self.settings[setting].value, context)
         except Fault as fault:
             if fault.code == "A0104":  # one of `NAMES`, or reported in the declaration
                 need_map(shape, self.word)

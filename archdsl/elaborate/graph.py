@@ -87,7 +87,7 @@ class Graph:
             input_shape=section.entry.shape or (),
             output=result.number,
             shape=result.shape or (),
-            count=section.count,
+            count=section.copies,
             condition=section.condition,
             training=section.context.training,
             statement=self._state.statement,

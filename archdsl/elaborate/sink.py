@@ -62,12 +62,12 @@ class Section(NamedTuple):
     """Parts that belong together, and are named in the enclosing namespace.
 
     Attributes:
-        role: as in `ir.Group`, like the others.
+        role: what brackets them, as in `ir.Group`.
         word: the structure's word.
         entry: what flows in.
         context: of the place where it stands.
         span: its place in the source.
-        count: number of copies.
+        copies: number of copies, of a repeat.
         condition: the condition under which there is something in it.
         name: of a projection.
         first: whether it comes before what was sent in the same section.
@@ -78,7 +78,7 @@ class Section(NamedTuple):
     entry: Value
     context: Context
     span: Span
-    count: int = 1
+    copies: int = 1
     condition: Test | None = None
     name: str = ""
     first: bool = False

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import partial
+from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate.biases import Round
@@ -233,11 +234,14 @@ class Walker:
         def rounds() -> Iterator[Build]:
             for place, item in enumerate(items):
                 bound = bind_targets(statement.targets, place, item, statement.span)
-                yield lambda v, c, names=bound: self.body(
-                    statement.body, v, c.bind(names)
-                )
+                yield partial(self._round, statement.body, bound)
 
         return self._copies(count, rounds(), value, context, statement.span)
+
+    def _round(
+        self, body: t.Body, names: Mapping[str, Any], value: Value, context: Context
+    ) -> Value:
+        return self.body(body, value, context.bind(names))
 
     def _repeat(
         self, chain: t.Chain, repeat: t.Expr, value: Value, context: Context
