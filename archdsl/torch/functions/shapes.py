@@ -22,8 +22,9 @@ ENTRIES: Final = (
     ),
     Module("nn.Flatten", "start_dim=1, end_dim=-1", "", {}),
     Function("torch.unflatten Tensor.unflatten", None, "moves", {}),
-    Function("Tensor.permute", None, "moves", {}),
-    Function("Tensor.reshape Tensor.transpose", None, None, {}),
+    Function("Tensor.permute Tensor.transpose", None, "moves", {}),
+    Function("Tensor.squeeze Tensor.unsqueeze", None, "moves", {}),
+    Function("Tensor.reshape", None, None, {}),
     Function("Tensor.view view", None, "moves", {}),
     Function("Tensor.__getitem__", None, "moves"),
     Function(
