@@ -32,7 +32,7 @@ def call(
             return structures.residual(walker, call, label, value, inner)
     target = resolve(call, context)
     if isinstance(target, KindRef):
-        if target.kind.arity is None:
+        if target.kind.arity != 1:
             inner = deeper(context, call.span)
             return structures.merge(walker, call, target, label, value, inner)
         layer = _bound(call, target, context, walker.place.memo)
