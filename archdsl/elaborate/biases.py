@@ -65,21 +65,22 @@ class Biases:
 
     Attributes:
         scope: the block or network that is being elaborated.
+        undecided: the layers, by the number of the value that they define.
     """
 
     def __init__(self) -> None:
         self.scope = Scope()
-        self._undecided: dict[int, _Undecided] = {}
+        self.undecided: dict[int, _Undecided] = {}
 
     def add(self, output: int, path: str, op: Layer) -> None:
         """Add a layer, which defines the value `output`."""
         late = _Undecided(output, path, op, self.scope)
-        self._undecided[output] = late
+        self.undecided[output] = late
         self.scope.undecided.append(late)
 
     def read(self, value: int, layer: Layer | None) -> None:
         """Record a reader of a value: a layer, or something outside the block."""
-        late = self._undecided.get(value)
+        late = self.undecided.get(value)
         if late is None:
             return
         cancels = (
@@ -105,5 +106,5 @@ class Biases:
         own, self.scope = self.scope.undecided, around
         needed = {one.path for one in own if one.needed or not one.cancelled}
         for one in own:
-            del self._undecided[one.output]
+            del self.undecided[one.output]
         return {one.output: one.op.replace(bias=one.path in needed) for one in own}

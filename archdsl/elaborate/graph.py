@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
@@ -23,7 +23,6 @@ _new_port = unchecked(Port)
 _new_old_name = unchecked(OldName)
 
 Part = Step | Group
-T = TypeVar("T")
 
 
 class Graph:
@@ -35,18 +34,25 @@ class Graph:
 
     def __init__(self, state: State) -> None:
         self.parts: list[Part] = []
+        # Those of the groups around it.
+        self._outer: list[list[Part]] = []
         self._state = state
 
     def layer(self, step: Step) -> None:
         """Add a step."""
         self.parts.append(step)
 
-    def owner(self, owner: Owner, walk: Callable[[], Inside]) -> Value:
+    def open_owner(self, owner: Owner) -> None:
+        """Begin the parts of a group or block."""
+        self._begin()
+
+    def close_owner(self, owner: Owner, inside: Inside) -> None:
         """Add a group or block, if its shapes are known."""
-        (space, result, value), children = self._within(walk)
+        space, result, value = inside
+        children = self._end()
         definition, context, entry = owner.definition, owner.context, owner.ends[0]
         if value.shape is None or entry.shape is None:
-            return value
+            return
         self.parts.append(
             _new_group(
                 role="block" if definition else "group",
@@ -68,15 +74,18 @@ class Graph:
                 training=context.training,
                 statement=self._state.statement,
                 shared=context.shared,
-                alias=context.alias_of(owner.name),
+                alias=context.alias_of(owner.name) if context.again else "",
                 span=owner.span,
             )
         )
-        return value
 
-    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
+    def open_section(self, section: Section) -> None:
+        """Begin the parts of a group without names of its own."""
+        self._begin()
+
+    def close_section(self, section: Section, result: Value) -> None:
         """Add a group whose parts are named in the enclosing namespace."""
-        result, children = self._within(walk)
+        children = self._end()
         group = _new_group(
             role=section.role,
             name=section.name,
@@ -94,15 +103,18 @@ class Graph:
             span=section.span,
         )
         self.parts.insert(0 if section.first else len(self.parts), group)
-        return result
 
-    def _within(self, walk: Callable[[], T]) -> tuple[T, tuple[Part, ...]]:
-        """Return the result of a walk, and the parts that it sent."""
-        outer, self.parts = self.parts, []
-        try:
-            return walk(), tuple(self.parts)
-        finally:
-            self.parts = outer
+    def drop(self) -> None:
+        """Forget the parts of the group that was begun last."""
+        self._end()
+
+    def _begin(self) -> None:
+        self._outer.append(self.parts)
+        self.parts = []
+
+    def _end(self) -> tuple[Part, ...]:
+        parts, self.parts = self.parts, self._outer.pop()
+        return tuple(parts)
 
     def decide(self, steps: Mapping[int, Step]) -> None:
         """Replace the layers whose bias is known now."""

@@ -91,13 +91,12 @@ def call(
     # Before the branches, as `channels` is what flows in here.
     values = blocks.values_of(call, ref, context, walker.state.errors)
 
-    def walk() -> Value:
-        ends = _ends(walker, call, ref.definition, value, context)
-        return blocks.block(walker, call, ref, label, ends, values, context)
-
     word = ref.definition.name
     fed = Section("structure", word, value, context, call.span)
-    return walker.place.section(fed, walk)
+    with walker.place.section(fed) as part:
+        ends = _ends(walker, call, ref.definition, value, context)
+        part.value = blocks.block(walker, call, ref, label, ends, values, context)
+    return part.value
 
 
 def again(
@@ -122,17 +121,15 @@ def again(
         context: of this place, in which the branches are elaborated.
         where: of the earlier place, in which the block is elaborated again.
     """
-
-    def walk() -> Value:
+    word = ref.definition.name
+    fed = Section("structure", word, value, context, call.span)
+    with walker.place.section(fed) as part:
         ends = _ends(walker, call, ref.definition, value, context)
         for was, end in zip(where.space.given.get(name, ()), ends, strict=False):
             walker.place.check_alike(was, end, call.span)
         values = blocks.values_of(first, ref, where, walker.state.errors)
-        return blocks.block(walker, first, ref, name, ends, values, where)
-
-    word = ref.definition.name
-    fed = Section("structure", word, value, context, call.span)
-    return walker.place.section(fed, walk)
+        part.value = blocks.block(walker, first, ref, name, ends, values, where)
+    return part.value
 
 
 def _ends(

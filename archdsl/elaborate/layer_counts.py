@@ -7,7 +7,7 @@ same layers, so they are listed once for all networks of a spec.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from archdsl.diagnostics import Diagnostics, SpecError
@@ -158,6 +158,34 @@ class _Block(NamedTuple):
     definitions: frozenset[t.Definition]
 
 
+class _Opened(NamedTuple):
+    """A block that is open, and what was known when it was opened.
+
+    Attributes:
+        key: determines its result; None if that is not stored.
+        lines: the layers around it.
+        called: definitions of the blocks that were called around it.
+        deepest: how deep bodies were nested.
+        read: whether something read its input.
+        values: number of values.
+        parts: number of layers and blocks.
+        inits: number of `init` statements.
+        taps: number of taps.
+        left: steps of work that were left.
+    """
+
+    key: Any
+    lines: list[Line]
+    called: set[t.Definition]
+    deepest: int
+    read: bool
+    values: int
+    parts: int
+    inits: int
+    taps: int
+    left: int
+
+
 class SharedLayers(Memo):
     """What the networks of one spec share: layers, uses of them, and blocks."""
 
@@ -269,6 +297,9 @@ class Counts:
         self._memo = memo
         # Definitions of the blocks that the open block calls.
         self._called: set[t.Definition] = set()
+        self._open: list[_Opened] = []
+        # Where the lines of each open section begin.
+        self._starts: list[int] = []
         # The lines of layers whose bias is not decided yet.
         self._late: dict[int, Line] = {}
 
@@ -289,83 +320,110 @@ class Counts:
             step.op, step.input_shapes, step.shape, step.training, step.shared
         )
 
-    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
-        """Add the lines of a section, those of a shortcut marked as such."""
-        before = len(self.lines)
-        result = walk()
-        if section.role == "shortcut":
-            for line in self.lines[before:]:
-                line.shortcut = True
-        return result
+    def open_section(self, section: Section) -> None:
+        """Remember where the lines of a section begin."""
+        self._starts.append(len(self.lines))
 
-    def owner(self, owner: Owner, walk: Callable[[], Inside]) -> Value:
-        """Add the lines of a group or block, or those of an equal one before.
+    def close_section(self, section: Section, result: Value) -> None:
+        """Mark the lines of a shortcut."""
+        start = self._starts.pop()
+        if section.role == "shortcut":
+            for line in self.lines[start:]:
+                line.shortcut = True
+
+    def open_owner(self, owner: Owner) -> Value | None:
+        """Begin the lines of a block, or add the line of an equal one before.
 
         Those of a block with several inputs are listed each time.
         """
         definition, context = owner.definition, owner.context
         if definition is None:
-            return walk().value
+            return None
         key = None if len(owner.ends) > 1 else _key(owner, definition)
-        if key is None:
-            self._called.add(definition)
-            return walk().value
-        known = self._memo.block(key)
+        known = None if key is None else self._memo.block(key)
         if known is not None and _fits(known, context):
             return self._again(known, definition, owner)
-        return self._first(key, definition, owner, walk)
-
-    def _first(
-        self,
-        key: Any,
-        definition: t.Definition,
-        owner: Owner,
-        walk: Callable[[], Inside],
-    ) -> Value:
-        """List the contents of a block, and store the result."""
-        state, context, entry = self._state, owner.context, owner.ends[0]
-        outer, self.lines = self.lines, []
-        called, self._called = self._called, set()
-        deepest, state.deepest = state.deepest, context.depth
-        read = entry.number in state.read
-        state.read.discard(entry.number)
-        values, parts, inits = state.values, state.parts, len(state.inits)
-        taps, left = len(state.tapped), context.budget.left
-        _, result, value = walk()
-        lines, _ = _numbered(
-            self.lines, (entry.number,), (result.number,), context.training
+        if key is None:
+            self._called.add(definition)
+        state, entry = self._state, owner.ends[0]
+        self._open.append(
+            _Opened(
+                key=key,
+                lines=self.lines,
+                called=self._called,
+                deepest=state.deepest,
+                read=entry.number in state.read,
+                values=state.values,
+                parts=state.parts,
+                inits=len(state.inits),
+                taps=len(state.tapped),
+                left=context.budget.left,
+            )
         )
-        made = set(range(values + 1, state.values + 1)).intersection(state.producers)
-        unread = made - state.read - {result.number}
-        idle = not all(tapped.is_read for tapped in state.tapped[taps:])
+        if key is not None:
+            self.lines, self._called = [], set()
+            state.deepest = context.depth
+            state.read.discard(entry.number)
+        return None
+
+    def close_owner(self, owner: Owner, inside: Inside) -> None:
+        """Add the line of a block, and store what is known of it."""
+        if owner.definition is None:
+            return
+        opened = self._open.pop()
+        if opened.key is None:
+            return
+        state, entry, result = self._state, owner.ends[0], inside.result
+        lines, _ = _numbered(
+            self.lines, (entry.number,), (result.number,), owner.context.training
+        )
+        if block := self._learnt(owner, result, lines, opened):
+            self._memo.keep_block(opened.key, block)
+        self.lines = opened.lines
+        self._called |= {owner.definition, *opened.called}
+        state.deepest = max(opened.deepest, state.deepest)
+        if opened.read:
+            state.read.add(entry.number)
+        if lines.items:
+            self.lines.append(Line(lines, (entry.number,), result.number))
+
+    def _learnt(
+        self, owner: Owner, result: Value, lines: Lines, opened: _Opened
+    ) -> _Block | None:
+        """Return what is known of a block; None if it has to be listed each time.
+
+        Args:
+            owner: the block.
+            result: its output as seen from inside.
+            lines: its layers.
+            opened: what was known before.
+        """
+        state, context, entry = self._state, owner.context, owner.ends[0]
+        made = set(range(opened.values + 1, state.values + 1))
+        unread = made.intersection(state.producers) - state.read - {result.number}
+        idle = not all(tapped.is_read for tapped in state.tapped[opened.taps :])
         path = main_path(state.producers, entry, result)
         norm = next((step for step in path if step.op.family == "norm"), None)
         last = norm or (path[0] if path else None)
         passes = result.number == entry.number
-        known = not unread and not idle and (passes or last is not None)
-        if len(state.inits) == inits and known:
-            assert result.shape is not None
-            start, stride = result.back_to(values)
-            block = _Block(
-                held=(definition, owner.values),
-                lines=lines,
-                shape=result.shape,
-                stride=stride if start.number == entry.number else None,
-                last=last,
-                reads=entry.number in state.read,
-                parts=state.parts - parts,
-                steps=left - context.budget.left,
-                depth=state.deepest - context.depth,
-                definitions=frozenset(self._called),
-            )
-            self._memo.keep_block(key, block)
-        self.lines, self._called = outer, called | {definition, *self._called}
-        state.deepest = max(deepest, state.deepest)
-        if read:
-            state.read.add(entry.number)
-        if lines.items:
-            outer.append(Line(lines, (entry.number,), result.number))
-        return value
+        if unread or idle or (last is None and not passes):
+            return None
+        if len(state.inits) > opened.inits:
+            return None
+        assert result.shape is not None
+        start, stride = result.back_to(opened.values)
+        return _Block(
+            held=(owner.definition, owner.values),
+            lines=lines,
+            shape=result.shape,
+            stride=stride if start.number == entry.number else None,
+            last=last,
+            reads=entry.number in state.read,
+            parts=state.parts - opened.parts,
+            steps=opened.left - context.budget.left,
+            depth=state.deepest - context.depth,
+            definitions=frozenset(self._called),
+        )
 
     def _again(self, known: _Block, definition: t.Definition, owner: Owner) -> Value:
         """Add the line of a block from the stored result."""
@@ -387,6 +445,9 @@ class Counts:
         state.producers[made.number] = last
         self.lines.append(Line(known.lines, inputs, made.number))
         return made
+
+    def drop(self) -> None:
+        """Do nothing, as the first mistake ends it."""
 
     def __len__(self) -> int:
         """Return how many lines there are in the network, or in the open block."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, Self
 
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
@@ -34,7 +33,7 @@ from archdsl.values import (
 
 _new_step = unchecked(Step)
 
-# Sends what stands in an owner or section, for an input, and returns the output.
+# Sends what stands in an owner, for an input, and returns the output.
 Build = Callable[[Value, Context], Value]
 
 
@@ -54,11 +53,11 @@ class Placer:
         # Each layer at its first use, by path.
         self._firsts: dict[str, Step] = {}
 
-    # ---- owners
+    # ---- owners and sections
 
-    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
-        """Send a section with what `walk` sends, and return its output."""
-        return self.sink.section(section, walk)
+    def section(self, section: Section) -> Opened:
+        """Open a section for a `with`, which closes it."""
+        return Opened(self.sink, section)
 
     def owner(self, owner: Owner, build: Build) -> Value:
         """Send a group or block with what `build` sends, and return its output.
@@ -66,11 +65,10 @@ class Placer:
         Inside, the input's channels have a name of their own; the output is expressed
         in the caller's names again.
         """
-        return self.sink.owner(owner, partial(self._inside, owner, build))
-
-    def _inside(self, owner: Owner, build: Build) -> Inside:
         state, context, definition = self.state, owner.context, owner.definition
-        state.count_parts(owner.span)
+        known = self.sink.open_owner(owner)
+        if known is not None:
+            return known
         level = 0 if definition else context.level + 1
         space = Namespace(
             context.space.join(owner.name),
@@ -82,20 +80,25 @@ class Placer:
         entries, bindings = self._entries(owner, level)
         space.entry = entries[0]
         inside = context.replace(space=space, level=level)
-        if definition:
-            space.name_inputs(definition, entries)
-            result = self.whole(build, entries[0], inside)
-        else:
-            result = build(entries[0], inside)
+        try:
+            state.count_parts(owner.span)
+            if definition:
+                space.name_inputs(definition, entries)
+                result = self.whole(build, entries[0], inside)
+            else:
+                result = build(entries[0], inside)
+        except BaseException:
+            self.sink.drop()
+            raise
         state.statement = statement
-        if result.shape is None or any(end.shape is None for end in owner.ends):
-            return Inside(space, result, Value(result.number, None))
-        shape = result.shape
-        if bindings:
-            shape = with_channels(shape, rename(channels(shape), bindings))
-        value = Value(result.number, shape)
-        _keep_way(value, result, before, owner.ends, bindings)
-        return Inside(space, result, value)
+        value = Value(result.number, None)
+        sound = all(end.shape is not None for end in owner.ends)
+        if result.shape is not None and sound:
+            width = rename(channels(result.shape), bindings)
+            value.shape = with_channels(result.shape, width)
+            _keep_way(value, result, before, owner.ends, bindings)
+        self.sink.close_owner(owner, Inside(space, result, value))
+        return value
 
     def _entries(self, owner: Owner, level: int) -> tuple[list[Value], dict[str, Poly]]:
         """Return what flows into an owner, its channels in the names used inside.
@@ -191,7 +194,7 @@ class Placer:
             training=context.training,
             statement=state.statement,
             shared=context.shared,
-            alias=context.alias_of(name),
+            alias=context.alias_of(name) if context.again else "",
             span=span,
         )
         first = self._firsts.setdefault(step.path, step)
@@ -281,6 +284,33 @@ class Placer:
             label=label or f"the input is {describe(inputs[0])}",
             help=help,
         )
+
+
+class Opened:
+    """A section that is open.
+
+    Attributes:
+        value: its output, to be set before it is closed; its input if nothing is in it.
+    """
+
+    __slots__ = ("_section", "_sink", "value")
+
+    def __init__(self, sink: Sink, section: Section) -> None:
+        self._sink = sink
+        self._section = section
+        self.value = section.entry
+
+    def __enter__(self) -> Self:
+        """Open it."""
+        self._sink.open_section(self._section)
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        """Close it, or drop it if there is a mistake in it."""
+        if kind is None:
+            self._sink.close_section(self._section, self.value)
+        else:
+            self._sink.drop()
 
 
 class Written(NamedTuple):

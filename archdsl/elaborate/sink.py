@@ -7,7 +7,7 @@ for the totals of a sweep.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from archdsl.conditions import Test
@@ -87,17 +87,32 @@ class Section(NamedTuple):
 class Sink(Protocol):
     """Receives the parts of a network, in order.
 
-    What is sent while `walk` runs is inside of the owner or section.
+    An owner or section is opened, then what is in it is sent, then it is closed. These
+    are methods, not functions around the walk, as specs nest deeply.
     """
 
     def layer(self, step: Step) -> None:
         """Receive a layer."""
 
-    def owner(self, owner: Owner, walk: Callable[[], Inside]) -> Value:
-        """Receive a group or block, and return its output as seen from outside."""
+    def open_owner(self, owner: Owner) -> Value | None:
+        """Open a group or block.
 
-    def section(self, section: Section, walk: Callable[[], Value]) -> Value:
-        """Receive a section, and return its output."""
+        Returns:
+            Its output, if that is known already: then it is not open, and nothing that
+            is in it needs to be sent. Else None.
+        """
+
+    def close_owner(self, owner: Owner, inside: Inside) -> None:
+        """Close a group or block."""
+
+    def open_section(self, section: Section) -> None:
+        """Open a section."""
+
+    def close_section(self, section: Section, result: Value) -> None:
+        """Close a section, with its output."""
+
+    def drop(self) -> None:
+        """Forget what was opened last, as there is a mistake in it."""
 
     def decide(self, steps: Mapping[int, Step]) -> None:
         """Replace layers of the block that ends, by the numbers of their outputs.

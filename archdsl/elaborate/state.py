@@ -81,9 +81,12 @@ class State:
 
     def reads(self, value: Value, layer: Layer | None = None) -> None:
         """Record that a value is read: by a layer, or outside of its block."""
-        self.read.add(value.number)
-        self.biases.read(value.number, layer)
-        value.read()
+        number = value.number
+        self.read.add(number)
+        if number in self.biases.undecided:
+            self.biases.read(number, layer)
+        if value.tapped is not None:
+            value.tapped.is_read = True
 
     def describe(self, value: Value, entry: Value | None = None) -> str:
         """Return ``512x28x28 (layer2.0.conv3, line 12)``.

@@ -286,13 +286,10 @@ def _structure(
         name = part_name(label, word, context.space, span)
         return walker.place.owner(Owner(name, word, (value,), context, span), build)
     statement = walker.state.statement
-
-    def walk() -> Value:
-        result = build(value, context)
+    with walker.place.section(Section("structure", word, value, context, span)) as part:
+        part.value = build(value, context)
         walker.state.statement = statement
-        return result
-
-    return walker.place.section(Section("structure", word, value, context, span), walk)
+    return part.value
 
 
 def branch(
@@ -304,10 +301,10 @@ def branch(
 ) -> Value:
     """Elaborate one branch."""
     within = context.replace(within="a branch")
-    return walker.place.section(
-        Section(role, "", value, context, written.span),
-        lambda: walker.branch(written, value, within),
-    )
+    section = Section(role, "", value, context, written.span)
+    with walker.place.section(section) as part:
+        part.value = walker.branch(written, value, within)
+    return part.value
 
 
 def _automatic(
@@ -324,19 +321,25 @@ def _automatic(
     mode = options.mode
     name = options.name or _projection_name(context)
     strides = _strides(entry, body)
-    shortcut = Section("shortcut", "", entry, context, call.span, first=options.before)
-    if mode == "identity" or not _can_project(strides, entry, body):
-        return walker.place.section(shortcut, lambda: entry)
+    can_project = mode != "identity" and _can_project(strides, entry, body)
     projects = mode == "projection" or entry.shape != body.shape
     condition = None
-    if walker.state.symbolic and mode != "projection":
+    if can_project and walker.state.symbolic and mode != "projection":
         condition = _condition("!=", projects, strides, entry, body)
-    shortcut = shortcut._replace(condition=condition, name=name)
-    if not projects:
-        return walker.place.section(shortcut, lambda: entry)
-    return walker.place.section(
-        shortcut, lambda: _project(walker, call, name, ends, strides, context)
+    shortcut = Section(
+        "shortcut",
+        "",
+        entry,
+        context,
+        call.span,
+        condition=condition,
+        name=name if can_project else "",
+        first=options.before,
     )
+    with walker.place.section(shortcut) as part:
+        if can_project and projects:
+            part.value = _project(walker, call, name, ends, strides, context)
+    return part.value
 
 
 def _can_project(strides: tuple[int, ...], entry: Value, body: Value) -> bool:
@@ -394,24 +397,22 @@ def _optional(
     if entry.shape is None or body.shape is None:
         return body
     keeps = entry.shape == body.shape
-
-    def walk() -> Value:
-        end = body
-        if keeps and drop > 0:
-            path = _kind("stochasticdepth")(p=drop)
-            end = walker.place.layer(path, None, (end,), context, call.span)
-        if keeps:
-            add = _kind("add")()
-            end = walker.place.layer(add, None, (end, entry), context, call.span)
-        return end
-
     condition = None
     if walker.state.symbolic:
         condition = _condition("==", keeps, _strides(entry, body), entry, body)
     optional = Section(
         "structure", "optional", body, context, call.span, condition=condition
     )
-    return walker.place.section(optional, walk)
+    layers = [_kind("stochasticdepth")(p=drop)] if drop > 0 else []
+    with walker.place.section(optional) as part:
+        for layer in layers if keeps else ():
+            end = walker.place.layer(layer, None, (part.value,), context, call.span)
+            part.value = end
+        if keeps:
+            ends = part.value, entry
+            add = _kind("add")()
+            part.value = walker.place.layer(add, None, ends, context, call.span)
+    return part.value
 
 
 def _projection_name(context: Context) -> str:

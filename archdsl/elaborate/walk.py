@@ -273,22 +273,21 @@ class Walker:
         """Build the copies of a repeat; refuse too many before they are created."""
         state, scope = self.state, self.state.biases.scope
         context = state.deeper(context, span)
-
-        def walk() -> Value:
-            end, before, around = value, state.parts, scope.round
+        repeat = Section("repeat", "", value, context, span, count)
+        with self.place.section(repeat) as whole:
+            before, around = state.parts, scope.round
             for number, build in enumerate(builds):
                 context.budget.spend(span, ROUND)
                 scope.round = Round()
-                copy = Section("copy", "", end, context, span)
-                end = self.place.section(copy, partial(build, end, context))
+                copy = Section("copy", "", whole.value, context, span)
+                with self.place.section(copy) as part:
+                    part.value = build(whole.value, context)
+                whole.value = part.value
                 scope.round.is_open = False
                 if number == 0:
                     state.foresee((int(count) - 1) * (state.parts - before), span)
             scope.round = around
-            return end
-
-        repeat = Section("repeat", "", value, context, span, count)
-        return self.place.section(repeat, walk)
+        return whole.value
 
     # ---- chains
 
@@ -339,14 +338,13 @@ class Walker:
         test = test_of(step.guard, context) if kept else None
         if test is None:
             return self.step(step, value, context, copy) if holds else value
-
-        def walk() -> Value:
-            if holds:
-                return self.step(step, value, context, copy)
-            return self._as_if(step, value, context)
-
         guard = Section("guard", "", value, context, step.span, condition=test)
-        return self.place.section(guard, walk)
+        with self.place.section(guard) as part:
+            if holds:
+                part.value = self.step(step, value, context, copy)
+            else:
+                part.value = self._as_if(step, value, context)
+        return part.value
 
     def _as_if(self, step: t.Step, value: Value, context: Context) -> Value:
         """Return a value whose channels are expressed as if a step existed.
