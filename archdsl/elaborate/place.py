@@ -65,10 +65,21 @@ class Placer:
         Inside, the input's channels have a name of their own; the output is expressed
         in the caller's names again.
         """
-        state, context, definition = self.state, owner.context, owner.definition
         known = self.sink.open_owner(owner)
         if known is not None:
             return known
+        try:
+            inside = self._inside(owner, build)
+        except BaseException:
+            self.sink.drop()
+            raise
+        self.sink.close_owner(owner, inside)
+        return inside.value
+
+    def _inside(self, owner: Owner, build: Build) -> Inside:
+        """Send what is in a group or block."""
+        state, context, definition = self.state, owner.context, owner.definition
+        state.count_parts(owner.span)
         level = 0 if definition else context.level + 1
         space = Namespace(
             context.space.join(owner.name),
@@ -79,26 +90,20 @@ class Placer:
         statement, before = state.statement, state.values
         entries, bindings = self._entries(owner, level)
         space.entry = entries[0]
-        inside = context.replace(space=space, level=level)
-        try:
-            state.count_parts(owner.span)
-            if definition:
-                space.name_inputs(definition, entries)
-                result = self.whole(build, entries[0], inside)
-            else:
-                result = build(entries[0], inside)
-        except BaseException:
-            self.sink.drop()
-            raise
+        inner = context.replace(space=space, level=level)
+        if definition:
+            space.name_inputs(definition, entries)
+            result = self.whole(build, entries[0], inner)
+        else:
+            result = build(entries[0], inner)
         state.statement = statement
         value = Value(result.number, None)
-        sound = all(end.shape is not None for end in owner.ends)
-        if result.shape is not None and sound:
-            width = rename(channels(result.shape), bindings)
-            value.shape = with_channels(result.shape, width)
-            _keep_way(value, result, before, owner.ends, bindings)
-        self.sink.close_owner(owner, Inside(space, result, value))
-        return value
+        if result.shape is None or any(end.shape is None for end in owner.ends):
+            return Inside(space, result, value)
+        width = rename(channels(result.shape), bindings)
+        value.shape = with_channels(result.shape, width)
+        _keep_way(value, result, before, owner.ends, bindings)
+        return Inside(space, result, value)
 
     def _entries(self, owner: Owner, level: int) -> tuple[list[Value], dict[str, Poly]]:
         """Return what flows into an owner, its channels in the names used inside.
