@@ -21,26 +21,26 @@ def call(
     walker: Walks, call: t.Call, label: str | None, value: Value, context: Context
 ) -> Value:
     """Elaborate a call of a layer kind, structure or block."""
-    word, deeper = call.word, walker.state.deeper
+    word = call.word
     if word not in context.env:
         if word == "same":
             return again.same(walker, call, label, value, context)
         if word == "seq":
             return _seq(walker, call, label, value, context)
         if word == "residual" and call.body is not None:
-            inner = deeper(context, call.span)
+            inner = walker.state.deeper(context, call.span)
             return structures.residual(walker, call, label, value, inner)
     target = resolve(call, context)
     if isinstance(target, KindRef):
         if target.kind.arity != 1:
-            inner = deeper(context, call.span)
+            inner = walker.state.deeper(context, call.span)
             return structures.merge(walker, call, target, label, value, inner)
         layer = _bound(call, target, context, walker.place.memo)
         return walker.place.layer(layer, label, (value,), context, call.span)
     if isinstance(target, BodyRef):
         return _passed_body(walker, call, target, label, value, context)
     if target.definition.inputs:
-        inner = deeper(context, call.span)
+        inner = walker.state.deeper(context, call.span)
         return inputs.call(walker, call, target, label, value, inner)
     values = blocks.values_of(call, target, context, walker.state.errors)
     return blocks.block(walker, call, target, label, (value,), values, context)

@@ -7,16 +7,16 @@ from typing import Any
 
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.paths import Name, claim_old, pattern_of
+from archdsl.elaborate.paths import Name, claim_old
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
 from archdsl.ir import OWNERS, Group, OldName, Parameter, Port, Step, unchecked
+from archdsl.ir.nodes import changed
 from archdsl.naming import channels_of_input
 from archdsl.syntax import tree as t
 from archdsl.values import Dims, channels
 
-_new_step = unchecked(Step)
 _new_group = unchecked(Group)
 _new_parameter = unchecked(Parameter)
 _new_port = unchecked(Port)
@@ -44,7 +44,7 @@ class Graph:
 
     def open_owner(self, owner: Owner) -> None:
         """Begin the parts of a group or block."""
-        self._begin()
+        self.open_section()
 
     def close_owner(self, owner: Owner, inside: Inside) -> None:
         """Add a group or block, if its shapes are known."""
@@ -58,7 +58,7 @@ class Graph:
                 role="block" if definition else "group",
                 name=str(owner.name),
                 path=space.path,
-                pattern=pattern_of(owner.name),
+                pattern=getattr(owner.name, "pattern", ()),
                 word=owner.word,
                 origin=_origin(definition),
                 doc=definition.doc if definition else "",
@@ -79,9 +79,10 @@ class Graph:
             )
         )
 
-    def open_section(self, section: Section) -> None:
+    def open_section(self) -> None:
         """Begin the parts of a group without names of its own."""
-        self._begin()
+        self._outer.append(self.parts)
+        self.parts = []
 
     def close_section(self, section: Section, result: Value) -> None:
         """Add a group whose parts are named in the enclosing namespace."""
@@ -107,10 +108,6 @@ class Graph:
     def drop(self) -> None:
         """Forget the parts of the group that was begun last."""
         self._end()
-
-    def _begin(self) -> None:
-        self._outer.append(self.parts)
-        self.parts = []
 
     def _end(self) -> tuple[Part, ...]:
         parts, self.parts = self.parts, self._outer.pop()
@@ -143,21 +140,15 @@ class Graph:
         for name, written in zip(olds, step.renamed, strict=True):
             claim_old(name, last.name, written.span, space)
         given = [_new_old_name(name=str(name), pattern=name.pattern) for name in olds]
-        new = _with(last, renamed_from=tuple(given))
+        new: Part = changed(last, renamed_from=tuple(given))
         if isinstance(new, Step):
             self._state.producers[new.output] = new
         self.parts[-1] = (
-            new if fed is None else _with(fed, children=(*fed.children[:-1], new))
+            new if fed is None else changed(fed, children=(*fed.children[:-1], new))
         )
 
     def repeat(self, first: Value, second: Value) -> None:
         """Do nothing: each use of a part has steps of its own."""
-
-
-def _with(part: Part, **changes: Any) -> Part:
-    new: Any = _new_step if isinstance(part, Step) else _new_group
-    made: Part = new(**{**vars(part), **changes})
-    return made
 
 
 def _decided(part: Part, steps: Mapping[int, Step]) -> Part:
@@ -166,7 +157,7 @@ def _decided(part: Part, steps: Mapping[int, Step]) -> Part:
     if part.role == "block":
         return part  # its own are decided
     children = tuple([_decided(child, steps) for child in part.children])
-    return _with(part, children=children)
+    return changed(part, children=children)
 
 
 def _no_old_names(step: t.Step, shared: bool) -> Fault:

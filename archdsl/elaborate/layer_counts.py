@@ -25,14 +25,13 @@ from archdsl.elaborate.structures import main_path
 from archdsl.elaborate.tensors import Value
 from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
-from archdsl.ir import Step, unchecked
+from archdsl.ir import Step
+from archdsl.ir.nodes import changed
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Shape
-
-_new_step = unchecked(Step)
 
 
 class Use:
@@ -320,7 +319,7 @@ class Counts:
             step.op, step.input_shapes, step.shape, step.training, step.shared
         )
 
-    def open_section(self, section: Section) -> None:
+    def open_section(self) -> None:
         """Remember where the lines of a section begin."""
         self._starts.append(len(self.lines))
 
@@ -433,7 +432,7 @@ class Counts:
         state.deepest = max(state.deepest, context.depth + known.depth)
         self._called |= {definition, *known.definitions}
         if known.reads:
-            state.reads(entry)
+            state.reads([entry])
         if known.last is None:
             return entry
         made = state.new_value(known.shape)
@@ -441,8 +440,7 @@ class Counts:
             made.source, made.stride = entry, known.stride
         inputs = (entry.number,)
         # What messages and projections read of it is in its last layer.
-        last = _new_step(**{**vars(known.last), "inputs": inputs})
-        state.producers[made.number] = last
+        state.producers[made.number] = changed(known.last, inputs=inputs)
         self.lines.append(Line(known.lines, inputs, made.number))
         return made
 

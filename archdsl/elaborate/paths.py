@@ -28,11 +28,6 @@ class Name(str):
         return self
 
 
-def pattern_of(name: str) -> Label:
-    """Return the template of a name; empty if it uses no parameters."""
-    return name.pattern if isinstance(name, Name) else ()
-
-
 def label_text(label: t.Label, context: Context, copy: int | None = None) -> Name:
     """Return the text of a label, with its expressions evaluated.
 

@@ -9,12 +9,13 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.memo import Made, Memo
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.paths import part_name, pattern_of
+from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Merge, Value, named, rename
 from archdsl.elaborate.types import counted
 from archdsl.ir import Step, unchecked
+from archdsl.ir.nodes import changed
 from archdsl.layer import Differ, Layer, Mismatch
 from archdsl.limits import MAX_INTEGER
 from archdsl.naming import channels_of_input, input_name
@@ -100,8 +101,10 @@ class Placer:
         value = Value(result.number, None)
         if result.shape is None or any(end.shape is None for end in owner.ends):
             return Inside(space, result, value)
-        width = rename(channels(result.shape), bindings)
-        value.shape = with_channels(result.shape, width)
+        value.shape = result.shape
+        if bindings:
+            width = rename(channels(result.shape), bindings)
+            value.shape = with_channels(result.shape, width)
         _keep_way(value, result, before, owner.ends, bindings)
         return Inside(space, result, value)
 
@@ -141,7 +144,7 @@ class Placer:
         decided: dict[int, Step] = {}
         for output, op in biases.leave(around).items():
             op = op if self.memo is None else self.memo.one(op)
-            decided[output] = _new_step(**{**vars(producers[output]), "op": op})
+            decided[output] = changed(producers[output], op=op)
         if decided:
             producers.update(decided)
             self.sink.decide(decided)
@@ -171,17 +174,16 @@ class Placer:
         Raises:
             Fault: if the layer does not fit its inputs.
         """
-        state, space = self.state, context.space
+        state, space, again = self.state, context.space, context.again
         name = part_name(label, op.word, space, span)
         shapes = tuple([v.shape for v in inputs if v.shape is not None])
-        for value in inputs:
-            state.reads(value, op)
+        state.reads(inputs, op)
         if len(shapes) < len(inputs):
             return state.new_value(None)
         try:
             shape, stride = self._made(op, shapes, _among(name, space.indexed), span)
         except Mismatch as mismatch:
-            place = context.again.span if context.again else span
+            place = again.span if again else span
             raise self._mismatch(mismatch, inputs, place, merge) from None
         state.count_parts(span)
         value = state.new_value(shape)
@@ -189,7 +191,7 @@ class Placer:
         step = _new_step(
             name=str(name),
             path=space.join(name),
-            pattern=pattern_of(name),
+            pattern=getattr(name, "pattern", ()),
             labelled=label is not None,
             op=op,
             inputs=tuple([v.number for v in inputs]),
@@ -198,13 +200,13 @@ class Placer:
             shape=shape,
             training=context.training,
             statement=state.statement,
-            shared=context.shared,
-            alias=context.alias_of(name) if context.again else "",
+            shared=again is not None,
+            alias=context.alias_of(name) if again else "",
             span=span,
         )
         first = self._firsts.setdefault(step.path, step)
-        if context.again is not None:
-            _check_again(first, step, context.again.span)
+        if again is not None:
+            _check_again(first, step, again.span)
         state.producers[value.number] = step
         self.sink.layer(step)
         if vars(op).get("bias", False) is None:
@@ -307,7 +309,7 @@ class Opened:
 
     def __enter__(self) -> Self:
         """Open it."""
-        self._sink.open_section(self._section)
+        self._sink.open_section()
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:

@@ -105,7 +105,7 @@ class Sink(Protocol):
     def close_owner(self, owner: Owner, inside: Inside) -> None:
         """Close a group or block."""
 
-    def open_section(self, section: Section) -> None:
+    def open_section(self) -> None:
         """Open a section."""
 
     def close_section(self, section: Section, result: Value) -> None:

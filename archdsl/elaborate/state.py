@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError
@@ -79,14 +79,15 @@ class State:
         self.values += 1
         return Value(self.values, shape)
 
-    def reads(self, value: Value, layer: Layer | None = None) -> None:
-        """Record that a value is read: by a layer, or outside of its block."""
-        number = value.number
-        self.read.add(number)
-        if number in self.biases.undecided:
-            self.biases.read(number, layer)
-        if value.tapped is not None:
-            value.tapped.is_read = True
+    def reads(self, values: Sequence[Value], layer: Layer | None = None) -> None:
+        """Record that values are read: by a layer, or outside of their block."""
+        undecided = self.biases.undecided
+        for value in values:
+            self.read.add(value.number)
+            if value.number in undecided:
+                self.biases.read(value.number, layer)
+            if value.tapped is not None:
+                value.tapped.is_read = True
 
     def describe(self, value: Value, entry: Value | None = None) -> str:
         """Return ``512x28x28 (layer2.0.conv3, line 12)``.
@@ -155,5 +156,6 @@ class State:
         Raises:
             SpecError: if they are too many.
         """
-        self.foresee(number, span)
         self.parts += number
+        if self.parts > MAX_PARTS:
+            self.foresee(0, span)

@@ -175,7 +175,7 @@ class Walker:
         )
         result = self._chain(statement.chain, value, inner)
         name = self._output_name(statement, context)
-        self.state.reads(result)
+        self.state.reads([result])
         if result.shape is not None:
             self.state.outputs.append(
                 Port(
@@ -369,8 +369,8 @@ class Walker:
         self, step: t.Step, value: Value, context: Context, copy: int | None
     ) -> Value:
         """Elaborate one step of a chain; in a repeat, for a copy, from 1."""
-        sink, space = self.place.sink, context.space
-        before = len(sink) if step.renamed else 0
+        space = context.space
+        before = len(self.place.sink) if step.renamed else 0
         label = label_text(step.label, context, copy) if step.label else None
         if label is not None and step.label is not None and not context.shared:
             take_label(label, step.label.span, space, step.label.quoted)
@@ -391,7 +391,7 @@ class Walker:
         if step.renamed and not context.shared and result.shape is not None:
             try:
                 olds = [label_text(old, context, copy) for old in step.renamed]
-                sink.rename(step, olds, space, before)
+                self.place.sink.rename(step, olds, space, before)
             except Fault as fault:
                 self.state.report(fault, context)  # what follows is not changed by it
         if label is not None:
