@@ -307,6 +307,7 @@ class Scratch(NamedTuple):
         forward: in training.
         inference: in inference; None if it is what training would keep.
         backward: in the backward pass.
+        batch_inference: elements for the whole batch in inference, beside `inference`.
         late: whether the gradients of its parameters only come in the backward pass
             when the gradient of its output is gone.
     """
@@ -314,6 +315,7 @@ class Scratch(NamedTuple):
     forward: int = 0
     inference: int | None = None
     backward: int = 0
+    batch_inference: int = 0
     late: bool = False
 
 
@@ -329,6 +331,20 @@ class TorchCall(NamedTuple):
     name: str
     args: tuple[Any, ...] = ()
     kwargs: tuple[tuple[str, Any], ...] = ()
+
+
+class Inner(NamedTuple):
+    """A call within a helper that does not read the helper's input as it is.
+
+    Attributes:
+        function: what is called, such as ``F.conv2d``.
+        reads: shape of what it reads, such as the input with its padding.
+        kwargs: its arguments; None if they are those of the helper's constructor.
+    """
+
+    function: str
+    reads: Shape
+    kwargs: tuple[tuple[str, Any], ...] | None = None
 
 
 class TorchForm(NamedTuple):
@@ -348,7 +364,7 @@ class TorchForm(NamedTuple):
             input and cannot do with the output.
         then: modules that the module form needs after `module`.
         helper: source of the class that `module` names, if torch has none.
-        padded: shape of what the helper's function reads, if the helper pads its input.
+        inner: calls of functions in the helper that read something else than its input.
         origin: Python module to import the name of `module` from, for a foreign layer.
     """
 
@@ -359,5 +375,5 @@ class TorchForm(NamedTuple):
     inplace_copies: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
-    padded: Shape | None = None
+    inner: tuple[Inner, ...] = ()
     origin: str = ""

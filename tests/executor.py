@@ -8,6 +8,7 @@ kinds, only their arguments are read.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -110,10 +111,21 @@ def _of_axes(name: str, c: Call) -> Any:
     return getattr(F, f"{name}{c.x.dim() - 2}d")
 
 
-def _conv(c: Call) -> Tensor:
+def _conv(c: Call, weight: Tensor | None = None) -> Tensor:
     x, pad = _padded(c, c.op.stride)
     conv: Callable[..., Tensor] = _of_axes("conv", c)
-    return conv(x, c.weight, c.bias, c.op.stride, pad, c.op.dilation, c.op.groups)
+    places = c.op.stride, pad, c.op.dilation, c.op.groups
+    return conv(x, c.weight if weight is None else weight, c.bias, *places)
+
+
+def _standardised(c: Call) -> Tensor:
+    """Return a convolution by filters of mean 0 and variance 1, times their gains."""
+    dims = [*range(1, c.weight.dim())]
+    variance, mean = torch.var_mean(c.weight, dims, correction=0, keepdim=True)
+    weight = (c.weight - mean) / (variance + c.op.eps).sqrt()
+    if c.op.gamma is not None:
+        weight = weight * c.own["gain"] * c.op.gamma / math.sqrt(weight[0].numel())
+    return _conv(c, weight)
 
 
 def _conv_transposed(c: Call) -> Tensor:
@@ -126,6 +138,13 @@ def _conv_transposed(c: Call) -> Tensor:
 def _owns_conv(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
     width = op.width or sizes[0]
     return _with_bias(op, (width, sizes[0] // op.groups, *op.kernel), width)
+
+
+def _owns_standardised(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
+    own = _owns_conv(op, sizes, axis)
+    filters = own[0].sizes
+    gain = Own("gain", (filters[0], *[1] * (len(filters) - 1)))
+    return own if op.gamma is None else (*own, gain)
 
 
 def _owns_transposed(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
@@ -393,6 +412,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),
     "pad": Kind(_pad),
+    "wsconv": Kind(_standardised, _owns_standardised),
     "zeropad": Kind(_zeropad),
 }
 

@@ -62,24 +62,40 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 
 @_form("nn.Conv", "in_channels", "out_channels")
 def _conv(c: Call) -> str:
+    return _convolve(c, *_weight_and_bias(c), pads=_pads_of(c))
+
+
+@_form("SameConv", "in_channels", "out_channels")
+def _same_conv(c: Call) -> str:
+    return _convolve(c, *_weight_and_bias(c), **_same(c))
+
+
+@_form("StdConv", "in_channels", "out_channels")
+@_form("ScaledStdConv", "in_channels", "out_channels")
+def _standardised(c: Call) -> str:
+    return _convolve(c, c.kernel(), *_bias(c), pads=_pads_of(c))
+
+
+@_form("SameStdConv", "in_channels", "out_channels")
+@_form("SameScaledStdConv", "in_channels", "out_channels")
+def _same_standardised(c: Call) -> str:
+    return _convolve(c, c.kernel(), *_bias(c), **_same(c))
+
+
+def _pads_of(c: Call) -> list[int]:
     kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
     if c.argument("padding", 0) == "same":  # only without a stride
         pads = [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
     else:
         pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
-    return _convolve(c, pads=_begins_and_ends(pads))
+    return _begins_and_ends(pads)
 
 
-@_form("SameConv", "in_channels", "out_channels")
-def _same_conv(c: Call) -> str:
-    return _convolve(c, **_same(c))
-
-
-def _convolve(c: Call, **padding: Any) -> str:
+def _convolve(c: Call, *own: str, **padding: Any) -> str:
     return c.op(
         "Conv",
         c.x,
-        *_weight_and_bias(c),
+        *own,
         kernel_shape=c.per_axis("kernel_size"),
         strides=c.per_axis("stride", 1),
         dilations=c.per_axis("dilation", 1),
@@ -113,6 +129,10 @@ def _linear(c: Call) -> str:
 
 def _weight_and_bias(c: Call) -> list[str]:
     return [c.weight(name) for name in ("weight", "bias") if c.has(name)]
+
+
+def _bias(c: Call) -> list[str]:
+    return [c.weight("bias")] if c.has("bias") else []
 
 
 def _same(c: Call) -> dict[str, Any]:

@@ -74,6 +74,8 @@ def _norm(call: Call) -> int:
 
 
 def _batch_norm(call: Call) -> int:
+    if call.arguments.get("training"):
+        return _norm(call)
     return inputs(call) * (2 if call.is_affine else 1)
 
 

@@ -80,7 +80,7 @@ def _norm(call: Call, training: bool) -> int:
 
 
 def _batch_norm(call: Call, training: bool) -> int:
-    if training:
+    if training or call.arguments.get("training"):
         return _norm(call, training)
     return inputs(call) * (2 if call.is_affine else 1)
 
