@@ -181,7 +181,7 @@ class Window(NamedTuple):
 
 
 class Continued(Window):
-    """A window of single positions, of which those beyond the map stand for others."""
+    """A window of whose positions those beyond the map stand for others."""
 
     __slots__ = ()
 
@@ -208,6 +208,24 @@ class Replicated(Continued):
     def source(self, place: int, units: int) -> int:
         """Return the unit at the border."""
         return min(max(place, 0), units - 1)
+
+
+class Circular(Continued):
+    """A map that begins again behind its end."""
+
+    __slots__ = ()
+
+    def source(self, place: int, units: int) -> int:
+        """Return the unit as far from the other end."""
+        return place % units
+
+
+# How a map goes on beyond its border, by what torch calls the mode of padding.
+CONTINUED: Final[dict[str, type[Continued]]] = {
+    "reflect": Reflected,
+    "replicate": Replicated,
+    "circular": Circular,
+}
 
 
 def sliding(
@@ -244,6 +262,7 @@ class Saved(NamedTuple):
 
     Attributes:
         input: the layer's inputs are kept.
+        tracked_input: those of them that get a gradient are kept, in their own dtype.
         factors: the inputs are multiplied: the first two, then that product by the
             third and so on; a factor is kept if the other one gets a gradient.
         output: the layer's output is kept.
@@ -253,11 +272,13 @@ class Saved(NamedTuple):
         own_bytes: additional bytes per sample that do not depend on the dtype, such as
             indices.
         batch_elements: additional elements for the whole batch, in the computing dtype.
+        batch_params: additional elements for the whole batch, in the parameters' dtype.
         batch_floats: additional numbers for the whole batch, of 32 bits or more.
         what: what the additional tensors are, such as ``mask``.
     """
 
     input: bool = False
+    tracked_input: bool = False
     factors: bool = False
     output: bool = False
     own_elements: int = 0
@@ -265,6 +286,7 @@ class Saved(NamedTuple):
     own_floats: int = 0
     own_bytes: int = 0
     batch_elements: int = 0
+    batch_params: int = 0
     batch_floats: int = 0
     what: str = "copy"
 

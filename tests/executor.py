@@ -94,16 +94,26 @@ def _padded(
     an odd kernel keeps the size at stride 1, and an even one is not padded.
     """
     op = c.op
-    if op.pad is None:
-        pairs = zip(op.kernel, op.dilation, strict=True)
-        return c.x, [d * (k // 2) if k % 2 else 0 for k, d in pairs]
-    if op.pad != "same":
-        return c.x, op.pad
-    sides: list[int] = []
-    for n, k, s, d in zip(c.x.shape[2:], op.kernel, stride, op.dilation, strict=True):
-        total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
-        sides = [total // 2, total - total // 2, *sides]
-    return F.pad(c.x, sides, value=value), [0] * len(op.kernel)
+    mode = getattr(op, "pad_mode", "zeros")
+    if op.pad == "same":
+        ends = []
+        for n, k, s, d in zip(
+            c.x.shape[2:], op.kernel, stride, op.dilation, strict=True
+        ):
+            total = max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0)
+            ends.append((total // 2, total - total // 2))
+    else:
+        pads = op.pad
+        if pads is None:
+            pairs = zip(op.kernel, op.dilation, strict=True)
+            pads = [d * (k // 2) if k % 2 else 0 for k, d in pairs]
+        if mode == "zeros":
+            return c.x, pads
+        ends = [(pad, pad) for pad in pads]
+    if mode != "zeros":
+        return _continued(c.x, mode, ends), [0] * len(ends)
+    sides = [n for pair in reversed(ends) for n in pair]
+    return F.pad(c.x, sides, value=value), [0] * len(ends)
 
 
 def _of_axes(name: str, c: Call) -> Any:
@@ -270,16 +280,24 @@ def _crop(c: Call) -> Tensor:
     return x
 
 
-def _pad(c: Call) -> Tensor:
+def _continued(x: Tensor, mode: str, ends: Sequence[tuple[int, int]]) -> Tensor:
     """Take the positions of the map that the border is continued by."""
-    x = c.x
-    for axis, pad in enumerate(c.op.size, 2):
-        places = torch.arange(-pad, x.shape[axis] + pad)
-        last = x.shape[axis] - 1
-        if c.op.mode == "reflect":
-            places = last - (last - places.abs()).abs()
-        x = x.index_select(axis, places.clamp(0, last))
+    for axis, (before, after) in enumerate(ends, 2):
+        size = x.shape[axis]
+        places = torch.arange(-before, size + after)
+        if mode == "reflect":
+            places = size - 1 - (size - 1 - places.abs()).abs()
+        elif mode == "circular":
+            places = places % size
+        x = x.index_select(axis, places.clamp(0, size - 1))
     return x
+
+
+def _pad(c: Call) -> Tensor:
+    op = c.op
+    sides = (op.front, op.back), (op.top, op.bottom), (op.left, op.right)
+    pairs = zip(op.size, sides[-len(op.size) :], strict=True)
+    return _continued(c.x, op.mode, [(n + a, n + b) for n, (a, b) in pairs])
 
 
 def _zeropad(c: Call) -> Tensor:

@@ -29,6 +29,7 @@ _MAP_KEEPS: Final = (
     "conv 3x3 dilation=2 bias=false",
     "convtranspose 3x3 pad=1",
     "wsconv 3x3 gamma=1.5",
+    "conv 3x3 pad_mode=circular",
     "bn",
     "bn momentum=0.3",
     "groupnorm 1",

@@ -6,7 +6,20 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from archdsl.convolution import MISSING, PADS, Convolution
-from archdsl.values import Inner, Kernel, Shape, TorchCall, TorchForm, ones, ranked
+from archdsl.layer import Mismatch, arg, count, given
+from archdsl.padding import need_room
+from archdsl.values import (
+    CONTINUED,
+    Inner,
+    Kernel,
+    Saved,
+    Shape,
+    TorchCall,
+    TorchForm,
+    Window,
+    ones,
+    ranked,
+)
 
 _HELPER: Final = '''
 class SameConv{axes}d(nn.Conv{axes}d):
@@ -28,6 +41,7 @@ class Conv(Convolution):
     if the padding is odd, the end gets one more than the start. Unless you say
     otherwise, there is a bias, except where only a `bn` of the same block reads the
     output.
+    With `pad_mode`, the padding continues the map instead of zeros, as `pad` does.
 
     MACs: output elements x kernel area x input channels / groups.
     """
@@ -36,13 +50,51 @@ class Conv(Convolution):
     also = ("convolution", "convolve")
     scales = True
 
+    pad_mode: str = arg(
+        "choice",
+        "zeros",
+        choices=("zeros", *CONTINUED),
+        help="what stands in the padding, as `pad` continues a map",
+    )
+
+    def shape(self, *inputs: Shape) -> Shape:
+        """Return the width, and the size along each axis."""
+        found = super().shape(*inputs)
+        if self.pad_mode != "zeros":
+            if self.pads_apart:
+                raise Mismatch(
+                    "conv: `pad=same` with a stride pads with zeros alone",
+                    help="give numbers, or put a `pad` before it",
+                )
+            ends = tuple(self.pads(inputs[0][1:]))
+            need_room("conv", self.pad_mode, inputs[0], ends, max(self.kernel))
+        return found
+
+    def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        """Return the kernel's window, which may go on beyond the border."""
+        plain = super().window(inputs, output)
+        if self.pad_mode == "zeros":
+            return plain
+        return CONTINUED[self.pad_mode](*plain)
+
+    def copied(self, shape: Shape) -> int:
+        """Return the elements of the copy in which torch pads the input, if any."""
+        if self.pad_mode == "zeros":
+            return super().copied(shape)
+        return count(self.with_pads(shape))
+
+    def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
+        """Return the copy that pads the input, or the input; see `Pad.saved`."""
+        own = super().saved(inputs, output)
+        return own._replace(tracked_input=self.pad_mode in ("reflect", "replicate"))
+
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""
         return weight * factors.reshape(-1, 1, *ones(len(self.kernel)))
 
     def as_kernel(self, inputs: tuple[Shape, ...], output: Shape) -> Kernel | None:
         """Return its own kernel, unless the padding depends on the size."""
-        if isinstance(self.pad, str):
+        if isinstance(self.pad, str) or self.pad_mode != "zeros":
             return None
         pads = tuple(before for before, _ in self.pads(inputs[0][1:]))
         return Kernel(self.kernel, self.stride, pads, self.dilation, self.groups)
@@ -54,6 +106,7 @@ class Conv(Convolution):
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.Conv2d` or the like, or a class for `same` at a stride."""
         args, kwargs = (inputs[0][0], output[0]), self.arguments(inputs)
+        kwargs += given(("padding_mode", self.pad_mode, "zeros"))
         if not self.pads_apart:
             return TorchForm(TorchCall(ranked("nn.Conv", output), args, kwargs))
         axes = len(self.kernel)

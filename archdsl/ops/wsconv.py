@@ -90,6 +90,7 @@ class WSConv(Convolution):
     """
 
     word = "wsconv"
+    makes_weight = True
     also = ("stdconv", "scaledstdconv", "standardizedconv", "weightstandardization")
 
     gamma: float | None = arg(
@@ -164,7 +165,8 @@ class WSConv(Convolution):
         own = super().saved(inputs, output)
         gain = output[0] if self.gamma is not None else 0
         return own._replace(
-            batch_elements=self._weights(inputs) + gain,
+            batch_elements=self._weights(inputs),
+            batch_params=gain,
             batch_floats=2 * output[0],
             what="padded input, weight" if own.own_elements else "weight",
         )

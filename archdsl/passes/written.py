@@ -132,6 +132,7 @@ _MODULES: Final[Mapping[str, _Module]] = {
     "nn.ReLU": _module("F.relu"),
     "nn.ReflectionPad": _module("F.pad"),
     "nn.ReplicationPad": _module("F.pad"),
+    "nn.CircularPad": _module("F.pad"),
     "nn.ReLU6": _module("F.hardtanh"),
     "nn.SELU": _module("F.selu"),
     "nn.SiLU": _module("F.silu"),

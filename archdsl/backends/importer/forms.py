@@ -371,7 +371,9 @@ def _place_of(
 def _reading(
     field: Field, tables: dict[Place, dict[Any, Any]], axes: int
 ) -> tuple[Place, Reading] | None:
-    for place, table in tables.items():
+    # Other arguments may change with it, as the padding does with a dilation.
+    own = sorted(tables.items(), key=lambda one: field.name not in one[0])
+    for place, table in own:
         if field.type in ("bool", "choice"):
             # Numbers come from the shapes that it was tried on.
             if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):

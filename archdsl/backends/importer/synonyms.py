@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Last, Shape, ones
+from archdsl.padding import SIDES
+from archdsl.values import CONTINUED, Last, Shape, ones
 
 
 class Synonym(NamedTuple):
@@ -160,6 +161,23 @@ def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("identity", {}, first.reads[:1], 1)
 
 
+def _uneven_pad(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A map that goes on beyond its border, farther at one side than at another."""
+    first = calls[0]
+    given = dict(first.args)
+    mode, sides = given.get("mode"), given.get("pad")
+    if first.name != "pad" or mode not in CONTINUED or not isinstance(sides, tuple):
+        return None
+    whole = shapes[first.reads[0]]
+    if len(sides) != 2 * (len(whole) - 1) or isinstance(whole, Last) or min(sides) < 0:
+        return None
+    pairs = list(zip(sides[::2], sides[1::2], strict=True))
+    size = tuple([min(pair) for pair in reversed(pairs)])
+    more = [n - min(pair) for pair in pairs for n in pair]
+    values = {"size": size, "mode": mode, **dict(zip(SIDES, more, strict=False))}
+    return Synonym("pad", values, first.reads, 1)
+
+
 def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     """A quotient by a number."""
     first = calls[0]
@@ -183,5 +201,6 @@ _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _mean,
     _flatten,
     _nothing,
+    _uneven_pad,
     _divided,
 )

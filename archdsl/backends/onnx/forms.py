@@ -17,6 +17,8 @@ from archdsl.layer import same_pads
 from archdsl.values import Last, TorchForm, without_axes
 
 Emit = Callable[[Call], str]
+# An end of a slice that is behind that of any axis.
+_LAST: Final = 2**31 - 1
 
 
 class Form(NamedTuple):
@@ -62,40 +64,41 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 
 @_form("nn.Conv", "in_channels", "out_channels")
 def _conv(c: Call) -> str:
-    return _convolve(c, *_weight_and_bias(c), pads=_pads_of(c))
+    pads, mode = _pads_of(c), c.argument("padding_mode", "zeros")
+    if mode == "zeros":
+        return _convolve(c, c.x.name, *_weight_and_bias(c), pads=_begins_and_ends(pads))
+    return _convolve(c, _continued(c, pads, mode), *_weight_and_bias(c))
 
 
 @_form("SameConv", "in_channels", "out_channels")
 def _same_conv(c: Call) -> str:
-    return _convolve(c, *_weight_and_bias(c), **_same(c))
+    return _convolve(c, c.x.name, *_weight_and_bias(c), **_same(c))
 
 
 @_form("StdConv", "in_channels", "out_channels")
 @_form("ScaledStdConv", "in_channels", "out_channels")
 def _standardised(c: Call) -> str:
-    return _convolve(c, c.kernel(), *_bias(c), pads=_pads_of(c))
+    pads = _begins_and_ends(_pads_of(c))
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), pads=pads)
 
 
 @_form("SameStdConv", "in_channels", "out_channels")
 @_form("SameScaledStdConv", "in_channels", "out_channels")
 def _same_standardised(c: Call) -> str:
-    return _convolve(c, c.kernel(), *_bias(c), **_same(c))
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), **_same(c))
 
 
-def _pads_of(c: Call) -> list[int]:
+def _pads_of(c: Call) -> list[tuple[int, int]]:
     kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
     if c.argument("padding", 0) == "same":  # only without a stride
-        pads = [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
-    else:
-        pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
-    return _begins_and_ends(pads)
+        return [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
+    return [(pad, pad) for pad in c.per_axis("padding", 0)]
 
 
-def _convolve(c: Call, *own: str, **padding: Any) -> str:
+def _convolve(c: Call, *inputs: str, **padding: Any) -> str:
     return c.op(
         "Conv",
-        c.x,
-        *own,
+        *inputs,
         kernel_shape=c.per_axis("kernel_size"),
         strides=c.per_axis("stride", 1),
         dilations=c.per_axis("dilation", 1),
@@ -586,27 +589,44 @@ def _crop(c: Call) -> str:
 
 @_form("nn.ZeroPad", "padding")
 def _zero_pad(c: Call) -> str:
-    sides = c.argument("padding")
-    # torch begins with the last axis.
-    pairs = list(zip(sides[::2], sides[1::2], strict=True))[::-1]
-    return _pad(c, _begins_and_ends(pairs), 0.0)
+    return _pad(c, _begins_and_ends(_pairs_of(c)), 0.0)
 
 
 @_form("nn.ReflectionPad", "padding")
 def _reflection_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="reflect")
+    return _continued(c, _pairs_of(c), "reflect")
 
 
 @_form("nn.ReplicationPad", "padding")
 def _replication_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="edge")
+    return _continued(c, _pairs_of(c), "replicate")
 
 
-def _ends_of(c: Call) -> str:
-    """Return the padding at both ends of every axis, as ONNX orders them."""
-    spatial = c.argument("padding")[::-2]
-    whole = [0, 0, *spatial, 0, 0, *spatial]
-    return c.integers(whole, "pads")
+@_form("nn.CircularPad", "padding")
+def _circular_pad(c: Call) -> str:
+    return _continued(c, _pairs_of(c), "circular")
+
+
+def _pairs_of(c: Call) -> list[tuple[int, int]]:
+    """Return the padding before and after each axis; torch begins with the last."""
+    sides = c.argument("padding")
+    return list(zip(sides[::2], sides[1::2], strict=True))[::-1]
+
+
+def _continued(c: Call, pads: Sequence[tuple[int, int]], mode: str) -> str:
+    """Return the input, continued beyond its border."""
+    if mode != "circular":
+        firsts, lasts = zip(*pads, strict=True)
+        whole = c.integers([0, 0, *firsts, 0, 0, *lasts], "pads")
+        return c.op("Pad", c.x, whole, mode="edge" if mode == "replicate" else mode)
+    x = c.x.name
+    for axis, (before, after) in zip(c.axes, pads, strict=True):
+        # Ends behind all positions, whatever the size.
+        head = [_cut(c, x, [-before], [_LAST], [axis])] if before else []
+        tail = [_cut(c, x, [0], [after], [axis])] if after else []
+        if head or tail:
+            x = c.op("Concat", *head, x, *tail, axis=axis)
+    return x
 
 
 def _pad(c: Call, pads: Sequence[int], value: float) -> str:

@@ -44,7 +44,8 @@ def _operator(call: Call) -> str:
     if call.name == "F.interpolate":
         mode = call.arguments.get("mode", "nearest")
         return ranked(f"aten::upsample_{mode}", call.output)
-    if isinstance(call.arguments.get("padding"), str):
+    zeros = call.arguments.get("padding_mode", "zeros") == "zeros"
+    if isinstance(call.arguments.get("padding"), str) and zeros:
         return "aten::_convolution_mode"
     return _NAMES.get(call.name, call.name)
 

@@ -82,7 +82,7 @@ _NOTHING: Final = names(
     nn.AlphaDropout nn.ChannelShuffle nn.Dropout nn.Flatten nn.Hardsigmoid
     nn.Hardswish nn.Identity nn.LocalResponseNorm nn.Mish nn.PixelShuffle
     nn.PixelUnshuffle nn.SELU nn.SiLU nn.Sigmoid nn.Softmax nn.Tanh nn.ZeroPad
-    nn.ReflectionPad nn.ReplicationPad
+    nn.ReflectionPad nn.ReplicationPad nn.CircularPad
     """
 )
 _NO_FUNCTIONS: Final = UNCOUNTED | names(

@@ -96,7 +96,7 @@ _NOTHING: Final = names(
     nn.ELU nn.Flatten nn.GELU nn.Hardsigmoid nn.Hardswish nn.Identity nn.LeakyReLU
     nn.LocalResponseNorm nn.MaxPool nn.Mish nn.Module nn.PixelShuffle
     nn.PixelUnshuffle nn.ReLU nn.ReLU6 nn.SELU nn.SiLU nn.Sigmoid nn.Tanh nn.ZeroPad
-    nn.ReflectionPad nn.ReplicationPad
+    nn.ReflectionPad nn.ReplicationPad nn.CircularPad
     """
 )
 _FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {}

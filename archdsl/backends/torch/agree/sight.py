@@ -224,7 +224,7 @@ def _adaptive_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
 def _pad(x: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     from torch.nn import functional
 
-    if mode in ("reflect", "replicate"):
+    if mode in ("reflect", "replicate", "circular"):
         return functional.pad(x, pad, mode)
     if mode != "constant":
         raise Blind(f"pad of mode {mode}")

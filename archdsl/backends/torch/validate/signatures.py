@@ -59,6 +59,7 @@ SIGNATURES: Final[dict[str, str]] = {
     "nn.Sigmoid": "",
     "nn.ReflectionPad": "padding",
     "nn.ReplicationPad": "padding",
+    "nn.CircularPad": "padding",
     "nn.Softmax": "dim=None",
     "nn.Tanh": "",
     "nn.Upsample": f"{_RESIZE}recompute_scale_factor=None",
