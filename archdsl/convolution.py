@@ -17,9 +17,9 @@ from .layer import (
     given,
     group_channels,
     need_axes,
+    output_size,
     same_pad,
     same_pads,
-    slide,
 )
 from .values import (
     Saved,
@@ -120,7 +120,7 @@ class Convolution(Layer):
                     code="A0304",
                 )
         spatial = (
-            slide(self.word, n, k, s, p, d)
+            output_size(self.word, n, k, s, p, d)
             for n, k, s, p, d in zip(
                 sizes,
                 self.kernel,

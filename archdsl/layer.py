@@ -621,7 +621,7 @@ def _kind_of(shape: Shape) -> str:
     return kind if len(shape) in (1, 3) else f"{kind} of {_counted(len(shape) - 1)}"
 
 
-def slide(
+def output_size(
     word: str,
     size: int,
     kernel: int,

@@ -17,9 +17,10 @@ from torch.nn import functional
 
 import archdsl
 from archdsl.api import elaborate_module
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.cli import main
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph, flatten
 from archdsl.linter.check import lint
 from archdsl.linter.rules.narrow_view import NarrowView
 from archdsl.passes.alignment import alignment
@@ -27,7 +28,6 @@ from archdsl.passes.analysis import analyze
 from archdsl.passes.compare import compare
 from archdsl.passes.coverage import coverage
 from archdsl.passes.expect import check_expectations
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.paths import paths
 from archdsl.passes.periodic import MOST_PHASES, Ends, Periodic, shortest, slide
 from archdsl.passes.receptive import (

@@ -14,11 +14,11 @@ from typing import NamedTuple
 import pytest
 
 import archdsl
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.elaborate import elaborate
 from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.fitting import REACH, fitting_sizes
-from archdsl.elaborate.tally import Tallies, tally
+from archdsl.elaborate.layer_counts import Tallies, tally
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import all_kinds
 from archdsl.layer import words as kind_words

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import archdsl
 from archdsl.editor import Document
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Tallies, tally
+from archdsl.elaborate.layer_counts import Tallies, tally
 from archdsl.ir import Group, Network
 from archdsl.syntax.loader import load_text
 from archdsl.transforms import RemoveIdentities, pipeline

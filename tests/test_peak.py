@@ -23,12 +23,12 @@ from torch.utils.checkpoint import checkpoint
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.gradient import gradients
-from archdsl.passes.graph import Graph, flatten
-from archdsl.passes.inplace import inplace
+from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.memory import Memory, memory
 from archdsl.passes.peak import Line, Peak
 from archdsl.passes.recompute import parts
+from archdsl.torch.gradient import gradients
+from archdsl.torch.inplace import inplace
 from tests import handmade
 from tests.handmade import Interpreted, Sketch, chain
 from tests.oracle import CASES

@@ -11,7 +11,7 @@ import pytest
 from archdsl.api import as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Tallies, Use, tally
+from archdsl.elaborate.layer_counts import Tallies, Use, tally
 from archdsl.ir import Step
 from archdsl.resources import shipped_presets, shipped_specs
 from archdsl.syntax.loader import Module, load_file, load_text

@@ -12,8 +12,8 @@ from archdsl.layer import (
     count,
     given,
     need_axes,
+    output_size,
     same_pads,
-    slide,
 )
 from archdsl.values import (
     Inner,
@@ -136,7 +136,7 @@ class MaxPool(Layer):
             for (pad, _), kernel in zip(pads, self.kernel, strict=True):
                 _need_half(pad, kernel)
         spatial = (
-            slide("maxpool", n, k, s, p, d, self.ceil)
+            output_size("maxpool", n, k, s, p, d, self.ceil)
             for n, (k, d), s, p in zip(sizes, taps, self.steps, pads, strict=True)
         )
         return (channels, *spatial)

@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from typing import Final
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 
-from .graph import Graph, Node
 from .saved import SAMPLE, Kept, SavedTensor, homes, kept, saved_tensors
 from .strides import Gaps
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, sizes
 
-from .graph import Graph, Node
 from .receptive import windows
 
 # Largest number of bits of a set: a window can be padded by millions.

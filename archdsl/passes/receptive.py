@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, channels, sizes
 
-from .graph import Graph, Node
 from .parted import Parted
 from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.gradient import tracked
 from archdsl.values import Saved
 
-from .gradient import tracked
-from .graph import Graph, Node
 from .recompute import Part
 
 # A size is one number: bytes per sample times this, plus fixed bytes.

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import count as count_from
 from typing import NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.frames import Frames, frames
+from archdsl.torch.gradient import gradients
 
-from .frames import Frames, frames
-from .gradient import gradients
-from .graph import Graph, Node
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 

@@ -8,13 +8,13 @@ from typing import Any, Final, NamedTuple, cast
 from archdsl.api import as_shape, as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Census, Lines, Tallies, Use, tally
+from archdsl.elaborate.layer_counts import Census, Lines, Tallies, Use, tally
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.costs import Cost, cost_of, total
-from archdsl.passes.graph import Graph
 from archdsl.passes.memory import Memory
 from archdsl.passes.receptive import ReceptiveField
 from archdsl.passes.setting import Setting, checked

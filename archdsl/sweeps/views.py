@@ -13,11 +13,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.tally import Census, Lines, Use
+from archdsl.elaborate.layer_counts import Census, Lines, Use
 from archdsl.ir import Port
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
 from archdsl.passes.depth import Rung, depth_of
-from archdsl.passes.graph import Graph, Node
 from archdsl.passes.receptive import ReceptiveField, describe, fields, main_value
 from archdsl.values import Shape, Window, channels, sizes
 

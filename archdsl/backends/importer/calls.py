@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

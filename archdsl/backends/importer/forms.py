@@ -17,10 +17,10 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
 from archdsl.backends.importer.synonyms import Synonym, synonyms
-from archdsl.backends.torch.agree.trace import intercept
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
 from archdsl.backends.torch.templates import fill
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
 from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
@@ -528,7 +528,7 @@ def _fitted(
     )
     if form.asks and not set(reads).intersection(asked):
         return None
-    if form.kind.arity is None and len(calls) == 1:
+    if form.kind.arity != 1 and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
     made = Made(tuple(calls), result)
     values = dict(form.values)

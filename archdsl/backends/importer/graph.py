@@ -26,7 +26,7 @@ from archdsl.backends.importer.calls import (
     tensors_in,
 )
 from archdsl.backends.importer.parts import is_numbered
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.elaborate.evaluate import counted
 from archdsl.values import show_shape
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import tensors_in
 from archdsl.backends.importer.source import SEED, Source
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.values import Shape, show_shape
 
 if TYPE_CHECKING:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from archdsl.layer import Mismatch, count, slide
+from archdsl.ir.graph import Node
+from archdsl.layer import Mismatch, count, output_size
 from archdsl.linter.net import Net, bias, macs, params, percent, saving, weight
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import Continued, Last, channels, show_shape, sizes
 
 
@@ -163,7 +163,7 @@ def _reach(
     for axis, (kernel, stride, pad) in enumerate(axes):
         before, after = sizes(first.input_shapes[0])[axis], sizes(last.shape)[axis]
         try:
-            units = slide("", before, kernel, stride, (pad, pad), 1)
+            units = output_size("", before, kernel, stride, (pad, pad), 1)
         except Mismatch:
             return None
         if units != after:

@@ -7,10 +7,10 @@ from itertools import product
 from math import gcd
 from typing import Final
 
+from archdsl.ir.graph import Node
 from archdsl.layer import count
 from archdsl.linter.net import Net, macs, percent, rim, saving, weight
 from archdsl.linter.rule import Finding, Rule, net
-from archdsl.passes.graph import Node
 from archdsl.values import Continued, Window, show_shape, sizes
 
 MOST: Final = 1 << 20  # largest number of taps that is checked

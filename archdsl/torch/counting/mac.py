@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.passes.written import Written
+from archdsl.torch.calls import Executed
 
 VERSION: Final = "archdsl"
 UNIT: Final = "MACs"
@@ -17,6 +17,6 @@ ABOUT: Final = (
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return what the layer declares."""
     return step.macs

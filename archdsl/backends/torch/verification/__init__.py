@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.torch import ForeignCode, build, foreign_names
 from archdsl.ir import Network, Step
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
-from archdsl.passes.graph import Graph, Node
 from archdsl.passes.receptive import Axis, Field, fields
+from archdsl.torch.functions.positions import Blind
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
+from .dependence import ends, look, nothing, positions, summary
 from .match import Match, Matched, layer_paths, match
-from .sight import Blind, ends, look, nothing, positions, summary
 from .trace import Trace, saving, tensors_in, trace
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
         comparison.inference,
         comparison.training,
         comparison.saved,
-        comparison.sight,
+        comparison.dependence,
     ):
         try:
             part()
@@ -283,7 +284,7 @@ class _Comparison:
 
     # ---- receptive fields
 
-    def sight(self) -> None:
+    def dependence(self) -> None:
         """Compare the receptive field of every unit in the first input."""
         what = "receptive field"
         known = fields(self.graph)

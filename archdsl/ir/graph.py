@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
-from archdsl.ir import Group, Network, Step
 from archdsl.layer import Layer
 from archdsl.symbolic import is_symbolic
 from archdsl.values import Last, Shape, Tensor, Window
+
+from .nodes import Group, Network, Step
 
 
 class _Plain(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
 from archdsl.backends.torch.templates import fill
-from archdsl.passes.graph import Graph, Node
+from archdsl.ir.graph import Graph, Node
 
 from .trace import Event, Numbering, Trace, intercept
 

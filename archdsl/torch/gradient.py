@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .graph import Graph
+from archdsl.ir.graph import Graph
 
 
 def tracked(graph: Graph) -> frozenset[int]:

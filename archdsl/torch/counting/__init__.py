@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
-    from archdsl.passes.graph import Graph, Node
-    from archdsl.passes.written import Form
+    from archdsl.ir.graph import Graph, Node
+    from archdsl.torch.calls import Form
 
 TOOLS: Final[Mapping[str, str]] = {
     "mac": "multiply-accumulates of convolutions and linear layers",
@@ -76,8 +76,8 @@ def count(
         KeyError: if there is no such tool.
         SpecError: if it is not known how the tool counts something that is called.
     """
-    from archdsl.passes.conventions.formulas import Unknown
-    from archdsl.passes.written import functions, out_of_order, written
+    from archdsl.torch.calls import executed, functions, out_of_order
+    from archdsl.torch.functions import Unknown
 
     TOOLS[tool]
     convention = import_module(f"{__name__}.{tool}")
@@ -91,7 +91,7 @@ def count(
     moved = out_of_order(graph)
     layers = []
     for node in graph.nodes:
-        step = written(node, forms(node))
+        step = executed(node, forms(node))
         if moved and node.inputs[0] in moved:
             step = step._replace(in_order=False)
         runs = training or not node.training

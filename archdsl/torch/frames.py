@@ -9,8 +9,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from archdsl.ir import OWNERS, Group, Step
-
-from .graph import Graph, Node
+from archdsl.ir.graph import Graph, Node
 
 # Groups that become modules: a call holds its arguments until it ends.
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.passes.written import Call, Written
-
-from .formulas import positions
+from archdsl.torch.calls import Executed
+from archdsl.torch.functions import Call
+from archdsl.torch.functions.rules import positions
 
 VERSION: Final = "torchinfo 1.8.0"
 UNIT: Final = "MACs"
@@ -25,7 +25,7 @@ ABOUT: Final = (
 )
 
 
-def count(step: Written, training: bool) -> int:
+def count(step: Executed, training: bool) -> int:
     """Return the sum over the modules; functions and bare parameters have none."""
     if not step.known:
         return step.macs
