@@ -553,6 +553,15 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
     return inputs
 
 
+def need_any_map(inputs: Shape, word: str) -> Shape:
+    """Return the shape of a map, wherever its channels are; refuse that of a vector.
+
+    Raises:
+        Mismatch: if it is one.
+    """
+    return inputs if isinstance(inputs, Last) else need_map(inputs, word)
+
+
 def need_axes(inputs: Shape, layer: Layer) -> Shape:
     """Return the shape of a map that the windows of a layer fit; refuse any other.
 

@@ -89,6 +89,13 @@ def with_channels(shape: Shape, count: int) -> Shape:
     return Last((*plain, count)) if isinstance(shape, Last) else (count, *plain)
 
 
+def with_sizes(shape: Shape, sizes: Shape) -> Shape:
+    """Return the shape of a map with other sizes along its axes."""
+    if isinstance(shape, Last):
+        return Last((*sizes, channels(shape)))
+    return (channels(shape), *sizes)
+
+
 class Dims(tuple[int, ...]):
     """Sizes written with x in a spec, such as 3x3."""
 

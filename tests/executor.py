@@ -220,8 +220,8 @@ def _owns_slopes(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
 
 
 def _owns_factors(op: Any, sizes: Sizes, axis: int) -> tuple[Own, ...]:
-    if op.form == "scalar":
-        return (Own("", ()),)
+    if op.form in ("scalar", "single"):
+        return (Own("", () if op.form == "scalar" else (1,)),)
     if op.form == "vector":
         return (Own("", (sizes[axis if axis == -1 else 0],)),)
     plain = axis == -1 or len(sizes) == 1
@@ -236,9 +236,9 @@ def _reshape(c: Call) -> Tensor:
     return flat[:, None] if c.op.into == "sequence" else flat[:, :, None, None]
 
 
-def _layer_scale(c: Call) -> Tensor:
+def _own(c: Call) -> Tensor:
     own = c.own[""]
-    return c.x * (_line_up(own.flatten(), c) if own.dim() else own)
+    return _line_up(own.flatten(), c) if own.dim() else own
 
 
 # ---- windows ----------------------------------------------------------------------
@@ -257,6 +257,12 @@ def _avg_pool(c: Call) -> Tensor:
     stride = op.stride or op.kernel
     pool: Callable[..., Tensor] = _of_axes("avg_pool", c)
     return pool(c.x, op.kernel, stride, op.pad, op.ceil, op.count_pad)
+
+
+def _l2_pool(c: Call) -> Tensor:
+    first = 2 if c.axis == 1 else 1
+    dims = [*range(first, first + c.x.dim() - 2)]
+    return (c.x * c.x).sum(dims, keepdim=True).sqrt()
 
 
 def _upsample(c: Call) -> Tensor:
@@ -364,12 +370,14 @@ def _input_scale(c: Call) -> Tensor:
 
 
 KINDS: Final[Mapping[str, Kind]] = {
+    "abs": Kind(lambda c: torch.where(c.x < 0, -c.x, c.x)),
     "adaptiveavgpool": Kind(lambda c: _of_axes("adaptive_avg_pool", c)(c.x, c.op.size)),
     "adaptivemaxpool": Kind(lambda c: _of_axes("adaptive_max_pool", c)(c.x, c.op.size)),
     "add": Kind(_sum),
     "alphadropout": Kind(lambda c: F.alpha_dropout(c.x, c.op.p, c.training)),
     "avgpool": Kind(_avg_pool),
     "bn": Kind(_batch_norm, _running),
+    "channelmean": Kind(lambda c: c.x.sum(c.axis, keepdim=True) / c.x.shape[c.axis]),
     "chunk": Kind(_chunk),
     "concat": Kind(lambda c: torch.cat([*c.xs], c.axis)),
     "conv": Kind(_conv, _owns_conv),
@@ -402,7 +410,9 @@ KINDS: Final[Mapping[str, Kind]] = {
         lambda op, sizes, axis: _affine(op, sizes, axis) if op.affine else (),
     ),
     "layernorm": Kind(_layer_norm, _affine),
-    "layerscale": Kind(_layer_scale, _owns_factors),
+    "l2pool": Kind(_l2_pool),
+    "layerbias": Kind(lambda c: c.x + _own(c), _owns_factors),
+    "layerscale": Kind(lambda c: c.x * _own(c), _owns_factors),
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),
     "lrn": Kind(
@@ -416,16 +426,21 @@ KINDS: Final[Mapping[str, Kind]] = {
     "pixelunshuffle": Kind(lambda c: F.pixel_unshuffle(c.x, c.op.factor)),
     "prelu": Kind(lambda c: F.prelu(c.x, c.weight), _owns_slopes),
     "relu": Kind(lambda c: F.relu(c.x)),
+    "reciprocal": Kind(lambda c: 1 / c.x),
     "reshape": Kind(_reshape),
+    "rsqrt": Kind(lambda c: c.x**-0.5),
     "relu6": Kind(lambda c: F.relu6(c.x)),
     "resize": Kind(lambda c: _interpolate(c, c.xs[1].shape[2:])),
     "scale": Kind(lambda c: c.x * c.op.factor),
     "selu": Kind(lambda c: F.selu(c.x)),
+    "shift": Kind(lambda c: c.x + c.op.number),
     "shuffle": Kind(_shuffle),
     "sigmoid": Kind(lambda c: torch.sigmoid(c.x)),
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
     "softmax": Kind(_softmax),
+    "sqrt": Kind(lambda c: c.x**0.5),
+    "square": Kind(lambda c: c.x * c.x),
     "stochasticdepth": Kind(_stochastic_depth),
     "tanh": Kind(lambda c: torch.tanh(c.x)),
     "upsample": Kind(_upsample),

@@ -15,7 +15,15 @@ from itertools import combinations, count, product
 from math import isclose
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
+from archdsl.backends.importer.calls import (
+    BATCH,
+    Call,
+    Constant,
+    Own,
+    Recorder,
+    Ref,
+    late,
+)
 from archdsl.backends.importer.synonyms import Synonym, synonyms
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
@@ -154,7 +162,8 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
             result = _called(form, tensors, module)
     number = recorder.numbers.get(id(result), -1)
     # Within a single call, torch itself asks, to check it.
-    return Made(tuple(calls), number, len(calls) > 1 and 0 in recorder.asked)
+    ordered = tuple(late(calls))
+    return Made(ordered, number, len(calls) > 1 and 0 in recorder.asked)
 
 
 def _constructed(form: TorchForm) -> Any:

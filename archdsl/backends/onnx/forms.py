@@ -9,6 +9,7 @@ number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,8 @@ from archdsl.layer import same_pads
 from archdsl.values import Last, TorchForm, without_axes
 
 Emit = Callable[[Call], str]
+# Gives a bare parameter the axes of a map.
+_VIEW: Final = re.compile(r"\.view\([^)]*\)")
 # An end of a slice that is behind that of any axis.
 _LAST: Final = 2**31 - 1
 
@@ -39,8 +42,11 @@ FORMS: Final[dict[str, Form]] = {}
 def name_of(form: TorchForm) -> str:
     """Return the name under which a layer's form stands in the table.
 
-    It is that of its module, or else its function without the named arguments.
+    It is that of its module, or else its function without the named arguments. That of
+    a bare parameter is what is done with it.
     """
+    if form.function is not None and "{self}" in form.function:
+        return _VIEW.sub("", form.function)
     if form.module is not None:
         return without_axes(form.module.name)
     text = form.function or ""
@@ -371,19 +377,32 @@ def _local_response_norm(c: Call) -> str:
     return c.op("Div", c.x, c.op("Pow", sums, c.constant(beta, "beta")))
 
 
-@_form("nn.Parameter")
+@_form("{self} * {0}")
 def _layer_scale(c: Call) -> str:
+    return c.op("Mul", c.x, _own_of_channels(c))
+
+
+@_form("{self} + {0}")
+def _layer_bias(c: Call) -> str:
+    return c.op("Add", c.x, _own_of_channels(c))
+
+
+def _own_of_channels(c: Call) -> str:
+    """Return a bare parameter with the axes that the input's channels have."""
     sizes = (-1, *[1] * len(c.sizes))
     if c.graph.weights[c.key].ndim == 1 and not isinstance(c.x.shape, Last):
-        factors = c.weight("", lambda w: w.reshape(sizes), ".factors")
-    else:
-        factors = c.weight("")
-    return c.op("Mul", c.x, factors)
+        return c.weight("", lambda w: w.reshape(sizes), ".factors")
+    return c.weight("")
 
 
 @_form("Scale", "factor")
 def _scale(c: Call) -> str:
     return c.op("Mul", c.x, c.constant(c.argument("factor"), "factor"))
+
+
+@_form("Shift", "number")
+def _shift(c: Call) -> str:
+    return c.op("Add", c.x, c.constant(c.argument("number"), "number"))
 
 
 @_form("InputScale")
@@ -406,6 +425,9 @@ def _same_name(type: str) -> Emit:
 
 
 for _torch, _onnx in (
+    ("Abs", "Abs"),
+    ("Reciprocal", "Reciprocal"),
+    ("Sqrt", "Sqrt"),
     ("nn.Hardswish", "HardSwish"),
     ("nn.Mish", "Mish"),
     ("nn.ReLU", "Relu"),
@@ -414,6 +436,16 @@ for _torch, _onnx in (
     ("nn.Tanh", "Tanh"),
 ):
     FORMS[_torch] = Form(_same_name(_onnx), ())
+
+
+@_form("Square")
+def _square(c: Call) -> str:
+    return c.op("Mul", c.x, c.x)
+
+
+@_form("Rsqrt")
+def _rsqrt(c: Call) -> str:
+    return c.op("Reciprocal", c.op("Sqrt", c.x))
 
 
 @_form("nn.ELU")
@@ -673,6 +705,18 @@ def _group_sum(c: Call) -> str:
     size = int(c.shape[0])
     starts = [n * size for n in range(c.argument("groups"))]
     return c.op("Sum", *(_cut(c, c.x.name, [n], [n + size], [1]) for n in starts))
+
+
+@_form("ChannelMean", "dim")
+def _channel_mean(c: Call) -> str:
+    axis = c.integers([c.argument("dim")], "axis")
+    return c.op("ReduceMean", c.x, axis, keepdims=1)
+
+
+@_form("L2Pool")
+def _l2_pool(c: Call) -> str:
+    c.free = False
+    return c.op("ReduceL2", c.x, c.integers(c.args, "axes"), keepdims=1)
 
 
 def _shape_of_input(c: Call) -> str:
