@@ -411,7 +411,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     ),
     "layernorm": Kind(_layer_norm, _affine),
     "l2pool": Kind(_l2_pool),
-    "layerbias": Kind(lambda c: c.x + _own(c), _owns_factors),
+    "layershift": Kind(lambda c: c.x + _own(c), _owns_factors),
     "layerscale": Kind(lambda c: c.x * _own(c), _owns_factors),
     "leakyrelu": Kind(lambda c: F.leaky_relu(c.x, c.op.slope)),
     "linear": Kind(lambda c: F.linear(c.x, c.weight, c.bias), _owns_linear),

@@ -32,7 +32,7 @@ _MAP_KEEPS: Final = (
     "conv 3x3 pad_mode=circular",
     "mul { | square -> channelmean -> shift 0.1 -> rsqrt }",
     "mul { l2pool | }",
-    "layerbias 0.1",
+    "layershift 0.1",
     "bn",
     "bn momentum=0.3",
     "groupnorm 1",

@@ -96,9 +96,12 @@ def test_the_library_has_the_keys_and_values_of_modules(
     ("module", "words"),
     [
         (Net(RootMeanSquare(6)), "square channelmean shift rsqrt"),
-        (Net(Response(6, last=False)), "l2pool channelmean shift reciprocal layerbias"),
-        (Net(Response(6, last=True), True), "permute l2pool channelmean layerbias"),
-        (Net(Star()), "relu square layerscale layerbias"),
+        (
+            Net(Response(6, last=False)),
+            "l2pool channelmean shift reciprocal layershift",
+        ),
+        (Net(Response(6, last=True), True), "permute l2pool channelmean layershift"),
+        (Net(Star()), "relu square layerscale layershift"),
     ],
 )
 def test_modules_are_imported(module: nn.Module, words: str) -> None:
@@ -114,7 +117,7 @@ def test_modules_are_imported(module: nn.Module, words: str) -> None:
         "l: conv 1x1 -> l2pool; mul { | @l } -> square -> channelmean",
         "permute last -> mul { | channelmean } -> mul { l2pool | } -> permute first",
         "square -> shift 0.1 -> rsqrt -> mul { | reciprocal -> abs }",
-        "b: layerbias 0.5 -> s: layerscale 2 form=single -> flatten -> c: layerbias",
+        "b: layershift 0.5 -> s: layerscale 2 form=single -> flatten -> c: layershift",
         "s: seq { abs; square; shift 1; sqrt; rsqrt; reciprocal; l2pool; channelmean }",
     ],
 )

@@ -23,7 +23,7 @@ class Shift(nn.Module):
 class Shift(Layer):
     """Add a fixed number: `shift 1e-6`.
 
-    `layerbias` trains a summand for each channel.
+    `layershift` trains a summand for each channel.
     """
 
     word = "shift"

@@ -171,7 +171,7 @@ def _power(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None
         return None
     exponents = [value for _, value in first.args if isinstance(value, int | float)]
     word = _POWERS.get(exponents[0]) if len(exponents) == 1 else None
-    return word and Synonym(word, {}, first.reads, 1)
+    return Synonym(word, {}, first.reads, 1) if word else None
 
 
 def _channel_mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:

@@ -383,7 +383,7 @@ def _layer_scale(c: Call) -> str:
 
 
 @_form("{self} + {0}")
-def _layer_bias(c: Call) -> str:
+def _layer_shift(c: Call) -> str:
     return c.op("Add", c.x, _own_of_channels(c))
 
 

@@ -7,8 +7,8 @@ from archdsl.trained import Trained
 from archdsl.values import Operations, Shape
 
 
-class LayerBias(Trained):
-    """Add a trained number to each channel: `layerbias`.
+class LayerShift(Trained):
+    """Add a trained number to each channel: `layershift`.
 
     The summands are a parameter of the block itself, named after the layer, with the
     sizes that the factors of `layerscale` have.
@@ -16,8 +16,8 @@ class LayerBias(Trained):
     Source: Zhang et al. 2019, "Fixup initialization", section 3, for `form=single`.
     """
 
-    word = "layerbias"
-    also = ("addbias", "trainedbias")
+    word = "layershift"
+    also = ("layerbias", "addbias", "trainedbias")
     sign_in_torch = "+"
 
     init: float = arg("float", 0.0, at=0, help="value of the summands at the start")
@@ -41,5 +41,5 @@ class LayerBias(Trained):
         return True
 
     def label(self) -> str:
-        """Return `layerbias`, with its start unless that is 0."""
+        """Return `layershift`, with its start unless that is 0."""
         return self.word + (f" {float(self.init):g}" if self.init else "")
