@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -141,3 +143,26 @@ def test_powers_are_squares_and_roots() -> None:
     text = archdsl.from_module(Powers(), "3x7x6").text
     for word in ("square", "sqrt", "reciprocal", "rsqrt", "shift 1"):
         assert word in text
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "zeros"])
+@pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 1), (3, 2), (4, 2), (5, 3)])
+def test_blur_pooling_is_a_convolution_by_binomials(
+    size: int, stride: int, mode: str
+) -> None:
+    """As in timm's `BlurPool2d`, of Zhang's code."""
+    row = torch.tensor([math.comb(size - 1, k) / 2 ** (size - 1) for k in range(size)])
+    weight = (row[:, None] * row).expand(4, 1, size, size)
+    text = f"""arch 1
+import blur_pool from pooling
+network N {{
+    input 4x9x12
+    blur_pool<{size}, {stride}, "{mode}">
+}}
+"""
+    assert not faults(text)
+    x = torch.randn(2, 4, 9, 12)
+    sides = [(stride - 1 + size - 1) // 2] * 4
+    padded = F.pad(x, sides, mode="constant" if mode == "zeros" else mode)
+    expected = F.conv2d(padded, weight, stride=stride, groups=4)
+    torch.testing.assert_close(archdsl.build(archdsl.loads(text))(x), expected)
