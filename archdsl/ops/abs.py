@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class Abs(nn.Module):
@@ -30,6 +30,12 @@ class Abs(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""
         return Saved(input=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the sign."""
+        return Scratch(backward=count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the function, or a class of its own."""

@@ -13,6 +13,7 @@ from archdsl.values import (
     Inner,
     Kernel,
     Saved,
+    Scratch,
     Shape,
     TorchCall,
     TorchForm,
@@ -87,6 +88,19 @@ class Conv(Convolution):
         """Return the copy that pads the input, or the input; see `Pad.saved`."""
         own = super().saved(inputs, output)
         return own._replace(tracked_input=self.pad_mode in ("reflect", "replicate"))
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the gradient of the copy that pads the input, beyond the input's.
+
+        Where the map goes round, that is copied when the output's gradient is gone.
+        """
+        found = super().scratch(inputs, output, gradients)
+        if self.pad_mode != "circular" or not gradients[0]:
+            return found
+        twice = 2 * self.copied(inputs[0]) - count(output) - count(inputs[0])
+        return found._replace(backward=max(found.backward, twice))
 
     def scaled(self, weight: Any, factors: Any) -> Any:
         """Return the weight, whose output channels come first, times the factors."""

@@ -6,6 +6,7 @@ from archdsl.layer import Layer, count, need_any_map
 from archdsl.values import (
     Last,
     Saved,
+    Scratch,
     Shape,
     TorchCall,
     TorchForm,
@@ -55,6 +56,12 @@ class L2Pool(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return both, whose quotient is the gradient."""
         return Saved(input=True, output=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the quotient of both."""
+        return Scratch(backward=count(inputs[0]))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the norm along the axes, or a class of its own."""

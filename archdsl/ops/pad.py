@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.layer import arg, need_axes
+from archdsl.layer import arg, count, need_axes
 from archdsl.padding import SIDES, Ends, Padding, need_room
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
     CONTINUED,
     Saved,
+    Scratch,
     Shape,
     TorchCall,
     TorchForm,
@@ -78,6 +79,14 @@ class Pad(Padding):
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether there is nothing to add."""
         return inputs == (output,)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return two copies of the gradient, if the map goes round."""
+        if self.mode != "circular":
+            return Scratch()
+        return Scratch(backward=2 * count(output) - count(inputs[0]))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.ReflectionPad2d` or the like."""

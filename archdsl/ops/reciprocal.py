@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class Reciprocal(nn.Module):
@@ -32,6 +32,12 @@ class Reciprocal(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the output."""
         return Saved(output=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return the square of the output, and its negative."""
+        return Scratch(backward=2 * count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the function, or a class of its own."""

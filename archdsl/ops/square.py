@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl.layer import Layer, count
-from archdsl.values import Saved, Shape, TorchCall, TorchForm
+from archdsl.values import Saved, Scratch, Shape, TorchCall, TorchForm
 
 _HELPER = '''
 class Square(nn.Module):
@@ -31,6 +31,12 @@ class Square(Layer):
     def saved(self, inputs: tuple[Shape, ...], output: Shape) -> Saved:
         """Return the input."""
         return Saved(input=True)
+
+    def scratch(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> Scratch:
+        """Return twice the input, and its product with the gradient."""
+        return Scratch(backward=2 * count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the function, or a class of its own."""
