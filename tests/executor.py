@@ -262,7 +262,9 @@ def _avg_pool(c: Call) -> Tensor:
 def _l2_pool(c: Call) -> Tensor:
     first = 2 if c.axis == 1 else 1
     dims = [*range(first, first + c.x.dim() - 2)]
-    return (c.x * c.x).sum(dims, keepdim=True).sqrt()
+    total = (c.x * c.x).sum(dims, keepdim=True)
+    # Where all is zero, torch takes the root's slope to be zero, too.
+    return torch.where(total > 0, total, 1).sqrt() * (total > 0)
 
 
 def _upsample(c: Call) -> Tensor:
