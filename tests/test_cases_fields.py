@@ -39,7 +39,7 @@ from archdsl.passes.receptive import (
 )
 from archdsl.passes.smallest import smallest
 from archdsl.syntax.loader import load_text
-from archdsl.values import sizes
+from archdsl.values import Continued, sizes
 from tests.handmade import Sketch, chain
 from tests.seeing import seeing, thin
 from tests.strategies import sketches
@@ -229,6 +229,8 @@ def _sets(graph: Graph, *, padded: bool) -> See:
             own = [tap // up for tap in taps if tap % up == 0]
             if len(read) > 1 and units < sizes(node.shape)[axis]:
                 own = [0]  # the only unit is repeated
+            if isinstance(window, Continued) and not padded:
+                own = [window.source(n, units) for n in own]
             for n in own:
                 if padded or 0 <= n < units:
                     found |= see(source, axis, n)

@@ -261,7 +261,8 @@ def _is_trained(graph: Graph) -> bool:
 
 
 # These copy or not by the order of the axes in memory, which no figure of ours knows.
-_PLAIN = tuple(sorted(KINDS.keys() - {"permute", "shuffle", "layernorm"}))
+# Behind a norm of vectors, `prelu` is an element for each channel off.
+_PLAIN = tuple(sorted(KINDS.keys() - {"permute", "shuffle", "layernorm", "prelu"}))
 
 
 # The same networks every time: a rare one, in which a layer frees one of several things

@@ -16,6 +16,7 @@ from archdsl.layer import (
     same_pads,
 )
 from archdsl.values import (
+    Inner,
     Saved,
     Scratch,
     Shape,
@@ -200,7 +201,7 @@ class MaxPool(Layer):
             return TorchForm(
                 TorchCall(ranked("SameMaxPool", output), tuple(arguments)),
                 helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
-                padded=self._padded(inputs[0]),
+                inner=(Inner(ranked("F.max_pool", output), self._padded(inputs[0])),),
             )
         pad = self.pad
         if isinstance(pad, str):  # at a stride of 1, or of a single position

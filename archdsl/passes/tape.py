@@ -147,7 +147,9 @@ def _entry(
     forward = scratch.forward * sample
     # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
-    once = own if scratch.inference is None else scratch.inference * sample
+    once = own
+    if scratch.inference is not None:
+        once = scratch.inference * sample + scratch.batch_inference * item
     if keep is None:
         forward = forward + own if scratch.inference is None else max(forward, once)
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item

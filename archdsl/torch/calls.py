@@ -14,6 +14,7 @@ from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
+    Inner,
     Last,
     Shape,
     Tensor,
@@ -161,14 +162,23 @@ def _modules(
     rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
     functions: tuple[Call, ...] = ()
     if torch.helper:
-        read = torch.padded or input
-        functions = _calls(called(torch.helper), arguments, read, output)
+        calls = _calls(called(torch.helper), arguments, input, output)
+        inner = {one.function: one for one in torch.inner}
+        functions = tuple([_within(call, inner.get(call.name)) for call in calls])
     elif (function := called_by(first)) is not None:
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
         # Without an entry, its counts would be guesses.
         functions = (Call(first, arguments, input, between),)
     return Executed((call, *rest), functions, known, macs)
+
+
+def _within(call: Call, inner: Inner | None) -> Call:
+    """Return a call as a helper makes it."""
+    if inner is None:
+        return call
+    arguments = call.arguments if inner.kwargs is None else dict(inner.kwargs)
+    return call._replace(input=inner.reads, arguments=arguments)
 
 
 def _arguments(call: TorchCall) -> Mapping[str, Any]:

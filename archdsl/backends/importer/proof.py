@@ -343,7 +343,14 @@ def _compare(
     order: Sequence[int],
 ) -> None:
     theirs = _run(original, shapes, batch, training)
-    ours = _run(built, shapes, batch, training)
+    try:
+        ours = _run(built, shapes, batch, training)
+    except RuntimeError as error:
+        shown = ", ".join(map(show_shape, shapes))
+        reason = str(error).partition("\n")[0]
+        raise Differs(
+            f"the spec's module cannot be run at {shown}: {reason}"
+        ) from error
     if len(ours) != len(theirs) or len(ours) > len(order):
         raise Differs(f"there are {len(ours)} outputs instead of {len(theirs)}")
     ranks = sorted(order[: len(ours)])

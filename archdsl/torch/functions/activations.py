@@ -74,7 +74,8 @@ ENTRIES: Final = (
     Module("nn.Sigmoid", "", "torch.sigmoid", {}),
     Function("torch.tanh", "input", "place", {}),
     Module("nn.Tanh", "", "torch.tanh", {}),
-    Function("torch.abs", "input", "place", {}),
+    Function("torch.abs torch.square torch.sqrt torch.rsqrt", "input", "place", {}),
+    Function("torch.reciprocal", "input", "place", {}),
     Function("F.softmax", "input, dim=None", _softmax, _PATCHED),
     Module(
         "nn.Softmax",

@@ -98,8 +98,9 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 def _fvcore(call: Call) -> int:
     # `padding="same"` is an operator of its own, which it does not know.
-    known = not isinstance(call.arguments.get("padding"), str)
-    return convolution(call) if known else 0
+    same = isinstance(call.arguments.get("padding"), str)
+    zeros = call.arguments.get("padding_mode", "zeros") == "zeros"
+    return 0 if same and zeros else convolution(call)
 
 
 def _positions(call: Call) -> int:

@@ -47,8 +47,9 @@ def _each(affine: int, plain: int) -> Rule:
     return lambda call: inputs(call) * (affine if call.is_affine else plain)
 
 
-def _fvcore(call: Call) -> int:
-    if call.training:
+def _of_batch(call: Call) -> int:
+    """Return the operations of a batch norm, which may ask for those of training."""
+    if call.training or call.arguments.get("training"):
         return _each(5, 4)(call)
     return _each(2, 1)(call)
 
@@ -63,7 +64,7 @@ ENTRIES: Final = (
     Function(
         "F.batch_norm",
         reads="place",
-        counts={"fvcore": _fvcore, "calflops": _each(2, 1)},
+        counts={"fvcore": _of_batch, "calflops": _of_batch},
     ),
     Module(
         "nn.BatchNorm",

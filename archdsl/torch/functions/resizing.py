@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from archdsl.values import CONTINUED
+
 from .function import Call, Function, Module, Unknown
 from .positions import NOTHING, Blind, per_axis, thin, widened
 from .rules import inputs, outputs, positions
@@ -22,7 +24,7 @@ _ROUNDED: Final = 1e-5
 def _pad(x: Tensor, pad: Any, mode: str = "constant", value: Any = None) -> Tensor:
     from torch.nn import functional
 
-    if mode in ("reflect", "replicate"):
+    if mode in CONTINUED:
         return functional.pad(x, pad, mode)
     if mode != "constant":
         raise Blind(f"pad of mode {mode}")
@@ -141,4 +143,5 @@ ENTRIES: Final = (
     Module("nn.ZeroPad", "padding", "F.pad", {}),
     Module("nn.ReflectionPad", "padding", "F.pad", {}),
     Module("nn.ReplicationPad", "padding", "F.pad", {}),
+    Module("nn.CircularPad", "padding", "F.pad", {}),
 )

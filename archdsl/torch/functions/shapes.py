@@ -1,13 +1,21 @@
-"""Functions that only move values."""
+"""Functions that move values, or reduce them along axes."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from .function import Function, Module
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def _mean(x: Tensor, dim: int, keepdim: bool, **_: Any) -> Tensor:
+    return x.amax(dim, keepdim)
+
+
+def _norm(x: Tensor, p: int, dim: tuple[int, ...], keepdim: bool, **_: Any) -> Tensor:
+    return x.amax(dim, keepdim)
 
 
 def _sum(x: Tensor, dim: int) -> Tensor:
@@ -36,5 +44,7 @@ ENTRIES: Final = (
     Function("F.pixel_unshuffle", "input, downscale_factor", "moves", {}),
     Module("nn.PixelUnshuffle", "downscale_factor", "F.pixel_unshuffle", {}),
     Function("Tensor.sum", None, _sum, {}),
+    Function("torch.mean", "input, dim=None, keepdim=False", _mean, {}),
+    Function("torch.norm", "input, p='fro', dim=None, keepdim=False", _norm, {}),
     Module("nn.Identity", "", "", {}),
 )
