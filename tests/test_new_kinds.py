@@ -20,7 +20,7 @@ from tests.conftest import ROOT
 
 ADDED = ROOT / "tests" / "new_kinds"
 PROPERTIES = (
-    "test_added.py",
+    "added.py",
     "test_agree.py",
     "test_lint_claims.py",
     "test_memory.py",

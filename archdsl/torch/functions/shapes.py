@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from .function import Function, Module
+from .positions import Blind
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
-def _mean(x: Tensor, dim: int, keepdim: bool, **_: Any) -> Tensor:
+def _reduced(x: Tensor, dim: Any = None, keepdim: bool = False, **_: Any) -> Tensor:
+    if dim is None:
+        raise Blind("a mean or sum over the whole batch")
     return x.amax(dim, keepdim)
 
 
-def _norm(x: Tensor, p: int, dim: tuple[int, ...], keepdim: bool, **_: Any) -> Tensor:
-    return x.amax(dim, keepdim)
-
-
-def _sum(x: Tensor, dim: int) -> Tensor:
-    return x.amax(dim)
+def _norm(
+    x: Tensor, p: Any = "fro", dim: Any = None, keepdim: bool = False, **_: Any
+) -> Tensor:
+    return _reduced(x, dim, keepdim)
 
 
 ENTRIES: Final = (
@@ -43,8 +44,8 @@ ENTRIES: Final = (
     Module("nn.PixelShuffle", "upscale_factor", "F.pixel_shuffle", {}),
     Function("F.pixel_unshuffle", "input, downscale_factor", "moves", {}),
     Module("nn.PixelUnshuffle", "downscale_factor", "F.pixel_unshuffle", {}),
-    Function("Tensor.sum", None, _sum, {}),
-    Function("torch.mean", "input, dim=None, keepdim=False", _mean, {}),
+    Function("Tensor.sum", None, _reduced, {}),
+    Function("torch.mean", "input, dim=None, keepdim=False", _reduced, {}),
     Function("torch.norm", "input, p='fro', dim=None, keepdim=False", _norm, {}),
     Module("nn.Identity", "", "", {}),
 )
