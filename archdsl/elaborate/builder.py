@@ -293,6 +293,7 @@ class Builder:
                 indexed=indexed,
                 parameters=tuple(parameters),
                 lets=tuple(space.lets.items()),
+                tests=space.answers(),
                 children=tuple(inner),
                 input=value.number,
                 input_shape=value.shape,

@@ -243,6 +243,7 @@ class Calls(Builder):
                 *context.trail,
             ),
             level=0,
+            lets={} if self.symbolic else None,
         )
         return self.owned(
             name,
@@ -376,4 +377,5 @@ def _read_in(ref: BodyRef, context: Context) -> Context:
         module=ref.context.module,
         trail=ref.context.trail,
         env={name: plain(value) for name, value in ref.context.env.items()},
+        lets=None,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from archdsl.conditions import Test
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.layer import Layer
 from archdsl.limits import MAX_STEPS
@@ -13,6 +14,9 @@ from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, Shape
+
+# What a name of a block's body stands for in conditions.
+Meaning = Test | Poly
 
 # The label by which a tap reads what flows into a block.
 INPUT = "input"
@@ -229,6 +233,8 @@ class Namespace:
         steps: the labelled parts as written, with the number of their copy, for `same`.
         old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
+        tests: conditions on a block's parameters that were asked here, and answers;
+            None for those that had both in different iterations.
         given: for labelled blocks with several inputs, what flows into them.
         inputs: names of the inputs of the block, if it has several.
         current: input of the step being elaborated, for the word `channels`.
@@ -250,6 +256,7 @@ class Namespace:
         "path",
         "steps",
         "taken",
+        "tests",
         "values",
     )
 
@@ -272,6 +279,7 @@ class Namespace:
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
+        self.tests: dict[Test, bool | None] = {}
         self.given: dict[str, tuple[Value, ...]] = {}
         self.inputs: frozenset[str] = frozenset()
         self.steps: dict[str, tuple[t.Step, Context, Value, int | None]] = {}
@@ -279,6 +287,15 @@ class Namespace:
     def join(self, name: str) -> str:
         """Return the path of a part."""
         return f"{self.path}.{name}" if self.path else str(name)
+
+    def record(self, test: Test, holds: bool) -> None:
+        """Record the answer to a condition."""
+        same = self.tests.get(test, holds) == holds
+        self.tests[test] = holds if same else None
+
+    def answers(self) -> tuple[tuple[Test, bool], ...]:
+        """Return the conditions that had one answer, in order."""
+        return tuple([(t, held) for t, held in self.tests.items() if held is not None])
 
     def has(self, name: str) -> bool:
         """Return whether a layer or a container has a name."""
@@ -360,6 +377,8 @@ class Context:
         depth: nesting depth of calls and bodies.
         level: nesting depth of namespaces inside one block, for the name of their
             input.
+        lets: what names of a block's body stand for in conditions; None where these
+            are not recorded.
         training: whether this only serves outputs of the training mode.
         again: the `same` that repeats an earlier part, if this is inside one.
         inside: the function whose body is being evaluated, if any.
@@ -374,6 +393,7 @@ class Context:
         "depth",
         "env",
         "inside",
+        "lets",
         "level",
         "module",
         "space",
@@ -395,8 +415,10 @@ class Context:
         again: Span | None = None,
         budget: Budget | None = None,
         within: str = "",
+        lets: Mapping[str, Meaning] | None = None,
     ) -> None:
         self.inside = inside
+        self.lets = lets
         self.within = within
         self.again = again
         self.budget = budget or Budget()
@@ -417,6 +439,7 @@ class Context:
         made.trail = self.trail
         made.depth = self.depth
         made.level = self.level
+        made.lets = self.lets
         made.training = self.training
         made.inside = self.inside
         made.within = self.within

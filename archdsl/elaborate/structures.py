@@ -15,7 +15,7 @@ from archdsl.ir import Role
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
-from archdsl.symbolic import Poly, poly_of
+from archdsl.symbolic import Poly, SymFloat, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels, is_map, ones
 
@@ -420,7 +420,11 @@ def _optional(
     end = body
     keeps = entry.shape == body.shape
     if keeps:
-        if drop > 0:
+        drops = drop > 0
+        if isinstance(drop, SymFloat) and context.lets is not None:
+            test = Comparison(Poly.name(drop.name), ">", Poly.constant(0))
+            context.space.record(test, drops)
+        if drops:
             path = _kind("stochasticdepth")(p=drop)
             end = walker.layer(path, None, (body,), context, call.span, inner)
         add = _kind("add")()

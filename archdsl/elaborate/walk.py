@@ -12,13 +12,14 @@ from archdsl.elaborate.biases import Round
 from archdsl.elaborate.builder import Build, Parts
 from archdsl.elaborate.calls import STRUCTURES, Calls
 from archdsl.elaborate.evaluate import (
+    asked,
     bind_targets,
     evaluate,
     integer,
     listed,
+    meaning,
     test_of,
     too_long,
-    truth,
 )
 from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.names import check_label
@@ -105,7 +106,12 @@ class Walker(Calls):
             value = Unknown()
         if isinstance(value, int) and not isinstance(value, bool):
             context.space.lets[statement.name] = value
-        return context.bind({statement.name: value})
+        context = context.bind({statement.name: value})
+        if context.lets is not None:
+            stands_for = meaning(statement.name, statement.value, value, context)
+            if stands_for is not None:
+                context.lets = {**context.lets, statement.name: stands_for}
+        return context
 
     def _other(
         self, statement: t.Statement, value: Value, context: Context, parts: Parts
@@ -228,7 +234,7 @@ class Walker(Calls):
         """Return the body that an `if` selects."""
         current: t.Body | t.If | None = statement
         while isinstance(current, t.If):
-            if truth(current.test, context):
+            if asked(current.test, context):
                 return current.body
             current = current.otherwise
         return current
@@ -366,7 +372,7 @@ class Walker(Calls):
         """
         if step.guard is None:
             return self._step(step, value, context, parts, copy)
-        holds = truth(step.guard, context)
+        holds = asked(step.guard, context)
         kept = self.symbolic and context.space.indexed and bool(context.trail)
         test = test_of(step.guard, context) if kept else None
         inner: Parts = [] if test else parts
