@@ -530,6 +530,14 @@ class _Verifier:
         for name, value in group.lets:
             if not _holds(value, names):
                 self.report((*place, "lets", name), "its expression gives another")
+        # Those that name what only the spec computes cannot be told.
+        lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
+        known = {**lets, **names}
+        floats = {p.name: p.value for p in group.parameters if _is_float(p.value)}
+        for number, (test, held) in enumerate(group.tests):
+            if _true(_with_floats(test, floats), known) == (not held):
+                there = "fails" if held else "holds"
+                self.report((*place, "tests", number), f"the condition {there}")
 
     # ---- the rest
 
@@ -675,6 +683,27 @@ def _value(number: Poly | float, names: Names) -> float | None:
         return number.substitute(names).number
     except (TooLong, ZeroDivisionError):
         return None
+
+
+def _is_float(value: Any) -> bool:
+    return isinstance(value, float)
+
+
+def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
+    """Return a test with parameters that are no integers replaced by their values."""
+    match test:
+        case Comparison(left, op, right):
+            sides = [
+                floats.get(side.text(), side) if isinstance(side, Poly) else side
+                for side in (left, right)
+            ]
+            return Comparison(sides[0], op, sides[1])
+        case Not(inner):
+            return Not(_with_floats(inner, floats))
+        case Joined(op, tests):
+            return Joined(op, tuple(_with_floats(one, floats) for one in tests))
+        case _:
+            return test
 
 
 def _true(test: Test, names: Names) -> bool | None:
