@@ -531,6 +531,11 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     last: dict[str, int] = {}
     found: list[Statement] = []
     for place, one in enumerate(written):
+        if isinstance(one, If):
+            found += _tidied(one)
+            continue
+        if _copies_itself(one):
+            continue
         if isinstance(one, Assign) and isinstance(one.value, Var) and not one.typed:
             before = found[-1] if found else None
             name = one.value.name
@@ -545,6 +550,26 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
                 continue
         found.append(one)
     return tuple(found)
+
+
+def _copies_itself(statement: Statement) -> bool:
+    """Return whether a statement assigns a variable to itself."""
+    if not isinstance(statement, Assign) or statement.typed:
+        return False
+    return statement.value == Var(statement.target)
+
+
+def _tidied(statement: If) -> Iterator[If]:
+    """Yield a condition without statements that do nothing, if it has others."""
+    then, otherwise = (
+        tuple([one for one in side if not _copies_itself(one)])
+        for side in (statement.then, statement.otherwise)
+    )
+    test = statement.test
+    if not then and not isinstance(test, Present):
+        test, then, otherwise = conditions.opposite(test), otherwise, then
+    if then:
+        yield If(test, then, otherwise)
 
 
 def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:

@@ -104,11 +104,10 @@ def share(
         Values for the new call of constants that became arguments, or None if the new
             call needs a class of its own.
     """
-    if (known.sequential, known.inputs, known.again) != (
-        new.sequential,
-        new.inputs,
-        new.again,
-    ):
+    for one in ("sequential", "inputs", "again"):
+        if getattr(known, one) != getattr(new, one):
+            return None
+    if bool(known.forward) != bool(new.forward):
         return None
     forward = _shared_forward(known, new)
     if forward is None and split is None:
@@ -371,13 +370,29 @@ class Sharing:
 
     def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
         """Return submodules that serve both, or None."""
+        if self.split is not None and _are_unnamed((*mine, *theirs)):
+            return self._unnamed(mine, theirs)
         rest = list(theirs)
         merged = self._items(mine, rest)
         if merged is None or len(self.added) > _MOST:
             return None
         if rest and self.split is None:
             return None
-        return self._grouped([*merged, *self._only_theirs(rest)])
+        merged += self._only_theirs(rest)
+        if any(isinstance(one, Choice) and not _can_wait(one) for one in merged):
+            return None
+        found = self._grouped(merged)
+        names = [name for one in found for name in names_of_members((one,))]
+        return None if len(set(names)) < len(names) and any(names) else found
+
+    def _unnamed(
+        self, mine: Sequence[Item], theirs: Sequence[Item]
+    ) -> list[Item] | None:
+        """Return submodules of a sequence without names that serve both, or None."""
+        args = self._arguments(_as_arguments(mine), _as_arguments(theirs))
+        if args is None or len(self.added) > _MOST:
+            return None
+        return [Member((), argument.value) for argument in args]
 
     def _items(self, mine: Sequence[Item], rest: list[Item]) -> list[Item] | None:
         """Merge items with those of the new call, which are removed from a list."""
@@ -499,8 +514,10 @@ class Sharing:
         if self.split is None or any(one.condition for side in sides for one in side):
             return None
         nodes = [one.node for side in sides for one in side]
-        if len(nodes) > 1 and any(isinstance(one, Call) and one.args for one in nodes):
-            return None  # two long lists of layers read better in two classes
+        if len(nodes) > 1 and any(
+            isinstance(one, Call) and one.function == "nn.Sequential" for one in nodes
+        ):
+            return None  # two lists of layers read better in two classes
         found = Choice(self.split, (), ()).with_side(self._holds, sides[1])
         return found.with_side(not self._holds, sides[0])
 
@@ -549,7 +566,7 @@ class Sharing:
         ):
             if names != own ^ others or not names:
                 continue
-            may_lack = as_projections(more, names)
+            may_lack = as_projections(more, names | known.holes.keys())
             found = trace(may_lack, names | known.missing() | new.missing())
             if found is not None and found == trace(less):
                 return may_lack
@@ -811,6 +828,28 @@ def every_seen(items: Sequence[Item], new: ClassPlan) -> Iterator[Item]:
                 yield from every_seen(item.of(holds), new)
         else:
             yield item
+
+
+def _are_unnamed(items: Sequence[Item]) -> bool:
+    return all(isinstance(item, Member) and not item.label for item in items)
+
+
+def _as_arguments(items: Sequence[Item]) -> tuple[Argument, ...]:
+    members = [item for item in items if isinstance(item, Member)]
+    return tuple([Argument("", one.node) for one in members if one.node is not None])
+
+
+def _can_wait(choice: Choice) -> bool:
+    """Return whether attributes can hold submodules that not all instances have."""
+    items = *choice.there, *choice.otherwise
+    return all(
+        _can_wait(one)
+        if isinstance(one, Choice)
+        else isinstance(one, Member)
+        and one.attr.isidentifier()
+        and not conditions.reads(one.label)
+        for one in items
+    )
 
 
 def _is_missing(item: Item) -> bool:

@@ -44,7 +44,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.conditions import Label, opposite, reads, with_names
+from archdsl.conditions import Label, Test, opposite, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.naming import containers_of
@@ -285,8 +285,8 @@ def _with_list(
         nodes = [argument.value for argument in group]
         if tested:
             lines += [] if lines else [f"{pad}{name}{typed} = []"]
-            for node in nodes:
-                lines += _appended(node, name, indent)
+            for _, alike in groupby(nodes, _test_of):
+                lines += _appended([*alike], name, indent)
         elif lines and len(nodes) == 1:
             lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), indent)
         else:
@@ -298,12 +298,19 @@ def _with_list(
     return [*lines, f"{pad}{before}{call.function}(*{name})"]
 
 
-def _appended(node: Node, name: str, indent: int) -> list[str]:
-    assert isinstance(node, Maybe) and node.node is not None
-    return [
-        *lay_out_test(node.test, indent, "if ", ":"),
-        *lay_out(Call(f"{name}.append", (Argument("", node.node),)), indent + 4),
-    ]
+def _test_of(node: Node) -> Test | None:
+    return node.test if isinstance(node, Maybe) else None
+
+
+def _appended(nodes: Sequence[Node], name: str, indent: int) -> list[str]:
+    """Return the lines that append what depends on one condition to a list."""
+    lines: list[str] = []
+    for node in nodes:
+        assert isinstance(node, Maybe) and node.node is not None
+        lines += [] if lines else lay_out_test(node.test, indent, "if ", ":")
+        call = Call(f"{name}.append", (Argument("", node.node),))
+        lines += lay_out(call, indent + 4)
+    return lines
 
 
 def _has_name(item: Item) -> bool:
@@ -402,7 +409,7 @@ def _choice(
     lines = [
         _declared(name, indent, hole=name in plan.holes)
         for name in dict.fromkeys([*names[0], *names[1]])
-        if (name in names[0]) != (name in names[1])
+        if (name in names[0]) != (name in names[1]) and not plan.sequential
     ]
     in_both = {*names[0]} & {*names[1]}
     test = with_names(item.test, variables)
