@@ -349,6 +349,7 @@ def _item(
     plan: ClassPlan,
     declared: bool,
     indent: int = 8,
+    typed: str = "",
 ) -> list[str]:
     """Return the lines that create a submodule, or several similar ones.
 
@@ -358,6 +359,7 @@ def _item(
         plan: plan of the class.
         declared: whether the type of the list of conditional arguments is declared.
         indent: indentation of the lines.
+        typed: the type of the attribute, with a colon before it.
     """
     if isinstance(item, Flag):
         lines: list[str] = []
@@ -377,8 +379,8 @@ def _item(
     own = attribute_text(item.attr)
     if item.condition is None:
         if isinstance(node, Call) and own and not reads(item.label):
-            return _with_list(node, f"{own} = ", plan, declared, indent)
-        return _submodule(item.label, node, indent)
+            return _with_list(node, f"{own}{typed} = ", plan, declared, indent)
+        return _submodule(item.label, node, indent, typed)
     test = with_names(item.condition, variables)
     return [
         _declared(item.attr, indent),
@@ -403,34 +405,41 @@ def _choice(
     declared: bool,
     indent: int,
 ) -> list[str]:
-    """Return the lines that create the submodules of some calls, and of the others."""
-    sides = [item.there, item.otherwise]
-    names = [[one.attr for one in every(s) if isinstance(one, Member)] for s in sides]
-    lines = [
-        _declared(name, indent, hole=name in plan.holes)
-        for name in dict.fromkeys([*names[0], *names[1]])
-        if (name in names[0]) != (name in names[1]) and not plan.sequential
-    ]
-    in_both = {*names[0]} & {*names[1]}
-    test = with_names(item.test, variables)
+    """Return the lines that create the submodules of some calls, and of the others.
+
+    An identity is registered when it is declared, so one that comes after other
+    submodules is created beside them.
+    """
+    sides, test = [item.there, item.otherwise], with_names(item.test, variables)
     if not item.there:
         sides, test = [item.otherwise, ()], opposite(test)
+    names = [[one.attr for one in every(s) if isinstance(one, Member)] for s in sides]
+    lines: list[str] = []
+    for place, name in ((p, n) for p, own in enumerate(names) for n in own):
+        if name in names[1 - place] or plan.sequential:
+            continue
+        hole = name in plan.holes
+        if not hole or (not sides[1] and name == names[0][0]):
+            lines.append(_declared(name, indent, hole))
+        else:
+            none = Member((name,), Call("nn.Identity", ()))
+            sides[1 - place] = (*sides[1 - place], none)
+    typed = {one.attr for one in sides[1] if isinstance(one, Member)}
     lines += lay_out_test(test, indent, "if ", ":")
     for place, side in enumerate(sides):
         if place and side:
             lines.append(f"{' ' * indent}else:")
         for one in side:
-            written = _item(one, variables, plan, declared, indent + 4)
-            if not place and isinstance(one, Member) and one.attr in in_both:
-                # Its type is that of both.
-                written[0] = written[0].replace(" = ", ": nn.Module = ", 1)
-            lines += written
+            # Where a submodule is made in two ways, its type is that of both.
+            both = not place and isinstance(one, Member) and one.attr in typed
+            kind = ": nn.Module" if both else ""
+            lines += _item(one, variables, plan, declared, indent + 4, kind)
     return lines
 
 
-def _submodule(label: Label, node: Node, indent: int) -> list[str]:
+def _submodule(label: Label, node: Node, indent: int, typed: str = "") -> list[str]:
     if not reads(label) and (own := attribute_text("".join(map(str, label)))):
-        return lay_out(node, indent, f"{own} = ")
+        return lay_out(node, indent, f"{own}{typed} = ")
     return lay_out(_added(label, node), indent)
 
 
