@@ -154,6 +154,21 @@ def test_one_class_with_a_condition(
     torch.jit.script(archdsl.build(network))
 
 
+def test_an_answer_that_is_not_that_of_its_condition_is_refused() -> None:
+    spec = SPEC.format(
+        body="conv 3x3 (hidden if drop > 0 and not last else width) if grown\n"
+        "    conv 1x1 8 /stride",
+        calls="unit<8, drop = 0.5>",
+    )
+    text = archdsl.loads(spec).model_dump_json()
+    archdsl.Network.model_validate_json(text)
+    assert '"holds":true' in text
+    with pytest.raises(ValueError, match=r"tests\[\d+\]: the condition holds"):
+        archdsl.Network.model_validate_json(
+            text.replace('"holds":true', '"holds":false')
+        )
+
+
 def test_what_no_condition_decides_makes_two_classes() -> None:
     """That a call also has another stride is no reason for its other kernel."""
     text = """arch 1

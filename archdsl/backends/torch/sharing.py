@@ -589,7 +589,10 @@ class Sharing:
             if holds is None:
                 return None
             sides = [mine.there, mine.otherwise]
+            # A choice within a choice would be hard to read.
+            split, self.split = self.split, None
             side = self.node(sides[not holds], theirs, hint)
+            self.split = split
             sides[not holds] = sides[not holds] if side is None else side
             return None if side is None else Either(mine.test, *sides)
         if isinstance(mine, Call) and isinstance(theirs, Call):
