@@ -213,6 +213,8 @@ class ClassPlan:
         kinds: tuple[str, ...] = (),
         again: bool = False,
         tests: Mapping[Test, bool] = MappingProxyType({}),
+        apart: tuple[Any, ...] = (),
+        unrolled: tuple[int, ...] = (),
     ) -> None:
         self.revision = revision
         self.role = role
@@ -230,8 +232,8 @@ class ClassPlan:
         self.again = again
         self.tests = {test: frozenset((held,)) for test, held in tests.items()}
         self.holes: dict[str, Test] = {}
-        self.apart: tuple[Any, ...] = ()
-        self.unrolled: tuple[int, ...] = ()
+        self.apart = apart
+        self.unrolled = unrolled
         self.is_divided = False
         self.name = ""
         self.calls: list[Make] = []
@@ -376,6 +378,8 @@ class ClassPlan:
             statements: the statements.
             names: the attributes that store arguments, by name.
         """
+        if not self.is_divided:
+            return tuple(statements)
         optional = {
             name: at
             for name, at in optional_members(self.items).items()

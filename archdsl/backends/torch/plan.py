@@ -144,7 +144,7 @@ class Planner:
             for asked_test, held in (asked or self._tests(group)).items()
             if conditions.names(test := substitute(asked_test, bindings)) <= known
         }
-        plan = ClassPlan(
+        return ClassPlan(
             self._revision,
             "part" if group.role == "group" else group.role,
             _title(group),
@@ -160,12 +160,9 @@ class Planner:
             _kinds(group),
             group.path in self.again,
             tests,
+            tuple([p.value for p in group.parameters if not _is_number(p.value)]),
+            tuple(scope.unrolled),
         )
-        plan.apart = tuple(
-            [p.value for p in group.parameters if not _is_number(p.value)]
-        )
-        plan.unrolled = tuple(scope.unrolled)
-        return plan
 
     def _tests(self, group: Group) -> dict[Test, bool]:
         """Return the conditions that decide what is in a group, with their answers."""

@@ -119,7 +119,9 @@ def share(
         return None
     if forward is None and split is not None:
         forward = sharing.forward(known, new)
-    if forward is None or len(_tests(items, forward)) > _MOST_TESTS:
+    if forward is None:
+        return None
+    if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
         return None
     if not all(_takes_pairs(item, sharing.pairs) for item in items):
         return None
@@ -381,6 +383,8 @@ class Sharing:
         merged += self._only_theirs(rest)
         if any(isinstance(one, Choice) and not _can_wait(one) for one in merged):
             return None
+        if self.split is None:
+            return merged
         found = self._grouped(merged)
         names = [name for one in found for name in names_of_members((one,))]
         return None if len(set(names)) < len(names) and any(names) else found
