@@ -343,9 +343,6 @@ class TorchForm(NamedTuple):
             parameter.
         kwargs: arguments of `function`. Each replaces its name in braces, or otherwise
             follows the first input.
-        inplace: whether `inplace=True` may be added.
-        inplace_copies: whether autograd then keeps a copy of the input, as it needs the
-            input and cannot do with the output.
         then: modules that the module form needs after `module`.
         helper: source of the class that `module` names, if torch has none.
         padded: shape of what the helper's function reads, if the helper pads its input.
@@ -355,8 +352,6 @@ class TorchForm(NamedTuple):
     module: TorchCall | None
     function: str | None = None
     kwargs: tuple[tuple[str, Any], ...] = ()
-    inplace: bool = False
-    inplace_copies: bool = False
     then: tuple[TorchCall, ...] = ()
     helper: str = ""
     padded: Shape | None = None

@@ -173,6 +173,10 @@ class Player:
             return None
         if block.words[:1] == ("kind",):
             return self._kind(block.words[1], block.text)
+        if block.words[:1] == ("entry",):
+            path = self.folder / "archdsl" / "torch" / "functions"
+            (path / f"{block.words[1]}.py").write_text(block.text, encoding="utf-8")
+            return None
         code = compile("\n" * block.line + block.text, "<page>", "exec")
         with _inside(self.folder):
             exec(code, self.names)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from torch import nn
 
 import archdsl
-from archdsl.backends.torch import agree as package
+from archdsl.backends.torch import verification as package
 from archdsl.backends.torch.verification import Agreement, agree
 from archdsl.backends.torch.verification.dependence import (
     ends,

@@ -47,7 +47,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             call.span,
             help=f"write {_usage(kind)}",
         )
-    if call.body is not None and kind.arity is not None:
+    if call.body is not None and kind.arity == 1:
         raise Fault(
             "A0208",
             f"{kind.word} takes no layers in braces",

@@ -72,7 +72,7 @@ class Calls(Builder):
             return structures.residual(self, call, label, value, inner, parts)
         target = self.resolve(call, context)
         if isinstance(target, KindRef):
-            if target.kind.arity is None:
+            if target.kind.arity != 1:
                 inner = self.deeper(context, call.span)
                 return structures.merge(self, call, target, label, value, inner, parts)
             return self._layer(call, target, label, value, context, parts)

@@ -56,10 +56,11 @@ def merge(
     word = ref.kind.word
     written = call.body.branches if call.body is not None else []
     branches = list(branches_of(word, written, context))
-    if len(branches) < 2:
+    exact = ref.kind.arity
+    if len(branches) < 2 or len(branches) != (exact or len(branches)):
         raise Fault(
             "A0210",
-            f"{word} joins two branches or more",
+            f"{word} joins {exact or 'two'} branches{'' if exact else ' or more'}",
             call.span,
             label="" if len(written) < 2 else f"{len(branches)} here",
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",

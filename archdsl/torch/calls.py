@@ -7,7 +7,7 @@ from the torch form that the kind declares, and from what torch's own modules do
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.graph import Graph, Node
@@ -22,47 +22,14 @@ from archdsl.values import (
     channels,
     ones,
     sizes,
-    without_axes,
 )
 
 from .flow import Flows
+from .functions import Call, Module, called_by, find, parameters
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,
 # such as `mean`, which no tool counts.
 Form = Literal["module", "function", "method"]
-
-
-class Call(NamedTuple):
-    """A call of a module or function.
-
-    Attributes:
-        name: name of the class or function, such as ``nn.Conv2d`` or ``F.relu``; see
-            `calls.called`.
-        arguments: by name; those that are missing have torch's defaults.
-        input: shape of the first input.
-        output: shape of the output.
-        tensors: the parameters and buffers of a module.
-        base: base class of a class in the emitted text, such as ``nn.Conv2d``.
-    """
-
-    name: str
-    arguments: Mapping[str, Any]
-    input: Shape
-    output: Shape
-    tensors: tuple[Tensor, ...] = ()
-    base: str = ""
-
-    @property
-    def has_bias(self) -> bool:
-        """Whether a convolution or linear layer adds a bias."""
-        return bool(self.arguments.get("bias", True))
-
-    @property
-    def is_affine(self) -> bool:
-        """Whether a norm scales and shifts its normalised values."""
-        default = not self.name.startswith(("nn.InstanceNorm", "F.instance_norm"))
-        given = self.arguments.get("affine", default)
-        return bool(self.arguments.get("elementwise_affine", given))
 
 
 class Executed(NamedTuple):
@@ -81,74 +48,6 @@ class Executed(NamedTuple):
     known: bool = True
     macs: int = 0
     in_order: bool = True
-
-
-class _Module(NamedTuple):
-    """The functions that a torch module calls, and the names of its arguments."""
-
-    function: str
-    arguments: tuple[str, ...]
-
-
-def _module(function: str, arguments: str = "") -> _Module:
-    return _Module(function, tuple(arguments.split()))
-
-
-_NORM: Final = "num_features eps momentum affine track_running_stats"
-_CONV: Final = "in_channels out_channels kernel_size stride padding"
-# Names without a number of axes are for any number, and `{axes}` is that of the module.
-_MODULES: Final[Mapping[str, _Module]] = {
-    "nn.AdaptiveAvgPool": _module("F.adaptive_avg_pool{axes}", "output_size"),
-    "nn.AdaptiveMaxPool": _module("F.adaptive_max_pool{axes}", "output_size"),
-    "nn.AlphaDropout": _module("F.alpha_dropout"),
-    "nn.AvgPool": _module("F.avg_pool{axes}"),
-    "nn.BatchNorm": _module("F.batch_norm", _NORM),
-    "nn.ChannelShuffle": _module("F.channel_shuffle"),
-    "nn.Conv": _module("F.conv{axes}", f"{_CONV} dilation groups bias"),
-    "nn.ConvTranspose": _module(
-        "F.conv_transpose{axes}", f"{_CONV} output_padding groups bias dilation"
-    ),
-    "nn.Dropout": _module("F.dropout{axes}"),
-    "nn.ELU": _module("F.elu"),
-    "nn.Flatten": _module(""),
-    "nn.GELU": _module("F.gelu"),
-    "nn.GroupNorm": _module("F.group_norm", "num_groups num_channels eps affine"),
-    "nn.Hardsigmoid": _module("F.hardsigmoid"),
-    "nn.Hardswish": _module("F.hardswish"),
-    "nn.Identity": _module(""),
-    "nn.InstanceNorm": _module("F.instance_norm", _NORM),
-    "nn.LayerNorm": _module(
-        "F.layer_norm", "normalized_shape eps elementwise_affine bias"
-    ),
-    "nn.LeakyReLU": _module("F.leaky_relu"),
-    "nn.Linear": _module("F.linear", "in_features out_features bias"),
-    "nn.LocalResponseNorm": _module("F.local_response_norm", "size alpha beta k"),
-    "nn.MaxPool": _module("F.max_pool{axes}"),
-    "nn.Mish": _module("F.mish"),
-    "nn.PReLU": _module("F.prelu", "num_parameters init"),
-    "nn.PixelShuffle": _module("F.pixel_shuffle"),
-    "nn.PixelUnshuffle": _module("F.pixel_unshuffle"),
-    "nn.ReLU": _module("F.relu"),
-    "nn.ReflectionPad": _module("F.pad"),
-    "nn.ReplicationPad": _module("F.pad"),
-    "nn.ReLU6": _module("F.hardtanh"),
-    "nn.SELU": _module("F.selu"),
-    "nn.SiLU": _module("F.silu"),
-    "nn.Sigmoid": _module("torch.sigmoid"),
-    "nn.Softmax": _module("F.softmax", "dim"),
-    "nn.Tanh": _module("torch.tanh"),
-    "nn.Upsample": _module("F.interpolate", "size scale_factor mode align_corners"),
-    "nn.ZeroPad": _module("F.pad"),
-}
-
-
-def _module_of(name: str) -> _Module | None:
-    """Return what a torch module calls, None if it is not known."""
-    general = without_axes(name)
-    found = _MODULES.get(name) or _MODULES.get(general)
-    if found is None or "{" not in found.function:
-        return found
-    return found._replace(function=found.function.format(axes=name[len(general) :]))
 
 
 def is_function(step: Step) -> bool:
@@ -207,7 +106,8 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         form = node.op.torch(node.input_shapes, node.shape)
         text = f"{form.function} {form.helper}"
         changed = node.inputs[0] in found
-        if form.module is not None and form.module.name in _ORDERING:
+        module = find(form.module.name) if form.module is not None else None
+        if isinstance(module, Module) and module.ordered:
             changed = False
         elif "F.layer_norm(" in text:
             changed = True  # it permutes what the norm has made contiguous
@@ -216,10 +116,6 @@ def out_of_order(graph: Graph) -> frozenset[int]:
         if changed and channels(node.shape) > 1 and count(sizes(node.shape)) > 1:
             found.add(node.output)
     return frozenset(found)
-
-
-# Modules whose output is in memory order.
-_ORDERING: Final = ("nn.LayerNorm", "nn.Linear", "nn.Softmax")
 
 
 def executed(node: Node, form: Form) -> Executed:
@@ -267,19 +163,17 @@ def _modules(
     if torch.helper:
         read = torch.padded or input
         functions = _calls(called(torch.helper), arguments, read, output)
-    elif module := _module_of(first):
-        function = module.function
+    elif (function := called_by(first)) is not None:
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
-        # A torch module's calls must be listed above, or its counts would be guesses.
+        # Without an entry, its counts would be guesses.
         functions = (Call(first, arguments, input, between),)
     return Executed((call, *rest), functions, known, macs)
 
 
 def _arguments(call: TorchCall) -> Mapping[str, Any]:
-    module = _module_of(call.name)
-    names = module.arguments if module else ()
-    return {**dict(zip(names, call.args, strict=False)), **dict(call.kwargs)}
+    named = zip(parameters(call.name), call.args, strict=False)
+    return {**dict(named), **dict(call.kwargs)}
 
 
 def _calls(

@@ -57,7 +57,7 @@ class Op(NamedTuple):
     @property
     def is_merge(self) -> bool:
         """Whether it joins several values."""
-        return isinstance(self.node, Step) and self.node.op.arity is None
+        return isinstance(self.node, Step) and self.node.op.arity != 1
 
 
 class Flow(NamedTuple):

@@ -10,6 +10,7 @@ from archdsl.ir.graph import Graph, Node
 from archdsl.values import Saved
 
 from .calls import is_function
+from .functions import copies_input, runs_in_place
 from .gradient import tracked
 
 
@@ -36,7 +37,7 @@ def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
             saved = Saved()
         if node.output not in entries and _overwrites(node, taken):
             found.add(node.output)
-            if saved.input and not node.step.form.inplace_copies:
+            if saved.input and not copies_input(node.step.form):
                 taken.add(node.output)  # it is kept instead of the input
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
@@ -54,7 +55,7 @@ def copying(graph: Graph, overwriting: Set[int]) -> frozenset[int]:
         graph: the network.
         overwriting: the outputs of the steps that run in place.
     """
-    found = [n.output for n in graph.nodes if n.step.form.inplace_copies]
+    found = [n.output for n in graph.nodes if copies_input(n.step.form)]
     return tracked(graph).intersection(found) & overwriting
 
 
@@ -135,7 +136,7 @@ def _entries(graph: Graph) -> set[int]:
 
 
 def _overwrites(node: Node, taken: set[int]) -> bool:
-    able = node.step.form.inplace and len(node.inputs) == 1
+    able = runs_in_place(node.step.form) and len(node.inputs) == 1
     return able and node.inputs[0] not in taken
 
 

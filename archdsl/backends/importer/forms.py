@@ -504,7 +504,7 @@ def _fitted(
     )
     if form.asks and not set(reads).intersection(asked):
         return None
-    if form.kind.arity is None and len(calls) == 1:
+    if form.kind.arity != 1 and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
     made = Made(tuple(calls), result)
     values = dict(form.values)

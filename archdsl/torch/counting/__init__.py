@@ -77,7 +77,7 @@ def count(
         SpecError: if it is not known how the tool counts something that is called.
     """
     from archdsl.torch.calls import executed, functions, out_of_order
-    from archdsl.torch.counting.formulas import Unknown
+    from archdsl.torch.functions import Unknown
 
     TOOLS[tool]
     convention = import_module(f"{__name__}.{tool}")

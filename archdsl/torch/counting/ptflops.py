@@ -5,20 +5,11 @@ Source: ptflops 0.7.5, `ptflops/aten_ops.py`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from typing import Final
 
-from archdsl.torch.calls import Call, Executed
-
-from .formulas import (
-    UNCOUNTED,
-    bias,
-    convolution,
-    linear,
-    names,
-    rule_of,
-    transposed,
-)
+from archdsl.torch.calls import Executed
+from archdsl.torch.functions import counted
+from archdsl.torch.functions.rules import bias
 
 VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
@@ -31,28 +22,12 @@ ABOUT: Final = (
     "permuted map is added by an operator that it does not know."
 )
 
-_FUNCTIONS: Final[Mapping[str, Callable[[Call], int]]] = {
-    "F.conv": lambda call: convolution(call) + bias(call),
-    "F.conv_transpose": lambda call: transposed(call) + bias(call),
-    "F.linear": lambda call: linear(call) + bias(call),
-}
-_NOTHING: Final = UNCOUNTED | names(
-    """
-    F.adaptive_avg_pool F.adaptive_max_pool F.avg_pool F.batch_norm
-    F.elu F.gelu F.group_norm F.instance_norm F.interpolate F.layer_norm F.leaky_relu
-    F.max_pool F.prelu F.relu F.relu6 F.silu F.softmax Tensor.add Tensor.mul
-    """
-)
-
 
 def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions whose operators ptflops knows."""
     if not step.known:
         return step.macs
-    total = 0
-    for call in step.functions:
-        rule = rule_of(call.name, _FUNCTIONS, _NOTHING)
-        total += rule(call) if rule else 0
+    total = counted(step.functions, "ptflops")
     if step.in_order:
         return total
     # If positions are not in memory order, the bias is a separate sum, not an `addmm`.

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Final
 
-from archdsl.torch.calls import Call, Executed
-
-from .formulas import positions
+from archdsl.torch.calls import Executed
+from archdsl.torch.functions import Call
+from archdsl.torch.functions.rules import positions
 
 VERSION: Final = "torchinfo 1.8.0"
 UNIT: Final = "MACs"

@@ -18,9 +18,10 @@ from archdsl.layer import count
 from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
 from archdsl.passes.receptive import Axis, Field, fields
+from archdsl.torch.functions.positions import Blind
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
-from .dependence import Blind, ends, look, nothing, positions, summary
+from .dependence import ends, look, nothing, positions, summary
 from .match import Match, Matched, layer_paths, match
 from .trace import Trace, saving, tensors_in, trace
 
