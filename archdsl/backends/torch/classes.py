@@ -189,6 +189,7 @@ class ClassPlan:
         apart: values of the block's parameters that are no numbers.
         unrolled: how often parts are repeated that are written one by one.
         is_divided: whether a condition decides about its code.
+        served: answers and statements of calls that share a divided class.
         holes: the condition of each submodule that is an identity where calls with
             other code have nothing.
         calls: the expressions that create an instance.
@@ -235,6 +236,7 @@ class ClassPlan:
         self.apart = apart
         self.unrolled = unrolled
         self.is_divided = False
+        self.served: list[tuple[dict[Test, bool], tuple[Statement, ...]]] = []
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
@@ -272,7 +274,7 @@ class ClassPlan:
             if isinstance(node, Setting):
                 # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
-        for test in _tests_in(self._told(self.forward)):
+        for test in _tests_in(self._told(self.forward)) if self.is_divided else ():
             names |= dict.fromkeys(sorted(conditions.names(test)))
         attrs = [item.attr for item in every(self.items) if not isinstance(item, Loop)]
         taken = {attr.partition(".")[0] for attr in attrs}

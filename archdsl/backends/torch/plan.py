@@ -79,6 +79,8 @@ class Planner:
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
         # Classes of one block, whatever their code.
         self._alike: dict[tuple[str, str], list[ClassPlan]] = {}
+        # The conditions of each group, by its identity.
+        self._answers: dict[int, dict[Test, bool]] = {}
         # Blocks need no second plan if only the network's numbers become plain.
         self._made: dict[int, Make] = {}
 
@@ -166,10 +168,16 @@ class Planner:
 
     def _tests(self, group: Group) -> dict[Test, bool]:
         """Return the conditions that decide what is in a group, with their answers."""
+        known = self._answers.get(id(group))
+        if known is None:
+            known = self._answers[id(group)] = self._found_tests(group)
+        return known
+
+    def _found_tests(self, group: Group) -> dict[Test, bool]:
         found = dict(group.tests)
         for child in group.children:
             if isinstance(child, Group) and child.role != "block":
-                found = {**self._tests(child), **found}
+                found |= {t: a for t, a in self._tests(child).items() if t not in found}
         flags = [(p.name, p.value) for p in group.parameters if type(p.value) is bool]
         return {**found, **{Truth(name): value for name, value in flags}}
 
@@ -335,6 +343,8 @@ def _kinds(group: Group) -> tuple[str, ...]:
 
 def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:
     """Return what conditions name besides a block's parameters, with their values."""
+    if not tests:
+        return {}
     names = set().union(*map(conditions.names, tests))
     names -= {parameter.name for parameter in group.parameters}
     found: dict[str, int | bool] = {

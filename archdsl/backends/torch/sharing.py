@@ -304,9 +304,13 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] |
         return known.forward
     mine, theirs = known.forward, new.forward
     if known.is_divided:
-        mine = seen_by(mine, new.answers(), known.holes)
+        answers = new.answers()
+        if (answers, theirs) in known.served:
+            return known.forward
+        mine = seen_by(mine, answers, known.holes)
         theirs = without(theirs, new.missing() & known.holes.keys())
         if same(mine, theirs):
+            known.served.append((answers, new.forward))
             return known.forward
     if not same(without_sums(mine), without_sums(theirs)):
         return None
@@ -358,6 +362,8 @@ class Sharing:
         self.split = split
         self._new = new
         self._is_divided = known.is_divided
+        # Nothing depends on conditions, as for nearly all calls.
+        self._is_plain = split is None and not known.is_divided
         self._holds = split is not None and bool(new.answer(split))
         self._taken = {field.name for field in known.fields}
         self._own = self._taken - known.promoted
@@ -372,6 +378,14 @@ class Sharing:
 
     def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
         """Return submodules that serve both, or None."""
+        if self._is_plain:
+            if len(mine) != len(theirs):
+                return None
+            pairs = [self._item(a, b) for a, b in zip(mine, theirs, strict=True)]
+            kept = [item for item in pairs if item is not None]
+            if len(kept) < len(pairs) or len(self.added) > _MOST:
+                return None
+            return kept
         if self.split is not None and _are_unnamed((*mine, *theirs)):
             return self._unnamed(mine, theirs)
         rest = list(theirs)
@@ -636,8 +650,17 @@ class Sharing:
         self, mine: tuple[Argument, ...], theirs: tuple[Argument, ...]
     ) -> tuple[Argument, ...] | None:
         """Return arguments for both calls, or None."""
-        rest = list(theirs)
         merged: list[Argument] = []
+        if self._is_plain:
+            if [a.name for a in mine] != [b.name for b in theirs]:
+                return None
+            for a, b in zip(mine, theirs, strict=True):
+                node = self.node(a.value, b.value, a.name or "size")
+                if node is None:
+                    return None
+                merged.append(Argument(a.name, node))
+            return tuple(merged)
+        rest = list(theirs)
         for a in mine:
             left_out = self._left_out(a, rest)
             if left_out is not None:
