@@ -669,7 +669,7 @@ class Sharing:
             wanted = [b.name for b in rest]
             place = wanted.index(a.name) if a.name in wanted else None
             if place is None:
-                b = self._by_default(a)
+                given = self._by_default(a)
             elif place and not a.name:
                 return None
             else:
@@ -679,9 +679,9 @@ class Sharing:
                     if node is None:
                         return None
                     merged.append(Argument(one.name, node))
-                b = rest[place]
+                given = rest[place]
                 del rest[: place + 1]
-            node = b and self.node(a.value, b.value, a.name or "size")
+            node = given and self.node(a.value, given.value, a.name or "size")
             if node is None:
                 return None
             merged.append(Argument(a.name, node))
