@@ -210,6 +210,7 @@ class Layer:
             inputs. As on a CPU, see `passes.autocast`.
         spares_weight: whether autograd does not keep its weight if its input needs no
             gradient.
+        makes_weight: whether it computes the weight that it uses from its own.
         gathers: whether it copies an input that is not contiguous before it reads it.
         views: whether its output is a view of another tensor; see `is_view`.
         shifts_variance: whether its output has a larger variance in training than in
@@ -244,6 +245,7 @@ class Layer:
     absorbs_bias: ClassVar[bool] = False
     autocast: ClassVar[str] = "input"
     spares_weight: ClassVar[bool] = False
+    makes_weight: ClassVar[bool] = False
     gathers: ClassVar[bool] = False
     views: ClassVar[bool] = False
     shifts_variance: ClassVar[bool] = False
@@ -269,6 +271,9 @@ class Layer:
             if isinstance(value, Field):
                 value.name = name
                 cls.fields[name] = value
+        # Those by place first, whatever a base class declares.
+        order = sorted(cls.fields.items(), key=lambda one: one[1].position is None)
+        cls.fields = dict(order)
         cls.windows = tuple([n for n, f in cls.fields.items() if f.type == "window"])
 
     def __init__(self, **values: Any) -> None:
@@ -548,6 +553,15 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
     return inputs
 
 
+def need_any_map(inputs: Shape, word: str) -> Shape:
+    """Return the shape of a map, wherever its channels are; refuse that of a vector.
+
+    Raises:
+        Mismatch: if it is one.
+    """
+    return inputs if isinstance(inputs, Last) else need_map(inputs, word)
+
+
 def need_axes(inputs: Shape, layer: Layer) -> Shape:
     """Return the shape of a map that the windows of a layer fit; refuse any other.
 
@@ -616,7 +630,7 @@ def _kind_of(shape: Shape) -> str:
     return kind if len(shape) in (1, 3) else f"{kind} of {_counted(len(shape) - 1)}"
 
 
-def slide(
+def output_size(
     word: str,
     size: int,
     kernel: int,

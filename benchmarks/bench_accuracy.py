@@ -19,15 +19,15 @@ import torch
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from archdsl.passes.conventions import (  # noqa: E402
+from archdsl.ir.graph import Graph, flatten  # noqa: E402
+from archdsl.passes.costs import cost  # noqa: E402
+from archdsl.torch.counting import (  # noqa: E402
     TOOLS,
     Count,
     about,
     by_family,
     count,
 )
-from archdsl.passes.costs import cost  # noqa: E402
-from archdsl.passes.graph import Graph, flatten  # noqa: E402
 from tests.counters import COUNTERS, torchvision_forms  # noqa: E402
 from tests.oracle import CASES, Case, macs_of  # noqa: E402
 

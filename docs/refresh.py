@@ -43,7 +43,8 @@ from typing import Any, NamedTuple
 import archdsl
 from archdsl.api import open_spec
 from archdsl.editor.hover import argument, summary
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.layer import Field, all_kinds
@@ -173,6 +174,10 @@ class Player:
             return None
         if block.words[:1] == ("kind",):
             return self._kind(block.words[1], block.text)
+        if block.words[:1] == ("entry",):
+            path = self.folder / "archdsl" / "torch" / "functions"
+            (path / f"{block.words[1]}.py").write_text(block.text, encoding="utf-8")
+            return None
         code = compile("\n" * block.line + block.text, "<page>", "exec")
         with _inside(self.folder):
             exec(code, self.names)

@@ -14,7 +14,7 @@ from torch.overrides import TorchFunctionMode
 
 import archdsl
 import archdsl.backends.torch as backend
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.ir import Group, Network, Step
 from archdsl.ir.verify import problems
 from tests.executor import draw_state, execute

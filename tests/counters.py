@@ -28,8 +28,8 @@ import torch
 from torch import Tensor, nn
 
 import tests.oracle  # noqa: F401 (ptflops imports torchvision, which it makes loadable)
-from archdsl.passes.graph import Graph, Node
-from archdsl.passes.written import Form
+from archdsl.ir.graph import Graph, Node
+from archdsl.torch.calls import Form
 
 _UNUSED = {
     "fvcore": ("iopath.common.file_io", "tabulate", "termcolor", "tqdm"),

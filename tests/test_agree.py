@@ -13,10 +13,15 @@ from hypothesis import given, settings
 from torch import nn
 
 import archdsl
-from archdsl.backends.torch import agree as package
-from archdsl.backends.torch.agree import Agreement, agree
-from archdsl.backends.torch.agree.sight import ends, look, positions, summary
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch import verification as package
+from archdsl.backends.torch.verification import Agreement, agree
+from archdsl.backends.torch.verification.dependence import (
+    ends,
+    look,
+    positions,
+    summary,
+)
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.cli import main
 from archdsl.layer import kind
 from archdsl.values import Last

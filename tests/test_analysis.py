@@ -13,11 +13,11 @@ from torch import nn
 import archdsl
 from archdsl.backends.table import report
 from archdsl.figures import CLAIMED
+from archdsl.ir.graph import flatten, plain
 from archdsl.layer import kind
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.depth import depth
 from archdsl.passes.expect import check_expectations
-from archdsl.passes.graph import flatten, plain
 from archdsl.symbolic import Poly, Sym, SymFloat
 from tests.handmade import Sketch, chain
 from tests.oracle import CASES, Case, every_case

@@ -191,6 +191,8 @@ residual { linear 256 -> stochasticdepth 0.5 }""",
     "GroupSum": "a: groupsum 2",
     "Chunk": "a: chunk 2 of=2",
     "InputScale": "conv 1x1 3 -> a: inputscale",
+    "ScaledStdConv2d": "wsconv 3x3 gamma=1.7\nwsconv 3x3 /2",
+    "SameStdConv2d": "wsconv 3x3 /2 pad=same gamma=1.7\nwsconv 3x3 /2 pad=same",
     "CenterCrop": "c: crop { | maxpool 2x2 }",
 }
 

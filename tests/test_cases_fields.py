@@ -17,9 +17,10 @@ from torch.nn import functional
 
 import archdsl
 from archdsl.api import elaborate_module
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.cli import main
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph, flatten
 from archdsl.linter.check import lint
 from archdsl.linter.rules.narrow_view import NarrowView
 from archdsl.passes.alignment import alignment
@@ -27,7 +28,6 @@ from archdsl.passes.analysis import analyze
 from archdsl.passes.compare import compare
 from archdsl.passes.coverage import coverage
 from archdsl.passes.expect import check_expectations
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.paths import paths
 from archdsl.passes.periodic import MOST_PHASES, Ends, Periodic, shortest, slide
 from archdsl.passes.receptive import (
@@ -39,7 +39,7 @@ from archdsl.passes.receptive import (
 )
 from archdsl.passes.smallest import smallest
 from archdsl.syntax.loader import load_text
-from archdsl.values import sizes
+from archdsl.values import Continued, sizes
 from tests.handmade import Sketch, chain
 from tests.seeing import seeing, thin
 from tests.strategies import sketches
@@ -229,6 +229,8 @@ def _sets(graph: Graph, *, padded: bool) -> See:
             own = [tap // up for tap in taps if tap % up == 0]
             if len(read) > 1 and units < sizes(node.shape)[axis]:
                 own = [0]  # the only unit is repeated
+            if isinstance(window, Continued) and not padded:
+                own = [window.source(n, units) for n in own]
             for n in own:
                 if padded or 0 <= n < units:
                     found |= see(source, axis, n)

@@ -14,15 +14,16 @@ from typing import NamedTuple
 import pytest
 
 import archdsl
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.calls import STRUCTURES
 from archdsl.elaborate.fitting import REACH, fitting_sizes
-from archdsl.elaborate.tally import Tallies, tally
+from archdsl.elaborate.layer_counts import SharedLayers, count_layers
+from archdsl.elaborate.resolve import STRUCTURES
 from archdsl.ir import Group, Network, Step
 from archdsl.layer import all_kinds
 from archdsl.layer import words as kind_words
-from archdsl.syntax.loader import load_file
+from archdsl.limits import MAX_DEPTH
+from archdsl.syntax.loader import load_file, load_text
 from archdsl.values import Shape
 from tests.conftest import ROOT
 from tests.generated import specimen
@@ -129,7 +130,7 @@ def aggregation(network: Network) -> None:
     # Counted without the graph, it is the same.
     module = load_file(CASES / "aggregation.arch")
     params = {"layers": 4}
-    uses = tally(module, Tallies(), params=params)
+    uses = count_layers(module, SharedLayers(), params=params)
     steps = list(elaborate(module, params=params).steps())
     assert uses is not None and len([*uses.lines.uses()]) == len(steps)
 
@@ -602,3 +603,38 @@ def test_arithmetic_keeps_fifteen_digits(written: str, number: str) -> None:
         f"arch 1\nnetwork Net {{\n    input 3x8x8\n    scale ({written})\n}}\n"
     )
     assert f"x * {number}\n" in archdsl.emit(network)
+
+
+def nested(opening: str, closing: str) -> str:
+    deep = opening * (MAX_DEPTH - 1) + "conv 3x3 3" + closing * (MAX_DEPTH - 1)
+    return f"arch 1\n\nnetwork n {{\n    input 3x8x8\n    {deep}\n}}\n"
+
+
+def called(body: str) -> str:
+    blocks = ["block b0 {\n    conv 3x3 3\n}\n"]
+    blocks += [
+        f"block b{n} {{\n    {body.replace('$', f'b{n - 1}')}\n}}\n"
+        for n in range(1, MAX_DEPTH - 1)
+    ]
+    net = f"network n {{\n    input 3x8x8\n    b{MAX_DEPTH - 2}\n}}\n"
+    return "\n".join(["arch 1\n", *blocks, net])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        nested("seq { ", " }"),
+        nested("residual { ", " }"),
+        nested("concat { ", " | }").replace("conv 3x3 3", "conv 3x3 1"),
+        nested("for i in range(1) { ", " }"),
+        nested("if true { ", " }"),
+        called("$"),
+        called("relu -> $"),
+    ],
+)
+def test_what_nests_as_deep_as_allowed_is_elaborated(text: str) -> None:
+    module = load_text(text)
+    for symbolic in (True, False):
+        steps = list(elaborate(module, symbolic=symbolic).steps())
+        assert [step.op.word for step in steps].count("conv") == 1
+    assert count_layers(module, SharedLayers(), input=(3, 8, 8)) is not None

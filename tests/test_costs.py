@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.views import costs as view
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer, kind
 from archdsl.passes.analysis import analyze
 from archdsl.passes.costs import Cost, Costs, cost, costs, total
-from archdsl.passes.gradient import backward_macs, gradients
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.traffic import Traffic, total_traffic, traffic
 from archdsl.resources import shipped_presets
+from archdsl.torch.gradient import backward_macs, gradients
 from archdsl.values import Operations, Shape, TorchForm
 from tests import handmade, operations
 from tests.handmade import Sketch, chain

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.cli import main
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer
-from archdsl.passes.conventions import TOOLS, count
-from archdsl.passes.graph import Graph, flatten
-from archdsl.passes.written import functions
 from archdsl.resources import shipped_specs
+from archdsl.torch.calls import functions
+from archdsl.torch.counting import TOOLS, count
 from archdsl.values import Shape, TorchCall, TorchForm
 from tests.counters import COUNTERS, ULTRALYTICS, torchvision_forms
 from tests.handmade import Interpreted, Sketch, chain, example
@@ -358,7 +358,7 @@ def test_every_convention_knows_every_kind_in_every_form(tool: str) -> None:
 
 
 VERSIONS = {
-    tool: import_module(f"archdsl.passes.conventions.{tool}").VERSION for tool in TOOLS
+    tool: import_module(f"archdsl.torch.counting.{tool}").VERSION for tool in TOOLS
 }
 
 

@@ -14,7 +14,7 @@ import pytest
 import archdsl
 import archdsl.backends.torch as backend
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.lean import DoesNotFit, lean
 from archdsl.passes.memory import Memory
 from archdsl.passes.memory import memory as memory_with

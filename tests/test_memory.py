@@ -16,12 +16,12 @@ from torch import Tensor, nn
 import archdsl
 from archdsl.cli.sizes import parse_bytes
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import Layer, Mismatch, count
 from archdsl.ops.instancenorm import InstanceNorm
 from archdsl.passes.analysis import analyze
-from archdsl.passes.graph import Graph, flatten
-from archdsl.passes.inplace import inplace
 from archdsl.passes.memory import Memory, memory
+from archdsl.torch.inplace import inplace
 from archdsl.values import Last
 from tests import handmade
 from tests.handmade import Sketch, chain

@@ -58,6 +58,9 @@ def distance(found: Any, wanted: Tensor) -> float:
     ours, theirs = torch.from_numpy(found).double(), wanted.double()
     empty = theirs == -torch.inf
     assert bool((ours[empty] <= least).all())
+    # The root of a negative number.
+    assert torch.equal(ours.isnan(), theirs.isnan())
+    empty |= theirs.isnan()
     ours, theirs = ours.masked_fill(empty, 0), theirs.masked_fill(empty, 0)
     return float((ours - theirs).abs().max() / theirs.abs().max().clamp(min=1e-30))
 

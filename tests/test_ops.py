@@ -16,9 +16,9 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import archdsl
+from archdsl.ir.graph import flatten
 from archdsl.layer import Layer, Mismatch, kind
 from archdsl.passes.dtypes import ITEM_BYTES
-from archdsl.passes.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.passes.traffic import traffic
 from archdsl.values import Last, Shape

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph, Node, flatten
 from archdsl.passes.analysis import analyze
-from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import (
     Axis,
     Field,

@@ -22,7 +22,7 @@ from archdsl.backends.torch.check import UnsafeCode, check
 from archdsl.backends.torch.style import Style
 from archdsl.backends.torch.validate import Miscompiled, parse, validate
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.memory import memory
 from archdsl.passes.recompute import parts
 from tests import generated, handmade, manual_specs

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import archdsl
 from archdsl.backends.views import time as view
 from archdsl.cli import main
+from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.costs import costs
 from archdsl.passes.devices import (
     FORMATS,
@@ -22,7 +23,6 @@ from archdsl.passes.devices import (
     device,
     devices,
 )
-from archdsl.passes.graph import Graph, flatten
 from archdsl.passes.roofline import (
     BOUNDS,
     Rates,

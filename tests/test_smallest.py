@@ -12,7 +12,7 @@ from torch import Tensor
 
 import archdsl
 from archdsl.ir import Network
-from archdsl.passes.graph import flatten
+from archdsl.ir.graph import flatten
 from archdsl.passes.smallest import Smallest, smallest
 from archdsl.resources import specs_dir
 from tests import handmade

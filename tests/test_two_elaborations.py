@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import archdsl
-from archdsl.backends.torch.agree import agree
+from archdsl.backends.torch.verification import agree
 from archdsl.ir import Group, Network, Step
-from archdsl.passes.graph import flatten, plain
+from archdsl.ir.graph import flatten, plain
 from archdsl.passes.smallest import smallest
 from archdsl.resources import shipped_presets
 from tests.conftest import ROOT

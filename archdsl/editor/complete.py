@@ -21,9 +21,10 @@ from archdsl.editor.places import (
     word_at,
 )
 from archdsl.editor.resolve import called, shared
-from archdsl.elaborate.calls import STRUCTURES
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.elaborate.library import prelude
+from archdsl.elaborate.resolve import STRUCTURES
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED, FIGURES
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Group

@@ -7,24 +7,13 @@ from functools import lru_cache
 from typing import Any
 
 from archdsl.diagnostics import did_you_mean
-from archdsl.elaborate.evaluate import (
-    WORDS_OF_TYPES,
-    counted,
-    evaluate,
-    has_type,
-    show,
-    type_name,
-)
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.evaluate import evaluate
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import names_read
-from archdsl.elaborate.scope import (
-    BlockRef,
-    BodyRef,
-    Context,
-    Fault,
-    KindRef,
-    named,
-    plain,
-)
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef, plain
+from archdsl.elaborate.tensors import named
+from archdsl.elaborate.types import WORDS_OF_TYPES, counted, has_type, show, type_name
 from archdsl.layer import REQUIRED, Field, Layer
 from archdsl.limits import MAX_INTEGER
 from archdsl.source import Span
@@ -47,7 +36,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             call.span,
             help=f"write {_usage(kind)}",
         )
-    if call.body is not None and kind.arity is not None:
+    if call.body is not None and kind.arity == 1:
         raise Fault(
             "A0208",
             f"{kind.word} takes no layers in braces",

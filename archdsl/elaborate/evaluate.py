@@ -9,8 +9,12 @@ from typing import Any, Literal
 
 from archdsl.conditions import Comparison, Not, Number, Test, Truth, joined
 from archdsl.diagnostics import did_you_mean
+from archdsl.elaborate import foreign
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
-from archdsl.elaborate.scope import BlockRef, Context, Fault, KindRef, Range, Unknown
+from archdsl.elaborate.references import BlockRef, KindRef, Range, Unknown
+from archdsl.elaborate.types import counted, is_number, show
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
@@ -27,70 +31,6 @@ from archdsl.symbolic import (
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
 from archdsl.values import Dims, channels
-
-# Number of list items shown in a message.
-MAX_SHOWN = 12
-
-WORDS_OF_TYPES = {
-    "int": "an integer",
-    "float": "a number",
-    "bool": "true or false",
-    "string": "a string",
-    "kernel": "sizes such as 3x3",
-    "list": "a list",
-    "kind": "a layer kind",
-    "block": "a block or layers in braces",
-}
-
-
-def type_name(value: Any) -> str:
-    """Return the language's name for the type of a value."""
-    if isinstance(value, bool):
-        return "bool"
-    if isinstance(value, int):
-        return "int"
-    if isinstance(value, float):
-        return "float"
-    if isinstance(value, str):
-        return "string"
-    if isinstance(value, Dims):
-        return "kernel"
-    if isinstance(value, tuple):
-        return "list"
-    return "kind" if isinstance(value, KindRef) else "block"
-
-
-def show(value: Any) -> str:
-    """Return a value as it would be written in a spec."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int):
-        return str(int(value))
-    if isinstance(value, float):
-        text = f"{float(value):.6g}"
-        return f"{text}.0" if text.lstrip("-").isdigit() else text
-    if isinstance(value, str):
-        return f'"{value}"'
-    if isinstance(value, tuple) and not isinstance(value, Dims):
-        shown = [show(v) for v in value[:MAX_SHOWN]]
-        more = ["..."] if len(value) > MAX_SHOWN else []
-        return f"[{', '.join(shown + more)}]"
-    return repr(value)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return ``1 item`` or ``2 items``."""
-    return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def has_type(value: Any, type_: str) -> bool:
-    """Return whether a value may be given to a parameter of a type."""
-    own = type_name(value)
-    return (
-        own == type_
-        or (type_ == "float" and own == "int")
-        or (type_ == "block" and own == "kind")
-    )
 
 
 def evaluate(expr: t.Expr, context: Context) -> Any:
@@ -211,10 +151,7 @@ def _name(expr: t.Name, context: Context) -> Any:
     if found := context.module.find(name) or prelude().find(name):
         return BlockRef(*found)
     if name in context.module.ops:
-        # A foreign kind computes its settings, so it imports this module.
-        from archdsl.elaborate.foreign import ref_of
-
-        return ref_of(name, context)
+        return op(name, context)
     if found_kind := kind(name):
         return KindRef(found_kind)
     raise Fault(
@@ -223,6 +160,17 @@ def _name(expr: t.Name, context: Context) -> Any:
         expr.span,
         help=did_you_mean(name, [*context.env, *context.module.names()]),
     )
+
+
+def op(name: str, context: Context) -> KindRef:
+    """Return the layer kind of an `op` that the file knows, as a value.
+
+    Raises:
+        Fault: if its declaration is incomplete or wrong.
+    """
+    made = foreign.kind_of(*context.module.ops[name], evaluate)
+    made.budget = context.budget
+    return KindRef(made)
 
 
 def _channels(expr: t.Expr, context: Context) -> int:
@@ -422,11 +370,6 @@ def _too_large(expr: t.Expr) -> Fault:
 
 
 # ---- functions --------------------------------------------------------------
-
-
-def is_number(value: Any) -> bool:
-    """Return whether a value is a number; truth values are not."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _of_numbers(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,13 +7,15 @@ shape. The module is not imported before the emitted code runs.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from archdsl.elaborate.evaluate import evaluate, show, type_name
+from archdsl.elaborate.contexts import Budget, Context
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import names_read
 from archdsl.elaborate.names import check_class, check_definition
-from archdsl.elaborate.scope import Budget, Context, Fault, KindRef, Namespace
+from archdsl.elaborate.namespaces import Namespace
+from archdsl.elaborate.types import show, type_name
 from archdsl.layer import (
     REQUIRED,
     Layer,
@@ -53,28 +55,23 @@ _SIZES = {
 SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
+# Returns the value of an expression: `evaluate.evaluate`, which imports this module.
+Evaluate = Callable[[t.Expr, Context], Any]
 _KINDS: dict[int, tuple[t.OpDef, type[Foreign]]] = {}
 
 
-def ref_of(name: str, context: Context) -> KindRef:
-    """Return the layer kind of an `op` that the file knows, as a value.
-
-    Raises:
-        Fault: if its declaration is incomplete or wrong.
-    """
-    made = kind_of(*context.module.ops[name])
-    made.budget = context.budget
-    return KindRef(made)
-
-
 def kind_of(
-    definition: t.OpDef, module: Module, budget: Budget | None = None
+    definition: t.OpDef,
+    module: Module,
+    evaluate: Evaluate,
+    budget: Budget | None = None,
 ) -> type[Foreign]:
     """Return the layer kind that an `op` declares.
 
     Args:
         definition: the declaration.
         module: the file that contains it.
+        evaluate: computes its settings.
         budget: the work that the file may still use.
 
     Raises:
@@ -87,7 +84,7 @@ def kind_of(
     path = _torch_path(definition, settings)
     outside = Context(module, {}, Namespace("", False, None), budget=budget)
     fields: dict[str, Any] = {
-        param.name: _field(param, place, outside)
+        param.name: _field(param, place, outside, evaluate)
         for place, param in enumerate(definition.params)
     }
     base: dict[str, Any] = {
@@ -98,6 +95,7 @@ def kind_of(
         "settings": settings,
         "path": path,
         "known": {},
+        "_compute": staticmethod(evaluate),
     }
     made = type(path[1], (Foreign,), {**base, **fields})
     _KINDS[id(definition)] = definition, made
@@ -142,7 +140,7 @@ def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, s
     return origin, name
 
 
-def _field(param: t.Param, place: int, outside: Context) -> Any:
+def _field(param: t.Param, place: int, outside: Context, evaluate: Evaluate) -> Any:
     default = REQUIRED if param.default is None else evaluate(param.default, outside)
     type_ = param.type or ("int" if default is REQUIRED else type_name(default))
     if type_ not in _TYPES:
@@ -167,6 +165,7 @@ class Foreign(Layer):
     settings: dict[str, t.Let]
     path: tuple[str, str]
     known: ClassVar[dict[Any, Any]]
+    _compute: ClassVar[Evaluate]
     budget: ClassVar[Budget | None] = None
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -275,7 +274,7 @@ class Foreign(Layer):
         space = Namespace("", False, None)
         context = Context(self.module, env, space, budget=self.budget)
         try:
-            return evaluate(self.settings[setting].value, context)
+            return type(self)._compute(self.settings[setting].value, context)
         except Fault as fault:
             if fault.code == "A0104":  # one of `NAMES`, or reported in the declaration
                 need_map(shape, self.word)
@@ -302,11 +301,13 @@ def _exactly(value: Any) -> Any:
     return type(value), value
 
 
-def check(definition: t.OpDef, module: Module, budget: Budget) -> None:
+def check(
+    definition: t.OpDef, module: Module, evaluate: Evaluate, budget: Budget
+) -> None:
     """Refuse a declaration that no call could use.
 
     Raises:
         Fault: with the reason.
     """
     check_definition(definition.name, definition.span, words(), "layer")
-    kind_of(definition, module, budget)
+    kind_of(definition, module, evaluate, budget)

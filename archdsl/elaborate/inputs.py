@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import NoReturn
 
+from archdsl.elaborate import blocks
+from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label, check_parameter
-from archdsl.elaborate.scope import BlockRef, Context, Fault, Value
+from archdsl.elaborate.place import Walks
+from archdsl.elaborate.references import BlockRef
+from archdsl.elaborate.sink import Section
 from archdsl.elaborate.structures import branch, branches_of
+from archdsl.elaborate.tensors import Value
 from archdsl.naming import channels_of_input
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-
-if TYPE_CHECKING:
-    from archdsl.elaborate.builder import Parts
-    from archdsl.elaborate.calls import Calls
 
 
 def check(definition: t.Definition) -> None:
@@ -73,13 +75,12 @@ def is_sound(definition: t.Definition) -> bool:
 
 
 def call(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     ref: BlockRef,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block.
 
@@ -88,64 +89,58 @@ def call(
     if not is_sound(ref.definition):
         raise Fault("", "it is reported where it is defined", call.span)
     # Before the branches, as `channels` is what flows in here.
-    values = walker.bound(call, ref, context)
-    statement = walker.statement
-    inner: Parts = []
-    ends = _ends(walker, call, ref.definition, value, context, inner)
-    walker.statement = statement
-    result = walker.block(call, ref, label, ends, values, context, inner)
-    return _joined(walker, call, ref, (value, result), context, inner, parts)
+    values = blocks.values_of(call, ref, context, walker.state.errors)
 
-
-class Earlier(NamedTuple):
-    """An earlier call of a block.
-
-    Attributes:
-        call: the call.
-        ref: the block.
-        name: its name.
-        context: of its place, in which it is repeated.
-    """
-
-    call: t.Call
-    ref: BlockRef
-    name: str
-    context: Context
+    word = ref.definition.name
+    fed = Section("structure", word, value, context, call.span)
+    with walker.place.section(fed) as part:
+        ends = _ends(walker, call, ref.definition, value, context)
+        part.value = blocks.block(walker, call, ref, label, ends, values, context)
+    return part.value
 
 
 def again(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
-    earlier: Earlier,
-    label: str | None,
+    first: t.Call,
+    ref: BlockRef,
+    name: str,
     value: Value,
     context: Context,
-    parts: Parts,
+    where: Context,
 ) -> Value:
-    """Elaborate ``same fuse1 { @high | @low }``: an earlier block for other values."""
-    ref, name, where = earlier.ref, earlier.name, earlier.context
-    statement = walker.statement
-    inner: Parts = []
-    ends = _ends(walker, call, ref.definition, value, context, inner)
-    walker.statement = statement
-    for first, end in zip(where.space.given.get(name, ()), ends, strict=False):
-        walker.check_alike(first, end, call.span)
-    values = walker.bound(earlier.call, ref, where)
-    block: Parts = []
-    result = walker.block(earlier.call, ref, name, ends, values, where, block)
-    inner += [walker.renamed(part, name, label or name) for part in block]
-    return _joined(walker, call, ref, (value, result), context, inner, parts)
+    """Elaborate ``same fuse1 { @high | @low }``: an earlier block for other values.
+
+    Args:
+        walker: elaborates the branches and the block.
+        call: the call of `same`.
+        first: the earlier call.
+        ref: the block.
+        name: its name.
+        value: what flows in here.
+        context: of this place, in which the branches are elaborated.
+        where: of the earlier place, in which the block is elaborated again.
+    """
+    word = ref.definition.name
+    fed = Section("structure", word, value, context, call.span)
+    with walker.place.section(fed) as part:
+        ends = _ends(walker, call, ref.definition, value, context)
+        for was, end in zip(where.space.given.get(name, ()), ends, strict=False):
+            walker.place.check_alike(was, end, call.span)
+        values = blocks.values_of(first, ref, where, walker.state.errors)
+        part.value = blocks.block(walker, first, ref, name, ends, values, where)
+    return part.value
 
 
 def _ends(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     definition: t.Definition,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> tuple[Value, ...]:
     """Elaborate the branches of a call, one for each input."""
+    statement = walker.state.statement
     names = [name for name, _ in definition.inputs]
     found = []
     if call.body is not None:
@@ -162,7 +157,8 @@ def _ends(
             help=f"write `{definition.name} {{ {' | '.join('...' for _ in names)} }}`, "
             "a branch for each; an empty branch is what flows in here",
         )
-    ends = [branch(walker, b, value, context.bind(own), parts) for b, own in found]
+    ends = [branch(walker, b, value, context.bind(own)) for b, own in found]
+    walker.state.statement = statement
     _check_apart(call, names, ends)
     return tuple(ends)
 
@@ -190,23 +186,3 @@ def _check_apart(call: t.Call, names: Sequence[str], ends: Sequence[Value]) -> N
                 call.span,
                 help=f"put `identity` at the end of the branch of `{names[place]}`",
             )
-
-
-def _joined(
-    walker: Calls,
-    call: t.Call,
-    ref: BlockRef,
-    ends: tuple[Value, Value],
-    context: Context,
-    inner: Parts,
-    parts: Parts,
-) -> Value:
-    value, result = ends
-    if value.shape is not None and result.shape is not None:
-        word = ref.definition.name
-        parts.append(
-            walker.transparent(
-                "structure", word, value, result, inner, context, call.span
-            )
-        )
-    return result

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archdsl.elaborate.scope import Fault
+from archdsl.elaborate.faults import Fault
 from archdsl.naming import (
     EMITTED_NAMES,
     LABEL_RESERVED,

@@ -10,15 +10,17 @@ from typing import Any
 
 from archdsl.diagnostics import Diagnostic, Diagnostics, SpecError, did_you_mean
 from archdsl.elaborate import foreign, inputs
-from archdsl.elaborate.calls import STRUCTURES, unknown_word
-from archdsl.elaborate.evaluate import FUNCTIONS, WORDS_OF_TYPES
+from archdsl.elaborate.contexts import Budget
+from archdsl.elaborate.evaluate import FUNCTIONS, evaluate
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import may_be, may_bear
 from archdsl.elaborate.names import (
     check_definition,
     check_function,
     check_parameter,
 )
-from archdsl.elaborate.scope import Budget, Fault
+from archdsl.elaborate.resolve import STRUCTURES, unknown_word
+from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.layer import Field, Layer, kind, words
 from archdsl.limits import MAX_NAMES
 from archdsl.naming import channels_of_input
@@ -123,7 +125,9 @@ class _File:
         self._definition(_header(function), function.value)
 
     def _op(self, op: t.OpDef) -> None:
-        _attempt(self.errors, lambda: foreign.check(op, self.module, self.budget))
+        _attempt(
+            self.errors, lambda: foreign.check(op, self.module, evaluate, self.budget)
+        )
         read = [setting.value for setting in op.settings]
         if all(setting.name != "args" for setting in op.settings):
             read += [t.Name(param.span, param.name) for param in op.params]

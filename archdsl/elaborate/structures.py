@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from archdsl.conditions import Comparison, Test, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
+from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import bind_targets, evaluate, listed
+from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label
-from archdsl.elaborate.scope import Context, Fault, KindRef, Merge, Value, plain
-from archdsl.ir import Role
+from archdsl.elaborate.paths import claim, part_name
+from archdsl.elaborate.place import Build, Walks
+from archdsl.elaborate.references import KindRef, plain
+from archdsl.elaborate.sink import Owner, Section
+from archdsl.elaborate.tensors import Merge, Value
+from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
 from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels, is_map, ones
-
-if TYPE_CHECKING:
-    from archdsl.elaborate.builder import Parts, Producer
-    from archdsl.elaborate.calls import Calls
-
-    Producers = Mapping[int, Producer]
 
 # Name of a shortcut's projection, as in the field's checkpoints.
 PROJECTION = "downsample"
@@ -43,39 +43,36 @@ _ADVICE = {
 
 
 def merge(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     ref: KindRef,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Elaborate ``concat { a | b }``: branches of a common input, and a merge."""
     layer = bind_layer(call, ref, context)
     word = ref.kind.word
     written = call.body.branches if call.body is not None else []
     branches = list(branches_of(word, written, context))
-    if len(branches) < 2:
+    exact = ref.kind.arity
+    if len(branches) < 2 or len(branches) != (exact or len(branches)):
         raise Fault(
             "A0210",
-            f"{word} joins two branches or more",
+            f"{word} joins {exact or 'two'} branches{'' if exact else ' or more'}",
             call.span,
             label="" if len(written) < 2 else f"{len(branches)} here",
             help=f"write `{word} {{ ... | ... }}`; an empty branch is the input itself",
         )
-    statement = walker.statement
+    statement = walker.state.statement
 
-    def build(entry: Value, inner: Context, out: Parts) -> Value:
-        ends = [
-            branch(walker, one, entry, inner.bind(names), out)
-            for one, names in branches
-        ]
-        walker.statement = statement
+    def build(entry: Value, inner: Context) -> Value:
+        ends = [branch(walker, b, entry, inner.bind(own)) for b, own in branches]
+        walker.state.statement = statement
         names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
-        return walker.layer(layer, None, tuple(ends), inner, call.span, out, names)
+        return walker.place.layer(layer, None, tuple(ends), inner, call.span, names)
 
-    return _structure(walker, word, call.span, label, value, context, parts, build)
+    return _structure(walker, word, call.span, label, value, context, build)
 
 
 def branches_of(
@@ -124,12 +121,11 @@ def refuse_each(branches: Sequence[t.Branch]) -> None:
 
 
 def residual(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Elaborate ``residual { body | shortcut }``: their sum.
 
@@ -152,30 +148,24 @@ def residual(
         )
     refuse_each(branches)
     _check_options(call, mode, branches)
-    statement = walker.statement
+    statement = walker.state.statement
 
-    def build(entry: Value, inner: Context, out: Parts) -> Value:
-        body = branch(walker, branches[0], entry, inner, out)
+    def build(entry: Value, inner: Context) -> Value:
+        body = branch(walker, branches[0], entry, inner)
         if mode == "optional":
-            walker.statement = statement
-            return _optional(walker, call, options.drop, (entry, body), inner, out)
-        advice = _ADVICE["written" if len(branches) == 2 else mode]
+            walker.state.statement = statement
+            return _optional(walker, call, options.drop, (entry, body), inner)
         if len(branches) == 2:
-            short = branch(walker, branches[1], entry, inner, out, "shortcut")
+            short = branch(walker, branches[1], entry, inner, "shortcut")
         else:
-            at = len(out)
-            short = _automatic(walker, call, options, entry, body, inner, out)
-            if options.before and len(out) > at:
-                out.insert(0, out.pop(at))
-        walker.statement = statement
+            short = _automatic(walker, call, options, (entry, body), inner)
+        walker.state.statement = statement
+        advice = _ADVICE["written" if len(branches) == 2 else mode]
         names = Merge(entry, ("body", "shortcut"), "residual", advice)
-        return walker.layer(
-            _kind("add")(), None, (body, short), inner, call.span, out, names
-        )
+        ends = body, short
+        return walker.place.layer(_kind("add")(), None, ends, inner, call.span, names)
 
-    return _structure(
-        walker, "residual", call.span, label, value, context, parts, build
-    )
+    return _structure(walker, "residual", call.span, label, value, context, build)
 
 
 class _Options(NamedTuple):
@@ -283,82 +273,73 @@ def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
 
 
 def _structure(
-    walker: Calls,
+    walker: Walks,
     word: str,
     span: Span,
     label: str | None,
     value: Value,
     context: Context,
-    parts: Parts,
-    build: object,
+    build: Build,
 ) -> Value:
     """Build a structure in the enclosing namespace, or in one of its own."""
-    assert callable(build)
     if label is not None or context.space.indexed:
-        name = walker.name(label, word, context, span)
-        return walker.owned(name, word, False, value, context, span, parts, build)
-    inner: Parts = []
-    statement = walker.statement
-    result: Value = build(value, context, inner)
-    walker.statement = statement
-    if value.shape is not None and result.shape is not None:
-        parts.append(
-            walker.transparent("structure", word, value, result, inner, context, span)
-        )
-    return result
+        name = part_name(label, word, context.space, span)
+        return walker.place.owner(Owner(name, word, (value,), context, span), build)
+    statement = walker.state.statement
+    with walker.place.section(Section("structure", word, value, context, span)) as part:
+        part.value = build(value, context)
+        walker.state.statement = statement
+    return part.value
 
 
 def branch(
-    walker: Calls,
+    walker: Walks,
     written: t.Branch,
     value: Value,
     context: Context,
-    parts: Parts,
     role: Role = "branch",
 ) -> Value:
     """Elaborate one branch."""
-    inner: Parts = []
     within = context.replace(within="a branch")
-    result = walker.branch(written, value, within, inner)
-    group = walker.transparent(
-        role,
-        "",
-        value,
-        result,
-        inner,
-        context,
-        written.span,
-    )
-    parts.append(group)
-    return result
+    section = Section(role, "", value, context, written.span)
+    with walker.place.section(section) as part:
+        part.value = walker.branch(written, value, within)
+    return part.value
 
 
 def _automatic(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     options: _Options,
-    entry: Value,
-    body: Value,
+    ends: tuple[Value, Value],
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Build a shortcut that the spec does not write out, and return its value."""
+    entry, body = ends
     if entry.shape is None or body.shape is None:
         return entry
     mode = options.mode
     name = options.name or _projection_name(context)
     strides = _strides(entry, body)
-    if mode == "identity" or not _can_project(strides, entry, body):
-        return _shortcut(walker, call, entry, entry, [], context, parts)
+    can_project = mode != "identity" and _can_project(strides, entry, body)
     projects = mode == "projection" or entry.shape != body.shape
     condition = None
-    if walker.symbolic and mode != "projection":
+    if can_project and walker.state.symbolic and mode != "projection":
         condition = _condition("!=", projects, strides, entry, body)
-    inner: Parts = []
-    end = entry
-    if projects:
-        end = _project(walker, call, name, (entry, body), strides, context, inner)
-    return _shortcut(walker, call, entry, end, inner, context, parts, condition, name)
+    shortcut = Section(
+        "shortcut",
+        "",
+        entry,
+        context,
+        call.span,
+        condition=condition,
+        name=name if can_project else "",
+        first=options.before,
+    )
+    with walker.place.section(shortcut) as part:
+        if can_project and projects:
+            part.value = _project(walker, call, name, ends, strides, context)
+    return part.value
 
 
 def _can_project(strides: tuple[int, ...], entry: Value, body: Value) -> bool:
@@ -405,69 +386,33 @@ def _condition(
 
 
 def _optional(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     drop: float,
     ends: tuple[Value, Value],
     context: Context,
-    parts: Parts,
 ) -> Value:
     """Add the input if the body keeps its shape, and omit it otherwise."""
     entry, body = ends
     if entry.shape is None or body.shape is None:
         return body
-    inner: Parts = []
-    end = body
     keeps = entry.shape == body.shape
-    if keeps:
-        if drop > 0:
-            path = _kind("stochasticdepth")(p=drop)
-            end = walker.layer(path, None, (body,), context, call.span, inner)
-        add = _kind("add")()
-        end = walker.layer(add, None, (end, entry), context, call.span, inner)
     condition = None
-    if walker.symbolic:
+    if walker.state.symbolic:
         condition = _condition("==", keeps, _strides(entry, body), entry, body)
-    parts.append(
-        walker.transparent(
-            "structure",
-            "optional",
-            body,
-            end,
-            inner,
-            context,
-            call.span,
-            condition=condition,
-        )
+    optional = Section(
+        "structure", "optional", body, context, call.span, condition=condition
     )
-    return end
-
-
-def _shortcut(
-    walker: Calls,
-    call: t.Call,
-    entry: Value,
-    end: Value,
-    inner: Parts,
-    context: Context,
-    parts: Parts,
-    condition: Test | None = None,
-    name: str = "",
-) -> Value:
-    parts.append(
-        walker.transparent(
-            "shortcut",
-            "",
-            entry,
-            end,
-            inner,
-            context,
-            call.span,
-            condition=condition,
-            name=name,
-        )
-    )
-    return end
+    layers = [_kind("stochasticdepth")(p=drop)] if drop > 0 else []
+    with walker.place.section(optional) as part:
+        for layer in layers if keeps else ():
+            end = walker.place.layer(layer, None, (part.value,), context, call.span)
+            part.value = end
+        if keeps:
+            ends = part.value, entry
+            add = _kind("add")()
+            part.value = walker.place.layer(add, None, ends, context, call.span)
+    return part.value
 
 
 def _projection_name(context: Context) -> str:
@@ -477,46 +422,49 @@ def _projection_name(context: Context) -> str:
 
 
 def _project(
-    walker: Calls,
+    walker: Walks,
     call: t.Call,
     name: str,
     ends: tuple[Value, Value],
     strides: tuple[int, ...],
     context: Context,
-    parts: Parts,
 ) -> Value:
     entry, body = ends
     assert body.shape is not None
     conv = _kind("conv")
-    norm = _norm_of_body(parts=walker.producers, body=body, entry=entry)
+    norm = _norm_of_body(walker.state.producers, body, entry)
     width = channels(body.shape)
     once = ones(len(strides))
-    layer = conv(kernel=once, width=width, stride=strides, bias=norm is None)
+    layers = [conv(kernel=once, width=width, stride=strides, bias=norm is None)]
+    if norm is not None:
+        layers.append(norm)
 
-    def build(start: Value, inner: Context, out: Parts) -> Value:
-        value = walker.layer(layer, None, (start,), inner, call.span, out)
-        if norm is not None:
-            value = walker.layer(norm, None, (value,), inner, call.span, out)
+    def build(value: Value, inner: Context) -> Value:
+        for layer in layers:
+            value = walker.place.layer(layer, None, (value,), inner, call.span)
         return value
 
-    walker.claim(name, call.span, context)
-    value = walker.owned(name, "seq", True, entry, context, call.span, parts, build)
+    claim(name, call.span, context.space)
+    owner = Owner(name, "seq", (entry,), context, call.span, indexed=True)
+    value = walker.place.owner(owner, build)
     if value.shape is not None:
         # The projection has the body's channels, in the body's own words.
         value.shape = (width, *value.shape[1:])
     return value
 
 
-def _norm_of_body(parts: Producers, body: Value, entry: Value) -> Layer | None:
+def _norm_of_body(
+    producers: Mapping[int, Step], body: Value, entry: Value
+) -> Layer | None:
     """Return the last norm of the body, which the projection gets, too."""
-    for step in main_path(parts, entry, body):
+    for step in main_path(producers, entry, body):
         if step.op.family == "norm":
             # Names of a block further in mean nothing here.
             return step.op.replace(**{n: plain(v) for n, v in vars(step.op).items()})
     return None
 
 
-def main_path(producers: Producers, entry: Value, end: Value) -> list[Producer]:
+def main_path(producers: Mapping[int, Step], entry: Value, end: Value) -> list[Step]:
     """Return the steps from a value back to an earlier one, along first inputs."""
     found = []
     number = end.number

@@ -395,14 +395,20 @@ class Network(Model):
 
 
 _MAKERS: Final[dict[type, Any]] = {Step: unchecked(Step), Group: unchecked(Group)}
-Node = TypeVar("Node", Step, Group)
+_NAMES: Final[dict[type, tuple[str, ...]]] = {
+    Step: tuple(Step.model_fields),
+    Group: tuple(Group.model_fields),
+}
+Node = TypeVar("Node", bound=Step | Group)
 
 
 def changed(node: Node, **fields: Any) -> Node:
     """Return a node with other fields, without what is kept about it besides."""
     if not fields:
         return node
-    own = {name: getattr(node, name) for name in type(node).model_fields}
+    own, names = vars(node), _NAMES[type(node)]
+    if len(own) > len(names):
+        own = {name: own[name] for name in names}
     made: Node = _MAKERS[type(node)](**{**own, **fields})
     return made
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, lru_cache
 
 from archdsl.ir import Group, Network, Step
+from archdsl.ir.graph import Graph, Node, flatten
 from archdsl.layer import count
-from archdsl.passes.graph import Graph, Node, flatten
 from archdsl.passes.receptive import Field, fields, windows
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t

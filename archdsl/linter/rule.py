@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
 from archdsl.diagnostics import did_you_mean
 
 if TYPE_CHECKING:
-    from archdsl.passes.graph import Node
+    from archdsl.ir.graph import Node
 
     from .net import Net
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from archdsl.layer import Layer, Mismatch, arg, count, given, need_axes, slide
+from archdsl.layer import Layer, Mismatch, arg, count, given, need_axes, output_size
 from archdsl.values import (
     Saved,
     Shape,
@@ -67,7 +67,7 @@ class AvgPool(Layer):
                 help="torch averages volumes only by windows that fit without padding",
             )
         spatial = (
-            slide("avgpool", n, k, s, (p, p), 1, self.ceil)
+            output_size("avgpool", n, k, s, (p, p), 1, self.ceil)
             for n, k, s, p in zip(sizes, self.kernel, self.steps, self.pad, strict=True)
         )
         return (channels, *spatial)

@@ -33,5 +33,4 @@ class ELU(Layer):
             TorchCall("nn.ELU", (), kwargs),
             "F.elu({0})",
             kwargs,
-            inplace=True,
         )

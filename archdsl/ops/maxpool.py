@@ -12,10 +12,11 @@ from archdsl.layer import (
     count,
     given,
     need_axes,
+    output_size,
     same_pads,
-    slide,
 )
 from archdsl.values import (
+    Inner,
     Saved,
     Scratch,
     Shape,
@@ -135,7 +136,7 @@ class MaxPool(Layer):
             for (pad, _), kernel in zip(pads, self.kernel, strict=True):
                 _need_half(pad, kernel)
         spatial = (
-            slide("maxpool", n, k, s, p, d, self.ceil)
+            output_size("maxpool", n, k, s, p, d, self.ceil)
             for n, (k, d), s, p in zip(sizes, taps, self.steps, pads, strict=True)
         )
         return (channels, *spatial)
@@ -200,7 +201,7 @@ class MaxPool(Layer):
             return TorchForm(
                 TorchCall(ranked("SameMaxPool", output), tuple(arguments)),
                 helper=_HELPER.format(axes=axes, pads=_PADS[axes]),
-                padded=self._padded(inputs[0]),
+                inner=(Inner(ranked("F.max_pool", output), self._padded(inputs[0])),),
             )
         pad = self.pad
         if isinstance(pad, str):  # at a stride of 1, or of a single position

@@ -14,6 +14,8 @@ from archdsl.values import (
     channels,
     is_map,
     ones,
+    with_channels,
+    with_sizes,
 )
 
 _HELP = "make the branches agree, or one of them a gate of size 1x1 or one channel"
@@ -35,11 +37,12 @@ class Mul(Layer):
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the common shape, that of the largest branch along each axis."""
-        ranks = {len(shape) for shape in inputs}
-        if len(ranks) > 1 or not all(_is_plain(shape) for shape in inputs):
+        ranks = {(type(shape) is Last, len(shape)) for shape in inputs}
+        if len(ranks) > 1 or not is_map(inputs[0]):
             need_equal(self.word, inputs, wide=True)
             return inputs[0]
-        whole = tuple(max(sizes) for sizes in zip(*inputs, strict=True))
+        largest = tuple(max(sizes) for sizes in zip(*inputs, strict=True))
+        whole = Last(largest) if isinstance(inputs[0], Last) else largest
         full = inputs.index(whole) if whole in inputs else 0
         for place, shape in enumerate(inputs):
             if not _fits(shape, whole):
@@ -86,9 +89,6 @@ class Mul(Layer):
         return TorchForm(None, "{**}")
 
 
-def _is_plain(shape: Shape) -> bool:
-    return is_map(shape) and not isinstance(shape, Last)
-
-
 def _fits(shape: Shape, whole: Shape) -> bool:
-    return shape in (whole, (whole[0], *ones(len(whole) - 1)), (1, *whole[1:]))
+    gates = with_sizes(whole, ones(len(whole) - 1)), with_channels(whole, 1)
+    return shape in (whole, *gates)

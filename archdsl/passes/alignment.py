@@ -15,9 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Window, sizes
 
-from .graph import Graph, Node
 from .receptive import Axis, Field, divide
 
 if TYPE_CHECKING:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol, Unpack
 from archdsl.display import shown, shown_as
 from archdsl.figures import OF_A_LAYER
 from archdsl.ir import Network, Port, Step
+from archdsl.ir.graph import Graph, Node, flatten
+from archdsl.torch.counting import Count, count
 from archdsl.values import Shape, Window, show_shape
 
-from .conventions import Count, count
 from .costs import Cost, Costs, Work, costs
 from .depth import depth
-from .graph import Graph, Node, flatten
 from .memory import Memory, memory
 from .plain import Groups, Plain, whole
 from .receptive import Field, ReceptiveField, fields, main_value, reports, windows

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from .graph import Graph, Node
+from archdsl.ir.graph import Graph, Node
 
 
 class Rung(NamedTuple):

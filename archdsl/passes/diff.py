@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from archdsl.ir import Network
+from archdsl.ir.graph import plain
 from archdsl.layer import Layer
 from archdsl.values import Shape, Tensor, TorchForm
 
 from .analysis import Analysis, LayerFacts
-from .graph import plain
 
 T = TypeVar("T")
 

@@ -22,9 +22,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph
+
 from .costs import costs
 from .devices import Device
-from .graph import Graph
 from .liveness import training
 from .memory import Memory
 from .recompute import Part, candidates

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
+from archdsl.ir.graph import Graph
+from archdsl.torch.inplace import copying, inplace
+
 from .costs import Cost
 from .dtypes import COUNTER_BYTES, item_bytes
-from .graph import Graph
-from .inplace import copying, inplace
 from .optimizers import OPTIMIZERS, Optimizer, check_optimizer, state_bytes
 from .peak import InUse, Peak, inference_peak, training_peak, training_timeline
 from .plain import Groups, Plain, whole

@@ -17,9 +17,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import ceil, floor, prod
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.values import Continued, Shape, Window, channels, sizes
 
-from .graph import Graph, Node
 from .parted import Parted
 from .periodic import STEADY, Ends, Periodic, hull, limits, slide, together
 
@@ -513,7 +513,7 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     if isinstance(window, Continued):
         ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
         found = _told_apart(outline, together(ways, units[1]))
-        return _seen_as(found, _continued(axis, window, before, units))
+        return _seen_as(found, _continued(axis, window, parts, units))
     if window.up[n] == 1 and axis.ways is None:
         return _seen_through(axis, outline, parts, units)
     ways = [slide(way, *parts, units[1]) for way in _ways(axis)]
@@ -521,10 +521,26 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
     return _seen_through(axis, found, parts, units)
 
 
-def _continued(axis: Axis, window: Continued, before: int, units: _Units) -> list[Ends]:
-    """Return what each unit of a map sees that goes on beyond its border."""
-    places = range(-before, units[1] - before)
-    return [axis.visible(window.source(place, units[0])) for place in places]
+def _continued(
+    axis: Axis, window: Continued, parts: _Parts, units: _Units
+) -> list[Ends]:
+    """Return what each unit of a window sees of a map that goes on beyond its border.
+
+    Args:
+        axis: what the units of the map see.
+        window: the window.
+        parts: its parameters along the axis.
+        units: number of units.
+    """
+    kernel, stride, pad, dilation, _ = parts
+    before, after = units
+    reach = dilation * (kernel - 1) + 1
+    found = []
+    for start in range(-pad, after * stride - pad, stride):
+        places = range(start, start + reach, dilation)
+        read = {window.source(place, before) for place in places}
+        found.append(hull([axis.visible(place) for place in read]))
+    return found
 
 
 def _ways(axis: Axis) -> tuple[Periodic, ...]:

@@ -6,8 +6,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple, TypeAlias
 
 from archdsl.ir import Group, Role
-
-from .graph import Graph
+from archdsl.ir.graph import Graph
 
 # Which parts are recomputed: all, none, or those of some paths.
 Again: TypeAlias = bool | Collection[str]

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import Any, Final, Literal, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.gradient import gradients
 
 from .costs import Costs, Work
 from .devices import Device
 from .dtypes import item_bytes
-from .gradient import gradients
-from .graph import Graph, Node
 from .saved import bytes_of, own_size
 
 Bound = Literal["compute", "memory", "launch"]

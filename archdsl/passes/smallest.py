@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer, Mismatch
 from archdsl.values import (
     Last,
@@ -22,7 +23,6 @@ from archdsl.values import (
     sizes,
 )
 
-from .graph import Graph, Node
 from .receptive import windows
 
 # What a window says that does not fit. Sizes never shrink where the input grows, so

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from itertools import count as count_from
 from typing import NamedTuple
 
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
+from archdsl.torch.frames import Frames, frames
+from archdsl.torch.gradient import gradients
 
-from .frames import Frames, frames
-from .gradient import gradients
-from .graph import Graph, Node
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
@@ -147,7 +147,9 @@ def _entry(
     forward = scratch.forward * sample
     # Where nothing is kept, tensors that training would keep are freed at once.
     own = keep.own if keep else own_size(op.saved(shapes, shape), item)
-    once = own if scratch.inference is None else scratch.inference * sample
+    once = own
+    if scratch.inference is not None:
+        once = scratch.inference * sample + scratch.batch_inference * item
     if keep is None:
         forward = forward + own if scratch.inference is None else max(forward, once)
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item

@@ -8,7 +8,7 @@ from decimal import Decimal, InvalidOperation
 from typing import Any, Final, NamedTuple
 
 from archdsl.diagnostics import SpecError
-from archdsl.elaborate.evaluate import show
+from archdsl.elaborate.types import show
 from archdsl.source import Source
 from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression

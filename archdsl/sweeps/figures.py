@@ -8,13 +8,19 @@ from typing import Any, Final, NamedTuple, cast
 from archdsl.api import as_shape, as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
-from archdsl.elaborate.tally import Census, Lines, Tallies, Use, tally
+from archdsl.elaborate.layer_counts import (
+    LayerCounts,
+    Lines,
+    SharedLayers,
+    Use,
+    count_layers,
+)
 from archdsl.figures import COMPARED, Figure
 from archdsl.figures import FIGURES as ALL
 from archdsl.ir import Network
+from archdsl.ir.graph import Graph
 from archdsl.passes.analysis import Analysis, analyze
 from archdsl.passes.costs import Cost, cost_of, total
-from archdsl.passes.graph import Graph
 from archdsl.passes.memory import Memory
 from archdsl.passes.receptive import ReceptiveField
 from archdsl.passes.setting import Setting, checked
@@ -72,7 +78,7 @@ class Evaluator:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        self._memo = Tallies()
+        self._memo = SharedLayers()
         self._values = [
             [_value(task.module, axis.name, value) for value in axis.values]
             for axis in task.axes
@@ -91,9 +97,9 @@ class Evaluator:
         try:
             # If the graph is needed anyway, all figures come from it.
             if not self._needs_graph or self._condition is not None:
-                census = tally(self.task.module, self._memo, **chosen)
-                if census is not None:
-                    analysis = Totals(census, self._how, self._depths, self._fields)
+                counts = count_layers(self.task.module, self._memo, **chosen)
+                if counts is not None:
+                    analysis = Totals(counts, self._how, self._depths, self._fields)
             if analysis is None:
                 analysis = analyze(self._elaborate(chosen), **self.task.setting)
         except SpecError as error:
@@ -169,13 +175,13 @@ class Totals:
     """
 
     def __init__(
-        self, census: Census, setting: Setting, depths: DepthEye, fields: FieldEye
+        self, counts: LayerCounts, setting: Setting, depths: DepthEye, fields: FieldEye
     ) -> None:
-        self._census = census
+        self._counts = counts
         self._setting = setting
         self._depths = depths
         self._fields = fields
-        cost, self.number_of_layers = _total(census.lines)
+        cost, self.number_of_layers = _total(counts.lines)
         self.cost = cost
         self.params, self.trainable = cost.params, cost.trainable
         self.buffers, self.macs, self.flops = cost.buffers, cost.macs, cost.flops
@@ -183,12 +189,12 @@ class Totals:
     @property
     def depth(self) -> int:
         """As `Analysis.depth`."""
-        return self._depths.figure(self._census)
+        return self._depths.figure(self._counts)
 
     @property
     def receptive_field(self) -> ReceptiveField | None:
         """As `Analysis.receptive_field`."""
-        return self._fields.figure(self._census)
+        return self._fields.figure(self._counts)
 
     @property
     def memory(self) -> Memory:

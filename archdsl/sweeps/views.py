@@ -13,11 +13,11 @@ from collections.abc import Hashable, Iterator, Sequence
 from itertools import count
 from typing import Any, Final, Generic, NamedTuple, TypeVar, cast
 
-from archdsl.elaborate.tally import Census, Lines, Use
+from archdsl.elaborate.layer_counts import LayerCounts, Lines, Use
 from archdsl.ir import Port
+from archdsl.ir.graph import Graph, Node
 from archdsl.layer import Layer
 from archdsl.passes.depth import Rung, depth_of
-from archdsl.passes.graph import Graph, Node
 from archdsl.passes.receptive import ReceptiveField, describe, fields, main_value
 from archdsl.values import Shape, Window, channels, sizes
 
@@ -80,12 +80,12 @@ class Eye(ABC, Generic[_Found]):
     def compute(self, view: View) -> _Found:
         """Compute the figure from what was taken."""
 
-    def figure(self, census: Census) -> _Found:
+    def figure(self, counts: LayerCounts) -> _Found:
         """Return the figure of a network."""
         if len(self._contents) > _MOST:
             Eye.__init__(self)
-        inputs = tuple([self.input(shape) for shape in census.inputs])
-        key = self._number(census.lines), inputs, census.outputs
+        inputs = tuple([self.input(shape) for shape in counts.inputs])
+        key = self._number(counts.lines), inputs, counts.outputs
         if key not in self._known:
             self._known[key] = self.compute(self._view(*key))
         return self._known[key]
@@ -188,16 +188,16 @@ class FieldEye(Eye[ReceptiveField | None]):
         self._whole = _WholeEye()
         self._blind: set[int] = set()
 
-    def figure(self, census: Census) -> ReceptiveField | None:
+    def figure(self, counts: LayerCounts) -> ReceptiveField | None:
         """Return the receptive field of the last map."""
-        number = self._number(census.lines)
+        number = self._number(counts.lines)
         if number in self._blind:
-            return self._whole.figure(census)
+            return self._whole.figure(counts)
         try:
-            return super().figure(census)
+            return super().figure(counts)
         except _Unseen:
             self._blind.add(number)
-            return self._whole.figure(census)
+            return self._whole.figure(counts)
 
     def input(self, shape: Shape) -> Hashable:
         """Return its size."""

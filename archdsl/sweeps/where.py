@@ -8,7 +8,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 from archdsl.diagnostics import SpecError, did_you_mean
-from archdsl.elaborate.evaluate import FUNCTIONS, counted
+from archdsl.elaborate.evaluate import FUNCTIONS
+from archdsl.elaborate.types import counted
 from archdsl.source import Source, Span
 from archdsl.syntax import tree as t
 from archdsl.syntax.parser import check_characters, check_nesting, parse_expression

@@ -195,6 +195,7 @@ def _is_able(step: Step) -> bool:
         type(step.op) is Conv
         and len(step.op.kernel) == 2
         and not isinstance(step.op.pad, str)
+        and step.op.pad_mode == "zeros"
         and not isinstance(step.shape, Last)
         and not step.training
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-from archdsl.elaborate.evaluate import counted
+from archdsl.elaborate.types import counted
 from archdsl.ir.state import Wanted
 from archdsl.values import show_shape
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -169,6 +169,28 @@ class Run:
     asked: tuple[int, ...] = ()
 
 
+def late(calls: Sequence[Call]) -> list[Call]:
+    """Return calls so that what only reads weights comes right before its first reader.
+
+    Code may prepare the weights of several layers before it runs the first of them.
+    """
+    found: list[Call] = []
+    waiting: dict[int, Call] = {}
+
+    def take(call: Call) -> None:
+        for number in call.reads:
+            if number in waiting:
+                take(waiting.pop(number))
+        found.append(call)
+
+    for call in calls:
+        if call.owns and not call.reads and len(call.gives) == 1:
+            waiting[call.gives[0]] = call
+        else:
+            take(call)
+    return [*found, *waiting.values()]
+
+
 class Untraceable(Exception):
     """A module that cannot be run without values; the message says what stops it."""
 
@@ -193,7 +215,7 @@ class Recorder:
         own: parameters and buffers by the identity of their tensors.
     """
 
-    def __init__(self, own: Mapping[int, Own]) -> None:
+    def __init__(self, own: dict[int, Own]) -> None:
         self.own = own
         self.numbers: dict[int, int] = {}
         self.shapes: dict[int, tuple[int, ...]] = {}
@@ -255,6 +277,12 @@ class Recorder:
             while gives[0] in self.fixed and sizes[:1] == (1,):
                 sizes = sizes[1:]  # that of the batch, which broadcasts
             plain, before = (plain[0], ("sizes", sizes)), before[:1]
+            own = before[0]
+            if isinstance(own, Own) and sizes == own.shape:
+                # Only axes before the first, which broadcasting adds anyway.
+                del self.numbers[id(outputs[0])]
+                self.own[id(outputs[0])] = own
+                return result, ()
         made = Call(
             name=name,
             args=plain,
@@ -266,7 +294,58 @@ class Recorder:
         )
         if name == "sub" and len(made.reads) == len(made.args) == 2:
             return result, self._as_sum(made)
+        plain_quotient = dict(plain).get("rounding_mode") is None
+        if name == "div" and len(made.reads) == 2 and plain_quotient:
+            return result, self._as_product(made)
+        if name == "addcmul" and len(made.args) == 4 and made.args[3][1] == 1:
+            return result, self._as_product_and_sum(made)
         return result, (made,)
+
+    def _new(self, shape: tuple[int, ...]) -> int:
+        """Return the number of a value that no tensor is."""
+        number = len(self.shapes)
+        self.shapes[number] = shape
+        return number
+
+    def _as_product(self, quotient: Call) -> tuple[Call, Call]:
+        """Return a quotient of two values as a product with the second's reciprocal."""
+        first, second = quotient.reads
+        inverse = self._new(self.shapes[second])
+        reciprocal = replace(
+            quotient,
+            name="reciprocal",
+            args=(("input", Ref(second)),),
+            reads=(second,),
+            gives=(inverse,),
+            shapes=(self.shapes[inverse],),
+        )
+        args = (("input", Ref(first)), ("other", Ref(inverse)))
+        reads = first, inverse
+        return reciprocal, replace(quotient, name="mul", args=args, reads=reads)
+
+    def _as_product_and_sum(self, made: Call) -> tuple[Call, Call]:
+        """Return a product to which a summand is added, in one call, as two."""
+        summand, one, other = (value for _, value in made.args[:3])
+        if isinstance(other, Ref) and self._is_fixed(one):
+            one, other = other, one
+        given = self._new(made.shapes[0])
+        calls = []
+        for name, pair, gives in (
+            ("mul", (one, other), made.gives),
+            ("add", (Ref(given), summand), made.gives),
+        ):
+            calls.append(
+                replace(
+                    made,
+                    name=name,
+                    args=(("input", pair[0]), ("other", pair[1])),
+                    reads=tuple(v.number for v in pair if isinstance(v, Ref)),
+                    owns=tuple(v for v in pair if isinstance(v, Own)),
+                    gives=(given,) if name == "mul" else gives,
+                )
+            )
+        product, total = calls
+        return product, total
 
     def _as_sum(self, difference: Call) -> tuple[Call, Call]:
         """Return a difference of two values as a sum with the second times -1."""

@@ -15,12 +15,20 @@ from itertools import combinations, count, product
 from math import isclose
 from typing import Any, Final, NamedTuple
 
-from archdsl.backends.importer.calls import BATCH, Call, Constant, Own, Recorder, Ref
+from archdsl.backends.importer.calls import (
+    BATCH,
+    Call,
+    Constant,
+    Own,
+    Recorder,
+    Ref,
+    late,
+)
 from archdsl.backends.importer.synonyms import Synonym, synonyms
-from archdsl.backends.torch.agree.trace import intercept
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import Leaf, Var
 from archdsl.backends.torch.templates import fill
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
 from archdsl.values import Last, Shape, TorchCall, TorchForm, sizes
 
@@ -98,8 +106,9 @@ class Reading(NamedTuple):
 
     Attributes:
         how: ``same``, ``rest`` (1 less the argument stands there), ``next`` (the
-            argument less 1 stands there) or ``sides`` (each size stands there twice,
-            that of the last axis first).
+            argument less 1 stands there), ``sides`` (each size stands there twice, that
+            of the last axis first) or ``times`` (the argument stands there times a
+            number that depends on shapes).
         table: arguments by value, for those that are no numbers.
     """
 
@@ -153,7 +162,8 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
             result = _called(form, tensors, module)
     number = recorder.numbers.get(id(result), -1)
     # Within a single call, torch itself asks, to check it.
-    return Made(tuple(calls), number, len(calls) > 1 and 0 in recorder.asked)
+    ordered = tuple(late(calls))
+    return Made(ordered, number, len(calls) > 1 and 0 in recorder.asked)
 
 
 def _constructed(form: TorchForm) -> Any:
@@ -257,6 +267,17 @@ def _inputs(kind: type[Layer]) -> Iterator[tuple[Shape, ...]]:
 def _variants(kind: type[Layer], axes: int) -> Iterator[dict[str, Any]]:
     """Yield the plain arguments, and those that may lead to other functions."""
     plain = {name: _first(field, axes) for name, field in kind.fields.items()}
+    yield from _ways(kind, plain, axes)
+    for name, field in kind.fields.items():
+        # With such a number, there is something that there is not without it.
+        if field.type == "float" and field.default is None:
+            yield from _ways(kind, {**plain, name: _TRIED["float"][0]}, axes)
+
+
+def _ways(
+    kind: type[Layer], plain: dict[str, Any], axes: int
+) -> Iterator[dict[str, Any]]:
+    """Yield some arguments, and those with one or two others."""
     yield plain
     options = [
         (name, value)
@@ -359,7 +380,9 @@ def _place_of(
 def _reading(
     field: Field, tables: dict[Place, dict[Any, Any]], axes: int
 ) -> tuple[Place, Reading] | None:
-    for place, table in tables.items():
+    # Other arguments may change with it, as the padding does with a dilation.
+    own = sorted(tables.items(), key=lambda one: field.name not in one[0])
+    for place, table in own:
         if field.type in ("bool", "choice"):
             # Numbers come from the shapes that it was tried on.
             if len(table) > 1 and not any(type(a) in (int, tuple) for a in table):
@@ -370,7 +393,17 @@ def _reading(
             if pairs and all(_argument(how, a, field, axes) == b for a, b in pairs):
                 words = {a: b for a, b in table.items() if isinstance(a, str)}
                 return place, Reading(how, words)
+        if field.type == "float" and len(pairs) > 1 and _are_multiples(pairs):
+            return place, Reading("times", {})
     return None
+
+
+def _are_multiples(pairs: Sequence[tuple[Any, Any]]) -> bool:
+    """Return whether one factor makes all second numbers of the first ones."""
+    if not all(type(n) is float and n for pair in pairs for n in pair):
+        return False
+    factor = pairs[0][1] / pairs[0][0]
+    return all(isclose(a * factor, b, rel_tol=1e-12) for a, b in pairs)
 
 
 def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
@@ -504,7 +537,7 @@ def _fitted(
     )
     if form.asks and not set(reads).intersection(asked):
         return None
-    if form.kind.arity is None and len(calls) == 1:
+    if form.kind.arity != 1 and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
     made = Made(tuple(calls), result)
     values = dict(form.values)
@@ -516,6 +549,8 @@ def _fitted(
             if leaf not in reading.table:
                 return None
             values[name] = reading.table[leaf]
+        elif reading.how == "times":
+            values[name] = 1.0  # the number is found when the shapes are known
         else:
             values[name] = _argument(reading.how, leaf, field, form.axes)
     output = shapes[result]
@@ -526,10 +561,26 @@ def _fitted(
             continue  # one number for each sample is no shape here
         for guess in _guesses(form, values):
             op = _completed(form.kind, guess, inputs, output)
+            op = op and _divided(op, form, inputs, leaves)
             if op is not None and _agrees(op, inputs, sources, calls, result):
                 owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
                 return Found(op, sources, result, len(calls), owns)
     return None
+
+
+def _divided(
+    op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[Place, Any]
+) -> Layer | None:
+    """Return a layer with those of its arguments that stand in calls as multiples."""
+    for name, (where, reading) in form.places.items():
+        if reading.how != "times":
+            continue
+        once = _at(_leaves(perform(op, inputs, as_module=False)), where)
+        leaf = _at(leaves, where)
+        if type(leaf) is not float or type(once) is not float or not once:
+            return None
+        op = op.replace(**{name: float(f"{leaf / once:.15g}")})
+    return op
 
 
 def _guesses(form: Form, values: dict[str, Any]) -> Iterator[dict[str, Any]]:

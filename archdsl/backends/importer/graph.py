@@ -26,8 +26,8 @@ from archdsl.backends.importer.calls import (
     tensors_in,
 )
 from archdsl.backends.importer.parts import is_numbered
-from archdsl.backends.torch.agree.trace import intercept
-from archdsl.elaborate.evaluate import counted
+from archdsl.backends.torch.verification.trace import intercept
+from archdsl.elaborate.types import counted
 from archdsl.values import show_shape
 
 if TYPE_CHECKING:

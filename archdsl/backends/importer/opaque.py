@@ -147,12 +147,13 @@ def _path(cls: type) -> str:
 
 
 def _kind(name: str, declared: str) -> type[Layer]:
+    from archdsl.elaborate.evaluate import evaluate
     from archdsl.elaborate.foreign import kind_of
     from archdsl.syntax.loader import load_text
 
     module = load_text(f"arch 1\n\n{declared}\n", "<import>")
     definition, home = module.ops[name]
-    return kind_of(definition, home)
+    return kind_of(definition, home, evaluate)
 
 
 # ---- how it is constructed ------------------------------------------------------

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from archdsl.backends.importer.calls import Call, Frame, Run
+from archdsl.backends.importer.calls import Call, Frame, Run, late
 from archdsl.backends.importer.forms import Found, layers_of
 from archdsl.backends.importer.opaque import Ops
 from archdsl.layer import Layer, kind
@@ -124,7 +124,7 @@ class Builder:
         self.chains: dict[int, tuple[Frame, ...]] = {}
         every: list[Call] = []
         self._flatten(run.root, (run.root,), every)
-        self.calls = _needed(every, run.outputs)
+        self.calls = late(_needed(every, run.outputs))
         self.users: dict[int, list[Call | None]] = {n: [None] for n in run.outputs}
         for call in self.calls:
             for number in call.reads:

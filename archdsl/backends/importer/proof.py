@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import tensors_in
 from archdsl.backends.importer.source import SEED, Source
-from archdsl.backends.torch.agree.trace import intercept
+from archdsl.backends.torch.verification.trace import intercept
 from archdsl.values import Shape, show_shape
 
 if TYPE_CHECKING:
@@ -343,7 +343,14 @@ def _compare(
     order: Sequence[int],
 ) -> None:
     theirs = _run(original, shapes, batch, training)
-    ours = _run(built, shapes, batch, training)
+    try:
+        ours = _run(built, shapes, batch, training)
+    except RuntimeError as error:
+        shown = ", ".join(map(show_shape, shapes))
+        reason = str(error).partition("\n")[0]
+        raise Differs(
+            f"the spec's module cannot be run at {shown}: {reason}"
+        ) from error
     if len(ours) != len(theirs) or len(ours) > len(order):
         raise Differs(f"there are {len(ours)} outputs instead of {len(theirs)}")
     ranks = sorted(order[: len(ours)])

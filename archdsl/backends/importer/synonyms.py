@@ -7,7 +7,8 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
-from archdsl.values import Last, Shape, ones
+from archdsl.padding import SIDES
+from archdsl.values import CONTINUED, Last, Shape, ones, with_channels, with_sizes
 
 
 class Synonym(NamedTuple):
@@ -160,6 +161,71 @@ def _nothing(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("identity", {}, first.reads[:1], 1)
 
 
+_POWERS: Final = {2: "square", 0.5: "sqrt", -0.5: "rsqrt", -1: "reciprocal"}
+
+
+def _power(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A square, a root or their reciprocals, as a power."""
+    first = calls[0]
+    if first.name not in ("pow", "__pow__") or len(first.reads) != 1:
+        return None
+    exponents = [value for _, value in first.args if isinstance(value, int | float)]
+    word = _POWERS.get(exponents[0]) if len(exponents) == 1 else None
+    return Synonym(word, {}, first.reads, 1) if word else None
+
+
+def _channel_mean(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A mean over the channels that keeps the axis."""
+    first = calls[0]
+    if first.name != "mean" or len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    last = isinstance(whole, Last)
+    single = with_channels(whole, 1)
+    axis = len(whole) if last else 1
+    axes = [v for k, v in first.args if k in ("1", "dim", "axis")]
+    over = axes and axes[0] in (axis, axis - len(whole) - 1, (axis,))
+    if len(whole) < 2 or not over or first.shapes[0][1:] != tuple(single):
+        return None
+    return Synonym("channelmean", {}, first.reads, 1)
+
+
+def _l2_pool(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A Euclidean norm over all positions that keeps the axes."""
+    first = calls[0]
+    given = dict(first.args)
+    if (
+        first.name != "norm"
+        or len(first.reads) != 1
+        or given.get("p") not in (2, "fro")
+    ):
+        return None
+    whole, axes = shapes[first.reads[0]], given.get("dim")
+    start = 1 if isinstance(whole, Last) else 2
+    over = (*range(start, start + len(whole) - 1),)
+    kept = with_sizes(whole, ones(len(whole) - 1))
+    if axes not in (over, list(over)) or first.shapes[0][1:] != tuple(kept):
+        return None
+    return Synonym("l2pool", {}, first.reads, 1)
+
+
+def _uneven_pad(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A map that goes on beyond its border, farther at one side than at another."""
+    first = calls[0]
+    given = dict(first.args)
+    mode, sides = given.get("mode"), given.get("pad")
+    if first.name != "pad" or mode not in CONTINUED or not isinstance(sides, tuple):
+        return None
+    whole = shapes[first.reads[0]]
+    if len(sides) != 2 * (len(whole) - 1) or isinstance(whole, Last) or min(sides) < 0:
+        return None
+    pairs = list(zip(sides[::2], sides[1::2], strict=True))
+    size = tuple([min(pair) for pair in reversed(pairs)])
+    more = [n - min(pair) for pair in pairs for n in pair]
+    values = {"size": size, "mode": mode, **dict(zip(SIDES, more, strict=False))}
+    return Synonym("pad", values, first.reads, 1)
+
+
 def _divided(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     """A quotient by a number."""
     first = calls[0]
@@ -183,5 +249,9 @@ _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _mean,
     _flatten,
     _nothing,
+    _power,
+    _channel_mean,
+    _l2_pool,
+    _uneven_pad,
     _divided,
 )

@@ -61,7 +61,7 @@ def joined(nodes: Sequence[Node], outputs: Sequence[int]) -> list[Part]:
     readers: Counter[int] = Counter(v for node in nodes for v in set(node.reads))
     readers.update(outputs)
     for node in nodes:
-        if isinstance(node, Leaf) and len(node.reads) > 1 and node.op.arity is None:
+        if isinstance(node, Leaf) and len(node.reads) > 1 and node.op.arity != 1:
             made = _join(node, parts, readers)
             if made is not None:
                 inside = {id(part) for branch in made.branches for part in branch}

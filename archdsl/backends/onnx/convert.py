@@ -175,7 +175,7 @@ class _Converter:
         torch: TorchCall,
     ) -> Value:
         form = FORMS[key]
-        call = Call(self.graph, name, inputs, step.shape, step.path)
+        call = Call(self.graph, name, inputs, step.shape, step.op, step.path)
         call.bind(torch, form.names)
         made = form.emit(call)
         return Value(made, step.shape, call.free)

@@ -9,6 +9,7 @@ number.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -17,6 +18,10 @@ from archdsl.layer import same_pads
 from archdsl.values import Last, TorchForm, without_axes
 
 Emit = Callable[[Call], str]
+# Gives a bare parameter the axes of a map.
+_VIEW: Final = re.compile(r"\.view\([^)]*\)")
+# An end of a slice that is behind that of any axis.
+_LAST: Final = 2**31 - 1
 
 
 class Form(NamedTuple):
@@ -37,8 +42,11 @@ FORMS: Final[dict[str, Form]] = {}
 def name_of(form: TorchForm) -> str:
     """Return the name under which a layer's form stands in the table.
 
-    It is that of its module, or else its function without the named arguments.
+    It is that of its module, or else its function without the named arguments. That of
+    a bare parameter is what is done with it.
     """
+    if form.function is not None and "{self}" in form.function:
+        return _VIEW.sub("", form.function)
     if form.module is not None:
         return without_axes(form.module.name)
     text = form.function or ""
@@ -62,24 +70,41 @@ def _form(name: str, *names: str) -> Callable[[Emit], Emit]:
 
 @_form("nn.Conv", "in_channels", "out_channels")
 def _conv(c: Call) -> str:
-    kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
-    if c.argument("padding", 0) == "same":  # only without a stride
-        pads = [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
-    else:
-        pads = [(pad, pad) for pad in c.per_axis("padding", 0)]
-    return _convolve(c, pads=_begins_and_ends(pads))
+    pads, mode = _pads_of(c), c.argument("padding_mode", "zeros")
+    if mode == "zeros":
+        return _convolve(c, c.x.name, *_weight_and_bias(c), pads=_begins_and_ends(pads))
+    return _convolve(c, _continued(c, pads, mode), *_weight_and_bias(c))
 
 
 @_form("SameConv", "in_channels", "out_channels")
 def _same_conv(c: Call) -> str:
-    return _convolve(c, **_same(c))
+    return _convolve(c, c.x.name, *_weight_and_bias(c), **_same(c))
 
 
-def _convolve(c: Call, **padding: Any) -> str:
+@_form("StdConv", "in_channels", "out_channels")
+@_form("ScaledStdConv", "in_channels", "out_channels")
+def _standardised(c: Call) -> str:
+    pads = _begins_and_ends(_pads_of(c))
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), pads=pads)
+
+
+@_form("SameStdConv", "in_channels", "out_channels")
+@_form("SameScaledStdConv", "in_channels", "out_channels")
+def _same_standardised(c: Call) -> str:
+    return _convolve(c, c.x.name, c.kernel(), *_bias(c), **_same(c))
+
+
+def _pads_of(c: Call) -> list[tuple[int, int]]:
+    kernel, dilation = c.per_axis("kernel_size"), c.per_axis("dilation", 1)
+    if c.argument("padding", 0) == "same":  # only without a stride
+        return [same_pads(1, k, 1, d) for k, d in zip(kernel, dilation, strict=True)]
+    return [(pad, pad) for pad in c.per_axis("padding", 0)]
+
+
+def _convolve(c: Call, *inputs: str, **padding: Any) -> str:
     return c.op(
         "Conv",
-        c.x,
-        *_weight_and_bias(c),
+        *inputs,
         kernel_shape=c.per_axis("kernel_size"),
         strides=c.per_axis("stride", 1),
         dilations=c.per_axis("dilation", 1),
@@ -113,6 +138,10 @@ def _linear(c: Call) -> str:
 
 def _weight_and_bias(c: Call) -> list[str]:
     return [c.weight(name) for name in ("weight", "bias") if c.has(name)]
+
+
+def _bias(c: Call) -> list[str]:
+    return [c.weight("bias")] if c.has("bias") else []
 
 
 def _same(c: Call) -> dict[str, Any]:
@@ -348,19 +377,32 @@ def _local_response_norm(c: Call) -> str:
     return c.op("Div", c.x, c.op("Pow", sums, c.constant(beta, "beta")))
 
 
-@_form("nn.Parameter")
+@_form("{self} * {0}")
 def _layer_scale(c: Call) -> str:
+    return c.op("Mul", c.x, _own_of_channels(c))
+
+
+@_form("{self} + {0}")
+def _layer_shift(c: Call) -> str:
+    return c.op("Add", c.x, _own_of_channels(c))
+
+
+def _own_of_channels(c: Call) -> str:
+    """Return a bare parameter with the axes that the input's channels have."""
     sizes = (-1, *[1] * len(c.sizes))
     if c.graph.weights[c.key].ndim == 1 and not isinstance(c.x.shape, Last):
-        factors = c.weight("", lambda w: w.reshape(sizes), ".factors")
-    else:
-        factors = c.weight("")
-    return c.op("Mul", c.x, factors)
+        return c.weight("", lambda w: w.reshape(sizes), ".factors")
+    return c.weight("")
 
 
 @_form("Scale", "factor")
 def _scale(c: Call) -> str:
     return c.op("Mul", c.x, c.constant(c.argument("factor"), "factor"))
+
+
+@_form("Shift", "number")
+def _shift(c: Call) -> str:
+    return c.op("Add", c.x, c.constant(c.argument("number"), "number"))
 
 
 @_form("InputScale")
@@ -383,6 +425,9 @@ def _same_name(type: str) -> Emit:
 
 
 for _torch, _onnx in (
+    ("Abs", "Abs"),
+    ("Reciprocal", "Reciprocal"),
+    ("Sqrt", "Sqrt"),
     ("nn.Hardswish", "HardSwish"),
     ("nn.Mish", "Mish"),
     ("nn.ReLU", "Relu"),
@@ -391,6 +436,16 @@ for _torch, _onnx in (
     ("nn.Tanh", "Tanh"),
 ):
     FORMS[_torch] = Form(_same_name(_onnx), ())
+
+
+@_form("Square")
+def _square(c: Call) -> str:
+    return c.op("Mul", c.x, c.x)
+
+
+@_form("Rsqrt")
+def _rsqrt(c: Call) -> str:
+    return c.op("Reciprocal", c.op("Sqrt", c.x))
 
 
 @_form("nn.ELU")
@@ -566,27 +621,44 @@ def _crop(c: Call) -> str:
 
 @_form("nn.ZeroPad", "padding")
 def _zero_pad(c: Call) -> str:
-    sides = c.argument("padding")
-    # torch begins with the last axis.
-    pairs = list(zip(sides[::2], sides[1::2], strict=True))[::-1]
-    return _pad(c, _begins_and_ends(pairs), 0.0)
+    return _pad(c, _begins_and_ends(_pairs_of(c)), 0.0)
 
 
 @_form("nn.ReflectionPad", "padding")
 def _reflection_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="reflect")
+    return _continued(c, _pairs_of(c), "reflect")
 
 
 @_form("nn.ReplicationPad", "padding")
 def _replication_pad(c: Call) -> str:
-    return c.op("Pad", c.x, _ends_of(c), mode="edge")
+    return _continued(c, _pairs_of(c), "replicate")
 
 
-def _ends_of(c: Call) -> str:
-    """Return the padding at both ends of every axis, as ONNX orders them."""
-    spatial = c.argument("padding")[::-2]
-    whole = [0, 0, *spatial, 0, 0, *spatial]
-    return c.integers(whole, "pads")
+@_form("nn.CircularPad", "padding")
+def _circular_pad(c: Call) -> str:
+    return _continued(c, _pairs_of(c), "circular")
+
+
+def _pairs_of(c: Call) -> list[tuple[int, int]]:
+    """Return the padding before and after each axis; torch begins with the last."""
+    sides = c.argument("padding")
+    return list(zip(sides[::2], sides[1::2], strict=True))[::-1]
+
+
+def _continued(c: Call, pads: Sequence[tuple[int, int]], mode: str) -> str:
+    """Return the input, continued beyond its border."""
+    if mode != "circular":
+        firsts, lasts = zip(*pads, strict=True)
+        whole = c.integers([0, 0, *firsts, 0, 0, *lasts], "pads")
+        return c.op("Pad", c.x, whole, mode="edge" if mode == "replicate" else mode)
+    x = c.x.name
+    for axis, (before, after) in zip(c.axes, pads, strict=True):
+        # Ends behind all positions, whatever the size.
+        head = [_cut(c, x, [-before], [_LAST], [axis])] if before else []
+        tail = [_cut(c, x, [0], [after], [axis])] if after else []
+        if head or tail:
+            x = c.op("Concat", *head, x, *tail, axis=axis)
+    return x
 
 
 def _pad(c: Call, pads: Sequence[int], value: float) -> str:
@@ -633,6 +705,18 @@ def _group_sum(c: Call) -> str:
     size = int(c.shape[0])
     starts = [n * size for n in range(c.argument("groups"))]
     return c.op("Sum", *(_cut(c, c.x.name, [n], [n + size], [1]) for n in starts))
+
+
+@_form("ChannelMean", "dim")
+def _channel_mean(c: Call) -> str:
+    axis = c.integers([c.argument("dim")], "axis")
+    return c.op("ReduceMean", c.x, axis, keepdims=1)
+
+
+@_form("L2Pool")
+def _l2_pool(c: Call) -> str:
+    c.free = False
+    return c.op("ReduceL2", c.x, c.integers(c.args, "axes"), keepdims=1)
 
 
 def _shape_of_input(c: Call) -> str:

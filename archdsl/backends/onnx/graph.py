@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from archdsl.layer import Layer
 from archdsl.values import Shape, TorchCall, sizes
 
 if TYPE_CHECKING:
@@ -90,6 +91,7 @@ class Call:
         path: of the layer; names of nodes and tensors begin with it.
         inputs: what it reads.
         shape: of its output, for the spec's input.
+        layer: what it is.
         key: the beginning of its tensors' keys.
         args: the positional arguments of the torch call.
         free: whether the output's height and width follow those of the input.
@@ -101,12 +103,14 @@ class Call:
         path: str,
         inputs: Sequence[Value],
         shape: Shape,
+        layer: Layer,
         key: str,
     ) -> None:
         self.graph = graph
         self.path = path
         self.inputs = inputs
         self.shape = shape
+        self.layer = layer
         self.key = key
         self.args: tuple[Any, ...] = ()
         self.free = any(value.free for value in inputs) and bool(sizes(shape))
@@ -203,6 +207,17 @@ class Call:
         if name not in self.graph.constants:
             value = self.graph.weights[key]
             self.graph.constants[name] = value if changed is None else changed(value)
+            self.graph.names.add(name)
+        return name
+
+    def kernel(self) -> str:
+        """Add the weight that the layer computes from its own, and return its name."""
+        name = self._key("weight.used")
+        if name not in self.graph.constants:
+            shapes = [value.shape for value in self.inputs]
+            keys = {t.name: self._key(t.name) for t in self.layer.tensors(*shapes)}
+            own = {n: self.graph.weights[k].astype("float64") for n, k in keys.items()}
+            self.graph.constants[name] = self.layer.kernel_of(own)[0].astype("float32")
             self.graph.names.add(name)
         return name
 

@@ -11,12 +11,8 @@ from archdsl.backends.spec.parts import ANY, Name
 from archdsl.backends.spec.rows import Differ
 from archdsl.conditions import Comparison, Joined, Not, Test, Truth
 from archdsl.elaborate.bind import bind_layer
-from archdsl.elaborate.scope import (
-    BlockRef,
-    BodyRef,
-    Fault,
-    KindRef,
-)
+from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef
 from archdsl.ir import Named
 from archdsl.layer import Layer
 from archdsl.naming import input_name

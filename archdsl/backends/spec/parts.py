@@ -13,9 +13,9 @@ from typing import Any, Final
 
 from archdsl.conditions import Label
 from archdsl.ir import Group, Network, Parameter, Port, Step
+from archdsl.ir.graph import plain
 from archdsl.layer import Layer
 from archdsl.naming import channels_of_input
-from archdsl.passes.graph import plain
 from archdsl.symbolic import poly_of
 from archdsl.values import channels
 
@@ -298,7 +298,7 @@ class Reader:
             needed = _entry(one)
             if needed is not None and needed != current:
                 items.append(self._tap(needed))
-            if isinstance(one, Step) and one.op.arity is None and not one.shared:
+            if isinstance(one, Step) and one.op.arity != 1 and not one.shared:
                 items.append(self._bare_merge(one, current))
             else:
                 items.append(self._item(one, outer))
@@ -512,7 +512,7 @@ class Reader:
 
     def _merge(self, group: Group, item: Item) -> None:
         *branches, step = group.children or (group,)
-        if not isinstance(step, Step) or step.op.arity is not None:
+        if not isinstance(step, Step) or step.op.arity == 1:
             raise Unwritable(f"{group.path}: a structure ends with a merge")
         item.bodies = [[self._branch(branch)] for branch in branches]
         item.key = "merge", type(step.op), len(branches)
@@ -654,7 +654,7 @@ def _entry(part: Any) -> int | None:
     while isinstance(part, list):
         part = part[0]
     if isinstance(part, Step):
-        return part.inputs[0] if part.op.arity is not None else None
+        return part.inputs[0] if part.op.arity == 1 else None
     entry: int = part.input
     return entry
 

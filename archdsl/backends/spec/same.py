@@ -8,8 +8,8 @@ from typing import Any
 from archdsl.backends.spec.parts import arguments_of
 from archdsl.elaborate.foreign import Foreign
 from archdsl.ir import Group, Network, Port, Step
+from archdsl.ir.graph import plain
 from archdsl.layer import Layer
-from archdsl.passes.graph import plain
 from archdsl.values import Last, Shape
 
 

@@ -32,9 +32,9 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.templates import fill
 from archdsl.ir import Group, Step
-from archdsl.passes.flow import Op
-from archdsl.passes.written import is_function
 from archdsl.symbolic import Poly
+from archdsl.torch.calls import is_function
+from archdsl.torch.flow import Op
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40

@@ -8,7 +8,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.ir import Network, Step
-from archdsl.passes.graph import Node, flatten
+from archdsl.ir.graph import Node, flatten
 
 from . import build
 

@@ -34,15 +34,15 @@ from archdsl.backends.torch.nodes import (
 from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
 from archdsl.backends.torch.sharing import share, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.elaborate.evaluate import type_name
-from archdsl.elaborate.scope import KindRef
+from archdsl.elaborate.references import KindRef
+from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
+from archdsl.ir.graph import flatten
 from archdsl.naming import channels_of_input, input_name
-from archdsl.passes.flow import Flows, Op, is_chain
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
+from archdsl.torch.flow import Flows, Op, is_chain
+from archdsl.torch.inplace import inplace
 from archdsl.values import AXES, Dims, Last, Shape, channels, is_map, sizes
 
 

@@ -43,14 +43,14 @@ from archdsl.backends.torch.nodes import (
 from archdsl.conditions import Label, label, substitute
 from archdsl.ir import Group, Step
 from archdsl.naming import input_name
-from archdsl.passes.flow import (
+from archdsl.symbolic import Poly, poly_of
+from archdsl.torch.calls import is_function
+from archdsl.torch.flow import (
     Flow,
     Op,
     is_bare,
     unrolled,
 )
-from archdsl.passes.written import is_function
-from archdsl.symbolic import Poly, poly_of
 from archdsl.values import TorchCall, channels
 
 if TYPE_CHECKING:

@@ -31,8 +31,8 @@ from archdsl.cli.terminal import (
     wants_color,
 )
 from archdsl.diagnostics import SpecError
-from archdsl.passes.conventions import TOOLS
 from archdsl.passes.setting import DEFAULT, MODES
+from archdsl.torch.counting import TOOLS
 
 if TYPE_CHECKING:
     from archdsl.backends.table import Style

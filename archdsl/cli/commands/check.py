@@ -23,7 +23,7 @@ from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from archdsl.backends.torch import ForeignImport
-    from archdsl.backends.torch.agree import Agreement, Difference
+    from archdsl.backends.torch.verification import Agreement, Difference
     from archdsl.ir import Network
     from archdsl.syntax.loader import Module
 
@@ -183,7 +183,7 @@ def _agree(
 ) -> tuple[Agreement | None, list[Diagnostic]]:
     """Return what came of comparing a network with torch, and what is wrong."""
     from archdsl.backends.torch import ForeignCode, ForeignImport
-    from archdsl.backends.torch.agree import agree
+    from archdsl.backends.torch.verification import agree
 
     try:
         check_run(network)

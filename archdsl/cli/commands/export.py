@@ -320,7 +320,7 @@ def _ports(ports: dict[str, list[int | str]]) -> list[dict[str, object]]:
 
 def _summary(made: Exported, output: Path, found: Check | None) -> list[str]:
     from archdsl.backends.text import align, show_bytes
-    from archdsl.elaborate.evaluate import counted
+    from archdsl.elaborate.types import counted
 
     parts = [show_bytes(made.size), *_about(made)]
     if made.folded:
@@ -363,7 +363,7 @@ def _int8(made: Exported, about: Int8) -> list[str]:
     """Return what int8 changes, in sentences."""
     from archdsl.backends.text import show_bytes
     from archdsl.backends.views.time import show_seconds
-    from archdsl.elaborate.evaluate import counted
+    from archdsl.elaborate.types import counted
 
     images = counted(about.images, "image")
     before, after = show_seconds(about.seconds_before), show_seconds(about.seconds)

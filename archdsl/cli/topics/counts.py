@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from archdsl.api import load
 from archdsl.backends.text import align, show_count
+from archdsl.ir.graph import Graph, flatten
 from archdsl.layer import count as elements
-from archdsl.passes.conventions import TOOLS, about, by_family, count
-from archdsl.passes.graph import Graph, flatten
+from archdsl.torch.counting import TOOLS, about, by_family, count
 
 EXAMPLE = "resnet50"
 FAMILIES = ("conv", "linear", "norm", "activation", "pool")

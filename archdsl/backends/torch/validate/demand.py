@@ -27,9 +27,9 @@ from archdsl.backends.torch.validate.values import (
 from archdsl.elaborate.foreign import Foreign
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Network, Step
-from archdsl.passes.graph import flatten
-from archdsl.passes.inplace import inplace
+from archdsl.ir.graph import flatten
 from archdsl.passes.recompute import parts
+from archdsl.torch.inplace import inplace
 from archdsl.values import TorchCall, TorchForm
 
 _TORCH: Final = {"torch": Ref("torch"), "F": Ref("F"), "nn": Ref("nn")}

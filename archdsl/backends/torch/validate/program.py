@@ -224,7 +224,8 @@ class Program:
 
     def _read(self, tree: ast.Module, helpers: Mapping[str, Helper]) -> None:
         known = {part for one in helpers.values() for part in one.parts}
-        by_doc = {one.doc: one for one in helpers.values()}
+        docs = {one.doc for one in helpers.values()}
+        by_text = {part: one for one in helpers.values() for part in one.parts}
         seen: set[str] = set()
         used: list[Helper] = []
         recomputes = recomputed.has(tree)
@@ -236,9 +237,10 @@ class Program:
             elif isinstance(node, ast.ImportFrom | ast.Import):
                 self._import(node)
             elif isinstance(node, ast.ClassDef):
-                doc = ast.get_docstring(node, clean=False)
-                kind = by_doc.get(doc)
-                if kind is not None and (printed := _printed(node)) in kind.parts:
+                # Printing is slow, and most classes are none of a kind's.
+                known_doc = ast.get_docstring(node, clean=False) in docs
+                printed = _printed(node) if known_doc else ""
+                if (kind := by_text.get(printed)) is not None:
                     self.globals[node.name] = _HelperClass(kind)
                     seen.add(printed)
                     used.append(kind)
