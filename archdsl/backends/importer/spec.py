@@ -303,8 +303,11 @@ class _Printer:
             rounds = f"for i in range({value_text(line.times, True)})"
             return f"{self.item(line.items[0])} {rounds}"
         if short:
-            plain = all(line.times == 1 for line in body)
-            return (" -> " if plain else "; ").join(map(self.line, body))
+            # Calls that do not fit on one line after all get a line each.
+            words = [item for line in body for item in line.items]
+            calls = any(isinstance(item, Word) and item.block for item in words)
+            apart = calls or any(line.times != 1 for line in body)
+            return ("; " if apart else " -> ").join(map(self.line, body))
         return self.body(body)
 
     def call(self, item: Word) -> str:
