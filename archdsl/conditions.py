@@ -123,6 +123,48 @@ def with_names(test: Test, variables: Mapping[Poly, str]) -> Test:
     return test
 
 
+OPPOSITES: Final[Mapping[str, str]] = {
+    "==": "!=",
+    "!=": "==",
+    "<": ">=",
+    ">=": "<",
+    ">": "<=",
+    "<=": ">",
+}
+
+
+def opposite(test: Test) -> Test:
+    """Return the condition that holds where another one fails."""
+    match test:
+        case Comparison():
+            return test._replace(op=OPPOSITES[test.op])
+        case Not():
+            return test.test
+        case _:
+            return Not(test)
+
+
+def answer(test: Test, known: Mapping[Test, bool]) -> bool | None:
+    """Return whether a condition holds, if it or its opposite was answered."""
+    if test in known:
+        return known[test]
+    other = known.get(opposite(test))
+    return None if other is None else not other
+
+
+def renamed(test: Test, new: Mapping[str, str]) -> Test:
+    """Return a condition in which parameters have other names."""
+    match test:
+        case Truth():
+            return Truth(new.get(test.name, test.name))
+        case Not():
+            return Not(renamed(test.test, new))
+        case Joined():
+            return Joined(test.op, tuple(renamed(one, new) for one in test.tests))
+        case Comparison():
+            return substitute(test, {n: Poly.name(to) for n, to in new.items()})
+
+
 def label(parts: Sequence[str | Poly]) -> Label:
     """Return a label with adjacent texts and plain numbers merged."""
     found: list[str | Poly] = []

@@ -99,7 +99,11 @@ def block(
         env = as_names(definition, values, _defaults(ref, context))
     made = Call(space.join(name), call.span, definition)
     inner = walker.state.deeper(context, call.span).replace(
-        module=ref.module, env=env, trail=(made, *context.trail), level=0
+        module=ref.module,
+        env=env,
+        trail=(made, *context.trail),
+        level=0,
+        lets={} if walker.state.symbolic else None,
     )
 
     def build(value: Value, context: Context) -> Value:

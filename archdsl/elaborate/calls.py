@@ -99,6 +99,7 @@ def _read_in(ref: BodyRef, context: Context) -> Context:
         module=ref.context.module,
         trail=ref.context.trail,
         env={name: plain(value) for name, value in ref.context.env.items()},
+        lets=None,
     )
 
 

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from archdsl.conditions import Test
 from archdsl.diagnostics import Diagnostic, SpecError
 from archdsl.elaborate.faults import Call
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.limits import MAX_STEPS
 from archdsl.source import Span
+from archdsl.symbolic import Poly
 from archdsl.syntax import tree as t
 from archdsl.syntax.loader import Module
+
+# What a name of a block's body stands for in conditions.
+Meaning = Test | Poly
 
 
 class Budget:
@@ -59,6 +64,8 @@ class Context:
         depth: nesting depth of calls and bodies.
         level: nesting depth of namespaces inside one block, for the name of their
             input.
+        lets: what names of a block's body stand for in conditions; None where these
+            are not recorded.
         training: whether this only serves outputs of the training mode.
         again: the use of an earlier part that this belongs to, if any.
         inside: the function whose body is being evaluated, if any.
@@ -73,6 +80,7 @@ class Context:
         "depth",
         "env",
         "inside",
+        "lets",
         "level",
         "module",
         "space",
@@ -94,8 +102,10 @@ class Context:
         again: Again | None = None,
         budget: Budget | None = None,
         within: str = "",
+        lets: Mapping[str, Meaning] | None = None,
     ) -> None:
         self.inside = inside
+        self.lets = lets
         self.within = within
         self.again = again
         self.budget = budget or Budget()
@@ -116,6 +126,7 @@ class Context:
         made.trail = self.trail
         made.depth = self.depth
         made.level = self.level
+        made.lets = self.lets
         made.training = self.training
         made.inside = self.inside
         made.within = self.within

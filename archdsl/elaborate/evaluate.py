@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Literal
 
 from archdsl.conditions import Comparison, Not, Number, Test, Truth, joined
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate import foreign
-from archdsl.elaborate.contexts import Context
+from archdsl.elaborate.contexts import Context, Meaning
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.references import BlockRef, KindRef, Range, Unknown
@@ -78,30 +79,70 @@ def truth(expr: t.Expr, context: Context) -> bool:
     return value
 
 
-def test_of(expr: t.Expr, context: Context) -> Test | None:
+def asked(expr: t.Expr, context: Context) -> bool:
+    """Return the value of a condition that decides what is in a block, and record it.
+
+    So code generation knows why calls of the block differ.
+    """
+    holds = truth(expr, context)
+    if context.lets is not None and context.inside is None:
+        test = test_of(expr, context, context.lets)
+        if test is not None:
+            context.space.record(test, holds)
+    return holds
+
+
+def test_of(
+    expr: t.Expr, context: Context, lets: Mapping[str, Meaning] = MappingProxyType({})
+) -> Test | None:
     """Return a condition over a block's parameters.
 
     None if it uses none of them, or if it cannot be expressed by them alone.
+
+    Args:
+        expr: the condition.
+        context: where it stands.
+        lets: names of the block's body that it may use, too.
     """
-    found = _test(expr, context)
+    found = _test(expr, context, lets)
     return None if isinstance(found, bool) else found
 
 
-def _test(expr: t.Expr, context: Context) -> Test | bool:
+def meaning(name: str, expr: t.Expr, value: Any, context: Context) -> Meaning | None:
+    """Return what a name that a body defines stands for in conditions.
+
+    Args:
+        name: the name.
+        expr: its definition.
+        value: its value.
+        context: of the definition.
+    """
+    assert context.lets is not None
+    if isinstance(value, bool):
+        return test_of(expr, context, context.lets) or Truth(name)
+    plain = isinstance(value, int) and not isinstance(value, Sym)
+    return Poly.name(name) if plain else None
+
+
+def _test(expr: t.Expr, context: Context, lets: Mapping[str, Meaning]) -> Test | bool:
     """Return a condition, or its value if no more is known."""
-    if isinstance(expr, t.Name) and context.is_parameter(expr.id):
-        return Truth(expr.id)
+    if isinstance(expr, t.Name):
+        if context.is_parameter(expr.id):
+            return Truth(expr.id)
+        known = lets.get(expr.id)
+        if known is not None and not isinstance(known, Poly):
+            return known
     if isinstance(expr, t.Unary) and expr.op == "not":
-        inner = _test(expr.operand, context)
+        inner = _test(expr.operand, context, lets)
         if isinstance(inner, bool):
             return not inner
         return Not(inner)
     if isinstance(expr, t.Binary) and expr.op in ("and", "or"):
         op: Literal["and", "or"] = "and" if expr.op == "and" else "or"
-        return _joined(op, [_test(e, context) for e in (expr.left, expr.right)])
+        return _joined(op, [_test(e, context, lets) for e in (expr.left, expr.right)])
     if isinstance(expr, t.Binary) and expr.op in (*_ORDER, "==", "!="):
         sides = (expr.left, expr.right)
-        left, right = [_number(side, context) for side in sides]
+        left, right = [_number(side, context, lets) for side in sides]
         literals = all(isinstance(side, t.Literal) for side in sides)
         if left is not None and right is not None and not literals:
             return Comparison(left, expr.op, right)
@@ -116,13 +157,17 @@ def _joined(op: Literal["and", "or"], sides: Sequence[Test | bool]) -> Test | bo
     return joined(op, tests) or (not decided)
 
 
-def _number(expr: t.Expr, context: Context) -> Number | None:
-    """Return a number, if it is a literal or computed from parameters."""
+def _number(
+    expr: t.Expr, context: Context, lets: Mapping[str, Meaning]
+) -> Number | None:
+    """Return a number, if it is a literal, computed from parameters, or has a name."""
     value = evaluate(expr, context)
     if isinstance(value, SymFloat):
         return Poly.name(value.name)
     if isinstance(value, Sym):
         return value.poly
+    if isinstance(expr, t.Name) and isinstance(known := lets.get(expr.id), Poly):
+        return known
     if not isinstance(expr, t.Literal) or isinstance(value, bool | str):
         return None
     return Poly.constant(value) if isinstance(value, int) else float(value)
@@ -219,7 +264,7 @@ def _unary(expr: t.Unary, context: Context) -> Any:
 
 
 def _conditional(expr: t.Conditional, context: Context) -> Any:
-    return evaluate(expr.then if truth(expr.test, context) else expr.otherwise, context)
+    return evaluate(expr.then if asked(expr.test, context) else expr.otherwise, context)
 
 
 def _index(expr: t.Index, context: Context) -> Any:

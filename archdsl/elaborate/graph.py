@@ -65,6 +65,7 @@ class Graph:
                 indexed=owner.indexed,
                 parameters=_parameters(owner),
                 lets=tuple(space.lets.items()),
+                tests=space.answers(),
                 children=children,
                 input=entry.number,
                 input_shape=entry.shape,

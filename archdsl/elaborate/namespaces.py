@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from archdsl.conditions import Test
 from archdsl.elaborate.tensors import Value
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -23,6 +24,8 @@ class Namespace:
         caller: namespace of the place where a block is called.
         old: what the parts were called in older checkpoints, with the places.
         lets: named integers that are defined here.
+        tests: conditions on a block's parameters that were asked here, and answers;
+            None for those that had both in different iterations.
         given: for labelled blocks with several inputs, what flows into them.
         inputs: names of the inputs of the block, if it has several.
         current: input of the step being elaborated, for the word `channels`.
@@ -43,6 +46,7 @@ class Namespace:
         "outer",
         "path",
         "taken",
+        "tests",
         "values",
     )
 
@@ -65,12 +69,22 @@ class Namespace:
         self.current: Value | None = None
         self.entry: Value | None = None
         self.lets: dict[str, int] = {}
+        self.tests: dict[Test, bool | None] = {}
         self.given: dict[str, tuple[Value, ...]] = {}
         self.inputs: frozenset[str] = frozenset()
 
     def join(self, name: str) -> str:
         """Return the path of a part."""
         return f"{self.path}.{name}" if self.path else str(name)
+
+    def record(self, test: Test, holds: bool) -> None:
+        """Record the answer to a condition."""
+        same = self.tests.get(test, holds) == holds
+        self.tests[test] = holds if same else None
+
+    def answers(self) -> tuple[tuple[Test, bool], ...]:
+        """Return the conditions that had one answer, in order."""
+        return tuple([(t, held) for t, held in self.tests.items() if held is not None])
 
     def name_inputs(self, block: t.Definition, entries: Sequence[Value]) -> None:
         """Let a block's parts read its inputs by their names, if it has several."""

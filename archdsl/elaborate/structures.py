@@ -21,7 +21,7 @@ from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
 from archdsl.source import Span
-from archdsl.symbolic import Poly, poly_of
+from archdsl.symbolic import Poly, SymFloat, poly_of
 from archdsl.syntax import tree as t
 from archdsl.values import channels, is_map, ones
 
@@ -403,7 +403,11 @@ def _optional(
     optional = Section(
         "structure", "optional", body, context, call.span, condition=condition
     )
-    layers = [_kind("stochasticdepth")(p=drop)] if drop > 0 else []
+    drops = drop > 0
+    if keeps and isinstance(drop, SymFloat) and context.lets is not None:
+        test = Comparison(Poly.name(drop.name), ">", Poly.constant(0))
+        context.space.record(test, drops)
+    layers = [_kind("stochasticdepth")(p=drop)] if drops else []
     with walker.place.section(optional) as part:
         for layer in layers if keeps else ():
             end = walker.place.layer(layer, None, (part.value,), context, call.span)

@@ -11,13 +11,14 @@ from archdsl.elaborate.biases import Round
 from archdsl.elaborate.calls import call
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import (
+    asked,
     bind_targets,
     evaluate,
     integer,
     listed,
+    meaning,
     test_of,
     too_long,
-    truth,
 )
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.graph import Graph
@@ -106,7 +107,12 @@ class Walker:
             value = Unknown()
         if isinstance(value, int) and not isinstance(value, bool):
             context.space.lets[statement.name] = value
-        return context.bind({statement.name: value})
+        context = context.bind({statement.name: value})
+        if context.lets is not None:
+            stands_for = meaning(statement.name, statement.value, value, context)
+            if stands_for is not None:
+                context.lets = {**context.lets, statement.name: stands_for}
+        return context
 
     def _other(self, statement: t.Statement, value: Value, context: Context) -> Value:
         if isinstance(statement, t.For):
@@ -219,7 +225,7 @@ class Walker:
     def _if(self, statement: t.If, value: Value, context: Context) -> Value:
         chosen: t.Body | t.If | None = statement
         while isinstance(chosen, t.If):
-            holds = truth(chosen.test, context)
+            holds = asked(chosen.test, context)
             chosen = chosen.body if holds else chosen.otherwise
         if chosen is None:
             return value
@@ -333,7 +339,7 @@ class Walker:
         """
         if step.guard is None:
             return self.step(step, value, context, copy)
-        holds = truth(step.guard, context)
+        holds = asked(step.guard, context)
         kept = self.state.symbolic and context.space.indexed and bool(context.trail)
         test = test_of(step.guard, context) if kept else None
         if test is None:

@@ -527,6 +527,27 @@ _TEST_SCHEMA: Final = {
 _TEST = _Form(_encode_test, _decode_test, {"anyOf": [_TEST_REF, {"type": "null"}]})
 
 
+def _encode_answers(tests: tuple[tuple[Test, bool], ...]) -> list[Any]:
+    return [{"test": _encode_test(test), "holds": held} for test, held in tests]
+
+
+def _decode_answers(value: Any, place: Place) -> tuple[tuple[Test, bool], ...]:
+    found: list[tuple[Test, bool]] = []
+    for number, one in enumerate(_list(value, place)):
+        at = (*place, number)
+        given = _mapping(one, at, "test", "holds")
+        test = _decode_some_test(given["test"], (*at, "test"))
+        found.append((test, _BOOLEAN.decode(given["holds"], (*at, "holds"))))
+    return tuple(found)
+
+
+_ANSWERS = _Form(
+    _encode_answers,
+    _decode_answers,
+    {"type": "array", "items": _only(test=_TEST_REF, holds={"type": "boolean"})},
+)
+
+
 # ---- values of parameters --------------------------------------------------------
 
 
@@ -914,6 +935,7 @@ _GROUP = _Nodes(
         "indexed": _BOOLEAN,
         "parameters": _many(_PARAMETER),
         "lets": _pairs(_NUMBER),
+        "tests": _ANSWERS,
         "children": _many(_NODE),
         "input": _INTEGER,
         "input_shape": _SHAPE,

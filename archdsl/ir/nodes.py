@@ -203,6 +203,9 @@ class Group(Model):
         indexed: whether its parts are numbered, as in torch's Sequential.
         parameters: the parameters of the block, in order.
         lets: named integers in the body, with their values.
+        tests: conditions on the block's parameters that decide what is in it, with
+            their answers. They may name the integers of `lets`; one that is a name
+            which is no parameter is itself named in the spec.
         children: in order.
         input: number of the value that it receives.
         input_shape: shape of that value.
@@ -232,6 +235,7 @@ class Group(Model):
     indexed: bool = False
     parameters: tuple[Parameter, ...] = ()
     lets: SkipValidation[tuple[tuple[str, int], ...]] = ()
+    tests: SkipValidation[tuple[tuple[Test, bool], ...]] = ()
     children: tuple[Step | Group, ...] = ()
     input: int
     input_shape: SkipValidation[Shape]

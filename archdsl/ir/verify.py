@@ -116,6 +116,7 @@ class _Owner(NamedTuple):
         names: what the names in its numbers stand for.
         parts: the names of its parts so far.
         old: the names that they had in older checkpoints.
+        floats: the parameters of its block that are no integers.
     """
 
     group: Group
@@ -123,6 +124,7 @@ class _Owner(NamedTuple):
     names: Names
     parts: set[str]
     old: set[str]
+    floats: Mapping[str, float]
 
     def path(self, name: str) -> str:
         """Return the path of a part."""
@@ -172,7 +174,7 @@ class _Verifier:
         names = _names(root)
         self._check_numbers(("root",), root, names)
         self._parameters(("root",), root)
-        self._children(("root",), root, _Owner(root, 0, names, set(), set()))
+        self._children(("root",), root, _Owner(root, 0, names, set(), set(), {}))
         self._group_ends(("root",), root)
         self._outputs()
         self._unread()
@@ -317,10 +319,12 @@ class _Verifier:
         own = input_name(level)
         if group.input_shape:
             names[own] = Poly.constant(int(channels(group.input_shape)))
-        self._check_inner_numbers(place, group, names)
+        floats = around.floats if group.role == "group" else _floats(group)
+        owner = _Owner(group, level, names, set(), set(), floats)
+        self._check_inner_numbers(place, owner)
         self._parameters(place, group)
         before = len(self.order)
-        self._children(place, group, _Owner(group, level, names, set(), set()))
+        self._children(place, group, owner)
         self._group_ends(place, group)
         for value in self.order[before:]:
             if value != group.output and value not in self.inside:
@@ -341,7 +345,7 @@ class _Verifier:
             self._can_be_label((*place, "name"), group.name)
         self._enter(place, group)
         self._check_numbers(place, group, owner.names)
-        self._condition((*place, "condition"), group, owner.names)
+        self._condition((*place, "condition"), group, owner)
         self._children(place, group, owner)
         self._group_ends(place, group)
         if group.role == "repeat":
@@ -513,11 +517,11 @@ class _Verifier:
             if isinstance(child, Group):
                 self._floats(where, child, known)
 
-    def _condition(self, place: Place, group: Group, names: Names) -> None:
+    def _condition(self, place: Place, group: Group, owner: _Owner) -> None:
         """Check that a part is there if and only if its condition holds."""
         if group.condition is None:
             return
-        holds = _true(group.condition, names)
+        holds = _true(_with_floats(group.condition, owner.floats), owner.names)
         if holds is None:
             self.report(place, "it cannot be told whether it holds")
         elif holds != bool(group.children):
@@ -526,10 +530,18 @@ class _Verifier:
                 place, f"it {'holds' if holds else 'fails'}, and the part {there}"
             )
 
-    def _check_inner_numbers(self, place: Place, group: Group, names: Names) -> None:
+    def _check_inner_numbers(self, place: Place, owner: _Owner) -> None:
+        group, names = owner.group, owner.names
         for name, value in group.lets:
             if not _holds(value, names):
                 self.report((*place, "lets", name), "its expression gives another")
+        # Those that name what only the spec computes cannot be told.
+        lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
+        known = {**lets, **names}
+        for number, (test, held) in enumerate(group.tests):
+            if _true(_with_floats(test, owner.floats), known) == (not held):
+                there = "fails" if held else "holds"
+                self.report((*place, "tests", number), f"the condition {there}")
 
     # ---- the rest
 
@@ -675,6 +687,29 @@ def _value(number: Poly | float, names: Names) -> float | None:
         return number.substitute(names).number
     except (TooLong, ZeroDivisionError):
         return None
+
+
+def _floats(group: Group) -> dict[str, float]:
+    """Return the parameters of a block that are numbers, but no integers."""
+    values = [(parameter.name, parameter.value) for parameter in group.parameters]
+    return {name: value for name, value in values if isinstance(value, float)}
+
+
+def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
+    """Return a test with parameters that are no integers replaced by their values."""
+    match test:
+        case Comparison(left, op, right):
+            sides = [
+                floats.get(side.text(), side) if isinstance(side, Poly) else side
+                for side in (left, right)
+            ]
+            return Comparison(sides[0], op, sides[1])
+        case Not(inner):
+            return Not(_with_floats(inner, floats))
+        case Joined(op, tests):
+            return Joined(op, tuple(_with_floats(one, floats) for one in tests))
+        case _:
+            return test
 
 
 def _true(test: Test, names: Names) -> bool | None:

@@ -321,7 +321,7 @@ class _Flattener:
         for child in group.children:
             if isinstance(child, Step) or child.role != "shortcut":
                 yield from self.children((child,), outer)
-            elif child.condition is None:
+            elif child.condition is None and not child.name:
                 yield from self._kept_shortcut(child, group)
             else:
                 yield self._shortcut(child, group)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Final, NamedTuple
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple
 
 from archdsl import conditions
 from archdsl.backends.torch.layout import flat
@@ -12,12 +13,17 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
     Each,
+    Either,
     For,
+    If,
     Invoke,
+    Items,
     Leaf,
     Make,
+    Maybe,
     Node,
     Own,
+    Present,
     Projection,
     Setting,
     Shortcut,
@@ -52,11 +58,13 @@ class Member(NamedTuple):
         label: its name; empty in a Sequential without names.
         node: the expression that creates it.
         condition: the condition under which it is created; otherwise it is an identity.
+        states: whether it is created, in the instances so far.
     """
 
     label: Label
     node: Node | None
     condition: Test | None = None
+    states: frozenset[bool] = frozenset((True,))
 
     @property
     def attr(self) -> str:
@@ -106,10 +114,45 @@ class Flag(NamedTuple):
     attr: str
     condition: Test
     states: frozenset[bool]
-    extra: tuple[Member, ...]
+    extra: tuple[Item, ...]
 
 
-Item = Member | Loop | Flag
+class Choice(NamedTuple):
+    """Submodules of the calls for which a condition holds, and of the others.
+
+    Attributes:
+        test: the condition on the constructor's arguments.
+        there: the submodules where it holds, in order.
+        otherwise: the other ones.
+    """
+
+    test: Test
+    there: tuple[Item, ...]
+    otherwise: tuple[Item, ...]
+
+    def of(self, holds: bool) -> tuple[Item, ...]:
+        """Return the submodules of the calls for which it holds, or of the others."""
+        return self.there if holds else self.otherwise
+
+    def with_side(self, holds: bool, items: Sequence[Item]) -> Choice:
+        """Return the same with other submodules on one side."""
+        if holds:
+            return self._replace(there=tuple(items))
+        return self._replace(otherwise=tuple(items))
+
+
+Item = Member | Loop | Flag | Choice
+
+
+def every(items: Iterable[Item]) -> Iterator[Member | Loop | Flag]:
+    """Yield items in order, those of both sides of a choice, and what flags need."""
+    for item in items:
+        if isinstance(item, Choice):
+            yield from every((*item.there, *item.otherwise))
+            continue
+        yield item
+        if isinstance(item, Flag):
+            yield from every(item.extra)
 
 
 class Revision:
@@ -141,6 +184,14 @@ class ClassPlan:
         lets: named numbers in the spec, by name.
         kinds: values of the block's parameters for layer kinds.
         again: whether the backward pass runs its instances again.
+        tests: conditions on the constructor's arguments that decide what is in it, with
+            their answers in the calls so far.
+        apart: values of the block's parameters that are no numbers.
+        unrolled: how often parts are repeated that are written one by one.
+        is_divided: whether a condition decides about its code.
+        served: answers and statements of calls that share a divided class.
+        holes: the condition of each submodule that is an identity where calls with
+            other code have nothing.
         calls: the expressions that create an instance.
         promoted: the arguments that replace constants.
         pairs: the arguments that can be tuples.
@@ -162,6 +213,9 @@ class ClassPlan:
         lets: Mapping[str, Poly],
         kinds: tuple[str, ...] = (),
         again: bool = False,
+        tests: Mapping[Test, bool] = MappingProxyType({}),
+        apart: tuple[Any, ...] = (),
+        unrolled: tuple[int, ...] = (),
     ) -> None:
         self.revision = revision
         self.role = role
@@ -177,6 +231,12 @@ class ClassPlan:
         self.lets = lets
         self.kinds = kinds
         self.again = again
+        self.tests = {test: frozenset((held,)) for test, held in tests.items()}
+        self.holes: dict[str, Test] = {}
+        self.apart = apart
+        self.unrolled = unrolled
+        self.is_divided = False
+        self.served: list[tuple[dict[Test, bool], tuple[Statement, ...]]] = []
         self.name = ""
         self.calls: list[Make] = []
         self.promoted: set[str] = set()
@@ -199,10 +259,8 @@ class ClassPlan:
     def targets(self) -> list[ClassPlan]:
         """Return the classes of which it creates instances."""
         found: list[ClassPlan] = []
-        for item in self.items:
-            members = item.extra if isinstance(item, Flag) else (item,)
-            for node in map(shown, members):
-                found += _targets(node) if node is not None else []
+        for node in map(shown, every(self.items)):
+            found += _targets(node) if node is not None else []
         return found
 
     def used(self) -> set[str]:
@@ -216,7 +274,9 @@ class ClassPlan:
             if isinstance(node, Setting):
                 # In source order, independent of hashes.
                 names |= dict.fromkeys(sorted(node.number.names()))
-        attrs = [item.attr for item in self.items if not isinstance(item, Loop)]
+        for test in _tests_in(self._told(self.forward)) if self.is_divided else ():
+            names |= dict.fromkeys(sorted(conditions.names(test)))
+        attrs = [item.attr for item in every(self.items) if not isinstance(item, Loop)]
         taken = {attr.partition(".")[0] for attr in attrs}
         return {n: f"{n}_" if n in taken else n for n in names}
 
@@ -240,7 +300,8 @@ class ClassPlan:
             text = flat(value)
             if text == field.default:
                 continue
-            if field.default or not (few or self._says_itself(field, text)):
+            says = few and not isinstance(value, Items)
+            if field.default or not (says or self._says_itself(field, text)):
                 unnamed = False
             found.append(Argument("" if unnamed else field.name, value))
         return found
@@ -262,12 +323,14 @@ class ClassPlan:
         times or more.
         """
         counts: dict[Poly, int] = {}
-        for item in self.items:
+        sure = {poly for item in self.items for poly in _sure(item)}
+        for item in every(self.items):
             node = shown(item)
             if node is None or isinstance(item, Loop | Flag):
                 continue
             for poly in polys_in(node):
-                if poly.number is None and not poly.is_name:
+                plain = poly.number is not None or poly.is_name
+                if not plain and (poly in sure or not poly.divides()):
                     counts[poly] = counts.get(poly, 0) + 1
         names = {p: n for n, p in self.lets.items() if p in counts}
         taken = {field.name for field in self.fields} | set(names.values())
@@ -287,7 +350,7 @@ class ClassPlan:
         """Return `forward` in its final form, when all calls are known."""
         settings = self.settings()
         named = {n: Poly.name(f"self.{attr}") for n, attr in settings.items()}
-        missing, flags = self._holes(), self._flags()
+        missing, flags = self.missing(), self._flags()
 
         def change(node: Node) -> Node:
             match node:
@@ -303,12 +366,52 @@ class ClassPlan:
                     return value
             return node
 
-        written = mapped_statements(self.forward, change)
+        written = mapped_statements(self._told(self.forward, settings), change)
         return passed_on(self._singled(written))
+
+    def _told(
+        self, statements: Sequence[Statement], names: Mapping[str, str] | None = None
+    ) -> tuple[Statement, ...]:
+        """Return statements with the conditions that decide about them in final form.
+
+        Those that are met by the instances that have some submodules ask for these.
+
+        Args:
+            statements: the statements.
+            names: the attributes that store arguments, by name.
+        """
+        if not self.is_divided:
+            return tuple(statements)
+        optional = {
+            name: at
+            for name, at in optional_members(self.items).items()
+            if name not in self.holes
+        }
+        found: list[Statement] = []
+        for one in statements:
+            if not isinstance(one, If) or isinstance(one.test, Present):
+                found.append(one)
+                continue
+            sides = [self._told(side, names) for side in (one.then, one.otherwise)]
+            for holds, side in ((True, sides[0]), (False, sides[1])):
+                own = {n for n, at in optional.items() if at == (one.test, holds)}
+                used = [n for n in _attributes(side) if n in own]
+                if used:
+                    present = Present(tuple(dict.fromkeys(used)))
+                    found.append(If(present, side, sides[holds]))
+                    break
+            else:
+                own_names = {n: f"self.{attr}" for n, attr in (names or {}).items()}
+                test = conditions.renamed(one.test, own_names)
+                then, otherwise = sides
+                if not then:
+                    test, then, otherwise = conditions.opposite(test), otherwise, then
+                found.append(If(test, then, otherwise))
+        return tuple(found)
 
     def _singled(self, statements: Sequence[Statement]) -> Iterator[Statement]:
         """Yield statements; a loop over a single submodule is replaced by its body."""
-        loops = [item for item in self.items if isinstance(item, Loop)]
+        loops = [item for item in every(self.items) if isinstance(item, Loop)]
         for one in statements:
             name = loops[0].labels[0] if loops and loops[0].is_single else ()
             if not isinstance(one, For) or not name or conditions.reads(name):
@@ -317,13 +420,90 @@ class ClassPlan:
             own = Own("".join(map(str, name)))
             yield from mapped_statements(one.body, _in_place_of(Each(one.layer), own))
 
-    def _holes(self) -> set[str]:
+    def answers(self) -> dict[Test, bool]:
+        """Return the conditions that had one answer in all calls so far."""
+        return {t: True in held for t, held in self.tests.items() if len(held) == 1}
+
+    def answer(self, test: Test) -> bool | None:
+        """Return the answer to a condition in all calls so far, if there is one."""
+        return conditions.answer(test, self.answers())
+
+    def missing(self) -> set[str]:
         """Return the names of projections that no instance needs."""
-        return {i.attr for i in self.items if isinstance(i, Member) and i.node is None}
+        members = [i for i in every(self.items) if isinstance(i, Member)]
+        return {one.attr for one in members if one.node is None}
 
     def _flags(self) -> dict[str, frozenset[bool]]:
         """Return the values of the flags of optional shortcuts, by attribute name."""
-        return {i.attr: i.states for i in self.items if isinstance(i, Flag)}
+        return {i.attr: i.states for i in every(self.items) if isinstance(i, Flag)}
+
+
+def _sure(item: Item) -> Iterator[Poly]:
+    """Yield the numbers that a constructor computes in any case."""
+    if isinstance(item, Member) and item.node is not None and item.condition is None:
+        stack = [item.node]
+        while stack:
+            node = stack.pop()
+            if isinstance(node, Leaf) and isinstance(node.value, Poly):
+                yield node.value
+            if not isinstance(node, Either | Maybe) or _is_settled(node):
+                stack += parts_of(node)
+
+
+def _is_settled(node: Node) -> bool:
+    return isinstance(node, Maybe) and len(node.states) == 1
+
+
+def _tests_in(statements: Iterable[Statement]) -> Iterator[Test]:
+    """Yield the conditions on arguments of the constructor, in order."""
+    for one in statements:
+        if isinstance(one, If):
+            if not isinstance(one.test, Present):
+                yield one.test
+            yield from _tests_in((*one.then, *one.otherwise))
+
+
+def _attributes(statements: Sequence[Statement]) -> Iterator[str]:
+    """Yield the names of the attributes that statements read."""
+    for node in expressions_in(statements):
+        if isinstance(node, Own):
+            yield node.name
+
+
+def optional_members(
+    items: Sequence[Item],
+) -> dict[str, tuple[Test, bool]]:
+    """Return the submodules that only some instances have, with the condition and
+    whether it holds in these.
+    """
+    found: dict[str, tuple[Test, bool]] = {}
+    for item in items:
+        if isinstance(item, Choice):
+            for holds in (False, True):
+                others = names_of_members(item.of(not holds))
+                for name in names_of_members(item.of(holds)):
+                    if name not in others:
+                        found[name] = item.test, holds
+            found |= optional_members((*item.there, *item.otherwise))
+        elif isinstance(item, Flag):
+            found |= optional_members(item.extra)
+    return found
+
+
+def names_of_members(items: Sequence[Item]) -> set[str]:
+    """Return the names of the submodules that some instances have."""
+    members = [one for one in every(items) if isinstance(one, Member)]
+    return {one.attr for one in members if one.node is not None}
+
+
+def choices(items: Sequence[Item]) -> Iterator[Choice]:
+    """Yield what depends on conditions."""
+    for item in items:
+        if isinstance(item, Choice):
+            yield item
+            yield from choices((*item.there, *item.otherwise))
+        elif isinstance(item, Flag):
+            yield from choices(item.extra)
 
 
 def _in_place_of(old: Node, new: Node) -> Callable[[Node], Node]:
@@ -335,6 +515,9 @@ def _names_of(item: Item) -> set[str]:
     if isinstance(item, Flag):
         tested = conditions.names(item.condition) if len(item.states) > 1 else set()
         return tested.union(*map(_names_of, item.extra))
+    if isinstance(item, Choice):
+        sides = *item.there, *item.otherwise
+        return conditions.names(item.test).union(*map(_names_of, sides))
     node = shown(item)
     if node is None:
         return set()
@@ -354,6 +537,11 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     last: dict[str, int] = {}
     found: list[Statement] = []
     for place, one in enumerate(written):
+        if isinstance(one, If):
+            found += _tidied(one)
+            continue
+        if _copies_itself(one):
+            continue
         if isinstance(one, Assign) and isinstance(one.value, Var) and not one.typed:
             before = found[-1] if found else None
             name = one.value.name
@@ -370,6 +558,26 @@ def passed_on(statements: Iterable[Statement]) -> tuple[Statement, ...]:
     return tuple(found)
 
 
+def _copies_itself(statement: Statement) -> bool:
+    """Return whether a statement assigns a variable to itself."""
+    if not isinstance(statement, Assign) or statement.typed:
+        return False
+    return statement.value == Var(statement.target)
+
+
+def _tidied(statement: If) -> Iterator[If]:
+    """Yield a condition without statements that do nothing, if it has others."""
+    then, otherwise = (
+        tuple([one for one in side if not _copies_itself(one)])
+        for side in (statement.then, statement.otherwise)
+    )
+    test = statement.test
+    if not then and not isinstance(test, Present):
+        test, then, otherwise = conditions.opposite(test), otherwise, then
+    if then:
+        yield If(test, then, otherwise)
+
+
 def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
     """Return the index of the last statement that reads each variable."""
     found = {}
@@ -382,7 +590,7 @@ def _last_reads(statements: Sequence[Statement]) -> dict[str, int]:
 
 def shown(item: Item) -> Node | None:
     """Return the expression that creates an item, as far as it is known."""
-    if isinstance(item, Flag):
+    if isinstance(item, Flag | Choice):
         return None
     if isinstance(item, Member):
         return item.node

@@ -18,9 +18,11 @@ from archdsl.backends.torch.nodes import (
     Binary,
     Call,
     Each,
+    Either,
     Entries,
     First,
     For,
+    If,
     InTraining,
     Invoke,
     Items,
@@ -29,6 +31,7 @@ from archdsl.backends.torch.nodes import (
     Maybe,
     Node,
     Own,
+    Present,
     Projection,
     Range,
     Return,
@@ -99,6 +102,9 @@ def flat(node: Node) -> str:
             return f"{flat(node.first)} if {INDEX} == 0 else {flat(node.rest)}"
         case Star():
             return f"*({flat(node.item)} {_rounds(node)})"
+        case Either():
+            there, otherwise = _operand(node.there, _SUM), flat(node.otherwise)
+            return f"{there} if {condition_text(node.test)} else {otherwise}"
         case Maybe():
             inner = flat(node.node) if node.node is not None else ""
             return f"*([{inner}] if {condition_text(node.test)} else [])"
@@ -211,7 +217,7 @@ def _operand(node: Node, least: int) -> str:
     if isinstance(node, Binary):
         own = _PRODUCT if node.op in ("*", "/") else _SUM
     else:
-        own = _CONDITION if isinstance(node, Shortcut | First) else _ALONE
+        own = _CONDITION if isinstance(node, Shortcut | First | Either) else _ALONE
     return f"({flat(node)})" if own < least else flat(node)
 
 
@@ -250,6 +256,8 @@ def lay_out(
             return _lay_out_star(node, indent, before, after)
         case Maybe():
             return _lay_out_maybe(node, indent, before, after)
+        case Either():
+            return _lay_out_either(node, indent, before, after, enclosed)
         case Binary():
             return _lay_out_binary(node, indent, before, after, enclosed)
         case Shortcut():
@@ -336,6 +344,22 @@ def _lay_out_shortcut(
     return [f"{pad}{before}(", *inner, f"{pad}){after}"]
 
 
+def _lay_out_either(
+    node: Either, indent: int, before: str, after: str, enclosed: bool
+) -> list[str]:
+    pad = " " * indent
+    if enclosed and not before:
+        return [
+            *lay_out(node.there, indent, enclosed=True),
+            f"{pad}if {condition_text(node.test)}",
+            *lay_out(node.otherwise, indent, "else ", after, enclosed=True),
+        ]
+    inner = [f"{pad}    {flat(node)}"]
+    if len(inner[0]) > WIDTH:
+        inner = _lay_out_either(node, indent + 4, "", "", True)
+    return [f"{pad}{before}(", *inner, f"{pad}){after}"]
+
+
 def _lay_out_maybe(node: Maybe, indent: int, before: str, after: str) -> list[str]:
     """Return a guarded argument on three lines: list, condition and the rest."""
     assert node.node is not None
@@ -378,7 +402,25 @@ def lay_out_statements(statements: Sequence[Statement], indent: int) -> list[str
             case InTraining():
                 lines.append(f"{' ' * indent}if self.training:")
                 lines += lay_out_statements(statement.body, indent + 4)
+            case If():
+                lines += _lay_out_if(statement, indent)
     return lines
+
+
+def _lay_out_if(statement: If, indent: int) -> list[str]:
+    test, pad = statement.test, " " * indent
+    if isinstance(test, Present):
+        here = [f"self.{name} is not None" for name in test.names]
+        lines = [f"{pad}if {' and '.join(here)}:"]
+    else:
+        lines = lay_out_test(test, indent, "if ", ":")
+    lines += lay_out_statements(statement.then, indent + 4)
+    if not statement.otherwise:
+        return lines
+    if isinstance(statement.then[-1], Return):
+        return [*lines, *lay_out_statements(statement.otherwise, indent)]
+    rest = lay_out_statements(statement.otherwise, indent + 4)
+    return [*lines, f"{pad}else:", *rest]
 
 
 def lay_out_test(test: Test, indent: int, before: str, after: str = "") -> list[str]:

@@ -135,6 +135,20 @@ class Maybe(NamedTuple):
     states: frozenset[bool]
 
 
+class Either(NamedTuple):
+    """One expression where a condition holds, and another one where it does not.
+
+    Attributes:
+        test: condition on the constructor's arguments.
+        there: the expression where it holds.
+        otherwise: the other one.
+    """
+
+    test: Test
+    there: Node
+    otherwise: Node
+
+
 # ---- expressions of `forward` --------------------------------------------------
 
 
@@ -253,6 +267,7 @@ Node = (
     | Star
     | First
     | Maybe
+    | Either
     | Var
     | Setting
     | Own
@@ -311,7 +326,29 @@ class InTraining:
     body: tuple[Statement, ...]
 
 
-Statement = Assign | Return | For | InTraining
+class Present(NamedTuple):
+    """Whether a class has some submodules that are None in other instances."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class If:
+    """Statements for instances for which a condition holds, and for the others.
+
+    Attributes:
+        test: condition on arguments of the constructor, which the class stores, or on
+            submodules.
+        then: the statements where it holds.
+        otherwise: the other ones.
+    """
+
+    test: Test | Present
+    then: tuple[Statement, ...]
+    otherwise: tuple[Statement, ...]
+
+
+Statement = Assign | Return | For | InTraining | If
 
 
 # ---- making and generalising ---------------------------------------------------
@@ -449,6 +486,9 @@ def names_in(node: Node) -> set[str]:
         return found | (conditions.names(node.test) if len(node.states) > 1 else set())
     if isinstance(node, First):
         return names_in(node.first) | names_in(node.rest) | {INDEX}
+    if isinstance(node, Either):
+        inner = names_in(node.there) | names_in(node.otherwise)
+        return inner | conditions.names(node.test)
     if isinstance(node, Leaf):
         return node.value.names() if isinstance(node.value, Poly) else set()
     if isinstance(node, Text):
@@ -480,6 +520,8 @@ def parts_of(node: Node) -> Sequence[Node]:
             return (node.item,)
         case First():
             return node.first, node.rest
+        case Either():
+            return node.there, node.otherwise
         case Maybe():
             return () if node.node is None else (node.node,)
         case Invoke():
@@ -532,6 +574,9 @@ def mapped(node: Node, change: Callable[[Node], Node]) -> Node:
             made = node._replace(item=mapped(node.item, change))
         case First():
             made = First(mapped(node.first, change), mapped(node.rest, change))
+        case Either():
+            sides = mapped(node.there, change), mapped(node.otherwise, change)
+            made = Either(node.test, *sides)
         case Maybe():
             made = node._replace(node=_maybe_mapped(node.node, change))
         case Invoke():
@@ -580,6 +625,10 @@ def mapped_statements(
         if isinstance(statement, For | InTraining):
             body = mapped_statements(statement.body, change)
             found.append(replace(statement, body=body))
+        elif isinstance(statement, If):
+            then = mapped_statements(statement.then, change)
+            otherwise = mapped_statements(statement.otherwise, change)
+            found.append(If(statement.test, then, otherwise))
         else:
             value = mapped(statement.value, change)
             found.append(replace(statement, value=value))
@@ -591,6 +640,10 @@ def expressions_in(statements: Sequence[Statement]) -> Iterator[Node]:
     for statement in statements:
         if isinstance(statement, For | InTraining):
             yield from expressions_in(statement.body)
+            continue
+        if isinstance(statement, If):
+            yield from expressions_in(statement.then)
+            yield from expressions_in(statement.otherwise)
             continue
         stack: list[Node] = [statement.value]
         while stack:
@@ -606,7 +659,7 @@ def in_variables(node: Node, names: Mapping[Poly, str]) -> Node:
     def change(one: Node) -> Node:
         if isinstance(one, Leaf) and isinstance(one.value, Poly):
             return Leaf(Poly.name(names[one.value])) if one.value in names else one
-        if isinstance(one, Maybe):
+        if isinstance(one, Maybe | Either):
             return one._replace(test=conditions.with_names(one.test, names))
         return one
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from archdsl import conditions
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     ClassPlan,
@@ -32,8 +33,9 @@ from archdsl.backends.torch.nodes import (
     polys_in,
 )
 from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
-from archdsl.backends.torch.sharing import share, without_sums
+from archdsl.backends.torch.sharing import share, unite, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
+from archdsl.conditions import Test, Truth, substitute
 from archdsl.elaborate.references import KindRef
 from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
@@ -75,6 +77,10 @@ class Planner:
         self.flows = Flows(network.root)
         self._revision = Revision()
         self._known: dict[tuple[Any, ...], list[ClassPlan]] = {}
+        # Classes of one block, whatever their code.
+        self._alike: dict[tuple[str, str], list[ClassPlan]] = {}
+        # The conditions of each group, by its identity.
+        self._answers: dict[int, dict[Test, bool]] = {}
         # Blocks need no second plan if only the network's numbers become plain.
         self._made: dict[int, Make] = {}
 
@@ -84,13 +90,13 @@ class Planner:
         plan = self._class(root, 0, [], {})
         self.looped = _looped_elsewhere(self._known)
         if self.looped:
-            self.classes, self._known, self._made = [], {}, {}
+            self.classes, self._known, self._alike, self._made = [], {}, {}, {}
             plan = self._class(root, 0, [], {})
         values = {p.name: p.value for p in root.parameters if isinstance(p.value, int)}
         for name in _entangled(plan) & values.keys():
             self.fixed[name] = Poly.constant(int(values[name]))
         if self.fixed:
-            self.classes, self._known = [], {}
+            self.classes, self._known, self._alike = [], {}, {}
             plan = self._class(root, 0, [], self.fixed)
         self.classes = in_order(plan)
         taken = {*self.helpers, *self.imported.values()}
@@ -115,7 +121,8 @@ class Planner:
         bindings: dict[str, Poly] = {**fixed, own: Poly.name(entry)}
         for further in range(level):
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
-        fields = _fields(group) if group.role != "group" else fields
+        asked = self._tests(group) if group.role == "block" else {}
+        fields = _fields(group, asked) if group.role != "group" else fields
         taken = [Field(entry, "int", "")] if group.role != "network" else []
         taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
         flow = self.flows.of(group)
@@ -133,6 +140,12 @@ class Planner:
                 else [port.name for port in self.network.inputs]
             )
         items = scope.items(ops)
+        known = {field.name for field in (*taken, *fields)}
+        tests = {
+            test: held
+            for asked_test, held in (asked or self._tests(group)).items()
+            if conditions.names(test := substitute(asked_test, bindings)) <= known
+        }
         return ClassPlan(
             self._revision,
             "part" if group.role == "group" else group.role,
@@ -148,7 +161,25 @@ class Planner:
             {n: poly_of(v).substitute(bindings) for n, v in group.lets},
             _kinds(group),
             group.path in self.again,
+            tests,
+            tuple([p.value for p in group.parameters if not _is_number(p.value)]),
+            tuple(scope.unrolled),
         )
+
+    def _tests(self, group: Group) -> dict[Test, bool]:
+        """Return the conditions that decide what is in a group, with their answers."""
+        known = self._answers.get(id(group))
+        if known is None:
+            known = self._answers[id(group)] = self._found_tests(group)
+        return known
+
+    def _found_tests(self, group: Group) -> dict[Test, bool]:
+        found = dict(group.tests)
+        for child in group.children:
+            if isinstance(child, Group) and child.role != "block":
+                found |= {t: a for t, a in self._tests(child).items() if t not in found}
+        flags = [(p.name, p.value) for p in group.parameters if type(p.value) is bool]
+        return {**found, **{Truth(name): value for name, value in flags}}
 
     def make(self, group: Group, scope: Scope) -> Make:
         """Return the expression that creates an instance of a class; create the class
@@ -164,8 +195,11 @@ class Planner:
                 _passed(p.value, bindings),
             )
             for p in group.parameters
-            if isinstance(p.value, int | float | Dims)
+            if _is_number(p.value)
         ]
+        if own:
+            named = _named(group, self._tests(group))
+            args += [Argument(n, node_of(value, {})) for n, value in named.items()]
         if group.role == "group":
             args += [
                 Argument(f"outer{n}_channels", Leaf(bindings[input_name(n)]))
@@ -208,6 +242,13 @@ class Planner:
             if given is not None:
                 return known, given
         self._known[key].append(plan)
+        alike = self._alike.setdefault((title_of(group), plan.word), [])
+        for known in alike if plan.tests else ():
+            given = unite(known, plan, args)
+            if given is not None:
+                self._known[key][-1] = known
+                return known, given
+        alike.append(plan)
         self.classes.append(plan)
         return plan, {}
 
@@ -269,6 +310,11 @@ def _title(group: Group) -> str:
     return group.word
 
 
+def _is_number(value: Any) -> bool:
+    """Return whether a parameter becomes an argument of the constructor."""
+    return isinstance(value, int | float | Dims)
+
+
 def _passed(value: Any, bindings: Bindings) -> Node:
     return node_of(tuple(value) if isinstance(value, Dims) else value, bindings)
 
@@ -295,7 +341,24 @@ def _kinds(group: Group) -> tuple[str, ...]:
     return tuple(each.__name__ for each in kinds if each is not None)
 
 
-def _fields(group: Group) -> list[Field]:
+def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:
+    """Return what conditions name besides a block's parameters, with their values."""
+    if not tests:
+        return {}
+    names = set().union(*map(conditions.names, tests))
+    names -= {parameter.name for parameter in group.parameters}
+    found: dict[str, int | bool] = {
+        name: value
+        for name, value in group.lets
+        if name in names and poly_of(value).number is not None
+    }
+    truths = {
+        test.name: held for test, held in tests.items() if isinstance(test, Truth)
+    }
+    return {**found, **{name: truths[name] for name in truths if name in names}}
+
+
+def _fields(group: Group, tests: Mapping[Test, bool]) -> list[Field]:
     fields = []
     for parameter in group.parameters:
         value, default = parameter.value, parameter.default
@@ -303,11 +366,13 @@ def _fields(group: Group) -> list[Field]:
             continue
         if group.role == "network":
             default = value
-        if not isinstance(value, int | float | Dims):
+        if not _is_number(value):
             continue
         kind = "int" if isinstance(value, Dims) else type_name(value)
         text = "" if default is None else _default_text(default, kind)
         fields.append(Field(parameter.name, kind, text))
+    for name, value in _named(group, tests).items():
+        fields.append(Field(name, type_name(value), ""))
     return fields
 
 

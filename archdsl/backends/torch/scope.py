@@ -81,6 +81,8 @@ class Scope:
         self.loops: dict[int, Loop | None] = {}
         self.flags: dict[int, str] = {}
         self.reads: Counter[int] | None = None
+        # How often parts are repeated that are written one by one.
+        self.unrolled: list[int] = []
         # Names of the arguments of `forward`.
         self.inputs: Sequence[str] = ("x",)
 
@@ -134,12 +136,14 @@ class Scope:
 
     def _hole(self, op: Op) -> Member:
         shortcut = group_of(op)
-        assert shortcut.condition is not None
-        condition = substitute(shortcut.condition, self.bindings)
+        condition = shortcut.condition
+        if condition is not None:
+            condition = substitute(condition, self.bindings)
+        states = frozenset((bool(shortcut.children),))
         if not shortcut.children:
-            return Member((op.hole,), None, condition)
+            return Member((op.hole,), None, condition, states)
         inner = self.flows.of(shortcut).ops
-        return Member((op.hole,), self.node(inner[0]), condition)
+        return Member((op.hole,), self.node(inner[0]), condition, states)
 
     def node(self, op: Op) -> Node:
         """Return the expression that creates the submodule of an operation."""
@@ -174,6 +178,7 @@ class Scope:
         entries: list[Argument] = []
         for op in ops:
             entries += inner.entries(op)
+        self.unrolled += inner.unrolled
         if group.indexed:
             return Call("nn.Sequential", tuple(entries), spread=len(entries) > 1)
         named = Call("OrderedDict", tuple(entries), spread=len(entries) > 1)
@@ -198,11 +203,13 @@ class Scope:
             short = len(nodes) < 3 and general is not None and has_first(general)
             if general is not None and not short:
                 return [Argument("", Star(general, count, INDEX in names_in(general)))]
+        self.unrolled.append(len(op.copies))
         return [a for copy in op.copies for one in copy for a in self.entries(one)]
 
     def _loop_items(self, op: Op) -> list[Item]:
         if loop := self.loop(op):
             return [loop]
+        self.unrolled.append(len(op.copies))
         return self.items([one for copy in op.copies for one in copy])
 
     def loop(self, op: Op) -> Loop | None:

@@ -4,40 +4,71 @@ Two classes that only differ in constants are merged, with an argument for each 
 constants. So a width that cannot be expressed by the block's own parameters is simply
 passed in. A window that is square in some calls only is an argument that can be a
 tuple, and so is a padding that follows from it.
+
+Two classes that differ by what a condition of the spec decides are merged, too: their
+constructor tests it, and so does their `forward`, if it has to.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
-from typing import Final, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence, Set
+from typing import Any, Final, NamedTuple
 
 from archdsl import conditions
-from archdsl.backends.torch.classes import ClassPlan, Field, Flag, Item, Loop, Member
+from archdsl.backends.torch.classes import (
+    Choice,
+    ClassPlan,
+    Field,
+    Flag,
+    Item,
+    Loop,
+    Member,
+    choices,
+    every,
+    names_of_members,
+    optional_members,
+    shown,
+)
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
     Argument,
     Call,
+    Either,
     First,
+    If,
     Items,
     Leaf,
     Make,
     Maybe,
     Node,
+    Present,
+    Projection,
     Shortcut,
     Star,
     Statement,
+    expressions_in,
     generalise,
     mapped_statements,
     names_in,
     parts_of,
 )
+from archdsl.backends.torch.tracing import (
+    as_projections,
+    divided,
+    same,
+    seen_by,
+    trace,
+    without,
+)
+from archdsl.conditions import Test, Truth, opposite
 from archdsl.symbolic import Poly
 
 _MOST = 4
-
+# With more conditions, a class is harder to read than two.
+_MOST_TESTS: Final = 2
 
 # What torch assumes for an argument that is left out.
-_DEFAULTS: Final = {"padding": "0"}
+_DEFAULTS: Final = {"padding": "0", "stride": "1", "dilation": "1", "groups": "1"}
 
 
 class Promotion(NamedTuple):
@@ -55,7 +86,10 @@ class Promotion(NamedTuple):
 
 
 def share(
-    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node]
+    known: ClassPlan,
+    new: ClassPlan,
+    args: Mapping[str, Node],
+    split: Test | None = None,
 ) -> Mapping[str, Node] | None:
     """Make a class serve another call as well, if possible.
 
@@ -63,29 +97,48 @@ def share(
         known: the class.
         new: the class that the other call needs.
         args: the values of that call's arguments.
+        split: a condition that has one answer in the calls so far, and the other one in
+            the new call; what differs may depend on it.
 
     Returns:
         Values for the new call of constants that became arguments, or None if the new
             call needs a class of its own.
     """
-    if (known.sequential, known.inputs) != (new.sequential, new.inputs):
+    for one in ("sequential", "inputs", "again"):
+        if getattr(known, one) != getattr(new, one):
+            return None
+    if bool(known.forward) != bool(new.forward):
         return None
     forward = _shared_forward(known, new)
-    if forward is None:
+    if forward is None and split is None:
         return None
-    sharing = Sharing(known, _names(known, new), args)
+    sharing = Sharing(known, new, args, split)
     items = sharing.items(known.items, new.items)
     # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
+        return None
+    if forward is None and split is not None:
+        forward = sharing.forward(known, new)
+    if forward is None:
+        return None
+    if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
         return None
     if not all(_takes_pairs(item, sharing.pairs) for item in items):
         return None
     values = [sharing.before(added) for added in sharing.added]
     if any(None in before for before in values):
         return None
+    _describe(known, new, args, split)
     if (known.items, known.forward) != (items, forward):
         known.items, known.forward = items, forward
+        known.holes = _holes(items, forward)
+        known.is_divided |= split is not None
         known.revision.number += 1
+    known.tests = {
+        test: answers | {held}
+        for test, answers in known.tests.items()
+        if (held := new.answer(test)) is not None
+    }
     for added, found in zip(sharing.added, values, strict=True):
         before = [value for value in found if value is not None]
         default = _default(added.name, [*before, added.new])
@@ -101,9 +154,95 @@ def share(
     names = given.keys() & (known.promoted | sharing.pairs)
     _add_types(known, {name: given[name] for name in names})
     known.pairs = sharing.pairs
-    if known.shape != new.shape:
-        known.shape = max(known.shape, new.shape, key=len)
     return sharing.given
+
+
+def unite(
+    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node]
+) -> Mapping[str, Node] | None:
+    """Make a class serve a call that needs other code, where a condition of the spec
+    says which.
+
+    See `share` for the arguments and the result.
+    """
+    if (known.apart, known.unrolled) != (new.apart, new.unrolled):
+        return None
+    for test, held in new.tests.items():
+        if known.tests.get(test) == frozenset({True, False}) - held:
+            given = share(known, new, args, test)
+            if given is not None:
+                return given
+    return None
+
+
+def _tests(items: Sequence[Item], forward: Sequence[Statement]) -> set[Test]:
+    """Return the conditions that decide which code of a class runs."""
+    found = {one.test for one in choices(items)}
+    found |= {one.test for one in _ifs(forward) if not isinstance(one.test, Present)}
+    stack = [node for node in map(shown, every(items)) if node is not None]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Either):
+            found.add(node.test)
+        stack += parts_of(node)
+    return {min(test, opposite(test), key=repr) for test in found}
+
+
+def _ifs(statements: Sequence[Statement]) -> Iterator[If]:
+    for one in statements:
+        if isinstance(one, If):
+            yield one
+            yield from _ifs((*one.then, *one.otherwise))
+
+
+def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Test]:
+    """Return the conditions of the submodules that are identities otherwise."""
+    optional = optional_members(items)
+    names = [n.name for n in expressions_in(forward) if isinstance(n, Projection)]
+    return {
+        name: test if holds else opposite(test)
+        for name in names
+        if name in optional
+        for test, holds in (optional[name],)
+    }
+
+
+def _longest(known: str, new: str) -> str:
+    """Return the shapes of a class, of which one may be that of a new call, too."""
+    shapes = known.split(" or ")
+    plain = new.replace("'", "")
+    return " or ".join(
+        [
+            max(one, new, key=len) if one.replace("'", "") == plain else one
+            for one in shapes
+        ]
+    )
+
+
+def _describe(
+    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node], split: Test | None
+) -> None:
+    """Let the docstring and the channels of a class be those of a new call, too."""
+    mine, theirs = known.out_channels, new.out_channels
+    if mine == theirs or mine is None or theirs is None:
+        known.shape = " to ".join(
+            map(_longest, known.shape.split(" to "), new.shape.split(" to "))
+        )
+        return
+    one, other = Leaf(mine), Leaf(theirs)
+    if _value(one, args) == _value(other, args):
+        return
+    if all(
+        (value := _value(one, dict(call.args))) is not None
+        and value == _value(other, dict(call.args))
+        for call in known.calls
+    ):
+        known.shape, known.out_channels = new.shape, theirs
+        return
+    if split is not None:
+        known.out_channels = None
+        there, otherwise = known.shape, new.shape.partition(" to ")[2]
+        known.shape = f"{there} or {otherwise}"
 
 
 def _default(name: str, values: Sequence[Node]) -> str:
@@ -126,9 +265,14 @@ def _takes_pairs(item: Item, pairs: Set[str]) -> bool:
     tested: set[str] = set()
     nodes: list[Node] = []
     match item:
+        case Choice():
+            sides = *item.there, *item.otherwise
+            inner = all(_takes_pairs(one, pairs) for one in sides)
+            return inner and conditions.names(item.test).isdisjoint(pairs)
         case Flag():
             tested |= conditions.names(item.condition)
-            nodes += [one.node for one in item.extra if one.node is not None]
+            if not all(_takes_pairs(one, pairs) for one in item.extra):
+                return False
         case Member():
             tested |= conditions.reads(item.label)
             tested |= conditions.names(item.condition) if item.condition else set()
@@ -143,7 +287,7 @@ def _takes_pairs(item: Item, pairs: Set[str]) -> bool:
                 tested |= number.names()
             case Star():
                 tested |= node.times.names()
-            case Maybe():
+            case Maybe() | Either():
                 tested |= conditions.names(node.test)
             case _:
                 pass
@@ -158,12 +302,22 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] |
     """
     if known.forward == new.forward:
         return known.forward
-    if without_sums(known.forward) != without_sums(new.forward):
+    mine, theirs = known.forward, new.forward
+    if known.is_divided:
+        answers = new.answers()
+        if (answers, theirs) in known.served:
+            return known.forward
+        mine = seen_by(mine, answers, known.holes)
+        theirs = without(theirs, new.missing() & known.holes.keys())
+        if same(mine, theirs):
+            known.served.append((answers, new.forward))
+            return known.forward
+    if not same(without_sums(mine), without_sums(theirs)):
         return None
     for one, other in ((known, new), (new, known)):
-        flags = [item for item in one.items if isinstance(item, Flag)]
+        flags = [item for item in every(one.items) if isinstance(item, Flag)]
         if not any(True in flag.states for flag in flags):
-            return other.forward
+            return None if other is new and known.is_divided else other.forward
     return None
 
 
@@ -192,22 +346,30 @@ class Sharing:
         added: constants that become arguments.
         given: values for the new call of arguments that were such constants before.
         pairs: arguments that are a number in one call, and a tuple in another.
+        split: a condition that tells the new call from the others, if there is one.
     """
 
     def __init__(
         self,
         known: ClassPlan,
-        names: Mapping[tuple[str, str], str],
+        new: ClassPlan,
         args: Mapping[str, Node],
+        split: Test | None = None,
     ) -> None:
         self.added: list[Promotion] = []
         self.given: dict[str, Node] = {}
         self.pairs = set(known.pairs)
+        self.split = split
+        self._new = new
+        self._is_divided = known.is_divided
+        # Nothing depends on conditions, as for nearly all calls.
+        self._is_plain = split is None and not known.is_divided
+        self._holds = split is not None and bool(new.answer(split))
         self._taken = {field.name for field in known.fields}
         self._own = self._taken - known.promoted
         self._calls = known.calls
         self._promoted = known.promoted
-        self._names = names
+        self._names = _names(known, new)
         self._args = args
 
     def before(self, added: Promotion) -> list[Node | None]:
@@ -216,13 +378,111 @@ class Sharing:
 
     def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
         """Return submodules that serve both, or None."""
-        if len(mine) != len(theirs):
+        if self._is_plain:
+            if len(mine) != len(theirs):
+                return None
+            pairs = [self._item(a, b) for a, b in zip(mine, theirs, strict=True)]
+            kept = [item for item in pairs if item is not None]
+            if len(kept) < len(pairs) or len(self.added) > _MOST:
+                return None
+            return kept
+        if self.split is not None and _are_unnamed((*mine, *theirs)):
+            return self._unnamed(mine, theirs)
+        rest = list(theirs)
+        merged = self._items(mine, rest)
+        if merged is None or len(self.added) > _MOST:
             return None
-        merged = [self._item(a, b) for a, b in zip(mine, theirs, strict=True)]
-        kept = [item for item in merged if item is not None]
-        if len(kept) < len(merged) or len(self.added) > _MOST:
+        if rest and self.split is None:
             return None
-        return kept
+        merged += self._only_theirs(rest)
+        if any(isinstance(one, Choice) and not _can_wait(one) for one in merged):
+            return None
+        if self.split is None:
+            return merged
+        found = self._grouped(merged)
+        names = [name for one in found for name in names_of_members((one,))]
+        return None if len(set(names)) < len(names) and any(names) else found
+
+    def _unnamed(
+        self, mine: Sequence[Item], theirs: Sequence[Item]
+    ) -> list[Item] | None:
+        """Return submodules of a sequence without names that serve both, or None."""
+        args = self._arguments(_as_arguments(mine), _as_arguments(theirs))
+        if args is None or len(self.added) > _MOST:
+            return None
+        return [Member((), argument.value) for argument in args]
+
+    def _items(self, mine: Sequence[Item], rest: list[Item]) -> list[Item] | None:
+        """Merge items with those of the new call, which are removed from a list."""
+        merged: list[Item] = []
+        ahead = [*map(_key, every_seen(mine, self._new))]
+        for item in mine:
+            if isinstance(item, Choice):
+                found = self._choice(item, rest)
+                if found is None:
+                    return None
+                merged.append(found)
+                continue
+            key, keys = _key(item), [*map(_key, rest)]
+            if key not in keys:
+                if self.split is None:
+                    return None
+                merged.append(self._part(item, not self._holds))
+                continue
+            if keys[0] != key:
+                place = keys.index(key)
+                # A submodule that the class has later would have to be moved.
+                if self.split is None or not set(ahead).isdisjoint(keys[:place]):
+                    return None
+                merged += self._only_theirs(rest[:place])
+                del rest[:place]
+            one = self._item(item, rest.pop(0))
+            if one is None:
+                return None
+            merged.append(one)
+        return merged
+
+    def _choice(self, item: Choice, rest: list[Item]) -> Choice | None:
+        """Merge submodules that depend on a condition with those of the new call."""
+        holds = self._new.answer(item.test)
+        if holds is None:
+            return None
+        keys = {_key(one) for one in item.of(not holds)}
+        side = item.of(holds)
+        if not side and rest and _is_missing(rest[0]) and _key(rest[0]) in keys:
+            rest.pop(0)
+        own = rest[: len(side)]
+        for place, one in enumerate(own):
+            if isinstance(one, Member) and one.states == {True}:
+                rest[place] = one._replace(condition=None)
+        split, self.split = self.split, None
+        merged = self._items(side, rest)
+        self.split = split
+        return None if merged is None else item.with_side(holds, merged)
+
+    def _part(self, item: Item, holds: bool) -> Choice:
+        """Return a submodule that depends on the condition that tells calls apart."""
+        assert self.split is not None
+        return Choice(self.split, (), ()).with_side(holds, (item,))
+
+    def _only_theirs(self, items: Sequence[Item]) -> list[Item]:
+        return [self._part(item, self._holds) for item in items]
+
+    def _grouped(self, items: Sequence[Item]) -> list[Item]:
+        """Join neighbours that depend on the same condition."""
+        found: list[Item] = []
+        for item in items:
+            last = found[-1] if found else None
+            if (
+                isinstance(item, Choice)
+                and isinstance(last, Choice)
+                and item.test == last.test == self.split
+            ):
+                both = last.there + item.there, last.otherwise + item.otherwise
+                found[-1] = Choice(item.test, *both)
+            else:
+                found.append(item)
+        return found
 
     def _item(self, mine: Item, theirs: Item) -> Item | None:
         if isinstance(mine, Flag) and isinstance(theirs, Flag):
@@ -237,22 +497,47 @@ class Sharing:
         if mine.condition != theirs.condition:
             return None
         extra: Sequence[Item] | None = mine.extra or theirs.extra
-        if mine.extra and theirs.extra:
+        # Without the shortcut, it is not known what comes before it.
+        if True in mine.states & theirs.states or (mine.extra and theirs.extra):
             extra = self.items(mine.extra, theirs.extra)
         if extra is None:
             return None
-        members = tuple(item for item in extra if isinstance(item, Member))
-        return mine._replace(states=mine.states | theirs.states, extra=members)
+        return mine._replace(states=mine.states | theirs.states, extra=tuple(extra))
 
-    def _members(self, mine: Member, theirs: Member) -> Member | None:
-        if (mine.label, mine.condition) != (theirs.label, theirs.condition):
+    def _members(self, mine: Member, theirs: Member) -> Item | None:
+        if mine.label != theirs.label:
             return None
-        if mine.node is None or theirs.node is None:
-            if mine.condition is None:
-                return None
-            return theirs if mine.node is None else mine
-        node = self.node(mine.node, theirs.node, mine.attr)
-        return None if node is None else mine._replace(node=node)
+        states = mine.states | theirs.states
+        if mine.condition == theirs.condition:
+            node = mine.node or theirs.node
+            if mine.node is None or theirs.node is None:
+                if mine.condition is not None or node is None:
+                    return mine._replace(node=node, states=states)
+            else:
+                node = self.node(mine.node, theirs.node, mine.attr)
+                if node is not None:
+                    return mine._replace(node=node, states=states)
+        return None if self.split is None else self._either_member(mine, theirs)
+
+    def _either_member(self, mine: Member, theirs: Member) -> Item | None:
+        """Return a submodule that is made in two ways, or in one of two cases."""
+        sides: list[tuple[Member, ...]] = []
+        for one in (mine, theirs):
+            if one.node is None:
+                sides.append(())
+            elif one.states == {True}:
+                sides.append((one._replace(condition=None),))
+            else:
+                sides.append((one,))
+        if self.split is None or any(one.condition for side in sides for one in side):
+            return None
+        nodes = [one.node for side in sides for one in side]
+        if len(nodes) > 1 and any(
+            isinstance(one, Call) and one.function == "nn.Sequential" for one in nodes
+        ):
+            return None  # two lists of layers read better in two classes
+        found = Choice(self.split, (), ()).with_side(self._holds, sides[1])
+        return found.with_side(not self._holds, sides[0])
 
     def _loops(self, mine: Loop, theirs: Loop) -> Loop | None:
         if mine.times != theirs.times:
@@ -280,6 +565,31 @@ class Sharing:
             return None
         return more._replace(nodes=whole, node=node, counts=counts)
 
+    # ---- forward
+
+    def forward(self, known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
+        """Return statements for two calls that a condition tells apart.
+
+        A submodule that one of them has besides is an identity for the other, if that
+        is all they differ by. Otherwise, the statements test the condition.
+        """
+        assert self.split is not None
+        mine, theirs = known.forward, without(new.forward, new.missing())
+        own, others = names_of_members(known.items), names_of_members(new.items)
+        if not known.is_divided:
+            mine = without(mine, known.missing())
+        for more, less, names in (
+            (known.forward, theirs, own - others),
+            (new.forward, mine, others - own),
+        ):
+            if names != own ^ others or not names:
+                continue
+            may_lack = as_projections(more, names | known.holes.keys())
+            found = trace(may_lack, names | known.missing() | new.missing())
+            if found is not None and found == trace(less):
+                return may_lack
+        return divided(self.split, known.forward, new.forward, self._holds)
+
     # ---- expressions
 
     def node(self, mine: Node, theirs: Node, hint: str) -> Node | None:
@@ -292,11 +602,23 @@ class Sharing:
         """
         if mine == theirs:
             return mine
+        if isinstance(mine, Either):
+            holds = self._new.answer(mine.test)
+            if holds is None:
+                return None
+            sides = [mine.there, mine.otherwise]
+            # A choice within a choice would be hard to read.
+            split, self.split = self.split, None
+            side = self.node(sides[not holds], theirs, hint)
+            self.split = split
+            sides[not holds] = sides[not holds] if side is None else side
+            return None if side is None else Either(mine.test, *sides)
         if isinstance(mine, Call) and isinstance(theirs, Call):
-            if (mine.function, mine.spread) != (theirs.function, theirs.spread):
+            if mine.function != theirs.function:
                 return None
             args = self._arguments(mine.args, theirs.args)
-            return None if args is None else mine._replace(args=args)
+            spread = mine.spread or theirs.spread
+            return None if args is None else mine._replace(args=args, spread=spread)
         if isinstance(mine, Make) and isinstance(theirs, Make):
             if mine.target is not theirs.target:
                 return None
@@ -327,21 +649,102 @@ class Sharing:
     def _arguments(
         self, mine: tuple[Argument, ...], theirs: tuple[Argument, ...]
     ) -> tuple[Argument, ...] | None:
-        if [a.name for a in mine] != [a.name for a in theirs]:
-            return None
-        merged = []
-        for a, b in zip(mine, theirs, strict=True):
-            node = self.node(a.value, b.value, a.name or "size")
+        """Return arguments for both calls, or None."""
+        merged: list[Argument] = []
+        if self._is_plain:
+            if [a.name for a in mine] != [b.name for b in theirs]:
+                return None
+            for a, b in zip(mine, theirs, strict=True):
+                node = self.node(a.value, b.value, a.name or "size")
+                if node is None:
+                    return None
+                merged.append(Argument(a.name, node))
+            return tuple(merged)
+        rest = list(theirs)
+        for a in mine:
+            left_out = self._left_out(a, rest)
+            if left_out is not None:
+                merged.append(left_out)
+                continue
+            wanted = [b.name for b in rest]
+            place = wanted.index(a.name) if a.name in wanted else None
+            if place is None:
+                given = self._by_default(a)
+            elif place and not a.name:
+                return None
+            else:
+                for one in rest[:place]:
+                    own = self._by_default(one)
+                    node = own and self.node(own.value, one.value, one.name)
+                    if node is None:
+                        return None
+                    merged.append(Argument(one.name, node))
+                given = rest[place]
+                del rest[: place + 1]
+            node = given and self.node(a.value, given.value, a.name or "size")
             if node is None:
                 return None
             merged.append(Argument(a.name, node))
+        for b in rest:
+            own = self._only_in(b, self._holds) if not b.name else self._by_default(b)
+            if own is not None and b.name:
+                node = self.node(own.value, b.value, b.name)
+                own = None if node is None else Argument(b.name, node)
+            if own is None:
+                return None
+            merged.append(own)
         return tuple(merged)
+
+    def _left_out(self, a: Argument, rest: list[Argument]) -> Argument | None:
+        """Return an argument of a sequence that the new call does not have, as one that
+        depends on a condition; None if it has it.
+        """
+        b = rest[0].value if rest else None
+        value = a.value
+        known = isinstance(value, Maybe) and value.node is not None
+        if known and isinstance(value, Maybe) and not _is_maybe(b, value):
+            holds = self._new.answer(value.test)
+            if holds is False:
+                return a
+            if holds and b is not None:
+                node = value.node and self.node(value.node, b, "size")
+                if node is not None:
+                    rest.pop(0)
+                    return Argument("", value._replace(node=node))
+            return None
+        if a.name or not isinstance(value, Call | Make):
+            return None
+        if b is not None and _is_alike(value, b):
+            return None
+        return self._only_in(a, not self._holds)
+
+    def _only_in(self, one: Argument, holds: bool) -> Argument | None:
+        """Return an argument that depends on the condition that tells calls apart."""
+        if self.split is None or not isinstance(one.value, Call | Make):
+            return None
+        test = self.split if holds else opposite(self.split)
+        return Argument("", Maybe(one.value, test, frozenset((True, False))))
+
+    def _by_default(self, one: Argument) -> Argument | None:
+        """Return what torch assumes for an argument that one of two calls has."""
+        given = isinstance(one.value, Either) or self.split is not None
+        if not given or one.name not in _DEFAULTS:
+            return None
+        return Argument(one.name, Leaf(Poly.constant(int(_DEFAULTS[one.name]))))
 
     def _constant(self, mine: Node, theirs: Node, hint: str) -> Node | None:
         """Return the argument that replaces the two constants."""
         if pair := self._pair(mine, theirs):
             self.pairs.add(pair)
             return Leaf(Poly.name(pair))
+        if self._is_passed(hint, mine, theirs):
+            return Leaf(Poly.name(hint))
+        follows = self._follows(mine) or self._follows(theirs)
+        if self.split is not None and not follows:
+            return self._told_apart(mine, theirs, hint)
+        is_new = _is_constant(theirs) and not _is_constant(mine)
+        if self._is_divided and is_new and _value(mine, self._args) == theirs:
+            return mine
         if self._follows(theirs):
             theirs = _value(theirs, self._args) or theirs
         if not _is_constant(theirs):
@@ -364,6 +767,46 @@ class Sharing:
         self._taken.add(name)
         self.added.append(Promotion(name, mine, theirs))
         return Leaf(Poly.name(name))
+
+    def _is_passed(self, name: str, mine: Node, theirs: Node) -> bool:
+        """Return whether two constants are what calls give to an argument."""
+        if (
+            name not in self._own
+            or isinstance(mine, Items)
+            or isinstance(theirs, Items)
+        ):
+            return False
+        if not (_is_constant(mine) and _is_constant(theirs)):
+            return False
+        return self._args.get(name) == theirs and self._was_given(name, mine)
+
+    def _was_given(self, name: str, value: Node) -> bool:
+        return all(dict(call.args).get(name) == value for call in self._calls)
+
+    def _told_apart(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+        """Return what depends on the condition that tells the new call apart."""
+        assert self.split is not None
+        if not all(isinstance(one, Leaf | Items) for one in (mine, theirs)):
+            return None
+        if hint in self._own:
+            if isinstance(theirs, Items) and self._args.get(hint) == theirs:
+                self.pairs.add(hint)
+                theirs = Leaf(Poly.name(hint))
+            if isinstance(mine, Items) and self._was_given(hint, mine):
+                self.pairs.add(hint)
+                mine = Leaf(Poly.name(hint))
+        if _is_constant(theirs) and _value(mine, self._args) == theirs:
+            return mine
+        if _is_constant(mine) and all(
+            _value(theirs, dict(call.args)) == mine for call in self._calls
+        ):
+            return theirs
+        sides = (theirs, mine) if self._holds else (mine, theirs)
+        if isinstance(self.split, Truth):
+            texts = [flat(side) for side in sides]
+            if texts == ["True", "False"]:
+                return Leaf(Poly.name(self.split.name))
+        return Either(self.split, *sides)
 
     def _pair(self, mine: Node, theirs: Node) -> str:
         """Return the argument that is a tuple in one call, and another or a number in
@@ -395,12 +838,75 @@ class Sharing:
         return isinstance(node, Leaf) and bool(names) and names <= self.pairs
 
 
+def _key(item: Item) -> Any:
+    """Return by what an item is found in another class."""
+    match item:
+        case Member():
+            return item.label
+        case Flag():
+            return item.attr
+        case _:
+            return type(item).__name__
+
+
+def every_seen(items: Sequence[Item], new: ClassPlan) -> Iterator[Item]:
+    """Yield the items that a call has, by its answers."""
+    for item in items:
+        if isinstance(item, Choice):
+            holds = new.answer(item.test)
+            if holds is not None:
+                yield from every_seen(item.of(holds), new)
+        else:
+            yield item
+
+
+def _are_unnamed(items: Sequence[Item]) -> bool:
+    return all(isinstance(item, Member) and not item.label for item in items)
+
+
+def _as_arguments(items: Sequence[Item]) -> tuple[Argument, ...]:
+    members = [item for item in items if isinstance(item, Member)]
+    return tuple([Argument("", one.node) for one in members if one.node is not None])
+
+
+def _can_wait(choice: Choice) -> bool:
+    """Return whether attributes can hold submodules that not all instances have."""
+    items = *choice.there, *choice.otherwise
+    return all(
+        _can_wait(one)
+        if isinstance(one, Choice)
+        else isinstance(one, Member)
+        and one.attr.isidentifier()
+        and not conditions.reads(one.label)
+        for one in items
+    )
+
+
+def _is_missing(item: Item) -> bool:
+    return isinstance(item, Member) and item.node is None
+
+
+def _is_maybe(node: Node | None, other: Maybe) -> bool:
+    return isinstance(node, Maybe) and node.test == other.test
+
+
+def _is_alike(one: Node, other: Node) -> bool:
+    """Return whether two arguments of a sequence may be the same one."""
+    if isinstance(one, Call) and isinstance(other, Call):
+        return one.function == other.function
+    if isinstance(one, Make) and isinstance(other, Make):
+        return one.target is other.target
+    return False
+
+
 def _value(node: Node, args: Mapping[str, Node]) -> Node | None:
     """Return an expression of a constructor where a call has some arguments; None if
     that is no number.
     """
     if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
         return node
+    if name := _bare_name(node):
+        return args.get(name)
     bindings: dict[str, Poly] = {}
     for name in node.value.names():
         given = args.get(name)

@@ -11,11 +11,13 @@ from typing import Any
 
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
+    Choice,
     ClassPlan,
     Flag,
     Item,
     Loop,
     Member,
+    every,
     shown,
 )
 from archdsl.backends.torch.layout import (
@@ -42,7 +44,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
-from archdsl.conditions import Label, reads, with_names
+from archdsl.conditions import Label, Test, opposite, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.naming import containers_of
@@ -248,6 +250,9 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
 
 def _containers(item: Item) -> list[str]:
     """Return what the dots in a submodule's label end, from the outermost on."""
+    if isinstance(item, Choice):
+        both = *item.there, *item.otherwise
+        return [name for one in both for name in _containers(one)]
     return containers_of(item.attr) if isinstance(item, Member) else []
 
 
@@ -258,7 +263,9 @@ def _needs_list(node: Node | None) -> bool:
     return any(isinstance(argument.value, Maybe) for argument in settled(node.args))
 
 
-def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list[str]:
+def _with_list(
+    call: Call, before: str, plan: ClassPlan, declared: bool, indent: int = 8
+) -> list[str]:
     """Return a call whose arguments are first collected in a list, if some are
     conditional.
 
@@ -266,8 +273,9 @@ def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list
     it has been.
     """
     args = settled(call.args)
+    pad = " " * indent
     if not _needs_list(call):
-        return lay_out(call, 8, before)
+        return lay_out(call, indent, before)
     typed = "" if declared else ": list[nn.Module]"
     name = "layers"
     while any(field.name == name for field in plan.fields):
@@ -276,37 +284,44 @@ def _with_list(call: Call, before: str, plan: ClassPlan, declared: bool) -> list
     for tested, group in groupby(args, lambda a: isinstance(a.value, Maybe)):
         nodes = [argument.value for argument in group]
         if tested:
-            lines += [] if lines else [f"        {name}{typed} = []"]
-            for node in nodes:
-                lines += _appended(node, name)
+            lines += [] if lines else [f"{pad}{name}{typed} = []"]
+            for _, alike in groupby(nodes, _test_of):
+                lines += _appended([*alike], name, indent)
         elif lines and len(nodes) == 1:
-            lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), 8)
+            lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), indent)
         else:
             opening = f"{name} +=" if lines else f"{name}{typed} ="
-            lines.append(f"        {opening} [")
+            lines.append(f"{pad}{opening} [")
             for node in nodes:
-                lines += lay_out(node, 12, "", ",")
-            lines.append("        ]")
-    return [*lines, f"        {before}{call.function}(*{name})"]
+                lines += lay_out(node, indent + 4, "", ",")
+            lines.append(f"{pad}]")
+    return [*lines, f"{pad}{before}{call.function}(*{name})"]
 
 
-def _appended(node: Node, name: str) -> list[str]:
-    assert isinstance(node, Maybe) and node.node is not None
-    return [
-        *lay_out_test(node.test, 8, "if ", ":"),
-        *lay_out(Call(f"{name}.append", (Argument("", node.node),)), 12),
-    ]
+def _test_of(node: Node) -> Test | None:
+    return node.test if isinstance(node, Maybe) else None
+
+
+def _appended(nodes: Sequence[Node], name: str, indent: int) -> list[str]:
+    """Return the lines that append what depends on one condition to a list."""
+    lines: list[str] = []
+    for node in nodes:
+        assert isinstance(node, Maybe) and node.node is not None
+        lines += [] if lines else lay_out_test(node.test, indent, "if ", ":")
+        call = Call(f"{name}.append", (Argument("", node.node),))
+        lines += lay_out(call, indent + 4)
+    return lines
 
 
 def _has_name(item: Item) -> bool:
     if isinstance(item, Loop):
         return bool(item.labels or item.label)
-    return isinstance(item, Flag) or bool(item.label)
+    return isinstance(item, Flag | Choice) or bool(item.label)
 
 
 def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
     """Return the argument of a Sequential for an item."""
-    if isinstance(item, Flag):
+    if isinstance(item, Flag | Choice):
         return None
     node = shown(item)
     if node is None:
@@ -329,7 +344,12 @@ def _signature_lines(name: str, args: Sequence[str], returned: str) -> list[str]
 
 
 def _item(
-    item: Item, variables: Mapping[Poly, str], plan: ClassPlan, declared: bool
+    item: Item,
+    variables: Mapping[Poly, str],
+    plan: ClassPlan,
+    declared: bool,
+    indent: int = 8,
+    typed: str = "",
 ) -> list[str]:
     """Return the lines that create a submodule, or several similar ones.
 
@@ -338,38 +358,89 @@ def _item(
         variables: numbers that are in variables.
         plan: plan of the class.
         declared: whether the type of the list of conditional arguments is declared.
+        indent: indentation of the lines.
+        typed: the type of the attribute, with a colon before it.
     """
     if isinstance(item, Flag):
         lines: list[str] = []
         for one in item.extra:
-            lines += _item(one, variables, plan, declared)
+            lines += _item(one, variables, plan, declared, indent)
         if len(item.states) > 1:
             test = with_names(item.condition, variables)
-            lines += lay_out_test(test, 8, f"self.{item.attr} = ")
+            lines += lay_out_test(test, indent, f"self.{item.attr} = ")
         return lines
+    if isinstance(item, Choice):
+        return _choice(item, variables, plan, declared, indent)
     if isinstance(item, Loop):
-        return _loop(item)
+        return _loop(item, indent)
     if item.node is None:
         return []
     node = in_variables(item.node, variables)
+    own = attribute_text(item.attr)
     if item.condition is None:
-        own = attribute_text(item.attr)
         if isinstance(node, Call) and own and not reads(item.label):
-            return _with_list(node, f"{own} = ", plan, declared)
-        return _submodule(item.label, node)
+            return _with_list(node, f"{own}{typed} = ", plan, declared, indent)
+        return _submodule(item.label, node, indent, typed)
     test = with_names(item.condition, variables)
-    own, typed = attribute_text(item.attr), "" if "." in item.attr else ": nn.Module"
     return [
-        f"        {own}{typed} = nn.Identity()",
-        *lay_out_test(test, 8, "if ", ":"),
-        *lay_out(node, 12, f"{own} = "),
+        _declared(item.attr, indent),
+        *lay_out_test(test, indent, "if ", ":"),
+        *lay_out(node, indent + 4, f"{own} = "),
     ]
 
 
-def _submodule(label: Label, node: Node) -> list[str]:
+def _declared(name: str, indent: int, hole: bool = True) -> str:
+    """Return the line that declares a submodule which not all instances have."""
+    kind, value = "nn.Module", "nn.Identity()"
+    if not hole:
+        kind, value = "nn.Module | None", "None"
+    typed = "" if "." in name else f": {kind}"
+    return f"{' ' * indent}{attribute_text(name)}{typed} = {value}"
+
+
+def _choice(
+    item: Choice,
+    variables: Mapping[Poly, str],
+    plan: ClassPlan,
+    declared: bool,
+    indent: int,
+) -> list[str]:
+    """Return the lines that create the submodules of some calls, and of the others.
+
+    An identity is registered when it is declared, so one that comes after other
+    submodules is created beside them.
+    """
+    sides, test = [item.there, item.otherwise], with_names(item.test, variables)
+    if not item.there:
+        sides, test = [item.otherwise, ()], opposite(test)
+    names = [[one.attr for one in every(s) if isinstance(one, Member)] for s in sides]
+    lines: list[str] = []
+    for place, name in ((p, n) for p, own in enumerate(names) for n in own):
+        if name in names[1 - place] or plan.sequential:
+            continue
+        hole = name in plan.holes
+        if not hole or (not sides[1] and name == names[0][0]):
+            lines.append(_declared(name, indent, hole))
+        else:
+            none = Member((name,), Call("nn.Identity", ()))
+            sides[1 - place] = (*sides[1 - place], none)
+    typed = {one.attr for one in sides[1] if isinstance(one, Member)}
+    lines += lay_out_test(test, indent, "if ", ":")
+    for place, side in enumerate(sides):
+        if place and side:
+            lines.append(f"{' ' * indent}else:")
+        for one in side:
+            # Where a submodule is made in two ways, its type is that of both.
+            both = not place and isinstance(one, Member) and one.attr in typed
+            kind = ": nn.Module" if both else ""
+            lines += _item(one, variables, plan, declared, indent + 4, kind)
+    return lines
+
+
+def _submodule(label: Label, node: Node, indent: int, typed: str = "") -> list[str]:
     if not reads(label) and (own := attribute_text("".join(map(str, label)))):
-        return lay_out(node, 8, f"{own} = ")
-    return lay_out(_added(label, node), 8)
+        return lay_out(node, indent, f"{own}{typed} = ")
+    return lay_out(_added(label, node), indent)
 
 
 def _added(label: Label, node: Node) -> Call:
@@ -377,16 +448,16 @@ def _added(label: Label, node: Node) -> Call:
     return Call("self.add_module", args)
 
 
-def _loop(item: Loop) -> list[str]:
+def _loop(item: Loop, indent: int) -> list[str]:
     node = shown(item)
     if node is None:
         return []
     if item.is_single:
-        return _submodule(item.labels[0], node)
+        return _submodule(item.labels[0], node, indent)
     assert item.label is not None
     return [
-        f"        for {INDEX} in range({item.times.text()}):",
-        *lay_out(_added(item.label, node), 12),
+        f"{' ' * indent}for {INDEX} in range({item.times.text()}):",
+        *lay_out(_added(item.label, node), indent + 4),
     ]
 
 

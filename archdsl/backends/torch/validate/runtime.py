@@ -249,6 +249,8 @@ def assign(owner: Any, name: str, value: Any) -> None:
     if not isinstance(owner, Instance):
         refuse(f"an attribute of {_kind(owner)} is set")
     if isinstance(value, Leaf | Instance):
+        if owner.attributes.get(name, value) is None:
+            del owner.attributes[name]  # as torch does
         register(owner, name, value)
     elif name in owner.children or name == "training":
         refuse(f"`{name}` is overwritten")
