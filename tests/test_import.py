@@ -86,13 +86,8 @@ block unit<width, stride = 1> {{
 # Small, imported from {module}.
 network Small {{
     input 3x32x32
-    stem: seq {{
-        conv 3x3 8 /2 -> relu
-    }}
-    stage: seq {{
-        unit<8>  x2
-        unit<16, stride = 2>
-    }}
+    stem: seq {{ conv 3x3 8 /2 -> relu }}
+    stage: seq {{ unit<8>  x2; unit<16, stride = 2> }}
     globalavgpool
     fc: linear 10
 }}
@@ -132,6 +127,137 @@ def test_numbers_of_labels_become_loops() -> None:
     assert "block grown<count> {\n    for i in range(count) {" in text
     assert "layer{i + 1}: conv 3x3 4" in text
     assert "first: grown<3>\n    second: grown<4>\n" in text
+
+
+class Aggregated(nn.Module):
+    """Parts of a list, all of whose results are joined; the first has a name."""
+
+    def __init__(self, channels: int, number: int) -> None:
+        super().__init__()
+        self.b1 = nn.Conv2d(channels, 4, 1)
+        for n in range(2, number + 2):
+            self.add_module(f"b{n}", nn.Conv2d(4, 4, 1, bias=False))
+        self.mid = nn.ModuleList(nn.Conv2d(4, 4, 3, 1, 1) for _ in range(number))
+
+    def forward(self, x: Tensor) -> Tensor:
+        for name, part in self.named_children():
+            x = part(x) if name != "mid" else x
+        found = []
+        for part in self.mid:
+            x = part(x)
+            found.append(x)
+        return torch.cat(found, 1)
+
+
+def test_loops_may_start_anywhere_and_run_once() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            parts = [Aggregated(3, 4), Aggregated(16, 5), Aggregated(20, 4)]
+            self.parts = nn.Sequential(*parts)
+            self.one, self.two = Grown(16, 1), Grown(20, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one(self.parts(x)))
+
+    text = text_of(Net())
+    assert text.count("\nblock ") == 3
+    assert "for i in range(count) {\n        b{i + 2}: conv 1x1 bias=false\n" in text
+    assert "mid.{i}: conv 3x3\n" in text
+    assert "concat { @mid.{i} for i in range(count) }" in text
+    assert "aggregated<4>\n        aggregated<5>\n" in text
+    assert "concat { | layer1: conv 3x3 4 }\n}" in text
+
+
+def test_what_takes_turns_is_one_repeat() -> None:
+    def turns() -> nn.Module:
+        pairs = [(nn.Conv2d(4, 4, 1), nn.MaxPool2d(3, 1, 1)) for _ in range(3)]
+        return nn.Sequential(*(part for pair in pairs for part in pair))
+
+    text = text_of(nn.Sequential(nn.Conv2d(3, 4, 1), turns(), turns()))
+    assert "    seq { conv 1x1 -> maxpool 3x3 /1 pad=1  x3 }  x2\n" in text
+
+
+def test_branches_are_repeated_too() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.Sequential(*(Unit(3, 3) for _ in range(3)))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.blocks(x), x], 1)
+
+    assert "concat { blocks: seq { unit  x3 } | }" in text_of(Net())
+
+
+class Widened(nn.Module):
+    """An inverted residual with a gate: widths that follow from what flows in."""
+
+    def __init__(self, channels: int, width: int, expand: int) -> None:
+        super().__init__()
+        inner = expand * channels
+        self.widen = nn.Conv2d(channels, inner, 1, bias=False)
+        self.norm = nn.BatchNorm2d(inner)
+        self.fc1 = nn.Conv2d(inner, channels // 4, 1)
+        self.fc2 = nn.Conv2d(channels // 4, inner, 1)
+        self.narrow = nn.Conv2d(inner, width, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.relu(self.norm(self.widen(x)))
+        y = F.relu(self.fc1(x.mean((2, 3), keepdim=True)))
+        return self.narrow(x * torch.sigmoid(self.fc2(y)))
+
+
+def test_what_flows_in_explains_widths() -> None:
+    units = [Widened(8, 8, 2), Widened(8, 12, 6), Widened(12, 12, 6), Widened(12, 8, 6)]
+    text = text_of(nn.Sequential(nn.Conv2d(3, 8, 1), *units))
+    assert "block widened<width, expand = 6> {\n    inputs = channels\n" in text
+    assert "widen: conv 1x1 (expand * channels) -> norm: bn -> relu\n" in text
+    assert "fc1: conv 1x1 (inputs // 4) -> relu\n" in text
+    assert "narrow: conv 1x1 width\n" in text
+    assert "    widened<8, expand = 2>\n    widened<12>  x2\n" in text
+
+
+def test_words_in_the_names_of_classes() -> None:
+    names = {
+        "RepViTBlock": "rep_vit_block",
+        "StarReLU": "star_relu",
+        "ConvBNAct": "conv_bn_act",
+        "MBConv": "mb_conv",
+        "ResNetStage2": "res_net_stage2",
+    }
+    for cls, name in names.items():
+        part = type(cls, (Unit,), {})(8, 8)
+        net = nn.Sequential(nn.Conv2d(3, 8, 1), part)
+        assert f"\nblock {name} {{" in text_of(net)
+
+
+def test_a_sum_of_several_is_one() -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 3, 1, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return F.relu(self.a(x) + self.b(x) + x)
+
+    text = text_of(Net())
+    assert "    add { a: conv 3x3 | b: conv 1x1 | } -> relu\n" in text
+    same(Net(), text)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_distance_has_two_sides(turned: bool) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 3, 1, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            a, b = self.a(x), self.b(x)
+            return torch.abs(b - a if turned else a - b)
+
+    assert "difference {" in text_of(Net())
 
 
 class Scaled(nn.Module):
@@ -453,7 +579,7 @@ def test_groups_that_compete_need_no_axis() -> None:
 
 def test_a_leading_gap_does_not_dissolve_a_sequential() -> None:
     text = text_of(Forms())
-    assert "skip: seq {\n            identity\n            conv 1x1" in text
+    assert "skip: seq { identity -> conv 1x1" in text
     assert "gamma: layerscale form=vector" in text
     assert "gain: layerscale form=scalar" in text
     assert "globalavgpool\n        reshape sequence\n        conv: conv 3 " in text
@@ -889,7 +1015,7 @@ def test_layers_that_drop_nothing_or_with_many_digits_come_back() -> None:
     text = f"arch 1\nnetwork Net {{\n input 3x8x8\n {drops}\n}}\n"
     network = archdsl.loads(text, symbolic=False)
     found = archdsl.from_module(archdsl.build(network), (3, 8, 8))
-    assert "stochasticdepth 0.005882352941\n" in found.text
+    assert "stochasticdepth 0.005882352941 }\n" in found.text
     ours = archdsl.loads(found.text, symbolic=False)
     assert modules.structure(ours) == modules.structure(network)
 

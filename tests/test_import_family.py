@@ -74,7 +74,7 @@ def test_resnets_share_blocks_and_one_network() -> None:
 def test_widths_and_groups_become_parameters() -> None:
     names = ("resnet50", "resnext50_32x4d", "wide_resnet50_2")
     text = check({name: getattr(torchvision.models, name)() for name in names}, 64)
-    assert text.count("\nnetwork ResNet<width, groups>") == 1
+    assert text.count("\nnetwork ResNet<mid, groups>") == 1
     assert "preset resnext50_32x4d = ResNet<128, 32>" in text
 
 

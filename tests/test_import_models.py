@@ -174,15 +174,7 @@ def test_products_and_their_layout(tmp_path: Path) -> None:
         "fc.bias": array(4, seed=3),
     }
     found = archdsl.from_file(model(nodes, weights, tmp_path / "net-1.onnx"))
-    assert (
-        found.text
-        == (
-            "arch 1\n\n# net_1, imported from net-1.onnx.\nnetwork net_1 {\n"
-            "    input 3x8x8\n    globalavgpool\n    head: seq {\n"
-            "        linear 5 -> silu\n    }\n    fc: linear 4\n}\n"
-        )
-        or "head: seq {" in found.text
-    )
+    assert "    globalavgpool\n    head: seq { linear 5 -> silu }\n" in found.text
     built = archdsl.build(archdsl.loads(found.text))
     assert list(built.state_dict()) == [
         *("head.0.weight", "head.0.bias", "fc.weight", "fc.bias")

@@ -20,7 +20,13 @@ from archdsl.backends.importer.spec import (
     Word,
     family_text,
 )
-from archdsl.backends.importer.structure import Structure, Unifier, changed, form_of
+from archdsl.backends.importer.structure import (
+    Structure,
+    Unifier,
+    changed,
+    form_of,
+    unrolled,
+)
 
 # More parameters than that are no help to a reader.
 _MOST_PARAMETERS: Final = 24
@@ -127,7 +133,7 @@ def _unified(bodies: Sequence[Body], blocks: Mapping[str, Block]) -> _Unified | 
         return None
     renamed = [changed(b, _renaming(n)) for b, n in zip(bodies, names, strict=True)]
     unified = Unifier(renamed, constants_first=True)
-    body = unified.body()
+    body = unrolled(unified.body())
     units = {new: blocks[old] for old, new in names[0].items()}
     if set(units) & set(unified.found):
         return None

@@ -604,6 +604,8 @@ def _sources(
         return
     if arity == 1 or len(reads) == (arity or 2) or (arity is None and sources is None):
         yield reads
+        if len(reads) == 2 and arity is None:
+            yield reads[::-1]  # the second may be read first
     elif len(reads) == 1:
         for number in reversed(asked):
             if number != reads[0] and shapes[number][1:] == output[1:]:

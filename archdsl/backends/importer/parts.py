@@ -312,7 +312,24 @@ class Builder:
                 inner = below[id(home[depth])]
                 nodes += self._part(home[depth], depth + 1, inner, numbered)
         _chain_concats(nodes)
-        return self._ordered(nodes)
+        return self._ordered(self._with_long_sums(nodes))
+
+    def _with_long_sums(self, nodes: Sequence[Node]) -> list[Node]:
+        """Return nodes with sums of sums as one: a + b + c is a single layer."""
+        sums: dict[int, Leaf] = {}
+        dropped: set[int] = set()
+        for node in nodes:
+            if not isinstance(node, Leaf) or node.op.word != "add":
+                continue
+            first = sums.get(node.reads[0])
+            if first is not None and len(self.readers[first.gives]) == 1:
+                for value in first.reads:
+                    readers = self.readers[value]
+                    self.readers[value] = [node if r is first else r for r in readers]
+                node.reads = (*first.reads, *node.reads[1:])
+                dropped.add(id(first))
+            sums[node.gives] = node
+        return [node for node in nodes if id(node) not in dropped]
 
     def _part(
         self, frame: Frame, depth: int, some: Sequence[Leaf], numbered: bool

@@ -28,6 +28,8 @@ class Kind:
     word: str
 
 
+# So many layers and calls may stand on one line of braces.
+_FEW: Final = 4
 # What is written for a layer that is a parameter's value, which is its only slot.
 ANY: Final = "?"
 
@@ -141,6 +143,9 @@ class Block:
         title: the class that it was.
         parameters: names and defaults, None for those that have none.
         kinds: names of the parameters that stand for layer kinds.
+        values: values that its body needs beforehand, as text by name.
+        inputs: channels that flow in, where it was found.
+        outputs: those that flow out.
     """
 
     name: str
@@ -149,6 +154,9 @@ class Block:
     title: str = ""
     parameters: tuple[tuple[str, Any], ...] = ()
     kinds: tuple[str, ...] = ()
+    values: tuple[tuple[str, str], ...] = ()
+    inputs: int = 0
+    outputs: int = 0
 
 
 @dataclass
@@ -246,7 +254,9 @@ class _Printer:
             given.append(typed + value)
         head = block.name + (f"<{', '.join(given)}>" if given else "")
         seq = " seq" if block.indexed else ""
-        return f"# {block.title}\nblock {head}{seq} {{\n{self.body(block.body)}\n}}"
+        values = "".join(f"{name} = {text}\n" for name, text in block.values)
+        body = f"{values}{self.body(block.body)}"
+        return f"# {block.title}\nblock {head}{seq} {{\n{body}\n}}"
 
     def body(self, body: Body) -> str:
         return "\n".join(map(self.line, body))
@@ -254,7 +264,7 @@ class _Printer:
     def line(self, line: Line) -> str:
         text = " -> ".join(map(self.item, line.items))
         if line.loop:
-            return f"for i in range({value_text(line.times)}) {{\n{text}\n}}"
+            return f"for i in range({value_text(line.times, True)}) {{\n{text}\n}}"
         if line.output:
             text = f"{line.output} {text}"
         if line.times == 1:
@@ -273,12 +283,32 @@ class _Printer:
                 text = self.call(item) if item.block else layer_text(item)
                 return _labelled(item.label, text)
             case Braces():
-                text = f"{{\n{self.body(item.body)}\n}}"
+                text = self.braces((item.body,))
                 return _labelled(item.label, f"seq {text}" if item.indexed else text)
             case Merge():
-                branches = "\n|\n".join(map(self.body, item.branches))
-                head = _head(item)
-                return _labelled(item.label, f"{head} {{\n{branches}\n}}")
+                text = f"{_head(item)} {self.braces(item.branches)}"
+                return _labelled(item.label, text)
+
+    def braces(self, branches: Sequence[Body]) -> str:
+        """Return braces, on one line where each branch is a single chain."""
+        short = all(map(_is_short, branches))
+        space = " " if short else "\n"
+        text = f"{space}|{space}".join(self.branch(body, short) for body in branches)
+        return f"{{{space}{text}{space}}}"
+
+    def branch(self, body: Body, short: bool) -> str:
+        """Return a branch; taps in a loop are that many branches."""
+        if is_range(body):
+            (line,) = body
+            rounds = f"for i in range({value_text(line.times, True)})"
+            return f"{self.item(line.items[0])} {rounds}"
+        if short:
+            # Calls that do not fit on one line after all get a line each.
+            words = [item for line in body for item in line.items]
+            calls = any(isinstance(item, Word) and item.block for item in words)
+            apart = calls or any(line.times != 1 for line in body)
+            return ("; " if apart else " -> ").join(map(self.line, body))
+        return self.body(body)
 
     def call(self, item: Word) -> str:
         """Return a call of a block: what has no default stands by place."""
@@ -290,6 +320,35 @@ class _Printer:
             elif given[name] != default:
                 args.append(f"{name} = {value_text(given[name], True)}")
         return item.word + (f"<{', '.join(args)}>" if args else "")
+
+
+def is_range(body: Body) -> bool:
+    """Return whether a branch is a loop of taps, each of which is a branch."""
+    items = [item for line in body if line.loop for item in line.items]
+    return len(body.lines) == len(items) == 1 and isinstance(items[0], Tap)
+
+
+def _is_short(body: Body) -> bool:
+    """Return whether a body is one chain, or two of a few layers and calls."""
+    if not body.lines or is_range(body):
+        return True
+    if any(line.loop for line in body) or len(body.lines) > 2:
+        return False
+    items = [item for line in body for item in line.items]
+    if len(body.lines) == 2:
+        return len(items) <= _FEW and all(isinstance(item, Word) for item in items)
+    return all(all(map(_is_short, _inner(item))) for item in items)
+
+
+def _inner(item: Item) -> tuple[Body, ...]:
+    """Return the bodies in an item."""
+    match item:
+        case Braces():
+            return (item.body,)
+        case Merge():
+            return item.branches
+        case Tap() | Same() | Word():
+            return ()
 
 
 def _head(item: Merge) -> str:
@@ -360,4 +419,5 @@ def value_text(value: Any, nested: bool = False, *, brackets: bool = False) -> s
         return "true" if value else "false"
     if isinstance(value, tuple):
         return "x".join(str(int(n)) for n in value)
-    return repr(value) if isinstance(value, float) else str(value)
+    # 1e-06 is rather written 1e-6.
+    return repr(value).replace("e-0", "e-") if isinstance(value, float) else str(value)

@@ -185,7 +185,14 @@ class Writer:
         title = f"{cls.__name__}, of {cls.__module__}."
         # No class has a space in its name.
         name = f"{cls.__name__} {len(self.blocks)}"
-        self.blocks[name] = Block(name, body, container.indexed, title)
+        self.blocks[name] = Block(
+            name,
+            body,
+            container.indexed,
+            title,
+            inputs=int(channels(self.shapes[container.reads[0]])),
+            outputs=int(channels(self.shapes[container.gives])),
+        )
         return self.blocks[name]
 
 
