@@ -2,10 +2,11 @@
 
 usage: python scripts/versions.py WHEEL [more options for pip install]
 
-Each set of versions gets an environment of its own, without torch. There the command
-has to print what it prints in this environment, to the byte, for some of the shipped
-specs. The lowest versions are those of pyproject.toml; the newest are what the index
-has today, whatever constraints.txt says.
+Each set of versions gets an environment of its own, without torch. There every module
+that needs no extra has to import, every shipped recipe to parse, and the command has to
+print what it prints in this environment, to the byte, for some of the shipped specs.
+The lowest versions are those of pyproject.toml; the newest are what the index has
+today, whatever constraints.txt says.
 """
 
 from __future__ import annotations

@@ -31,9 +31,10 @@ def _tuple(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-# Strict(False) instead fails for pairs before pydantic 2.6.
-Many = Annotated[tuple[Positive, ...], BeforeValidator(_tuple), Field(max_length=64)]
-Pair = Annotated[tuple[Share, Share], BeforeValidator(_tuple)]
+# pydantic 2.5 cannot apply Strict(False) to a pair.
+_FROM_LIST: Final = BeforeValidator(_tuple)
+Many = Annotated[tuple[Positive, ...], _FROM_LIST, Field(max_length=64)]
+Pair = Annotated[tuple[Share, Share], _FROM_LIST]
 
 
 class _Table(BaseModel):
@@ -145,7 +146,7 @@ class Images(_Table):
     mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
     cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
     test_crop: Annotated[float, Field(gt=0, le=1)] = 1.0
-    mean: Annotated[tuple[float, ...], BeforeValidator(_tuple)] | None = None
+    mean: Annotated[tuple[float, ...], _FROM_LIST] | None = None
     std: Many | None = None
 
 
