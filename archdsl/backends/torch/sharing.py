@@ -41,6 +41,7 @@ from archdsl.backends.torch.nodes import (
     Make,
     Maybe,
     Node,
+    Own,
     Present,
     Projection,
     Shortcut,
@@ -117,8 +118,11 @@ def share(
     # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
-    if forward is None and split is not None:
-        forward = sharing.forward(known, new)
+    if split is not None:
+        # What one of the calls lacks now may have been an identity in its statements.
+        lacking = optional_members(items).keys() - optional_members(known.items).keys()
+        if forward is None or not lacking.isdisjoint(_called(forward)):
+            forward = sharing.forward(known, new)
     if forward is None:
         return None
     if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
@@ -193,6 +197,12 @@ def _ifs(statements: Sequence[Statement]) -> Iterator[If]:
         if isinstance(one, If):
             yield one
             yield from _ifs((*one.then, *one.otherwise))
+
+
+def _called(statements: Sequence[Statement]) -> set[str]:
+    """Return the submodules that statements call."""
+    nodes = expressions_in(statements)
+    return {node.name for node in nodes if isinstance(node, Own | Projection)}
 
 
 def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Test]:
