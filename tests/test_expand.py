@@ -46,7 +46,7 @@ _BY_VALUE = {"optional_of_empty_block"}
 # Where all units of a stage have one squeeze, the original has a class of its own for
 # it, and here it is an argument.
 _AS_ARGUMENTS = {name for name in shipped_presets() if name.startswith("regnet_y_")}
-# With and without a projection, a unit has two residuals here, and its stride is a number.
+# A unit with and without a projection has two residuals here, each with its own stride.
 _AS_NUMBERS = {"mc3_18"}
 
 
