@@ -171,6 +171,9 @@ def unite(
     """
     if (known.apart, known.unrolled) != (new.apart, new.unrolled):
         return None
+    # A label may be the name that a projection would have, if there were one.
+    if any(names_of_members(one.items) & one.missing() for one in (known, new)):
+        return None
     for test, held in new.tests.items():
         if known.tests.get(test) == frozenset({True, False}) - held:
             given = share(known, new, args, test)
@@ -531,6 +534,9 @@ class Sharing:
 
     def _either_member(self, mine: Member, theirs: Member) -> Item | None:
         """Return a submodule that is made in two ways, or in one of two cases."""
+        if mine.node is theirs.node is None:
+            # No call so far needs it, so no condition tells which would.
+            return mine._replace(condition=None, states=mine.states | theirs.states)
         sides: list[tuple[Member, ...]] = []
         for one in (mine, theirs):
             if one.node is None:
