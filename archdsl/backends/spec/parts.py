@@ -559,7 +559,10 @@ class Reader:
 
     def _projected(self, group: Group, short: Group, item: Item) -> None:
         name = f"{_PROJECTION}1" if short.name == _PROJECTION else short.name
-        implied = self.spaces[-1].number(_PROJECTION, unless=name) == name
+        space = self.spaces[-1]
+        if _PROJECTION in space.taken and _PROJECTION not in space.counts:
+            space.counts[_PROJECTION] = 1  # a label has the first one's name
+        implied = space.number(_PROJECTION, unless=name) == name
         before = group.children[0] is short
         item.key = "residual", _mode(short), before
         item.values = {"projection": ANY if implied else short.name}
