@@ -60,8 +60,8 @@ class L2Pool(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the quotient of both."""
-        return Scratch(backward=count(inputs[0]))
+        """Return the quotient of both, and where the norm is zero."""
+        return Scratch(backward=count(inputs[0]), backward_bytes=count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the norm along the axes, or a class of its own."""
