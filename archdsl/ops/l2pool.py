@@ -25,7 +25,8 @@ class L2Pool(nn.Module):
         self.axes = axes
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.norm(x, p=2, dim=self.axes, keepdim=True)
+        x = torch.norm(x, p=2, dim=self.axes, keepdim=True)
+        return x
 '''
 
 

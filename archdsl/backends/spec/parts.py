@@ -583,7 +583,7 @@ def _mode(short: Group) -> str:
     conv = next(
         child for child in _groups(short)[0].children if isinstance(child, Step)
     )
-    stride = poly_of(vars(conv.op)["stride"][0])
+    stride = poly_of(max(vars(conv.op)["stride"]))
     before, after = channels(short.input_shape), channels(short.shape)
     decides = stride.number is None or poly_of(before) != poly_of(after)
     if short.input_shape == short.shape or (stride.number in (None, 1) and decides):
