@@ -130,10 +130,6 @@ class Case(NamedTuple):
         """
         return _on_meta(self.id)
 
-    def reference_on_meta(self) -> nn.Module:
-        """Return torchvision's model without values, under the same conditions."""
-        return _reference_on_meta(self.id)
-
 
 def _case(
     model: str,
@@ -366,18 +362,13 @@ def _analysed(id: str) -> Analysis:
     return archdsl.analyze(_loaded(id, None))
 
 
-# Few are kept: as many as tests of one case, or of a test with others, need.
+# Few are kept: as many as tests of one case, or of a test with others, need. The tests
+# of a case run in a row, whichever files they are in.
 @lru_cache(maxsize=2)
 def _on_meta(id: str) -> Pair:
     with torch.device("meta"), InitRecorder() as recorder:
         ours, theirs = CASES[id].build(), CASES[id].reference()
     return Pair(ours, theirs, recorder.schemes(ours), recorder.schemes(theirs))
-
-
-@lru_cache(maxsize=2)
-def _reference_on_meta(id: str) -> nn.Module:
-    with torch.device("meta"):
-        return CASES[id].reference()
 
 
 class Emitted(NamedTuple):
