@@ -426,6 +426,13 @@ def meta() -> Iterator[None]:
     """
     library = torch.library.Library("aten", "IMPL")
     library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
+    # What torch's counter of operations takes it apart into.
+    library.impl("_native_batch_norm_legit", _shapes_of_batch_norm, "Meta")
+    library.impl(
+        "_native_batch_norm_legit_no_training",
+        lambda *given: _shapes_of_batch_norm(*given[:5], False, *given[5:]),
+        "Meta",
+    )
     library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
     try:
         with torch.device("meta"):

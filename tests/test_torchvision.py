@@ -141,11 +141,15 @@ def test_shapes_of_batch_norm_are_those_of_torch(
         x = torch.empty(2, 6, 5, 4, dtype=dtype).to(memory_format=layout)
         own = torch.empty(4, 6, dtype=dtype)
         weight, bias = own[:2] if affine else (None, None)
-        outputs = torch.ops.aten.native_batch_norm(
-            x, weight, bias, *own[2:], training, 0.1, 1e-5
-        )
+        aten = torch.ops.aten
+        given = x, weight, bias, *own[2:]
+        outputs = aten.native_batch_norm(*given, training, 0.1, 1e-5)
+        if training:
+            parted = aten._native_batch_norm_legit(*given, training, 0.1, 1e-5)
+        else:
+            parted = aten._native_batch_norm_legit_no_training(*given, 0.1, 1e-5)
         wanted = [True, affine, affine]
-        gradients = torch.ops.aten.native_batch_norm_backward(
+        gradients = aten.native_batch_norm_backward(
             torch.empty_like(x),
             x,
             weight,
@@ -157,6 +161,7 @@ def test_shapes_of_batch_norm_are_those_of_torch(
         )
         found = [t for t in (*outputs, *gradients) if t is not None]
         assert len(found) == (6 if affine else 4)
+        found += parted
         return [(t.shape, t.stride(), t.dtype) for t in found]
 
     with torch.device("meta"):
