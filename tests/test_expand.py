@@ -41,12 +41,10 @@ SOME = (
 CASES = ROOT / "tests" / "cases"
 # The tests of these blocks on the channels that flow in cannot be told from the calls.
 _BY_VALUE = {"optional_of_empty_block"}
-
-
 # Where all units of a stage have one squeeze, the original has a class of its own for
 # it, and here it is an argument.
 _AS_ARGUMENTS = {name for name in shipped_presets() if name.startswith("regnet_y_")}
-# A unit with and without a projection has two residuals here, each with its own stride.
+# All units with a stride have the same here, so it is a number and not an argument.
 _AS_NUMBERS = {"mc3_18"}
 
 

@@ -44,6 +44,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
+from archdsl.backends.torch.unpacking import cut_once
 from archdsl.conditions import Label, Test, opposite, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
@@ -481,7 +482,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
             returned = f"Tensor | {returned}"
     inputs = [f"{name}: Tensor" for name in plan.inputs]
     head = _signature_lines("forward", inputs, returned)
-    return ["", *head, *lay_out_statements(plan.statements(), 8)]
+    return ["", *head, *lay_out_statements(cut_once(plan.statements()), 8)]
 
 
 # ---- how parameters start ---------------------------------------------------
