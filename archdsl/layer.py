@@ -388,7 +388,7 @@ class Layer:
         """Return whether a unit may see less than everything if `window` is None."""
         return False
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether torch makes its output as a view, if only of its own result.
 
         Nothing is written over a view: torch refuses that for views of which it makes
@@ -422,6 +422,13 @@ class Layer:
         If its statistics are those of the batch, this refers to training.
         """
         return self.absorbs_bias
+
+    def returns_input(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether what torch returns in training is the input itself.
+
+        Unlike a view of it, it is no operation of its own in the backward pass.
+        """
+        return self.aliases(True) and not self.is_view(inputs, output)
 
     def passes(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether the output always equals the input, with these arguments."""
@@ -560,6 +567,27 @@ def need_any_map(inputs: Shape, word: str) -> Shape:
         Mismatch: if it is one.
     """
     return inputs if isinstance(inputs, Last) else need_map(inputs, word)
+
+
+def need_groups(word: str, before: int, after: int, groups: int) -> None:
+    """Refuse channels that do not divide into a convolution's groups.
+
+    Args:
+        word: the layer's kind.
+        before: its input channels.
+        after: its output channels.
+        groups: its groups.
+
+    Raises:
+        Mismatch: if they do not.
+    """
+    for name, value in (("input", before), ("output", after)):
+        if value % groups:
+            raise Mismatch(
+                f"{word}: {value} {name} channels do not divide into {groups} groups",
+                help="groups must divide both the input and the output channels",
+                code="A0304",
+            )
 
 
 def need_axes(inputs: Shape, layer: Layer) -> Shape:

@@ -336,16 +336,19 @@ class Scratch(NamedTuple):
         forward: in training.
         inference: in inference; None if it is what training would keep.
         backward: in the backward pass.
+        backward_bytes: bytes per sample there that do not depend on the dtype, such as
+            masks.
         batch_inference: elements for the whole batch in inference, beside `inference`.
-        late: whether the gradients of its parameters only come in the backward pass
-            when the gradient of its output is gone.
+        late: elements of its parameters whose gradients only come in the backward pass
+            when the gradient of its output, or what is above, is gone.
     """
 
     forward: int = 0
     inference: int | None = None
     backward: int = 0
+    backward_bytes: int = 0
     batch_inference: int = 0
-    late: bool = False
+    late: int = 0
 
 
 class TorchCall(NamedTuple):

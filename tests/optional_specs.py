@@ -116,7 +116,7 @@ class _Writer:
         return self.pick(_KEEPING if self.odds(2) else _CHANGING)
 
     def statement(self, seq: bool) -> str:
-        kind = self.random.randrange(9)
+        kind = self.random.randrange(10)
         layer, test = self.layer(), self.pick(_TESTS)
         chain = " -> ".join(self.layer() for _ in range(self.random.randint(1, 2)))
         if kind == 0:
@@ -143,7 +143,22 @@ class _Writer:
         if kind == 8 and not seq:
             second = f" -> {self.pick(_KEEPING)} if {test}"
             return f"concat {{ {layer}{second} | conv 1x1 4 }}"
+        if kind == 9 and not seq:
+            return self.shortcuts(test)
         return f"{layer} -> {self.pick(_KEEPING)} if {test}"
+
+    def shortcuts(self, test: str) -> str:
+        """Return residuals of which one has its shortcut written out."""
+        width, stride = self.pick(_NUMBERS), self.pick(_STRIDES)
+        body = f"conv 3x3 {width} /{stride} -> {self.pick(_KEEPING)}"
+        name = "downsample: seq" if self.odds(2) else ""
+        inside = (
+            f"conv 1x1 {width} /{stride} -> {self.random.choice(('bn', 'identity'))}"
+        )
+        written = f"residual {{ {body} | {name} {{ {inside} }} }}"
+        sides = [f"residual {{ {body} }}", written]
+        self.random.shuffle(sides)
+        return f"if {test} {{ {sides[0]} }} else {{ {sides[1]} }}"
 
     def block(self, name: str) -> str:
         seq = self.odds(4)

@@ -238,6 +238,27 @@ def _check_saved(sketch: Sketch, dtype: str) -> None:
     assert figures.saved_bytes == saved
 
 
+@every_kind
+def test_agrees_with_torch_on_what_is_a_view_or_the_input_itself(word: str) -> None:
+    @settings(max_examples=25, deadline=None)
+    @given(layers_with_inputs(word))
+    def check(case: tuple[Layer, tuple[Shape, ...]]) -> None:
+        layer, inputs = case
+        shape = _shape(layer, inputs)
+        if shape is None:
+            return
+        form = layer.torch(inputs, shape)
+        # Views only appear as such to autograd.
+        values = [torch.rand(BATCH, *n, requires_grad=True) * 1 for n in inputs]
+        module = handmade.module(form)
+        made = module(*values) if module else handmade.apply(form, *values)
+        assert (made is values[0]) == layer.returns_input(inputs, shape)
+        # What is a view of a view is one; what torch may copy counts as one, too.
+        assert made._is_view() <= layer.is_view(inputs, shape)
+
+    check()
+
+
 # ---- by hand -------------------------------------------------------------------
 
 

@@ -421,8 +421,11 @@ def _optional(
 
 def _projection_name(context: Context) -> str:
     """Return the name of the next residual's projection, whether it has one or not."""
-    name = context.space.number(PROJECTION)
-    return PROJECTION if name == f"{PROJECTION}1" else name
+    space = context.space
+    name = space.number(PROJECTION)
+    if name != f"{PROJECTION}1":
+        return name
+    return space.number(PROJECTION) if space.has(PROJECTION) else PROJECTION
 
 
 def _project(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from archdsl.conditions import Test
 from archdsl.layer import Layer
 from archdsl.symbolic import is_symbolic
 from archdsl.values import Last, Shape, Tensor, Window
@@ -127,6 +128,19 @@ def _steps(root: Group) -> Iterator[tuple[Step, bool]]:
         else:
             shortcut = shortcut or node.role == "shortcut"
             stack += [(child, shortcut) for child in reversed(node.children)]
+
+
+def conditions_of(group: Group) -> dict[Test, bool]:
+    """Return the conditions that decide what is in a group, with their answers.
+
+    Those of braces in it count, too; those of blocks that it calls do not.
+    """
+    found = dict(group.tests)
+    for child in group.children:
+        if isinstance(child, Group) and child.role != "block":
+            for test, held in conditions_of(child).items():
+                found.setdefault(test, held)
+    return found
 
 
 def _plain_shape(shape: Shape) -> Shape:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Final, Literal, ParamSpec, TypeVar
+from typing import Any, ClassVar, Final, Literal, ParamSpec, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
@@ -309,6 +309,16 @@ class Initializer(Model):
         return inside and word == self.kind
 
 
+class Exchange(Protocol):
+    """How networks become JSON and come back: what `archdsl.ir.exchange` has."""
+
+    def dump(self, network: Network, indent: int | None = None) -> str: ...
+
+    def load(self, text: str | bytes | bytearray) -> Network: ...
+
+    def schema(self) -> dict[str, Any]: ...
+
+
 class Network(Model):
     """A complete network.
 
@@ -320,7 +330,10 @@ class Network(Model):
         initializers: in the order of the spec.
         expectations: the claims to check; none if parameters or the input were changed
             from outside.
+        exchange: returns what reads and writes JSON; few commands need it.
     """
+
+    exchange: ClassVar[Callable[[], Exchange]]
 
     name: str
     inputs: tuple[Port, ...]
@@ -368,9 +381,7 @@ class Network(Model):
         Raises:
             ValueError: if it has layers that only its spec declares (`op`).
         """
-        from archdsl.ir import exchange
-
-        return exchange.dump(self, indent)
+        return type(self).exchange().dump(self, indent)
 
     @classmethod
     def model_validate_json(  # type: ignore[override]
@@ -382,16 +393,12 @@ class Network(Model):
             archdsl.ir.verify.InvalidNetwork: a ValueError, with the path of each field
                 that is wrong.
         """
-        from archdsl.ir import exchange
-
-        return exchange.load(json_data)
+        return cls.exchange().load(json_data)
 
     @classmethod
     def model_json_schema(cls) -> dict[str, Any]:  # type: ignore[override]
         """Return the JSON schema of networks."""
-        from archdsl.ir import exchange
-
-        return exchange.schema()
+        return cls.exchange().schema()
 
     def _repr_svg_(self) -> str | None:
         """Return the picture that a notebook shows."""

@@ -92,7 +92,7 @@ class AvgPool(Layer):
         axes = len(self.kernel)
         return self.kernel == self.steps == ones(axes) and self.pad == zeros(axes)
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 

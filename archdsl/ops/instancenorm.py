@@ -92,7 +92,7 @@ class InstanceNorm(Layer):
         copies = inputs[0][0] if self.affine else 0
         unasked = 0 if gradients[0] else count(output)
         inference = 2 * copies + 2 * output[0]
-        return Scratch(copies, inference, 2 * copies + unasked, late=self.affine)
+        return Scratch(copies, inference, 2 * copies + unasked, late=2 * copies)
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return `nn.InstanceNorm2d`, or that for other axes."""

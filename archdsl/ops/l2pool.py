@@ -25,7 +25,8 @@ class L2Pool(nn.Module):
         self.axes = axes
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.norm(x, p=2, dim=self.axes, keepdim=True)
+        x = torch.norm(x, p=2, dim=self.axes, keepdim=True)
+        return x
 '''
 
 
@@ -60,8 +61,8 @@ class L2Pool(Layer):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return the quotient of both."""
-        return Scratch(backward=count(inputs[0]))
+        """Return the quotient of both, and where the norm is zero."""
+        return Scratch(backward=count(inputs[0]), backward_bytes=count(output))
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return the norm along the axes, or a class of its own."""

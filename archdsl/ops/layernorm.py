@@ -70,6 +70,10 @@ class LayerNorm(Layer):
         positions = count(output) // channels(output)
         return Saved(input=True, own_floats=2 * positions, what="statistics")
 
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether the axes of a map are put back in order."""
+        return is_map(output) and not isinstance(output, Last)
+
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:

@@ -60,7 +60,7 @@ class Linear(Layer):
         weight = (self.width, channels(inputs[0]))
         return conv_tensors(weight, self.bias is not False, self.width)
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it acts on rows of all positions, and adds to these."""
         return isinstance(output, Last) and self.bias is not False
 

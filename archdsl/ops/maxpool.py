@@ -189,7 +189,7 @@ class MaxPool(Layer):
         single = self.kernel == self.steps == ones(axes)
         return single and self.pad in (zeros(axes), "same")
 
-    def is_view(self, output: Shape) -> bool:
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether it has one axis, as torch then pools over two of them."""
         return len(output) == 2
 

@@ -80,6 +80,10 @@ class Softmax(Layer):
         """Return the output."""
         return Saved(output=True)
 
+    def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
+        """Return whether parts are put together again."""
+        return self.of is not None
+
     def channels_read(
         self, some: Sequence[int], inputs: tuple[Shape, ...], output: Shape
     ) -> tuple[Sequence[int], ...]:

@@ -174,11 +174,16 @@ class WSConv(Convolution):
     def scratch(
         self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
     ) -> Scratch:
-        """Return that of `conv`, and in inference the weight that it makes."""
+        """Return that of `conv`, and in inference the weight that it makes.
+
+        The gradient of the gain follows from that of the weight that it made.
+        """
         found = super().scratch(inputs, output, gradients)
-        weights = self._weights(inputs)
-        padded = self.copied(inputs[0])
-        return found._replace(inference=padded, batch_inference=weights)
+        return found._replace(
+            inference=self.copied(inputs[0]),
+            batch_inference=self._weights(inputs),
+            late=output[0] if self.gamma is not None else 0,
+        )
 
     def torch(self, inputs: tuple[Shape, ...], output: Shape) -> TorchForm:
         """Return a class of its own."""

@@ -299,9 +299,8 @@ class _Step(_Run):
             made = [memory.hold(gradient) for _ in entry.asked]
         else:
             made = [memory.make(self.tape.sizes[value]) for value in entry.asked]
-        late = entry.weights if entry.late else 0
         weights = memory.make(entry.weights) if entry.weights else None
-        memory.note("backward", entry, entry.backward - late)
+        memory.note("backward", entry, entry.backward - entry.late)
         memory.drop(gradient)
         for piece in (*self.saved.pop(entry.output, ()), *held):
             memory.drop(piece)
@@ -312,6 +311,7 @@ class _Step(_Run):
 
     def add(self, value: int, piece: int, entry: Entry) -> None:
         """Add a gradient to the sum so far for a value, in new memory."""
+        value = self.tape.same.get(value, value)  # a product has no other name
         old = self.gradients.get(value)
         if old is None:
             self.gradients[value] = piece

@@ -33,7 +33,7 @@ class Entry(NamedTuple):
         asked: its inputs whose gradient the backward pass computes.
         shares: whether these are its output's own gradient, or views of it.
         weights: bytes of its trainable parameters.
-        late: whether their gradients come after that of its output is gone.
+        late: bytes of those whose gradient comes after that of its output is gone.
         products: of three factors or more, the products of two that torch computes one
             after the other; empty otherwise. Training runs these instead.
     """
@@ -52,7 +52,7 @@ class Entry(NamedTuple):
     asked: tuple[int, ...]
     shares: bool
     weights: int
-    late: bool
+    late: int
     products: tuple[Entry, ...] = ()
 
     @property
@@ -74,6 +74,8 @@ class Tape(NamedTuple):
             from.
         copying: those of them for which autograd copies the input.
         differentiated: values whose gradient the backward pass computes.
+        same: for each value, the one that torch knows it as: a layer such as `identity`
+            returns its input.
         frames: how long values are held, in inference and in training.
     """
 
@@ -84,6 +86,7 @@ class Tape(NamedTuple):
     overwritten: frozenset[int]
     copying: frozenset[int]
     differentiated: frozenset[int]
+    same: Mapping[int, int]
     frames: tuple[Frames, Frames]
 
 
@@ -132,8 +135,20 @@ def tape(
         overwritten,
         copying,
         differentiated,
+        _same(graph, copied),
         (held if len(nodes) == len(graph.nodes) else frames(graph, nodes), held),
     )
+
+
+def _same(graph: Graph, copied: frozenset[int]) -> dict[int, int]:
+    """Return, for every value, the one whose tensor it is in training."""
+    same = {value: value for value in graph.inputs}
+    for node in graph.nodes:
+        made = node.output
+        returned = node.op.returns_input(node.input_shapes, node.shape)
+        itself = returned and made not in copied
+        same[made] = same[node.inputs[0]] if itself else made
+    return same
 
 
 def _entry(
@@ -164,11 +179,11 @@ def _entry(
         keep is not None and keep.is_any,
         0 if views[0] else once,
         0 if views[1] else forward,
-        scratch.backward * sample,
+        scratch.backward * sample + scratch.backward_bytes * SAMPLE,
         tuple([v for v in node.inputs[: op.sources] if v in differentiated]),
         op.shares_gradient(shapes, shape),
         weights,
-        scratch.late,
+        scratch.late * item,
     )
 
 

@@ -41,7 +41,7 @@ def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
                 taken.add(node.output)  # it is kept instead of the input
         if _shares(node) and not taken.isdisjoint(node.inputs):
             taken.add(node.output)
-        if saved.output or node.op.is_view(node.shape):
+        if saved.output or node.op.is_view(node.input_shapes, node.shape):
             taken.add(node.output)
     return _agreed(found, _together(graph))
 

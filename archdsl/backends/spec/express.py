@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from archdsl.backends.spec.parts import ANY, Name
-from archdsl.backends.spec.rows import Differ
+from archdsl.backends.spec.rows import Differ, Inner, Items
 from archdsl.conditions import Comparison, Joined, Not, Test, Truth
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.faults import Fault
@@ -112,6 +112,8 @@ class Scope:
         taken: all names there are, shared likewise.
         lets: expressions of values with a name; they are the same for all rows.
         level: how many groups stand between this place and its block.
+        entries: for each group that stands between, the expression of the channels that
+            flow into it.
         around: the scope outside of a loop or of braces.
         parents: for each row, the row outside and the number of the round.
         loop: the variable of a loop, which can have a table of values.
@@ -119,6 +121,9 @@ class Scope:
         table: the columns of that table by name, with their values for each row.
         values: what the values with a name are, for each row.
         extra: further parameters that the text asks for; None where there can be none.
+        tests: the conditions that decided what is in a block, for each call of it.
+        entry: what the channels that flow into the block are called where a condition
+            needs a name for them.
     """
 
     count: int
@@ -127,6 +132,7 @@ class Scope:
     taken: set[str]
     lets: dict[str, Poly] = field(default_factory=dict)
     level: int = 0
+    entries: dict[str, Poly] = field(default_factory=dict)
     around: Scope | None = None
     parents: list[tuple[int, int]] = field(default_factory=list)
     loop: str = ""
@@ -134,6 +140,8 @@ class Scope:
     table: dict[str, list[Any]] = field(default_factory=dict)
     values: dict[str, list[int]] = field(default_factory=dict)
     extra: dict[str, list[Any]] | None = None
+    tests: Sequence[Mapping[Test, bool]] = ()
+    entry: str = ""
 
     def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> Scope:
         """Return the scope of the rows inside of braces, or of a loop's rounds."""
@@ -148,11 +156,21 @@ class Scope:
             self.taken,
             dict(self.lets),
             self.level,
+            dict(self.entries),
             self,
             list(parents),
             loop,
             values=values,
         )
+
+    def within(self, inner: Inner, items: Items) -> Scope:
+        """Return the scope in braces that own their names."""
+        inside = self.inside(inner.parents)
+        inside.level += 1
+        flow = Texts(self, items.channels).flow()
+        if flow is not None:
+            inside.entries[input_name(inside.level)] = flow
+        return inside
 
     def fresh(self, word: str) -> str:
         """Return a name that is not taken, and take it."""
@@ -220,12 +238,17 @@ class Scope:
         return found
 
     @property
-    def is_network(self) -> bool:
-        """Whether this is the body of a network."""
+    def outermost(self) -> Scope:
+        """The scope of the block's or network's body."""
         scope = self
         while scope.around is not None:
             scope = scope.around
-        return scope.extra is None
+        return scope
+
+    @property
+    def is_network(self) -> bool:
+        """Whether this is in a network, and not in a block."""
+        return self.outermost.extra is None
 
     def loops(self) -> set[str]:
         """Return the variables of the loops around."""
@@ -256,6 +279,28 @@ class Scope:
                 self.used.add(name)
                 return text
         return None
+
+    def decisive(self, chosen: set[int], others: set[int]) -> list[Test]:
+        """Return the conditions of the block that tell rows from others.
+
+        Args:
+            chosen: the rows for which they hold.
+            others: those for which they fail.
+        """
+        rows = list(range(self.count))
+        scope = self
+        while scope.around is not None:
+            rows = [scope.parents[row][0] for row in rows]
+            scope = scope.around
+        if not scope.tests or not chosen or not others:
+            return []
+        calls = [scope.tests[row] for row in rows]
+        return [
+            test
+            for test in calls[min(chosen)]
+            if all(calls[row].get(test) is True for row in chosen)
+            and all(calls[row].get(test) is False for row in others)
+        ]
 
     def rounds(self, values: Sequence[Any]) -> list[list[Any]]:
         """Return what a column has in each round, for each row around the loop."""
@@ -301,6 +346,7 @@ class Texts:
             or self._constant(values, rows)
             or self._named(values, rows)
             or self._counted(values, rows)
+            or self._decided(values, rows)
             or self._chosen(values, rows, obvious=True)
             or self._column(values, word)
             or (
@@ -353,11 +399,8 @@ class Texts:
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
         """Return a parameter that is a kind, unless only chance makes it this one."""
-        outermost = self.scope
-        while outermost.around is not None:
-            outermost = outermost.around
         for name, known in self.scope.known():
-            everywhere = outermost.names.get(name, ())
+            everywhere = self.scope.outermost.names.get(name, ())
             if all(same(value, values[rows[0]]) for value in everywhere) and all(
                 _alike(known[row], values[row]) for row in rows
             ):
@@ -407,18 +450,39 @@ class Texts:
             return None  # a table is as short
         yes = [v if row in first else ANY for row, v in enumerate(values)]
         no = [v if row in rest else ANY for row, v in enumerate(values)]
+        try:
+            sides = self._simple(yes), self._simple(no)
+        except Differ:
+            return None
         # Where the value does not matter, neither does the test.
         others = {row for row in range(self.scope.count) if row not in rest}
         test = self.scope.test(set(first), obvious=obvious) or self.scope.test(
             others, obvious=obvious
         )
-        try:
-            sides = self._simple(yes), self._simple(no)
-        except Differ:
-            return None
         if test is None:
             return None
         return f"{sides[0]} if {test} else {sides[1]}", _TEST
+
+    def _decided(
+        self, values: Sequence[Any], rows: list[int]
+    ) -> tuple[str, int] | None:
+        """Return one of two expressions, by a condition that the block has."""
+        first = [row for row in rows if _kindred(values[row], values[rows[0]])]
+        rest = [row for row in rows if row not in first]
+        for chosen, others in ((first, rest), (rest, first)):
+            test = self.decision(set(chosen), set(others))
+            if test is None:
+                continue
+            sides = [
+                [v if row in side else ANY for row, v in enumerate(values)]
+                for side in (chosen, others)
+            ]
+            try:
+                yes, no = map(self._simple, sides)
+            except Differ:
+                continue
+            return f"{yes} if {test} else {no}", _TEST
+        return None
 
     def _by_round(self, values: Sequence[Any], word: str) -> tuple[str, int] | None:
         """Return a value for the first round of a loop, and one for the others."""
@@ -508,9 +572,10 @@ class Texts:
         allowed = {*self.scope.names, *self.scope.lets}
         if poly.names() <= allowed:
             return poly
-        flow = self._flow()
+        flow = self.flow()
         if flow is not None and flow == poly:
             return Poly.name("channels")
+        outer = None if flow is None else self._outside(flow)
         bindings: dict[str, Poly] = {}
         for level in range(self.scope.level + 1):
             own = input_name(level)
@@ -519,7 +584,7 @@ class Texts:
             name = next(
                 (n for n, p in self.scope.lets.items() if p == Poly.name(own)), None
             )
-            if flow is not None and flow == Poly.name(own):
+            if Poly.name(own) in (flow, outer):
                 bindings[own] = Poly.name("channels")
             elif name is not None:
                 bindings[own] = Poly.name(name)
@@ -541,7 +606,15 @@ class Texts:
         found = _replaced(poly, monomial[0])
         return found if found.names() <= {*allowed, "channels"} else None
 
-    def _flow(self) -> Poly | None:
+    def _outside(self, flow: Poly) -> Poly:
+        """Return what flows in, in the words of the block."""
+        for level in range(self.scope.level, 0, -1):
+            own = input_name(level)
+            if flow == Poly.name(own) and own in self.scope.entries:
+                flow = self.scope.entries[own]
+        return flow
+
+    def flow(self) -> Poly | None:
         """Return the expression of the channels that flow in, if rows share it."""
         polys = {
             value.poly if isinstance(value, Sym) else None for value in self.flowing
@@ -561,11 +634,36 @@ class Texts:
             raise Differ
         return self._test(first)
 
+    def decision(self, chosen: set[int], others: set[int]) -> str | None:
+        """Return a condition of the block that tells rows from others, if it can be
+        written here.
+
+        Args:
+            chosen: the rows for which it holds.
+            others: those for which it fails.
+        """
+        scope, used = self.scope, set(self.scope.used)
+        tests = scope.decisive(chosen, others)
+        entry, own = scope.outermost.entry, Poly.name(input_name(0))
+        lets = scope.lets
+        for names in (lets, {entry: own, **lets}) if entry else (lets,):
+            scope.lets = names
+            for test in tests:
+                try:
+                    return self._test(test)
+                except Differ:
+                    scope.used.intersection_update(used)
+                finally:
+                    scope.lets = lets
+        return None
+
     def _test(self, test: Test) -> str:
         match test:
             case Comparison(left, op, right):
                 return f"{self._side(left)} {op} {self._side(right)}"
             case Truth(name):
+                if name not in self.scope.names:
+                    raise Differ
                 return self._use(name)[0]
             case Not(inner):
                 return f"not ({self._test(inner)})"

@@ -559,7 +559,10 @@ class Reader:
 
     def _projected(self, group: Group, short: Group, item: Item) -> None:
         name = f"{_PROJECTION}1" if short.name == _PROJECTION else short.name
-        implied = self.spaces[-1].number(_PROJECTION, unless=name) == name
+        space = self.spaces[-1]
+        if _PROJECTION in space.taken and _PROJECTION not in space.counts:
+            space.counts[_PROJECTION] = 1  # a label has the first one's name
+        implied = space.number(_PROJECTION, unless=name) == name
         before = group.children[0] is short
         item.key = "residual", _mode(short), before
         item.values = {"projection": ANY if implied else short.name}
@@ -574,7 +577,7 @@ def _mode(short: Group) -> str:
     conv = next(
         child for child in _groups(short)[0].children if isinstance(child, Step)
     )
-    stride = poly_of(vars(conv.op)["stride"][0])
+    stride = poly_of(max(vars(conv.op)["stride"]))
     before, after = channels(short.input_shape), channels(short.shape)
     decides = stride.number is None or poly_of(before) != poly_of(after)
     if short.input_shape == short.shape or (stride.number in (None, 1) and decides):

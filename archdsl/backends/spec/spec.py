@@ -23,6 +23,7 @@ from archdsl.backends.spec.rows import Differ, Inner, inner_of
 from archdsl.backends.spec.write import Header, Writer
 from archdsl.elaborate.foreign import Foreign
 from archdsl.ir import Expectation, Group, Initializer, Network
+from archdsl.ir.graph import conditions_of
 from archdsl.naming import LANGUAGE_WORDS
 from archdsl.source import Source
 from archdsl.syntax.format import format_source
@@ -198,7 +199,14 @@ class SpecText:
         is_block = groups[0].role == "block"
         while True:
             extra: dict[str, list[Any]] | None = {} if is_block else None
-            scope = Scope(len(groups), dict(columns), set(), set(columns), extra=extra)
+            scope = Scope(
+                len(groups),
+                dict(columns),
+                set(),
+                set(columns),
+                extra=extra,
+                tests=[conditions_of(group) for group in groups],
+            )
             lines = self.writer.body(inner, groups, scope)
             unused = columns.keys() - scope.used
             if not unused:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,11 +62,14 @@ class Writer:
         for name in lets:
             scope.values[name] = [int(dict(group.lets)[name]) for group in groups]
         scope.taken.update(lets)
-        written = self.within(inner, scope, indexed)
         own = Poly.name(input_name(scope.level))
+        if scope.tests and own not in lets.values():
+            scope.entry = scope.fresh("inputs")
+            lets = {scope.entry: own, **lets}
+        written = self.within(inner, scope, indexed)
         lines: list[str] = []
-        for name in reversed(lets):
-            poly = scope.lets.pop(name)
+        for name, poly in reversed(lets.items()):
+            scope.lets.pop(name, None)
             if name in scope.used:
                 flowing = [
                     Sym(int(channels(group.input_shape)), own) for group in groups
@@ -215,20 +218,20 @@ class Writer:
 
     def _owned(self, items: Items, scope: Scope) -> str:
         inner = items.inner[0]
-        inside = scope.inside(inner.parents)
-        inside.level += 1
+        inside = scope.within(inner, items)
         parts = [item.part for item in items.samples]
         groups = [part for part in parts if isinstance(part, Group)]
         return _in_braces(self.body(inner, groups, inside))
 
     def _branches(self, items: Items, scope: Scope, indexed: bool) -> str:
         part = items.samples[0].part
-        level = isinstance(part, Group) and part.role == "group"
+        owned = isinstance(part, Group) and part.role == "group"
         texts = []
         for inner in items.inner:
-            inside = scope.inside(inner.parents)
-            inside.level += level
-            texts.append(self.within(inner, inside, indexed and not level))
+            inside = (
+                scope.within(inner, items) if owned else scope.inside(inner.parents)
+            )
+            texts.append(self.within(inner, inside, indexed and not owned))
         return _in_branches(texts)
 
     def _inputs(self, items: Items, scope: Scope, indexed: bool) -> str:
@@ -302,16 +305,40 @@ class Writer:
             body = _in_braces(self.statements(case.chains, rows, indexed))
             bodies.setdefault(body if case.chains else "", []).extend(case.rows)
         text = ""
-        some = [body for body in bodies if body]
-        for body in some:
-            last = body is some[-1] and len(some) == len(bodies)
-            if len(bodies) > 1 and not (last and text):
-                test = scope.test(set(bodies[body]))
-                if test is None:
-                    raise Differ
-                body = f"if {test} {body}"
-            text += f"{' else ' if text else ''}{body}"
+        while any(bodies):
+            body, test = self._next_case(bodies, _flowing(cases, scope), scope)
+            shown = body if len(bodies) == 1 else f"if {test} {body}"
+            text += f"{' else ' if text else ''}{shown}"
+            del bodies[body]
         return text
+
+    def _next_case(
+        self,
+        bodies: Mapping[str, Sequence[int]],
+        flowing: Sequence[int | None],
+        scope: Scope,
+    ) -> tuple[str, str]:
+        """Return the body to write next, and the test for it.
+
+        Args:
+            bodies: those that are left, with the rows that have them.
+            flowing: the channels that flow in, for each row.
+            scope: the names that may be used.
+
+        Raises:
+            Differ: if no test tells it from the others.
+        """
+        some = [body for body in bodies if body]
+        texts = Texts(scope, flowing)
+        for body in some:
+            rest = {row for b, rows in bodies.items() if b != body for row in rows}
+            test = texts.decision(set(bodies[body]), rest)
+            if test is not None:
+                return body, test
+        test = scope.test(set(bodies[some[0]])) if len(bodies) > 1 else ""
+        if test is None:
+            raise Differ
+        return some[0], test
 
     def _one_chain(
         self, chain: Chains, inside: Scope, items: Items, indexed: bool
@@ -363,6 +390,23 @@ class Writer:
         used = re.search(rf"\b{inside.loop}\b", body) is not None
         target = f"{inside.loop}, {target}" if used else target
         return f"for {target} in [{shown}] {body}"
+
+
+def _flowing(cases: Sequence[Case], scope: Scope) -> list[int | None]:
+    """Return the channels that flow into statements that only some rows have.
+
+    Those without a statement have the same, as all come from one place of the spec.
+    """
+    found: list[int | None] = [None] * scope.count
+    for case in cases:
+        for row, flows in zip(case.rows, _first_channels(case), strict=True):
+            found[row] = flows
+    known = [flows for flows in found if flows is not None]
+    return [known[0] if flows is None else flows for flows in found] if known else found
+
+
+def _first_channels(case: Case) -> list[int | None]:
+    return case.chains[0].items[0].channels if case.chains else [None] * len(case.rows)
 
 
 def _place(field: Field) -> tuple[int, int]:

@@ -38,6 +38,8 @@ from archdsl.torch.flow import Op
 
 INDENT: Final = 8
 _MAX_INLINE: Final = 40
+# Functions of `torch` return tensors by their types and those of `F` do not, but these.
+_TYPED_OTHERWISE: Final = frozenset({"F.relu", "torch.norm"})
 # Names for values without a name in the spec, in order of preference.
 _GENERIC: Final = ("x", "out", "y", "z")
 
@@ -353,7 +355,9 @@ def _is_typed(node: Node) -> bool:
     """
     match node:
         case Call():
-            return node.function.startswith("torch.") or node.function == "F.relu"
+            if node.function in _TYPED_OTHERWISE:
+                return node.function.startswith("F.")
+            return node.function.startswith("torch.")
         case Binary():
             return _is_typed(node.operands[0])
         case Subscript() | Attribute():

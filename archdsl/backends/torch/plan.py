@@ -39,7 +39,7 @@ from archdsl.conditions import Test, Truth, substitute
 from archdsl.elaborate.references import KindRef
 from archdsl.elaborate.types import type_name
 from archdsl.ir import Group, Named, Network, Step
-from archdsl.ir.graph import flatten
+from archdsl.ir.graph import conditions_of, flatten
 from archdsl.naming import channels_of_input, input_name
 from archdsl.passes.recompute import parts
 from archdsl.symbolic import Poly, poly_of
@@ -170,16 +170,13 @@ class Planner:
         """Return the conditions that decide what is in a group, with their answers."""
         known = self._answers.get(id(group))
         if known is None:
-            known = self._answers[id(group)] = self._found_tests(group)
+            flags = [p for p in group.parameters if type(p.value) is bool]
+            known = {
+                **conditions_of(group),
+                **{Truth(flag.name): flag.value for flag in flags},
+            }
+            self._answers[id(group)] = known
         return known
-
-    def _found_tests(self, group: Group) -> dict[Test, bool]:
-        found = dict(group.tests)
-        for child in group.children:
-            if isinstance(child, Group) and child.role != "block":
-                found |= {t: a for t, a in self._tests(child).items() if t not in found}
-        flags = [(p.name, p.value) for p in group.parameters if type(p.value) is bool]
-        return {**found, **{Truth(name): value for name, value in flags}}
 
     def make(self, group: Group, scope: Scope) -> Make:
         """Return the expression that creates an instance of a class; create the class

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from archdsl.backends.torch.classes import (
     Field,
@@ -41,20 +41,42 @@ from archdsl.backends.torch.nodes import (
     node_of,
 )
 from archdsl.conditions import Label, label, substitute
-from archdsl.ir import Group, Step
+from archdsl.ir import Group, Network, Step
 from archdsl.naming import input_name
 from archdsl.symbolic import Poly, poly_of
 from archdsl.torch.calls import is_function
 from archdsl.torch.flow import (
     Flow,
+    Flows,
     Op,
     is_bare,
     unrolled,
 )
 from archdsl.values import TorchCall, channels
 
-if TYPE_CHECKING:
-    from archdsl.backends.torch.plan import Planner
+
+class Plans(Protocol):
+    """What the body of a class asks the plan of the whole module.
+
+    Attributes:
+        network: the network.
+        flows: its data flow, by group.
+        inplace: outputs of the layers that may run in place.
+        again: paths of the parts that the backward pass runs again.
+        looped: blocks whose loops are written as such even for few iterations.
+    """
+
+    network: Network
+    flows: Flows
+    inplace: frozenset[int]
+    again: set[str]
+    looped: frozenset[str]
+
+    def make(self, group: Group, scope: Scope) -> Make:
+        """Return the expression that creates an instance of a group's class."""
+
+    def class_of(self, step: Step) -> str:
+        """Return the name of a step's class."""
 
 
 class Scope:
@@ -62,7 +84,7 @@ class Scope:
 
     def __init__(
         self,
-        planner: Planner,
+        planner: Plans,
         group: Group,
         level: int,
         bindings: Bindings,

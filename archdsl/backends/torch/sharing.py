@@ -41,6 +41,7 @@ from archdsl.backends.torch.nodes import (
     Make,
     Maybe,
     Node,
+    Own,
     Present,
     Projection,
     Shortcut,
@@ -117,8 +118,11 @@ def share(
     # A constant that a new call does not have would lack a value.
     if items is None or not known.promoted <= sharing.given.keys():
         return None
-    if forward is None and split is not None:
-        forward = sharing.forward(known, new)
+    if split is not None:
+        # What one of the calls lacks now may have been an identity in its statements.
+        lacking = optional_members(items).keys() - optional_members(known.items).keys()
+        if forward is None or not lacking.isdisjoint(_called(forward)):
+            forward = sharing.forward(known, new)
     if forward is None:
         return None
     if split is not None and len(_tests(items, forward)) > _MOST_TESTS:
@@ -167,6 +171,9 @@ def unite(
     """
     if (known.apart, known.unrolled) != (new.apart, new.unrolled):
         return None
+    # A label may be the name that a projection would have, if there were one.
+    if any(names_of_members(one.items) & one.missing() for one in (known, new)):
+        return None
     for test, held in new.tests.items():
         if known.tests.get(test) == frozenset({True, False}) - held:
             given = share(known, new, args, test)
@@ -193,6 +200,12 @@ def _ifs(statements: Sequence[Statement]) -> Iterator[If]:
         if isinstance(one, If):
             yield one
             yield from _ifs((*one.then, *one.otherwise))
+
+
+def _called(statements: Sequence[Statement]) -> set[str]:
+    """Return the submodules that statements call."""
+    nodes = expressions_in(statements)
+    return {node.name for node in nodes if isinstance(node, Own | Projection)}
 
 
 def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Test]:
@@ -521,6 +534,9 @@ class Sharing:
 
     def _either_member(self, mine: Member, theirs: Member) -> Item | None:
         """Return a submodule that is made in two ways, or in one of two cases."""
+        if mine.node is theirs.node is None:
+            # No call so far needs it, so no condition tells which would.
+            return mine._replace(condition=None, states=mine.states | theirs.states)
         sides: list[tuple[Member, ...]] = []
         for one in (mine, theirs):
             if one.node is None:

@@ -44,6 +44,7 @@ from archdsl.backends.torch.nodes import (
 )
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
+from archdsl.backends.torch.unpacking import cut_once
 from archdsl.conditions import Label, Test, opposite, reads, with_names
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
@@ -410,9 +411,12 @@ def _choice(
     An identity is registered when it is declared, so one that comes after other
     submodules is created beside them.
     """
-    sides, test = [item.there, item.otherwise], with_names(item.test, variables)
-    if not item.there:
-        sides, test = [item.otherwise, ()], opposite(test)
+    sides = [tuple(filter(_creates, side)) for side in (item.there, item.otherwise)]
+    test = with_names(item.test, variables)
+    if not any(sides):
+        return []
+    if not sides[0]:
+        sides, test = [sides[1], ()], opposite(test)
     names = [[one.attr for one in every(s) if isinstance(one, Member)] for s in sides]
     lines: list[str] = []
     for place, name in ((p, n) for p, own in enumerate(names) for n in own):
@@ -435,6 +439,13 @@ def _choice(
             kind = ": nn.Module" if both else ""
             lines += _item(one, variables, plan, declared, indent + 4, kind)
     return lines
+
+
+def _creates(item: Item) -> bool:
+    """Return whether an item creates anything: no instance needs some projections."""
+    if isinstance(item, Choice):
+        return any(map(_creates, (*item.there, *item.otherwise)))
+    return not isinstance(item, Member) or item.node is not None
 
 
 def _submodule(label: Label, node: Node, indent: int, typed: str = "") -> list[str]:
@@ -471,7 +482,7 @@ def _forward(plan: ClassPlan, network: Network | None) -> list[str]:
             returned = f"Tensor | {returned}"
     inputs = [f"{name}: Tensor" for name in plan.inputs]
     head = _signature_lines("forward", inputs, returned)
-    return ["", *head, *lay_out_statements(plan.statements(), 8)]
+    return ["", *head, *lay_out_statements(cut_once(plan.statements()), 8)]
 
 
 # ---- how parameters start ---------------------------------------------------
