@@ -569,6 +569,27 @@ def need_any_map(inputs: Shape, word: str) -> Shape:
     return inputs if isinstance(inputs, Last) else need_map(inputs, word)
 
 
+def need_groups(word: str, before: int, after: int, groups: int) -> None:
+    """Refuse channels that do not divide into a convolution's groups.
+
+    Args:
+        word: the layer's kind.
+        before: its input channels.
+        after: its output channels.
+        groups: its groups.
+
+    Raises:
+        Mismatch: if they do not.
+    """
+    for name, value in (("input", before), ("output", after)):
+        if value % groups:
+            raise Mismatch(
+                f"{word}: {value} {name} channels do not divide into {groups} groups",
+                help="groups must divide both the input and the output channels",
+                code="A0304",
+            )
+
+
 def need_axes(inputs: Shape, layer: Layer) -> Shape:
     """Return the shape of a map that the windows of a layer fit; refuse any other.
 
