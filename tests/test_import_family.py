@@ -127,7 +127,10 @@ def test_the_command(folder: Path, run: Run) -> None:
     assert out.endswith("default preset small = Pair<4>\npreset large = Pair<8>\n")
     assert "running the code of nets_of_a_family:large" in err
     for wrong, message in (
-        (("import", "nets_of_a_family:small", "--family", "small"), "stands alone"),
+        (
+            ("import", "nets_of_a_family:small", "--family", "small"),
+            "give the module alone",
+        ),
         (("import", "nets_of_a_family", "--family", "small,small"), "different names"),
         (("import", "nets_of_a_family", "--family", "a-b"), "names of functions"),
         (("import", "nets_of_a_family", "--family", "gone"), "cannot be made"),
@@ -135,7 +138,7 @@ def test_the_command(folder: Path, run: Run) -> None:
         code, _, err = run(*wrong, "--input", "3x8x8")
         assert code in (1, 2) and message in err, err
     code, _, err = run(*given)
-    assert code == 2 and "a family needs --input" in err
+    assert code == 2 and "--family needs --input" in err
 
 
 class Inverted(nn.Module):

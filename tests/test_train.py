@@ -496,7 +496,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
 
     data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, "big")
     path.write_bytes(data)
-    with pytest.raises(BadImage, match="larger than images are"):
+    with pytest.raises(BadImage, match="larger than images have"):
         open_image(path, "L")
 
 
@@ -1332,7 +1332,7 @@ def test_a_spec_that_names_code_is_not_trained(run: Run, files_of: Path) -> None
         *("train", example / "attentive.arch", "--data", "synthetic", "-o", "run"),
         *("--recipe", "small.toml"),
     )
-    assert found.code == 2 and "which is not run here" in found.err
+    assert found.code == 2 and "which this command does not run" in found.err
 
 
 def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
@@ -1342,7 +1342,7 @@ def test_one_value_for_each_channel(run: Run, files_of: Path) -> None:
         encoding="utf-8",
     )
     found = run("train", "norm.arch", *RUN[2:], "--set", "batch=1", "-o", "run")
-    assert found.code == 1 and "sees one value for each channel" in found.err
+    assert found.code == 1 and "gets one value for each channel" in found.err
 
 
 def test_what_is_known_before_the_first_step() -> None:
@@ -1471,7 +1471,7 @@ def test_two_processes_are_one(files_of: Path) -> None:
     shard = (*both, "-o", "sharded", "--shard", "--recompute")
     end(start(*shard, "--steps", "4", processes=2))
     said = end(start(*shard, "--resume", processes=2))
-    assert "going on after step 4" in said and "a process keeps a share" in said
+    assert "going on after step 4" in said and "each process keeps only a share" in said
     for other in ("two", "sharded"):
         a, b = weights_of("one"), weights_of(other)
         assert a.keys() == b.keys()
@@ -1623,9 +1623,9 @@ def test_what_running_weights_refuses(run: Run, files_of: Path) -> None:
     head[18:26] = struct.pack("<ii", 40_000, 40_000)
     Path("bomb.bmp").write_bytes(head)
     for call, code, said in (
-        (("net.arch", "net.pth"), 2, "needs a file with its weights, and images"),
+        (("net.arch", "net.pth"), 2, "must be followed by a file with its weights"),
         (("net.arch", "net.pth", "b.png"), 2, "b.png is not an image that can be"),
-        (("net.arch", "net.pth", "bomb.bmp"), 2, "claims to be larger than images"),
+        (("net.arch", "net.pth", "bomb.bmp"), 2, "declares a size larger than images"),
         (("net.arch", "broken.pth", "a.png"), 2, "the scores are not all finite"),
         (("net.arch", "a.png", "a.png"), 1, "a.png"),
         (("bare.arch", "net.pth", "a.png"), 1, "does not fit Bare"),

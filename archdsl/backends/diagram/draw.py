@@ -69,8 +69,8 @@ class Drawing:
         chain: what is, if it is drawn as volumes.
 
     Raises:
-        SpecError: if it is to be drawn as volumes, and is no chain; or as a U, and is
-            none.
+        SpecError: if it is to be drawn as volumes but is not a chain, or as a U but
+            does not have that form.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
@@ -134,7 +134,8 @@ class Drawing:
 
         Args:
             format: svg, png or pdf.
-            warn: told what the engine warns of, and of text too small for a page.
+            warn: called with each warning of the engine, and about text too small for a
+                page.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -194,7 +195,8 @@ def render(
         format: one of `FORMATS`; the suffix of `path` tells it when left out.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
-        warn: told what a layout engine warns of, and of text too small for a page.
+        warn: called with each warning of a layout engine, and about text too small for
+            a page.
 
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.

@@ -152,7 +152,7 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, which computes the same.
 
-    The file is data, of which nothing runs.
+    The file is read as data: no code in it runs.
 
     Args:
         path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
@@ -164,7 +164,7 @@ def from_file(
     Raises:
         NotImported: if the file cannot be read, or the network cannot be written as a
             spec, or the spec would not compute the same.
-        MissingExtra: if a package that it takes is not installed.
+        MissingExtra: if a package that it needs is not installed.
         OSError: if the file cannot be read.
         ValueError: if a network cannot have that name.
     """

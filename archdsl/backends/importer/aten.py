@@ -272,7 +272,7 @@ def _untransposed(weight: Any) -> Any:
 
 
 class _Transpose:
-    """The transpose of a weight, of which nothing but products are made."""
+    """The transpose of a weight, which is only used in products."""
 
     def __init__(self, of: Any) -> None:
         self.of = of

@@ -57,10 +57,10 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             None to take those that they have.
 
     Raises:
-        Malformed: if it is no model, or not a sound one.
+        Malformed: if it is not a model, or not a valid one.
         MissingExtra: if onnx is not installed.
         OSError: if the file cannot be read.
-        Unknown: if one of its nodes is no layer.
+        Unknown: if one of its nodes is not a layer.
     """
     onnx: Any = need("a model of ONNX", "onnx", "onnx")
     if path.stat().st_size > _MAX_BYTES:
@@ -85,7 +85,8 @@ class _Place(NamedTuple):
 
     Attributes:
         path: of its module, or of the module that it stands in.
-        classes: classes of modules on the way, by path, as far as the model says.
+        classes: classes of the enclosing modules, by path, where the model records
+            them.
     """
 
     path: str

@@ -122,7 +122,7 @@ class Node:
         return self.model.parameter(self.owner, names)
 
     def next(self, node: NodeProto, type: str) -> NodeProto | None:
-        """Return the node that alone reads another's result, if it is of a type."""
+        """Return the only reader of a node's result, if it is of a type."""
         result = node.output[0]
         found = self.readers.get(result, ())
         if self.leaving.get(result) or len(found) != 1 or found[0].op_type != type:

@@ -76,7 +76,7 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             open; None to take those that it was made with.
 
     Raises:
-        Malformed: if it is no program, or not a sound one.
+        Malformed: if it is not a program, or not a valid one.
         OSError: if the file cannot be read.
     """
     try:
@@ -318,7 +318,7 @@ def _argument(value: Mapping[str, Any]) -> Any:
     """Return an argument, with `Name`s for values.
 
     Raises:
-        Malformed: if it is of a kind that no layer has.
+        Malformed: if no layer has its type.
     """
     ((kind, found),) = value.items()
     if kind in ("as_tensor", "as_sym_int", "as_sym_float") and "as_name" in found:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The largest difference, relative to the largest number of a tensor.
 TOLERANCE: Final = 1e-6
-# Batches, of which none is the one that the network was traced with.
+# Batch sizes, none of which is the one that the network was traced with.
 _BATCHES: Final = (2, 3)
 # How far engines are apart that sum in another order.
 _INEXACT: Final = 1e-4

@@ -48,8 +48,8 @@ _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
 # Names that say more than the argument's own.
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
-# The value that is what flows into a block, and the parameter of which it is taken
-# several times.
+# The value that stands for the input channels of a block, and the parameter that it is
+# a multiple of.
 _INPUTS: Final = "inputs"
 _FACTOR: Final = "expand"
 # A width inside a block, beside that of what flows out.
@@ -245,7 +245,7 @@ class Unifier:
         self.values: dict[str, str] = {}
 
     def body(self) -> Body:
-        """Return the body, with parameters in place of what differs."""
+        """Return the body with parameters for what differs."""
         body = self._unified()
         if self._width_of_outputs() not in ("", "width"):
             self._clear()
@@ -684,7 +684,7 @@ def _used(body: Body, blocks: dict[str, Block]) -> set[str]:
 
 
 def repeated(body: Body) -> Body:
-    """Return a body with lines that say the same again as one, with a number.
+    """Return a body in which repeated lines are one line with a count.
 
     Lines whose labels end in a number become rounds of a loop, even a single one, so
     that bodies with more and with fewer rounds have the same form.
@@ -835,7 +835,7 @@ def _unrolled_within(item: Item, tapped: frozenset[str]) -> Item:
 
 
 def _in_turns(lines: Sequence[Line]) -> list[Line]:
-    """Return lines with those that take turns, such as a, b, a, b, as one chain."""
+    """Return lines in which alternating ones, such as a, b, a, b, are one chain."""
     found: list[Line] = []
     rest = list(lines)
     while rest:

@@ -190,7 +190,7 @@ def _max(c: Call, **padding: Any) -> str:
     kernel = c.per_axis("kernel_size")
     x, pads = c.x.name, padding.get("pads", [])
     if any(pad >= k for pad, k in zip(pads, kernel * 2, strict=False)):
-        # Runtimes refuse to pad a pool by its whole window, which dilation can ask for.
+        # Runtimes refuse to pad a pool by its whole window, which dilation can require.
         x = _pad(c, pads, float("-inf"))
         padding["pads"] = [0] * len(pads)
     return c.op(

@@ -20,7 +20,7 @@ SUFFIXES_SHOWN: Final = ", ".join(SUFFIXES)
 
 
 class NoImage(ValueError):
-    """A file that is no image, or a folder without any."""
+    """A file that is not an image, or a folder without images."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Preparation:
 
         Raises:
             MissingExtra: if pillow is not installed.
-            NoImage: if the file is no image.
+            NoImage: if the file is not an image.
             OSError: if it cannot be read.
         """
         import numpy as np

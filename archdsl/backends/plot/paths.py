@@ -13,7 +13,7 @@ def data(subject: Subject) -> dict[str, Any]:
     """Return how many paths have each length.
 
     Raises:
-        ValueError: if there is no path, or if there are too many to tell.
+        ValueError: if there is no path, or if there are too many to count.
     """
     paths = subject.analysis.paths
     if paths.input is None:

@@ -47,7 +47,7 @@ class Item:
     """One element of a chain.
 
     Attributes:
-        key: its form, which items have in common that are written as one.
+        key: its form; items that are written as one have the same form.
         values: what it says, by name; equal forms have the same names.
         channels: the channels that flow in, None where nothing asks for them.
         bodies: what stands in its braces: for each pair of braces, or branch, the

@@ -92,7 +92,7 @@ def quantise(
 
     Raises:
         MissingExtra: if onnxruntime or pillow is not installed.
-        NoImage: if a file is no image, or the model is larger than 2 GiB.
+        NoImage: if a file is not an image, or the model is larger than 2 GiB.
         OSError: if an image cannot be read.
     """
     runtime: Any = need("an int8 model", "onnxruntime", "onnxruntime")

@@ -79,7 +79,7 @@ class Data(NamedTuple):
     root: Path | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "classes": len(self.classes),
             "train": len(self.train.labels),
@@ -323,7 +323,7 @@ def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
 
 
 def held_out(number: int) -> tuple[list[int], list[int]]:
-    """Return which of so many are to train, and which to test with."""
+    """Return which of a number of images are for training, and which for testing."""
     order = list(range(number))
     random.Random(0).shuffle(order)
     cut = number - max(number // HELD_OUT, 1)

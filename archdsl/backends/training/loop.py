@@ -94,7 +94,7 @@ class Stopped(Exception):
 
     Attributes:
         step: steps that were done.
-        asked: whether it was to stop after so many steps.
+        asked: whether it stopped after a given number of steps.
     """
 
     def __init__(self, step: int, *, asked: bool) -> None:
@@ -376,7 +376,7 @@ class Trainer:
         self.save()
 
     def _track(self, metrics: dict[str, Any]) -> None:
-        """Send an epoch's metrics to the trackers; without them, the run goes on."""
+        """Send an epoch's metrics to the trackers; if they fail, the run continues."""
         for one in self._trackers:
             try:
                 one.send(metrics, self.epoch)

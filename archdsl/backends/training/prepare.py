@@ -41,7 +41,7 @@ class Start(NamedTuple):
     freeze: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "weights": None if self.weights is None else str(self.weights),
             "except": list(self.leave_out),
@@ -185,7 +185,7 @@ def load_weights(
 
     Raises:
         MissingExtra: if the package that reads it is not installed.
-        SpecError: if it is no checkpoint, or one of another network.
+        SpecError: if it is not a checkpoint, or one of another network.
     """
     try:
         found = match(network, read(weights), leave_out=leave_out)

@@ -1,8 +1,8 @@
 """Images in tar files, as WebDataset writes them.
 
 A sample is some files of one name: an image, and `.cls` with the number of its class.
-The tar files are read once for where everything lies, and images from there in any
-order, so a run that reads shards goes on as exactly as any other.
+The tar files are read once to index their members. Images are then read in any order,
+so a run on shards can be resumed as exactly as any other.
 """
 
 from __future__ import annotations

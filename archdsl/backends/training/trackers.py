@@ -22,7 +22,7 @@ _HELD: Final = "trackers.json"
 class Tracker:
     """Sends the metrics of a run to Weights & Biases or MLflow.
 
-    Their own settings say where. A run that goes on does so there, too.
+    Their own settings say where. A resumed run also continues there.
 
     Args:
         name: one of `TRACKERS`.
