@@ -917,7 +917,7 @@ def test_a_module_that_branches_on_values_says_where() -> None:
             return -x
 
     line = Branches.forward.__code__.co_firstlineno + 1
-    assert f"decides by values of tensors what it computes, at {__file__}:{line}" in (
+    assert f"depends on the values of tensors, at {__file__}:{line}" in (
         refused(Branches())
     )
 

@@ -163,7 +163,7 @@ class Drawing:
             yield (
                 f"on {page}, the text of this picture has {fits * SMALLEST:.1f} pt, "
                 f"less than {SMALLEST:g}: close blocks by a smaller --depth, or draw "
-                "parts on pages of their own by --only and --block"
+                "parts on separate pages with --only and --block"
             )
 
     def _title(self) -> list[str]:
@@ -267,8 +267,8 @@ def _no_u(what: Subject, options: Options) -> Diagnostic:
         "A0802",
         f"{what.name} cannot be drawn as a U: {reason}",
         what.root.span,
-        label="two arrows or more must lead from the way down to the way up, the first "
-        "to the last",
+        label="at least two skips must lead from the way down to the way up, nested "
+        "in one another",
         help=f"leave out `--style unet`{ways}, or draw a part of maps by `--only`",
     )
 
@@ -278,7 +278,7 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
     return Diagnostic(
         "A0910",
         f"the picture of {network.name} is too large to be laid out: its arrows cross "
-        f"{rows:,} rows, and {MAX_DRAWN:,} take an engine some seconds",
+        f"{rows:,} rows, and at most {MAX_DRAWN:,} are allowed",
         network.root.span,
         label="drawn here",
         help=f"{way}draw a part of it by `--only`, or write `--format dot`",
@@ -288,8 +288,8 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
 def _too_long(network: Network, pixels: int) -> Diagnostic:
     return Diagnostic(
         "A0910",
-        f"the picture of {network.name} would be {pixels:,} pixels long, and a png has "
-        f"at most {_MAX_PIXELS:,}",
+        f"the picture of {network.name} would be {pixels:,} pixels long, but a png "
+        f"has at most {_MAX_PIXELS:,}",
         network.root.span,
         label="drawn here",
         help="use a smaller `--depth` or `--dpi`, or write svg or pdf",

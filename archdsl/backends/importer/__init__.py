@@ -257,7 +257,7 @@ def _imported(
     except SpecError as error:
         first = error.diagnostics[0]
         raise NotImported(
-            f"the spec that was found is wrong: {first.message}", made(())
+            f"the spec that was written has an error: {first.message}", made(())
         ) from error
     order = [run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
@@ -402,7 +402,7 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
     heads = [v for v in run.outputs if _source(run, v) not in lasting]
     if len(run.outputs) - len(heads) != len(calm.outputs):
         raise Untraceable(
-            "the outputs in training are not those in evaluation and more"
+            "the outputs in training are not those in evaluation plus others"
         )
     return run, heads
 
@@ -430,10 +430,10 @@ def _difference(text: str, specs: Mapping[str, Spec]) -> str:
         try:
             whole = _facts(_loaded(text, False, preset))
             if whole != _facts(_loaded(plain, False)):
-                return f"{preset}: the spec that was found is another network"
+                return f"{preset}: the spec that was written describes another network"
         except SpecError as error:
             why = error.diagnostics[0].message
-            return f"{preset}: the spec that was found is wrong: {why}"
+            return f"{preset}: the spec that was written has an error: {why}"
     return ""
 
 

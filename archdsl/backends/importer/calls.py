@@ -593,7 +593,9 @@ def _reason(error: Exception, path: str) -> str:
     text = str(error).partition("\n")[0]
     where = f"`{path}`" if path else "the module"
     if _needs_values(text):
-        return f"{where} decides by values of tensors what it computes, at {place}"
+        return (
+            f"the control flow of {where} depends on the values of tensors, at {place}"
+        )
     return f"{where} cannot be run, at {place}: {type(error).__name__}: {text}"
 
 

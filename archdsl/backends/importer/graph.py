@@ -132,8 +132,8 @@ def without_unread(graph: Graph) -> None:
         del graph.state[key]
     graph.values = {n: key for n, key in graph.values.items() if key in graph.state}
     graph.notes.append(
-        f"{counted(len(unread), 'tensor')} of the file that nothing reads left out: "
-        f"{', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
+        f"{counted(len(unread), 'tensor')} of the file left out, as nothing reads "
+        f"them: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
     )
 
 
@@ -378,7 +378,7 @@ def _add(
     """Add the module of a path, and those around it that are not there yet."""
     names = path.split(".") if path else []
     if len(names) > _DEEPEST:
-        raise Untraceable(f"modules nest deeper than {_DEEPEST} levels")
+        raise Untraceable(f"modules are nested deeper than {_DEEPEST} levels")
     for end in range(1, len(names) + 1):
         inner, outer = ".".join(names[:end]), ".".join(names[: end - 1])
         if inner in known:

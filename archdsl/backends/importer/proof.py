@@ -219,7 +219,7 @@ def _same_keys(
     for mine, other in zip(ours, theirs, strict=True):
         if mine != other and not any_order:
             raise Differs(
-                f"the state_dict has another order: `{mine}` where the module has "
+                f"the state_dict has a different order: `{mine}` where the module has "
                 f"`{other}`",
                 _module(other),
             )

@@ -116,7 +116,7 @@ def read_labels(path: Path, count: int | str) -> Sequence[str]:
     try:
         labels = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError:
-        raise NoClassifier(f"{path} is not a text in UTF-8") from None
+        raise NoClassifier(f"{path} is not UTF-8 text") from None
     if isinstance(count, int) and len(labels) != count:
         raise NoClassifier(
             f"{path} has {len(labels):,} lines, and the model {count:,} classes"

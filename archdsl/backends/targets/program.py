@@ -105,7 +105,7 @@ def exported(
         folded=norms(network) - norms(used),
         inputs={port.name: [*first, *map(int, port.shape)] for port in used.inputs},
         outputs={port.name: [*first, *map(int, port.shape)] for port in used.outputs},
-        fixed_by="torch.export is given the spec's input",
+        fixed_by="torch.export is traced with the spec's input",
         model=model,
     )
 

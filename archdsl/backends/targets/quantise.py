@@ -97,7 +97,9 @@ def quantise(
     """
     runtime: Any = need("an int8 model", "onnxruntime", "onnxruntime")
     if made.data:
-        raise NoImage(f"{made.name} has more than 2 GiB, and cannot become int8")
+        raise NoImage(
+            f"{made.name} has more than 2 GiB, so it cannot be quantised to int8"
+        )
     ((name, shape),) = made.inputs.items()
     batch = shape[0] if isinstance(shape[0], int) else 1
     feeds = _Feeds(name, images, preparation, batch)

@@ -395,7 +395,7 @@ def _contradictions(
     for (table, key), kinds in _ONLY.items():
         held = tables[table]
         if key in held.model_fields_set and held.kind not in kinds:
-            message = f"`{table}.{key}` is not for {held.kind}, but for {kinds[0]}"
+            message = f"`{table}.{key}` applies to {kinds[0]}, not to {held.kind}"
             yield wrong((table, key), message, "take it out")
     schedule, images = recipe.schedule, recipe.images
     if schedule.kind == "step" and bool(schedule.milestones) == bool(schedule.every):

@@ -148,7 +148,8 @@ def _read(paths: Sequence[Path], mode: str) -> Shards:
     if not samples:
         raise refuse(
             f"{paths[0]} has no images",
-            f"a sample is a file that ends in {', '.join(SUFFIXES)}, and one in .cls",
+            f"a sample is a file that ends in {', '.join(SUFFIXES)}, with one that "
+            "ends in .cls",
         )
     return Shards(paths, samples, labels, mode)
 

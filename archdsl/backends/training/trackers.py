@@ -56,7 +56,7 @@ class Tracker:
             reason = " ".join(str(error).split())
             raise refuse(
                 f"{name} does not start: {reason}",
-                f"its own settings say where metrics go, such as `{_SETTINGS[name]}`",
+                f"check its own settings, such as `{_SETTINGS[name]}`",
                 "A1107",
             ) from None
 
