@@ -224,24 +224,30 @@ class Player:
 
     def run(self, command: str, status: int) -> str:
         """Return what a command prints."""
-        words = _words_of(command)
-        if words[:1] == ["archdsl"] and words[1] in HERE and not self.has_own_kind:
+        first, _, rest = command.partition(" | ")
+        words = [] if self.has_own_kind else _words_of(first)
+        if words[:1] == ["archdsl"] and words[1] in HERE:
             found, printed = self._here(words[1:])
-            if found != status:
-                raise Wrong(f"`{command}` ends with {found}:\n{printed}")
-            return printed
+            if rest:
+                found, printed = self._shell(rest, printed)
+        else:
+            found, printed = self._shell(command, "")
+        if found != status:
+            raise Wrong(f"`{command}` ends with {found}:\n{printed}")
+        return printed
+
+    def _shell(self, command: str, given: str) -> tuple[int, str]:
+        """Run a command on a standard input; return its status and output."""
         result = subprocess.run(
             ["bash", "-c", command],
             cwd=self.folder,
             env=self.environment,
-            stdin=subprocess.DEVNULL,
+            input=given,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
         )
-        if result.returncode != status:
-            raise Wrong(f"`{command}` ends with {result.returncode}:\n{result.stdout}")
-        return result.stdout
+        return result.returncode, result.stdout
 
     def _here(self, arguments: list[str]) -> tuple[int, str]:
         """Run the command line in this process; return its status and output."""
