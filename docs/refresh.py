@@ -200,8 +200,7 @@ class Player:
         """Make a checkout that has one more layer kind."""
         for part in ("archdsl", "grammar", "specs", "tests", "pyproject.toml"):
             if (ROOT / part).is_dir():
-                ignore = shutil.ignore_patterns("__pycache__")
-                shutil.copytree(ROOT / part, self.folder / part, ignore=ignore)
+                shutil.copytree(ROOT / part, self.folder / part)
             else:
                 shutil.copy(ROOT / part, self.folder / part)
         path = self.folder / "archdsl" / "ops" / f"{word}.py"
