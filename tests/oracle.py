@@ -635,9 +635,11 @@ class InitRecorder(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name == "zero_":
             self._note(args[0], "fill", 0.0)
-        elif name in self._NAMES:
+            return args[0]  # there are no values to be changed
+        if name in self._NAMES:
             self._note(args[0], self._NAMES[name], *args[1:])
-        elif name.endswith("_"):
+            return args[0]
+        if name.endswith("_"):
             self._note(args[0], f"unexpected {name}")
         return func(*args, **(kwargs or {}))
 
