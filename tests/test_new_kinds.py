@@ -31,9 +31,10 @@ PROPERTIES = (
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    ignore = shutil.ignore_patterns("__pycache__")
+    # With what is compiled, which copies are not again.
     for part in ("archdsl", "grammar", "specs", "tests"):
-        shutil.copytree(ROOT / part, tmp_path / part, ignore=ignore)
+        shutil.copytree(ROOT / part, tmp_path / part)
+    ignore = shutil.ignore_patterns("__pycache__")
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     for source, target in (
         ("ops", "archdsl/ops"),

@@ -22,6 +22,7 @@ from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.resources import shipped_presets, shipped_specs
+from tests import presets
 from tests.branches import Branches
 
 Box = tuple[float, float, float, float]
@@ -143,7 +144,7 @@ every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module"
 
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
-    return Layout(archdsl.load(name, symbolic=False), options)
+    return Layout(presets.network(name, symbolic=False), options)
 
 
 @every_preset
