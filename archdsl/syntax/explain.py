@@ -33,6 +33,7 @@ _NAMES: Final = {
     "LSQB": "`[`",
     "RSQB": "`]`",
     "OPEN": "`<`",
+    "GIVEN": "`<`",
     "LESSTHAN": "`<`",
     "MORETHAN": "`>`",
     "EQUAL": "`=`",
@@ -303,6 +304,15 @@ def _compare(place: Place) -> Diagnostic | None:
     line = place.text[place.text.rfind("\n", 0, place.at) + 1 : place.at]
     if place.after("MORETHAN") or not (place.lines.in_brackets() or "<" in line):
         return None
+    before = line.rpartition("<")[0]
+    if place.word == ">" and place.lines.opened[-1].type == "LSQB" and before:
+        name = re.search(r"[A-Za-z_]\w*\s*$", before, re.ASCII)
+        if name is not None:
+            shown = name[0].strip()
+            return place.refused(
+                "arguments of a kind or block in an expression have names: "
+                f"`{shown}<name = value>`"
+            )
     return place.refused("inside < >, comparisons with < and > stand in parentheses")
 
 
