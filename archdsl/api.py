@@ -78,7 +78,7 @@ def load(
         return _load_exchanged(path, preset or named, given, input)
     module, named = open_spec(spec)
     if preset and named and preset != named:
-        raise ValueError(f"{spec} names a preset, and another is asked for: {preset}")
+        raise ValueError(f"{spec} names a preset, but `preset` is another: {preset}")
     return elaborate_module(
         module, preset=preset or named, params=given, input=input, symbolic=symbolic
     )
@@ -374,7 +374,7 @@ def build(
         chosen = as_network(network)
     elif isinstance(network, Network):
         raise TypeError(
-            f"{network.name} is loaded already: give parameters, preset and input to "
+            f"{network.name} is already loaded: give parameters, preset and input to "
             "`load`"
         )
     else:
@@ -867,7 +867,7 @@ def plot(
     if runs > 1 and kind != "gradients":
         raise ValueError(f'`runs` is for show="gradients", not {kind}')
     if names is not None and len(names) != len(given):
-        raise ValueError(f"there are {len(given)} networks, and {len(names)} names")
+        raise ValueError(f"there are {len(given)} networks, but {len(names)} names")
     subjects = []
     for place, one in enumerate(given):
         network = as_network(one)
@@ -1201,7 +1201,7 @@ def open_spec(spec: Spec) -> tuple[Module, str | None]:
 
     path, preset = find_spec(spec)
     if path is not None and path.suffix == ".json":
-        message = f"{path} is a network as JSON, and this is about a spec"
+        message = f"{path} is a network as JSON, but this needs a spec"
         help = f"`archdsl expand {path}` prints a spec of the network"
         raise SpecError([Diagnostic("A0505", message, help=help)])
     return (load_stdin() if path is None else load_file(path)), preset

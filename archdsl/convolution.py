@@ -81,7 +81,7 @@ class Convolution(Layer):
 
     kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 3x3")
     width: int | None = arg(
-        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+        "int", None, at=1, minimum=1, help="output channels; by default, the input's"
     )
     stride: tuple[int, ...] = arg(
         "window", (1, 1), at="/", minimum=1, help="stride, as /2"
@@ -91,13 +91,13 @@ class Convolution(Layer):
         None,
         minimum=0,
         choices=("same",),
-        help="zeros on each side, or `same` for size / stride outputs",
+        help="zeros on each side; `same` pads to ceil(size / stride) outputs",
     )
     dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
-    bias: bool | None = arg("bool", None, help="whether a bias is added")
+    bias: bool | None = arg("bool", None, help="whether it has a bias")
 
     def pads(self, sizes: Sequence[int]) -> list[tuple[int, int]]:
         """Return the padding before and after the map, for each of its axes."""

@@ -75,7 +75,7 @@ class Mismatch(Exception):
 
 
 class Differ(Mismatch):
-    """Branches of a merge that do not fit each other.
+    """Branches of a merge that do not meet the condition each other.
 
     Attributes:
         aspect: what they differ in, and the value of each.
@@ -542,19 +542,19 @@ def need_map(inputs: Shape, word: str, axes: int | None = None) -> Shape:
     """
     if isinstance(inputs, Last):
         raise Mismatch(
-            f"{word} needs the channels first, and its input has them last "
+            f"{word} needs the channels first, but its input has them last "
             f"({show_shape(inputs)})",
             help="put `permute first` before it",
         )
     if not is_map(inputs):
         raise Mismatch(
-            f"{word} needs a feature map, and its input is a vector of "
+            f"{word} needs a feature map, but its input is a vector of "
             f"{int(inputs[0])}",
             help="put it before `flatten` or `globalavgpool`",
         )
     if axes is not None and len(inputs) != axes + 1:
         raise Mismatch(
-            f"{word} needs a map with {_counted(axes)}, and its input has "
+            f"{word} needs a map with {_counted(axes)}, but its input has "
             f"{len(inputs) - 1} ({show_shape(inputs)})",
         )
     return inputs

@@ -69,15 +69,15 @@ def need_room(word: str, mode: str, shape: Shape, ends: Ends, taps: int = 1) -> 
         verb, lacking = _LACKING[mode]
         if any(n > size - lacking for n, size in zip(widest, shape[1:], strict=True)):
             raise Mismatch(
-                f"{word}: {show_shape(shape)} has no {show_shape(widest)} positions "
-                f"behind its border to {verb}",
-                help=f"{verb} fewer than the map has, or write `replicate`",
+                f"{word}: {show_shape(shape)} has fewer than {show_shape(widest)} "
+                f"positions behind its border to {verb}",
+                help=f"{verb} fewer positions, or use `replicate`",
             )
     for size, (before, after) in zip(shape[1:], ends, strict=True):
         whole = (size + before + after) * taps
         if whole > _MOST:
             raise Mismatch(
-                f"{word}: {whole:,} positions along an axis are more than {_MOST:,}",
-                help="what each of them sees is found one by one; use zeros",
+                f"{word}: {whole:,} positions along an axis exceed {_MOST:,}",
+                help="the receptive field of each is computed one by one; use zeros",
                 code="A0903",
             )

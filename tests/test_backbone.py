@@ -108,7 +108,10 @@ def test_presets_can_be_cut_anywhere_or_say_why_not(name: str) -> None:
     [
         ({"taps": ["layer5"]}, "no part `layer5`; did you mean `layer"),
         ({"taps": ["aux1"]}, "no part `aux1`"),
-        ({"strides": [64]}, "no map has a stride of 64: there are 2, 4, 8, 16, 32"),
+        (
+            {"strides": [64]},
+            "no map has a stride of 64; the strides are 2, 4, 8, 16, 32",
+        ),
         ({"strides": [0]}, "1 or more"),
         ({}, "nothing to tap"),
     ],

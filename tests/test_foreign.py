@@ -366,7 +366,7 @@ def test_a_map_is_needed_where_its_size_is_read() -> None:
     with pytest.raises(archdsl.SpecError) as caught:
         archdsl.loads(f"arch 1\n\n{op}\n\nnetwork n {{\n    input 8\n    x\n}}\n")
     (found,) = caught.value.diagnostics
-    assert found.message == "x needs a feature map, and its input is a vector of 8"
+    assert found.message == "x needs a feature map, but its input is a vector of 8"
 
 
 VALUES = """arch 1
@@ -431,7 +431,7 @@ def test_foreign_layers_as_values(
         ("op x { torch = 'import.B' }", "A0103", "cannot name a module"),
         ("op x { torch = 'B' }", "A0204", "must name a class in a module"),
         ("op x { torch = 'a.__b' }", "A0204", "must name a class in a module"),
-        ("op x { params = 3 }", "A0202", "does not say what it is in torch"),
+        ("op x { params = 3 }", "A0202", "does not name its torch class"),
         ("op x { torch = 'a.B'; colour = 3 }", "A0201", "no setting `colour`"),
         ("op x { torch = 'a.B'; params = 1; params = 2 }", "A0206", "given twice"),
         ("op x<n: list = [1]> { torch = 'a.B' }", "A0204", "is of type int, float"),
@@ -467,7 +467,7 @@ def test_foreign_layers_as_values(
         (
             "op x { torch = 'a.B'; pointwise = true; shape = [3, 4, 4] }",
             "A0302",
-            "its output 3x4x4 has another size than its input 3x8x8",
+            "its output 3x4x4 differs in size from its input 3x8x8",
         ),
     ],
 )

@@ -421,6 +421,6 @@ def test_modules_that_are_torn_apart_get_a_sentence(
         nodes(data)[2]["metadata"]["nn_module_stack"] = "a,,Net"
 
     path = spoilt(program, tmp_path / "net.pt2", change)
-    message = "`body` names a layer, and what other layers stand in"
+    message = "`body` names a layer, and a container of other layers"
     with pytest.raises(NotImported, match=message):
         archdsl.from_file(path)

@@ -147,7 +147,7 @@ def test_the_command_says_which_passes_ran(run: Run, trained: torch.nn.Module) -
     [
         (["-O3"], "3 is not in the range 0<=x<=2"),
         (["-O1", "--passes", "fold-norms"], "give either a level or passes"),
-        (["--passes", "fold"], "there is no pass `fold`: those are remove-dead"),
+        (["--passes", "fold"], "there is no pass `fold`: the passes are remove-dead"),
         (["--passes", "fold-norms"], "fold-norms is for inference"),
     ],
 )

@@ -247,4 +247,4 @@ def test_the_command_writes_such_a_module(run: Run, folder: Path) -> None:
     assert run("compile", "resnet18", "--recompute", "--json").json["recompute"] is True
     done = run("compile", "resnet18", "--recompute", "--inference")
     assert done.code == 2
-    assert "--recompute is for training, and --inference is not" in done.err
+    assert "--recompute is for training, so it excludes --inference" in done.err

@@ -90,7 +90,7 @@ def test_a_linear_layer_takes_one_size_of_map() -> None:
     assert below is not None
     assert below.layer == "linear4"
     assert below.message == (
-        "linear: its weights are for an input of 192, and this one is 168"
+        "linear: its weights are for an input of 192, but this one is 168"
     )
 
 

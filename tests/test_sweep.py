@@ -373,7 +373,7 @@ def test_conditions_are_expressions_of_the_language(text: str, holds: bool) -> N
         ("width and on", "`width` is 64, and must be true or false"),
         ("unit > 3", '`unit` is "bottleneck", and must be a number'),
         ("on + 1M > 3", "`on` is true, and must be a number"),
-        ("[i for i in layers] == 3", "has no place in a condition"),
+        ("[i for i in layers] == 3", "is not allowed in a condition"),
         ("().__class__", "is not a condition"),
     ],
 )
@@ -521,7 +521,9 @@ def test_a_journal_with_rows_of_another_form_is_refused(
     sweep("net.arch", AXES, journal=book)
     header = book.read_text("utf-8").splitlines()[0]
     book.write_text(f"{header}\n{entry}\n", encoding="utf-8")
-    with pytest.raises(JournalError, match="no sweep has written it so"):
+    with pytest.raises(
+        JournalError, match="it is damaged, or was not written by a sweep"
+    ):
         sweep("net.arch", AXES, journal=book)
 
 
@@ -540,9 +542,9 @@ def test_gaps_in_a_journal_are_filled(folder: Path) -> None:
     [
         ("spec", "the spec, or a file that it imports, has changed"),
         ("import", "the spec, or a file that it imports, has changed"),
-        ("axes", "it is of a sweep over other axes"),
-        ("options", "it is of a sweep with other options"),
-        ("sample", "it is of a sweep of other points"),
+        ("axes", "it belongs to a sweep over other axes"),
+        ("options", "it belongs to a sweep with other options"),
+        ("sample", "it belongs to a sweep of other points"),
         ("version", "it was written by another version of archdsl"),
     ],
 )
@@ -1033,7 +1035,7 @@ def test_the_command_goes_on_unless_told_otherwise(run: Run, folder: Path) -> No
     sweep("net.arch", {"width": "4,8"}, journal="a.csv.journal")
     code, out, err = run("width=4,9", "-o", "a.csv")
     assert (code, out) == (2, "")
-    assert "other axes: remove it, or begin anew with --restart" in err
+    assert "other axes: remove it, or start again with --restart" in err
     assert run("width=4,9", "-o", "a.csv", "--restart").code == 0
     assert (folder / "a.csv").read_text().count("\n") == 3
 

@@ -73,7 +73,7 @@ def test_losers_are_stopped_and_a_sweep_goes_on_where_it_was() -> None:
         assert history[-1]["test_top1"] == pytest.approx(accuracy, abs=1e-6)
     assert Path("runs/000000/weights.safetensors").exists()
     drawn = plot(whole, "svg").decode()
-    assert "trained to the end" in drawn and "stopped early" in drawn
+    assert "trained in full" in drawn and "stopped early" in drawn
     assert re.search(r"\d%</text>", drawn)
     shutil.rmtree("runs")
 

@@ -319,7 +319,7 @@ def test_the_command_writes_a_program_of_executorch(run: Run, specs: Path) -> No
     ("options", "message"),
     [
         (["--executorch", "--torch"], "--torch and --executorch exclude each other"),
-        (["--executorch", "--opset", "20"], "--opset means nothing with --executorch"),
+        (["--executorch", "--opset", "20"], "--opset has no effect with --executorch"),
         (["--executorch"], "with --executorch, the file's name ends in .pte"),
     ],
 )
@@ -370,8 +370,8 @@ def test_the_command_says_what_int8_changes(
         (["--openvino", "-o", "n.onnx"], "the file's name ends in .xml"),
         (["--torch", "--opset", "18", "-o", "n.pt2"], "--opset means nothing"),
         (["--torch", "--fixed-size", "-o", "n.pt2"], "--fixed-size means nothing"),
-        (["--mean", "0.5", "-o", "n.onnx"], "--mean means nothing without --int8"),
-        (["--std", "0.5", "-o", "n.onnx"], "--std means nothing without --int8"),
+        (["--mean", "0.5", "-o", "n.onnx"], "--mean has no effect without --int8"),
+        (["--std", "0.5", "-o", "n.onnx"], "--std has no effect without --int8"),
         (["--int8", "nowhere", "-o", "n.onnx"], "nowhere' does not exist"),
         (["--int8", "empty", "-o", "n.onnx"], "empty has no images (.bmp"),
     ],

@@ -757,7 +757,7 @@ def test_pictures_of_torchvision(tmp_path: Path) -> None:
     assert abs(data.test.image(3).getpixel((0, 0))[0] - 220) < 5
     assert data.test.name(3) == "OxfordIIITPet, test, image 3"
     (pets / "images" / "Dog_8.jpg").write_bytes(b"no image")
-    with pytest.raises(BadImage, match="it is no image"):
+    with pytest.raises(BadImage, match="it is not an image"):
         data.test.image(0)
     (pets / "images" / "Dog_10.jpg").unlink()
     with pytest.raises(FileNotFoundError):

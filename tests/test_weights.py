@@ -432,13 +432,16 @@ loss.{rest...} ->
         ("a.b", "`a.b` is not a rule, which is `FROM -> TO`"),
         ("-> a", "`-> a` is not a rule, which is `FROM -> TO`"),
         ("a.{i} -> b.{j}", "`{j}` is not in FROM"),
-        ("a.{i}.{i} -> b.{i}", "`{i}` is twice in FROM"),
+        ("a.{i}.{i} -> b.{i}", "`{i}` occurs twice in FROM"),
         ("a.{i}{j} -> b", "nothing separates `{j}` from the word before it"),
         ("a.{i...}.b -> {i...}", "`{i...}` is not at the end of FROM"),
         ("a.{i...} -> {i}", "`i` has `...` on one side only"),
         ("a.{i + 1} -> {i}", "`{i + 1}` can only be in TO"),
-        ("a.{1} -> b", "`a.{1}` is no part of a key, nor a word in braces"),
-        ("a b -> c", "`a b` is no part of a key, nor a word in braces"),
+        (
+            "a.{1} -> b",
+            "`a.{1}` can be neither part of a key nor a placeholder in braces",
+        ),
+        ("a b -> c", "`a b` can be neither part of a key nor a placeholder in braces"),
     ],
 )
 def test_lines_that_are_no_rules(line: str, wrong: str) -> None:
@@ -620,7 +623,7 @@ def test_the_command(run: Run, folder: Path, state: State) -> None:
     code, out, err = run("weights", "net.arch", "w.pth", "-o", "own.safetensors")
     assert (code, err) == (0, "wrote own.safetensors\n")
     assert "14 of the 14 tensors that net.arch needs fit" in out
-    assert "`module.` is taken off their names" in out
+    assert "the prefix `module.` is removed from their names" in out
     assert same(match(archdsl.loads(NET), read(Path("own.safetensors"))), state)
 
 

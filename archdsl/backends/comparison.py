@@ -22,7 +22,7 @@ _MOST_ITEMS: Final = 50
 # Characters of a SPEC in a column header, if lines are short.
 _LONG_NAME: Final = 16
 
-_NOTHING: Final = "no difference: the same layers, the same wiring, the same keys"
+_NOTHING: Final = "no difference: same layers, same connections, same keys"
 
 
 class _Item(NamedTuple):

@@ -53,9 +53,9 @@ def decoded(read: Callable[[], Any]) -> Any:
             warnings.simplefilter("error", pillow.DecompressionBombWarning)
             return read()
     except (pillow.DecompressionBombError, pillow.DecompressionBombWarning):
-        raise BadImage("it claims to be larger than images are") from None
+        raise BadImage("its header declares a size larger than images have") from None
     except pillow.UnidentifiedImageError:
-        raise BadImage("it is no image") from None
+        raise BadImage("it is not an image") from None
     except FileNotFoundError:
         raise
     except Exception as error:  # a broken file may raise anything in Pillow's readers

@@ -163,8 +163,8 @@ class _Report:
         """Yield the notes that apply to all tables."""
         if self._folded:
             yield (
-                "x2, x3, ...: so many equal ones in a row; the figures are those of "
-                "the first. --no-fold shows each."
+                "x2, x3, ...: number of consecutive equal copies; the figures are "
+                "those of the first. --no-fold shows each."
             )
         width = self._style.width
         if width is not None and (said := fit.note(self._sheets, width)):

@@ -66,7 +66,7 @@ def show_field(field: Mapping[str, Any]) -> str:
 
 
 def show_local(field: Mapping[str, Any]) -> str:
-    """Return the same along local paths alone, a dash if there are none."""
+    """Return the same along local paths only, a dash if there are none."""
     if field["local"] is None:
         return "-"
     return show_field(

@@ -71,7 +71,8 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
             return gradients(network, batch=size, seeds=range(runs))
     except ForeignCode as error:
         raise click.UsageError(
-            f"{network.name} imports {', '.join(error.names)}, which is not run here"
+            f"{network.name} imports {', '.join(error.names)}, which this command "
+            "does not run"
         ) from None
     except (ImportError, OSError) as error:
         raise without_torch(error, "gradients need") from None
@@ -81,5 +82,5 @@ def measure(network: Network, *, batch: int, runs: int) -> Gradients:
     except RuntimeError as error:
         if "allocate" not in str(error):
             raise
-        message = f"there is no memory for {network.name} and a batch of {size}"
+        message = f"there is not enough memory for {network.name} and a batch of {size}"
         raise Failure(message, status.LIMIT) from None

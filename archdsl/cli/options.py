@@ -307,16 +307,15 @@ def pass_options(command: Command) -> Command:
             "--passes",
             callback=names,
             metavar="NAME,NAME",
-            help="Transform the network by these, in this order; "
-            "`archdsl explain passes` lists them.",
+            help="Apply these passes, in this order; `archdsl explain passes` lists "
+            "them.",
         ),
         click.option(
             "-O",
             "level",
             type=click.IntRange(0, 2),
             metavar="0|1|2",
-            help="Transform the network by all passes up to a level.  [default: 1; 2 "
-            "for inference]",
+            help="Apply all passes up to this level.  [default: 1; 2 for inference]",
         ),
     ):
         command = option(command)
@@ -345,7 +344,7 @@ processor_option = click.option(
     type=click.Choice(("auto", "cpu", "cuda")),
     default="auto",
     show_default=True,
-    help="What computes; auto takes a GPU if torch sees one.",
+    help="Device to compute on; auto takes a GPU if torch finds one.",
 )
 
 DATA: Final = (
@@ -417,10 +416,10 @@ def _check_layers(network: Network, most: int, done: str) -> None:
     layers = sum(1 for _ in network.steps())
     if layers > most:
         message = (
-            f"{network.name} has {layers:,} layers, and one that is {done} "
-            f"can have {most:,}"
+            f"{network.name} has {layers:,} layers, and one that is {done} can have "
+            f"at most {most:,}"
         )
-        help = "`archdsl analyze` and `check` take larger ones"
+        help = "`archdsl analyze` and `check` accept larger ones"
         raise too_large(network, message, help)
 
 

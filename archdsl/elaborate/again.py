@@ -35,7 +35,7 @@ def same(
             f"no earlier layer is labelled `{name}` in this body",
             call.args[0].span,
             help=did_you_mean(name, written)
-            or "`same` reads a label that stands before it, in the same body",
+            or "`same` needs a label that comes before it, in the same body",
         )
     step = earlier.step
     alias = label or name
@@ -47,9 +47,9 @@ def same(
     if call.body is not None and ref is None:
         raise Fault(
             "A0208",
-            f"`{name}` has one input, and takes no braces",
+            f"`{name}` has a single input, so `same` takes no braces",
             call.span,
-            help=f"write what it reads before it: `@right -> same {name}`",
+            help=f"write the input before it: `@right -> same {name}`",
         )
     if isinstance(step, t.Call) and ref is not None:
         assert step.label is not None

@@ -41,7 +41,7 @@ def bind_layer(call: t.Call, ref: KindRef, context: Context) -> Layer:
             "A0208",
             f"{kind.word} takes no layers in braces",
             call.span,
-            help=f"what {kind.word} reads stands before it: `{{ ... }} -> {kind.word}`",
+            help=f"write its input before it: `{{ ... }} -> {kind.word}`",
         )
     values: dict[str, Any] = {}
     places: dict[str, t.Expr] = {}
@@ -317,7 +317,9 @@ def bind_block(
     """
     params = {p.name: p for p in definition.params}
     if len(params) < len(definition.params):
-        raise Fault("", "it declares a parameter twice, which is said elsewhere", None)
+        raise Fault(
+            "", "it declares a parameter twice, which is reported elsewhere", None
+        )
     given: dict[str, Any] = {}
     places: dict[str, Span] = {}
     taken = 0

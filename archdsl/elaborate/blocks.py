@@ -40,7 +40,7 @@ def values_of(
             "A0204",
             f"`{definition.name}` is a network, not a block",
             call.span,
-            help="make it a `block`, and give the input to the network alone",
+            help="make it a `block`, and leave `input` to the network",
         )
     if call.args:
         raise Fault(
@@ -153,7 +153,7 @@ def _read_all(
     told = state.errors.knows("A0105", dict(definition.inputs)[unread[0]])
     fault = Fault(
         "" if told else "A0105",
-        f"nothing in `{definition.name}` reads its input `{unread[0]}` here",
+        f"the input `{unread[0]}` of `{definition.name}` is not used here",
         call.span,
         label=f"`{definition.name}({', '.join(names)})` is on line "
         f"{definition.span.line}",

@@ -52,7 +52,7 @@ def _seq(
     if call.body is None or call.angle or call.args:
         raise Fault(
             "A0208",
-            "seq takes layers in braces, and nothing else",
+            "seq takes only layers in braces",
             call.span,
             help="write `features: seq { ... }`",
         )
@@ -74,7 +74,7 @@ def _passed_body(
     if call.angle or call.args or call.body:
         raise Fault(
             "A0208",
-            f"`{call.word}` stands for layers in braces, which take no arguments",
+            f"`{call.word}` was given as layers in braces, which take no arguments",
             call.span,
             help=f"give arguments in the default: `{call.word} = unit<width = 64>`",
         )

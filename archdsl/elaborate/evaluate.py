@@ -225,7 +225,7 @@ def _channels(expr: t.Expr, context: Context) -> int:
     if not current.shape:
         raise Fault(
             "A0306",
-            "`channels` stands before any input",
+            "`channels` comes before any input",
             expr.span,
             help="begin the network with `input 3x224x224`",
         )
@@ -356,7 +356,7 @@ def _of_lists(
             if not _is_list(side):
                 raise Fault(
                     "A0207",
-                    f"`+` joins two lists, and {show(side)} is none",
+                    f"`+` joins two lists, and {show(side)} is not a list",
                     part.span,
                     help=f"write `[{part.span.text}]` for a list of one item",
                 )
@@ -367,7 +367,8 @@ def _of_lists(
     if not isinstance(times, int) or isinstance(times, bool) or times < 0:
         raise Fault(
             "A0207",
-            f"a list is repeated a whole number of times, not {show(times)}",
+            "a list can only be repeated an integer number of times, not "
+            f"{show(times)}",
             part.span,
         )
     if _size(items) * times > MAX_LIST:
@@ -477,20 +478,25 @@ def _count(items: tuple[Any, ...], value: Any) -> int:
 
 FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
     "abs": (_of_numbers(abs), 1, 1, "absolute value"),
-    "ceil": (_rounded(math.ceil), 1, 1, "next integer upwards"),
-    "count": (_of_list(_count), 2, 2, "how often a list holds a value"),
-    "exp": (_of_numbers(math.exp), 1, 1, "e to a power"),
-    "floor": (_rounded(math.floor), 1, 1, "next integer downwards"),
+    "ceil": (_rounded(math.ceil), 1, 1, "rounded up to an integer"),
+    "count": (_of_list(_count), 2, 2, "how often a value is in a list"),
+    "exp": (_of_numbers(math.exp), 1, 1, "e raised to a power"),
+    "floor": (_rounded(math.floor), 1, 1, "rounded down to an integer"),
     "int": (_rounded(int), 1, 1, "integer part"),
     "len": (_of_list(len), 1, 1, "number of items of a list"),
-    "log": (_of_numbers(math.log), 1, 2, "natural logarithm, or that to a base"),
+    "log": (
+        _of_numbers(math.log),
+        1,
+        2,
+        "natural logarithm, or logarithm to a given base",
+    ),
     "max": (_extreme("max", max), 1, 99, "largest of its arguments, or of a list"),
     "min": (_extreme("min", min), 1, 99, "smallest of its arguments, or of a list"),
     "range": (_range, 1, 3, "list of integers, as in Python"),
-    "round": (_rounded(round), 1, 1, "nearest integer, halves to even"),
+    "round": (_rounded(round), 1, 1, "rounded to the nearest integer, halves to even"),
     "sqrt": (_of_numbers(math.sqrt), 1, 1, "square root"),
     "sum": (_of_list(_of_numbers(sum)), 1, 1, "sum of a list"),
-    "unique": (_of_list(_unique), 1, 1, "the values of a list, each once, in order"),
+    "unique": (_of_list(_unique), 1, 1, "the distinct values of a list, in order"),
 }
 
 
@@ -503,7 +509,7 @@ def _function(expr: t.Function, context: Context) -> Any:
             "A0104",
             f"there is no function `{expr.name}`",
             expr.span,
-            help="a function calls only those defined before it"
+            help="a function can only call functions defined above it"
             if own
             else did_you_mean(expr.name, {*FUNCTIONS, *context.module.functions})
             or f"the functions are {', '.join(FUNCTIONS)}",

@@ -127,7 +127,7 @@ def _settings(definition: t.OpDef) -> dict[str, t.Let]:
     if "torch" not in found:
         raise Fault(
             "A0202",
-            f"op `{definition.name}` does not say what it is in torch",
+            f"op `{definition.name}` does not name its torch class",
             definition.span,
             help='write `torch = "module.Class"`',
         )
@@ -299,9 +299,10 @@ class Foreign(Layer):
             return self._window(inputs, output)
         if sizes(inputs[0]) != sizes(output):
             raise Mismatch(
-                f"{self.word}: it is pointwise, and its output {show_shape(output)} "
-                f"has another size than its input {show_shape(inputs[0])}",
-                help="let `shape` keep the sizes of the input, or drop `pointwise`",
+                f"{self.word}: it is declared pointwise, but its output "
+                f"{show_shape(output)} differs in size from its input "
+                f"{show_shape(inputs[0])}",
+                help="let `shape` keep the input's sizes, or drop `pointwise`",
             )
         return pointwise(output)
 
@@ -412,8 +413,8 @@ class Foreign(Layer):
                 unknown = set(NAMES[1:]) - set(_SIZES[len(shape) - 1])
                 if used := sorted(unknown & names_read(self.settings[setting].value)):
                     raise Mismatch(
-                        f"{self.word}: `{used[0]}` is no size of its input, which is "
-                        f"{show_shape(shape)}",
+                        f"{self.word}: `{used[0]}` does not exist for its input, "
+                        f"which is {show_shape(shape)}",
                         help="a sequence has `in_length`, an image `in_height` and "
                         "`in_width`, a video `in_depth`, too",
                     ) from None

@@ -165,9 +165,9 @@ def _no_old_names(step: t.Step, shared: bool) -> Fault:
     assert step.renamed is not None
     return Fault(
         "A0110",
-        "what has another's weights has no older names of its own"
+        "a layer with shared weights has no older names of its own"
         if shared
-        else "only what has a name of its own has older names",
+        else "only something with a name of its own can have older names",
         step.renamed[0].span,
         help="write `renamed from` where the weights are first used"
         if shared

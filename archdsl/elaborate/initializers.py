@@ -71,9 +71,9 @@ def _initializer(
         if setting.name in flat and scheme.startswith(("kaiming", "xavier")):
             raise Fault(
                 "A0204",
-                f"{scheme}: a {setting.name} of a single axis has no fan",
+                f"{scheme}: a {setting.name} with a single axis has no fan",
                 setting.value.span,
-                help="give it a number, or draw it by `normal` or `uniform`",
+                help="give it a number, or use `normal` or `uniform`",
             )
         yield Initializer(
             kind=statement.kind,
@@ -157,7 +157,7 @@ def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
     if not isinstance(expr, t.Function | t.Name):
         value = evaluate(expr, context)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Fault("A0204", f"{show(value)} is not how a tensor starts", expr.span)
+            raise Fault("A0204", f"{show(value)} cannot initialise a tensor", expr.span)
         return "constant", {"val": float(value)}
     name = expr.name if isinstance(expr, t.Function) else expr.id
     scheme = SCHEMES.get(name)

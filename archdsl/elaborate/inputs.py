@@ -49,7 +49,7 @@ def check(definition: t.Definition) -> None:
             "A0101",
             f"the braces of `{definition.name}` would be its inputs and its `body`",
             definition.inputs[0][1],
-            help="call the parameter otherwise, and give it a block by name",
+            help="rename the parameter, and give it a block by name",
         )
 
 
@@ -61,7 +61,7 @@ def refuse_channels(name: str, span: Span) -> NoReturn:
     """
     raise Fault(
         "A0103",
-        f"`{name}` has a meaning of its own: the channels of that input",
+        f"`{name}` already means the number of channels of that input",
         span,
         help="choose another name",
     )

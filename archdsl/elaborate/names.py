@@ -34,7 +34,7 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
                 "A0103",
                 f"`{container}` cannot name a container: it has a hyphen",
                 span,
-                help="only a layer, or what stands behind a dot, can have one",
+                help="only a layer, or a name after a dot, can have one",
             )
         name = name.replace("-", "_")
     for attribute in attributes_of(name):

@@ -49,7 +49,7 @@ def label_text(label: t.Label, context: Context, copy: int | None = None) -> Nam
         elif copy is None:
             raise Fault(
                 "A0209",
-                "`{}` stands for the number of a copy, and nothing repeats",
+                "`{}` stands for the number of a copy, and nothing is repeated here",
                 label.span,
                 help="add a repeat such as `x3`, or write `{i}` in a `for`",
             )
@@ -111,12 +111,12 @@ def claim(name: str, span: Span, space: Namespace) -> None:
         again = first == span
         raise Fault(
             "A0102",
-            f"two layers are named `{space.join(name)}`",
+            f"two layers have the name `{space.join(name)}`",
             span,
-            label="in every round of the loop"
+            label="in every iteration of the loop"
             if again
             else f"the first is on line {first.line}",
-            help=f"write what counts the rounds into it: `{name}{{i}}:`"
+            help=f"write the loop variable into it: `{name}{{i}}:`"
             if again
             else "give one of them another label",
         )
@@ -133,7 +133,7 @@ def _keep_apart(name: str, contains: bool, span: Span, space: Namespace) -> None
     if other is not None:
         raise Fault(
             "A0102",
-            f"`{space.join(name)}` names a layer, and what other layers stand in",
+            f"`{space.join(name)}` names a layer, and a container of other layers",
             span,
             label=f"the other is on line {other.line}",
             help="give the layer another label",
@@ -157,24 +157,24 @@ def claim_old(name: str, now: str, span: Span, space: Namespace) -> None:
     if not is_old_name(name):
         raise Fault(
             "A0110",
-            f'"{name[:100]}" is no part of a key',
+            f'"{name[:100]}" cannot be part of a key',
             span,
-            help='write what older keys had in place of the name: "norm.1"',
+            help='write what older keys had instead of the name: "norm.1"',
         )
     if name == now:
         raise Fault(
             "A0110",
             f"`{space.join(name)}` is its name now",
             span,
-            help="write the names that older checkpoints have",
+            help="write the names in older checkpoints",
         )
     if name in space.old:
         raise Fault(
             "A0110",
-            f"two parts were named `{space.join(name)}`",
+            f"two parts had the name `{space.join(name)}`",
             span,
             label=f"the first is on line {space.old[name].line}",
-            help="an older name belongs to one part; in a loop, write what counts "
-            "the rounds into it",
+            help="an older name belongs to one part; in a loop, write the loop "
+            "variable into it",
         )
     space.old[name] = span

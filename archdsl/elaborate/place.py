@@ -234,7 +234,7 @@ class Placer:
                 f"{int(channels(second.shape))}",
                 span,
                 label=f"the input is {self.state.describe(second)}",
-                help="shared layers need inputs of the same channels",
+                help="shared layers need inputs with the same number of channels",
             )
         self.sink.repeat(first, second)
 
@@ -374,11 +374,12 @@ def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> Made:
     if among and not all(tensor.name for tensor in op.tensors(*inputs)):
         raise Fault(
             "A0302",
-            f"{op.word} is a parameter, and {among} are modules",
+            f"{op.word} is a bare parameter, but {among} must be modules",
             span,
-            help="put it outside of the `seq`, where it can have a name"
+            help="put it outside the `seq`, where it can have a name"
             if among == _NUMBERED
-            else "label braces around it instead, and give it a plain name in them",
+            else "put labelled braces around it instead, and give it a plain name in "
+            "them",
         )
     window = op.window(inputs, shape)
     stride = window.stride[0] if window is not None and window.stride else 1
@@ -399,8 +400,8 @@ def _check_again(first: Step, second: Step, span: Span) -> None:
             f"{_named_shape(first.input_shapes[0])}, "
             f"and its input here is {_named_shape(second.input_shapes[0])}",
             span,
-            help=f"torch has another {second.op.word} for that: write a layer of its "
-            "own",
+            help=f"torch has another class of {second.op.word} for that: write a "
+            "separate layer",
         )
 
 

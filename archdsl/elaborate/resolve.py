@@ -39,7 +39,7 @@ def resolve(call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
             "A0204",
             f"`{word}` is {show(bound)}, not a layer",
             call.span,
-            help="a word before arguments stands for a layer kind or a block",
+            help="a word with arguments must be a layer kind or a block",
         )
     if found := (context.module.find(word) or prelude().find(word)):
         return BlockRef(*found)

@@ -134,7 +134,7 @@ class State:
             SpecError: if blocks and bodies are nested too deeply.
         """
         if context.depth >= MAX_DEPTH:
-            message = f"blocks and bodies nest deeper than {MAX_DEPTH} levels"
+            message = f"blocks and bodies are nested deeper than {MAX_DEPTH} levels"
             self.stop(Diagnostic("A0902", message, span))
         inner = context.replace(depth=context.depth + 1)
         self.deepest = max(self.deepest, inner.depth)

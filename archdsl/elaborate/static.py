@@ -279,7 +279,7 @@ class _Definition:
             if not any(may_be(label, name) for label in self.tapped):
                 self._say(
                     "A0105",
-                    f"nothing in `{self.definition.name}` reads its input `{name}`",
+                    f"the input `{name}` of `{self.definition.name}` is never used",
                     span,
                     help=f"read it by `@{name}`, or drop it",
                 )
@@ -413,7 +413,7 @@ class _Definition:
             known = {*bound, *self.module.names(), *self.prelude.names()}
             fault = unknown_word(call, known)
             if not call.args and may_bear(self.definition, call.word):
-                fault.help = f"what that label made is `@{call.word}`"
+                fault.help = f"to read the labelled value, write `@{call.word}`"
             self.errors.add(fault.diagnostic())
         elif self._is_own_block(call.word, bound):
             self.calls.append((call.word, call.span))
@@ -443,7 +443,7 @@ class _Definition:
                 "A0001",
                 f"`{call.word}` is not expected here",
                 Span(span.source, span.start, span.start + len(call.word)),
-                help="it stands in the file itself; is a `}` missing above?",
+                help="it belongs at the top level of a file; is a `}` missing above?",
             )
         )
 

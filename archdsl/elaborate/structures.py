@@ -33,11 +33,11 @@ SHORTCUTS = ("auto", "identity", "projection", "optional")
 
 
 _ADVICE = {
-    "auto": "no strided 1x1 convolution brings the input to the body's shape: change "
-    "the body, or write the shortcut, as in `residual { ... | ... }`",
+    "auto": "no strided 1x1 convolution gives the body's shape: change the body, or "
+    "write the shortcut, as in `residual { ... | ... }`",
     "identity": "let the body keep the shape, or drop `shortcut = identity`",
-    "projection": "no strided 1x1 convolution brings the input to the body's shape: "
-    "change the body, or write the shortcut, as in `residual { ... | ... }`",
+    "projection": "no strided 1x1 convolution gives the body's shape: change the "
+    "body, or write the shortcut, as in `residual { ... | ... }`",
     "written": "make the body and the shortcut agree in channels and size",
 }
 
@@ -142,7 +142,7 @@ def residual(
     if len(branches) > 2:
         raise Fault(
             "A0210",
-            "residual has a body and at most one shortcut",
+            "residual takes a body and at most one shortcut",
             branches[-1].span,
             help="join more branches by `add { a | b | c }`",
         )
@@ -216,7 +216,7 @@ def _check_options(call: t.Call, mode: str, branches: list[t.Branch]) -> None:
         if name == "shortcut" and mode != "auto" and written:
             raise Fault(
                 "A0210",
-                f"residual: `{said}` and a written shortcut are in conflict",
+                f"residual: `{said}` conflicts with the shortcut that is written out",
                 branches[1].span,
                 label="this is the shortcut",
                 help=f"drop `{said}`, or the branch after `|`",
@@ -266,7 +266,7 @@ def _option(argument: t.Arg, context: Context) -> dict[str, Any]:
         raise Fault("A0204", "`drop` is a probability, from 0 to 1", argument.span)
     raise Fault(
         "A0201",
-        "with a body of its own, residual takes shortcut, projection, before and drop",
+        "with a body in braces, residual takes shortcut, projection, before and drop",
         argument.span,
         help="write `residual<shortcut = identity> { ... }`",
     )

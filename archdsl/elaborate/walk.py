@@ -96,9 +96,9 @@ class Walker:
         if statement.name in context.env:
             raise Fault(
                 "A0101",
-                f"`{statement.name}` has a value already",
+                f"`{statement.name}` already has a value",
                 statement.span,
-                help="choose another name; a name keeps its value",
+                help="choose another name; a value cannot be changed",
             )
         try:
             value = evaluate(statement.value, context)
@@ -385,7 +385,7 @@ class Walker:
         elif value.number == 0:
             raise Fault(
                 "A0306",
-                "a layer stands before any input",
+                "a layer comes before any input",
                 step.span,
                 help="begin the network with `input 3x224x224`",
             )
@@ -449,8 +449,9 @@ def _how_to_tap(label: str, context: Context) -> str:
     owner, dot, _ = label.rpartition(".")
     if dot and owner in space.labels():
         return (
-            f"the parts of `{owner}` are its own: give each a label with a dot, as in "
-            f"`{owner.replace('.', '_')}.{{i}}: ...`, instead of braces around them"
+            f"labels inside `{owner}` belong to it: give each part a label with a "
+            f"dot, as in `{owner.replace('.', '_')}.{{i}}: ...`, instead of braces "
+            "around them"
         )
     if space.is_outside(label):
         # Of braces that were given to a block, the block is not known here.
@@ -458,11 +459,10 @@ def _how_to_tap(label: str, context: Context) -> str:
         name = label.rpartition(".")[2]
         name = name if name.isidentifier() else "y"
         return (
-            "the labels around the call of a block are not its own: give it an input, "
-            f"`block {block}(x, {name})`, and the call a branch: "
-            f"`{block} {{ | @{label} }}`"
+            "a block cannot read labels outside it: give it an input, `block "
+            f"{block}(x, {name})`, and the call a branch: `{block} {{ | @{label} }}`"
         )
     return (
         did_you_mean(label, space.labels())
-        or "a tap reads a label that stands before it, in its own block"
+        or "a tap reads a label that comes before it, in the same block"
     )

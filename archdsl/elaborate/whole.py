@@ -107,11 +107,11 @@ def check_read(state: State) -> None:
             state.errors.add(
                 Diagnostic(
                     "A0305",
-                    f"what `{tapped.span.text}` stands for is not used here",
+                    f"the value of `{tapped.span.text}` is not used here",
                     tapped.span,
                     label="nothing reads it before the next tap",
                     notes=tuple(call.note() for call in tapped.trail),
-                    help="a loop makes no branches; a `for` behind a branch does: "
+                    help="a loop makes no branches; a `for` after a branch does: "
                     "`concat { @label{i} for i in range(3) }`",
                 )
             )

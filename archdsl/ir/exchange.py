@@ -93,7 +93,7 @@ def load(text: str | bytes | bytearray) -> Network:
     except _Malformed as error:
         raise InvalidNetwork("the text", [error.problem]) from None
     except RecursionError:
-        problem = Problem((), "it nests too deeply")
+        problem = Problem((), "it is nested too deeply")
         raise InvalidNetwork("the text", [problem]) from None
     return verify(found)
 
@@ -134,9 +134,9 @@ def _parsed(text: str | bytes | bytearray) -> Any:
         return json.loads(text, object_pairs_hook=_object, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         why = f"line {error.lineno}, column {error.colno}: {error.msg}"
-        raise _Malformed((), f"it is no JSON: {why}") from None
+        raise _Malformed((), f"it is not JSON: {why}") from None
     except ValueError as error:  # bytes that are no text, or a number of 5,000 digits
-        raise _Malformed((), f"it is no JSON: {error}") from None
+        raise _Malformed((), f"it is not JSON: {error}") from None
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -302,7 +302,7 @@ def _decode_poly(value: Any, place: Place) -> Poly:
     for number, term in enumerate(_list(value, place)):
         at = (*place, number)
         if not _list(term, at):
-            raise _Malformed(at, "a term begins with its factor")
+            raise _Malformed(at, "a term must begin with its factor")
         atoms = tuple([_decode_atom(a, (*at, n)) for n, a in enumerate(term[1:], 1)])
         terms.append((atoms, _integer(term[0], (*at, 0))))
     try:
@@ -612,7 +612,7 @@ _VALUE = _Form(_encode_value, _decode_value, _VALUE_REF)
 def _encode_layer(op: Layer) -> Any:
     if kind(op.word) is not type(op):
         raise ValueError(
-            f"{op.word} is declared by a spec alone, and has no form in JSON"
+            f"{op.word} can only be declared in a spec, and has no form in JSON"
         )
     given = {
         name: _encode_value(value)
@@ -832,7 +832,9 @@ class _Node:
             _wrong((*place, "node"), "step or group", tag)
         counter.level += 1
         if counter.level > _MAX_LEVELS:
-            raise _Malformed(place, f"groups nest deeper than {_MAX_LEVELS} levels")
+            raise _Malformed(
+                place, f"groups are nested deeper than {_MAX_LEVELS} levels"
+            )
         found: Step | Group = (_STEP if tag == "step" else _GROUP).decode(value, place)
         counter.level -= 1
         return found

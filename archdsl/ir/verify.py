@@ -79,7 +79,7 @@ class InvalidNetwork(ValueError):
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         self.problems = tuple(problems)
         found = "\n".join(f"  {problem}" for problem in problems)
-        super().__init__(f"{name} is no valid network:\n{found}")
+        super().__init__(f"{name} is not a valid network:\n{found}")
 
 
 def verify(network: Network) -> Network:
@@ -166,7 +166,7 @@ class _Verifier:
             self._new_value(place, port.value, port.shape)
             self._check_shape((*place, "shape"), port.shape)
             if port.training:
-                self.report(place, f"the input {port.name} exists in training alone")
+                self.report(place, f"the input {port.name} exists only in training")
         if not self.network.inputs:
             self.report(("inputs",), "there is no input")
         if root.role != "network" or root.path or root.name:
@@ -194,7 +194,7 @@ class _Verifier:
 
     def _new_value(self, place: Place, number: int, shape: Shape) -> None:
         if number in self.shapes:
-            self.report(place, f"the value {number} is made twice")
+            self.report(place, f"the value {number} is defined twice")
             return
         self.shapes[number] = shape
         self.made_at[number] = place
@@ -207,13 +207,13 @@ class _Verifier:
         self.read.add(number)
         known = self.shapes.get(number)
         if known is None:
-            self.report(place, f"it reads the value {number} before that is made")
+            self.report(place, f"it reads the value {number} before that is defined")
             return
         if number in self.inside:
             self.report(
                 place,
-                f"it reads the value {number}, which stays inside of "
-                f"{self.inside[number]}: only an owner's output leaves it",
+                f"it reads the value {number}, which is inside {self.inside[number]}: "
+                "only the output of an owner can be read outside it",
             )
         if number in self.training and not training:
             self.report(place, f"it reads the value {number}, which is for training")
@@ -241,7 +241,7 @@ class _Verifier:
         for number, child in enumerate(group.children):
             where = (*place, "children", number)
             if child.training < group.training:
-                self.report(where, "it stands in a part that is for training alone")
+                self.report(where, "it is in a part that is only for training")
             if isinstance(child, Step):
                 self._step(where, child, owner)
             elif child.role in OWNERS:
@@ -307,7 +307,7 @@ class _Verifier:
         if not isinstance(first, Step):
             self.report(place, f"there is no earlier layer {step.path} to share")
         elif first.op.word != step.op.word or first.form != step.form:
-            self.report(place, f"the layer {step.path} was another one before")
+            self.report(place, f"the earlier layer {step.path} differs")
 
     def _owner(self, place: Place, group: Group, around: _Owner) -> None:
         self._name(place, group, around)
@@ -333,7 +333,7 @@ class _Verifier:
         if group.shared and (not isinstance(first, Group) or first is group):
             self.report(place, f"there is no earlier part {group.path} to share")
         elif group.shared and _outline(group) != _outline(first):
-            self.report(place, f"the part {group.path} had other layers before")
+            self.report(place, f"the earlier part {group.path} has other layers")
 
     def _transparent(self, place: Place, group: Group, owner: _Owner) -> None:
         if group.path != owner.group.path:
@@ -403,7 +403,7 @@ class _Verifier:
             if not known:
                 self.read.discard(port.value)
             if port.training:
-                self.report(where, f"the input {port.name} exists in training alone")
+                self.report(where, f"the input {port.name} exists only in training")
             own = parameters.get(channels_of_input(port.name))
             if number and (not port.shape or own != channels(port.shape)):
                 self.report(where, f"no parameter has the channels of {port.name}")
@@ -430,11 +430,11 @@ class _Verifier:
         for number, old in enumerate(part.renamed_from):
             where = (*place, "renamed_from", number)
             if not is_old_name(old.name):
-                self.report(where, f"{old.name[:100]!r} is no part of a key")
+                self.report(where, f"{old.name[:100]!r} cannot be part of a key")
             elif old.name == part.name:
                 self.report(where, f"`{old.name}` is its name now")
             elif old.name in owner.old:
-                self.report(where, f"two parts were named {owner.path(old.name)}")
+                self.report(where, f"two parts had the name {owner.path(old.name)}")
             if old.pattern and _text(old.pattern, owner.names) != old.name:
                 self.report((*where, "pattern"), f"it does not give {old.name}")
             owner.old.add(old.name)
@@ -488,7 +488,7 @@ class _Verifier:
             if not _holds(value, names):
                 self.report(
                     (*place, *filter(None, (field, name))),
-                    f"{_plain(value)} is not what its expression gives",
+                    f"{_plain(value)} is not the value of its expression",
                 )
 
     def _floats(self, place: Place, group: Group, known: Mapping[str, float]) -> None:
@@ -523,7 +523,7 @@ class _Verifier:
             return
         holds = _true(_with_floats(group.condition, owner.floats), owner.names)
         if holds is None:
-            self.report(place, "it cannot be told whether it holds")
+            self.report(place, "whether it holds cannot be decided")
         elif holds != bool(group.children):
             there = "is there" if group.children else "is not there"
             self.report(
@@ -534,7 +534,7 @@ class _Verifier:
         group, names = owner.group, owner.names
         for name, value in group.lets:
             if not _holds(value, names):
-                self.report((*place, "lets", name), "its expression gives another")
+                self.report((*place, "lets", name), "its expression has another value")
         # Those that name what only the spec computes cannot be told.
         lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
         known = {**lets, **names}
@@ -573,11 +573,11 @@ class _Verifier:
     def _output(self, place: Place, port: Port) -> None:
         known = self.shapes.get(port.value)
         if known is None:
-            self.report(place, f"nothing makes the value {port.value}")
+            self.report(place, f"nothing defines the value {port.value}")
         elif not _same(known, port.shape):
             self.report(place, f"its value is {_shown(known)}")
         elif port.value in self.training and not port.training:
-            self.report(place, "its value exists in training alone")
+            self.report(place, "its value exists only in training")
 
     def _unread(self) -> None:
         for value, place in self.made_at.items():

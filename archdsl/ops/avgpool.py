@@ -37,11 +37,13 @@ class AvgPool(Layer):
         None,
         at="/",
         minimum=1,
-        help="stride; the window's size when left out",
+        help="stride; by default, the window's size",
     )
     pad: tuple[int, ...] = arg("window", (0, 0), minimum=0, help="padding on each side")
     ceil: bool = arg("bool", False, help="round the output size up")
-    count_pad: bool = arg("bool", True, help="whether zeros of the padding count")
+    count_pad: bool = arg(
+        "bool", True, help="whether the average counts the zeros of the padding"
+    )
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -64,7 +66,8 @@ class AvgPool(Layer):
             raise Mismatch(
                 f"avgpool: the window of {kernel} is larger than the map of {size}",
                 label=f"the input is {show_shape(inputs[0])}",
-                help="torch averages volumes only by windows that fit without padding",
+                help="torch averages volumes only over windows that fit without "
+                "padding",
             )
         spatial = (
             output_size("avgpool", n, k, s, (p, p), 1, self.ceil)

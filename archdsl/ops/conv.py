@@ -55,7 +55,7 @@ class Conv(Convolution):
         "choice",
         "zeros",
         choices=("zeros", *CONTINUED),
-        help="what stands in the padding, as `pad` continues a map",
+        help="what the padding contains, as for `pad`",
     )
 
     def shape(self, *inputs: Shape) -> Shape:
@@ -64,7 +64,7 @@ class Conv(Convolution):
         if self.pad_mode != "zeros":
             if self.pads_apart:
                 raise Mismatch(
-                    "conv: `pad=same` with a stride pads with zeros alone",
+                    "conv: `pad=same` with a stride can only pad with zeros",
                     help="give numbers, or put a `pad` before it",
                 )
             ends = tuple(self.pads(inputs[0][1:]))

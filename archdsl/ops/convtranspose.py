@@ -48,7 +48,7 @@ class ConvTranspose(Layer):
 
     kernel: tuple[int, ...] = arg("window", at=0, minimum=1, help="kernel size, as 4x4")
     width: int | None = arg(
-        "int", None, at=1, minimum=1, help="output channels; the input's when left out"
+        "int", None, at=1, minimum=1, help="output channels; by default, the input's"
     )
     stride: tuple[int, ...] = arg(
         "window", (1, 1), at="/", minimum=1, help="enlargement"
@@ -63,7 +63,7 @@ class ConvTranspose(Layer):
         "window", (1, 1), minimum=1, help="distance between taps"
     )
     groups: int = arg("int", 1, minimum=1, help="independent groups of channels")
-    bias: bool | None = arg("bool", None, help="whether a bias is added")
+    bias: bool | None = arg("bool", None, help="whether it has a bias")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the width, and the size along each axis."""

@@ -32,14 +32,14 @@ class InstanceNorm(Layer):
     views = True
 
     affine: bool = arg("bool", False, help="whether it has weight and bias")
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""
         places = sizes(need_map(inputs[0], self.word))
         if count(places) == 1:
             raise Mismatch(
-                "instancenorm: a single position has no deviation",
+                "instancenorm: a single position has no variance",
                 help=f"put it where the map is larger than {show_shape(places)}",
             )
         return inputs[0]

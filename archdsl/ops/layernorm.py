@@ -42,7 +42,7 @@ class LayerNorm(Layer):
     also = ("ln", "layernormalization")
     family = "norm"
 
-    eps: float = arg("float", 1e-5, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-5, minimum=1e-12, help="number added to the variance")
     shift: bool = arg("bool", True, help="whether it has a bias")
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:

@@ -26,7 +26,7 @@ class LayerScale(Trained):
     multiplies = True
     sign_in_torch = "*"
 
-    init: float = arg("float", 1e-6, at=0, help="value of the factors at the start")
+    init: float = arg("float", 1e-6, at=0, help="initial value of the factors")
 
     def start(self) -> float:
         """Return the value of each factor at the start."""

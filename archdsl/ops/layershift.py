@@ -20,7 +20,7 @@ class LayerShift(Trained):
     also = ("layerbias", "addbias", "trainedbias")
     sign_in_torch = "+"
 
-    init: float = arg("float", 0.0, at=0, help="value of the summands at the start")
+    init: float = arg("float", 0.0, at=0, help="initial value of the summands")
 
     def start(self) -> float:
         """Return the value of each summand at the start."""

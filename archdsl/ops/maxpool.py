@@ -101,14 +101,14 @@ class MaxPool(Layer):
         None,
         at="/",
         minimum=1,
-        help="stride; the window's size when left out",
+        help="stride; by default, the window's size",
     )
     pad: tuple[int, ...] | str = arg(
         "window",
         (0, 0),
         minimum=0,
         choices=("same",),
-        help="padding on each side, or `same` for size / stride outputs",
+        help="padding on each side; `same` pads to ceil(size / stride) outputs",
     )
     dilation: tuple[int, ...] = arg(
         "window", (1, 1), minimum=1, help="distance between taps"

@@ -19,8 +19,10 @@ class PReLU(Layer):
     autocast = "lower"
     sign = "kept"
 
-    init: float = arg("float", 0.25, at=0, help="slope at the start")
-    per_channel: bool = arg("bool", False, help="whether each channel has its own")
+    init: float = arg("float", 0.25, at=0, help="initial slope")
+    per_channel: bool = arg(
+        "bool", False, help="whether each channel has its own slope"
+    )
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the input's shape."""

@@ -29,7 +29,7 @@ class Shift(Layer):
     word = "shift"
     also = ("addconstant", "epsilon")
 
-    number: float = arg("float", at=0, help="what is added to each value")
+    number: float = arg("float", at=0, help="number added to each value")
 
     def is_positive(self, inputs: Sequence[bool]) -> bool:
         """Return whether neither the input nor the number is negative."""

@@ -44,7 +44,7 @@ class Slice(Layer):
         """Return (stop - start, then the sizes)."""
         if isinstance(inputs[0], Last):
             raise Mismatch(
-                "slice needs the channels first, and its input has them last",
+                "slice needs the channels first, but its input has them last",
                 help="put it after `permute first`",
             )
         stop = self._stop(inputs[0])

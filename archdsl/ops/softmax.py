@@ -54,7 +54,7 @@ class Softmax(Layer):
             return inputs[0]
         if isinstance(inputs[0], Last):
             raise Mismatch(
-                "softmax of parts needs the channels first, and here they are last",
+                "softmax of parts needs the channels first, but here they are last",
                 help="put it after `permute first`",
             )
         if channels(inputs[0]) % self.of:

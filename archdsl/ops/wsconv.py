@@ -94,16 +94,16 @@ class WSConv(Convolution):
     also = ("stdconv", "scaledstdconv", "standardizedconv", "weightstandardization")
 
     gamma: float | None = arg(
-        "float", None, help="factor of a trained gain; no gain when left out"
+        "float", None, help="factor of a trained gain; by default, there is no gain"
     )
-    eps: float = arg("float", 1e-6, minimum=1e-12, help="added to the variance")
+    eps: float = arg("float", 1e-6, minimum=1e-12, help="number added to the variance")
 
     def shape(self, *inputs: Shape) -> Shape:
         """Return the width, and the size along each axis."""
         found = super().shape(*inputs)
         if count(super().tensors(*inputs)[0].shape[1:]) == 1:
             raise Mismatch(
-                "wsconv: its filters have a single weight, which has no deviation",
+                "wsconv: its filters have a single weight, which has no variance",
                 help="use `conv`, a larger kernel, or fewer groups",
             )
         return found

@@ -69,8 +69,8 @@ class DoesNotFit(ValueError):
         self.budget_bytes = budget_bytes
         self.least_bytes = least_bytes
         super().__init__(
-            f"a step does not fit into {budget_bytes:,} bytes: the least that was "
-            f"found is {least_bytes:,}"
+            f"a step does not fit into {budget_bytes:,} bytes: the smallest need that "
+            f"was found is {least_bytes:,}"
         )
 
 

@@ -44,7 +44,7 @@ def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
     found: list[Part] = []
     able = candidates(graph, nested=True)
     for path in sorted(set(again) - {part.path for part in able}):
-        raise ValueError(f"`{path}` is no block that can be recomputed")
+        raise ValueError(f"`{path}` is not a block that can be recomputed")
     for part in able:
         inside = found and part.places.start < found[-1].places.stop
         if part.path in again and not inside:

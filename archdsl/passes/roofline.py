@@ -168,7 +168,7 @@ def roofline(
     """
     start = device.launch_seconds if launch is None else launch
     if start < 0:
-        raise ValueError(f"the time of a launch cannot be {start}")
+        raise ValueError(f"the launch time cannot be {start}")
     rounded = tf32 and costs.dtype == "float32" and "tf32" in device.matrix
     rates = {
         fast: Rates(

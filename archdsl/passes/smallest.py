@@ -341,7 +341,7 @@ def _answer(part: _Part, extents: tuple[_Extent, ...]) -> _Extent | _Refusal:
         return made
     more = sum(t.elements for t in needed) - sum(t.elements for t in part.weights)
     message = (
-        f"{op.word}: its weights are for an input of {show_shape(given[0])}, and this "
+        f"{op.word}: its weights are for an input of {show_shape(given[0])}, but this "
         f"one is {show_shape(inputs[0])}"
     )
     return _Refusal(message, (more > 0) - (more < 0))

@@ -311,7 +311,7 @@ def _check(
     presets: tuple[Any, ...] = (preset,)
     if PRESET in by_name:
         if preset is not None:
-            raise AxisError(f"SPEC names the preset {preset}, and others vary")
+            raise AxisError(f"SPEC names the preset {preset}, but presets vary")
         presets = by_name[PRESET].values
     check_module(module)
     names = [*params, *(axis.name for axis in axes if axis.name not in _NO_PARAMETERS)]
@@ -386,13 +386,13 @@ def _numbers(axes: Sequence[Axis], sample: int | None, seed: int) -> Sequence[in
     wanted = total if sample is None else min(sample, total)
     if wanted > MAX_POINTS:
         raise TooMany(
-            f"{total:,} points are more than the {MAX_POINTS:,} of one sweep; take "
-            "some of them by --sample N"
+            f"{total:,} points are more than the {MAX_POINTS:,} of one sweep; draw "
+            "some of them with --sample N"
         )
     if wanted == total:
         return range(total)
     if total > 2**62:
-        raise TooMany(f"{total:,} points are more than any sweep can number")
+        raise TooMany(f"{total:,} points are more than a sweep can number")
     return sorted(random.Random(seed).sample(range(total), wanted))
 
 

@@ -62,8 +62,8 @@ class OnRay(NamedTuple):
                 version, rows = ray.get(reference)
                 if version != __version__:
                     raise ClusterError(
-                        f"a machine of the cluster has archdsl {version}, "
-                        f"and this one has {__version__}"
+                        f"a machine of the cluster has archdsl {version}, but this "
+                        f"one has {__version__}"
                     )
                 yield under_way.pop(reference), rows
 

@@ -19,9 +19,9 @@ _CHANGES: Final[Mapping[str, str]] = {
     "format": "it was written by another version of archdsl",
     "version": "it was written by another version of archdsl",
     "spec": "the spec, or a file that it imports, has changed since",
-    "axes": "it is of a sweep over other axes",
-    "setting": "it is of a sweep with other options",
-    "points": "it is of a sweep of other points",
+    "axes": "it belongs to a sweep over other axes",
+    "setting": "it belongs to a sweep with other options",
+    "points": "it belongs to a sweep of other points",
 }
 
 
@@ -96,12 +96,13 @@ class Journal:
     def _check(self, found: Mapping[str, Any]) -> None:
         for key, value in self._header.items():
             if found.get(key) != value:
-                why = _CHANGES.get(key, "it is of another sweep")
+                why = _CHANGES.get(key, "it belongs to another sweep")
                 raise JournalError(f"cannot go on from {self.path}: {why}")
 
     def _foreign(self) -> JournalError:
         return JournalError(
-            f"cannot go on from {self.path}: no sweep has written it so"
+            f"cannot go on from {self.path}: it is damaged, or was not written by a "
+            "sweep"
         )
 
     def _keep(self, entry: Mapping[str, Any]) -> None:

@@ -28,7 +28,9 @@ class UnknownFormat(ValueError):
         hint = did_you_mean(format, known)
         what = f"unknown format `{format}`" if format else "the file has no suffix"
         listed = ", ".join(known)
-        super().__init__(f"{what}: known are {listed}" + (f"; {hint}" if hint else ""))
+        super().__init__(
+            f"{what}: the known ones are {listed}" + (f"; {hint}" if hint else "")
+        )
 
 
 def encode(sweep: Sweep, format: str) -> bytes:
@@ -176,7 +178,7 @@ def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
     fitting = {point.number for point in sweep.fitting}
     points = [point for point in sweep.points if not point.error]
     yield (
-        "that do not fit",
+        "that do not meet the condition",
         {"color": "0.88"},
         [point for point in points if point.number not in fitting],
     )
@@ -184,7 +186,7 @@ def _groups(sweep: Sweep) -> Iterator[tuple[str, dict[str, Any], list[Point]]]:
     epochs = [point.figures.get("epochs") or 0 for point in fit]
     most = max(epochs, default=0)
     pairs = list(zip(fit, epochs, strict=True))
-    whole = "trained to the end" if most else "that fit"
+    whole = "trained in full" if most else "that fit"
     yield whole, {"color": "0.7"}, [point for point, number in pairs if number == most]
     yield (
         "stopped early",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 # What is known of a point when it has been trained, and what it is.
 TRAINED: Final[Mapping[str, str]] = {
-    "accuracy": "share of the test images whose class is found, after the last epoch",
+    "accuracy": "share of test images classified correctly after the last epoch",
     "epochs": "epochs that the point was trained for; fewer if it was stopped early",
 }
 # Of the runs that reach a rung, one in so many goes on (Li et al. 2020, "A system for

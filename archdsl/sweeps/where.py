@@ -336,7 +336,7 @@ class Condition:
 
     def _check_part(self, node: t.Expr) -> None:
         if isinstance(node, t.Index | t.Partial | t.Comprehension):
-            raise self._error("has no place in a condition", node)
+            raise self._error("is not allowed in a condition", node)
         if not isinstance(node, t.Function):
             return
         if node.name not in _FUNCTIONS:

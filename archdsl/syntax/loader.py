@@ -288,7 +288,9 @@ class Loader:
     ) -> None:
         if name in found.own:
             message = f"`{name}` of {item.origin} is a network, and cannot be imported"
-            self._error("A0504", message, span, help="import the blocks it is made of")
+            self._error(
+                "A0504", message, span, help="import the blocks that it consists of"
+            )
             return
         blocks = [d.name for d in found.own.values() if not d.is_network]
         self._error(
@@ -331,7 +333,7 @@ class Loader:
         try:
             return self._file(module.path.parent, item)
         except (OSError, RuntimeError, ValueError):  # too long, or linked to itself
-            self._error("A0501", "this name leads to no file", item.origin_span)
+            self._error("A0501", "this path leads to no file", item.origin_span)
             return None
 
     def _file(self, folder: Path, item: t.Import) -> Path | None:
@@ -340,9 +342,9 @@ class Loader:
         if not path.is_relative_to(self.root) or os.path.isabs(item.origin):
             self._error(
                 "A0502",
-                f'"{item.origin}" lies outside the spec\'s folder',
+                f'"{item.origin}" is outside the spec\'s folder',
                 item.origin_span,
-                help="imports stay in the spec's folder and below",
+                help="imports must be in the spec's folder or below it",
             )
         elif path in self._loading:
             circle = [*self._loading[self._loading.index(path) :], path]

@@ -143,7 +143,9 @@ def _at_stride(network: Network, stride: int) -> Step | Group:
             return near[-1]
         seen.update(round(own) for own in strides)
     known = ", ".join(map(str, sorted(seen)))
-    raise CannotCut(f"no map has a stride of {stride}: there are {known or 'none'}")
+    raise CannotCut(
+        f"no map has a stride of {stride}; the strides are {known or 'none'}"
+    )
 
 
 def _stride(whole: Sequence[int], node: Step | Group) -> float:
@@ -157,7 +159,7 @@ def _last_map(network: Network) -> Step | Group:
     parts = _own_parts(network.root)
     parts = [node for node in parts if any(n > 1 for n in sizes(node.shape))]
     if not parts:
-        raise CannotCut("none of the network's own parts gives a map")
+        raise CannotCut("none of the network's direct parts outputs a map")
     return parts[-1]
 
 
@@ -181,7 +183,7 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
         if child.role not in OWNERS:
             yield changed(child, children=parts)
         elif child.shared:
-            raise CannotCut(f"`{child.path}` is used again, and cannot be cut")
+            raise CannotCut(f"`{child.path}` is used again, so it cannot be cut")
         else:
             for part in parts:
                 yield _moved(part, child.name)
@@ -193,15 +195,15 @@ def _moved(node: Step | Group, prefix: str) -> Step | Group:
     made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
     if "." in node.name or "." in prefix:
         raise CannotCut(
-            f"`{node.path}` is two levels below the network, in which its keys would "
-            "have no place: tap what it is a part of"
+            f"`{node.path}` is two levels below the network, where its keys would be "
+            "lost: tap the part that contains it"
         )
     if isinstance(node, Step):
         return changed(node, **made, labelled=True)
     if node.condition is not None:
         raise CannotCut(
-            f"`{node.path}` has a part that depends on its parameters, and cannot be "
-            "cut in its middle: tap the whole"
+            f"`{node.path}` contains a part that depends on its parameters, so it "
+            "cannot be cut in the middle: tap all of it"
         )
     if node.role not in OWNERS:
         made |= {"name": "", "path": node.path.rpartition(".")[0]}

@@ -119,9 +119,11 @@ def names_of(
     for name in passes:
         if name not in PASSES:
             known = ", ".join(PASSES)
-            raise ValueError(f"there is no pass `{name}`: those are {known}")
+            raise ValueError(f"there is no pass `{name}`: the passes are {known}")
         if PASSES[name].training is None and not inference:
-            raise ValueError(f"{name} is for inference, and the network is to train")
+            raise ValueError(
+                f"{name} is for inference, but the network is for training"
+            )
     return list(passes)
 
 

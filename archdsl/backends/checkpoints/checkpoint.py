@@ -97,7 +97,7 @@ def refuse(path: Path, why: str, help: str | None = None) -> SpecError:
 
 def _named(path: Path, inside: str | None, tensors: dict[str, Held]) -> Checkpoint:
     if inside:
-        help = "only files of torch.save have parts; leave the option out"
+        help = "only files of torch.save have parts; drop the option"
         raise refuse(path, f"it has no part `{inside}`", help)
     return Checkpoint(path, "", (), tensors)
 
@@ -144,7 +144,7 @@ def _shards(path: Path) -> dict[str, Held]:
         listed = json.loads(path.read_bytes())["weight_map"]
         named = {str(name): str(file) for name, file in listed.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        why = "it is no index, a JSON file with a `weight_map`"
+        why = "it is not an index, a JSON file with a `weight_map`"
         raise refuse(path, why) from None
     files = dict.fromkeys(named.values())
     if len(files) > MAX_SHARDS:
@@ -179,7 +179,7 @@ def _torch(path: Path, inside: str | None) -> Checkpoint:
         raise _refused(path, error) from None
     parts = dict(_dicts(loaded, "", 0))
     if not parts:
-        raise refuse(path, "it has no dict of tensors")
+        raise refuse(path, "it has no dictionary of tensors")
     chosen = _chosen(path, parts, inside)
     size = path.stat().st_size
     held = {name: _held(path, name, one, size) for name, one in parts[chosen].items()}
@@ -191,9 +191,9 @@ def _refused(path: Path, error: Exception) -> SpecError:
     """Return the error for what torch's unpickler for weights refused."""
     called = _CALLED.search(str(error))
     if called is None:
-        return refuse(path, "it is no safetensors file, and none of torch.save")
-    help = "where you trust the file, load it and save its `state_dict()` alone"
-    why = f"it holds `{called[1]}`, which is not a tensor; nothing of it was run"
+        return refuse(path, "it is neither a safetensors file nor one of torch.save")
+    help = "if you trust the file, load it, and save only its `state_dict()`"
+    why = f"it holds `{called[1]}`, which is not a tensor; no code in it was run"
     return refuse(path, why, help)
 
 
@@ -248,7 +248,7 @@ def _chosen(path: Path, parts: Mapping[str, Any], inside: str | None) -> str:
 def _held(path: Path, name: str, tensor: Any, size: int) -> Held:
     dtype, _ = DTYPES.get(str(tensor.dtype).removeprefix("torch."), ("", 0))
     if not dtype or str(tensor.layout) != "torch.strided":
-        raise refuse(path, f"`{name}` has a type that weights do not have")
+        raise refuse(path, f"`{name}` has a type that weights cannot have")
     # A view can repeat one element as often as it likes.
     if tensor.numel() * tensor.element_size() > size:
         raise refuse(path, f"`{name}` is larger than the file itself")

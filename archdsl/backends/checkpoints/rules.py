@@ -155,7 +155,7 @@ def _pattern(text: str) -> tuple[re.Pattern[str], dict[str, bool]]:
         behind = re.escape(pieces[place + 1][0])
         assert word is not None
         if word in words:
-            raise ValueError(f"`{{{word}}}` is twice in FROM")
+            raise ValueError(f"`{{{word}}}` occurs twice in FROM")
         if more not in ("", "..."):
             raise ValueError(f"`{{{word} {more}}}` can only be in TO")
         if not literal and place:
@@ -182,5 +182,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str | None, str]]:
 
 def _literal(text: str) -> str:
     if set(text) & set("{} \t"):
-        raise ValueError(f"`{text.strip()}` is no part of a key, nor a word in braces")
+        raise ValueError(
+            f"`{text.strip()}` can be neither part of a key nor a placeholder in braces"
+        )
     return text

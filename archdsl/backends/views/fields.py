@@ -109,7 +109,7 @@ def _main(field: Facts) -> Iterator[Total]:
         yield (
             "  local paths",
             show_local(field),
-            "leaving out global pooling and the like",
+            "without global pooling and the like",
         )
     yield "single paths", _paths(field), "along the narrowest path and the widest one"
     yield (
@@ -126,7 +126,7 @@ def _smallest(smallest: Facts, *, several: bool) -> Iterator[Total]:
     if smallest["built"] != smallest["size"]:
         note = "the smallest that `--input` accepts; auxiliary heads are built, too"
         if several:
-            note = "the smallest that can be built, with the other inputs in proportion"
+            note = "the smallest that can be built, with the other inputs scaled along"
         yield "  to build", show_shape(smallest["built"]), note
     if set(smallest["step"]) != {1}:
         yield _steps(smallest)
@@ -178,7 +178,7 @@ def _joins(joins: Sequence[Facts]) -> list[Total]:
         (
             "misaligned",
             str(len(joins)),
-            "layers join maps whose units look at different places",
+            "layers join maps whose units have fields with different centres",
         )
     ]
     for join in joins[:_MOST_JOINS]:

@@ -102,7 +102,7 @@ def _fields(field: Mapping[str, Any] | None) -> Iterator[Total]:
     elif field["whole"]:
         yield "receptive field", show_field(field), "of a unit of the last feature map"
         if field["local"] is not None:
-            note = "leaving out global pooling and the like"
+            note = "without global pooling and the like"
             yield "  local paths", show_local(field), note
     else:
         jump = per_axis(field["jump"])

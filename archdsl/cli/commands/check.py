@@ -207,7 +207,7 @@ def _not_imported(error: ForeignImport) -> Diagnostic:
         str(error),
         step.span,
         label=f"the class of {step.path}",
-        help="install it, or say in PYTHONPATH where its module lies",
+        help="install it, or add the folder of its module to PYTHONPATH",
     )
 
 
@@ -219,7 +219,8 @@ def _differing(difference: Difference, name: str, network: Network) -> Diagnosti
         f"{name}: {difference}",
         step.span if step else network.root.span,
         label=f"{step.path} here" if step else "",
-        help="if no `op` of the spec says it wrong, please report it: archdsl errs",
+        help="if no `op` of the spec declares it wrongly, this is a bug in archdsl: "
+        "please report it",
     )
 
 

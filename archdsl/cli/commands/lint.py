@@ -107,11 +107,11 @@ def _rule_options(command: Command) -> Command:
 @_rule_options
 @network_options
 @click.option(
-    "--fix", is_flag=True, help="Make the edits that keep the network's results."
+    "--fix",
+    is_flag=True,
+    help="Apply the edits that do not change the network's results.",
 )
-@click.option(
-    "--unsafe", is_flag=True, help="With --fix: also make edits that change them."
-)
+@click.option("--unsafe", is_flag=True, help="With --fix: also apply edits that do.")
 @click.option("--diff", is_flag=True, help="Print what --fix would change.")
 @click.option("--exit-zero", is_flag=True, help="Exit with 0 despite findings.")
 @format_option
@@ -195,7 +195,7 @@ def _check_usage(
         return
     if changed:
         raise click.UsageError(
-            "--fix takes a spec as it is written: leave -D and --input out"
+            "--fix works on a spec as it is written: leave -D and --input out"
         )
     if form != "text" and "-" in specs:
         what = "--json" if form == "json" else f"--format {form}"

@@ -108,7 +108,7 @@ def _table(entries: list[Entry], room: int | None) -> str:
     sheet = _sheet(titles, _rows(entries, "default"), range(4, 7))
     if room is not None and sheet.width > room:
         sheet = _sheet(titles, _rows(entries, "*"), range(4, 7))
-        note = f"*: the preset that the spec's name alone stands for; {note}"
+        note = f"*: the default preset, for which the name of the spec stands; {note}"
     return _fitted(sheet, note, room)
 
 

@@ -105,12 +105,12 @@ def command(
       fields     receptive field over depth
       gradients  gradient norm of each layer when training starts; needs torch
       memory     memory in use over the course of a training step
-      paths      lengths of the gradient's paths
+      paths      lengths of the gradient paths
       roofline   whether compute or memory bounds each layer on a --device
       runs       loss and accuracy over epochs, of folders of `archdsl train`
 
-    Charts need matplotlib (`pip install archdsl[plot]`); --json prints their data and
-    does not. Charts are readable in grey, and identical in every run.
+    Charts need matplotlib (`pip install archdsl[plot]`); printing their data with
+    --json does not. Charts are readable in grey, and identical in every run.
 
     \b
     Examples:
@@ -133,14 +133,13 @@ def command(
         raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
     device = find_device(device_name, devices_file, dtype)
     if (kind == "roofline") is not (device is not None):
-        raise click.UsageError(
-            "--show roofline needs a --device, and nothing else does"
-        )
+        raise click.UsageError("--device is for --show roofline, which needs it")
     if runs > 1 and kind != "gradients":
         raise click.UsageError("--runs is for --show gradients")
     if (kind == RUNS) is not bool(folders):
         raise click.UsageError(
-            f"--show {RUNS} draws folders of `archdsl train`, and the others networks"
+            f"--show {RUNS} draws folders of `archdsl train`; other charts draw "
+            "networks"
         )
     subjects = []
     if not folders:
@@ -182,13 +181,14 @@ def _folders(specs: Sequence[str]) -> dict[str, Path]:
     if len(folders) < len(specs):
         other = next(spec for spec in specs if not Path(spec).is_dir())
         raise click.UsageError(
-            f"{folders[0]} is a folder of a run, and {other} is not: draw them apart"
+            f"{folders[0]} is a folder of a run, but {other} is not: draw them "
+            "separately"
         )
     context = click.get_current_context()
     for option in context.command.params:
         given = context.get_parameter_source(option.name or "")
         if option.name in _OF_NETWORKS and given is ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{option.opts[0]} is not about runs")
+            raise click.UsageError(f"{option.opts[0]} does not apply to runs")
     begun = [folder for folder in folders if not is_early(folder)]
     if begun:  # without any, the error says it
         for folder in folders:

@@ -62,8 +62,8 @@ class Seen(NamedTuple):
     "labels_file",
     type=INPUT_FILE,
     metavar="FILE",
-    help="Names of the classes, one on each line.  [default: those that the weights "
-    "were trained for, if they say them]",
+    help="Names of the classes, one on each line.  [default: those recorded with the "
+    "weights, if any]",
 )
 @click.option(
     "--top",
@@ -91,12 +91,12 @@ def command(
     deviation: tuple[float, ...],
     as_json: bool,
 ) -> None:
-    """Show which classes a network sees in images.
+    """Classify images with a network.
 
-    MODEL is a spec, which a checkpoint with its WEIGHTS follows, or an ONNX file, such
-    as `archdsl export` writes. Images are scaled and cropped to its size, and
-    normalised as torchvision's networks expect. Weights of `archdsl train` say
-    themselves how images are to be shown, and what the classes are called.
+    MODEL is a spec, followed by a checkpoint with its WEIGHTS, or an ONNX file such as
+    `archdsl export` writes. Images are scaled and cropped to the model's size, and
+    normalised as torchvision's networks expect. Weights written by `archdsl train`
+    record how images are prepared and what the classes are called.
 
     \b
     Examples:
@@ -120,7 +120,7 @@ def command(
                 raise click.UsageError("--size is for ONNX files; give --input")
             if len(files) < 2:
                 raise click.UsageError(
-                    "a spec needs a file with its weights, and images behind it"
+                    "a spec must be followed by a file with its weights, and by images"
                 )
             default = ctx.get_parameter_source("crop") is ParameterSource.DEFAULT
             sight = _of_spec(

@@ -22,8 +22,8 @@ NETWORK = "network"
 def command(name: str | None, as_json: bool) -> int:
     """Print the JSON schema of what a command prints with --json.
 
-    Without a NAME, the commands that have one are listed. The name network is that of
-    networks themselves, which archdsl expand writes to .json files.
+    Without a NAME, lists the commands that have a schema. The NAME network stands for
+    the .json files that `archdsl expand` writes.
 
     \b
     Examples:

@@ -110,7 +110,7 @@ def _axes(
     "--sample",
     type=click.IntRange(1),
     metavar="N",
-    help="Try N points chosen at random.",
+    help="Compute N points chosen at random.",
 )
 @click.option(
     "--seed",
@@ -169,8 +169,8 @@ def _axes(
     type=click.Choice(_PRUNERS),
     default="halving",
     show_default=True,
-    help="For --train: what stops a point early. By successive halving, one in three "
-    "goes on after 1, 3, 9, ... epochs.",
+    help="For --train: how points are stopped early. With successive halving, one in "
+    "three continues after 1, 3, 9, ... epochs.",
 )
 @processor_option
 @json_option
@@ -192,9 +192,9 @@ def command(
 ) -> int:
     """Compute the figures of many variants of a network.
 
-    Each NAME=VALUES is a parameter of the network that varies, or input or preset:
-    a range such as 32..128:16, or values between commas. All combinations are
-    computed. Needs no torch, but for --train.
+    Each NAME=VALUES is a parameter of the network that varies, or input or preset: a
+    range such as 32..128:16, or values between commas. All combinations are computed.
+    Only --train needs torch.
 
     \b
     Figures:
@@ -316,7 +316,7 @@ def _run(
                 **settings,
             )
     except JournalError as error:
-        help = "remove it, or begin anew with --restart"
+        help = "remove it, or start again with --restart"
         raise click.UsageError(f"{error}: {help}") from None
     finally:
         for shown in meter:
@@ -392,8 +392,8 @@ def _interrupted(found: Sweep, output: Path | None) -> str:
     if output is None:
         return f"interrupted: these are {done}"
     return (
-        f"interrupted: {done} are kept in {_journal(output)}; the same command goes on "
-        "from there"
+        f"interrupted: {done} are kept in {_journal(output)}; the same command "
+        "continues from there"
     )
 
 
