@@ -17,6 +17,8 @@ from tests.optional_specs import specimen
 
 CASES = 200
 BATCH = 25
+# A residual whose shortcut is written out.
+SHORTCUT = re.compile(r"\| (downsample: seq)? \{")
 # Presets with a class twice, and why two read better than one.
 TWICE = {
     # A kernel of torch's own pads unless there is a stride; no condition of the spec
@@ -76,8 +78,10 @@ def test_most_specs_with_optional_parts_have_few_classes() -> None:
     counts: Counter[str] = Counter()
     for case in range(CASES):
         _, text = examined(case)
-        counts["once"] += len(classes(text)) - len(twice(text))
-        counts["twice"] += len(twice(text))
+        # Two shortcuts that are lists of layers read better in two classes.
+        if not SHORTCUT.search(specimen(case)):
+            counts["once"] += len(classes(text)) - len(twice(text))
+            counts["twice"] += len(twice(text))
         counts["tested"] += len(re.findall(r"^        if (?!isinstance)", text, re.M))
     assert counts["twice"] * 6 < counts["once"]
     assert counts["tested"] > CASES
