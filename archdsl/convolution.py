@@ -10,13 +10,13 @@ from typing import Any, Final
 
 from .layer import (
     Layer,
-    Mismatch,
     arg,
     conv_tensors,
     count,
     given,
     group_channels,
     need_axes,
+    need_groups,
     output_size,
     same_pad,
     same_pads,
@@ -111,14 +111,7 @@ class Convolution(Layer):
         """Return the width, and the size along each axis."""
         channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
-        for name, value in (("input", channels), ("output", width)):
-            if value % self.groups:
-                raise Mismatch(
-                    f"{self.word}: {value} {name} channels do not divide into "
-                    f"{self.groups} groups",
-                    help="groups must divide both the input and the output channels",
-                    code="A0304",
-                )
+        need_groups(self.word, channels, width, self.groups)
         spatial = (
             output_size(self.word, n, k, s, p, d)
             for n, k, s, p, d in zip(

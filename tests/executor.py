@@ -333,6 +333,17 @@ def _softmax(c: Call) -> Tensor:
     return torch.cat(tuple(torch.stack(c.x.chunk(c.op.of, 1)).softmax(0)), 1)
 
 
+def _spatial_softmax(c: Call) -> Tensor:
+    dims = [*range(2, c.x.dim())]
+    powers = (c.x - c.x.amax(dims, keepdim=True)).exp()
+    return powers / powers.sum(dims, keepdim=True)
+
+
+def _sum_pool(c: Call) -> Tensor:
+    first = 2 if c.axis == 1 else 1
+    return c.x.sum([*range(first, first + c.x.dim() - 2)], keepdim=True)
+
+
 def _shuffle(c: Call) -> Tensor:
     groups = c.op.groups
     parted = c.x.unflatten(1, (groups, c.x.shape[1] // groups))
@@ -441,6 +452,8 @@ KINDS: Final[Mapping[str, Kind]] = {
     "silu": Kind(lambda c: F.silu(c.x)),
     "slice": Kind(_slice),
     "softmax": Kind(_softmax),
+    "spatialsoftmax": Kind(_spatial_softmax),
+    "sumpool": Kind(_sum_pool),
     "sqrt": Kind(lambda c: c.x**0.5),
     "square": Kind(lambda c: c.x * c.x),
     "stochasticdepth": Kind(_stochastic_depth),

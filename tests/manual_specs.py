@@ -32,6 +32,7 @@ _MAP_KEEPS: Final = (
     "conv 3x3 pad_mode=circular",
     "mul { | square -> channelmean -> shift 0.1 -> rsqrt }",
     "mul { l2pool | }",
+    "add { | mul { | conv 1x1 1 -> spatialsoftmax } -> sumpool -> upsample 1x1 }",
     "layershift 0.1",
     "bn",
     "bn momentum=0.3",

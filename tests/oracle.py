@@ -130,10 +130,6 @@ class Case(NamedTuple):
         """
         return _on_meta(self.id)
 
-    def reference_on_meta(self) -> nn.Module:
-        """Return torchvision's model without values, under the same conditions."""
-        return _reference_on_meta(self.id)
-
 
 def _case(
     model: str,
@@ -366,18 +362,13 @@ def _analysed(id: str) -> Analysis:
     return archdsl.analyze(_loaded(id, None))
 
 
-# Few are kept: as many as tests of one case, or of a test with others, need.
+# Few are kept: as many as tests of one case, or of a test with others, need. The tests
+# of a case run in a row, whichever files they are in.
 @lru_cache(maxsize=2)
 def _on_meta(id: str) -> Pair:
     with torch.device("meta"), InitRecorder() as recorder:
         ours, theirs = CASES[id].build(), CASES[id].reference()
     return Pair(ours, theirs, recorder.schemes(ours), recorder.schemes(theirs))
-
-
-@lru_cache(maxsize=2)
-def _reference_on_meta(id: str) -> nn.Module:
-    with torch.device("meta"):
-        return CASES[id].reference()
 
 
 class Emitted(NamedTuple):
@@ -435,6 +426,13 @@ def meta() -> Iterator[None]:
     """
     library = torch.library.Library("aten", "IMPL")
     library.impl("native_batch_norm", _shapes_of_batch_norm, "Meta")
+    # What torch's counter of operations takes it apart into.
+    library.impl("_native_batch_norm_legit", _shapes_of_batch_norm, "Meta")
+    library.impl(
+        "_native_batch_norm_legit_no_training",
+        lambda *given: _shapes_of_batch_norm(*given[:5], False, *given[5:]),
+        "Meta",
+    )
     library.impl("native_batch_norm_backward", _shapes_of_its_gradients, "Meta")
     try:
         with torch.device("meta"):

@@ -25,6 +25,7 @@ BLIND = {
     "maxpool",
     "mul",
     "softmax",
+    "spatialsoftmax",
 }
 # The others, those of one input, and of these the ones that slide a window.
 CLEAR = tuple(word for word in KINDS if word not in BLIND)

@@ -41,7 +41,7 @@ def run(graph: Graph, training: bool) -> Cost:
 @every_case
 def test_operations_are_those_that_torch_runs(case: Case) -> None:
     graph = flatten(case.load())
-    theirs = case.reference_on_meta()
+    theirs = case.on_meta().theirs
     with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         # In inference, a network of each family is enough.
@@ -89,7 +89,7 @@ LEAVES = (
 )
 def test_modules_move_what_their_hooks_see(name: str, training: bool) -> None:
     case = CASES[name]
-    theirs = case.reference_on_meta().train(training)
+    theirs = case.on_meta().theirs.train(training)
     with meta():
         x = torch.empty(BATCH, 3, case.size, case.size)
         expected = moved(theirs, x)

@@ -858,9 +858,10 @@ def test_hidden_arguments_of_foreign_layers_are_found() -> None:
 class Blur(nn.Module):
     """A smaller map (Zhang 2019, section 3.2), by a kernel that no checkpoint has."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, middle: float = 0.5) -> None:
         super().__init__()
-        row = torch.tensor([0.25, 0.5, 0.25])
+        self.middle = middle
+        row = torch.tensor([0.25, middle, 0.25])
         kernel = (row[:, None] * row).repeat(channels, 1, 1, 1)
         self.register_buffer("kernel", kernel, persistent=False)
 
@@ -869,9 +870,31 @@ class Blur(nn.Module):
 
 
 def test_a_kernel_that_is_no_weight_makes_no_convolution() -> None:
-    module = nn.Sequential(nn.Conv2d(3, 4, 1), Blur(4), nn.ReLU())
+    module = nn.Sequential(nn.Conv2d(3, 4, 1), Blur(4, 0.6), nn.ReLU())
     text = text_of(module)
     assert "blur -> relu" in text and "shape = [channels, (in_height + 1) // 2," in text
+
+
+@pytest.mark.parametrize("size", [2, 3, 4, 6])
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_a_binomial_blur_is_averages_of_two(size: int, mode: str) -> None:
+    class Smaller(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            row = torch.ones(1)
+            for _ in range(size - 1):
+                row = F.conv1d(row[None, None], torch.ones(1, 1, 2), padding=1)[0, 0]
+            kernel = (row[:, None] * row / 4 ** (size - 1))[None, None]
+            self.register_buffer("kernel", kernel, persistent=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            kernel = self.kernel.expand(x.shape[1], 1, size, size)
+            around = F.pad(x, [size // 2] * 4, mode=mode)
+            return F.conv2d(around, kernel, stride=2, groups=x.shape[1])
+
+    text = text_of(nn.Sequential(nn.Conv2d(3, 4, 1), Smaller()))
+    assert "op " not in text and "avgpool 2x2 /2" in text
+    assert ("pad" in text) and text.count("pool 2x2 /1") == (size > 2)
 
 
 def test_the_command_says_how_much_is_opaque(
@@ -934,6 +957,33 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
     message = refused(Odd())
     assert "`softshrink`" in message and "no layer kind" in message
     assert f"{__file__}:" in message
+
+
+def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:
+    class Experts(nn.Module):
+        """A kernel for each sample, as in conditional convolutions."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 3 * 5))
+
+        def forward(self, x: Tensor, shares: Tensor) -> Tensor:
+            kernels = (shares @ self.weight).view(-1, 3, 1, 1)
+            whole = x.reshape(1, -1, *x.shape[2:])
+            found = F.conv2d(whole, kernels, groups=x.shape[0])
+            return found.view(x.shape[0], -1, *x.shape[2:])
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.share = nn.Linear(3, 4)
+            self.conv = Experts()
+
+        def forward(self, x: Tensor) -> Tensor:
+            found: Tensor = self.conv(x, self.share(x.mean((2, 3))).sigmoid())
+            return found
+
+    assert "in `conv`, which reads 2 values, at " in refused(Net())
 
 
 def test_what_only_odd_sizes_show_is_noticed() -> None:

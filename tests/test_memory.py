@@ -56,7 +56,7 @@ def test_saved_bytes_are_the_published_ones(name: str) -> None:
 
 @every_case
 def test_saved_bytes_equal_torchvision(case: Case) -> None:
-    reference = case.reference_on_meta().train()
+    reference = case.on_meta().theirs.train()
     with meta():
         image = torch.empty(BATCH, 3, case.size, case.size)
         expected = handmade.saved_bytes(reference, image)
@@ -66,7 +66,7 @@ def test_saved_bytes_equal_torchvision(case: Case) -> None:
 @every_case
 def test_saved_bytes_equal_torchvision_in_bfloat16(case: Case) -> None:
     height, width = case.wide
-    reference = deepcopy(case.reference_on_meta()).to(torch.bfloat16).train()
+    reference = deepcopy(case.on_meta().theirs).to(torch.bfloat16).train()
     with meta():
         image = torch.empty(3, 3, height, width, dtype=torch.bfloat16)
         expected = handmade.saved_bytes(reference, image)
@@ -317,7 +317,7 @@ def test_nothing_is_kept_where_no_gradient_flows() -> None:
 
 @every_case
 def test_parameters_and_buffers_equal_torchvision(case: Case) -> None:
-    reference = deepcopy(case.reference_on_meta())
+    reference = deepcopy(case.on_meta().theirs)
     for dtype in ("float32", "float64", "bfloat16"):
         reference.to(getattr(torch, dtype))
         figures = analyze(case.load(), dtype=dtype).memory

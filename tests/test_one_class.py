@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from functools import cache
 
 import pytest
 import torch
 
 import archdsl
 from archdsl.resources import shipped_presets
-from tests.comparing import faults
+from tests.comparing import elaborations, emitted_once, faults, faults_of
 from tests.optional_specs import specimen
 
 CASES = 200
@@ -54,18 +55,26 @@ def test_no_preset_but_a_few_has_a_class_twice() -> None:
     assert {name: names for name, names in found.items() if names} == TWICE
 
 
+@cache
+def examined(case: int) -> tuple[list[str], str]:
+    """Return what is wrong with the spec of a number, and its module."""
+    network, plain = elaborations(specimen(case))
+    with emitted_once():
+        found = faults_of(network, plain, figures=case % BATCH == 0)
+        return found, archdsl.emit(network)
+
+
 @pytest.mark.parametrize("first", range(0, CASES, BATCH))
 def test_specs_with_optional_parts(first: int) -> None:
     for case in range(first, first + BATCH):
-        text = specimen(case)
-        found = faults(text, figures=case % BATCH == 0)
-        assert not found, f"{found} in specimen {case}:\n{text}"
+        found, _ = examined(case)
+        assert not found, f"{found} in specimen {case}:\n{specimen(case)}"
 
 
 def test_most_specs_with_optional_parts_have_few_classes() -> None:
     counts: Counter[str] = Counter()
     for case in range(CASES):
-        text = archdsl.emit(archdsl.loads(specimen(case)))
+        _, text = examined(case)
         counts["once"] += len(classes(text)) - len(twice(text))
         counts["twice"] += len(twice(text))
         counts["tested"] += len(re.findall(r"^        if (?!isinstance)", text, re.M))

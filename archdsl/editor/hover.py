@@ -33,7 +33,7 @@ def text(shown: Attempt, made: Made, around: Trail, found: Found | None) -> str:
         case t.FunctionDef() as function:
             parts.append(f"`fn {function.name}({_params(function.params)})`")
         case t.OpDef() as op:
-            parts.append(f"`op {op.name}<{_params(op.params)}>`: a foreign layer kind")
+            parts.append(f"`op {signature(op)}`: a foreign layer kind")
         case t.Preset() as preset:
             given = ", ".join(argument.span.text for argument in preset.angle)
             parts.append(f"`preset {preset.name} = {preset.network}<{given}>`")
@@ -77,8 +77,8 @@ def argument(field: Field) -> str:
     return f"{name} = {show_shape(value) if isinstance(value, tuple) else value}"
 
 
-def signature(definition: t.Definition) -> str:
-    """Return a block's name with its parameters and inputs."""
+def signature(definition: t.Definition | t.OpDef) -> str:
+    """Return the name of a block or op with its parameters and inputs."""
     inside = _params(definition.params)
     inputs = ", ".join(name for name, _ in definition.inputs)
     return (

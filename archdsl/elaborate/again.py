@@ -8,7 +8,7 @@ from archdsl.elaborate.contexts import Again, Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.paths import label_text
 from archdsl.elaborate.place import Walks
-from archdsl.elaborate.references import BlockRef
+from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.resolve import STRUCTURES, resolve
 from archdsl.elaborate.tensors import Value
 from archdsl.syntax import tree as t
@@ -71,10 +71,11 @@ def _one_name(call: t.Call) -> str | None:
     return None
 
 
-def _several(step: t.Step, context: Context) -> BlockRef | None:
-    """Return the block that a step calls, if it has several inputs."""
+def _several(step: t.Step, context: Context) -> BlockRef | KindRef | None:
+    """Return the block or op that a step calls, if it has several inputs."""
     if not isinstance(step, t.Call) or step.word in STRUCTURES:
         return None
     found = resolve(step, context)
-    several = isinstance(found, BlockRef) and bool(found.definition.inputs)
-    return found if isinstance(found, BlockRef) and several else None
+    if isinstance(found, BlockRef | KindRef) and inputs.declaration(found):
+        return found
+    return None

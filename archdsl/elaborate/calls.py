@@ -31,6 +31,9 @@ def call(
             inner = walker.state.deeper(context, call.span)
             return structures.residual(walker, call, label, value, inner)
     target = resolve(call, context)
+    if not isinstance(target, BodyRef) and inputs.declaration(target):
+        inner = walker.state.deeper(context, call.span)
+        return inputs.call(walker, call, target, label, value, inner)
     if isinstance(target, KindRef):
         if target.kind.arity != 1:
             inner = walker.state.deeper(context, call.span)
@@ -39,9 +42,6 @@ def call(
         return walker.place.layer(layer, label, (value,), context, call.span)
     if isinstance(target, BodyRef):
         return _passed_body(walker, call, target, label, value, context)
-    if target.definition.inputs:
-        inner = walker.state.deeper(context, call.span)
-        return inputs.call(walker, call, target, label, value, inner)
     values = blocks.values_of(call, target, context, walker.state.errors)
     return blocks.block(walker, call, target, label, (value,), values, context)
 

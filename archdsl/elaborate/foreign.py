@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 from archdsl.elaborate.contexts import Budget, Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import names_read
-from archdsl.elaborate.names import check_class, check_definition
+from archdsl.elaborate.names import check_class, check_definition, check_parameter
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.types import show, type_name
 from archdsl.layer import (
@@ -23,6 +23,7 @@ from archdsl.layer import (
     all_channels,
     arg,
     need_map,
+    output_size,
     words,
 )
 from archdsl.symbolic import Sym, SymFloat
@@ -41,6 +42,7 @@ from archdsl.values import (
     pointwise,
     show_shape,
     sizes,
+    sliding,
 )
 
 # What a setting may read beside the op's parameters.
@@ -52,7 +54,10 @@ _SIZES = {
     2: ("in_height", "in_width"),
     3: ("in_depth", "in_height", "in_width"),
 }
-SETTINGS = ("torch", "args", "shape", "params", "macs", "pointwise")
+WINDOW = ("window", "stride", "pad", "dilation")
+SETTINGS = ("torch", "args", "shape", "params", "macs", "family", "pointwise", *WINDOW)
+# What an op can be of, beside a layer of no family: these count for the depth.
+FAMILIES = ("conv", "linear")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
 _TYPES = {"int": "int", "float": "float", "bool": "bool", "kernel": "window"}
 # Returns the value of an expression: `evaluate.evaluate`, which imports this module.
@@ -82,6 +87,8 @@ def kind_of(
         return known[1]
     settings = _settings(definition)
     path = _torch_path(definition, settings)
+    family = _family(definition, settings)
+    _check_names(definition)
     outside = Context(module, {}, Namespace("", False, None), budget=budget)
     fields: dict[str, Any] = {
         param.name: _field(param, place, outside, evaluate)
@@ -89,7 +96,9 @@ def kind_of(
     }
     base: dict[str, Any] = {
         "word": definition.name,
-        "family": "other",
+        "family": family or "other",
+        "weighted": bool(family),
+        "arity": len(definition.inputs) or 1,
         "definition": definition,
         "module": module,
         "settings": settings,
@@ -140,6 +149,55 @@ def _torch_path(definition: t.OpDef, settings: dict[str, t.Let]) -> tuple[str, s
     return origin, name
 
 
+def _family(definition: t.OpDef, settings: dict[str, t.Let]) -> str:
+    if "family" not in settings:
+        return ""
+    value = settings["family"].value
+    family = value.value if isinstance(value, t.Literal) else None
+    if family not in FAMILIES:
+        raise Fault(
+            "A0204",
+            f"`family` of op `{definition.name}` must be a family that counts for the "
+            "depth",
+            value.span,
+            help=" or ".join(f'write `family = "{one}"`' for one in FAMILIES),
+        )
+    return str(family)
+
+
+def _check_names(definition: t.OpDef) -> None:
+    """Refuse names that mean something else in a setting, or in archdsl."""
+    params = [(param.name, param.span) for param in definition.params]
+    for name, span in params:
+        if name in Foreign.__annotations__ or hasattr(Foreign, name):
+            raise Fault(
+                "A0103",
+                f"a parameter of an op cannot be called `{name}`, which says something "
+                "of every layer",
+                span,
+                help="choose another name; the class gets its arguments by place",
+            )
+    if len(definition.inputs) == 1:
+        raise Fault(
+            "A0103",
+            f"the only input of `{definition.name}` needs no name",
+            definition.inputs[0][1],
+            help="drop `(...)`: the settings read its `channels` and sizes",
+        )
+    for place, (name, span) in enumerate(definition.inputs):
+        check_parameter(name, span)
+        if name in dict([*params, *definition.inputs[:place]]):
+            raise Fault("A0101", f"`{name}` is declared twice", span)
+    for name, span in (*params, *definition.inputs):
+        if name in NAMES:
+            raise Fault(
+                "A0103",
+                f"`{name}` has a meaning of its own: it is said of what flows in",
+                span,
+                help="choose another name",
+            )
+
+
 def _field(param: t.Param, place: int, outside: Context, evaluate: Evaluate) -> Any:
     default = REQUIRED if param.default is None else evaluate(param.default, outside)
     type_ = param.type or ("int" if default is REQUIRED else type_name(default))
@@ -173,17 +231,17 @@ class Foreign(Layer):
 
         Errors in the other settings are raised here, too, while the spec is read.
         """
-        output = self._shape(inputs[0])
+        output = self._shape(inputs)
         self.tensors(*inputs)
         self.macs(inputs, output)
         self.window(inputs, output)
         self.torch(inputs, output)
         return output
 
-    def _shape(self, *inputs: Shape) -> Shape:
+    def _shape(self, inputs: tuple[Shape, ...]) -> Shape:
         if "shape" not in self.settings:
             return inputs[0]
-        value = self._value("shape", inputs[0])
+        value = self._value("shape", inputs)
         parts = value if isinstance(value, tuple) else (value,)
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
         if not 1 <= len(parts) <= MOST_AXES + 1 or not whole or min(parts) < 1:
@@ -196,31 +254,101 @@ class Foreign(Layer):
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
         """Return as many parameters as the spec declares; their names are not known."""
-        count = self._number("params", inputs[0])
+        count = self._number("params", inputs)
         return (Tensor("*", (count,)),) if count else ()
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the MACs declared in the spec, or 0."""
-        return self._number("macs", inputs[0])
+        return self._number("macs", inputs)
+
+    def backward_macs(
+        self, inputs: tuple[Shape, ...], output: Shape, gradients: tuple[bool, ...]
+    ) -> int:
+        """Return those of the gradients of both factors of each product.
+
+        One of them is a weight if there are any.
+        """
+        trained = any(tensor.trainable for tensor in self.tensors(*inputs))
+        return self.macs(inputs, output) * min(2, trained + sum(gradients))
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:
-        """Return a single unit if the spec says `pointwise = true`, else None."""
-        if "pointwise" not in self.settings:
+        """Return the window that the spec declares; None if it declares none."""
+        is_pointwise = self._is_pointwise(inputs)
+        given = [name for name in WINDOW if name in self.settings]
+        if not given and not is_pointwise:
             return None
-        value = self._value("pointwise", inputs[0])
-        if not isinstance(value, bool):
+        if is_pointwise and given:
             raise Mismatch(
-                f"{self.word}: `pointwise` would be {show(value)}",
-                help="it is true or false",
+                f"{self.word}: it is pointwise, and has a `{given[0]}`",
+                help="say one of both",
             )
-        if value and sizes(inputs[0]) != sizes(output):
+        if given and "window" not in given:
+            raise Mismatch(
+                f"{self.word}: it has a `{given[0]}`, and no `window`",
+                help="say what each position sees: `window = 3x3`",
+            )
+        for shape in inputs[1:]:
+            if sizes(shape) != sizes(inputs[0]):
+                raise Mismatch(
+                    f"{self.word}: its inputs {show_shape(inputs[0])} and "
+                    f"{show_shape(shape)} differ in size, and one window is for all",
+                    help=f"drop `{given[0] if given else 'pointwise'}`: each position "
+                    "then sees at most the whole of them",
+                )
+        if not is_pointwise:
+            return self._window(inputs, output)
+        if sizes(inputs[0]) != sizes(output):
             raise Mismatch(
                 f"{self.word}: it is declared pointwise, but its output "
                 f"{show_shape(output)} differs in size from its input "
                 f"{show_shape(inputs[0])}",
                 help="let `shape` keep the input's sizes, or drop `pointwise`",
             )
-        return pointwise(output) if value else None
+        return pointwise(output)
+
+    def _is_pointwise(self, inputs: tuple[Shape, ...]) -> bool:
+        value = "pointwise" in self.settings and self._value("pointwise", inputs)
+        if not isinstance(value, bool):
+            raise Mismatch(
+                f"{self.word}: `pointwise` would be {show(value)}",
+                help="it is true or false",
+            )
+        return value
+
+    def _window(self, inputs: tuple[Shape, ...], output: Shape) -> Window:
+        read = sizes(need_map(inputs[0], self.word))
+        window, stride, pad, dilation = (
+            self._along(name, least, inputs)
+            for name, least in zip(WINDOW, (1, 1, 0, 1), strict=True)
+        )
+        made = tuple(
+            output_size(self.word, size, kernel, step, (border, border), apart)
+            for size, kernel, step, border, apart in zip(
+                read, window, stride, pad, dilation, strict=True
+            )
+        )
+        if made != sizes(output):
+            raise Mismatch(
+                f"{self.word}: its window gives a size of {show_shape(made)}, and "
+                f"`shape` says {show_shape(output)}",
+                help="make `shape`, `window`, `stride`, `pad` and `dilation` agree",
+            )
+        return sliding(window, stride, pad, dilation)
+
+    def _along(
+        self, setting: str, least: int, inputs: tuple[Shape, ...]
+    ) -> tuple[int, ...]:
+        """Return a setting's number for each axis of a map."""
+        axes = len(inputs[0]) - 1
+        value = self._value(setting, inputs) if setting in self.settings else least
+        parts = value if isinstance(value, tuple) else (value,) * axes
+        whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
+        if not whole or len(parts) != axes or min(parts) < least:
+            raise Mismatch(
+                f"{self.word}: `{setting}` would be {show(value)}",
+                help=f"it is one number, or one for each axis, {least} or more",
+            )
+        return tuple([int(n) for n in parts])
 
     def opaque(self) -> bool:
         """Return True: it is not known what it reads of its input."""
@@ -240,7 +368,7 @@ class Foreign(Layer):
         """Return a call of the class in the spec."""
         origin, name = self.path
         if "args" in self.settings:
-            value = self._value("args", inputs[0])
+            value = self._value("args", inputs)
             several = isinstance(value, tuple) and not isinstance(value, Dims)
             args = value if several else (value,)
         else:
@@ -249,10 +377,10 @@ class Foreign(Layer):
             return TorchForm(TorchCall(f"nn.{name}", args))
         return TorchForm(TorchCall(name, args), origin=origin)
 
-    def _number(self, setting: str, shape: Shape) -> int:
+    def _number(self, setting: str, inputs: tuple[Shape, ...]) -> int:
         if setting not in self.settings:
             return 0
-        value = self._value(setting, shape)
+        value = self._value(setting, inputs)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise Mismatch(
                 f"{self.word}: `{setting}` would be {show(value)}",
@@ -260,8 +388,11 @@ class Foreign(Layer):
             )
         return int(value)
 
-    def _value(self, setting: str, shape: Shape) -> Any:
+    def _value(self, setting: str, inputs: tuple[Shape, ...]) -> Any:
+        shape = inputs[0]
         env = {name: getattr(self, name) for name in self.fields}
+        for (name, _), each in zip(self.definition.inputs, inputs, strict=False):
+            env[name] = (channels(each), *map(int, sizes(each)))
         env["channels"] = channels(shape)
         spatial = sizes(shape)
         for name, size in zip(_SIZES[len(spatial)], spatial, strict=True):

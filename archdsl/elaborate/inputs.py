@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from archdsl.elaborate import blocks
+from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
+from archdsl.elaborate.foreign import Foreign
 from archdsl.elaborate.names import check_label, check_parameter
-from archdsl.elaborate.place import Walks
-from archdsl.elaborate.references import BlockRef
+from archdsl.elaborate.place import Opened, Walks
+from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.sink import Section
 from archdsl.elaborate.structures import branch, branches_of
 from archdsl.elaborate.tensors import Value
@@ -65,37 +67,43 @@ def refuse_channels(name: str, span: Span) -> NoReturn:
     )
 
 
-def is_sound(definition: t.Definition) -> bool:
-    """Return whether a block can have its inputs."""
-    try:
-        check(definition)
-    except Fault:
-        return False
-    return True
+def _require_sound(ref: BlockRef | KindRef, span: Span) -> None:
+    """Refuse a block that cannot have its inputs."""
+    if isinstance(ref, BlockRef):
+        try:
+            check(ref.definition)
+        except Fault:
+            raise Fault("", "it is reported where it is defined", span) from None
+
+
+def declaration(ref: object) -> t.Definition | t.OpDef | None:
+    """Return the declaration of a block or op with several inputs; None of others."""
+    found: t.Definition | t.OpDef | None = None
+    if isinstance(ref, BlockRef):
+        found = ref.definition
+    elif isinstance(ref, KindRef) and issubclass(ref.kind, Foreign):
+        found = ref.kind.definition
+    return found if found is not None and found.inputs else None
 
 
 def call(
     walker: Walks,
     call: t.Call,
-    ref: BlockRef,
+    ref: BlockRef | KindRef,
     label: str | None,
     value: Value,
     context: Context,
 ) -> Value:
-    """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block.
+    """Elaborate ``fuse<64> { @high | @low }``: a branch for each input, and the block
+    or op.
 
     What stands in the branches belongs to the caller.
     """
-    if not is_sound(ref.definition):
-        raise Fault("", "it is reported where it is defined", call.span)
+    _require_sound(ref, call.span)
     # Before the branches, as `channels` is what flows in here.
-    values = blocks.values_of(call, ref, context, walker.state.errors)
-
-    word = ref.definition.name
-    fed = Section("structure", word, value, context, call.span)
-    with walker.place.section(fed) as part:
-        ends = _ends(walker, call, ref.definition, value, context)
-        part.value = blocks.block(walker, call, ref, label, ends, values, context)
+    send = _sender(walker, call, ref, context)
+    with _fed(walker, call, ref, value, context) as part:
+        part.value = send(label, _ends(walker, call, ref, value, context))
     return part.value
 
 
@@ -103,7 +111,7 @@ def again(
     walker: Walks,
     call: t.Call,
     first: t.Call,
-    ref: BlockRef,
+    ref: BlockRef | KindRef,
     name: str,
     value: Value,
     context: Context,
@@ -115,31 +123,64 @@ def again(
         walker: elaborates the branches and the block.
         call: the call of `same`.
         first: the earlier call.
-        ref: the block.
+        ref: the block or op.
         name: its name.
         value: what flows in here.
         context: of this place, in which the branches are elaborated.
         where: of the earlier place, in which the block is elaborated again.
     """
-    word = ref.definition.name
-    fed = Section("structure", word, value, context, call.span)
-    with walker.place.section(fed) as part:
-        ends = _ends(walker, call, ref.definition, value, context)
+    with _fed(walker, call, ref, value, context) as part:
+        ends = _ends(walker, call, ref, value, context)
         for was, end in zip(where.space.given.get(name, ()), ends, strict=False):
             walker.place.check_alike(was, end, call.span)
-        values = blocks.values_of(first, ref, where, walker.state.errors)
-        part.value = blocks.block(walker, first, ref, name, ends, values, where)
+        part.value = _sender(walker, first, ref, where)(name, ends)
     return part.value
+
+
+Send = Callable[[str | None, tuple[Value, ...]], Value]
+
+
+def _sender(
+    walker: Walks, call: t.Call, ref: BlockRef | KindRef, context: Context
+) -> Send:
+    """Return what sends the block or layer of a call, by its label, for some values."""
+    if isinstance(ref, KindRef):
+        layer = bind_layer(call, ref, context)
+
+        def send(label: str | None, ends: tuple[Value, ...]) -> Value:
+            if label is not None:
+                context.space.given.setdefault(label, ends)
+            return walker.place.layer(layer, label, ends, context, call.span)
+
+        return send
+    values = blocks.values_of(call, ref, context, walker.state.errors)
+    return lambda label, ends: blocks.block(
+        walker, call, ref, label, ends, values, context
+    )
+
+
+def _fed(
+    walker: Walks,
+    call: t.Call,
+    ref: BlockRef | KindRef,
+    value: Value,
+    context: Context,
+) -> Opened:
+    word = ref.definition.name if isinstance(ref, BlockRef) else ref.kind.word
+    section = Section("structure", word, value, context, call.span)
+    return walker.place.section(section)
 
 
 def _ends(
     walker: Walks,
     call: t.Call,
-    definition: t.Definition,
+    ref: BlockRef | KindRef,
     value: Value,
     context: Context,
 ) -> tuple[Value, ...]:
     """Elaborate the branches of a call, one for each input."""
+    definition = declaration(ref)
+    assert definition is not None
     statement = walker.state.statement
     names = [name for name, _ in definition.inputs]
     found = []
@@ -159,11 +200,12 @@ def _ends(
         )
     ends = [branch(walker, b, value, context.bind(own)) for b, own in found]
     walker.state.statement = statement
-    _check_apart(call, names, ends)
+    if isinstance(ref, BlockRef):
+        _check_apart(call, names, ends)
     return tuple(ends)
 
 
-def _elsewhere(call: t.Call, definition: t.Definition) -> str:
+def _elsewhere(call: t.Call, definition: t.Definition | t.OpDef) -> str:
     if definition.span.source is call.span.source:
         return ""
     return f" of {definition.span.source.name}"

@@ -131,7 +131,7 @@ class _File:
         read = [setting.value for setting in op.settings]
         if all(setting.name != "args" for setting in op.settings):
             read += [t.Name(param.span, param.name) for param in op.params]
-        known = frozenset(foreign.NAMES)
+        known = frozenset([*foreign.NAMES, *(name for name, _ in op.inputs)])
         self._definition(_header(op), t.ListExpr(op.span, read), known)
 
     def _definition(

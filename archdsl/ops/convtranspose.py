@@ -14,6 +14,7 @@ from archdsl.layer import (
     given,
     group_channels,
     need_axes,
+    need_groups,
 )
 from archdsl.values import (
     Saved,
@@ -68,14 +69,7 @@ class ConvTranspose(Layer):
         """Return the width, and the size along each axis."""
         channels, *sizes = need_axes(inputs[0], self)
         width = channels if self.width is None else self.width
-        for name, value in (("input", channels), ("output", width)):
-            if value % self.groups:
-                raise Mismatch(
-                    f"convtranspose: {value} {name} channels do not divide into "
-                    f"{self.groups} groups",
-                    help="groups must divide both the input and the output channels",
-                    code="A0304",
-                )
+        need_groups(self.word, channels, width, self.groups)
         spatial = [
             (n - 1) * s - 2 * p + reach + extra
             for n, reach, s, p, extra in zip(

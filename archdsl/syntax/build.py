@@ -195,7 +195,13 @@ class Build(Transformer[Token, t.File]):
     def fn_param(self, name: Token, default: t.Expr | None) -> t.Param:
         return t.Param(str(name), None, default, self._span(name))
 
-    def op(self, name: Token, params: list[t.Param] | None, body: t.Body) -> t.OpDef:
+    def op(
+        self,
+        name: Token,
+        params: list[t.Param] | None,
+        inputs: list[tuple[str, Span]] | None,
+        body: t.Body,
+    ) -> t.OpDef:
         settings: list[t.Let] = []
         if each := body.branches[0].each:
             self._error("A0001", "an `op` has no branches", each.span)
@@ -208,7 +214,9 @@ class Build(Transformer[Token, t.File]):
                     'an `op` holds settings such as `torch = "module.Class"`',
                     statement.span,
                 )
-        return t.OpDef(str(name), params or [], settings, self._span(name))
+        return t.OpDef(
+            str(name), params or [], settings, self._span(name), inputs or []
+        )
 
     def preset(
         self,

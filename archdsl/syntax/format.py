@@ -97,7 +97,7 @@ class _Spacing:
             return "  "
         if kind == "LSQB" and self.expression and _is_operand(before):
             return ""
-        if kind == "LPAR" and self.first == "BLOCK":
+        if kind == "LPAR" and self.first in ("BLOCK", "OP"):
             return ""
         if kind == "LPAR" and isinstance(before, Leaf) and before.kind == "NAME":
             return "" if self.expression or self.first == "INIT" else " "

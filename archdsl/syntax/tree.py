@@ -374,12 +374,21 @@ class FunctionDef(Node):
 
 
 class OpDef(Node):
-    """``op name<params> { torch = "module.Class"; ... }``: a foreign layer kind."""
+    """``op name<params>(inputs) { torch = "module.Class"; ... }``: a foreign kind.
+
+    Attributes:
+        name: its word.
+        params: its arguments.
+        settings: what it says of the class.
+        span: place of its name.
+        inputs: names of its inputs, with their places; empty if it has one.
+    """
 
     name: str
     params: list[Param]
     settings: list[Let]
     span: Span
+    inputs: Sequence[tuple[str, Span]] = ()
 
 
 class Preset(Node):

@@ -124,8 +124,8 @@ def layer_text(step: Step) -> str:
     """Return a layer's label with what else decides its cost."""
     op: Layer = step.op
     text = op.label()
-    groups = int(getattr(op, "groups", 1) or 1)
-    if op.family == "conv" and groups > 1:
+    groups = getattr(op, "groups", 1)
+    if op.family == "conv" and isinstance(groups, int) and groups > 1:
         if groups == channels(step.input_shapes[0]):
             text = f"dw{text}"
         else:

@@ -351,16 +351,25 @@ def _readable(spec: Spec) -> tuple[Spec, str]:
     """
     plain = structured(spec, plain=True)
     flat = text_of(plain)
-    for optional in (True, False):
-        shared = structured(spec, optional=optional)
-        text = text_of(shared)
+    try:
+        # Without expressions, equal layers are written in torch alike.
+        wanted = _facts(_loaded(flat, False))
+    except SpecError:
+        return plain, flat
+    # Whether parts are optional: what is shorter.
+    both = (structured(spec, optional=optional) for optional in (True, False))
+    found = {text_of(one): one for one in both}
+    for text in sorted(found, key=lambda text: text.count("\n")):
         try:
-            # Without expressions, equal layers are written in torch alike.
-            if _facts(_loaded(text, False)) == _facts(_loaded(flat, False)):
-                return shared, text
+            if _facts(_loaded(text, False)) == wanted:
+                return found[text], text
         except SpecError:
             continue
     return plain, flat
+
+
+# Kinds for which the order of two inputs makes no difference.
+_COMMUTATIVE: Final = ("add", "mul")
 
 
 def _facts(network: Network) -> list[Any]:
@@ -371,6 +380,8 @@ def _facts(network: Network) -> list[Any]:
     found: list[Any] = []
     for step in network.steps():
         reads = tuple(numbers[value] for value in step.inputs)
+        if step.op.word in _COMMUTATIVE and len(reads) == 2:
+            reads = tuple(sorted(reads))
         numbers[step.output] = len(numbers)
         weights = step.path if step.op.tensors(*step.input_shapes) else ""
         found.append((step.op.word, step.form, weights, reads, step.shape))

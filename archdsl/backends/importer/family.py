@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Final, NamedTuple
 
+from archdsl.backends.importer.loops import unrolled
 from archdsl.backends.importer.spec import (
     Block,
     Body,
@@ -20,13 +21,9 @@ from archdsl.backends.importer.spec import (
     Word,
     family_text,
 )
-from archdsl.backends.importer.structure import (
-    Structure,
-    Unifier,
-    changed,
-    form_of,
-    unrolled,
-)
+from archdsl.backends.importer.structure import Structure
+from archdsl.backends.importer.trees import changed, form_of
+from archdsl.backends.importer.unify import Unifier
 
 # More parameters than that are no help to a reader.
 _MOST_PARAMETERS: Final = 24

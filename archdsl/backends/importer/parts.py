@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
+from archdsl.backends.importer.blur import blur
 from archdsl.backends.importer.calls import Call, Frame, Run, late
 from archdsl.backends.importer.forms import Found, layers_of
 from archdsl.backends.importer.opaque import Ops
@@ -19,6 +20,9 @@ from archdsl.values import Shape
 
 if TYPE_CHECKING:
     from torch import nn
+
+# So many layers without weights may stand in the module around theirs.
+_FEW: Final = 2
 
 
 @dataclass(eq=False)
@@ -135,6 +139,8 @@ class Builder:
         self.ops = Ops()
         # Calls of modules that cannot be foreign layers, by identity.
         self.open: set[int] = set()
+        # With values: blurs have theirs in them.
+        self.buffers = dict(module.named_buffers())
         self._match()
         self.readers: dict[int, list[Leaf | None]] = {n: [None] for n in run.outputs}
         for leaf in self.leaves:
@@ -157,22 +163,50 @@ class Builder:
         """Find the layers, from the first call to the last that is known."""
         place = 0
         while place < len(self.calls) and self.unknown is None:
-            some = self.calls[place : place + 8]
-            found = layers_of(
-                some,
-                self.shapes,
-                self.run.asked,
-                lambda number, some=some: self._is_one(some[:number]),  # type: ignore[misc]
-            )
-            if not all(map(self._has_tensors, found)) or not found:
-                place = self._without(place)
+            # Padding and a blur behind it are no convolution that pads.
+            found = self._layers(place, 8) or self._layers(place, 1)
+            if not found:
+                place = self._blurred(place) or self._without(place)
                 continue
-            used = some[: found[0].calls]
+            used = self.calls[place : place + found[0].calls]
             home = _common([self.chains[id(call)] for call in used])
             for one in found:
                 if one.gives in self.users:  # of the parts of a chunk, some are not
                     self._add(one, home)
             place += len(used)
+
+    def _layers(self, place: int, most: int) -> tuple[Found, ...]:
+        """Return the layers that a call, or some from it on, are; none if unknown.
+
+        Args:
+            place: of the call.
+            most: how many calls they may be at most.
+        """
+        some = self.calls[place : place + most]
+        found = layers_of(
+            some,
+            self.shapes,
+            self.run.asked,
+            lambda number: self._is_one(some[:number]),
+        )
+        return found if all(map(self._has_tensors, found)) else ()
+
+    def _blurred(self, place: int) -> int:
+        """Make averages of a blur by fixed weights.
+
+        Returns:
+            The place of the call that is next; 0 if there is no blur.
+        """
+        calls, averages = blur(self.calls[place : place + 2], self.shapes, self.buffers)
+        if not calls or not self._is_one(self.calls[place : place + calls]):
+            return 0
+        conv = self.calls[place + calls - 1]
+        (value,), (result,) = conv.reads[:1], conv.gives
+        for average in averages:
+            gives = max(self.shapes) + 1 if average is not averages[-1] else result
+            self._add(Found(average, (value,), gives, 1, ()), self.chains[id(conv)])
+            value = gives
+        return place + calls
 
     def _without(self, place: int) -> int:
         """Make a foreign layer of a module with an unknown call, if one can be.
@@ -271,8 +305,11 @@ class Builder:
         """
         if self.unknown is not None:
             first = self.unknown
-            path = self.chains[id(first)][-1].path
-            where = f" in `{path}`" if path else ""
+            frame = self.chains[id(first)][-1]
+            where = f" in `{frame.path}`" if frame.path else ""
+            if where and len(frame.reads) > 1:
+                # A foreign layer reads one.
+                where += f", which reads {len(frame.reads)} values"
             raise Unknown(f"`{first.name}`{where}, at {first.place}, is no layer kind")
         nodes = self._nodes(self.run.root, 1, self.leaves)
         run = self.run
@@ -344,7 +381,8 @@ class Builder:
         alone = len(nodes) == 1 and isinstance(first, Leaf)
         if alone and first.path in (frame.path, ""):
             return nodes
-        if not numbered and not any(node.keys for node in nodes):
+        few = len(nodes) <= _FEW and not any(node.keys for node in nodes)
+        if not numbered and few:
             return nodes
         return self._contained(frame, nodes)
 

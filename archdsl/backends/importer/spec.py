@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Final
 
 from archdsl.layer import REQUIRED, Layer, kind
@@ -45,6 +46,7 @@ class Word:
         block: whether it is a block.
         flow: channels that flow in.
         kind: the kind, if it is one that the spec declares itself.
+        guard: whether it is there, if it is not always; at last an expression.
     """
 
     word: str
@@ -53,6 +55,7 @@ class Word:
     block: bool = False
     flow: int = field(default=0, compare=False)
     kind: type[Layer] | None = field(default=None, compare=False)
+    guard: Any = None
 
     @property
     def declared(self) -> type[Layer] | None:
@@ -62,11 +65,15 @@ class Word:
 
 @dataclass(frozen=True)
 class Braces:
-    """Braces, which own names with a label, or number them as `seq`."""
+    """Braces, which own names with a label, or number them as `seq`.
+
+    A `guard` is that of a `Word`.
+    """
 
     body: Body
     label: str = ""
     indexed: bool = False
+    guard: Any = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +86,7 @@ class Merge:
         args: arguments by name.
         label: its label, empty without one.
         changes: whether the shape differs before and after it.
+        guard: that of a `Word`.
     """
 
     word: str
@@ -86,6 +94,7 @@ class Merge:
     args: tuple[tuple[str, Any], ...] = ()
     label: str = ""
     changes: bool = field(default=False, compare=False)
+    guard: Any = None
 
 
 @dataclass(frozen=True)
@@ -146,6 +155,7 @@ class Block:
         values: values that its body needs beforehand, as text by name.
         inputs: channels that flow in, where it was found.
         outputs: those that flow out.
+        changes: whether the shape differs before and after it.
     """
 
     name: str
@@ -157,6 +167,7 @@ class Block:
     values: tuple[tuple[str, str], ...] = ()
     inputs: int = 0
     outputs: int = 0
+    changes: bool = False
 
 
 @dataclass
@@ -262,7 +273,12 @@ class _Printer:
         return "\n".join(map(self.line, body))
 
     def line(self, line: Line) -> str:
-        text = " -> ".join(map(self.item, line.items))
+        guard = getattr(line.items[-1], "guard", None)
+        if line.times != 1 and guard is not None:
+            # What is repeated is left out as a whole.
+            times = value_text(line.times)
+            return f"{self.bare(line.items[-1])} x({times}) if {guard.text}"
+        text = " -> ".join(self.guarded(line.items))
         if line.loop:
             return f"for i in range({value_text(line.times, True)}) {{\n{text}\n}}"
         if line.output:
@@ -273,7 +289,23 @@ class _Printer:
         # A name would run into the sign.
         return f"{text} x{times if isinstance(line.times, int) else f'({times})'}"
 
+    def guarded(self, items: Sequence[Item]) -> Iterator[str]:
+        """Yield items as text, those in a row with the same guard within braces."""
+        for guard, some in groupby(items, lambda item: getattr(item, "guard", None)):
+            found = list(some)
+            if guard is None or len(found) == 1:
+                yield from map(self.item, found)
+            else:
+                inner = " -> ".join(map(self.bare, found))
+                yield f"{{ {inner} }} if {guard.text}"
+
     def item(self, item: Item) -> str:
+        """Return an item with its guard, if it has one."""
+        guard = getattr(item, "guard", None)
+        return self.bare(item) + ("" if guard is None else f" if {guard.text}")
+
+    def bare(self, item: Item) -> str:
+        """Return an item without its guard."""
         match item:
             case Tap(name):
                 return f"@{name}"

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import BATCH, Call
+from archdsl.layer import count
 from archdsl.padding import SIDES
 from archdsl.values import CONTINUED, Last, Shape, ones, with_channels, with_sizes
 
@@ -209,6 +210,49 @@ def _l2_pool(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | No
     return Synonym("l2pool", {}, first.reads, 1)
 
 
+def _sum_pool(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
+    """A sum over all positions that keeps the axes."""
+    first = calls[0]
+    if first.name != "sum" or len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    kept = with_sizes(whole, ones(len(whole) - 1))
+    if len(whole) < 2 or not _over_positions(first, whole):
+        return None
+    if first.shapes[0][1:] != tuple(kept):
+        return None
+    return Synonym("sumpool", {}, first.reads, 1)
+
+
+def _spatial_softmax(
+    calls: Sequence[Call], shapes: Mapping[int, Shape]
+) -> Synonym | None:
+    """A softmax over positions: of a sequence, or of a map's in one row and back."""
+    first, *_ = some = calls[:3]
+    if len(first.reads) != 1:
+        return None
+    whole = shapes[first.reads[0]]
+    if isinstance(whole, Last) or len(whole) < 2:
+        return None
+    if len(whole) == 2 and _is_over_row(first):
+        return Synonym("spatialsoftmax", {}, first.reads, 1)
+    names = [call.name for call in some]
+    row, back = ("flatten", "view", "reshape"), ("view", "reshape", "unflatten")
+    if len(some) < 3 or names[0] not in row or names[2] not in back:
+        return None
+    flat = (whole[0], count(whole[1:]))
+    turned = first.shapes[0][1:] == flat and some[2].shapes[0][1:] == tuple(whole)
+    if not turned or not _is_over_row(some[1]) or not _follow(some):
+        return None
+    return Synonym("spatialsoftmax", {}, first.reads, 3)
+
+
+def _is_over_row(call: Call) -> bool:
+    """Return whether a call is a softmax over the last of three axes."""
+    axes = [value for key, value in call.args if key in ("1", "dim")]
+    return call.name == "softmax" and axes in ([2], [-1])
+
+
 def _uneven_pad(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
     """A map padded beyond its border by more on one side than on another."""
     first = calls[0]
@@ -252,6 +296,8 @@ _KNOWN: Final[tuple[_Recognizer, ...]] = (
     _power,
     _channel_mean,
     _l2_pool,
+    _sum_pool,
+    _spatial_softmax,
     _uneven_pad,
     _divided,
 )

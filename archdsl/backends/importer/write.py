@@ -185,13 +185,16 @@ class Writer:
         title = f"{cls.__name__}, of {cls.__module__}."
         # No class has a space in its name.
         name = f"{cls.__name__} {len(self.blocks)}"
+        before = self.shapes[container.reads[0]]
+        after = self.shapes[container.gives]
         self.blocks[name] = Block(
             name,
             body,
             container.indexed,
             title,
-            inputs=int(channels(self.shapes[container.reads[0]])),
-            outputs=int(channels(self.shapes[container.gives])),
+            inputs=int(channels(before)),
+            outputs=int(channels(after)),
+            changes=before != after,
         )
         return self.blocks[name]
 
@@ -288,7 +291,7 @@ class _Scope:
                 continue
             before = self._before(part, flow)
             item = self._item(part, flow)
-            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            follows = isinstance(part, Leaf) and _follows(part.op)
             last = lines[-1] if lines else None
             if before is None and follows and last and _takes(last, item):
                 lines[-1] = replace(last, items=(*last.items, item))
@@ -466,7 +469,7 @@ class _Scope:
         flow = start
         for part in branch:
             item = self._item(part, flow)
-            follows = isinstance(part, Leaf) and part.op.family in _FOLLOW
+            follows = isinstance(part, Leaf) and _follows(part.op)
             if lines and follows and _takes(lines[-1], item):
                 lines[-1] = replace(lines[-1], items=(*lines[-1].items, item))
             else:
@@ -532,6 +535,11 @@ class _Scope:
             return ""
         _check_label(label, node.path)
         return label
+
+
+def _follows(op: Layer) -> bool:
+    """Return whether a layer stands on the line of what comes before it."""
+    return op.family in _FOLLOW or op.word == "identity"
 
 
 def _takes(line: Line, item: Item) -> bool:

@@ -497,6 +497,12 @@ def _softmax(c: Call) -> str:
     return c.op("Softmax", c.x, axis=c.argument("dim"))
 
 
+@_form("SpatialSoftmax")
+def _spatial_softmax(c: Call) -> str:
+    row = c.op("Reshape", c.x, c.integers([0, 0, -1], "row"))
+    return c.op("Reshape", c.op("Softmax", row, axis=2), _shape_of_input(c))
+
+
 @_form("SoftmaxOfParts", "of")
 def _softmax_of_parts(c: Call) -> str:
     count = c.argument("of")
@@ -719,6 +725,12 @@ def _channel_mean(c: Call) -> str:
 def _l2_pool(c: Call) -> str:
     c.free = False
     return c.op("ReduceL2", c.x, c.integers(c.args, "axes"), keepdims=1)
+
+
+@_form("SumPool")
+def _sum_pool(c: Call) -> str:
+    c.free = False
+    return c.op("ReduceSum", c.x, c.integers(c.args, "axes"), keepdims=1)
 
 
 def _shape_of_input(c: Call) -> str:

@@ -482,17 +482,20 @@ class Reader:
             labels[group.name] = own
         return item
 
-    def _fed(self, group: Group, block: Group) -> Item:
-        """Return the call of a block with several inputs, a branch for each."""
+    def _fed(self, group: Group, last: Step | Group) -> Item:
+        """Return the call of a block with several inputs, a branch for each.
+
+        Or one more of a foreign layer.
+        """
         bodies = [[self._branch(one)] for one in group.children[:-1]]
-        item = self._item(block, False)
+        item = self._item(last, False)
         item.bodies = bodies
         item.channels = channels(group.input_shape)
         return item
 
     def _structure(self, group: Group, owned: bool = False) -> Item:
-        last = group.children[-1] if group.children else None
-        if isinstance(last, Group) and last.ports:
+        last = group.children[-1] if group.children else group
+        if last.shared if isinstance(last, Step) else last.ports:
             return self._fed(group, last)
         item = self._of(group, (), {}, [])
         labels = self.spaces[-1].labels
@@ -517,7 +520,10 @@ class Reader:
         item.bodies = [[self._branch(branch)] for branch in branches]
         item.key = "merge", type(step.op), len(branches)
         item.values = dict(vars(step.op))
-        self.spaces[-1].number(step.op.word)
+        if item.name is None and (step.labelled or step.op.tensors(*step.input_shapes)):
+            self._named(item, step, step.op.word)
+        else:
+            self.spaces[-1].number(step.op.word)
 
     def _branch(self, branch: Step | Group) -> Body:
         if not isinstance(branch, Group):

@@ -362,6 +362,8 @@ def _op(op: Foreign) -> str:
         default = f" = {param.default.span.text}" if param.default is not None else ""
         params.append(f"{param.name}{type_}{default}")
     head = f"<{', '.join(params)}>" if params else ""
+    if definition.inputs:
+        head += f"({', '.join(name for name, _ in definition.inputs)})"
     lines = [f"{s.name} = {s.value.span.text}" for s in definition.settings]
     return f"op {definition.name}{head} {{\n" + "\n".join(lines) + "\n}"
 

@@ -138,13 +138,9 @@ def command(
     """
     from archdsl.backends.importer import NotImported
 
-    given = factory, arguments, inputs, name, any_order
+    how = {"name": name or "", "any_order": any_order}
     try:
-        if family is not None:
-            found, reason = _of_family(family, *given), ""
-        else:
-            run = _of_file if _is_file(factory) else _of_module
-            found, reason = run(*given), ""
+        found, reason = _imported(factory, arguments, family, inputs, how), ""
     except NotImported as error:
         if not partial or error.partial is None:
             more = "; --partial writes the spec all the same" if error.partial else ""
@@ -180,61 +176,45 @@ def _is_file(factory: str) -> bool:
     return Path(factory).suffix.lower() in (".pt2", ".onnx")
 
 
-def _of_module(
+def _imported(
     factory: str,
     arguments: dict[str, Any],
+    family: list[str] | None,
     inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
+    how: dict[str, Any],
 ) -> Imported:
-    from archdsl.backends.importer import from_module
+    """Return the network, or the family, that a module's code makes or a file holds."""
+    from archdsl.backends.importer import from_family, from_file, from_module
 
+    if family is None and _is_file(factory):
+        if arguments:
+            raise click.UsageError("a file takes no arguments; leave -a out")
+        with _reading(factory), _naming():
+            return from_file(Path(factory), inputs or None, **how)
     if not inputs:
-        raise click.UsageError("a module needs --input, such as --input 3x224x224")
-    module = made_by(factory, arguments)
+        what = "a module" if family is None else "a family"
+        raise click.UsageError(f"{what} needs --input, such as --input 3x224x224")
+    if family is None:
+        module = made_by(factory, arguments)
+        with _naming():
+            return from_module(module, inputs, **how)
+    modules = family_of(factory, family, arguments)
     with _naming():
-        return from_module(module, inputs, name=name or "", any_order=any_order)
+        return from_family(modules, inputs, **how)
 
 
-def _of_family(
-    family: list[str],
-    module: str,
-    arguments: dict[str, Any],
-    inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
-) -> Imported:
-    from archdsl.backends.importer import from_family
-
-    if not inputs:
-        raise click.UsageError("--family needs --input, such as --input 3x224x224")
-    made = family_of(module, family, arguments)
-    with _naming():
-        return from_family(made, inputs, name=name or "", any_order=any_order)
-
-
-def _of_file(
-    factory: str,
-    arguments: dict[str, Any],
-    inputs: list[tuple[int, ...]],
-    name: str | None,
-    any_order: bool,
-) -> Imported:
-    from archdsl.backends.importer import from_file
-
-    if arguments:
-        raise click.UsageError("a file takes no arguments; leave -a out")
+@contextmanager
+def _reading(file: str) -> Iterator[None]:
+    """Say that torch is missing before a file is read, or that it cannot be read."""
     try:
-        import torch  # noqa: F401, TID251 (to say it before the file is read)
+        import torch  # noqa: F401, TID251
     except (ImportError, OSError) as error:
         raise without_torch(error, "importing a network needs") from None
     try:
-        with _naming():
-            path = Path(factory)
-            return from_file(path, inputs or None, name=name or "", any_order=any_order)
+        yield
     except OSError as error:
         why = (error.strerror or str(error)).lower()
-        raise Failure(f"{factory} cannot be read: {why}", status.USAGE) from None
+        raise Failure(f"{file} cannot be read: {why}", status.USAGE) from None
 
 
 @contextmanager

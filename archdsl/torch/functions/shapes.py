@@ -45,6 +45,7 @@ ENTRIES: Final = (
     Function("F.pixel_unshuffle", "input, downscale_factor", "moves", {}),
     Module("nn.PixelUnshuffle", "downscale_factor", "F.pixel_unshuffle", {}),
     Function("Tensor.sum", None, _reduced, {}),
+    Function("torch.sum", "input, dim=None, keepdim=False", _reduced, {}),
     Function("torch.mean", "input, dim=None, keepdim=False", _reduced, {}),
     Function("torch.norm", "input, p='fro', dim=None, keepdim=False", _norm, {}),
     Module("nn.Identity", "", "", {}),
