@@ -239,8 +239,8 @@ def _lean(
     except DoesNotFit as error:
         least = show_bytes(error.least_bytes)
         raise Failure(
-            f"a step of {batch:,} images does not fit into {show_bytes(budget)}: with "
-            f"blocks recomputed, it needs at least {least}",
+            f"a step of {batch:,} images does not fit into {show_bytes(budget)}: the "
+            f"smallest need that was found is {least}, with blocks recomputed",
             status.LIMIT,
         ) from None
 
