@@ -470,7 +470,10 @@ TOP_MISTAKES = [
     ("arch 1\nconv 3x3", ("A0001", 2, 1, "`conv`", "`network`")),
     ("arch", ("A0001", 1, 5, "file ends too early", "a number")),
     ("arch\nblock b { }", ("A0001", 1, 5, "line ends", "a number")),
-    ("arch 1\nblock b\n{ relu }", ("A0001", 2, 7, "ends before `{`", "on the same line")),
+    (
+        "arch 1\nblock b\n{ relu }",
+        ("A0001", 2, 7, "ends before `{`", "on the same line"),
+    ),
     ("arch 1\nblock { relu }", ("A0001", 2, 7, "`{` is not expected", "a name")),
     ("arch 1\npreset p: Net", ("A0001", 2, 9, "`:`", "`preset p = ...`")),
     ("arch 1\nimport a from 'b'", ("A0002", 2, 15, "`'`", "double quotes")),

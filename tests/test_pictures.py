@@ -644,8 +644,8 @@ def test_what_has_no_pairs_is_no_u() -> None:
         ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
         ("srgan", {}, "no arrow leads past `add1`, where its maps are smallest"),
         ("deeplab", {}, "one arrow leads past `classifier`, where its maps"),
-        ("fpn", {"depth": 1}, "blocks stand open in it"),
-        ("unet", {"fold": False}, "blocks stand open in it"),
+        ("fpn", {"depth": 1}, "blocks are open in it"),
+        ("unet", {"fold": False}, "blocks are open in it"),
     ],
 )
 def test_a_u_that_is_asked_for_is_drawn_or_refused(

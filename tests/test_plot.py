@@ -475,7 +475,7 @@ def test_the_command_draws_folders(
     Path("runs/five").mkdir()
     Path("runs/five/metrics.csv").write_text(good.replace("0.1", "nan"))
     for arguments, code, said in (
-        ([both[0], "vgg11"], 2, "vgg11 is not: draw them apart"),
+        ([both[0], "vgg11"], 2, "vgg11 is not: draw them separately"),
         ([both[0], "--batch", "2"], 2, "--batch does not apply to runs"),
         (["vgg11", "--show", "runs"], 2, "draws folders of `archdsl train`"),
         ([both[0], "--show", "costs"], 2, "draws folders of `archdsl train`"),

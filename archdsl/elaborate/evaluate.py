@@ -645,6 +645,7 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
         else set(target.kind.fields)
     )
     bound: dict[str, Any] = dict(target.bound)
+    values = dict(target.values) if isinstance(target, KindRef) else bound
     for arg in expr.args:
         if arg.name is None:
             raise Fault(
@@ -660,10 +661,11 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
                 arg.span,
                 help=did_you_mean(arg.name, known),
             )
-        is_kind = isinstance(target, KindRef)
-        bound[arg.name] = (arg, context) if is_kind else evaluate(arg.value, context)
+        values[arg.name] = evaluate(arg.value, context)
+        if isinstance(target, KindRef):
+            bound[arg.name] = arg, context
     if isinstance(target, KindRef):
-        return KindRef(target.kind, bound)
+        return KindRef(target.kind, bound, values)
     return BlockRef(target.definition, target.module, bound)
 
 

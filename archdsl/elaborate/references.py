@@ -19,23 +19,26 @@ class KindRef:
         kind: the layer kind.
         bound: arguments given with it, by name, each with the context to evaluate it
             in.
+        values: what these are worth, for comparisons.
     """
 
-    __slots__ = ("bound", "kind")
+    __slots__ = ("bound", "kind", "values")
 
     def __init__(
         self,
         kind: type[Layer],
         bound: Mapping[str, tuple[t.Arg, Context]] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.bound = bound or {}
+        self.values = values or {}
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, KindRef)
             and self.kind is other.kind
-            and self.bound == other.bound
+            and self.values == other.values
         )
 
     def __hash__(self) -> int:

@@ -9,7 +9,7 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import op
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
-from archdsl.elaborate.references import BlockRef, BodyRef, KindRef
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef, Unknown
 from archdsl.elaborate.types import show
 from archdsl.layer import all_kinds, kind, words
 from archdsl.source import Span
@@ -33,6 +33,8 @@ def resolve(call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
         # `dropout dropout`: the layer kind, with a parameter of the same name.
         if found_kind := kind(word):
             return KindRef(found_kind)
+        if isinstance(bound, Unknown):
+            raise Fault("", "it is reported where it is given a value", call.span)
         raise Fault(
             "A0204",
             f"`{word}` is {show(bound)}, not a layer",

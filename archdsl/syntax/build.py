@@ -421,6 +421,8 @@ class Build(Transformer[Token, t.File]):
         opened, *args, closed = parts
         return _Angle([a for a in args if a is not None], self._span(opened, closed))
 
+    given = angle
+
     def angle_arg(self, first: t.Expr | Token, value: t.Expr | None = None) -> t.Arg:
         if isinstance(first, Token):
             assert value is not None

@@ -33,6 +33,7 @@ _NAMES: Final = {
     "LSQB": "`[`",
     "RSQB": "`]`",
     "OPEN": "`<`",
+    "GIVEN": "`<`",
     "LESSTHAN": "`<`",
     "MORETHAN": "`>`",
     "EQUAL": "`=`",
@@ -303,6 +304,13 @@ def _compare(place: Place) -> Diagnostic | None:
     line = place.text[place.text.rfind("\n", 0, place.at) + 1 : place.at]
     if place.after("MORETHAN") or not (place.lines.in_brackets() or "<" in line):
         return None
+    named = re.search(r"(\w+)\s*<[^<]*$", line)
+    opened = [token.type for token in place.lines.opened]
+    if named and place.word == ">" and opened[-1:] == ["LSQB"]:
+        return place.refused(
+            "in an expression, arguments of a kind or block have names: "
+            f"`{named[1]}<name = value>`"
+        )
     return place.refused("inside < >, put comparisons with < and > in parentheses")
 
 

@@ -131,6 +131,8 @@ class Lines:
         return self.opened[-1]
 
     def _taken(self, token: Token) -> None:
+        if token.type == "GIVEN":
+            token = Token.new_borrow_pos("OPEN", token, token)
         kind = token.type
         if kind in _OPENERS:
             self.opened.append(token)
