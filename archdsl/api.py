@@ -216,7 +216,7 @@ def lean(
     optimizer: str = DEFAULT.optimizer,
     device: str | Device | None = DEFAULT.device,
 ) -> Lean:
-    """Return the blocks that cost least to recompute, for a step of training to fit.
+    """Return the cheapest blocks to recompute so that a training step fits into memory.
 
     `emit` and `build` take its `parts` as `recompute`.
 
@@ -226,7 +226,8 @@ def lean(
         batch: images of a step.
         dtype: data type of parameters and activations.
         optimizer: optimiser whose state is counted as memory.
-        device: whose roofline counts as cost; operations do without one.
+        device: the device whose roofline gives the cost; without one, operations are
+            counted.
 
     Raises:
         archdsl.passes.lean.DoesNotFit: if no choice that was found fits.
@@ -259,7 +260,7 @@ def emit(
             hooks see. None of them then overwrites its input, as hooks may keep it.
         recompute: whether the backward pass runs blocks again, so that only their
             inputs are kept for it, as `analyze(recompute=True)` counts; or the paths of
-            those, as from `lean`.
+            the blocks to run again, as from `lean`.
         inference: whether the module is for inference, as that of `archdsl compile
             --inference`: on a CPU, convolutions call oneDNN, activations included,
             unless these are to be modules. It is best for a network without norms, as
@@ -268,7 +269,7 @@ def emit(
     Raises:
         SpecError: if `network` names a spec with errors.
         TypeError: if it is not a network, or another argument has the wrong type.
-        ValueError: if one of the paths is no block that can be recomputed.
+        ValueError: if one of the paths is not a block that can be recomputed.
     """
     from .backends.torch import emit as run
 
@@ -289,16 +290,16 @@ def backbone(
     strides: Sequence[int] = (),
     head: bool = True,
 ) -> Network:
-    """Return a network that gives out features of another, and ends where these do.
+    """Return the part of a network that computes some of its features.
 
-    What remains keeps its path, so that checkpoints of the whole network fit.
+    Its layers keep their paths, so that checkpoints of the whole network fit.
 
     Args:
         network: as for `analyze`.
         taps: paths of layers and blocks whose outputs become those of the network, in
             this order.
-        strides: strides such as 8, 16 and 32, whose last maps are given out, too.
-        head: False to give out the last map, before the global pool and classifier.
+        strides: strides such as 8, 16 and 32, whose last maps become outputs, too.
+        head: False to end with the last map, before the global pool and classifier.
 
     Raises:
         SpecError: if `network` names a spec with errors.
@@ -337,8 +338,8 @@ def build(
         network: as for `analyze`.
         allow_foreign: whether the Python modules that the spec's `op`s name may be
             imported, which runs their code.
-        weights: a checkpoint that is loaded, as `archdsl weights` reads it: safetensors
-            or a file of `torch.save`. Nothing in it is run.
+        weights: a checkpoint to load, in any format that `archdsl weights` reads:
+            safetensors or a file of `torch.save`. No code in it is run.
         as_modules: as for `emit`.
         recompute: as for `emit`.
         inference: as for `emit`.
@@ -352,7 +353,8 @@ def build(
             cannot be imported.
         archdsl.backends.torch.ForeignCode: if an `op` names a module, and
             `allow_foreign` is not set.
-        SpecError: if `network` names a spec with errors, or `weights` is no checkpoint.
+        SpecError: if `network` names a spec with errors, or `weights` is not a
+            checkpoint.
         TypeError: if `network` is not a network, an argument has the wrong type or is
             given twice, or there are parameters for a network that is already loaded.
         ValueError: if `input` is not a shape, two different presets are asked for, or
@@ -500,8 +502,8 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, if both compute the same.
 
-    The file is a program of torch.export (`.pt2`) or a model of ONNX (`.onnx`). It is
-    read as data: nothing in it runs.
+    The file is a torch.export program (`.pt2`) or an ONNX model (`.onnx`). It is read
+    as data: no code in it runs.
 
     Args:
         path: the file.
@@ -512,7 +514,7 @@ def from_file(
     Raises:
         archdsl.backends.importer.NotImported: if the file cannot be read, or the
             network cannot be written as a spec, or the spec does not compute the same.
-        ImportError: if a package that it takes is not installed.
+        ImportError: if a package that it needs is not installed.
         OSError: if the file cannot be read.
         TypeError: if an argument has the wrong type.
         ValueError: if `input` is not a shape, or no network can have that name.
@@ -564,17 +566,18 @@ def export_onnx(
             a ``.safetensors``, ``.npz`` or ``.pt`` file that holds it.
         seed: for random weights instead, which serve to measure speed.
         opset: version of ONNX's operators.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.
-        int8: a folder of images, for a model in int8: the ranges of activations are
-            taken from them. `Exported.int8` says what that changes.
+        int8: a folder of images, for an int8 model: the ranges of activations are
+            measured on them. `Exported.int8` says what changes.
         crop: share of the shorter side of these images that is kept.
-        mean: what is subtracted from their channels, whose values are from 0 to 1;
-            that of ImageNet for three channels, otherwise 0, if empty.
-        std: what they are then divided by; as for the mean, otherwise 1.
+        mean: mean to subtract from their channels, whose values are from 0 to 1; if
+            empty, that of ImageNet for three channels, otherwise 0.
+        std: standard deviation to then divide them by; if empty, as for the mean,
+            otherwise 1.
 
     Raises:
         archdsl.backends.extras.MissingExtra: if a library is not installed.
@@ -614,9 +617,9 @@ def export_torch(
     fold: bool = True,
     batch: int | None = None,
 ) -> Exported:
-    """Return a network in evaluation mode as a program of torch.export.
+    """Return a network in evaluation mode as a torch.export program.
 
-    What only training needs is not in it. Images have the size of the spec.
+    Auxiliary heads are left out. Height and width are those of the spec.
 
     Args:
         network: as for `analyze`.
@@ -852,8 +855,8 @@ def plot(
         ImportError: if `show` is ``gradients`` and torch is not installed.
         SpecError: if one of `networks` names a spec with errors.
         TypeError: if an argument has the wrong type.
-        ValueError: if there is no such chart, or nothing to draw; or if `runs` is
-            given for another chart than gradients.
+        ValueError: if there is no such chart, or nothing to draw; or if `runs` is given
+            for a chart other than gradients.
     """
     from .backends.plot import Subject
     from .backends.plot import plot as run
@@ -904,8 +907,8 @@ def expand(network: Network | Spec) -> str:
     Raises:
         SpecError: if `network` names a spec with errors.
         TypeError: if it is not a network.
-        Unwritable: a ValueError, if the language has no words for the network. That can
-            only happen to one that was made in code.
+        Unwritable: a ValueError, if no spec can describe the network. That only happens
+            to networks made in code.
     """
     from .backends.spec import write_spec
 

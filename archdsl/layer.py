@@ -391,8 +391,8 @@ class Layer:
     def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether torch makes its output as a view, if only of its own result.
 
-        Nothing is written over a view: torch refuses that for views of which it makes
-        several at once, and copies gradients in the backward pass for others.
+        Nothing is written over a view: torch refuses that if an operation returns
+        several views, and for other views copies gradients in the backward pass.
         """
         return self.views
 
@@ -409,8 +409,8 @@ class Layer:
         return self.sign == "positive" or (self.sign == "kept" and all(inputs))
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
-        """Return over how many values of a sample it takes each mean; 0 if it takes
-        none.
+        """Return the number of values of a sample over which it takes each mean; 0 if
+        it takes none.
 
         The deviation is taken over the same values.
         """
@@ -426,7 +426,7 @@ class Layer:
     def returns_input(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether what torch returns in training is the input itself.
 
-        Unlike a view of it, it is no operation of its own in the backward pass.
+        Unlike a view, it is not a separate operation in the backward pass.
         """
         return self.aliases(True) and not self.is_view(inputs, output)
 

@@ -1,4 +1,5 @@
-"""What padding has in common: the sides of a map, and how it goes on beyond them."""
+"""What padding has in common: the sides of a map, and how it is continued beyond
+them."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ class Padding(Layer):
         """Return what is added before and after along each axis of a map.
 
         Raises:
-            Mismatch: if it is no map, or a side is given that the map does not have.
+            Mismatch: if it is not a map, or a side is given that the map does not have.
         """
         axes = len(need_map(shape, self.word)) - 1
         every = (
@@ -52,7 +53,7 @@ class Padding(Layer):
 
 
 def need_room(word: str, mode: str, shape: Shape, ends: Ends, taps: int = 1) -> None:
-    """Refuse a map that cannot go on as far as is asked for.
+    """Refuse a map that is too small to be continued that far.
 
     Args:
         word: of the layer kind.

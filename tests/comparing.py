@@ -289,7 +289,8 @@ class _SameChance(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func.__name__ == "bernoulli_" or func.__name__ in _DROPPING:
-            torch.manual_seed(0)
+            # That of all devices notes the stack for each that is absent.
+            torch.default_generator.manual_seed(0)
         if func.__name__ in _DROPPING:
             # Torch draws in the order in which the values lie in memory.
             args = args[0].contiguous(), *args[1:]

@@ -130,7 +130,11 @@ def test_training_and_text(folder: Path, capsys: pytest.CaptureFixture[str]) -> 
         (["--engines", "onnxruntime", "--train"], status.USAGE, "does not train"),
         (["--engines", "inference", "--train"], status.USAGE, "cannot be trained"),
         (["--on", "cuda"], status.USAGE, "no GPU"),
-        (["--against", "others:wrong"], status.SPEC_ERRORS, "no torch.nn.Module"),
+        (
+            ["--against", "others:wrong"],
+            status.SPEC_ERRORS,
+            "not return a torch.nn.Module",
+        ),
         (["--against", "others:Other"], status.USAGE, "Other fails on the network's"),
         (["--against", "others"], status.USAGE, "MODULE:FACTORY"),
     ],

@@ -627,7 +627,7 @@ def test_what_is_the_same_for_all_inputs(statement: str, constant: bool) -> None
 
 
 def test_an_instance_norm_of_one_value_is_refused_at_once() -> None:
-    with pytest.raises(archdsl.SpecError, match="a single position has no deviation"):
+    with pytest.raises(archdsl.SpecError, match="a single position has no variance"):
         archdsl.loads(net("adaptiveavgpool 1x1 -> instancenorm"))
 
 

@@ -11,6 +11,7 @@ import torch
 
 import archdsl
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.comparing import elaborations, emitted_once, faults, faults_of
 from tests.optional_specs import specimen
 
@@ -50,7 +51,7 @@ def twice(text: str) -> list[str]:
 
 
 def test_no_preset_but_a_few_has_a_class_twice() -> None:
-    emitted = {name: archdsl.emit(archdsl.load(name)) for name in shipped_presets()}
+    emitted = {name: presets.emitted(name) for name in shipped_presets()}
     found = {name: twice(text) for name, text in emitted.items()}
     assert {name: names for name, names in found.items() if names} == TWICE
 

@@ -224,7 +224,7 @@ def test_the_branches_of_a_repvgg_are_merged() -> None:
     [
         (("flatten -> linear 3",), "flatten1 has as many features"),
         (("adaptiveavgpool 3x3",), "adaptiveavgpool1 pools to a given size"),
-        (("upsample size=5x5",), "upsample1 picks pixels by its input's size"),
+        (("upsample size=5x5",), "upsample1 selects pixels by its input's size"),
         (("conv 3x3 /2 pad=same dilation=2",), "conv1 pads by its input's size"),
         (("avgpool 3x3 /2 pad=1 ceil=true",), "avgpool1 rounds its output's size up"),
     ],

@@ -22,6 +22,7 @@ from archdsl.backends.diagram.themes import PRINT
 from archdsl.diagnostics import SpecError
 from archdsl.ir import Network
 from archdsl.resources import shipped_presets, shipped_specs
+from tests import presets
 from tests.branches import Branches
 
 Box = tuple[float, float, float, float]
@@ -143,7 +144,7 @@ every_preset = pytest.mark.parametrize("name", shipped_presets(), scope="module"
 
 @cache
 def layout(name: str, options: Options = Options()) -> Layout:  # noqa: B008
-    return Layout(archdsl.load(name, symbolic=False), options)
+    return Layout(presets.network(name, symbolic=False), options)
 
 
 @every_preset
@@ -643,8 +644,8 @@ def test_what_has_no_pairs_is_no_u() -> None:
         ("resnet50", {}, "`globalavgpool1` makes 2048, which is no map"),
         ("srgan", {}, "no arrow leads past `add1`, where its maps are smallest"),
         ("deeplab", {}, "one arrow leads past `classifier`, where its maps"),
-        ("fpn", {"depth": 1}, "blocks stand open in it"),
-        ("unet", {"fold": False}, "blocks stand open in it"),
+        ("fpn", {"depth": 1}, "blocks are open in it"),
+        ("unet", {"fold": False}, "blocks are open in it"),
     ],
 )
 def test_a_u_that_is_asked_for_is_drawn_or_refused(

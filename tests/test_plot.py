@@ -25,6 +25,7 @@ from archdsl.cli import main
 from archdsl.ir import Network
 from archdsl.passes.devices import device
 from archdsl.resources import shipped_presets
+from tests import presets
 
 FIVE = ("alexnet", "vgg16", "googlenet", "resnet50", "densenet121")
 
@@ -137,15 +138,15 @@ def test_names_are_written_as_they_are() -> None:
 
 
 def test_every_shipped_network_is_named_and_no_name_covers_another() -> None:
-    presets = sorted(shipped_presets())
-    networks = [archdsl.load(name, symbolic=False) for name in presets]
-    plot = archdsl.plot(networks, names=presets, show="compare")
+    names = sorted(shipped_presets())
+    networks = [presets.network(name, symbolic=False) for name in names]
+    plot = archdsl.plot(networks, names=names, show="compare")
     figure = plot.figure()
     assert_clear(figure)
     (axes,) = figure.axes
     notes = {note.get_text(): note for note in axes.texts}
-    assert sorted(notes) == presets
-    for name, network in zip(presets, networks, strict=True):
+    assert sorted(notes) == names
+    for name, network in zip(names, networks, strict=True):
         facts = archdsl.analyze(network)
         assert notes[name].xy == (facts.macs, facts.params), name
 
@@ -474,7 +475,7 @@ def test_the_command_draws_folders(
     Path("runs/five").mkdir()
     Path("runs/five/metrics.csv").write_text(good.replace("0.1", "nan"))
     for arguments, code, said in (
-        ([both[0], "vgg11"], 2, "vgg11 is not: draw them apart"),
+        ([both[0], "vgg11"], 2, "vgg11 is not: draw them separately"),
         ([both[0], "--batch", "2"], 2, "--batch does not apply to runs"),
         (["vgg11", "--show", "runs"], 2, "draws folders of `archdsl train`"),
         ([both[0], "--show", "costs"], 2, "draws folders of `archdsl train`"),

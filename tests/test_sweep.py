@@ -749,7 +749,7 @@ def test_a_cluster_finds_the_same(
     assert ray.up and len(ray.calls) == 3
     monkeypatch.setattr("archdsl.sweeps.cluster.__version__", "0.0")
     monkeypatch.setattr("archdsl.sweeps.cluster.rows_there", lambda *a: ("9", []))
-    with pytest.raises(ClusterError, match=r"has archdsl 9, and this one has 0\.0"):
+    with pytest.raises(ClusterError, match=r"has archdsl 9, but this one has 0\.0"):
         sweep("net.arch", AXES, ray=True)
 
 
@@ -980,7 +980,7 @@ def test_the_command_writes_files(run: Run, folder: Path) -> None:
         (["widht=4"], 1, "did you mean `width`?"),
         (["preset=smal"], 1, "did you mean `small`?"),
         (["width=1..10000000"], 4, "more than 1,000,000 values"),
-        (["width=1..9999", "count=1..9999"], 4, "take some of them by --sample"),
+        (["width=1..9999", "count=1..9999"], 4, "draw some of them with --sample"),
     ],
 )
 def test_the_command_says_what_is_wrong(

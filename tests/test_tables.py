@@ -13,6 +13,7 @@ from archdsl.backends.table import Style, report
 from archdsl.backends.views import VIEWS
 from archdsl.passes.analysis import Analysis
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.test_cli import Run, folder, run
 
 __all__ = ["folder", "run"]
@@ -35,7 +36,7 @@ def shipped() -> dict[str, Analysis]:
     """Return the analysis of every shipped preset."""
     return {
         name: archdsl.analyze(
-            archdsl.load(name, symbolic=False), tool="fvcore", device="t4"
+            presets.network(name, symbolic=False), tool="fvcore", device="t4"
         )
         for name in shipped_presets()
     }

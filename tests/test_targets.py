@@ -256,7 +256,7 @@ def test_images_are_those_of_all_folders_and_not_too_many(
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
-        ("input 5x8x8\n    globalavgpool", "1 or 3 channels, and the input 5"),
+        ("input 5x8x8\n    globalavgpool", "1 or 3 channels, but the input has 5"),
         ("input 8\n    linear 3", "does not take a single image"),
         (
             "input a 3x8x8\n    input b 3x8x8\n    add { @a | @b }",

@@ -25,7 +25,7 @@ class Target(NamedTuple):
     """Where something is defined.
 
     Attributes:
-        path: the file, None if it is the document and that is no file.
+        path: the file; None if it is the document and that is not a file.
         span: the place in it.
     """
 
@@ -162,7 +162,7 @@ class Document:
         return outline.outline(self.tree)
 
     def definition(self, offset: int) -> Target | None:
-        """Return where the name at a place is defined, None if it is no name.
+        """Return where the name at a place is defined; None if there is no name.
 
         Layer kinds and functions of the language are defined nowhere in specs.
         """

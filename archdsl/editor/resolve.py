@@ -35,7 +35,7 @@ class Found(NamedTuple):
 def resolve(
     file: t.File, module: Module, library: Module, around: Trail, word: Span
 ) -> Found | None:
-    """Return what the word at a place refers to, None if it is no name."""
+    """Return what the word at a place refers to; None if it is not a name."""
     name = word.text
     if not name:
         return None

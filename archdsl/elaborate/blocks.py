@@ -133,7 +133,7 @@ def _read_all(
 ) -> Value:
     """Elaborate the body of a block, which reads all that it names as its inputs.
 
-    What is wrong in it is told first.
+    Errors in it are reported first.
     """
     state = walker.state
     names = [name for name, _ in definition.inputs]

@@ -247,11 +247,13 @@ class Placer:
         Args:
             op: the layer.
             inputs: their shapes.
-            among: what it is one of that have to be modules; empty if it need not.
+            among: what the layer is a part of, if all parts of that must be modules;
+                otherwise empty.
             span: its place in the source.
 
         Raises:
-            Fault: if the output is too large, or the layer is no module and has to be.
+            Fault: if the output is too large, or the layer is not a module but has to
+                be one.
             Mismatch: if the layer does not fit its inputs.
         """
         known = self.memo.made_by(op) if self.memo is not None else None
@@ -409,7 +411,7 @@ _NUMBERED: Final = "the parts of a seq"
 
 
 def _among(name: str, indexed: bool) -> str:
-    """Return what a part with a name is one of, if all of these have to be modules."""
+    """Return what a named part belongs to, if all parts of that must be modules."""
     if indexed:
         return _NUMBERED
     if "." in name:

@@ -291,7 +291,7 @@ class _Definition:
         if param.name != "body" and not _attempt(
             self.errors, lambda: check_parameter(param.name, param.span)
         ):
-            # That another name is read in its stead is no mistake of its own.
+            # If another name is read instead, that is not a second mistake.
             self.used.add(param.name)
         self.names[param.name] = param.span
         self._check_number(self.names, param.span)

@@ -104,7 +104,7 @@ def _rounds(each: t.Each, context: Context) -> Iterator[Mapping[str, Any]]:
 
 
 def refuse_each(branches: Sequence[t.Branch]) -> None:
-    """Refuse a `for` behind what is no branch of a merge.
+    """Refuse a `for` after something that is not a branch of a merge.
 
     Raises:
         Fault: naming it.

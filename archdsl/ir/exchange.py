@@ -3,7 +3,7 @@
 What is written are the nodes of `ir.nodes`, field by field; a field that has its
 default is left out. A layer is tagged by its kind. A number that carries an expression
 is an object with both, and an expression is a list of terms: `[[4, "width"], [-1]]` is
-``4 * width - 1``. A factor that is no name is a list of an operator and expressions.
+``4 * width - 1``. A factor that is not a name is a list of an operator and expressions.
 
 What is read may come from anywhere. It is bounded in size, everything has its type, and
 the network is verified before anything else sees it.
@@ -586,7 +586,7 @@ def _decode_value(value: Any, place: Place) -> Any:
     if keys == {"kind"}:
         word = value["kind"]
         at = (*place, "kind")
-        # A kind that only a spec declares is no more than a name here.
+        # A kind that only a spec declares is just a name here.
         return Named(_text(word, at), kind(word))
     return _decode_number(value, place)
 
@@ -688,7 +688,7 @@ _LAYER = _Form(_encode_layer, _decode_layer, {"$ref": "#/$defs/layer"})
 
 
 class _Unseen(Source):
-    """A source of which only places are known."""
+    """A source whose text is unknown, but places in it are known."""
 
     __slots__ = ("places",)
 

@@ -76,7 +76,7 @@ def unchecked(model: Callable[P, M]) -> Callable[P, M]:
 
 
 class OldName(Model):
-    """A name that a part had in older checkpoints, in place of its own.
+    """The name of a part in older checkpoints.
 
     Attributes:
         name: the name, with dots where it was a path below the same owner.

@@ -1,8 +1,8 @@
 """Whether a network is one: what every pass and backend takes for granted.
 
-The elaborator makes networks of which all this holds, and each transformation must; a
-network from outside, such as one read from JSON, is held against it before anything
-else reads it. What is asked:
+The elaborator only makes networks that satisfy all this, and so must every
+transformation. A network from outside, such as one read from JSON, is checked before
+anything else reads it. What is asked:
 
 - Data: a value is made once, and before it is read. Shapes are those that the layers
   give, and what reads a value knows its shape.
@@ -70,7 +70,7 @@ class Problem(NamedTuple):
 
 
 class InvalidNetwork(ValueError):
-    """A network of which something does not hold that must.
+    """A network that violates an invariant.
 
     Attributes:
         problems: all that is wrong with it.
@@ -83,7 +83,7 @@ class InvalidNetwork(ValueError):
 
 
 def verify(network: Network) -> Network:
-    """Return a network of which all holds that this module says.
+    """Return a network that satisfies all invariants of this module.
 
     Raises:
         InvalidNetwork: with all that does not.
@@ -370,7 +370,7 @@ class _Verifier:
     def _enter(self, place: Place, group: Group) -> None:
         """Check that what flows into a group is there."""
         at = (*place, "input")
-        # That a group names a value is no use of it.
+        # A group that names a value does not use it.
         known = group.input in self.read
         self._check_read(at, group.input, group.input_shape, group.training)
         if not known:
@@ -535,7 +535,7 @@ class _Verifier:
         for name, value in group.lets:
             if not _holds(value, names):
                 self.report((*place, "lets", name), "its expression has another value")
-        # Those that name what only the spec computes cannot be told.
+        # Tests that name values computed only by the spec cannot be decided.
         lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
         known = {**lets, **names}
         for number, (test, held) in enumerate(group.tests):
@@ -713,7 +713,7 @@ def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
 
 
 def _true(test: Test, names: Names) -> bool | None:
-    """Return whether a test holds, or None if that cannot be told."""
+    """Return whether a test holds; None if that is unknown."""
     match test:
         case Comparison(left, op, right):
             one, other = _value(left, names), _value(right, names)

@@ -110,7 +110,7 @@ class Net:
         norm = self.norm_behind(node)
         if norm is None:
             return int(bias(node) is not None)
-        # Right before the norm there is no bias, unless the spec asks for one.
+        # A layer right before the norm has no bias, unless the spec sets one.
         written = self.written(node)
         said = written is None or written.argument("bias") is not None
         own = bias(node) is not None and said

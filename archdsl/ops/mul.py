@@ -64,7 +64,7 @@ class Mul(Layer):
     ) -> Scratch:
         """Return the products on the way, and gradients of gates before their sums."""
         if len(inputs) > 2:
-            # Training is told of each product of two; see `passes/tape.py`.
+            # In training, each product of two is recorded; see `passes/tape.py`.
             more = self._products(inputs)[-2]
             return Scratch(more, more)
         whole = count(output)

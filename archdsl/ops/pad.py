@@ -34,10 +34,10 @@ class Pad(Padding):
     """Continue a map beyond its border: `pad 3x3 reflect`.
 
     `reflect` mirrors it at the border, whose positions are not repeated; `replicate`
-    repeats them; `circular` goes on with the other end, as around a globe. Sides add to
-    the size: `pad 0x0 reflect right=1 bottom=1`. A convolution behind it has `pad=0`,
-    or else pads by itself, with `pad_mode`. For zeros, use the `pad` of a convolution,
-    or `zeropad`.
+    repeats them; `circular` continues with the opposite end, as around a globe. Sides
+    add to the size: `pad 0x0 reflect right=1 bottom=1`. A convolution after it needs
+    `pad=0`; or let the convolution pad by itself, with `pad_mode`. For zeros, use the
+    `pad` of a convolution, or `zeropad`.
 
     Source: for `reflect`, Zhu et al. 2017, "Unpaired image-to-image translation using
     cycle-consistent adversarial networks", section 7.2.

@@ -1,7 +1,7 @@
 """The cheapest parts of a network to recompute, for a step of training to fit.
 
 A state of the search is a place in the network, with the bytes that are kept up to
-there and the cost of what is recomputed. From there the network goes on with layers
+there and the cost of what is recomputed. From there, the network continues with layers
 that are kept, or with a block that is run again as a whole. States that need no less
 and cost no less than another are dropped, and so are those that are over the limit in
 the backward pass of what comes next: that needs what is kept before it, and what it
@@ -151,7 +151,7 @@ class _State(NamedTuple):
         bytes: what is kept.
         cost: of what is run again.
         peak: the most that is in use so far.
-        before: the state that it goes on from.
+        before: the state before it.
         part: what is recomputed last.
     """
 

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     Number = int | Fraction
 
-# Of paths that jump in more ways, and some networks have exponentially many, only a
-# lower bound of the narrowest and an upper bound of the widest are kept.
+# Some networks have paths with exponentially many jumps. Beyond this number, only a
+# lower bound of the narrowest path and an upper bound of the widest are kept.
 _MOST_JUMPS: Final = 16
 
 
@@ -47,9 +47,9 @@ class Axis(NamedTuple):
         high: last position that any unit sees.
         ways: fields that alternate between units, if units see different amounts: a
             unit sees the union over all of these.
-        seen: what each existing unit sees of the input itself, if it does not follow
-            from the rest. Near the ends, units that do not exist would see positions of
-            it.
+        seen: first and last position of the input itself that each unit sees, if that
+            does not follow from the rest: near the ends, the outline may include
+            positions that only units beyond the ends would see.
     """
 
     first: Number
@@ -87,8 +87,8 @@ class Span(NamedTuple):
         jump: distance between the fields of neighbouring units.
         least: size of the field along the narrowest path.
         most: size of the field along the widest path.
-        turns: if units alternate, how they differ from that: what they would see if
-            unit 0 saw a single position. It also has the jumps.
+        turns: if units alternate, the fields that they would have if unit 0 saw a
+            single position, with their jumps.
     """
 
     jump: Number
@@ -524,7 +524,8 @@ def _slide(axis: Axis, window: Window, n: int, units: _Units) -> Axis:
 def _continued(
     axis: Axis, window: Continued, parts: _Parts, units: _Units
 ) -> list[Ends]:
-    """Return what each unit of a window sees of a map that goes on beyond its border.
+    """Return what each unit of a window sees of a map that is continued beyond its
+    border.
 
     Args:
         axis: what the units of the map see.
@@ -544,7 +545,7 @@ def _continued(
 
 
 def _ways(axis: Axis) -> tuple[Periodic, ...]:
-    """Return what the units along an axis see by way of each path, in periods."""
+    """Return what the units along an axis see along each path, in periods."""
     if axis.ways is not None:
         return axis.ways
     return (Periodic(((int(axis.first), int(axis.last)),), int(axis.jump)),)
@@ -614,7 +615,7 @@ def _first_seen(axis: Axis, units: Iterable[int]) -> Ends:
 
 
 def _core(axis: Axis, units: int) -> tuple[int, int]:
-    """Return a range of units none of which sees only padding, on any way.
+    """Return a range of units none of which sees only padding, along any path.
 
     Units before its start or after its end may.
     """

@@ -439,7 +439,7 @@ def _sizes(
 
 
 def _recurs(fails: _Try, first: int, guess: Sizes) -> bool:
-    """Return whether sizes recur in the steps of a guess, as far as a few tell."""
+    """Return whether sizes recur in steps of a guess, judged by a few of them."""
     step, run = guess.step, guess.run
     if step is None or step == 1 or first != guess.first:
         return False

@@ -2,7 +2,7 @@
 
 Which ones these are, a pruner of Optuna decides. A run keeps its metrics and states in
 a folder of its own, so a sweep that was interrupted goes on in the middle of a run, and
-the pruner is told again what the earlier runs have reported.
+the reports of earlier runs are replayed to the pruner.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ TRAINED: Final[Mapping[str, str]] = {
     "accuracy": "share of test images classified correctly after the last epoch",
     "epochs": "epochs that the point was trained for; fewer if it was stopped early",
 }
-# Of the runs that reach a rung, one in so many goes on (Li et al. 2020, "A system for
-# massively parallel hyperparameter tuning"; Optuna keeps more while there are few).
+# Of the runs that reach a rung, one in this many continues (Li et al. 2020, "A system
+# for massively parallel hyperparameter tuning"; Optuna keeps more while there are few).
 _KEEPS: Final = 3
 _NOT_FINITE: Final = "A1106"
 

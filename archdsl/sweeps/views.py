@@ -347,7 +347,7 @@ def _field(
 
 
 class _Ends(NamedTuple):
-    """The inputs and outputs of a network of which no more is known."""
+    """The inputs and outputs of a network whose layers are not known."""
 
     inputs: list[Port]
     outputs: list[Port]

@@ -63,7 +63,10 @@ def text(
         notes.append(("roofline", f"{1e3 * roofline:.2f} ms at least, by the analysis"))
     notes += [
         ("ratio", f"how many times faster than {results[0].name}"),
-        ("difference", "largest of an output, as a share of the largest output there"),
+        (
+            "difference",
+            "largest difference of an output, as a share of the largest output",
+        ),
     ]
     return "\n".join([*lines, "", *align(notes)]) + "\n"
 

@@ -62,7 +62,7 @@ class Match(NamedTuple):
         missing: those that it lacks.
         reshaped: those that have another shape there.
         extra: names in the checkpoint that the network has no place for.
-        suggestions: what may be what, where names differ.
+        suggestions: which tensors may correspond, where names differ.
         adapted: weights of first convolutions that are made to take other channels.
     """
 

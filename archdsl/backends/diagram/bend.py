@@ -28,14 +28,14 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     """Return the place of the node at the bottom, or why the picture is no U."""
     nodes = [*drawn.nodes()]
     if any(isinstance(part, Box) for part in drawn.parts):
-        return "blocks stand open in it"
+        return "blocks are open in it"
     shapes = [node.steps[-1].shape for node in nodes]
     vector = next((at for at, shape in enumerate(shapes) if not is_map(shape)), None)
     if vector is not None:
         what = _name(nodes[vector])
         return f"`{what}` makes {show_shape(shapes[vector])}, which is no map"
     if not nodes:
-        return "nothing is drawn in it"
+        return "it has no drawn layers"
     areas = [count(sizes(shape)) for shape in shapes]
     lowest = areas.index(min(areas))
     while areas[lowest + 1 : lowest + 2] == [areas[lowest]]:
@@ -49,7 +49,7 @@ def bottom_or_reason(drawn: Picture) -> int | str:
         skips = "one arrow leads" if pairs else "no arrow leads"
         return f"{skips} past `{_name(nodes[lowest])}`, where its maps are smallest"
     if not (is_nested and is_paired):
-        return "what leads past the smallest maps does not pair up, the first the last"
+        return "the skips past the smallest maps are not nested, the first outermost"
     return lowest
 
 

@@ -104,7 +104,7 @@ class Writer:
         self.taken: Counter[str] = Counter()
 
     def write(self, graph: Digraph, drawn: Picture, lowest: int | None = None) -> None:
-        """Write one picture; as a U if it is told which node is the lowest."""
+        """Write one picture; as a U if the lowest node is given."""
         self.ids, self.exit = {}, ""
         for port in drawn.inputs:
             self.ids[port.value] = self.new_id()

@@ -69,8 +69,8 @@ class Drawing:
         chain: what is, if it is drawn as volumes.
 
     Raises:
-        SpecError: if it is to be drawn as volumes, and is no chain; or as a U, and is
-            none.
+        SpecError: if it is to be drawn as volumes but is not a chain, or as a U but
+            does not have that form.
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
@@ -134,7 +134,8 @@ class Drawing:
 
         Args:
             format: svg, png or pdf.
-            warn: told what the engine warns of, and of text too small for a page.
+            warn: called with each warning of the engine, and about text too small for a
+                page.
 
         Raises:
             MissingExtra: if there is no layout engine.
@@ -162,7 +163,7 @@ class Drawing:
             yield (
                 f"on {page}, the text of this picture has {fits * SMALLEST:.1f} pt, "
                 f"less than {SMALLEST:g}: close blocks by a smaller --depth, or draw "
-                "parts on pages of their own by --only and --block"
+                "parts on separate pages with --only and --block"
             )
 
     def _title(self) -> list[str]:
@@ -194,7 +195,8 @@ def render(
         format: one of `FORMATS`; the suffix of `path` tells it when left out.
         fold: draw equal consecutive copies once, and a chain's steps as one node.
         options: how to draw otherwise.
-        warn: told what a layout engine warns of, and of text too small for a page.
+        warn: called with each warning of a layout engine, and about text too small for
+            a page.
 
     Raises:
         MissingExtra: if the format needs a layout engine and there is none.
@@ -265,8 +267,8 @@ def _no_u(what: Subject, options: Options) -> Diagnostic:
         "A0802",
         f"{what.name} cannot be drawn as a U: {reason}",
         what.root.span,
-        label="two arrows or more must lead from the way down to the way up, the first "
-        "to the last",
+        label="at least two skips must lead from the way down to the way up, nested "
+        "in one another",
         help=f"leave out `--style unet`{ways}, or draw a part of maps by `--only`",
     )
 
@@ -276,7 +278,7 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
     return Diagnostic(
         "A0910",
         f"the picture of {network.name} is too large to be laid out: its arrows cross "
-        f"{rows:,} rows, and {MAX_DRAWN:,} take an engine some seconds",
+        f"{rows:,} rows, and at most {MAX_DRAWN:,} are allowed",
         network.root.span,
         label="drawn here",
         help=f"{way}draw a part of it by `--only`, or write `--format dot`",
@@ -286,8 +288,8 @@ def _too_large(network: Network, rows: int, fold: bool) -> Diagnostic:
 def _too_long(network: Network, pixels: int) -> Diagnostic:
     return Diagnostic(
         "A0910",
-        f"the picture of {network.name} would be {pixels:,} pixels long, and a png has "
-        f"at most {_MAX_PIXELS:,}",
+        f"the picture of {network.name} would be {pixels:,} pixels long, but a png "
+        f"has at most {_MAX_PIXELS:,}",
         network.root.span,
         label="drawn here",
         help="use a smaller `--depth` or `--dpi`, or write svg or pdf",

@@ -218,7 +218,7 @@ def brief(number: int) -> str:
 
 
 def escaped(lines: Iterable[Any], room: int = _MAX_TEXT) -> str:
-    """Return lines as one label, in which nothing means anything to dot."""
+    """Return lines as one label, escaped for dot."""
     import graphviz
 
     text = r"\n".join(graphviz.escape(_plain(str(line), room)) for line in lines)

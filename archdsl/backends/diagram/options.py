@@ -96,4 +96,6 @@ def check(options: Options) -> None:
     if not low <= options.dpi <= high:
         raise ValueError(f"dpi must be {low} to {high:,}, not {options.dpi}")
     if options.style == "unet" and options.direction == "LR":
-        raise ValueError("a U is drawn from top to bottom: leave out direction LR")
+        raise ValueError(
+            "a U is always drawn from top to bottom: leave out direction LR"
+        )

@@ -66,7 +66,7 @@ class Box(NamedTuple):
 
 
 class Closed(NamedTuple):
-    """A box of which the inside is not drawn.
+    """A box whose contents are not drawn.
 
     Attributes:
         heading: what it is called.

@@ -46,7 +46,8 @@ class Piece(NamedTuple):
     Attributes:
         text: as dot text.
         size: of it.
-        joints: ids of where it goes on from another piece, and in another one.
+        joints: ids of the nodes where it continues from another piece, and into another
+            one.
     """
 
     text: str
@@ -62,7 +63,8 @@ def laid_out(
     Args:
         source: the text.
         warnings: to which those of the engine are added.
-        joints: ids of where it goes on from another piece, and in another one.
+        joints: ids of the nodes where it continues from another piece, and into another
+            one.
 
     Raises:
         MissingExtra: if there is no layout engine.

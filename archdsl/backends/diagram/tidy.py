@@ -1,8 +1,8 @@
 """Lays pieces out again that are not tidy.
 
 In a tidy piece, branches stand in the spec's order, and no arrow crosses a title. An
-engine has no option that makes it so. So it is asked again in other words, each of
-which helps some networks and harms others, and the tidiest piece is taken.
+engine has no option that makes it so. So it is asked again with other attributes, each
+of which helps some networks and harms others, and the tidiest result is kept.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _MOST = 2_000
 def tidied(
     plain: Piece, source: str, drawn: Picture, ids: dict[int, str], direction: Direction
 ) -> Piece:
-    """Return a piece that is tidy, as far as that can be had.
+    """Return the tidiest piece that is found.
 
     Args:
         plain: the piece as it came.

@@ -280,7 +280,7 @@ def _text(lines: Sequence[str]) -> float:
 
 
 def _rows(widths: Sequence[float], number: int) -> list[range]:
-    """Return so many rows of about one width, or fewer."""
+    """Return at most that many rows, of about equal width."""
     goal = sum(widths) / number
     rows: list[range] = []
     start, wide = 0, 0.0
@@ -347,7 +347,7 @@ def _draw(
 
 
 def _polygon(pen: str, fill: str, points: Sequence[tuple[float, float]]) -> str:
-    """Return a polygon in the language in which Graphviz is told of backgrounds."""
+    """Return a polygon in Graphviz's xdot format for backgrounds."""
     spots = " ".join(f"{x:.2f} {y:.2f}" for x, y in points)
     around = f"{len(points)} {spots}"
     return f"{pen} C 7 -{fill} P {around} {pen} p {around}"

@@ -152,7 +152,7 @@ def from_file(
 ) -> Imported:
     """Return the spec of a network in a file, which computes the same.
 
-    The file is data, of which nothing runs.
+    The file is read as data: no code in it runs.
 
     Args:
         path: a program of torch.export (`.pt2`), or a model of ONNX (`.onnx`).
@@ -164,7 +164,7 @@ def from_file(
     Raises:
         NotImported: if the file cannot be read, or the network cannot be written as a
             spec, or the spec would not compute the same.
-        MissingExtra: if a package that it takes is not installed.
+        MissingExtra: if a package that it needs is not installed.
         OSError: if the file cannot be read.
         ValueError: if a network cannot have that name.
     """
@@ -257,7 +257,7 @@ def _imported(
     except SpecError as error:
         first = error.diagnostics[0]
         raise NotImported(
-            f"the spec that was found is wrong: {first.message}", made(())
+            f"the spec that was written has an error: {first.message}", made(())
         ) from error
     order = [run.outputs.index(value) for value in spec.outputs]
     proven = proof(network, order)
@@ -413,7 +413,7 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
     heads = [v for v in run.outputs if _source(run, v) not in lasting]
     if len(run.outputs) - len(heads) != len(calm.outputs):
         raise Untraceable(
-            "the outputs in training are not those in evaluation and more"
+            "the outputs in training are not those in evaluation plus others"
         )
     return run, heads
 
@@ -441,10 +441,10 @@ def _difference(text: str, specs: Mapping[str, Spec]) -> str:
         try:
             whole = _facts(_loaded(text, False, preset))
             if whole != _facts(_loaded(plain, False)):
-                return f"{preset}: the spec that was found is another network"
+                return f"{preset}: the spec that was written describes another network"
         except SpecError as error:
             why = error.diagnostics[0].message
-            return f"{preset}: the spec that was found is wrong: {why}"
+            return f"{preset}: the spec that was written has an error: {why}"
     return ""
 
 

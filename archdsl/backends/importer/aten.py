@@ -249,7 +249,7 @@ def _addmm(a: Arguments) -> Any:
     from torch.nn import functional as F
 
     if a.get("beta", 1) != 1 or a.get("alpha", 1) != 1:
-        raise ValueError("a sum with factors is no linear layer")
+        raise ValueError("a sum with factors is not a linear layer")
     return F.linear(a["mat1"], _untransposed(a["mat2"]), a["input"])
 
 
@@ -267,12 +267,12 @@ def _untransposed(weight: Any) -> Any:
     """
     weight = getattr(weight, "of", None)
     if weight is None:
-        raise ValueError("the second factor is no weight's transpose")
+        raise ValueError("the second factor is not the transpose of a weight")
     return weight
 
 
 class _Transpose:
-    """The transpose of a weight, of which nothing but products are made."""
+    """The transpose of a weight, which is only used in products."""
 
     def __init__(self, of: Any) -> None:
         self.of = of

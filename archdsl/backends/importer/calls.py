@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 # Samples of a batch: batch norm refuses a single one in training.
 BATCH = 2
 
-# Functions of which the result is the same tensor as far as a network is concerned.
+# Functions whose result is, for a network, the same tensor.
 _NOTHING = frozenset(
     (
         *("contiguous", "clone", "to", "type", "type_as", "float", "alias"),
@@ -434,7 +434,7 @@ def _changes_nothing(name: str, args: Mapping[str, Value]) -> bool:
 
 
 def _sliced(index: Any, shape: Sequence[int]) -> Any:
-    """Return slices with their ends, but for those behind that take all."""
+    """Return slices with their ends, without trailing ones that take everything."""
     parts = index if isinstance(index, tuple) else (index,)
     if not all(isinstance(part, slice) for part in parts) or len(parts) > len(shape):
         return index
@@ -593,7 +593,9 @@ def _reason(error: Exception, path: str) -> str:
     text = str(error).partition("\n")[0]
     where = f"`{path}`" if path else "the module"
     if _needs_values(text):
-        return f"{where} decides by values of tensors what it computes, at {place}"
+        return (
+            f"the control flow of {where} depends on the values of tensors, at {place}"
+        )
     return f"{where} cannot be run, at {place}: {type(error).__name__}: {text}"
 
 

@@ -102,7 +102,7 @@ def _groups(
 
 
 def _any_unit(item: Item, blocks: Mapping[str, Block]) -> Item:
-    """Return a call without its word, but with what it takes as arguments."""
+    """Return the arguments of a call."""
     if not isinstance(item, Word) or not item.block or item.word not in blocks:
         return item
     block = blocks[item.word]

@@ -1,9 +1,9 @@
 """Finds the layer that calls of torch functions are, from what layer kinds declare.
 
-There is no table of torch functions: a kind says how it is written in torch
-(`Layer.torch`). Each kind is written with several arguments, and run; what changes in
-the calls shows which argument of which call says what. A layer that is found so is run
-itself, and must make the same calls.
+No table of torch functions is needed: a kind says how it is written in torch
+(`Layer.torch`). Each kind is emitted with several arguments, and run; from what changes
+in the calls it follows which argument of the kind decides which argument of which call.
+A layer that is found so is run itself, and must make the same calls.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Made(NamedTuple):
     Attributes:
         calls: with the layer's inputs numbered from 0.
         result: number of the layer's output.
-        asks: whether it asks for the size of its input, and computes with it.
+        asks: whether it reads the size of its input, and computes with it.
     """
 
     calls: tuple[Call, ...]
@@ -88,8 +88,8 @@ class Form(NamedTuple):
             value is found from what stands there.
         result: place of the output among the results of the last call.
         axes: how many axes the map has that it was found on.
-        asks: whether it asks for the size of its input. Where code does not, such as
-            that of a padding of 0 and 1, numbers are the same at one size by chance.
+        asks: whether it reads the size of its input. Where code does not, such as that
+            of a padding of 0 and 1, numbers are the same at one size by chance.
     """
 
     kind: type[Layer]
@@ -484,7 +484,8 @@ def layers_of(
     asked: Sequence[int],
     is_one: Callable[[int], bool],
 ) -> tuple[Found, ...]:
-    """Return the layers that the first of some calls are; none if it is no kind.
+    """Return the layers that the first of some calls may be; none if there is no such
+    kind.
 
     Several calls may be one layer, and one call that gives several values as many.
 
@@ -492,7 +493,7 @@ def layers_of(
         calls: in order.
         shapes: shapes of values, without the batch.
         asked: values whose size may have served as the size of an output.
-        is_one: returns whether the first so many calls may be a single layer.
+        is_one: returns whether that many first calls may be a single layer.
     """
     for form in forms().get(calls[0].name, ()):
         some = calls[: len(form.names)]

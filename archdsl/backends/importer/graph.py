@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 # Far more than any network has, and quick to go through.
 MAX_OPERATIONS: Final = 50_000
 MAX_TENSORS: Final = 200_000
-# Elements of one value, of which 4 bytes each are 1 GiB.
+# Largest number of elements of one value: 1 GiB at 4 bytes each.
 MAX_ELEMENTS: Final = 2**28
 _DEEPEST: Final = 64
 _SEQUENTIAL: Final = ("torch.nn.modules.container.Sequential", "torch.nn.Sequential")
@@ -118,7 +118,7 @@ class Graph:
 
 
 def without_unread(graph: Graph) -> None:
-    """Leave out the tensors of modules of which nothing is read, and note it."""
+    """Leave out tensors of modules that are never read, and note that."""
     read = {graph.values[n] for one in graph.operations for n in _names_in(one.args)
             if n in graph.values}  # fmt: skip
     owners = {key.rpartition(".")[0] for key in read}
@@ -132,8 +132,8 @@ def without_unread(graph: Graph) -> None:
         del graph.state[key]
     graph.values = {n: key for n, key in graph.values.items() if key in graph.state}
     graph.notes.append(
-        f"{counted(len(unread), 'tensor')} of the file that nothing reads left out: "
-        f"{', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
+        f"{counted(len(unread), 'tensor')} of the file left out, as nothing reads "
+        f"them: {', '.join(unread[:3])}{', ...' if len(unread) > 3 else ''}"
     )
 
 
@@ -152,7 +152,7 @@ def replay(graph: Graph) -> tuple[Run, nn.Module]:
     """Return what a graph does, and bare modules of its names that hold its tensors.
 
     Raises:
-        Untraceable: if an operation cannot be run, or the graph is no sound one.
+        Untraceable: if an operation cannot be run, or the graph is not valid.
     """
     if len(graph.operations) > MAX_OPERATIONS:
         raise Untraceable(f"there are more than {MAX_OPERATIONS:,} operations")
@@ -264,7 +264,7 @@ class _Replay:
 
 
 def _ends(top: Frame, outputs: Sequence[int]) -> None:
-    """Say of each call of a module what enters and what leaves it."""
+    """Record what enters and what leaves each call of a module."""
     last: dict[int, int] = dict.fromkeys(outputs, 1 << 60)
     calls = top.calls()
     for place, call in enumerate(calls):
@@ -298,7 +298,7 @@ def _end(frame: Frame, start: int, last: Mapping[int, int]) -> tuple[int, list[C
 
 
 def _unchanged(frame: Frame) -> None:
-    """Put numbered parts that do nothing, of which a file says nothing, in place."""
+    """Insert numbered parts that do nothing, which a file does not mention."""
     if is_numbered(frame.module) and len(frame.reads) == 1:
         by_name: dict[str, list[Call | Frame]] = {}
         for item in frame.items:
@@ -378,7 +378,7 @@ def _add(
     """Add the module of a path, and those around it that are not there yet."""
     names = path.split(".") if path else []
     if len(names) > _DEEPEST:
-        raise Untraceable(f"modules nest deeper than {_DEEPEST} levels")
+        raise Untraceable(f"modules are nested deeper than {_DEEPEST} levels")
     for end in range(1, len(names) + 1):
         inner, outer = ".".join(names[:end]), ".".join(names[: end - 1])
         if inner in known:

@@ -64,7 +64,7 @@ class _Attempt:
         self.shapes = dict(run.shapes)
         self.kept = kept
         self.lost: set[int] = set()
-        # Values that are another one, and those that are one but for the axis.
+        # Values that equal another value, and those that equal it except for an axis.
         self.same: dict[int, int] = {}
         self.grouped: dict[int, _Grouped] = {}
 

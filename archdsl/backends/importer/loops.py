@@ -21,7 +21,7 @@ from archdsl.backends.importer.spec import (
 
 
 def repeated(body: Body) -> Body:
-    """Return a body with lines that say the same again as one, with a number.
+    """Return a body in which repeated lines are one line with a count.
 
     Lines whose labels end in a number become rounds of a loop, even a single one, so
     that bodies with more and with fewer rounds have the same form.
@@ -221,7 +221,7 @@ def _unrolled_within(item: Item, tapped: frozenset[str]) -> Item:
 
 
 def _in_turns(lines: Sequence[Line]) -> list[Line]:
-    """Return lines with those that take turns, such as a, b, a, b, as one chain."""
+    """Return lines in which alternating ones, such as a, b, a, b, are one chain."""
     found: list[Line] = []
     rest = list(lines)
     while rest:

@@ -57,10 +57,10 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             None to take those that they have.
 
     Raises:
-        Malformed: if it is no model, or not a sound one.
+        Malformed: if it is not a model, or not a valid one.
         MissingExtra: if onnx is not installed.
         OSError: if the file cannot be read.
-        Unknown: if one of its nodes is no layer.
+        Unknown: if one of its nodes is not a layer.
     """
     onnx: Any = need("a model of ONNX", "onnx", "onnx")
     if path.stat().st_size > _MAX_BYTES:
@@ -71,13 +71,13 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
     except Exception as error:  # of protobuf, whose classes vary
         raise Malformed("it is no model of ONNX") from error
     if not model.graph.node or not model.graph.output:
-        raise Malformed("it is no model of ONNX, or one without nodes")
+        raise Malformed("it is not an ONNX model, or one without nodes")
     try:
         return _Model(path, model, sizes).source()
     except (ValueError, TypeError, KeyError, IndexError, AttributeError) as error:
-        raise Malformed("it is no model that can be read, or a damaged one") from error
+        raise Malformed("it is not a readable model, or it is damaged") from error
     except RecursionError:
-        raise Malformed("it nests too deeply") from None
+        raise Malformed("it is nested too deeply") from None
 
 
 class _Place(NamedTuple):
@@ -85,7 +85,8 @@ class _Place(NamedTuple):
 
     Attributes:
         path: of its module, or of the module that it stands in.
-        classes: classes of modules on the way, by path, as far as the model says.
+        classes: classes of the enclosing modules, by path, where the model records
+            them.
     """
 
     path: str
@@ -143,7 +144,7 @@ class _Model:
         """Return a stored tensor; those in other files are read within bounds.
 
         Raises:
-            Malformed: if it is not what it says.
+            Malformed: if it does not have the size that it declares.
         """
         from onnx import TensorProto, numpy_helper
 
@@ -158,7 +159,9 @@ class _Model:
         try:
             return numpy_helper.to_array(tensor)
         except Exception as error:
-            raise Malformed(f"the tensor {name!r} is not what it says") from error
+            raise Malformed(
+                f"the tensor {name!r} does not have the size that it declares"
+            ) from error
 
     def _external(self, tensor: TensorProto, name: str) -> bytes:
         given = {entry.key: entry.value for entry in tensor.external_data}
@@ -174,8 +177,7 @@ class _Model:
             or not target.is_relative_to(folder)
         ):
             raise Malformed(
-                f"the tensor {name!r} lies outside the model's folder, in "
-                f"{where[:100]!r}"
+                f"the tensor {name!r} is outside the model's folder, in {where[:100]!r}"
             )
         start, length = int(given.get("offset", 0)), int(given.get("length", -1))
         try:
@@ -227,7 +229,7 @@ class _Model:
             sizes.append(fixed)
         if not 2 <= len(sizes) <= 5 or min(sizes) < 1 or prod(sizes) > MAX_ELEMENTS:
             raise Malformed(
-                f"the input `{entry.name[:100]}` is no batch of maps or vectors"
+                f"the input `{entry.name[:100]}` is not a batch of maps or vectors"
             )
         return entry.name, tuple(sizes)
 
@@ -416,8 +418,8 @@ class _Model:
         biased = any(key.endswith(".bias") for key in self.state)
         if "Conv" in types and biased and "BatchNormalization" not in types:
             graph.notes.append(
-                "it has no batch norms: where the network had some, they are part of "
-                "its convolutions"
+                "it has no batch norms: if the network had some, they were folded "
+                "into its convolutions"
             )
 
     # ---- running it as it is

@@ -122,7 +122,7 @@ class Node:
         return self.model.parameter(self.owner, names)
 
     def next(self, node: NodeProto, type: str) -> NodeProto | None:
-        """Return the node that alone reads another's result, if it is of a type."""
+        """Return the only reader of a node's result, if it is of a type."""
         result = node.output[0]
         found = self.readers.get(result, ())
         if self.leaving.get(result) or len(found) != 1 or found[0].op_type != type:
@@ -254,7 +254,7 @@ def _gemm(node: Node) -> Performed:
     weight, bias = node.constant(1), node.constant(2)
     factors = node.attribute("alpha", 1.0), node.attribute("beta", 1.0)
     if node.attribute("transA", 0) or factors != (1.0, 1.0):
-        raise Unfit("it is no linear layer")
+        raise Unfit("it is not a linear layer")
     if not node.attribute("transB", 0):
         weight = weight.T
     return _linear(node, weight, bias)
@@ -264,7 +264,7 @@ def _gemm(node: Node) -> Performed:
 def _product(node: Node) -> Performed:
     weight = node.constant(1)
     if weight.ndim != 2:
-        raise Unfit("its second factor is no matrix")
+        raise Unfit("its second factor is not a matrix")
     bias = None
     after = node.next(node.node, "Add")
     if after is not None:
@@ -278,7 +278,7 @@ def _product(node: Node) -> Performed:
 
 def _linear(node: Node, weight: Array, bias: Array | None) -> Performed:
     if weight.ndim != 2 or (bias is not None and bias.size != weight.shape[0]):
-        raise Unfit("its factors are no linear layer's")
+        raise Unfit("its factors are not those of a linear layer")
     bias = None if bias is None else bias.reshape(-1)
     own = node.weights("linear", _given(weight=weight, bias=bias))
 
@@ -302,7 +302,7 @@ def _batch_norm(node: Node) -> Performed:
     import numpy as np
 
     if node.attribute("training_mode", 0):
-        raise Unfit("it is in training")
+        raise Unfit("it is in training mode")
     names = ("weight", "bias", "running_mean", "running_var")
     arrays = {name: node.constant(n) for n, name in enumerate(names, 1)}
     arrays["num_batches_tracked"] = np.zeros((), np.int64)
@@ -333,7 +333,7 @@ def _layer_norm(node: Node) -> Performed:
         from torch.nn import functional as F
 
         if axis not in (-1, x.dim() - 1):
-            raise ValueError("a norm over several axes is no layer kind")
+            raise ValueError("a norm over several axes has no layer kind")
         return F.layer_norm(x, tuple(w.shape), w, b, eps)
 
     return Performed(perform, (node.input(0), own["weight"], own.get("bias")))
@@ -385,7 +385,7 @@ def _pool(node: Node) -> Performed:
     counts = bool(node.attribute("count_include_pad", 0))
     largest = node.node.op_type == "MaxPool"
     if len(node.node.output) > 1:
-        raise Unfit("it gives the places of its maxima")
+        raise Unfit("it also returns the indices of its maxima")
 
     def perform(x: Any) -> Any:
         first, last = sides(x)
@@ -638,7 +638,7 @@ def _computed(type: str, a: Any, b: Any) -> Any:
 
     first, second = np.asarray(a), np.asarray(b)
     if max(first.size, second.size) > _MOST_SIZES:
-        raise ValueError("sizes are computed of more numbers than a shape has")
+        raise ValueError("sizes are computed from more numbers than a shape has")
     match type:
         case "Add":
             return first + second
@@ -707,7 +707,7 @@ def _flatten(node: Node) -> Performed:
         import torch
 
         if axis != 1:
-            raise ValueError("what is flattened is not each sample")
+            raise ValueError("it does not flatten each sample")
         return torch.flatten(x, 1)
 
     return Performed(perform, (node.input(0),))
@@ -783,7 +783,7 @@ def _gather(node: Node) -> Performed:
         import numpy as np
 
         if not (_is_host(x) and _is_host(places)):
-            raise ValueError("what is gathered are no sizes")
+            raise ValueError("it gathers something other than sizes")
         return np.take(np.asarray(x), np.asarray(places, np.int64), axis)
 
     return Performed(perform, (node.input(0), node.input(1)))
@@ -849,7 +849,7 @@ def _pad(node: Node) -> Performed:
         or node.input(3) is not None
         or any((*pads[:2], *pads[count : count + 2]))
     ):
-        raise Unfit("it pads in another way than a layer")
+        raise Unfit("it pads unlike any layer kind")
 
     def perform(x: Any) -> Any:
         from torch.nn import functional as F
@@ -865,7 +865,7 @@ def _pad(node: Node) -> Performed:
 @_node("DepthToSpace")
 def _depth_to_space(node: Node) -> Performed:
     if node.attribute("mode", "DCR") != "CRD":
-        raise Unfit("it takes channels in another order than a pixel shuffle")
+        raise Unfit("it orders channels unlike a pixel shuffle")
     size = node.attribute("blocksize", 1)
 
     def perform(x: Any) -> Any:

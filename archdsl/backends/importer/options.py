@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from archdsl.backends.importer.spec import Body, Braces, Item, Line, Merge, Tap, Word
+from archdsl.backends.importer.spec import Body, Braces, Item, Line, Merge, Word
 from archdsl.backends.importer.trees import (
     MISSING,
     all_items,
@@ -151,12 +151,6 @@ def _form(item: Item) -> Any:
 def _given(item: Merge) -> list[str]:
     """Return the arguments of a residual but that for the name of its projection."""
     return [name for name, _ in item.args if name != "projection"]
-
-
-def _weight(token: _Token) -> int:
-    """Return how many layers and calls a token has."""
-    body = Body((Line(token.items),))
-    return sum(isinstance(item, Word | Tap) for item in all_items(body)) or 1
 
 
 # ---- alignment -----------------------------------------------------------------------

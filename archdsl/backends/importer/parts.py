@@ -114,7 +114,7 @@ class Builder:
         module: the module, whose `state_dict` gives the order of the parts.
 
     Attributes:
-        unknown: the first call that is no layer kind, and in no module that can be a
+        unknown: the first call without a layer kind, outside any module that can be a
             foreign layer.
         shapes: shapes of values, without the batch.
         ops: what became foreign layers.
@@ -301,7 +301,7 @@ class Builder:
         """Return the network as a container.
 
         Raises:
-            Unknown: if a call is no layer kind.
+            Unknown: if a call has no layer kind.
         """
         if self.unknown is not None:
             first = self.unknown

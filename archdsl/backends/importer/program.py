@@ -76,7 +76,7 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             open; None to take those that it was made with.
 
     Raises:
-        Malformed: if it is no program, or not a sound one.
+        Malformed: if it is not a program, or not a valid one.
         OSError: if the file cannot be read.
     """
     try:
@@ -84,13 +84,11 @@ def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
             _check_sizes(archive, path)
             return _Program(path, archive, sizes).source()
     except (zipfile.BadZipFile, NotImplementedError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
-        raise Malformed(f"it is no program of torch.export: {error}") from None
+        raise Malformed(f"it is not a torch.export program: {error}") from None
     except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        raise Malformed(
-            "it is no program that can be read, or a damaged one"
-        ) from error
+        raise Malformed("it is not a readable program, or it is damaged") from error
     except RecursionError:
-        raise Malformed("it nests too deeply") from None
+        raise Malformed("it is nested too deeply") from None
 
 
 def _check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
@@ -118,9 +116,7 @@ class _Program:
         models = [name for name in names if re.search(r"/models/[^/]+\.json\Z", name)]
         if len(models) != 1:
             raise Malformed(
-                "it has no program, or several"
-                if names
-                else "it is an archive of nothing"
+                "it has no program, or several" if names else "it is an empty archive"
             )
         (self.model,) = models
         self.root = self.model.rpartition("/models/")[0]
@@ -178,7 +174,7 @@ class _Program:
         for key, entry in self._json(config)["config"].items():
             where = f"{self.root}/data/{kind}/{entry['path_name']}"
             if entry.get("use_pickle"):
-                raise Malformed(f"the tensor {key!r} is a pickle, which is not read")
+                raise Malformed(f"the tensor {key!r} is a pickle, which is refused")
             if entry.get("tensor_meta") is None:
                 raise Malformed(f"{key!r} is no tensor")
             found[str(key)] = self._tensor(where, str(key), entry["tensor_meta"])
@@ -227,7 +223,7 @@ class _Program:
 
     def _input(self, arg: Mapping[str, Any], place: int) -> tuple[str, tuple[int, ...]]:
         if "as_tensor" not in arg:
-            raise Malformed("an input is no tensor")
+            raise Malformed("an input is not a tensor")
         name = str(arg["as_tensor"]["name"])
         given = self.sizes[place] if self.sizes and place < len(self.sizes) else None
         sizes: list[int] = []
@@ -245,7 +241,7 @@ class _Program:
                 raise Malformed(f"the input `{name}` may have any size: give --input")
             sizes.append(_integer({"as_int": fixed}))
         if not 2 <= len(sizes) <= 5 or min(sizes) < 1 or prod(sizes) > MAX_ELEMENTS:
-            raise Malformed(f"the input `{name}` is no batch of maps or vectors")
+            raise Malformed(f"the input `{name}` is not a batch of maps or vectors")
         if given is not None and len(given) != len(sizes) - 1:
             raise Malformed(f"the input `{name}` has {len(sizes) - 1} sizes")
         return name, tuple(sizes)
@@ -310,7 +306,7 @@ def _operation(name: str, overload: str) -> Any:
 def _integer(value: Mapping[str, Any]) -> int:
     found = value["as_int"]
     if type(found) is not int or not 0 <= found < 2**40:
-        raise Malformed("a size is no number that is known")
+        raise Malformed("a size is not a known number")
     return found
 
 
@@ -318,7 +314,7 @@ def _argument(value: Mapping[str, Any]) -> Any:
     """Return an argument, with `Name`s for values.
 
     Raises:
-        Malformed: if it is of a kind that no layer has.
+        Malformed: if no layer has its type.
     """
     ((kind, found),) = value.items()
     if kind in ("as_tensor", "as_sym_int", "as_sym_float") and "as_name" in found:
@@ -332,7 +328,7 @@ def _argument(value: Mapping[str, Any]) -> Any:
             return [_one_of(part) for part in found]
         case "as_int" | "as_float" | "as_bool" | "as_string":
             if not isinstance(found, bool | int | float | str):
-                raise Malformed("an argument is no number")
+                raise Malformed("an argument is not a number")
             return found
         case "as_ints" | "as_floats" | "as_bools":
             return [_plain(part) for part in found]
@@ -355,7 +351,7 @@ def _one_of(part: Mapping[str, Any]) -> Any:
 
 def _plain(part: Any) -> Any:
     if not isinstance(part, bool | int | float):
-        raise Malformed("an argument is no list of numbers")
+        raise Malformed("an argument is not a list of numbers")
     return part
 
 

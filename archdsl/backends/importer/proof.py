@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 # The largest difference, relative to the largest number of a tensor.
 TOLERANCE: Final = 1e-6
-# Batches, of which none is the one that the network was traced with.
+# Batch sizes, none of which is the one that the network was traced with.
 _BATCHES: Final = (2, 3)
 # How far engines are apart that sum in another order.
 _INEXACT: Final = 1e-4
@@ -219,7 +219,7 @@ def _same_keys(
     for mine, other in zip(ours, theirs, strict=True):
         if mine != other and not any_order:
             raise Differs(
-                f"the state_dict has another order: `{mine}` where the module has "
+                f"the state_dict has a different order: `{mine}` where the module has "
                 f"`{other}`",
                 _module(other),
             )

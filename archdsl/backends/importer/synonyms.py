@@ -254,7 +254,7 @@ def _is_over_row(call: Call) -> bool:
 
 
 def _uneven_pad(calls: Sequence[Call], shapes: Mapping[int, Shape]) -> Synonym | None:
-    """A map that goes on beyond its border, farther at one side than at another."""
+    """A map padded beyond its border by more on one side than on another."""
     first = calls[0]
     given = dict(first.args)
     mode, sides = given.get("mode"), given.get("pad")

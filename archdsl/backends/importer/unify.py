@@ -28,8 +28,8 @@ _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
 # Names that say more than the argument's own.
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
-# The value that is what flows into a block, and the parameter of which it is taken
-# several times.
+# The value that stands for the input channels of a block, and the parameter that it is
+# a multiple of.
 _INPUTS: Final = "inputs"
 _FACTOR: Final = "expand"
 # A width inside a block, beside that of what flows out.
@@ -84,7 +84,7 @@ class Unifier:
         self.nothing: dict[str, Any] = {}
 
     def body(self) -> Body:
-        """Return the body, with parameters in place of what differs."""
+        """Return the body with parameters for what differs."""
         body = self._unified()
         if self._width_of_outputs() not in ("", "width"):
             self._clear()

@@ -320,7 +320,7 @@ class _Scope:
                 part = producers[at]
                 head.insert(0, part)
                 if len(part.reads) != 1:
-                    raise Unknown("an output of training is not a chain of layers")
+                    raise Unknown("a training output is not a chain of layers")
                 at = part.reads[0]
             heads[value] = head
         return heads

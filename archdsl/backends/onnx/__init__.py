@@ -62,8 +62,8 @@ def export(
         weights: its `state_dict`, as arrays or torch tensors.
         path: the file that it is for, after which that of large weights is named.
         opset: version of the operators, from `OPSETS`.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
         fixed_size: whether height and width must be those of the spec; otherwise they
             may be any, if all layers allow that.

@@ -32,8 +32,8 @@ class Converted:
         values: what the graph computes of the network's steps: names, and the shapes
             that they have for the spec's input.
         free: whether height and width may be any.
-        fixed_by: the layer because of which they may not, and why; empty if they may,
-            or if nobody asked.
+        fixed_by: the layer that prevents this, and why; empty if none does, or if it
+            was not asked for.
     """
 
     nodes: list[NodeProto]

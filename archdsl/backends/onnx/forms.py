@@ -159,7 +159,9 @@ def _same(c: Call) -> dict[str, Any]:
         return {"pads": _begins_and_ends(pads)}
     # Runtimes refuse the first, and compute negative padding for the second.
     if any(d > 1 or k < s for k, s, d in windows):
-        c.fixed("pads by its input's size, with windows that runtimes cannot do it for")
+        c.fixed(
+            "pads by its input's size, with windows for which runtimes cannot do that"
+        )
     return {"auto_pad": "SAME_UPPER"}
 
 
@@ -190,7 +192,7 @@ def _max(c: Call, **padding: Any) -> str:
     kernel = c.per_axis("kernel_size")
     x, pads = c.x.name, padding.get("pads", [])
     if any(pad >= k for pad, k in zip(pads, kernel * 2, strict=False)):
-        # Runtimes refuse to pad a pool by its whole window, which dilation can ask for.
+        # Runtimes refuse to pad a pool by its whole window, which dilation can require.
         x = _pad(c, pads, float("-inf"))
         padding["pads"] = [0] * len(pads)
     return c.op(
@@ -569,7 +571,7 @@ def _to_size(c: Call) -> str:
     if c.argument("mode", "nearest") != "nearest":
         c.free = False
         return _resize(c, "", "", _whole(c, c.integers(c.out_sizes, "sizes")))
-    c.fixed("picks pixels by its input's size")
+    c.fixed("selects pixels by its input's size")
     if all(m % n == 0 for n, m in pairs):
         factors = (1, 1, *(m // n for n, m in pairs))
         return _resize(c, "", c.constant(factors, "factors"))

@@ -19,7 +19,7 @@ def data(subject: Subject) -> dict[str, Any]:
         raise ValueError(f"{subject.name} was not run")
     layers = [layer for layer in found.layers if not layer.shortcut]
     if not layers:
-        raise ValueError(f"{subject.name} has no weights that its loss reaches")
+        raise ValueError(f"{subject.name} has no weights that its loss depends on")
     return {
         "batch": found.batch,
         "seeds": list(found.seeds),

@@ -13,13 +13,13 @@ def data(subject: Subject) -> dict[str, Any]:
     """Return how many paths have each length.
 
     Raises:
-        ValueError: if there is no path, or if there are too many to tell.
+        ValueError: if there is no path, or if there are too many to count.
     """
     paths = subject.analysis.paths
     if paths.input is None:
         raise ValueError(f"the output of {subject.name} does not depend on its input")
     if paths.lengths is None:
-        raise ValueError(f"{subject.name} has too many paths to tell their lengths")
+        raise ValueError(f"{subject.name} has too many paths to count their lengths")
     return {
         "count": paths.input.number,
         "mean": paths.input.mean,
@@ -48,7 +48,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
         axes.set_axisbelow(True)
     style.whole(panels[-1].xaxis)
     panels[-1].set_xlim(0, max(panels[-1].get_xlim()[1], 1.5))
-    panels[-1].set_xlabel("convolutions and linear layers on the way of the gradient")
+    panels[-1].set_xlabel("convolutions and linear layers on the path of the gradient")
     figure.supylabel("share of the paths", fontsize=9)
 
 
@@ -65,4 +65,4 @@ def _mean(one: Data) -> str:
     if len(one["lengths"]) == 1:
         return f"of length {one['lengths'][0][0]}"
     shortest, longest = one["lengths"][0][0], one["lengths"][-1][0]
-    return f"{shortest} to {longest} long, {one['mean']:.1f} in the mean"
+    return f"{shortest} to {longest} long, {one['mean']:.1f} on average"

@@ -49,7 +49,7 @@ def draw(figure: Any, series: Sequence[Data]) -> None:
             axes.plot(*_curve(one, thick, scale), label=one["name"], **look)
             faint = {**look, "linewidth": 0.6, "marker": "", "alpha": 0.8}
             axes.plot(*_curve(one, thin, scale), **faint)
-        axes.set_title(f"{title} of the test; thin: in training")
+        axes.set_title(f"{title} on test images; thin: in training")
         axes.set_xlabel("epoch")
         axes.grid(**style.GRID)
         style.whole(axes.xaxis)

@@ -47,7 +47,7 @@ class Item:
     """One element of a chain.
 
     Attributes:
-        key: its form, which items have in common that are written as one.
+        key: its form; items that are written as one have the same form.
         values: what it says, by name; equal forms have the same names.
         channels: the channels that flow in, None where nothing asks for them.
         bodies: what stands in its braces: for each pair of braces, or branch, the
@@ -313,7 +313,7 @@ class Reader:
         """
         found = self._tap_if_any(value)
         if found is None:
-            raise Unwritable(f"no label stands for the value {value}")
+            raise Unwritable(f"no label refers to the value {value}")
         return found
 
     def _tap_if_any(self, value: int) -> Item | None:
@@ -527,7 +527,7 @@ class Reader:
 
     def _branch(self, branch: Step | Group) -> Body:
         if not isinstance(branch, Group):
-            raise Unwritable(f"{branch.path} stands beside branches")
+            raise Unwritable(f"{branch.path} is beside branches")
         if not branch.children and branch.output == branch.input:
             # What a tap reads carries an expression of its own.
             sides = (branch.input_shape, branch.shape)

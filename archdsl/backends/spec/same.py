@@ -132,7 +132,7 @@ class _Comparison:
         yield from self._value(step.path, step.output, other.output)
         same = self.chains.setdefault(step.statement, other.statement)
         if self.chained and same != other.statement:
-            yield f"{step.path}: it stands in another chain"
+            yield f"{step.path}: it is in another chain"
 
 
 def _merge_alone(part: Step | Group) -> Step | Group:

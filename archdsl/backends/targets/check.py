@@ -97,7 +97,7 @@ def _distance(found: Mapping[str, Array], exact: Mapping[str, Array]) -> float:
             return float("inf")
         size = float(np.abs(wanted).max()) or 1.0
         difference = float(np.abs(found[name].astype(np.float64) - wanted).max())
-        # A result that is no number is no result.
+        # A result of NaN is a failure.
         worst = max(worst, difference / size if difference == difference else np.inf)
     return worst
 

@@ -27,15 +27,15 @@ def export(
     fold: bool = True,
     batch: int | None = None,
 ) -> Exported:
-    """Return a network in evaluation mode as a program of torch.export.
+    """Return a network in evaluation mode as a torch.export program.
 
     Height and width are those of the spec.
 
     Args:
         network: the network.
         weights: its `state_dict`, as arrays or torch tensors.
-        fold: whether batch norms become part of the layers beside them, and parallel
-            convolutions that are added one.
+        fold: whether batch norms are folded into neighbouring layers, and parallel
+            convolutions whose outputs are added are merged.
         batch: the batch size; None for any.
 
     Raises:
@@ -105,7 +105,7 @@ def exported(
         folded=norms(network) - norms(used),
         inputs={port.name: [*first, *map(int, port.shape)] for port in used.inputs},
         outputs={port.name: [*first, *map(int, port.shape)] for port in used.outputs},
-        fixed_by="torch.export is given the spec's input",
+        fixed_by="torch.export is traced with the spec's input",
         model=model,
     )
 

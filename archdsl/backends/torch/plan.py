@@ -58,8 +58,8 @@ class Planner:
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
-        looped: blocks of which a call shows that a loop goes on as it begins, and
-            another has too few iterations to show that.
+        looped: blocks for which one call shows that a loop continues as it begins,
+            while another has too few iterations to show it.
     """
 
     def __init__(self, network: Network, style: Style = DEFAULT) -> None:

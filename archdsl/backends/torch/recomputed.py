@@ -49,8 +49,8 @@ _IMPORTED: Final = ast.dump(ast.parse(IMPORT).body[0])
 def is_class(node: ast.stmt) -> bool:
     """Return whether a statement is this very class.
 
-    Others are told by their docstrings: printing them takes long, and Python's stack
-    does not hold all that are deep.
+    Other classes are recognised by their docstrings: printing them takes long, and
+    Python's stack does not hold all that are deep.
     """
     if not isinstance(node, ast.ClassDef):
         return False

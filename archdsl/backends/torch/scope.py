@@ -456,7 +456,7 @@ class Scope:
 def is_all_modules(ops: Sequence[Op], group: Group) -> bool:
     """Return whether a chain consists of submodules only, as in a Sequential.
 
-    The chain of a network counts as one if it is to be one.
+    The chain of a network only counts as one if the network is declared with `seq`.
     """
     may = group.role != "network" or group.indexed
     return may and not any(

@@ -221,7 +221,7 @@ def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Tes
 
 
 def _longest(known: str, new: str) -> str:
-    """Return the shapes of a class, of which one may be that of a new call, too."""
+    """Return the shapes of a class; of equal ones, a new one replaces a shorter one."""
     shapes = known.split(" or ")
     plain = new.replace("'", "")
     return " or ".join(
@@ -916,8 +916,8 @@ def _is_alike(one: Node, other: Node) -> bool:
 
 
 def _value(node: Node, args: Mapping[str, Node]) -> Node | None:
-    """Return an expression of a constructor where a call has some arguments; None if
-    that is no number.
+    """Return a constructor's expression for the arguments of a call; None if it
+    is not a number.
     """
     if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
         return node

@@ -30,7 +30,7 @@ SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".t
 # Without images of its own for the test, this share of the data is held out for it.
 HELD_OUT: Final = 10
 HELD_OUT_NOTE: Final = (
-    "{root} has no parts to train and to test with: a tenth is held out to test with"
+    "{root} is not split into training and test images: a tenth is held out for testing"
 )
 MAX_CLASSES: Final = 1_000_000
 # What the parts are called.
@@ -79,7 +79,7 @@ class Data(NamedTuple):
     root: Path | None = None
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "classes": len(self.classes),
             "train": len(self.train.labels),
@@ -127,7 +127,7 @@ def load(name: str, shape: Shape, classes: int) -> Data:
         data = folder(path, mode)
     else:
         raise refuse(
-            f"there are no data `{name}`",
+            f"there is no data `{name}`",
             "give `digits`, `synthetic`, `torchvision:SET:FOLDER`, an .npz file, or a "
             "folder of images or shards",
         )
@@ -148,7 +148,7 @@ def check_channels(shape: Shape) -> None:
     """
     if shape[0] not in (1, 3):
         raise refuse(
-            f"images have 1 or 3 channels, and the network takes {show_shape(shape)}",
+            f"images have 1 or 3 channels, but the network takes {show_shape(shape)}",
             code="A1105",
         )
 
@@ -157,7 +157,7 @@ def _check(data: Data, shape: Shape, classes: int) -> None:
     if data.shape is not None and data.shape != shape:
         found, wanted = show_shape(data.shape), show_shape(shape)
         raise refuse(
-            f"images of {data.name} are {found}, and the network takes {wanted}",
+            f"images of {data.name} are {found}, but the network takes {wanted}",
             f"build it for them: `--input {found}`",
             "A1105",
         )
@@ -257,7 +257,7 @@ def arrays(path: Path, shape: Shape) -> Data:
             Arrays(images[part], [labels[n] for n in part], path.name)
             for part in (kept, out)
         )
-        notes = (f"{path} has no `test_images`: a tenth is held out to test with",)
+        notes = (f"{path} has no `test_images`: a tenth is held out for testing",)
     top = max(max(train.labels), max(test.labels, default=0))
     classes = tuple(str(number) for number in range(top + 1))
     height, width, channels = images.shape[1:]
@@ -273,7 +273,7 @@ def _npz(path: Path) -> dict[str, Any]:
         if size > MAX_BYTES:
             raise refuse(
                 f"{path} holds {size:,} bytes, more than {MAX_BYTES:,}",
-                "train with a folder of images, which are read one by one",
+                "use a folder of images, which are read one by one",
                 "A0911",
             )
         with np.load(path, allow_pickle=False) as file:
@@ -283,10 +283,10 @@ def _npz(path: Path) -> dict[str, Any]:
         raise refuse(f"{path} cannot be read: {reason}") from None
     except (ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         reason = " ".join(str(error).split())
-        raise refuse(f"{path} is no file of arrays: {reason}") from None
+        raise refuse(f"{path} is not a file of arrays: {reason}") from None
     except MemoryError:
         raise refuse(
-            f"{path} claims an array that does not fit", code="A0911"
+            f"{path} declares an array that does not fit into it", code="A0911"
         ) from None
 
 
@@ -313,7 +313,7 @@ def _images(path: Path, key: str, images: Any, shape: Shape) -> Any:
 
 def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
     if labels.dtype.kind not in "iu" or labels.ndim != 1:
-        raise refuse(f"{path}: `{key}` is not a row of whole numbers")
+        raise refuse(f"{path}: `{key}` is not a one-dimensional array of integers")
     if len(labels) != number:
         raise refuse(f"{path}: {len(labels):,} labels for {number:,} images")
     if labels.size and not 0 <= labels.min() <= labels.max() < MAX_CLASSES:
@@ -323,7 +323,7 @@ def _labels(path: Path, key: str, labels: Any, number: int) -> list[int]:
 
 
 def held_out(number: int) -> tuple[list[int], list[int]]:
-    """Return which of so many are to train, and which to test with."""
+    """Return which of a number of images are for training, and which for testing."""
     order = list(range(number))
     random.Random(0).shuffle(order)
     cut = number - max(number // HELD_OUT, 1)
@@ -363,7 +363,7 @@ def synthetic(shape: Shape, classes: int) -> Data:
         Noise(shape, classes, train, test),
         tuple(map(str, range(classes))),
         shape,
-        ("the images are random: nothing can be learnt but to know them by heart",),
+        ("the images are random, so a network can only memorise them",),
     )
 
 

@@ -44,7 +44,7 @@ _PARTS: Final = {
     "recipe": "the recipe",
     "data": "the data",
     "seed": "the seed",
-    "start": "the weights to begin with, or the layers that keep theirs",
+    "start": "the initial weights, or the frozen layers",
 }
 
 
@@ -162,7 +162,7 @@ def check_same(run: Path, what: Run) -> None:
         detail = f" (`{key}` was {before} and is {now})" if key else ""
         raise refuse(
             f"{_PARTS[name]} of the run in {run} differs{detail}",
-            "go on with the same command, or write to another folder",
+            "use the same command, or write to another folder",
             "A1107",
         )
 

@@ -93,8 +93,8 @@ class Judged(NamedTuple):
             ("loss", f"{found.loss:.4f}"),
             (
                 "calibration error",
-                f"{_percent(found.calibration_error)}  mean distance of confidence and "
-                "accuracy",
+                f"{_percent(found.calibration_error)}  mean difference between "
+                "confidence and accuracy",
             ),
         ]
         parts = [align(rows), self._classes(everything)]
@@ -110,7 +110,7 @@ class Judged(NamedTuple):
             # Those with the most to gain.
             shown = sorted(classes, key=lambda one: _or_one(one[1].recall))[:_SHOWN]
         rows: list[tuple[str, ...]] = [
-            ("class", "images", "precision", "recall", "most often taken for")
+            ("class", "images", "precision", "recall", "most often confused with")
         ]
         for number, one in shown:
             row = list(self.measures.confusion[number])
@@ -129,7 +129,9 @@ class Judged(NamedTuple):
         lines = align(rows, right=(1, 2, 3))
         if len(shown) < len(classes):
             rest = len(classes) - len(shown)
-            lines.append(f"and {rest:,} more, which are found more often: --classes")
+            lines.append(
+                f"and {rest:,} more with a higher recall; --classes shows them"
+            )
         return lines
 
     def _confusion(self) -> list[str]:
@@ -306,7 +308,8 @@ def _check_classes(weights: Path, notes: Mapping[str, Any], data: Data) -> None:
             f"{len(trained)} and {len(data.classes)} of them",
         )
         raise refuse(
-            f"{weights} was trained for other classes than {data.name} has: {first}",
+            f"{weights} was trained for classes other than those of {data.name}: "
+            f"{first}",
             code="A1105",
         )
 

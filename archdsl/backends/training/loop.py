@@ -94,7 +94,7 @@ class Stopped(Exception):
 
     Attributes:
         step: steps that were done.
-        asked: whether it was to stop after so many steps.
+        asked: whether it stopped after a given number of steps.
     """
 
     def __init__(self, step: int, *, asked: bool) -> None:
@@ -328,7 +328,7 @@ class Trainer:
         )
         found = tally.measures(self._total if self.fabric.world_size > 1 else None)
         if not found.images:
-            raise refuse(f"no image of {self.data.name} to test with can be read")
+            raise refuse(f"no test image of {self.data.name} can be read")
         return found
 
     def _tested(self, batches: Iterator[Batch]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -376,7 +376,7 @@ class Trainer:
         self.save()
 
     def _track(self, metrics: dict[str, Any]) -> None:
-        """Send an epoch's metrics to the trackers; without them, the run goes on."""
+        """Send an epoch's metrics to the trackers; if they fail, the run continues."""
         for one in self._trackers:
             try:
                 one.send(metrics, self.epoch)
@@ -385,7 +385,7 @@ class Trainer:
 
     def _untracked(self, one: Tracker, error: Exception) -> None:
         reason = " ".join(str(error).split()) or type(error).__name__
-        self.watch.say(f"note: {one.name} did not take the metrics: {reason}")
+        self.watch.say(f"note: {one.name} did not accept the metrics: {reason}")
 
     def close(self) -> None:
         """End what the engine, TensorBoard and the trackers hold open."""
@@ -502,7 +502,7 @@ class Trainer:
             what = "without" if self.options.shard else "with"
             raise refuse(
                 f"the state in {self.run} was written {what} --shard",
-                "go on as the run began",
+                "resume as the run was started",
                 "A1107",
             )
         try:
@@ -533,7 +533,7 @@ class Trainer:
             self.save()
             raise refuse(
                 f"the folder {root} is gone; the run is saved at step {self.step:,}",
-                "when it is back, go on with --resume",
+                "when it is back, continue with --resume",
             )
         for name in batch.gone:
             self.bad.setdefault(name, "the file is gone")
@@ -546,7 +546,7 @@ class Trainer:
         """
         if not len(batch.labels):
             name = (*[name for name, _ in batch.bad], *batch.gone)[0]
-            raise refuse(f"no image of a step could be read, the first being {name}")
+            raise refuse(f"no image of a step could be read; the first is {name}")
 
     def _line(self) -> str:
         loss = self._sums[0] / self._sums[2] if self._sums[2] else 0.0
@@ -640,7 +640,7 @@ def _check_spread(recipe: Recipe, world: int) -> None:
         raise refuse(
             f"a batch of {recipe.batch} cannot be spread over {world} processes in "
             f"{recipe.accumulate} parts",
-            f"take a multiple of {world * recipe.accumulate}: `--set batch=...`",
+            f"use a multiple of {world * recipe.accumulate}: `--set batch=...`",
             "A1105",
         )
 
@@ -648,13 +648,13 @@ def _check_spread(recipe: Recipe, world: int) -> None:
 def _check_sharded(recipe: Recipe, world: int) -> None:
     if world == 1:
         raise refuse(
-            "weights are spread over several processes, and there is one",
+            "weights are spread over several processes, but there is only one",
             "start them by torchrun, or leave --shard out",
             "A1105",
         )
     if recipe.ema is not None:
         raise refuse(
-            "of sharded weights no average is made",
+            "sharded weights cannot be averaged",
             "leave --shard or `ema` out",
             "A1105",
         )

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Mixed(NamedTuple):
-    """Images of which each may hold a second one.
+    """Images each of which may be mixed with a second one.
 
     Attributes:
         images: N x channels x height x width.

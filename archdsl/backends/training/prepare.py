@@ -41,7 +41,7 @@ class Start(NamedTuple):
     freeze: tuple[str, ...] = ()
 
     def about(self) -> dict[str, Any]:
-        """Return what must be the same where a run goes on."""
+        """Return what must be the same when a run is resumed."""
         return {
             "weights": None if self.weights is None else str(self.weights),
             "except": list(self.leave_out),
@@ -162,8 +162,8 @@ def trainer(
     if found is not None:
         made.load(found.state)
         for path in found.broken:
-            watch.say(f"{path} is broken; going on from {found.path.name}")
-        watch.say(f"going on after step {made.step:,}")
+            watch.say(f"{path} is damaged; continuing from {found.path.name}")
+        watch.say(f"continuing after step {made.step:,}")
     if made.is_first and not has_run:
         folder.begin(run, what, text)
     return made, what
@@ -185,7 +185,7 @@ def load_weights(
 
     Raises:
         MissingExtra: if the package that reads it is not installed.
-        SpecError: if it is no checkpoint, or one of another network.
+        SpecError: if it is not a checkpoint, or one of another network.
     """
     try:
         found = match(network, read(weights), leave_out=leave_out)
@@ -197,7 +197,7 @@ def load_weights(
         raise refuse(
             f"{weights} does not fit {network.name}: {lacking[0]} and "
             f"{len(lacking) - 1:,} more",
-            "`archdsl weights` says what fits; `train` can leave parts out by --except",
+            "`archdsl weights` says what fits; with --except, `train` leaves parts out",
             "A1105",
         )
     module.load_state_dict(state_dict(found), strict=False)

@@ -114,8 +114,8 @@ class Images(_Table):
     """What is done to images.
 
     Attributes:
-        pad: zeros to put around an image, of which then a random part of the first
-            size is taken (He et al. 2015, section 4.2).
+        pad: zeros to put around an image before a random crop of its original size (He
+            et al. 2015, section 4.2).
         crop: least and largest share of the shorter side that a random part has, which
             is scaled to the network's input (Simonyan & Zisserman 2014, section 3.1).
         resized_crop: the same of the area, with proportions of 3/4 to 4/3 (Szegedy et
@@ -395,7 +395,7 @@ def _contradictions(
     for (table, key), kinds in _ONLY.items():
         held = tables[table]
         if key in held.model_fields_set and held.kind not in kinds:
-            message = f"`{table}.{key}` is not for {held.kind}, but for {kinds[0]}"
+            message = f"`{table}.{key}` applies to {kinds[0]}, not to {held.kind}"
             yield wrong((table, key), message, "take it out")
     schedule, images = recipe.schedule, recipe.images
     if schedule.kind == "step" and bool(schedule.milestones) == bool(schedule.every):

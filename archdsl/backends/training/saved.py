@@ -75,7 +75,7 @@ def saved(root: Path, mode: str = "RGB") -> Data:
         )
         if train is None or test is None:
             known = ", ".join(f"`{name}`" for name in held) or "none"
-            message = f"{root} lacks splits to train and to test with"
+            message = f"{root} lacks a split for training or testing"
             raise refuse(message, f"those are `train` and `test`; it has {known}")
     else:
         kept, out = held_out(len(held))

@@ -42,7 +42,7 @@ def units(network: Network, module: nn.Module) -> list[nn.Module]:
     found: dict[nn.Module, set[int]] = {}
     for part in parts(flatten(network)):
         unit = module.get_submodule(part.path)
-        # Only what is called as a module can be told when to gather.
+        # FSDP gathers weights when a module is called, so only modules can be sharded.
         if not type(unit).__module__.startswith("torch."):
             found[unit] = {id(one) for one in unit.parameters()}
     return [

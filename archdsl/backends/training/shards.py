@@ -1,8 +1,8 @@
 """Images in tar files, as WebDataset writes them.
 
 A sample is some files of one name: an image, and `.cls` with the number of its class.
-The tar files are read once for where everything lies, and images from there in any
-order, so a run that reads shards goes on as exactly as any other.
+The tar files are read once to index their members. Images are then read in any order,
+so a run on shards can be resumed as exactly as any other.
 """
 
 from __future__ import annotations
@@ -148,7 +148,8 @@ def _read(paths: Sequence[Path], mode: str) -> Shards:
     if not samples:
         raise refuse(
             f"{paths[0]} has no images",
-            f"a sample is a file that ends in {', '.join(SUFFIXES)}, and one in .cls",
+            f"a sample is a file that ends in {', '.join(SUFFIXES)}, with one that "
+            "ends in .cls",
         )
     return Shards(paths, samples, labels, mode)
 

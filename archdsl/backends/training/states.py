@@ -1,4 +1,4 @@
-"""States of a run on disk, from which it goes on exactly where it was."""
+"""States of a run on disk, from which it resumes exactly where it stopped."""
 
 from __future__ import annotations
 

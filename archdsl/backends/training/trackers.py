@@ -22,7 +22,7 @@ _HELD: Final = "trackers.json"
 class Tracker:
     """Sends the metrics of a run to Weights & Biases or MLflow.
 
-    Their own settings say where. A run that goes on does so there, too.
+    Their own settings say where. A resumed run also continues there.
 
     Args:
         name: one of `TRACKERS`.
@@ -56,7 +56,7 @@ class Tracker:
             reason = " ".join(str(error).split())
             raise refuse(
                 f"{name} does not start: {reason}",
-                f"its own settings say where metrics go, such as `{_SETTINGS[name]}`",
+                f"check its own settings, such as `{_SETTINGS[name]}`",
                 "A1107",
             ) from None
 

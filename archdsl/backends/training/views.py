@@ -44,7 +44,7 @@ def check_views(data: Data, shape: Shape, images: Images) -> None:
         _policy(images.policy)
     if images.lighting and shape[0] != 3:
         raise refuse(
-            f"`images.lighting` is about red, green and blue, and the network takes "
+            "`images.lighting` needs red, green and blue, but the network takes "
             f"{shape[0]} channels",
             "set it to 0: `--set images.lighting=0`",
             "A1105",

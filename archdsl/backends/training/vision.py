@@ -180,7 +180,7 @@ def _held(make: Any, root: str, part: Mapping[str, Any]) -> Any:
         if "not found" not in reason.lower():
             raise refuse(f"{kind} in {root} cannot be read: {reason}") from None
         raise refuse(
-            f"{kind} is not in {root}, or not as torchvision has downloaded it",
+            f"{kind} is not in {root}, or not in the form that torchvision downloads",
             f"`torchvision.datasets.{kind}({root!r}, download=True)` downloads it",
         ) from None
 
@@ -205,7 +205,7 @@ def _classes(kind: str, held: Any, labels: Sequence[Sequence[int]]) -> tuple[str
     found = found or getattr(held, "categories", range(top))
     names = tuple(one[0] if isinstance(one, tuple) else str(one) for one in found)
     if top > len(names) or min(map(min, labels)) < 0:
-        raise refuse(f"{kind} has images of no class")
+        raise refuse(f"{kind} has images without a class")
     return names
 
 

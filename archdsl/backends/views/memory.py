@@ -66,7 +66,8 @@ def _total(saved: Sequence[Facts]) -> str:
 
 
 def _tensor(tensor: Facts, holder: str) -> str:
-    """Return what a tensor is, and of which layer, if it is not this one."""
+    """Return the kind of a tensor, and the layer that it belongs to if that is another
+    one."""
     what: str = tensor["what"]
     return what if tensor["of"] == holder else f"{what}, of {tensor['of']}"
 

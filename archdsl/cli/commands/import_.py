@@ -192,7 +192,7 @@ def _imported(
         with _reading(factory), _naming():
             return from_file(Path(factory), inputs or None, **how)
     if not inputs:
-        what = "a module" if family is None else "a family"
+        what = "a module" if family is None else "--family"
         raise click.UsageError(f"{what} needs --input, such as --input 3x224x224")
     if family is None:
         module = made_by(factory, arguments)

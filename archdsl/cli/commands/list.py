@@ -132,7 +132,7 @@ def _rows(entries: list[Entry], mark: str) -> Iterator[tuple[str, ...]]:
 def _sheet(
     titles: Sequence[str], rows: Iterable[Sequence[str]], right: Iterable[int]
 ) -> Sheet:
-    """Return a table of columns, of which some end at one place."""
+    """Return a table, some of whose columns are right-aligned."""
     from archdsl.backends.fit import Column, Sheet
 
     flush, columns = set(right), zip(*rows, strict=True)
@@ -143,7 +143,7 @@ def _sheet(
 
 
 def _fitted(sheet: Sheet, note: str, room: int | None) -> str:
-    """Return a table in so many columns of text, with a note below."""
+    """Return a table that fits a number of columns of text, with a note below."""
     from textwrap import wrap
 
     from archdsl.backends.fit import note as done

@@ -133,7 +133,9 @@ def command(
         raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
     device = find_device(device_name, devices_file, dtype)
     if (kind == "roofline") is not (device is not None):
-        raise click.UsageError("--device is for --show roofline, which needs it")
+        raise click.UsageError(
+            "--show roofline needs a --device, and only it takes one"
+        )
     if runs > 1 and kind != "gradients":
         raise click.UsageError("--runs is for --show gradients")
     if (kind == RUNS) is not bool(folders):

@@ -46,7 +46,7 @@ class _Command(SpecCommand):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; an axis behind `--ray` is no address."""
+        """Parse the arguments; an axis after `--ray` is not an address."""
         given = list(args)
         for at, arg in enumerate(given):
             following = given[at + 1 : at + 2]

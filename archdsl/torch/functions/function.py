@@ -44,7 +44,7 @@ class Call(NamedTuple):
 
 
 class Unknown(Exception):
-    """A function or module of which it is not known how a tool counts it."""
+    """A function or module that a tool counts in an unknown way."""
 
 
 Rule: TypeAlias = Callable[[Call], int]

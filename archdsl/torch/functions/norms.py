@@ -48,7 +48,7 @@ def _each(affine: int, plain: int) -> Rule:
 
 
 def _of_batch(call: Call) -> int:
-    """Return the operations of a batch norm, which may ask for those of training."""
+    """Return the operations of a batch norm, which may be those of training."""
     if call.training or call.arguments.get("training"):
         return _each(5, 4)(call)
     return _each(2, 1)(call)

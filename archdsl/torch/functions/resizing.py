@@ -96,9 +96,9 @@ def _fvcore(call: Call) -> int:
 
 
 def _calflops(call: Call) -> int:
-    # With a factor it forgets it, and fails if there is one for each axis; with a size
-    # it forgets the channels, and of a square size, which is given as one number, one
-    # side.
+    # With a factor, it ignores the factor, and fails if there is one for each axis.
+    # With a size, it ignores the channels, and one side of a square size given as one
+    # number.
     factor = call.arguments.get("scale_factor")
     if factor is not None:
         if len(set(numbers(call, factor))) > 1:

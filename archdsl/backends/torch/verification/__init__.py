@@ -242,7 +242,7 @@ class _Comparison:
     def saved(self) -> None:
         """Compare what autograd keeps, by distinct storage."""
         if self.foreign:
-            self.skipped["saved bytes"] = "what foreign layers keep is not known"
+            self.skipped["saved bytes"] = "it is not known what foreign layers keep"
             return
 
         ours, theirs = self.facts.memory.saved_bytes, self._kept("meta")
@@ -296,14 +296,14 @@ class _Comparison:
         seen = sum(math.prod(sizes(node.shape)) for node in self.graph.nodes)
         if seen > MAX_SEEN:
             self.skipped[what] = (
-                f"its maps have {seen:,} positions, and at most {MAX_SEEN:,} are "
+                f"its maps have {seen:,} positions, but at most {MAX_SEEN:,} can be "
                 "compared; a smaller --input has fewer"
             )
             return
         try:
             differ = self._differ(known, self._seen())
         except Blind as error:
-            self.skipped[what] = f"what `{error}` reads is not known here"
+            self.skipped[what] = f"it is not known what `{error}` reads"
             return
         nodes = [node for node in self.graph.nodes if node.output in known]
         for node in nodes:
