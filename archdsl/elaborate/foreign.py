@@ -55,7 +55,10 @@ _SIZES = {
     3: ("in_depth", "in_height", "in_width"),
 }
 WINDOW = ("window", "stride", "pad", "dilation")
-SETTINGS = ("torch", "args", "shape", "params", "macs", "family", "pointwise", *WINDOW)
+SETTINGS = (
+    *("torch", "args", "shape", "params", "buffers", "macs", "family", "pointwise"),
+    *WINDOW,
+)
 # What an op can be of, beside a layer of no family: these count for the depth.
 FAMILIES = ("conv", "linear")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
@@ -253,9 +256,13 @@ class Foreign(Layer):
         return tuple(parts)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return as many parameters as the spec declares; their names are not known."""
-        count = self._number("params", inputs)
-        return (Tensor("*", (count,)),) if count else ()
+        """Return as many parameters and buffers as the spec declares.
+
+        Their names are not known.
+        """
+        params, buffers = (self._number(n, inputs) for n in ("params", "buffers"))
+        found = Tensor("*", (params,)), Tensor("*", (buffers,), trainable=False)
+        return tuple([tensor for tensor in found if tensor.elements])
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the MACs declared in the spec, or 0."""

@@ -438,11 +438,14 @@ def _costs(
     grown: Sequence[str],
     names: Mapping[int, str],
 ) -> Iterator[str]:
-    """Yield what an `op` says of parameters and multiply-accumulates."""
+    """Yield what an `op` says of parameters, buffers and multiply-accumulates."""
     shapes = [tuple(one.shape) for one in module.parameters()]
     if shapes:
         yield f"params = {_sum(_product(shape, names) for shape in shapes)}"
     each, once = _macs(module, before)
+    buffers = [tuple(one.shape) for one in module.buffers()]
+    if buffers:
+        yield f"buffers = {_sum(_product(shape, names) for shape in buffers)}"
     wide, found = int(channels(before)), list[str]()
     if each and grown:
         weights = [shape for shape in shapes if count(shape) == each]

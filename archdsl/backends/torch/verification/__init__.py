@@ -176,14 +176,14 @@ class _Comparison:
         path = node.step.path
         if tensor.name == "*":
             # For a foreign layer, only the number of elements is known.
-            own = [name for name in theirs if name.startswith(f"{path}.")]
-            parts = [theirs.pop(name) for name in own]
-            found = sum(count(shape) for shape, trainable, _ in parts if trainable)
-            if not all(trainable for _, trainable, _ in parts):
-                self.skipped["buffers"] = (
-                    "a spec does not declare them for foreign layers"
-                )
-            self.check("parameters", path, tensor.elements, found, node.step)
+            own = [
+                name
+                for name, (_, trainable, _) in theirs.items()
+                if name.startswith(f"{path}.") and trainable == tensor.trainable
+            ]
+            found = sum(count(theirs.pop(name)[0]) for name in own)
+            what = "parameters" if tensor.trainable else "buffers"
+            self.check(what, path, tensor.elements, found, node.step)
             return
         key = f"{path}.{tensor.name}" if tensor.name else path
         ours = tuple(int(n) for n in tensor.shape), tensor.trainable, tensor.integer
