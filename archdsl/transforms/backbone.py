@@ -9,9 +9,10 @@ from typing import Any
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
+from archdsl.ir.graph import plain as plain_layer
 from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
-from archdsl.transforms.base import Transformation, plain, plain_layer
+from archdsl.transforms.base import Transformation, plain
 from archdsl.values import sizes
 
 # A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little

@@ -114,8 +114,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, int):
         return int(value)
     return type(value)(plain(part) for part in value)
-
-
-def plain_layer(op: Layer) -> Layer:
-    """Return a layer whose arguments carry no expressions."""
-    return type(op)(**{name: plain(value) for name, value in vars(op).items()})

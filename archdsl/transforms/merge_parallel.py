@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from archdsl.conditions import names as names_in
 from archdsl.conditions import reads
 from archdsl.ir import OWNERS, Group, Network, Step
+from archdsl.ir.graph import plain as plain_layer
 from archdsl.ir.nodes import changed, with_root, with_values
 from archdsl.layer import Layer, kind
 from archdsl.naming import input_name
@@ -19,7 +20,6 @@ from archdsl.transforms.base import (
     new_identity,
     numbered,
     plain,
-    plain_layer,
 )
 from archdsl.transforms.recipe import Origin, as_before, zeros
 from archdsl.values import Last, Shape, channels
