@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from .passes.compare import Comparison
     from .passes.devices import Device
     from .passes.lean import Lean
-    from .passes.recompute import Again
-    from .syntax.loader import Module
+    from .passes.recompute import RecomputeChoice
+    from .syntax.loader import LoadedFile
 
 Spec = str | os.PathLike[str]
 
@@ -395,9 +395,9 @@ def build(
 
 
 def _load_weights(module: nn.Module, network: Network, path: Path) -> None:
-    from .backends.checkpoints import match, read, state_dict
+    from .backends.checkpoints import match, read_weights, state_dict
 
-    found = match(network, read(path))
+    found = match(network, read_weights(path))
     if not found.complete:
         lacking = [one.key for one in found.missing]
         lacking += [one.tensor.key for one in found.reshaped]
@@ -748,7 +748,7 @@ def _with_weights(
             raise ValueError(f"seed must be from 0 to {2**32 - 1:,}, not {seed}")
         return network, onnx.drawn(network, seed)
     if not isinstance(weights, Mapping):
-        return network, onnx.read(Path(_as_path("weights", weights)))
+        return network, onnx.read_tensors(Path(_as_path("weights", weights)))
     if not all(isinstance(key, str) for key in weights):
         raise TypeError("weights must be tensors by name, or the path of a file")
     return network, weights
@@ -858,7 +858,7 @@ def plot(
         ValueError: if there is no such chart, or nothing to draw; or if `runs` is given
             for a chart other than gradients.
     """
-    from .backends.plot import Subject
+    from .backends.plot import PlottedNetwork
     from .backends.plot import plot as run
 
     check_types(show=show, runs=runs)
@@ -885,11 +885,11 @@ def plot(
         )
         measured = None
         if kind == "gradients":
-            from .backends.torch.gradients import gradients
+            from .backends.torch.gradients import gradient_norms
 
-            measured = gradients(network, seeds=range(runs))
+            measured = gradient_norms(network, seeds=range(runs))
         label = names[place] if names is not None else name
-        subjects.append(Subject(label, analysis, measured))
+        subjects.append(PlottedNetwork(label, analysis, measured))
     return run(subjects, kind)
 
 
@@ -979,7 +979,7 @@ def lint(
         TypeError: if an argument has the wrong type or is given twice.
         ValueError: if there is no such rule, or `input` is not a shape.
     """
-    from .linter.rule import chosen
+    from .linter.rule import chosen_rules
 
     check_types(params=params)
     parameters = _together(params, values) or {}
@@ -988,7 +988,7 @@ def lint(
         [word for text in texts(name, given) for word in text.replace(",", " ").split()]
         for name, given in (("select", select), ("ignore", ignore))
     )
-    codes = chosen(wanted, unwanted)
+    codes = chosen_rules(wanted, unwanted)
     module, preset = open_spec(spec)
     return lint_module(module, preset, parameters, shape, codes).advice
 
@@ -1020,7 +1020,7 @@ _OPTIONAL = frozenset(
 _POSITIVE = frozenset({"batch", "runs", "top", "sample", "jobs"})
 
 
-def _as_again(recompute: object) -> Again:
+def _as_again(recompute: object) -> RecomputeChoice:
     """Return what is recomputed, if that can be.
 
     Raises:
@@ -1191,7 +1191,7 @@ def _load_exchanged(
 _MOST_SHOWN = 20
 
 
-def open_spec(spec: Spec) -> tuple[Module, str | None]:
+def open_spec(spec: Spec) -> tuple[LoadedFile, str | None]:
     """Return the loaded file that a SPEC refers to, and the preset that it names.
 
     An existing file takes precedence over a shipped name, and a complete name over
@@ -1267,7 +1267,7 @@ def _not_found(text: str) -> Diagnostic:
     )
 
 
-def load_stdin() -> Module:
+def load_stdin() -> LoadedFile:
     """Load the spec on standard input; it cannot import files.
 
     Raises:
@@ -1280,7 +1280,7 @@ def load_stdin() -> Module:
 
 
 def elaborate_module(
-    module: Module,
+    module: LoadedFile,
     *,
     preset: str | None = None,
     params: Mapping[str, object] | None = None,
@@ -1305,7 +1305,7 @@ def elaborate_module(
 
 
 def elaborate_all(
-    module: Module,
+    module: LoadedFile,
     names: Sequence[str],
     *,
     params: Mapping[str, object] | None = None,
@@ -1340,7 +1340,7 @@ def elaborate_all(
 
 
 def lint_module(
-    module: Module,
+    module: LoadedFile,
     preset: str | None,
     params: Mapping[str, object],
     input: tuple[int, ...] | None,
@@ -1397,7 +1397,7 @@ def as_shape(given: str | Sequence[int]) -> tuple[int, ...]:
     return shape
 
 
-def as_value(module: Module, value: object) -> object:
+def as_value(module: LoadedFile, value: object) -> object:
     """Return the value of a parameter; text is parsed as by ``-D``.
 
     Raises:
@@ -1421,7 +1421,7 @@ def as_value(module: Module, value: object) -> object:
         raise TypeError(f"a parameter of a network cannot be {shown}") from None
 
 
-def _read_value(module: Module, text: str) -> object:
+def _read_value(module: LoadedFile, text: str) -> object:
     """Return the value of a text: that of an expression if it is one, else a string."""
     from .layer import kind
     from .source import Source, Span
@@ -1459,9 +1459,9 @@ def _table(analysis: Analysis) -> str:
 
 
 def _side_by_side(comparison: Comparison) -> str:
-    from .backends.comparison import text
+    from .backends.comparison import comparison_text
 
-    return text(comparison)
+    return comparison_text(comparison)
 
 
 def _tables(analysis: Analysis) -> str:

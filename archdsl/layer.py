@@ -629,14 +629,14 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
         Differ: if two branches do.
     """
     for place, other in enumerate(inputs[1:], 1):
-        aspect = difference(inputs[0], other, wide)
+        aspect = shape_difference(inputs[0], other, wide)
         if aspect:
             what = "channels and size" if wide else "size"
             help = f"make the branches agree in {what}"
             raise Differ(word, aspect, (0, place), help)
 
 
-def difference(first: Shape, other: Shape, wide: bool) -> str:
+def shape_difference(first: Shape, other: Shape, wide: bool) -> str:
     """Return a description of how two shapes differ; empty if they are equal."""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"

@@ -15,7 +15,7 @@ _MOST: Final = 1 << 18
 # What some modes do with a map's positions, and how many of them they cannot take.
 _LACKING: Final = {"reflect": ("reflect", 1), "circular": ("repeat", 0)}
 
-Ends = tuple[tuple[int, int], ...]
+PadWidths = tuple[tuple[int, int], ...]
 
 
 class Padding(Layer):
@@ -28,7 +28,7 @@ class Padding(Layer):
     front: int = arg("int", 0, minimum=0, help="slices before the first")
     back: int = arg("int", 0, minimum=0, help="slices after the last")
 
-    def ends(self, shape: Shape) -> Ends:
+    def ends(self, shape: Shape) -> PadWidths:
         """Return what is added before and after along each axis of a map.
 
         Raises:
@@ -52,7 +52,9 @@ class Padding(Layer):
         return every[-axes:]
 
 
-def need_room(word: str, mode: str, shape: Shape, ends: Ends, taps: int = 1) -> None:
+def need_room(
+    word: str, mode: str, shape: Shape, ends: PadWidths, taps: int = 1
+) -> None:
     """Refuse a map that is too small to be continued that far.
 
     Args:

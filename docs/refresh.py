@@ -47,7 +47,7 @@ from unittest import mock
 import archdsl
 from archdsl.api import open_spec
 from archdsl.cli import main as main_of_archdsl
-from archdsl.editor.hover import argument, summary
+from archdsl.editor.hover import argument, kind_summary
 from archdsl.elaborate.evaluate import FUNCTIONS
 from archdsl.elaborate.types import WORDS_OF_TYPES
 from archdsl.figures import CLAIMED
@@ -394,7 +394,7 @@ def kinds_table() -> str:
         (
             f"[`{kind.word}`](layers.md#{kind.word})",
             ", ".join(f"`{argument(f)}`" for f in kind.fields.values()),
-            summary(kind),
+            kind_summary(kind),
         )
         for kind in all_kinds()
     ]

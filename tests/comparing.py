@@ -17,8 +17,7 @@ import archdsl.backends.torch as backend
 from archdsl.api import elaborate_module
 from archdsl.backends.torch.verification import agree
 from archdsl.ir import Group, Network, Step
-from archdsl.ir.graph import flatten
-from archdsl.ir.graph import plain as plain_layer
+from archdsl.ir.graph import flatten, plain_layer
 from archdsl.ir.verify import problems
 from archdsl.passes.smallest import smallest
 from archdsl.syntax.loader import load_text

@@ -31,8 +31,8 @@ from archdsl.passes.expect import check_expectations
 from archdsl.passes.paths import paths
 from archdsl.passes.periodic import MOST_PHASES, Ends, Periodic, shortest, slide
 from archdsl.passes.receptive import (
-    Field,
     ReceptiveField,
+    UnitFields,
     fields,
     main_value,
     reports,
@@ -63,7 +63,7 @@ def _of(network: Network) -> ReceptiveField:
     return field
 
 
-def _main(network: Network) -> tuple[Graph, int, Field]:
+def _main(network: Network) -> tuple[Graph, int, UnitFields]:
     graph = flatten(network)
     known = fields(graph)
     value = main_value(graph, known)

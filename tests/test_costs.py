@@ -17,7 +17,7 @@ from archdsl.passes.analysis import analyze
 from archdsl.passes.costs import Cost, Costs, cost, costs, total
 from archdsl.passes.traffic import Traffic, total_traffic, traffic
 from archdsl.resources import shipped_presets
-from archdsl.torch.gradient import backward_macs, gradients
+from archdsl.torch.gradient import backward_macs, gradient_values
 from archdsl.values import Operations, Shape, TorchForm
 from tests import handmade, operations, presets
 from tests.handmade import Sketch, chain
@@ -207,7 +207,7 @@ def test_backward_macs_of_random_networks(sketch: Sketch) -> None:
             if output.requires_grad:
                 output.sum().backward()
     assert sum(backward_macs(graph)) * BATCH == counted.macs
-    assert bool(gradients(graph)) == output.requires_grad
+    assert bool(gradient_values(graph)) == output.requires_grad
 
 
 def test_backward_macs_by_hand() -> None:

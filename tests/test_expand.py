@@ -11,7 +11,7 @@ import pytest
 
 import archdsl
 from archdsl.backends.spec import Unwritable, write_spec
-from archdsl.backends.spec.same import difference
+from archdsl.backends.spec.same import network_difference
 from archdsl.cli import main
 from archdsl.ir import Network, Step
 from archdsl.ir.build import NetworkBuilder
@@ -93,7 +93,7 @@ def test_words_and_sizes_of_blocks(block: str, calls: str) -> None:
     network = archdsl.loads(text)
     again = archdsl.loads(archdsl.expand(network))
     words = {"residual2": "residual"}
-    assert not difference(network, again, words)
+    assert not network_difference(network, again, words)
 
 
 @pytest.mark.parametrize("name", SOME)
@@ -326,8 +326,8 @@ NORM = "arch 1\nnetwork N {\n    input 64x8x8\n    instancenorm affine=true\n}\n
 @pytest.mark.parametrize("what", CHANGES)
 def test_a_difference_is_found(what: str) -> None:
     network = archdsl.load("resnet18")
-    assert not difference(network, archdsl.load("resnet18"), {})
-    assert what in difference(network, CHANGES[what](network), {})
+    assert not network_difference(network, archdsl.load("resnet18"), {})
+    assert what in network_difference(network, CHANGES[what](network), {})
 
 
 @pytest.mark.parametrize(
@@ -349,7 +349,7 @@ def test_a_difference_is_found(what: str) -> None:
 def test_specs_that_differ(one: str, other: str, what: str) -> None:
     text = "arch 1\nnetwork N {{\n    input 3x8x8\n    {}\n}}\n"
     left, right = (archdsl.loads(text.format(body)) for body in (one, other))
-    found = difference(left, right, {})
+    found = network_difference(left, right, {})
     assert (what in found and found) or not what, found
 
 

@@ -414,10 +414,10 @@ def test_a_kind_without_a_form_is_named(monkeypatch: pytest.MonkeyPatch) -> None
 def test_a_model_that_is_not_the_network_is_a_bug(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from archdsl.backends.onnx.forms import FORMS, Form
+    from archdsl.backends.onnx.forms import FORMS, OnnxForm
 
     tanh = FORMS["nn.Tanh"]
-    turned = Form(lambda c: c.op("Transpose", c.x, perm=[0, 1, 3, 2]), ())
+    turned = OnnxForm(lambda c: c.op("Transpose", c.x, perm=[0, 1, 3, 2]), ())
     monkeypatch.setitem(FORMS, "nn.Tanh", turned)
     network = net("tanh -> relu", input="4x8x6")
     with pytest.raises(model.InvalidModel, match="dimension 2"):

@@ -15,7 +15,7 @@ import pytest
 
 import archdsl
 from archdsl.backends.diagram import Drawing, Options, UnknownPart, render
-from archdsl.backends.diagram.layout import run
+from archdsl.backends.diagram.layout import run_engine
 from archdsl.backends.diagram.options import ALL, FONT
 from archdsl.backends.diagram.picture import Closed, picture
 from archdsl.backends.diagram.themes import PRINT
@@ -36,7 +36,7 @@ class Layout:
     def __init__(self, network: Network, options: Options) -> None:
         self.drawing = Drawing(network, options)
         self.page = self.drawing.page()
-        data, self.said = run(self.page.source, "json0", "nop2")
+        data, self.said = run_engine(self.page.source, "json0", "nop2")
         self.graph: dict[str, Any] = json.loads(data)
         self.objects = self.graph["objects"]
 
@@ -108,7 +108,9 @@ class Layout:
     def texts(self) -> list[Box]:
         """Return where each line of text is, by the engine's own widths."""
         found = []
-        for one in json.loads(run(self.page.source, "json", "nop2")[0])["objects"]:
+        for one in json.loads(run_engine(self.page.source, "json", "nop2")[0])[
+            "objects"
+        ]:
             size = FONT
             for draw in one.get("_ldraw_", ()):
                 if draw["op"] == "F":

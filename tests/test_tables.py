@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import archdsl
-from archdsl.backends.table import Style, report
+from archdsl.backends.table import ReportStyle, report
 from archdsl.backends.views import VIEWS
 from archdsl.passes.analysis import Analysis
 from archdsl.resources import shipped_presets
@@ -44,7 +44,7 @@ def shipped() -> dict[str, Analysis]:
 
 def table(facts: Analysis, *views: str, **style: object) -> list[str]:
     shown = views or VIEWS[:1]
-    looks = Style(**style)  # type: ignore[arg-type]
+    looks = ReportStyle(**style)  # type: ignore[arg-type]
     return report(facts.network, facts.facts, views=shown, style=looks).splitlines()
 
 

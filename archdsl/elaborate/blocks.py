@@ -8,7 +8,7 @@ from typing import Any
 from archdsl.diagnostics import Diagnostics
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.contexts import Context
-from archdsl.elaborate.faults import Call, Fault
+from archdsl.elaborate.faults import BlockCall, Fault
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.place import Walks
@@ -97,7 +97,7 @@ def block(
     env = values
     if walker.state.symbolic:
         env = as_names(definition, values, _defaults(ref, context))
-    made = Call(space.join(name), call.span, definition)
+    made = BlockCall(space.join(name), call.span, definition)
     inner = walker.state.deeper(context, call.span).replace(
         module=ref.module,
         env=env,

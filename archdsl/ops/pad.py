@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.layer import arg, count, need_axes
-from archdsl.padding import SIDES, Ends, Padding, need_room
+from archdsl.padding import SIDES, Padding, PadWidths, need_room
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
     CONTINUED,
@@ -55,7 +55,7 @@ class Pad(Padding):
     )
     mode: str = arg("choice", at=1, choices=(*CONTINUED,), help="what stands there")
 
-    def ends(self, shape: Shape) -> Ends:
+    def ends(self, shape: Shape) -> PadWidths:
         """Return what is added before and after along each axis of a map."""
         pairs = zip(self.size, super().ends(need_axes(shape, self)), strict=True)
         return tuple([(n + before, n + after) for n, (before, after) in pairs])

@@ -9,7 +9,7 @@ from archdsl.ir import Group, Role
 from archdsl.ir.graph import Graph
 
 # Which parts are recomputed: all, none, or those of some paths.
-Again: TypeAlias = bool | Collection[str]
+RecomputeChoice: TypeAlias = bool | Collection[str]
 
 
 class Part(NamedTuple):
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     reads: tuple[int, ...]
 
 
-def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
+def parts(graph: Graph, again: RecomputeChoice = True) -> tuple[Part, ...]:
     """Return the parts of a network that are run again in the backward pass.
 
     Args:

@@ -10,7 +10,7 @@ from lark import Token, UnexpectedInput
 
 from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.source import Source, Span
-from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, Lines, position
+from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, LineFilter, position
 
 TOP_WORDS: Final = ("block", "network", "preset", "import", "default")
 
@@ -65,7 +65,11 @@ class Place:
     """
 
     def __init__(
-        self, source: Source, lines: Lines, error: UnexpectedInput, expected: set[str]
+        self,
+        source: Source,
+        lines: LineFilter,
+        error: UnexpectedInput,
+        expected: set[str],
     ) -> None:
         text = source.text
         token: Token | None = getattr(error, "token", None)

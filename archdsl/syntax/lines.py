@@ -30,7 +30,7 @@ def position(error: UnexpectedInput) -> int | None:
     return at
 
 
-class Lines:
+class LineFilter:
     """A filter on the way from the lexer to the parser.
 
     The lexer skips line ends where the parser asks for none, and finds some inside

@@ -9,7 +9,7 @@ from typing import Any
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
-from archdsl.ir.graph import plain as plain_layer
+from archdsl.ir.graph import plain_layer
 from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
 from archdsl.transforms.base import Transformation, plain

@@ -10,7 +10,7 @@ from archdsl.ir import OWNERS, Group, Network, Step
 from archdsl.ir.rewrite import rewrite
 from archdsl.ir.verify import verify
 from archdsl.layer import Layer, kind
-from archdsl.transforms.recipe import Origin, as_before, followed
+from archdsl.transforms.recipe import TensorOrigin, as_before, followed
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Transformation:
         """Return the network, not verified yet."""
         raise NotImplementedError
 
-    def recipe(self, network: Network) -> dict[str, Origin]:
+    def recipe(self, network: Network) -> dict[str, TensorOrigin]:
         """Return which tensor of the network that it makes comes from which before.
 
         Args:
@@ -67,7 +67,7 @@ def new_identity() -> Layer:
     return identity()
 
 
-def without(
+def without_layers(
     network: Network, steps: Iterable[Step], ops: Mapping[int, Layer]
 ) -> Network:
     """Return a network without some layers, whose readers read their input instead.

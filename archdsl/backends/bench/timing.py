@@ -35,7 +35,7 @@ class Times(NamedTuple):
         return first, third
 
 
-def measure(
+def measure_times(
     calls: Sequence[Callable[[], object]], seconds: float
 ) -> Iterator[list[Times]]:
     """Time functions in turns, and yield what is known after each round.

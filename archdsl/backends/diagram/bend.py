@@ -7,7 +7,7 @@ from __future__ import annotations
 from archdsl.layer import count
 from archdsl.values import is_map, show_shape, sizes
 
-from .picture import Box, Closed, Edge, Node, Picture, path_of
+from .picture import Box, Closed, Edge, Picture, PictureNode, path_of
 
 # With fewer arrows across, a U is not worth it.
 _PAIRS = 2
@@ -53,11 +53,11 @@ def bottom_or_reason(drawn: Picture) -> int | str:
     return lowest
 
 
-def _name(node: Node | Closed) -> str:
+def _name(node: PictureNode | Closed) -> str:
     return node.heading.path or path_of(node.steps[-1])
 
 
-def places(drawn: Picture) -> dict[int, int]:
+def node_numbers(drawn: Picture) -> dict[int, int]:
     """Return which node each value is made by, counted in order."""
     return {
         step.output: place
@@ -74,7 +74,7 @@ def is_across(edge: Edge, order: dict[int, int], lowest: int) -> bool:
 
 
 def _across(drawn: Picture, lowest: int) -> list[tuple[int, int]]:
-    order = places(drawn)
+    order = node_numbers(drawn)
     return [
         (order.get(edge.tail, -1), order[edge.head])
         for edge in drawn.edges

@@ -13,10 +13,10 @@ from archdsl.limits import MAX_DRAWN
 from .accessible import accessible
 from .bend import bottom_or_reason
 from .choose import sheet
-from .dot import Writer, new_graph
+from .dot import DotWriter, new_graph
 from .labels import title
-from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run
-from .options import DEFAULT, SMALLEST, Options, check
+from .layout import FORMATS, TEXT_FORMATS, UnknownFormat, run_engine
+from .options import DEFAULT, SMALLEST, Options, check_options
 from .pack import scale
 from .picture import (
     Box,
@@ -26,11 +26,10 @@ from .picture import (
     part_of,
     path_of,
     picture,
-    whole,
+    whole_network,
 )
-from .place import Page, page
-from .volumes import page as volumes_page
-from .volumes import volumes
+from .place import Page, lay_out_sheet
+from .volumes import volumes, volumes_page
 
 # The most that closer rows can gain.
 _NEARLY = 0.8
@@ -74,7 +73,7 @@ class Drawing:
     """
 
     def __init__(self, network: Network, options: Options = DEFAULT) -> None:
-        check(options)
+        check_options(options)
         self.network = network
         self.options = options
         self.subject = subject(network, options)
@@ -114,7 +113,9 @@ class Drawing:
                 rows = drawn.rows_crossed()
                 if rows > MAX_DRAWN:
                     raise SpecError([_too_large(self.network, rows, self.options.fold)])
-            found = page(self._title(), self.sheet, self.options, self._writer())
+            found = lay_out_sheet(
+                self._title(), self.sheet, self.options, self._writer()
+            )
             options = self.options
             is_free = options.depth is None and options.fold and not options.tight
             fits = scale(found.size, options)
@@ -145,7 +146,7 @@ class Drawing:
         pixels = max(found.size) * self.options.dpi / 72
         if format == "png" and pixels > _MAX_PIXELS:
             raise SpecError([_too_long(self.network, round(pixels))])
-        data, said = run(found.source, format, "nop2")
+        data, said = run_engine(found.source, format, "nop2")
         if warn:
             engine = dict.fromkeys((*found.warnings, *said))
             for line in (*self._too_small(found), *engine):
@@ -169,8 +170,8 @@ class Drawing:
     def _title(self) -> list[str]:
         return title(self.subject.name, self.subject.root.steps(), self.options)
 
-    def _writer(self) -> Writer:
-        writer = Writer(self.options)
+    def _writer(self) -> DotWriter:
+        writer = DotWriter(self.options)
         if self.options.shade != "family":
             main = self.chain or self.sheet.main
             weights = (writer.weight(node, main) for node in main.nodes())
@@ -228,7 +229,7 @@ def subject(network: Network, options: Options) -> Subject:
         raise UnknownPart("a path and a block each name what is drawn: give only one")
     wanted = options.only or options.block
     if not wanted:
-        return whole(network)
+        return whole_network(network)
     known: dict[str, Group] = {}
     for group in _groups(network.root):
         name = path_of(group) if options.only else group.word

@@ -16,14 +16,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
-from archdsl.backends.importer.calls import BATCH, Call, Run, Untraceable, watch
+from archdsl.backends.importer.calls import (
+    BATCH,
+    RecordedCall,
+    Recording,
+    Untraceable,
+    watch,
+)
 from archdsl.backends.importer.groups import regrouped
-from archdsl.backends.importer.parts import Builder, Leaf, Unknown, leaves
+from archdsl.backends.importer.parts import Builder, LayerLeaf, Unsupported, layers_in
 from archdsl.backends.importer.proof import Proof, prove, prove_source
-from archdsl.backends.importer.source import Malformed, Source
-from archdsl.backends.importer.spec import Spec, text_of
+from archdsl.backends.importer.source import Malformed, NetworkFile
+from archdsl.backends.importer.spec import SpecDraft, text_of
 from archdsl.backends.importer.structure import structured
-from archdsl.backends.importer.write import Writer
+from archdsl.backends.importer.write import ContainerWriter
 from archdsl.diagnostics import SpecError
 from archdsl.layer import kind, words
 from archdsl.naming import LANGUAGE_WORDS, refusal
@@ -32,10 +38,10 @@ from archdsl.values import Shape
 if TYPE_CHECKING:
     from torch import nn
 
-    from archdsl.backends.importer.graph import Graph
+    from archdsl.backends.importer.graph import ImportGraph
     from archdsl.ir import Network
 
-    _Replayed = tuple[Run, nn.Module]
+    _Replayed = tuple[Recording, nn.Module]
 
 _T = TypeVar("_T")
 
@@ -195,8 +201,10 @@ _MOST_MACS: Final = 10**13
 
 
 def _replayed(
-    path: Path, inputs: Sequence[Shape] | None, replay: Callable[[Graph], _Replayed]
-) -> tuple[Source, _Replayed]:
+    path: Path,
+    inputs: Sequence[Shape] | None,
+    replay: Callable[[ImportGraph], _Replayed],
+) -> tuple[NetworkFile, _Replayed]:
     from archdsl.backends.importer import model, program
 
     is_model = path.suffix.lower() == ".onnx"
@@ -213,13 +221,13 @@ def _traced(run: Callable[[], _T]) -> _T:
     """
     try:
         return run()
-    except (Untraceable, Unknown, Malformed) as error:
+    except (Untraceable, Unsupported, Malformed) as error:
         raise NotImported(str(error)) from error
 
 
 def _imported(
     module: nn.Module,
-    run: Run,
+    run: Recording,
     heads: Sequence[int],
     name: str,
     origin: str,
@@ -267,8 +275,8 @@ def _imported(
 
 
 def _written(
-    module: nn.Module, run: Run, heads: Sequence[int], called: str, origin: str
-) -> tuple[Spec, list[Leaf]]:
+    module: nn.Module, run: Recording, heads: Sequence[int], called: str, origin: str
+) -> tuple[SpecDraft, list[LayerLeaf]]:
     """Return what a module does as a spec, with a block for each call, and its layers.
 
     Raises:
@@ -276,9 +284,9 @@ def _written(
     """
     builder = Builder(run, module)
     top = builder.tree()
-    writer = Writer(top, run, builder.shapes)
+    writer = ContainerWriter(top, run, builder.shapes)
     spec = writer.spec(called, f"{type(module).__name__}, {origin}.", heads)
-    found = list(leaves(top.nodes))
+    found = list(layers_in(top.nodes))
     spec.ops = builder.ops.used(found)
     return spec, found
 
@@ -303,7 +311,7 @@ def from_family(
             the same.
         ValueError: if a network or preset cannot have its name.
     """
-    from archdsl.backends.importer.family import family_of
+    from archdsl.backends.importer.family import family_spec
     from archdsl.backends.torch import build
 
     start = time.perf_counter()
@@ -311,9 +319,9 @@ def from_family(
         _checked(preset, "preset")
     first = next(iter(modules.values()))
     called = _checked(name) if name else _network_name(type(first).__name__)
-    specs: dict[str, Spec] = {}
-    runs: dict[str, Run] = {}
-    found: list[Leaf] = []
+    specs: dict[str, SpecDraft] = {}
+    runs: dict[str, Recording] = {}
+    found: list[LayerLeaf] = []
     for preset, module in modules.items():
         try:
             runs[preset], heads = _traced(partial(_watched, module, inputs))
@@ -323,9 +331,9 @@ def from_family(
         except NotImported as error:
             raise NotImported(f"{preset}: {error}") from error
         found += layers
-    text = family_of(specs, called)
+    text = family_spec(specs, called)
     if _difference(text, specs):
-        text = family_of(specs, called, optional=False)
+        text = family_spec(specs, called, optional=False)
     wrong = _difference(text, specs)
     if wrong:
         raise NotImported(wrong)
@@ -344,7 +352,7 @@ def from_family(
     return Imported(text, called, len(found), blocks, opaque, tuple(compared), seconds)
 
 
-def _readable(spec: Spec) -> tuple[Spec, str]:
+def _readable(spec: SpecDraft) -> tuple[SpecDraft, str]:
     """Return a spec with shared blocks, and its text.
 
     If it is not the same network as the spec without them, that one is returned.
@@ -388,7 +396,7 @@ def _facts(network: Network) -> list[Any]:
     return found
 
 
-def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]]:
+def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Recording, list[int]]:
     """Return a run of the module in training, and the outputs that only training has.
 
     Raises:
@@ -418,7 +426,7 @@ def _watched(module: nn.Module, inputs: Sequence[Shape]) -> tuple[Run, list[int]
     return run, heads
 
 
-def _source(run: Run, value: int) -> tuple[str, ...]:
+def _source(run: Recording, value: int) -> tuple[str, ...]:
     """Return which modules and function give a value."""
     path: list[str] = []
     frame = run.root
@@ -428,13 +436,13 @@ def _source(run: Run, value: int) -> tuple[str, ...]:
                 break
         else:
             return tuple(path)
-        if isinstance(item, Call):
+        if isinstance(item, RecordedCall):
             return (*path, item.name)
         path.append(item.path)
         frame = item
 
 
-def _difference(text: str, specs: Mapping[str, Spec]) -> str:
+def _difference(text: str, specs: Mapping[str, SpecDraft]) -> str:
     """Return which preset of a text is not the network of its spec, if one is not."""
     for preset, spec in specs.items():
         plain = text_of(structured(spec, plain=True))

@@ -19,14 +19,14 @@ from archdsl.backends.importer import aten
 from archdsl.backends.importer.graph import (
     MAX_ELEMENTS,
     MAX_TENSORS,
-    Graph,
-    Name,
+    ImportGraph,
+    ModuleScope,
     Operation,
-    Scope,
+    ValueRef,
     without_unread,
 )
-from archdsl.backends.importer.parts import Unknown
-from archdsl.backends.importer.source import SEED, Malformed, Source
+from archdsl.backends.importer.parts import Unsupported
+from archdsl.backends.importer.source import SEED, Malformed, NetworkFile
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -57,7 +57,7 @@ class _Call(NamedTuple):
     Attributes:
         name: of the operation, such as ``conv2d``.
         operation: torch's own.
-        args: its arguments by name, with `Name`s for values.
+        args: its arguments by name, with `ValueRef`s for values.
         gives: names of its results.
     """
 
@@ -67,7 +67,7 @@ class _Call(NamedTuple):
     gives: tuple[str, ...]
 
 
-def read(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> Source:
+def read_program(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFile:
     """Return the network of a program.
 
     Args:
@@ -124,7 +124,7 @@ class _Program:
         self.weights: dict[str, Tensor] = {}
         self.calls: list[_Call] = []
 
-    def source(self) -> Source:
+    def source(self) -> NetworkFile:
         """Return the network with its weights."""
         data = self._json(self.model)
         module = data["graph_module"]
@@ -132,7 +132,7 @@ class _Program:
         self.meta = graph["tensor_values"]
         for kind in ("weights", "constants"):
             self.weights |= self._tensors(kind)
-        made = Graph(self.path.name, "", [], [], {})
+        made = ImportGraph(self.path.name, "", [], [], {})
         self._inputs(made, signature["input_specs"])
         made.outputs = list(self._outputs(signature["output_specs"]))
         if not made.outputs:
@@ -156,7 +156,7 @@ class _Program:
             known = {name: state[key] for name, key in values.items()}
             return _executed(self.calls, {**entries, **known}, made.outputs)
 
-        return Source(made, state, run)
+        return NetworkFile(made, state, run)
 
     def _json(self, name: str) -> Any:
         if self.archive.getinfo(name).file_size > _MAX_JSON:
@@ -200,7 +200,7 @@ class _Program:
             raise Malformed(f"the tensor {key!r} is larger than its bytes")
         return whole.as_strided(shape, strides, offset).clone()
 
-    def _inputs(self, graph: Graph, specs: Sequence[Mapping[str, Any]]) -> None:
+    def _inputs(self, graph: ImportGraph, specs: Sequence[Mapping[str, Any]]) -> None:
         buffers, temporary = set(), set()
         for spec in specs:
             ((kind, found),) = spec.items()
@@ -254,7 +254,7 @@ class _Program:
             elif kind != "buffer_mutation":
                 raise Malformed(f"it has an output of the kind {str(kind)[:40]!r}")
 
-    def _order(self, graph: Graph) -> None:
+    def _order(self, graph: ImportGraph) -> None:
         """Bring keys into the order of the weights, which is that of the modules."""
         used = set(graph.values.values())
         keys = [key for key in self.weights if key in used]
@@ -263,7 +263,10 @@ class _Program:
     # ---- operations
 
     def _operation(
-        self, graph: Graph, node: Mapping[str, Any], table: Mapping[str, aten.Function]
+        self,
+        graph: ImportGraph,
+        node: Mapping[str, Any],
+        table: Mapping[str, aten.AtenFunction],
     ) -> Operation:
         scopes = list(_scopes(node.get("metadata") or {}))
         if not graph.cls and scopes:
@@ -276,10 +279,12 @@ class _Program:
         where = f" in `{inside}`" if inside else ""
         found = _TARGET.fullmatch(target)
         if found is None or found[1] not in table:
-            raise Unknown(f"`{target}`{where} is no layer kind")
+            raise Unsupported(f"`{target}`{where} is no layer kind")
         operation = _operation(found[1], found[2])
         if operation is None:
-            raise Unknown(f"`{target}`{where} is no operation of this version of torch")
+            raise Unsupported(
+                f"`{target}`{where} is no operation of this version of torch"
+            )
         if "self" in args:
             args = {"input": args.pop("self"), **args}
         self.calls.append(_Call(found[1], operation, args, gives))
@@ -311,19 +316,19 @@ def _integer(value: Mapping[str, Any]) -> int:
 
 
 def _argument(value: Mapping[str, Any]) -> Any:
-    """Return an argument, with `Name`s for values.
+    """Return an argument, with `ValueRef`s for values.
 
     Raises:
         Malformed: if no layer has its type.
     """
     ((kind, found),) = value.items()
     if kind in ("as_tensor", "as_sym_int", "as_sym_float") and "as_name" in found:
-        return Name(str(found["as_name"]))
+        return ValueRef(str(found["as_name"]))
     match kind:
         case "as_none":
             return None
         case "as_tensor":
-            return Name(str(found["name"]))
+            return ValueRef(str(found["name"]))
         case "as_tensors" | "as_optional_tensors":
             return [_one_of(part) for part in found]
         case "as_int" | "as_float" | "as_bool" | "as_string":
@@ -346,7 +351,7 @@ def _one_of(part: Mapping[str, Any]) -> Any:
     if "as_none" in part:
         return None
     inner = part.get("as_tensor", part)
-    return Name(str(inner["name"]))
+    return ValueRef(str(inner["name"]))
 
 
 def _plain(part: Any) -> Any:
@@ -376,11 +381,11 @@ def _names(outputs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
             )
 
 
-def _scopes(metadata: Mapping[str, Any]) -> Iterator[Scope]:
+def _scopes(metadata: Mapping[str, Any]) -> Iterator[ModuleScope]:
     """Yield the calls of modules that an operation is in, the network's first."""
     for part in filter(None, str(metadata.get("nn_module_stack") or "").split(";")):
         call, path, cls = [*part.split(","), "", ""][:3]
-        yield Scope(call, _AGAIN.sub("", path), cls)
+        yield ModuleScope(call, _AGAIN.sub("", path), cls)
 
 
 # ---- running it as it is --------------------------------------------------------
@@ -409,7 +414,7 @@ def _executed(
 
 
 def _values(arg: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(arg, Name):
+    if isinstance(arg, ValueRef):
         return values[arg]
     if isinstance(arg, list):
         return [_values(part, values) for part in arg]

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import tensors_in
-from archdsl.backends.importer.source import SEED, Source
+from archdsl.backends.importer.source import SEED, NetworkFile
 from archdsl.backends.torch.verification.trace import intercept
 from archdsl.values import Shape, show_shape
 
@@ -102,7 +102,7 @@ def prove(
 
 
 def prove_source(
-    source: Source,
+    source: NetworkFile,
     bare: nn.Module,
     built: nn.Module,
     order: Sequence[int],
@@ -145,7 +145,10 @@ def prove_source(
 
 
 def _same_as_source(
-    source: Source, ours: nn.Module, state: Mapping[str, Tensor], order: Sequence[int]
+    source: NetworkFile,
+    ours: nn.Module,
+    state: Mapping[str, Tensor],
+    order: Sequence[int],
 ) -> None:
     """Compare the outputs of a network in a file with those of a module.
 
@@ -164,7 +167,10 @@ def _same_as_source(
 
 
 def _gap_to_source(
-    source: Source, ours: nn.Module, state: Mapping[str, Tensor], order: Sequence[int]
+    source: NetworkFile,
+    ours: nn.Module,
+    state: Mapping[str, Tensor],
+    order: Sequence[int],
 ) -> str:
     import torch
 

@@ -27,7 +27,7 @@ class Guess(NamedTuple):
     probability: float
 
 
-class Model:
+class ImageModel:
     """A model that takes an image and scores classes.
 
     Attributes:
@@ -86,7 +86,7 @@ class Model:
         return found[0]
 
 
-def best(scores: Array, most: int) -> list[Guess]:
+def best_classes(scores: Array, most: int) -> list[Guess]:
     """Return the classes with the highest scores, best first.
 
     Scores that are not probabilities become so by a softmax.

@@ -62,7 +62,7 @@ def is_import(node: ast.stmt) -> bool:
     return isinstance(node, ast.ImportFrom) and ast.dump(node) == _IMPORTED
 
 
-def without(tree: ast.Module) -> ast.Module:
+def without_class(tree: ast.Module) -> ast.Module:
     """Return a module without the class and its import, if it has the class."""
     if not any(map(is_class, tree.body)):
         return tree

@@ -57,7 +57,7 @@ def _lamb() -> Any:
     ).Lamb
 
 
-class Rates:
+class LearningRates:
     """Sets the learning rate of each step.
 
     Args:

@@ -10,7 +10,7 @@ from typing import Any, Final
 from archdsl import files
 from archdsl.backends.extras import need_working
 
-from .data import refuse
+from .data import unusable
 
 TRACKERS: Final = ("wandb", "mlflow")
 # The variable that says where a tracker sends metrics.
@@ -54,7 +54,7 @@ class Tracker:
             )
         except Exception as error:  # of the tracker's own kinds
             reason = " ".join(str(error).split())
-            raise refuse(
+            raise unusable(
                 f"{name} does not start: {reason}",
                 f"check its own settings, such as `{_SETTINGS[name]}`",
                 "A1107",

@@ -374,13 +374,12 @@ def _suffix(path: Path) -> str:
 
 
 def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
-    from archdsl.sweeps.output import encode
-    from archdsl.sweeps.output import plot as draw
+    from archdsl.sweeps.output import encode_rows, plot_points
 
     if output is not None:
-        write_bytes(output, encode(found, _suffix(output)))
+        write_bytes(output, encode_rows(found, _suffix(output)))
     if plot is not None:
-        write_bytes(plot, draw(found, _suffix(plot)))
+        write_bytes(plot, plot_points(found, _suffix(plot)))
     if output is not None:
         # Only now has everything been written.
         with suppress(OSError):

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def positions(shape: Sequence[int]) -> Tensor:
+def position_image(shape: Sequence[int]) -> Tensor:
     """Return an image in which each unit depends only on its own position."""
     import torch
 
@@ -67,10 +67,10 @@ _ASKS: Final = frozenset(["__get__", "size", "dim"])
 
 # ---- what was seen --------------------------------------------------------------
 
-Ends = list[tuple[float, float]]
+UnitEnds = list[tuple[float, float]]
 
 
-def summary(tensor: Tensor) -> tuple[Any, ...]:
+def maxima(tensor: Tensor) -> tuple[Any, ...]:
     """Return the maximum of each sample at each position along each spatial axis."""
     tensor = thin(tensor)
     if tensor.dim() < 3:
@@ -79,7 +79,7 @@ def summary(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.amax([other for other in dims if other != dim]) for dim in dims)
 
 
-def ends(summed: tuple[Any, ...], shape: Shape, axes: int) -> tuple[Ends, ...]:
+def ends(summed: tuple[Any, ...], shape: Shape, axes: int) -> tuple[UnitEnds, ...]:
     """Return the first and last position along each axis of the input that the units of
     a map depend on.
 
