@@ -208,7 +208,8 @@ def _replayed(
     from archdsl.backends.importer import model, program
 
     is_model = path.suffix.lower() == ".onnx"
-    source = (model if is_model else program).read(path, inputs)
+    read = model.read_onnx if is_model else program.read_program
+    source = read(path, inputs)
     run, module = replay(source.graph)
     return source, (regrouped(run), module)
 

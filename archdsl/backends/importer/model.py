@@ -69,7 +69,7 @@ def read_onnx(path: Path, sizes: Sequence[tuple[int, ...]] | None) -> NetworkFil
     try:
         model = onnx.load_model_from_string(data)
     except Exception as error:  # of protobuf, whose classes vary
-        raise Malformed("it is no model of ONNX") from error
+        raise Malformed("it is not an ONNX model") from error
     if not model.graph.node or not model.graph.output:
         raise Malformed("it is not an ONNX model, or one without nodes")
     try:
