@@ -1,4 +1,4 @@
-"""What convolutions have in common: their window, their costs, and how torch is told.
+"""What convolutions have in common: their windows, their costs and their torch calls.
 
 Kinds differ in how their weight is made; see `ops/conv.py` and `ops/wsconv.py`.
 """

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Final, Literal, NamedTuple
 
 # A number, one along each axis, or None if the network does not have the figure.
-Found = int | tuple[int, ...] | None
+FigureValue = int | tuple[int, ...] | None
 
 
 class Figure(NamedTuple):
@@ -38,14 +38,14 @@ class Figure(NamedTuple):
     title: str = ""
     beside: str = ""
 
-    def of(self, analysis: Any) -> Found:
+    def of(self, analysis: Any) -> FigureValue:
         """Return its value in an analysis, or in what has the same attributes."""
         found = analysis
         for attribute in self.path.split("."):
             if found is None:
                 return None
             found = getattr(found, attribute)
-        value: Found = found
+        value: FigureValue = found
         return value
 
     @property

@@ -391,8 +391,8 @@ class Layer:
     def is_view(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether torch makes its output as a view, if only of its own result.
 
-        Nothing is written over a view: torch refuses that for views of which it makes
-        several at once, and copies gradients in the backward pass for others.
+        Nothing is written over a view: torch refuses that if an operation returns
+        several views, and for other views copies gradients in the backward pass.
         """
         return self.views
 
@@ -409,8 +409,8 @@ class Layer:
         return self.sign == "positive" or (self.sign == "kept" and all(inputs))
 
     def normed(self, inputs: tuple[Shape, ...]) -> int:
-        """Return over how many values of a sample it takes each mean; 0 if it takes
-        none.
+        """Return the number of values of a sample over which it takes each mean; 0 if
+        it takes none.
 
         The deviation is taken over the same values.
         """
@@ -426,7 +426,7 @@ class Layer:
     def returns_input(self, inputs: tuple[Shape, ...], output: Shape) -> bool:
         """Return whether what torch returns in training is the input itself.
 
-        Unlike a view of it, it is no operation of its own in the backward pass.
+        Unlike a view, it is not a separate operation in the backward pass.
         """
         return self.aliases(True) and not self.is_view(inputs, output)
 
@@ -629,14 +629,14 @@ def need_equal(word: str, inputs: tuple[Shape, ...], *, wide: bool) -> None:
         Differ: if two branches do.
     """
     for place, other in enumerate(inputs[1:], 1):
-        aspect = difference(inputs[0], other, wide)
+        aspect = shape_difference(inputs[0], other, wide)
         if aspect:
             what = "channels and size" if wide else "size"
             help = f"make the branches agree in {what}"
             raise Differ(word, aspect, (0, place), help)
 
 
-def difference(first: Shape, other: Shape, wide: bool) -> str:
+def shape_difference(first: Shape, other: Shape, wide: bool) -> str:
     """Return a description of how two shapes differ; empty if they are equal."""
     if _kind_of(first) != _kind_of(other):
         return f"kind ({_kind_of(first)} and {_kind_of(other)})"

@@ -1,4 +1,5 @@
-"""What padding has in common: the sides of a map, and how it goes on beyond them."""
+"""What padding has in common: the sides of a map, and how it is continued beyond
+them."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ _MOST: Final = 1 << 18
 # What some modes do with a map's positions, and how many of them they cannot take.
 _LACKING: Final = {"reflect": ("reflect", 1), "circular": ("repeat", 0)}
 
-Ends = tuple[tuple[int, int], ...]
+PadWidths = tuple[tuple[int, int], ...]
 
 
 class Padding(Layer):
@@ -27,11 +28,11 @@ class Padding(Layer):
     front: int = arg("int", 0, minimum=0, help="slices before the first")
     back: int = arg("int", 0, minimum=0, help="slices after the last")
 
-    def ends(self, shape: Shape) -> Ends:
+    def ends(self, shape: Shape) -> PadWidths:
         """Return what is added before and after along each axis of a map.
 
         Raises:
-            Mismatch: if it is no map, or a side is given that the map does not have.
+            Mismatch: if it is not a map, or a side is given that the map does not have.
         """
         axes = len(need_map(shape, self.word)) - 1
         every = (
@@ -51,8 +52,10 @@ class Padding(Layer):
         return every[-axes:]
 
 
-def need_room(word: str, mode: str, shape: Shape, ends: Ends, taps: int = 1) -> None:
-    """Refuse a map that cannot go on as far as is asked for.
+def need_room(
+    word: str, mode: str, shape: Shape, ends: PadWidths, taps: int = 1
+) -> None:
+    """Refuse a map that is too small to be continued that far.
 
     Args:
         word: of the layer kind.

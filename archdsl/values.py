@@ -198,7 +198,7 @@ class Continued(Window):
 
 
 class Reflected(Continued):
-    """A map that goes on mirrored, without its border once more."""
+    """A map continued by its mirror image, without repeating the border."""
 
     __slots__ = ()
 
@@ -208,7 +208,7 @@ class Reflected(Continued):
 
 
 class Replicated(Continued):
-    """A map whose border goes on."""
+    """A map continued by its border."""
 
     __slots__ = ()
 
@@ -227,7 +227,7 @@ class Circular(Continued):
         return place % units
 
 
-# How a map goes on beyond its border, by what torch calls the mode of padding.
+# How a map is continued beyond its border, by torch's name of the padding mode.
 CONTINUED: Final[dict[str, type[Continued]]] = {
     "reflect": Reflected,
     "replicate": Replicated,

@@ -24,7 +24,7 @@ from archdsl.passes.costs import cost  # noqa: E402
 from archdsl.torch.counting import (  # noqa: E402
     TOOLS,
     Count,
-    about,
+    about_tool,
     by_family,
     count,
 )
@@ -134,7 +134,13 @@ def explained(tool: str, results: Sequence[Result]) -> list[str]:
         other = sum(parts.values()) - sum(listed)
         figures = (whole, *listed, other, whole - sum(parts.values()))
         rows.append((r.case.id, *map(shown, figures)))
-    return [f"## {tool}", "", TOOLS[tool] + ". " + about(tool), "", *table(head, rows)]
+    return [
+        f"## {tool}",
+        "",
+        TOOLS[tool] + ". " + about_tool(tool),
+        "",
+        *table(head, rows),
+    ]
 
 
 def versions() -> str:

@@ -65,7 +65,7 @@ def clock_of(where: str) -> Callable[[], float]:
 
 
 def best(run: Callable[[], object], where: str, seconds: float) -> float:
-    return rates.best(run, where, seconds, clock=clock_of(where))
+    return rates.least_seconds(run, where, seconds, clock=clock_of(where))
 
 
 def find_device(where: str) -> Device:

@@ -17,8 +17,7 @@ import archdsl.backends.torch as backend
 from archdsl.api import elaborate_module
 from archdsl.backends.torch.verification import agree
 from archdsl.ir import Group, Network, Step
-from archdsl.ir.graph import flatten
-from archdsl.ir.graph import plain as plain_layer
+from archdsl.ir.graph import flatten, plain_layer
 from archdsl.ir.verify import problems
 from archdsl.passes.smallest import smallest
 from archdsl.syntax.loader import load_text
@@ -289,7 +288,8 @@ class _SameChance(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         if func.__name__ == "bernoulli_" or func.__name__ in _DROPPING:
-            torch.manual_seed(0)
+            # That of all devices notes the stack for each that is absent.
+            torch.default_generator.manual_seed(0)
         if func.__name__ in _DROPPING:
             # Torch draws in the order in which the values lie in memory.
             args = args[0].contiguous(), *args[1:]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.cli import main, status
+from tests import presets
 from tests.comparing import with_statistics
 
 # The modules whose outputs are tapped, as torch's hooks name them.
@@ -87,6 +88,16 @@ def test_a_network_without_its_head_ends_with_the_last_map() -> None:
     lost = archdsl.analyze(whole).params - archdsl.analyze(cut).params
     assert lost == 2_049_000
     assert archdsl.backbone("vgg16", head=False).outputs[0].shape == (512, 7, 7)
+
+
+@pytest.mark.parametrize("name", archdsl.list_models()[::8])
+def test_a_network_without_its_head_has_the_classes_of_the_whole(name: str) -> None:
+    cut = archdsl.backbone(presets.network(name), head=False)
+    found, whole = (
+        re.findall(r"^class (\w+)", text, re.MULTILINE)
+        for text in (archdsl.emit(cut), presets.emitted(name))
+    )
+    assert set(found) <= set(whole)
 
 
 @pytest.mark.parametrize("name", archdsl.list_models()[::5])

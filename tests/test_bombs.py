@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -90,7 +91,7 @@ for line in sys.stdin:
 
 @cache
 def starter() -> subprocess.Popen[str]:
-    """Return the process that starts commands; it ends with its standard input."""
+    """Return the process that starts commands."""
     return subprocess.Popen(
         [sys.executable, "-c", STARTER],
         env={**os.environ, "PYTHONPATH": str(ROOT), "ARCHDSL_CACHE": "off"},
@@ -98,6 +99,15 @@ def starter() -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         text=True,
     )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _ended() -> Iterator[None]:
+    """End that process behind the last command."""
+    yield
+    if starter.cache_info().currsize:
+        with starter():  # closes its standard input, and waits
+            starter.cache_clear()
 
 
 def run(folder: Path, *arguments: str, stdin: Path | None = None) -> Ended:

@@ -638,3 +638,52 @@ def test_what_nests_as_deep_as_allowed_is_elaborated(text: str) -> None:
         steps = list(elaborate(module, symbolic=symbolic).steps())
         assert [step.op.word for step in steps].count("conv") == 1
     assert count_layers(module, SharedLayers(), input=(3, 8, 8)) is not None
+
+
+# ---- kinds and blocks with arguments in expressions ------------------------------
+
+
+def test_kinds_with_arguments_are_values_everywhere() -> None:
+    text = """arch 1
+
+block plain<width, norm: kind = bn, act: kind = relu> {
+    conv 3x3 width -> norm -> act
+}
+
+network Net<
+    units = [plain<act = leakyrelu<slope = 0.3>>, plain<norm = groupnorm<groups = 2>>],
+    acts = [gelu] + [leakyrelu<slope = 0.2>] * 2,
+    exact = true,
+> {
+    input 3x9x9
+    for i, unit in units {
+        unit<4 * 2 ** i>
+    }
+    for [width, act] in [[4, acts[1]], [8, elu<alpha = 0.5>]] {
+        conv 1x1 width -> act
+    }
+    for norm in [bn<eps = e> for e in [0.1, 0.2]] {
+        conv 1x1 -> norm
+    }
+    last = bn<eps = 0.001> if exact else identity
+    conv 1x1 -> last
+    conv 1x1 8 if last != bn and last == bn<eps = 1e-3>
+    conv 1x1 -> relu  x(acts.COUNT)
+}
+""".replace("acts.COUNT", "count(acts, acts[2])")
+    network = archdsl.loads(text)
+    ops = [step.op for step in network.steps()]
+    assert [op.word for op in ops if op.word != "conv"] == [
+        *("bn", "leakyrelu", "groupnorm", "relu", "leakyrelu", "elu"),
+        *("bn", "bn", "bn", "relu", "relu"),
+    ]
+    found = [vars(op) for op in ops if op.word in ("leakyrelu", "elu")]
+    assert found == [{"slope": 0.3}, {"slope": 0.2}, {"alpha": 0.5}]
+    epsilons = [vars(op)["eps"] for op in ops if op.word == "bn"]
+    assert epsilons == [1e-5, 0.1, 0.2, 0.001]
+    assert archdsl.format(text) == text
+    assert not agree(network).differences
+    again = archdsl.loads(archdsl.expand(network))
+    assert [step.op for step in again.steps()] == ops
+    plain = archdsl.loads(text, params={"acts": "[elu<alpha = 0.1>, relu, relu]"})
+    assert [s.op.word for s in plain.steps()].count("elu") == 1

@@ -17,9 +17,9 @@ from archdsl.passes.analysis import analyze
 from archdsl.passes.costs import Cost, Costs, cost, costs, total
 from archdsl.passes.traffic import Traffic, total_traffic, traffic
 from archdsl.resources import shipped_presets
-from archdsl.torch.gradient import backward_macs, gradients
+from archdsl.torch.gradient import backward_macs, gradient_values
 from archdsl.values import Operations, Shape, TorchForm
-from tests import handmade, operations
+from tests import handmade, operations, presets
 from tests.handmade import Sketch, chain
 from tests.operations import PURPOSES, Macs
 from tests.oracle import CASES, Case, every_case, meta, tensors
@@ -179,7 +179,7 @@ def assert_sums_in_both_modes(graph: Graph) -> None:
 # Those with a model of torchvision's are looked at together with that.
 @pytest.mark.parametrize("name", sorted(shipped_presets().keys() - CASES.keys()))
 def test_totals_are_sums_of_the_layers(name: str) -> None:
-    assert_sums_in_both_modes(flatten(archdsl.load(name)))
+    assert_sums_in_both_modes(flatten(presets.network(name)))
 
 
 @settings(max_examples=60, deadline=None)
@@ -207,7 +207,7 @@ def test_backward_macs_of_random_networks(sketch: Sketch) -> None:
             if output.requires_grad:
                 output.sum().backward()
     assert sum(backward_macs(graph)) * BATCH == counted.macs
-    assert bool(gradients(graph)) == output.requires_grad
+    assert bool(gradient_values(graph)) == output.requires_grad
 
 
 def test_backward_macs_by_hand() -> None:

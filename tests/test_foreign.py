@@ -16,6 +16,7 @@ from torch import nn
 
 import archdsl
 from archdsl.backends.torch import ForeignCode, foreign_names
+from archdsl.backends.torch.verification import agree
 from archdsl.elaborate.foreign import Foreign
 from archdsl.passes.expect import check_expectations
 from archdsl.syntax.loader import read_source
@@ -642,3 +643,33 @@ network n {
         (found,) = caught.value.diagnostics
         assert (found.code, found.span.line) == ("A0103", 3), name
         assert f"cannot be called `{name}`" in found.message
+
+
+# ---- a computed weight --------------------------------------------------------------
+
+
+def test_spectral_norm_is_a_class_of_the_readers_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = list(refresh.blocks(GUIDE.read_text(encoding="utf-8")))
+    shown = {block.words[-1]: block.text for block in blocks if block.words}
+    (tmp_path / "spectral.py").write_text(shown["spectral.py"])
+    monkeypatch.syspath_prepend(str(tmp_path))
+    network = archdsl.loads(shown["critic.arch"])
+    facts = archdsl.analyze(network)
+    assert check_expectations(network, facts) == []
+    module = archdsl.build(network, allow_foreign=True)
+    parts = [nn.Conv2d(3, 64, 3, padding=1), nn.Conv2d(64, 128, 3, padding=1)]
+    theirs = nn.Sequential()
+    for number, part in enumerate(parts, 1):
+        torch.nn.utils.parametrizations.spectral_norm(part)
+        theirs.add_module(f"conv{number}", part)
+    assert [*module.state_dict()] == [*theirs.state_dict()]
+    assert facts.params == sum(p.numel() for p in theirs.parameters())
+    assert facts.buffers == sum(b.numel() for b in theirs.buffers())
+    assert facts.macs == (27 * 64 + 64 * 9 * 128) * 32 * 32
+    assert not agree(network, allow_foreign=True).differences
+    wrong = shown["critic.arch"].replace("buffers = width", "buffers = 2 * width")
+    (found, *_) = agree(archdsl.loads(wrong), allow_foreign=True).differences
+    assert (found.what, found.path, found.torch) == ("buffers", "conv1", "91")
+    sys.modules.pop("spectral", None)

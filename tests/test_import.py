@@ -940,7 +940,7 @@ def test_a_module_that_branches_on_values_says_where() -> None:
             return -x
 
     line = Branches.forward.__code__.co_firstlineno + 1
-    assert f"decides by values of tensors what it computes, at {__file__}:{line}" in (
+    assert f"depends on the values of tensors, at {__file__}:{line}" in (
         refused(Branches())
     )
 
@@ -1192,7 +1192,7 @@ def test_a_partial_import_says_so(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("imported_nets:Idle") == 1
-    assert "--partial writes what was found" in capsys.readouterr().err
+    assert "--partial writes the spec all the same" in capsys.readouterr().err
     assert run("imported_nets:Idle", "--partial", "-o", "net.arch") == 1
     found = Path("net.arch").read_text(encoding="utf-8")
     assert "# Not equal to its module: `rest.weight` is missing" in found

@@ -138,7 +138,7 @@ def test_the_command(folder: Path, run: Run) -> None:
         code, _, err = run(*wrong, "--input", "3x8x8")
         assert code in (1, 2) and message in err, err
     code, _, err = run(*given)
-    assert code == 2 and "a family needs --input" in err
+    assert code == 2 and "--family needs --input" in err
 
 
 class Inverted(nn.Module):

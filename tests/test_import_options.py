@@ -8,7 +8,14 @@ from torch import Tensor, nn
 
 import archdsl
 from archdsl.backends.importer.options import fit, with_options
-from archdsl.backends.importer.spec import Body, Braces, Line, Merge, Tap, Word
+from archdsl.backends.importer.spec import (
+    SpecBody,
+    SpecBraces,
+    SpecLine,
+    SpecMerge,
+    SpecTap,
+    SpecWord,
+)
 from archdsl.backends.importer.trees import form_of
 
 
@@ -148,7 +155,7 @@ def test_no_rounds(counts: tuple[int, ...], form: str) -> None:
 # ---- bodies ------------------------------------------------------------------------
 
 
-def body(text: str) -> Body:
+def body(text: str) -> SpecBody:
     """Return a body: letters are layers, `|` ends a line, brackets hold braces."""
     found: list[list[object]] = [[]]
     stack: list[list[list[object]]] = []
@@ -160,14 +167,14 @@ def body(text: str) -> Body:
             found = [[]]
         elif sign == ")":
             inner, found = _lines(found), stack.pop()
-            found[-1].append(Braces(inner, label="b"))
+            found[-1].append(SpecBraces(inner, label="b"))
         else:
-            found[-1].append(Word("relu", (("p", ord(sign)),), label=sign))
+            found[-1].append(SpecWord("relu", (("p", ord(sign)),), label=sign))
     return _lines(found)
 
 
-def _lines(found: list[list[object]]) -> Body:
-    return Body(tuple(Line(tuple(items)) for items in found if items))  # type: ignore[arg-type]
+def _lines(found: list[list[object]]) -> SpecBody:
+    return SpecBody(tuple(SpecLine(tuple(items)) for items in found if items))  # type: ignore[arg-type]
 
 
 def test_random_bodies_fit_what_they_are_part_of() -> None:
@@ -192,5 +199,10 @@ def test_random_bodies_fit_what_they_are_part_of() -> None:
 
 def test_what_reads_another_value_is_always_there() -> None:
     plain = body("abcd")
-    tapped = Body((*plain.lines, Line((Tap("a"), Merge("add", (Body(), Body()))))))
+    tapped = SpecBody(
+        (
+            *plain.lines,
+            SpecLine((SpecTap("a"), SpecMerge("add", (SpecBody(), SpecBody())))),
+        )
+    )
     assert len(with_options([plain, tapped])) == 2

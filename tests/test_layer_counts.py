@@ -14,7 +14,7 @@ from archdsl.elaborate import elaborate
 from archdsl.elaborate.layer_counts import SharedLayers, Use, count_layers
 from archdsl.ir import Step
 from archdsl.resources import shipped_presets, shipped_specs
-from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.syntax.loader import LoadedFile, load_file, load_text
 from tests import mutations
 
 
@@ -32,7 +32,7 @@ def kind_of(layer: Step | Use) -> Any:
 Fate = Literal["counted", "refused", "left"]
 
 
-def fate(module: Module, memo: SharedLayers, **setting: Any) -> Fate:
+def fate(module: LoadedFile, memo: SharedLayers, **setting: Any) -> Fate:
     """Compare counts with the network, if there are both; say which there is."""
     params = setting.pop("params", {})
     setting["params"] = {name: as_value(module, v) for name, v in params.items()}

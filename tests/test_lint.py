@@ -32,7 +32,7 @@ from archdsl.resources import shipped_specs, specs_dir, templates
 from archdsl.source import Source
 from archdsl.syntax import tree
 from archdsl.syntax.format import format_source
-from archdsl.syntax.loader import Module, load_file, load_text
+from archdsl.syntax.loader import LoadedFile, load_file, load_text
 from archdsl.torch import functions
 from archdsl.torch.inplace import inplace
 from archdsl.variants import variants
@@ -47,27 +47,27 @@ SHIPPED = [*shipped_specs().values(), *templates().values()]
 LIBRARIES = sorted(specs_dir().glob("std/*.arch"))
 
 
-def networks(module: Module) -> list[Network]:
+def networks(module: LoadedFile) -> list[Network]:
     """Return all networks of a spec."""
     names = variants(module)
     return [elaborate_module(module, preset=name, symbolic=False) for name in names]
 
 
-def report(spec: Module | str, *codes: str) -> Report:
+def report(spec: LoadedFile | str, *codes: str) -> Report:
     """Return what is said about a spec, by some rules or by all."""
     module = load_text(spec, "spec.arch") if isinstance(spec, str) else spec
     return lint(module.file, networks(module), codes=codes or None)
 
 
-def advice(spec: Module | str, *codes: str) -> tuple[Advice, ...]:
+def advice(spec: LoadedFile | str, *codes: str) -> tuple[Advice, ...]:
     return report(spec, *codes).advice
 
 
-def codes(spec: Module | str) -> list[str]:
+def codes(spec: LoadedFile | str) -> list[str]:
     return [each.code for each in advice(spec)]
 
 
-def only(spec: Module | str, code: str) -> Advice:
+def only(spec: LoadedFile | str, code: str) -> Advice:
     """Return the only thing that a rule says."""
     (found,) = advice(spec, code)
     return found
@@ -1157,7 +1157,7 @@ def test_many_refused_edits_take_few_tries() -> None:
     text = net(*lines, "init @a7 bias=0", "init @a61 bias=0")
     tries = 0
 
-    def load(text: str) -> Module:
+    def load(text: str) -> LoadedFile:
         nonlocal tries
         tries += 1
         return load_text(text)

@@ -11,11 +11,14 @@ import torch
 
 import archdsl
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.comparing import elaborations, emitted_once, faults, faults_of
 from tests.optional_specs import specimen
 
 CASES = 200
 BATCH = 25
+# A residual whose shortcut is written out.
+SHORTCUT = re.compile(r"\| (downsample: seq)? \{")
 # Presets with a class twice, and why two read better than one.
 TWICE = {
     # A kernel of torch's own pads unless there is a stride; no condition of the spec
@@ -50,7 +53,7 @@ def twice(text: str) -> list[str]:
 
 
 def test_no_preset_but_a_few_has_a_class_twice() -> None:
-    emitted = {name: archdsl.emit(archdsl.load(name)) for name in shipped_presets()}
+    emitted = {name: presets.emitted(name) for name in shipped_presets()}
     found = {name: twice(text) for name, text in emitted.items()}
     assert {name: names for name, names in found.items() if names} == TWICE
 
@@ -75,8 +78,10 @@ def test_most_specs_with_optional_parts_have_few_classes() -> None:
     counts: Counter[str] = Counter()
     for case in range(CASES):
         _, text = examined(case)
-        counts["once"] += len(classes(text)) - len(twice(text))
-        counts["twice"] += len(twice(text))
+        # Two shortcuts that are lists of layers read better in two classes.
+        if not SHORTCUT.search(specimen(case)):
+            counts["once"] += len(classes(text)) - len(twice(text))
+            counts["twice"] += len(twice(text))
         counts["tested"] += len(re.findall(r"^        if (?!isinstance)", text, re.M))
     assert counts["twice"] * 6 < counts["once"]
     assert counts["tested"] > CASES

@@ -431,7 +431,7 @@ def test_squeeze_and_excitation_is_torchvisions() -> None:
         (_layer("softmax", of=3), [(8, 5, 5)], "do not divide into 3", ""),
         (_layer("pixelshuffle", factor=2), [(6, 5, 5)], "into groups of 4", "of 4"),
         (_layer("pixelunshuffle", factor=2), [(6, 5, 4)], "squares of 2x2", "pad"),
-        (_layer("instancenorm"), [(6, 1, 1)], "no deviation", "1x1"),
+        (_layer("instancenorm"), [(6, 1, 1)], "no variance", "1x1"),
         (_layer("inputscale"), [(1, 5, 5)], "3 channels", "input"),
         (_layer("resize"), [(1, 5, 5)] * 3, "two branches, not 3", "first one"),
         (

@@ -324,7 +324,7 @@ def test_init() -> None:
     assert isinstance(found, t.Init) and found.kind == "conv"
     weight, bias = found.settings
     assert weight.name == "weight" and content(weight.value) == (
-        "Function",
+        "FunctionCall",
         "kaiming_normal",
         (
             ("Arg", "mode", ("Literal", "fan_out", '"fan_out"')),
@@ -378,7 +378,7 @@ def test_spans_of_expressions_cover_their_brackets() -> None:
     stack: list[Any] = [found]
     while stack:
         node = stack.pop(0)
-        if isinstance(node, t.Node):
+        if isinstance(node, t.SyntaxNode):
             spans.append(node.span.text)  # type: ignore[attr-defined]
             stack = [*vars(node).values(), *stack]
         elif isinstance(node, list):
@@ -784,16 +784,16 @@ def test_stored_tables_give_the_same_parser(
     cache_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from archdsl.syntax import tables
-    from archdsl.syntax.build import Build
-    from archdsl.syntax.lines import Lines
+    from archdsl.syntax.build import TreeBuilder
+    from archdsl.syntax.lines import LineFilter
 
-    tables.make_lark(Build(), Lines())
+    tables.make_lark(TreeBuilder(), LineFilter())
 
     def refuse(*args: object, **options: object) -> None:
         raise AssertionError("the tables were worked out again")
 
     monkeypatch.setattr(tables.lark.Lark, "__init__", refuse)
-    made = tables.make_lark(Build(), Lines())
+    made = tables.make_lark(TreeBuilder(), LineFilter())
     assert made.options.start == ["start", "expr", "arg_value"]
     fresh = file(TEXT)
     monkeypatch.setattr(parser, "_CACHE", [])

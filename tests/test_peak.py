@@ -26,9 +26,9 @@ import archdsl
 from archdsl.ir import Network
 from archdsl.ir.graph import Graph, flatten
 from archdsl.passes.memory import Memory, memory
-from archdsl.passes.peak import Line, Peak
+from archdsl.passes.peak import LinearBytes, Peak
 from archdsl.passes.recompute import parts
-from archdsl.torch.gradient import gradients
+from archdsl.torch.gradient import gradient_values
 from archdsl.torch.inplace import inplace
 from tests import handmade
 from tests.handmade import Interpreted, Sketch, chain
@@ -264,7 +264,7 @@ def _ended(sketch: Sketch) -> Network:
 
 
 def _is_trained(graph: Graph) -> bool:
-    known = gradients(graph)
+    known = gradient_values(graph)
     return any(value in known for value in graph.outputs(training=True))
 
 
@@ -362,7 +362,9 @@ def test_a_product_of_one_value_is_two_products() -> None:
 
 
 def test_lines_take_turns() -> None:
-    peak = Peak((Line(1, 100, "step", ""), Line(5, 60, "backward", "a", 10)))
+    peak = Peak(
+        (LinearBytes(1, 100, "step", ""), LinearBytes(5, 60, "backward", "a", 10))
+    )
     assert [peak.at(batch) for batch in (1, 9, 10, 11)] == [101, 109, 110, 115]
     assert peak.as_dict(9)["to_batch"] == 9
     assert peak.as_dict(10)["from_batch"] == 10

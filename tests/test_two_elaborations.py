@@ -16,6 +16,7 @@ from archdsl.backends.torch.verification import agree
 from archdsl.ir.graph import flatten
 from archdsl.passes.smallest import smallest
 from archdsl.resources import shipped_presets
+from tests import presets
 from tests.comparing import different_sizes, told
 from tests.conftest import ROOT
 
@@ -30,12 +31,12 @@ def compare(text_or_name: str, load: Any) -> None:
 
 @pytest.mark.parametrize("name", sorted(shipped_presets()))
 def test_presets(name: str) -> None:
-    compare(name, archdsl.load)
+    compare(name, presets.network)
 
 
 @pytest.mark.parametrize("name", sorted(shipped_presets()))
 def test_presets_at_their_smallest_input(name: str) -> None:
-    network = archdsl.load(name, symbolic=False)
+    network = presets.network(name, symbolic=False)
     least = smallest(flatten(network), training=True)
     assert least is not None
     shape = (network.inputs[0].shape[0], *least.size)

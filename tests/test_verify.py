@@ -27,7 +27,7 @@ from archdsl.ir import (
     Step,
     unchecked,
 )
-from archdsl.ir.verify import InvalidNetwork, Place, problems, verify
+from archdsl.ir.verify import InvalidNetwork, Location, problems, verify
 from archdsl.layer import kind
 from archdsl.symbolic import Poly, Sym
 from archdsl.values import Last
@@ -91,13 +91,15 @@ def test_a_network_with_everything_is_valid() -> None:
 
 # ---- spoiling ---------------------------------------------------------------------
 
-Nodes = list[tuple[Place, Step | Group]]
+Nodes = list[tuple[Location, Step | Group]]
 
 
 def nodes(network: Network) -> Nodes:
     """Return every node with its place, in order."""
 
-    def walk(place: Place, node: Step | Group) -> Iterator[tuple[Place, Step | Group]]:
+    def walk(
+        place: Location, node: Step | Group
+    ) -> Iterator[tuple[Location, Step | Group]]:
         yield place, node
         if isinstance(node, Group):
             for number, child in enumerate(node.children):
@@ -112,10 +114,10 @@ def changed(node: Any, **fields: Any) -> Any:
     return unchecked(type(node))(**{**kept, **fields})
 
 
-def edited(network: Network, place: Place, change: Callable[[Any], Any]) -> Network:
+def edited(network: Network, place: Location, change: Callable[[Any], Any]) -> Network:
     """Return a network with another node at a place."""
 
-    def at(node: Any, rest: Place) -> Any:
+    def at(node: Any, rest: Location) -> Any:
         if not rest:
             return change(node)
         _, number, *further = rest
@@ -128,7 +130,7 @@ def edited(network: Network, place: Place, change: Callable[[Any], Any]) -> Netw
     return changed(network, root=at(network.root, place[1:]))
 
 
-def with_fields(network: Network, place: Place, **fields: Any) -> Network:
+def with_fields(network: Network, place: Location, **fields: Any) -> Network:
     """Return a network of which the node at a place has other fields."""
     return edited(network, place, lambda node: changed(node, **fields))
 
@@ -160,11 +162,11 @@ def spoiling(says: str) -> Callable[[Any], Any]:
     return keep
 
 
-def steps(network: Network) -> list[tuple[Place, Step]]:
+def steps(network: Network) -> list[tuple[Location, Step]]:
     return [(p, n) for p, n in nodes(network) if isinstance(n, Step)]
 
 
-def groups(network: Network) -> list[tuple[Place, Group]]:
+def groups(network: Network) -> list[tuple[Location, Group]]:
     return [(p, n) for p, n in nodes(network)[1:] if isinstance(n, Group)]
 
 
@@ -175,7 +177,7 @@ def each(network: Network, found: Any, **fields: Any) -> Spoilt:
         yield lambda p=place, v=values: with_fields(network, p, **v)
 
 
-def fed(network: Network) -> list[tuple[Place, Group]]:
+def fed(network: Network) -> list[tuple[Location, Group]]:
     return [(p, g) for p, g in groups(network) if g.ports]
 
 

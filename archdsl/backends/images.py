@@ -34,10 +34,10 @@ def open_image(path: Path | IO[bytes], mode: str, extra: str = "train") -> Any:
         with pillow.open(path) as file:
             return operations.exif_transpose(file).convert(mode)
 
-    return decoded(read)
+    return decoded_image(read)
 
 
-def decoded(read: Callable[[], Any]) -> Any:
+def decoded_image(read: Callable[[], Any]) -> Any:
     """Return an image that a function has Pillow read.
 
     Raises:

@@ -13,7 +13,7 @@ from archdsl.cli import status
 from archdsl.cli.terminal import Failure, say, without_torch
 
 
-def family_of(
+def modules_of(
     module: str, names: list[str], arguments: dict[str, Any]
 ) -> dict[str, Any]:
     """Return the networks that several factories of a module make, by their names.

@@ -12,7 +12,7 @@ Command = Callable[..., Any]
 _SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})")
 
 
-def numbers(
+def split_floats(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[float, ...]:
     """Return numbers that are separated by commas."""
@@ -47,14 +47,14 @@ def image_options(command: Command) -> Command:
         click.option(
             "--std",
             "deviation",
-            callback=numbers,
+            callback=split_floats,
             metavar="X,Y,Z",
             help="Standard deviation to then divide each channel by.  [default: as "
             "for --mean; or 1]",
         ),
         click.option(
             "--mean",
-            callback=numbers,
+            callback=split_floats,
             metavar="X,Y,Z",
             help="Mean to subtract from each channel, whose values are from 0 to 1.  "
             "[default: ImageNet's for three channels; otherwise 0]",

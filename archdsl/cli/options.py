@@ -191,7 +191,9 @@ def network_options(command: Command) -> Command:
     return command
 
 
-def size(ctx: click.Context, param: click.Parameter, value: str | None) -> int | None:
+def parse_size(
+    ctx: click.Context, param: click.Parameter, value: str | None
+) -> int | None:
     """Return the bytes of a size such as 24GiB or 80 GB."""
     from archdsl.cli.sizes import parse_bytes
 
@@ -277,7 +279,7 @@ def find_device(name: str | None, file: str | None, dtype: str) -> Device | None
     return found
 
 
-def names(
+def split_names(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[str, ...] | None:
     """Return the names of a list with commas."""
@@ -286,12 +288,12 @@ def names(
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
-def numbers(
+def split_numbers(
     ctx: click.Context, param: click.Parameter, value: str | None
 ) -> tuple[int, ...]:
     """Return the numbers of a list with commas, all of them 1 or more."""
     found = []
-    for part in names(ctx, param, value) or ():
+    for part in split_names(ctx, param, value) or ():
         if not (part.isascii() and part.isdigit() and 0 < int(part[:9]) == int(part)):
             raise click.BadParameter(
                 f"`{part[:40]}` is not a number from 1", ctx, param
@@ -305,7 +307,7 @@ def pass_options(command: Command) -> Command:
     for option in (
         click.option(
             "--passes",
-            callback=names,
+            callback=split_names,
             metavar="NAME,NAME",
             help="Apply these passes, in this order; `archdsl explain passes` lists "
             "them.",

@@ -39,7 +39,7 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
         SpecError: if the recipe has mistakes.
         UsageError: if there is none.
     """
-    from archdsl.backends.training import parse, shipped
+    from archdsl.backends.training import parse_recipe, shipped_recipe
     from archdsl.resources import recipes
     from archdsl.source import Source
 
@@ -48,7 +48,7 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
     known = ", ".join(recipes())
     if name is None:
         raise UsageError(f"give a --recipe: a TOML file, or one of {known}")
-    source = shipped(name)
+    source = shipped_recipe(name)
     if source is None:
         try:
             source = Source(name, Path(name).read_text(encoding="utf-8"))
@@ -58,7 +58,7 @@ def find_recipe(name: str | None, data: str, changes: Sequence[str]) -> Recipe:
                 f"`{name}` is neither a readable file nor a recipe; {hint}",
                 param_hint="'--recipe'",
             ) from None
-    return parse(source, changes)
+    return parse_recipe(source, changes)
 
 
 @contextmanager

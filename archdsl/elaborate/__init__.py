@@ -12,7 +12,7 @@ from archdsl.elaborate.contexts import Budget
 from archdsl.elaborate.expectations import expectations
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.fitting import MOST_STEPS, fitting_sizes
-from archdsl.elaborate.graph import Graph, parameters_of
+from archdsl.elaborate.graph import GraphSink, parameters_of
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.state import State
@@ -20,7 +20,7 @@ from archdsl.elaborate.walk import Walker
 from archdsl.elaborate.whole import check_names, check_read, walk
 from archdsl.ir import Group, Network, Port, Step
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
 
 
 def elaborate(
-    module: Module,
+    module: LoadedFile,
     *,
     preset: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -78,7 +78,7 @@ class Attempt(NamedTuple):
 
 
 def attempt(
-    module: Module,
+    module: LoadedFile,
     *,
     preset: str | None = None,
     params: Mapping[str, Any] | None = None,
@@ -99,7 +99,7 @@ def attempt(
     return Attempt(network, state.parameters, making.graph.parts, steps, wrong)
 
 
-def check_module(module: Module) -> None:
+def check_module(module: LoadedFile) -> None:
     """Check what the names of a spec refer to, for all its networks.
 
     Raises:
@@ -120,7 +120,7 @@ class _Elaboration:
 
     def __init__(
         self,
-        module: Module,
+        module: LoadedFile,
         params: Mapping[str, Any],
         input: Shape | None,
         symbolic: bool,
@@ -129,7 +129,7 @@ class _Elaboration:
         if memo is not None:
             memo.begin()
         self.state = State(Diagnostics(), symbolic)
-        self.graph = Graph(self.state)
+        self.graph = GraphSink(self.state)
         self._module = module
         self._params = params
         self._walker = Walker(self.state, self.graph, memo)
@@ -210,7 +210,7 @@ class _Elaboration:
         def fits(shape: Shape) -> bool:
             state = State(Diagnostics(), symbolic=False)
             state.budget = budget
-            trial = Walker(state, Graph(state))
+            trial = Walker(state, GraphSink(state))
             trial.input_shape = shape
             try:
                 _, _, end = walk(trial, self._module, definition, preset, self._params)

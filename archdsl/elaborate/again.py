@@ -71,7 +71,7 @@ def _one_name(call: t.Call) -> str | None:
     return None
 
 
-def _several(step: t.Step, context: Context) -> BlockRef | KindRef | None:
+def _several(step: t.ChainStep, context: Context) -> BlockRef | KindRef | None:
     """Return the block or op that a step calls, if it has several inputs."""
     if not isinstance(step, t.Call) or step.word in STRUCTURES:
         return None

@@ -20,7 +20,7 @@ class Round:
         self.is_open = True
 
 
-class Scope:
+class BlockScope:
     """A block or network that is being elaborated.
 
     Attributes:
@@ -50,7 +50,7 @@ class _Undecided:
 
     __slots__ = ("cancelled", "needed", "op", "output", "path", "round", "scope")
 
-    def __init__(self, output: int, path: str, op: Layer, scope: Scope) -> None:
+    def __init__(self, output: int, path: str, op: Layer, scope: BlockScope) -> None:
         self.output = output
         self.path = path
         self.op = op
@@ -69,7 +69,7 @@ class Biases:
     """
 
     def __init__(self) -> None:
-        self.scope = Scope()
+        self.scope = BlockScope()
         self.undecided: dict[int, _Undecided] = {}
 
     def add(self, output: int, path: str, op: Layer) -> None:
@@ -92,12 +92,12 @@ class Biases:
         late.cancelled = late.cancelled or cancels
         late.needed = late.needed or not cancels
 
-    def enter(self) -> Scope:
+    def enter(self) -> BlockScope:
         """Begin a block or network, and return the one around it."""
-        around, self.scope = self.scope, Scope()
+        around, self.scope = self.scope, BlockScope()
         return around
 
-    def leave(self, around: Scope) -> dict[int, Layer]:
+    def leave(self, around: BlockScope) -> dict[int, Layer]:
         """End a block or network.
 
         Returns:

@@ -8,7 +8,7 @@ from typing import Any
 from archdsl.diagnostics import Diagnostics
 from archdsl.elaborate.bind import as_names, bind_block
 from archdsl.elaborate.contexts import Context
-from archdsl.elaborate.faults import Call, Fault
+from archdsl.elaborate.faults import BlockCall, Fault
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.place import Walks
@@ -97,7 +97,7 @@ def block(
     env = values
     if walker.state.symbolic:
         env = as_names(definition, values, _defaults(ref, context))
-    made = Call(space.join(name), call.span, definition)
+    made = BlockCall(space.join(name), call.span, definition)
     inner = walker.state.deeper(context, call.span).replace(
         module=ref.module,
         env=env,
@@ -133,7 +133,7 @@ def _read_all(
 ) -> Value:
     """Elaborate the body of a block, which reads all that it names as its inputs.
 
-    What is wrong in it is told first.
+    Errors in it are reported first.
     """
     state = walker.state
     names = [name for name, _ in definition.inputs]

@@ -9,7 +9,7 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.place import Walks
-from archdsl.elaborate.references import BodyRef, KindRef, plain
+from archdsl.elaborate.references import BodyRef, KindRef, plain_argument
 from archdsl.elaborate.resolve import resolve
 from archdsl.elaborate.sink import Owner
 from archdsl.elaborate.tensors import Value
@@ -33,7 +33,7 @@ def call(
     target = resolve(call, context)
     if not isinstance(target, BodyRef) and inputs.declaration(target):
         inner = walker.state.deeper(context, call.span)
-        return inputs.call(walker, call, target, label, value, inner)
+        return inputs.call_with_inputs(walker, call, target, label, value, inner)
     if isinstance(target, KindRef):
         if target.kind.arity != 1:
             inner = walker.state.deeper(context, call.span)
@@ -98,7 +98,7 @@ def _read_in(ref: BodyRef, context: Context) -> Context:
     return context.replace(
         module=ref.context.module,
         trail=ref.context.trail,
-        env={name: plain(value) for name, value in ref.context.env.items()},
+        env={name: plain_argument(value) for name, value in ref.context.env.items()},
         lets=None,
     )
 

@@ -7,13 +7,15 @@ from typing import Any
 
 from archdsl.diagnostics import SpecError, did_you_mean
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.types import show
+from archdsl.elaborate.types import show_value
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 
-def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | None]:
+def choose(
+    module: LoadedFile, name: str | None
+) -> tuple[t.Definition, t.Preset | None]:
     """Return the network to elaborate, and the preset that sets its parameters.
 
     Raises:
@@ -43,7 +45,7 @@ def choose(module: Module, name: str | None) -> tuple[t.Definition, t.Preset | N
 
 
 def _default(
-    module: Module, networks: dict[str, t.Definition], presets: dict[str, t.Preset]
+    module: LoadedFile, networks: dict[str, t.Definition], presets: dict[str, t.Preset]
 ) -> tuple[t.Definition, t.Preset | None]:
     defaults = [p for p in presets.values() if p.is_default]
     if len(defaults) > 1:
@@ -71,7 +73,9 @@ def _of_preset(preset: t.Preset, networks: dict[str, t.Definition]) -> t.Definit
     return networks[preset.network]
 
 
-def check_parameters(module: Module, preset: str | None, params: Iterable[str]) -> None:
+def check_parameters(
+    module: LoadedFile, preset: str | None, params: Iterable[str]
+) -> None:
     """Refuse names that are not parameters of a network.
 
     Raises:
@@ -84,7 +88,7 @@ def check_parameters(module: Module, preset: str | None, params: Iterable[str]) 
         raise SpecError([fault.diagnostic()]) from None
 
 
-def arguments(
+def preset_arguments(
     definition: t.Definition, angle: list[t.Arg], params: Mapping[str, Any]
 ) -> list[t.Arg]:
     """Return the arguments of a preset, overridden by those from outside."""
@@ -127,4 +131,4 @@ def _given(value: Any, span: Span) -> t.Expr:
         return value
     if isinstance(value, list | tuple):
         return t.ListExpr(span, [_given(v, span) for v in value])
-    return t.Literal(span, value, show(value))
+    return t.Literal(span, value, show_value(value))

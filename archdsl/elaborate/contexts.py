@@ -7,13 +7,13 @@ from typing import Any, NamedTuple
 
 from archdsl.conditions import Test
 from archdsl.diagnostics import Diagnostic, SpecError
-from archdsl.elaborate.faults import Call
+from archdsl.elaborate.faults import BlockCall
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.limits import MAX_STEPS
 from archdsl.source import Span
 from archdsl.symbolic import Poly
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 # What a name of a block's body stands for in conditions.
 Meaning = Test | Poly
@@ -91,10 +91,10 @@ class Context:
 
     def __init__(
         self,
-        module: Module,
+        module: LoadedFile,
         env: Mapping[str, Any],
         space: Namespace,
-        trail: tuple[Call, ...] = (),
+        trail: tuple[BlockCall, ...] = (),
         depth: int = 0,
         level: int = 0,
         training: bool = False,

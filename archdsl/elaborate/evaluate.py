@@ -8,14 +8,14 @@ from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, Literal
 
-from archdsl.conditions import Comparison, Not, Number, Test, Truth, joined
+from archdsl.conditions import Not, Number, Relation, Test, Truth, join_conditions
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate import foreign
 from archdsl.elaborate.contexts import Context, Meaning
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
 from archdsl.elaborate.references import BlockRef, KindRef, Range, Unknown
-from archdsl.elaborate.types import counted, is_number, show
+from archdsl.elaborate.types import counted, is_number, show_value
 from archdsl.layer import kind
 from archdsl.limits import MAX_INTEGER, MAX_LIST, MAX_REPEAT
 from archdsl.source import Span
@@ -30,7 +30,7 @@ from archdsl.symbolic import (
     simplify,
 )
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Dims, channels
 
 
@@ -62,7 +62,9 @@ def integer(expr: t.Expr, context: Context, what: str) -> int:
     """Return the value of an expression that must be an integer."""
     value = evaluate(expr, context)
     if isinstance(value, bool) or not isinstance(value, int):
-        raise Fault("A0204", f"{what} must be an integer, not {show(value)}", expr.span)
+        raise Fault(
+            "A0204", f"{what} must be an integer, not {show_value(value)}", expr.span
+        )
     return value
 
 
@@ -72,7 +74,7 @@ def truth(expr: t.Expr, context: Context) -> bool:
     if not isinstance(value, bool):
         raise Fault(
             "A0204",
-            f"a test must be true or false, not {show(value)}",
+            f"a test must be true or false, not {show_value(value)}",
             expr.span,
             help="compare it, as in `count > 0`",
         )
@@ -145,7 +147,7 @@ def _test(expr: t.Expr, context: Context, lets: Mapping[str, Meaning]) -> Test |
         left, right = [_number(side, context, lets) for side in sides]
         literals = all(isinstance(side, t.Literal) for side in sides)
         if left is not None and right is not None and not literals:
-            return Comparison(left, expr.op, right)
+            return Relation(left, expr.op, right)
     return truth(expr, context)
 
 
@@ -154,7 +156,7 @@ def _joined(op: Literal["and", "or"], sides: Sequence[Test | bool]) -> Test | bo
     if decided in sides:
         return decided
     tests = [side for side in sides if not isinstance(side, bool)]
-    return joined(op, tests) or (not decided)
+    return join_conditions(op, tests) or (not decided)
 
 
 def _number(
@@ -257,9 +259,11 @@ def _unary(expr: t.Unary, context: Context) -> Any:
     if expr.op == "not":
         if isinstance(value, bool):
             return not value
-        raise Fault("A0207", f"`not` needs true or false, not {show(value)}", expr.span)
+        raise Fault(
+            "A0207", f"`not` needs true or false, not {show_value(value)}", expr.span
+        )
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise Fault("A0207", f"`-` needs a number, not {show(value)}", expr.span)
+        raise Fault("A0207", f"`-` needs a number, not {show_value(value)}", expr.span)
     return -value
 
 
@@ -271,7 +275,7 @@ def _index(expr: t.Index, context: Context) -> Any:
     sequence = evaluate(expr.sequence, context)
     at = integer(expr.at, context, "an index")
     if not isinstance(sequence, tuple):
-        raise Fault("A0207", f"{show(sequence)} is not a list", expr.span)
+        raise Fault("A0207", f"{show_value(sequence)} is not a list", expr.span)
     if not -len(sequence) <= at < len(sequence):
         raise Fault(
             "A0207",
@@ -330,13 +334,15 @@ def _binary(expr: t.Binary, context: Context) -> Any:
         if isinstance(right, tuple):
             context.budget.spend(expr.span, _size(right))
             return any(_same(left, item) for item in right)
-        raise Fault("A0207", f"`in` needs a list, not {show(right)}", expr.right.span)
+        raise Fault(
+            "A0207", f"`in` needs a list, not {show_value(right)}", expr.right.span
+        )
     if expr.op in ("+", "*") and (_is_list(left) or _is_list(right)):
         return _of_lists(expr, left, right, context)
     for side, part in ((left, expr.left), (right, expr.right)):
         if isinstance(side, bool) or not isinstance(side, int | float):
             raise Fault(
-                "A0207", f"`{expr.op}` needs numbers, not {show(side)}", part.span
+                "A0207", f"`{expr.op}` needs numbers, not {show_value(side)}", part.span
             )
     if expr.op in _ORDER:
         return bool(_ORDER[expr.op](left, right))
@@ -356,7 +362,7 @@ def _of_lists(
             if not _is_list(side):
                 raise Fault(
                     "A0207",
-                    f"`+` joins two lists, and {show(side)} is not a list",
+                    f"`+` joins two lists, and {show_value(side)} is not a list",
                     part.span,
                     help=f"write `[{part.span.text}]` for a list of one item",
                 )
@@ -368,7 +374,7 @@ def _of_lists(
         raise Fault(
             "A0207",
             "a list can only be repeated an integer number of times, not "
-            f"{show(times)}",
+            f"{show_value(times)}",
             part.span,
         )
     if _size(items) * times > MAX_LIST:
@@ -500,7 +506,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], int, int, str]] = {
 }
 
 
-def _function(expr: t.Function, context: Context) -> Any:
+def _function(expr: t.FunctionCall, context: Context) -> Any:
     own = context.module.functions.get(expr.name)
     if own is not None and _visible(*own, context):
         return _call_own(expr, *own, context)
@@ -533,13 +539,13 @@ def _function(expr: t.Function, context: Context) -> Any:
     try:
         return _bounded(function(*values), expr)
     except (TypeError, ValueError, OverflowError, ZeroDivisionError):
-        shown = ", ".join(show(v) for v in values)
+        shown = ", ".join(show_value(v) for v in values)
         raise Fault(
             "A0207", f"{expr.name}({shown}) is not defined", expr.span
         ) from None
 
 
-def _visible(definition: t.FunctionDef, module: Module, context: Context) -> bool:
+def _visible(definition: t.FunctionDef, module: LoadedFile, context: Context) -> bool:
     """Return whether a function can be called here: it must be defined earlier."""
     inside = context.inside
     if inside is None or module is not context.module:
@@ -548,7 +554,10 @@ def _visible(definition: t.FunctionDef, module: Module, context: Context) -> boo
 
 
 def _call_own(
-    expr: t.Function, definition: t.FunctionDef, module: Module, context: Context
+    expr: t.FunctionCall,
+    definition: t.FunctionDef,
+    module: LoadedFile,
+    context: Context,
 ) -> Any:
     """Return the value of a function that a spec defines."""
     names = [p.name for p in definition.params]
@@ -584,7 +593,7 @@ def listed(expr: t.Expr, context: Context) -> tuple[Any, ...]:
     if not isinstance(items, tuple) or isinstance(items, Dims):
         raise Fault(
             "A0204",
-            f"`for` needs a list, not {show(items)}",
+            f"`for` needs a list, not {show_value(items)}",
             expr.span,
             help="write `for i in range(n)` to count",
         )
@@ -605,7 +614,7 @@ def bind_targets(
     if not isinstance(item, tuple) or len(item) != len(targets.names):
         raise Fault(
             "A0207",
-            f"{show(item)} does not have {counted(len(targets.names), 'part')}",
+            f"{show_value(item)} does not have {counted(len(targets.names), 'part')}",
             span,
             label=f"the loop names {', '.join(targets.names)}",
         )
@@ -616,7 +625,7 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
     items = evaluate(expr.iterable, context)
     if not isinstance(items, tuple) or isinstance(items, Dims):
         raise Fault(
-            "A0204", f"`for` needs a list, not {show(items)}", expr.iterable.span
+            "A0204", f"`for` needs a list, not {show_value(items)}", expr.iterable.span
         )
     found = []
     for place, item in enumerate(items):
@@ -626,7 +635,7 @@ def _comprehension(expr: t.Comprehension, context: Context) -> tuple[Any, ...]:
     return _sized(tuple(found), expr, context)
 
 
-def _check_range(expr: t.Function, values: list[Any]) -> None:
+def _check_range(expr: t.FunctionCall, values: list[Any]) -> None:
     if not all(isinstance(v, int) and not isinstance(v, bool) for v in values):
         raise Fault("A0207", "range needs integers", expr.span)
     if len(values) == 3 and values[2] == 0:
@@ -645,6 +654,7 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
         else set(target.kind.fields)
     )
     bound: dict[str, Any] = dict(target.bound)
+    values = dict(target.values) if isinstance(target, KindRef) else bound
     for arg in expr.args:
         if arg.name is None:
             raise Fault(
@@ -660,10 +670,11 @@ def _partial(expr: t.Partial, context: Context) -> BlockRef | KindRef:
                 arg.span,
                 help=did_you_mean(arg.name, known),
             )
-        is_kind = isinstance(target, KindRef)
-        bound[arg.name] = (arg, context) if is_kind else evaluate(arg.value, context)
+        values[arg.name] = evaluate(arg.value, context)
+        if isinstance(target, KindRef):
+            bound[arg.name] = arg, context
     if isinstance(target, KindRef):
-        return KindRef(target.kind, bound)
+        return KindRef(target.kind, bound, values)
     return BlockRef(target.definition, target.module, bound)
 
 
@@ -676,7 +687,7 @@ _RULES: dict[type[t.Expr], Callable[[Any, Context], Any]] = {
     t.Binary: _binary,
     t.Conditional: _conditional,
     t.Index: _index,
-    t.Function: _function,
+    t.FunctionCall: _function,
     t.Partial: _partial,
     t.Comprehension: _comprehension,
 }

@@ -7,7 +7,7 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.state import State
-from archdsl.elaborate.types import is_number, show
+from archdsl.elaborate.types import is_number, show_value
 from archdsl.figures import CLAIMED
 from archdsl.ir import Expectation
 from archdsl.source import Span
@@ -39,7 +39,7 @@ def expectations(
     return tuple(found)
 
 
-def _expectation(item: t.Expectation, context: Context) -> Expectation:
+def _expectation(item: t.Claim, context: Context) -> Expectation:
     test = item.test
     if test is None:
         assert item.measure is not None
@@ -64,7 +64,7 @@ def _expectation(item: t.Expectation, context: Context) -> Expectation:
     if not all(map(is_number, parts)):
         raise Fault(
             "A0207",
-            f"a claim compares with a number or sizes, not {show(value)}",
+            f"a claim compares with a number or sizes, not {show_value(value)}",
             test.right.span,
         )
     return Expectation(measure=test.left.id, op=test.op, value=value, span=item.span)

@@ -40,7 +40,7 @@ class Fault(Exception):
         )
 
 
-class Call:
+class BlockCall:
     """One call of a block on the way to a step."""
 
     __slots__ = ("definition", "path", "span")

@@ -15,7 +15,7 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.labels import names_read
 from archdsl.elaborate.names import check_class, check_definition, check_parameter
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.types import show, type_name
+from archdsl.elaborate.types import show_value, type_name
 from archdsl.layer import (
     REQUIRED,
     Layer,
@@ -28,7 +28,7 @@ from archdsl.layer import (
 )
 from archdsl.symbolic import Sym, SymFloat
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import (
     MOST_AXES,
     Dims,
@@ -55,7 +55,10 @@ _SIZES = {
     3: ("in_depth", "in_height", "in_width"),
 }
 WINDOW = ("window", "stride", "pad", "dilation")
-SETTINGS = ("torch", "args", "shape", "params", "macs", "family", "pointwise", *WINDOW)
+SETTINGS = (
+    *("torch", "args", "shape", "params", "buffers", "macs", "family", "pointwise"),
+    *WINDOW,
+)
 # What an op can be of, beside a layer of no family: these count for the depth.
 FAMILIES = ("conv", "linear")
 _PATH = re.compile(r"[A-Za-z][A-Za-z0-9_]*(\.[A-Za-z][A-Za-z0-9_]*)+")
@@ -67,7 +70,7 @@ _KINDS: dict[int, tuple[t.OpDef, type[Foreign]]] = {}
 
 def kind_of(
     definition: t.OpDef,
-    module: Module,
+    module: LoadedFile,
     evaluate: Evaluate,
     budget: Budget | None = None,
 ) -> type[Foreign]:
@@ -219,7 +222,7 @@ class Foreign(Layer):
     """
 
     definition: t.OpDef
-    module: Module
+    module: LoadedFile
     settings: dict[str, t.Let]
     path: tuple[str, str]
     known: ClassVar[dict[Any, Any]]
@@ -246,16 +249,21 @@ class Foreign(Layer):
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
         if not 1 <= len(parts) <= MOST_AXES + 1 or not whole or min(parts) < 1:
             raise Mismatch(
-                f"{self.word}: its output would be {show(value)}, which is not a shape",
+                f"{self.word}: its output would be {show_value(value)}, which is not "
+                "a shape",
                 help="an output is [channels, height, width] or [features]; a map can "
                 "also have one or three sizes",
             )
         return tuple(parts)
 
     def tensors(self, *inputs: Shape) -> tuple[Tensor, ...]:
-        """Return as many parameters as the spec declares; their names are not known."""
-        count = self._number("params", inputs)
-        return (Tensor("*", (count,)),) if count else ()
+        """Return as many parameters and buffers as the spec declares.
+
+        Their names are not known.
+        """
+        params, buffers = (self._number(n, inputs) for n in ("params", "buffers"))
+        found = Tensor("*", (params,)), Tensor("*", (buffers,), trainable=False)
+        return tuple([tensor for tensor in found if tensor.elements])
 
     def macs(self, inputs: tuple[Shape, ...], output: Shape) -> int:
         """Return the MACs declared in the spec, or 0."""
@@ -310,7 +318,7 @@ class Foreign(Layer):
         value = "pointwise" in self.settings and self._value("pointwise", inputs)
         if not isinstance(value, bool):
             raise Mismatch(
-                f"{self.word}: `pointwise` would be {show(value)}",
+                f"{self.word}: `pointwise` would be {show_value(value)}",
                 help="it is true or false",
             )
         return value
@@ -345,7 +353,7 @@ class Foreign(Layer):
         whole = all(isinstance(n, int) and not isinstance(n, bool) for n in parts)
         if not whole or len(parts) != axes or min(parts) < least:
             raise Mismatch(
-                f"{self.word}: `{setting}` would be {show(value)}",
+                f"{self.word}: `{setting}` would be {show_value(value)}",
                 help=f"it is one number, or one for each axis, {least} or more",
             )
         return tuple([int(n) for n in parts])
@@ -383,7 +391,7 @@ class Foreign(Layer):
         value = self._value(setting, inputs)
         if isinstance(value, bool) or not isinstance(value, int) or value < 0:
             raise Mismatch(
-                f"{self.word}: `{setting}` would be {show(value)}",
+                f"{self.word}: `{setting}` would be {show_value(value)}",
                 help="it is an integer, 0 or more",
             )
         return int(value)
@@ -433,8 +441,8 @@ def _exactly(value: Any) -> Any:
     return type(value), value
 
 
-def check(
-    definition: t.OpDef, module: Module, evaluate: Evaluate, budget: Budget
+def check_op(
+    definition: t.OpDef, module: LoadedFile, evaluate: Evaluate, budget: Budget
 ) -> None:
     """Refuse a declaration that no call could use.
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.paths import Name, claim_old
+from archdsl.elaborate.paths import NameTemplate, claim_old
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
@@ -22,10 +22,10 @@ _new_parameter = unchecked(Parameter)
 _new_port = unchecked(Port)
 _new_old_name = unchecked(OldName)
 
-Part = Step | Group
+StepOrGroup = Step | Group
 
 
-class Graph:
+class GraphSink:
     """Collects the steps of a network, and the groups that contain them.
 
     Attributes:
@@ -33,9 +33,9 @@ class Graph:
     """
 
     def __init__(self, state: State) -> None:
-        self.parts: list[Part] = []
+        self.parts: list[StepOrGroup] = []
         # Those of the groups around it.
-        self._outer: list[list[Part]] = []
+        self._outer: list[list[StepOrGroup]] = []
         self._state = state
 
     def layer(self, step: Step) -> None:
@@ -110,7 +110,7 @@ class Graph:
         """Forget the parts of the group that was begun last."""
         self._end()
 
-    def _end(self) -> tuple[Part, ...]:
+    def _end(self) -> tuple[StepOrGroup, ...]:
         parts, self.parts = self.parts, self._outer.pop()
         return tuple(parts)
 
@@ -123,7 +123,11 @@ class Graph:
         return len(self.parts)
 
     def rename(
-        self, step: t.Step, olds: Sequence[Name], space: Namespace, before: int
+        self,
+        step: t.ChainStep,
+        olds: Sequence[NameTemplate],
+        space: Namespace,
+        before: int,
     ) -> None:
         """Enter the older names of the last part.
 
@@ -141,7 +145,7 @@ class Graph:
         for name, written in zip(olds, step.renamed, strict=True):
             claim_old(name, last.name, written.span, space)
         given = [_new_old_name(name=str(name), pattern=name.pattern) for name in olds]
-        new: Part = changed(last, renamed_from=tuple(given))
+        new: StepOrGroup = changed(last, renamed_from=tuple(given))
         if isinstance(new, Step):
             self._state.producers[new.output] = new
         self.parts[-1] = (
@@ -152,7 +156,7 @@ class Graph:
         """Do nothing: each use of a part has steps of its own."""
 
 
-def _decided(part: Part, steps: Mapping[int, Step]) -> Part:
+def _decided(part: StepOrGroup, steps: Mapping[int, Step]) -> StepOrGroup:
     if isinstance(part, Step):
         return steps.get(part.output, part)
     if part.role == "block":
@@ -161,7 +165,7 @@ def _decided(part: Part, steps: Mapping[int, Step]) -> Part:
     return changed(part, children=children)
 
 
-def _no_old_names(step: t.Step, shared: bool) -> Fault:
+def _no_old_names(step: t.ChainStep, shared: bool) -> Fault:
     assert step.renamed is not None
     return Fault(
         "A0110",

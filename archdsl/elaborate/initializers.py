@@ -10,7 +10,7 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import evaluate
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.state import State
-from archdsl.elaborate.types import show
+from archdsl.elaborate.types import show_value
 from archdsl.initializers import SCHEMES, refusal
 from archdsl.ir import Initializer
 from archdsl.layer import Layer, kind
@@ -154,12 +154,14 @@ def _check_layer(
 
 
 def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
-    if not isinstance(expr, t.Function | t.Name):
+    if not isinstance(expr, t.FunctionCall | t.Name):
         value = evaluate(expr, context)
         if isinstance(value, bool) or not isinstance(value, int | float):
-            raise Fault("A0204", f"{show(value)} cannot initialise a tensor", expr.span)
+            raise Fault(
+                "A0204", f"{show_value(value)} cannot initialise a tensor", expr.span
+            )
         return "constant", {"val": float(value)}
-    name = expr.name if isinstance(expr, t.Function) else expr.id
+    name = expr.name if isinstance(expr, t.FunctionCall) else expr.id
     scheme = SCHEMES.get(name)
     if scheme is None:
         raise Fault(
@@ -169,7 +171,7 @@ def _scheme(expr: t.Expr, context: Context) -> tuple[str, dict[str, Any]]:
             help=did_you_mean(name, SCHEMES) or f"there are {', '.join(SCHEMES)}",
         )
     arguments: dict[str, Any] = {}
-    for arg in expr.args if isinstance(expr, t.Function) else []:
+    for arg in expr.args if isinstance(expr, t.FunctionCall) else []:
         if arg.name is None or arg.name not in scheme.arguments:
             raise Fault(
                 "A0201",
@@ -189,7 +191,7 @@ def _scheme_argument(scheme: str, arg: t.Arg, wanted: type, context: Context) ->
         value = float(value)
     if not isinstance(value, wanted) or isinstance(value, bool):
         raise Fault(
-            "A0204", f"{scheme}: `{arg.name}` cannot be {show(value)}", arg.span
+            "A0204", f"{scheme}: `{arg.name}` cannot be {show_value(value)}", arg.span
         )
     if isinstance(value, str) and value not in _INIT_WORDS:
         raise Fault(

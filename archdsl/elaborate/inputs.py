@@ -21,7 +21,7 @@ from archdsl.source import Span
 from archdsl.syntax import tree as t
 
 
-def check(definition: t.Definition) -> None:
+def check_inputs(definition: t.Definition) -> None:
     """Refuse inputs of a block that it cannot have.
 
     Raises:
@@ -71,7 +71,7 @@ def _require_sound(ref: BlockRef | KindRef, span: Span) -> None:
     """Refuse a block that cannot have its inputs."""
     if isinstance(ref, BlockRef):
         try:
-            check(ref.definition)
+            check_inputs(ref.definition)
         except Fault:
             raise Fault("", "it is reported where it is defined", span) from None
 
@@ -86,7 +86,7 @@ def declaration(ref: object) -> t.Definition | t.OpDef | None:
     return found if found is not None and found.inputs else None
 
 
-def call(
+def call_with_inputs(
     walker: Walks,
     call: t.Call,
     ref: BlockRef | KindRef,

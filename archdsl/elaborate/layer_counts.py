@@ -17,7 +17,7 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.initializers import initializers
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.paths import Name
+from archdsl.elaborate.paths import NameTemplate
 from archdsl.elaborate.references import BlockRef, KindRef
 from archdsl.elaborate.sink import Inside, Owner, Section
 from archdsl.elaborate.state import State
@@ -30,7 +30,7 @@ from archdsl.ir.nodes import changed
 from archdsl.layer import Layer
 from archdsl.limits import MAX_DEPTH
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
 
@@ -64,7 +64,7 @@ class Use:
         self.facts: dict[Any, Any] = {}
 
 
-class Line:
+class CountedLine:
     """One layer, or one call of a block, in the order of the network.
 
     Attributes:
@@ -76,14 +76,16 @@ class Line:
 
     __slots__ = ("inputs", "of", "output", "shortcut")
 
-    def __init__(self, of: Use | Lines, inputs: tuple[int, ...], output: int) -> None:
+    def __init__(
+        self, of: Use | CountedLines, inputs: tuple[int, ...], output: int
+    ) -> None:
         self.of = of
         self.inputs = inputs
         self.output = output
         self.shortcut = False
 
 
-class Lines:
+class CountedLines:
     """The lines of a block, or of the whole network.
 
     Attributes:
@@ -95,7 +97,7 @@ class Lines:
 
     __slots__ = ("facts", "items", "result", "training")
 
-    def __init__(self, items: list[Line], result: int, training: bool) -> None:
+    def __init__(self, items: list[CountedLine], result: int, training: bool) -> None:
         self.items = items
         self.result = result
         self.training = training
@@ -106,7 +108,7 @@ class Lines:
         stack = [iter(self.items)]
         while stack:
             for line in stack[-1]:
-                if isinstance(line.of, Lines):
+                if isinstance(line.of, CountedLines):
                     stack.append(iter(line.of.items))
                     break
                 yield line.of
@@ -123,7 +125,7 @@ class LayerCounts(NamedTuple):
         outputs: number of each output of inference, the main one first.
     """
 
-    lines: Lines
+    lines: CountedLines
     inputs: tuple[Shape, ...]
     outputs: tuple[int, ...]
 
@@ -146,7 +148,7 @@ class _Block(NamedTuple):
     """
 
     held: tuple[Any, ...]
-    lines: Lines
+    lines: CountedLines
     shape: Shape
     stride: int | None
     last: Step | None
@@ -174,7 +176,7 @@ class _Opened(NamedTuple):
     """
 
     key: Any
-    lines: list[Line]
+    lines: list[CountedLine]
     called: set[t.Definition]
     deepest: int
     read: bool
@@ -232,7 +234,7 @@ class _NeedsGraph(Exception):
 
 
 def count_layers(
-    module: Module,
+    module: LoadedFile,
     memo: SharedLayers,
     *,
     preset: str | None = None,
@@ -275,7 +277,7 @@ def count_layers(
     return LayerCounts(lines, tuple([port.shape for port in state.inputs]), outputs)
 
 
-def _check_inits(state: State, lines: Lines) -> None:
+def _check_inits(state: State, lines: CountedLines) -> None:
     """Check that the targets of `init` exist, by one layer of each use."""
     if any(statement.path for statement, _ in state.inits):
         raise _NeedsGraph
@@ -291,7 +293,7 @@ class Counts:
     """
 
     def __init__(self, state: State, memo: SharedLayers) -> None:
-        self.lines: list[Line] = []
+        self.lines: list[CountedLine] = []
         self._state = state
         self._memo = memo
         # Definitions of the blocks that the open block calls.
@@ -300,11 +302,11 @@ class Counts:
         # Where the lines of each open section begin.
         self._starts: list[int] = []
         # The lines of layers whose bias is not decided yet.
-        self._late: dict[int, Line] = {}
+        self._late: dict[int, CountedLine] = {}
 
     def layer(self, step: Step) -> None:
         """Add the line of a layer."""
-        line = Line(self._use(step), step.inputs, step.output)
+        line = CountedLine(self._use(step), step.inputs, step.output)
         self.lines.append(line)
         if vars(step.op).get("bias", False) is None:
             self._late[step.output] = line
@@ -384,10 +386,10 @@ class Counts:
         if opened.read:
             state.read.add(entry.number)
         if lines.items:
-            self.lines.append(Line(lines, (entry.number,), result.number))
+            self.lines.append(CountedLine(lines, (entry.number,), result.number))
 
     def _learnt(
-        self, owner: Owner, result: Value, lines: Lines, opened: _Opened
+        self, owner: Owner, result: Value, lines: CountedLines, opened: _Opened
     ) -> _Block | None:
         """Return what is known of a block; None if it has to be listed each time.
 
@@ -441,7 +443,7 @@ class Counts:
         inputs = (entry.number,)
         # What messages and projections read of it is in its last layer.
         state.producers[made.number] = changed(known.last, inputs=inputs)
-        self.lines.append(Line(known.lines, inputs, made.number))
+        self.lines.append(CountedLine(known.lines, inputs, made.number))
         return made
 
     def drop(self) -> None:
@@ -452,7 +454,11 @@ class Counts:
         return len(self.lines)
 
     def rename(
-        self, step: t.Step, olds: Sequence[Name], space: Namespace, before: int
+        self,
+        step: t.ChainStep,
+        olds: Sequence[NameTemplate],
+        space: Namespace,
+        before: int,
     ) -> None:
         """Do nothing, as names do not matter here."""
 
@@ -467,8 +473,11 @@ class Counts:
 
 
 def _numbered(
-    lines: list[Line], entries: Iterable[int], results: Sequence[int], training: bool
-) -> tuple[Lines, tuple[int, ...]]:
+    lines: list[CountedLine],
+    entries: Iterable[int],
+    results: Sequence[int],
+    training: bool,
+) -> tuple[CountedLines, tuple[int, ...]]:
     """Return lines with numbers that only depend on how they are wired.
 
     The entries come first, from 0, then what each line defines, in order.
@@ -495,7 +504,7 @@ def _numbered(
         outputs = tuple([own[number] for number in results])
     except KeyError:
         raise _NeedsGraph from None
-    return Lines(lines, outputs[0], training), outputs
+    return CountedLines(lines, outputs[0], training), outputs
 
 
 def _fits(known: _Block, context: Context) -> bool:

@@ -19,8 +19,8 @@ def check_label(name: str, span: Span, quoted: bool = False) -> None:
     """Refuse a label that cannot be the name of a submodule.
 
     Args:
-        name: the label; with dots, the names of containers and of a part of the last,
-            which may be numbers but for the first.
+        name: the label; if it has dots, the names of containers and of a part of the
+            last one; all but the first may be numbers.
         span: its place.
         quoted: whether it is in quotes, and can contain hyphens.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from archdsl import conditions
-from archdsl.conditions import Label
+from archdsl.conditions import LabelTemplate
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import integer
 from archdsl.elaborate.faults import Fault
@@ -15,20 +15,22 @@ from archdsl.symbolic import Poly, poly_of
 from archdsl.syntax import tree as t
 
 
-class Name(str):
+class NameTemplate(str):
     """The name of a part, with its label as a template over the block's parameters."""
 
     __slots__ = ("pattern",)
-    pattern: Label
+    pattern: LabelTemplate
 
-    def __new__(cls, text: str, pattern: Label = ()) -> Name:
+    def __new__(cls, text: str, pattern: LabelTemplate = ()) -> NameTemplate:
         """Create the name `text`; `pattern` is its label if it uses parameters."""
         self = super().__new__(cls, text)
         self.pattern = pattern
         return self
 
 
-def label_text(label: t.Label, context: Context, copy: int | None = None) -> Name:
+def label_text(
+    label: t.Label, context: Context, copy: int | None = None
+) -> NameTemplate:
     """Return the text of a label, with its expressions evaluated.
 
     Args:
@@ -60,7 +62,7 @@ def label_text(label: t.Label, context: Context, copy: int | None = None) -> Nam
         text = f"{text}{copy}"
         pattern.append(str(copy))
     written = conditions.label(pattern)
-    return Name(text, written if conditions.reads(written) else ())
+    return NameTemplate(text, written if conditions.label_parameters(written) else ())
 
 
 def part_name(label: str | None, word: str, space: Namespace, span: Span) -> str:

@@ -7,12 +7,12 @@ from typing import Final, NamedTuple, Protocol, Self
 
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.memo import Made, Memo
+from archdsl.elaborate.memo import Memo, MemoEntry
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import part_name
 from archdsl.elaborate.sink import Inside, Owner, Section, Sink
 from archdsl.elaborate.state import State
-from archdsl.elaborate.tensors import Merge, Value, named, rename
+from archdsl.elaborate.tensors import MergeWords, Value, named, rename
 from archdsl.elaborate.types import counted
 from archdsl.ir import Step, unchecked
 from archdsl.ir.nodes import changed
@@ -159,7 +159,7 @@ class Placer:
         inputs: tuple[Value, ...],
         context: Context,
         span: Span,
-        merge: Merge | None = None,
+        merge: MergeWords | None = None,
     ) -> Value:
         """Send one layer, and return its output.
 
@@ -240,18 +240,20 @@ class Placer:
 
     def _made(
         self, op: Layer, inputs: tuple[Shape, ...], among: str, span: Span
-    ) -> Made:
+    ) -> MemoEntry:
         """Return the output of a layer for some inputs, from the memo if it was seen
         before.
 
         Args:
             op: the layer.
             inputs: their shapes.
-            among: what it is one of that have to be modules; empty if it need not.
+            among: what the layer is a part of, if all parts of that must be modules;
+                otherwise empty.
             span: its place in the source.
 
         Raises:
-            Fault: if the output is too large, or the layer is no module and has to be.
+            Fault: if the output is too large, or the layer is not a module but has to
+                be one.
             Mismatch: if the layer does not fit its inputs.
         """
         known = self.memo.made_by(op) if self.memo is not None else None
@@ -269,7 +271,7 @@ class Placer:
         mismatch: Mismatch,
         inputs: tuple[Value, ...],
         span: Span,
-        merge: Merge | None,
+        merge: MergeWords | None,
     ) -> Fault:
         describe = self.state.describe
         message, label, help = mismatch.message, mismatch.label, mismatch.help
@@ -320,7 +322,7 @@ class Opened:
             self._sink.drop()
 
 
-class Written(NamedTuple):
+class LabelledStep(NamedTuple):
     """A labelled step, to be elaborated again by `same`.
 
     Attributes:
@@ -330,7 +332,7 @@ class Written(NamedTuple):
         copy: number of its copy in a repeat.
     """
 
-    step: t.Step
+    step: t.ChainStep
     context: Context
     value: Value
     copy: int | None
@@ -354,15 +356,15 @@ class Walks(Protocol):
         """Elaborate statements in order."""
 
     def step(
-        self, step: t.Step, value: Value, context: Context, copy: int | None
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
     ) -> Value:
         """Elaborate one step of a chain; in a repeat, for a copy, from 1."""
 
-    def written(self, space: Namespace) -> dict[str, Written]:
+    def written(self, space: Namespace) -> dict[str, LabelledStep]:
         """Return the labelled steps of a namespace so far."""
 
 
-def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> Made:
+def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> MemoEntry:
     shape = op.shape(*inputs)
     if max(shape) > MAX_INTEGER:
         raise Fault(
@@ -383,7 +385,7 @@ def _make(op: Layer, inputs: tuple[Shape, ...], among: str, span: Span) -> Made:
         )
     window = op.window(inputs, shape)
     stride = window.stride[0] if window is not None and window.stride else 1
-    return Made(with_channels(shape, channels(shape)), stride)
+    return MemoEntry(with_channels(shape, channels(shape)), stride)
 
 
 def _check_again(first: Step, second: Step, span: Span) -> None:
@@ -409,7 +411,7 @@ _NUMBERED: Final = "the parts of a seq"
 
 
 def _among(name: str, indexed: bool) -> str:
-    """Return what a part with a name is one of, if all of these have to be modules."""
+    """Return what a named part belongs to, if all parts of that must be modules."""
     if indexed:
         return _NUMBERED
     if "." in name:

@@ -8,7 +8,7 @@ from typing import Any
 from archdsl.elaborate.contexts import Context
 from archdsl.layer import Layer
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Dims
 
 
@@ -19,23 +19,26 @@ class KindRef:
         kind: the layer kind.
         bound: arguments given with it, by name, each with the context to evaluate it
             in.
+        values: what these are worth, for comparisons.
     """
 
-    __slots__ = ("bound", "kind")
+    __slots__ = ("bound", "kind", "values")
 
     def __init__(
         self,
         kind: type[Layer],
         bound: Mapping[str, tuple[t.Arg, Context]] | None = None,
+        values: Mapping[str, Any] | None = None,
     ) -> None:
         self.kind = kind
         self.bound = bound or {}
+        self.values = values or {}
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, KindRef)
             and self.kind is other.kind
-            and self.bound == other.bound
+            and self.values == other.values
         )
 
     def __hash__(self) -> int:
@@ -53,7 +56,7 @@ class BlockRef:
     def __init__(
         self,
         definition: t.Definition,
-        module: Module,
+        module: LoadedFile,
         bound: Mapping[str, Any] | None = None,
     ) -> None:
         self.definition = definition
@@ -97,7 +100,7 @@ class Range(tuple[int, ...]):
     length: int
 
 
-def plain(value: Any) -> Any:
+def plain_argument(value: Any) -> Any:
     """Return a parameter's value without the expression it came from."""
     if isinstance(value, bool | Range):
         return value
@@ -106,6 +109,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(value)
     if isinstance(value, BlockRef) and value.bound:
-        bound = {name: plain(item) for name, item in value.bound.items()}
+        bound = {name: plain_argument(item) for name, item in value.bound.items()}
         return BlockRef(value.definition, value.module, bound)
     return Dims(int(part) for part in value) if isinstance(value, Dims) else value

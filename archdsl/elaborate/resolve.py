@@ -9,8 +9,8 @@ from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.evaluate import op
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
-from archdsl.elaborate.references import BlockRef, BodyRef, KindRef
-from archdsl.elaborate.types import show
+from archdsl.elaborate.references import BlockRef, BodyRef, KindRef, Unknown
+from archdsl.elaborate.types import show_value
 from archdsl.layer import all_kinds, kind, words
 from archdsl.source import Span
 from archdsl.syntax import tree as t
@@ -33,9 +33,11 @@ def resolve(call: t.Call, context: Context) -> KindRef | BlockRef | BodyRef:
         # `dropout dropout`: the layer kind, with a parameter of the same name.
         if found_kind := kind(word):
             return KindRef(found_kind)
+        if isinstance(bound, Unknown):
+            raise Fault("", "it is reported where it is given a value", call.span)
         raise Fault(
             "A0204",
-            f"`{word}` is {show(bound)}, not a layer",
+            f"`{word}` is {show_value(bound)}, not a layer",
             call.span,
             help="a word with arguments must be a layer kind or a block",
         )

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Protocol
 from archdsl.conditions import Test
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.namespaces import Namespace
-from archdsl.elaborate.paths import Name
+from archdsl.elaborate.paths import NameTemplate
 from archdsl.elaborate.tensors import Value
 from archdsl.ir import Role, Step
 from archdsl.source import Span
@@ -124,7 +124,11 @@ class Sink(Protocol):
         """Return how many parts were received in the open owner or section."""
 
     def rename(
-        self, step: t.Step, olds: Sequence[Name], space: Namespace, before: int
+        self,
+        step: t.ChainStep,
+        olds: Sequence[NameTemplate],
+        space: Namespace,
+        before: int,
     ) -> None:
         """Record what a part that was just received had for names in checkpoints.
 

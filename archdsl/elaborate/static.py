@@ -27,13 +27,13 @@ from archdsl.naming import channels_of_input
 from archdsl.resources import specs_dir
 from archdsl.source import Span
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 # Words that begin a definition, which has no place among layers.
 DEFINING = ("arch", "import", "block", "network", "preset", "default", "fn", "op")
 
 
-def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
+def check(module: LoadedFile, prelude: LoadedFile, errors: Diagnostics) -> None:
     """Report undefined names, and names that cannot be used, in a file and its imports.
 
     Raises:
@@ -48,7 +48,7 @@ def check(module: Module, prelude: Module, errors: Diagnostics) -> None:
         raise SpecError(misplaced)
 
 
-def _reachable(module: Module) -> list[Module]:
+def _reachable(module: LoadedFile) -> list[LoadedFile]:
     """Return a file and everything that it imports, directly or not, except the
     library.
     """
@@ -65,7 +65,9 @@ def _reachable(module: Module) -> list[Module]:
 class _File:
     """The check of one file."""
 
-    def __init__(self, module: Module, prelude: Module, errors: Diagnostics) -> None:
+    def __init__(
+        self, module: LoadedFile, prelude: LoadedFile, errors: Diagnostics
+    ) -> None:
         self.module = module
         self.prelude = prelude
         self.errors = errors
@@ -126,7 +128,8 @@ class _File:
 
     def _op(self, op: t.OpDef) -> None:
         _attempt(
-            self.errors, lambda: foreign.check(op, self.module, evaluate, self.budget)
+            self.errors,
+            lambda: foreign.check_op(op, self.module, evaluate, self.budget),
         )
         read = [setting.value for setting in op.settings]
         if all(setting.name != "args" for setting in op.settings):
@@ -225,8 +228,8 @@ class _Definition:
     def __init__(
         self,
         definition: t.Definition,
-        module: Module,
-        prelude: Module,
+        module: LoadedFile,
+        prelude: LoadedFile,
         errors: Diagnostics,
     ) -> None:
         self.definition = definition
@@ -254,7 +257,7 @@ class _Definition:
             if param.default is not None:
                 self._expression(param.default)
         if self.definition.inputs and not _attempt(
-            self.errors, lambda: inputs.check(self.definition)
+            self.errors, lambda: inputs.check_inputs(self.definition)
         ):
             self.used |= self.names.keys() & {n for n, _ in self.definition.inputs}
         for _, span in self.definition.inputs[:1]:
@@ -291,7 +294,7 @@ class _Definition:
         if param.name != "body" and not _attempt(
             self.errors, lambda: check_parameter(param.name, param.span)
         ):
-            # That another name is read in its stead is no mistake of its own.
+            # If another name is read instead, that is not a second mistake.
             self.used.add(param.name)
         self.names[param.name] = param.span
         self._check_number(self.names, param.span)
@@ -400,7 +403,7 @@ class _Definition:
             for expr in (step.guard, step.repeat):
                 if expr is not None:
                     self._expression(expr, bound)
-            if isinstance(step, t.Group):
+            if isinstance(step, t.BracedGroup):
                 self._body(step.body, bound)
             elif isinstance(step, t.Call):
                 self._call(step, bound)
@@ -461,7 +464,7 @@ class _Definition:
 
     def _setting(self, expr: t.Expr, bound: frozenset[str]) -> None:
         """Check an `init` value; its function is a scheme, so it is not looked up."""
-        if isinstance(expr, t.Function):
+        if isinstance(expr, t.FunctionCall):
             for arg in expr.args:
                 self._expression(arg.value, bound)
         elif not isinstance(expr, t.Name):
@@ -470,14 +473,14 @@ class _Definition:
     def _expression(self, expr: t.Expr, bound: frozenset[str] | None = None) -> None:
         known = bound if bound is not None else frozenset(self.names)
         for node, names in _walk(expr, known):
-            if isinstance(node, t.Function):
+            if isinstance(node, t.FunctionCall):
                 self._function(node)
             elif isinstance(node, t.Comprehension):
                 self._check_targets(node.targets)
             elif isinstance(node, t.Name | t.Partial):
                 self._name(node, names)
 
-    def _function(self, node: t.Function) -> None:
+    def _function(self, node: t.FunctionCall) -> None:
         self.used.add(node.name)
         functions = {*FUNCTIONS, *self.module.functions}
         if node.name not in functions:
@@ -525,7 +528,7 @@ def _names_in(expr: t.Expr) -> set[str]:
     for node, _ in _walk(expr, frozenset()):
         if isinstance(node, t.Name | t.Partial):
             found.add(node.id)
-        elif isinstance(node, t.Function):
+        elif isinstance(node, t.FunctionCall):
             found.add(node.name)
     return found
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from archdsl.conditions import Comparison, Test, joined
+from archdsl.conditions import Relation, Test, join_conditions
 from archdsl.diagnostics import did_you_mean
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.contexts import Context
@@ -14,9 +14,9 @@ from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.paths import claim, part_name
 from archdsl.elaborate.place import Build, Walks
-from archdsl.elaborate.references import KindRef, plain
+from archdsl.elaborate.references import KindRef, plain_argument
 from archdsl.elaborate.sink import Owner, Section
-from archdsl.elaborate.tensors import Merge, Value
+from archdsl.elaborate.tensors import MergeWords, Value
 from archdsl.ir import Role, Step
 from archdsl.layer import Layer, kind
 from archdsl.limits import MAX_BRANCHES, MAX_INTEGER
@@ -69,7 +69,7 @@ def merge(
     def build(entry: Value, inner: Context) -> Value:
         ends = [branch(walker, b, entry, inner.bind(own)) for b, own in branches]
         walker.state.statement = statement
-        names = Merge(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
+        names = MergeWords(entry, tuple(f"branch {n}" for n in range(1, len(ends) + 1)))
         return walker.place.layer(layer, None, tuple(ends), inner, call.span, names)
 
     return _structure(walker, word, call.span, label, value, context, build)
@@ -104,7 +104,7 @@ def _rounds(each: t.Each, context: Context) -> Iterator[Mapping[str, Any]]:
 
 
 def refuse_each(branches: Sequence[t.Branch]) -> None:
-    """Refuse a `for` behind what is no branch of a merge.
+    """Refuse a `for` after something that is not a branch of a merge.
 
     Raises:
         Fault: naming it.
@@ -161,7 +161,7 @@ def residual(
             short = _automatic(walker, call, options, (entry, body), inner)
         walker.state.statement = statement
         advice = _ADVICE["written" if len(branches) == 2 else mode]
-        names = Merge(entry, ("body", "shortcut"), "residual", advice)
+        names = MergeWords(entry, ("body", "shortcut"), "residual", advice)
         ends = body, short
         return walker.place.layer(_kind("add")(), None, ends, inner, call.span, names)
 
@@ -376,13 +376,13 @@ def _condition(
         return None
     tests: list[Test] = []
     if poly_of(stride).number is None:
-        tests.append(Comparison(poly_of(stride), compare, Poly.constant(1)))
+        tests.append(Relation(poly_of(stride), compare, Poly.constant(1)))
     if poly_of(before) != poly_of(after):
-        tests.append(Comparison(poly_of(before), compare, poly_of(after)))
+        tests.append(Relation(poly_of(before), compare, poly_of(after)))
     kept = stride == 1 and before == after
     if kept != (holds == (compare == "==")):
         return None
-    return joined("or" if compare == "!=" else "and", tests)
+    return join_conditions("or" if compare == "!=" else "and", tests)
 
 
 def _optional(
@@ -405,7 +405,7 @@ def _optional(
     )
     drops = drop > 0
     if keeps and isinstance(drop, SymFloat) and context.lets is not None:
-        test = Comparison(Poly.name(drop.name), ">", Poly.constant(0))
+        test = Relation(Poly.name(drop.name), ">", Poly.constant(0))
         context.space.record(test, drops)
     layers = [_kind("stochasticdepth")(p=drop)] if drops else []
     with walker.place.section(optional) as part:
@@ -467,7 +467,9 @@ def _norm_of_body(
     for step in main_path(producers, entry, body):
         if step.op.family == "norm":
             # Names of a block further in mean nothing here.
-            return step.op.replace(**{n: plain(v) for n, v in vars(step.op).items()})
+            return step.op.replace(
+                **{n: plain_argument(v) for n, v in vars(step.op).items()}
+            )
     return None
 
 

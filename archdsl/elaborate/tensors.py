@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from archdsl.elaborate.faults import Call
+from archdsl.elaborate.faults import BlockCall
 from archdsl.source import Span
 from archdsl.symbolic import Poly, Sym, TooLong
 from archdsl.values import Shape
@@ -22,7 +22,7 @@ class Tapped:
 
     __slots__ = ("is_read", "span", "trail")
 
-    def __init__(self, span: Span, trail: tuple[Call, ...]) -> None:
+    def __init__(self, span: Span, trail: tuple[BlockCall, ...]) -> None:
         self.span = span
         self.trail = trail
         self.is_read = False
@@ -76,7 +76,7 @@ class Value:
         return value, stride
 
 
-class Merge(NamedTuple):
+class MergeWords(NamedTuple):
     """How messages refer to the inputs of a merge.
 
     Attributes:

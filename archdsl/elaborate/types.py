@@ -39,7 +39,7 @@ def type_name(value: Any) -> str:
     return "kind" if isinstance(value, KindRef) else "block"
 
 
-def show(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value as it would be written in a spec."""
     if isinstance(value, bool):
         return "true" if value else "false"
@@ -51,7 +51,7 @@ def show(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, tuple) and not isinstance(value, Dims):
-        shown = [show(v) for v in value[:MAX_SHOWN]]
+        shown = [show_value(v) for v in value[:MAX_SHOWN]]
         more = ["..."] if len(value) > MAX_SHOWN else []
         return f"[{', '.join(shown + more)}]"
     return repr(value)

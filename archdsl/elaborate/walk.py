@@ -21,13 +21,13 @@ from archdsl.elaborate.evaluate import (
     too_long,
 )
 from archdsl.elaborate.faults import Fault
-from archdsl.elaborate.graph import Graph
+from archdsl.elaborate.graph import GraphSink
 from archdsl.elaborate.labels import may_bear
 from archdsl.elaborate.memo import Memo
 from archdsl.elaborate.names import check_label
 from archdsl.elaborate.namespaces import Namespace
 from archdsl.elaborate.paths import label_text, part_name, take_label
-from archdsl.elaborate.place import Build, Placer, Written
+from archdsl.elaborate.place import Build, LabelledStep, Placer
 from archdsl.elaborate.references import Range, Unknown
 from archdsl.elaborate.sink import Owner, Section, Sink
 from archdsl.elaborate.state import State
@@ -59,7 +59,7 @@ class Walker:
         self.input_shape: Shape | None = None
         self._chains = 0
         # The labelled steps of each namespace, for `same`.
-        self._written: dict[Namespace, dict[str, Written]] = {}
+        self._written: dict[Namespace, dict[str, LabelledStep]] = {}
 
     # ---- statements
 
@@ -330,7 +330,7 @@ class Walker:
         return value
 
     def _guarded(
-        self, step: t.Step, value: Value, context: Context, copy: int | None
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
     ) -> Value:
         """Elaborate a step if its guard holds.
 
@@ -352,13 +352,13 @@ class Walker:
                 part.value = self._as_if(step, value, context)
         return part.value
 
-    def _as_if(self, step: t.Step, value: Value, context: Context) -> Value:
+    def _as_if(self, step: t.ChainStep, value: Value, context: Context) -> Value:
         """Return a value whose channels are expressed as if a step existed.
 
         Then the parts after it are the same whether or not it exists.
         """
         state = State(Diagnostics(), self.state.symbolic)
-        scratch = Walker(state, Graph(state))
+        scratch = Walker(state, GraphSink(state))
         space = Namespace(context.space.path, context.space.indexed, None)
         space.current = value
         inner = context.replace(space=space)
@@ -372,7 +372,7 @@ class Walker:
         return Value(value.number, shape, value.source, value.stride, value.tapped)
 
     def step(
-        self, step: t.Step, value: Value, context: Context, copy: int | None
+        self, step: t.ChainStep, value: Value, context: Context, copy: int | None
     ) -> Value:
         """Elaborate one step of a chain; in a repeat, for a copy, from 1."""
         space = context.space
@@ -389,7 +389,7 @@ class Walker:
                 step.span,
                 help="begin the network with `input 3x224x224`",
             )
-        elif isinstance(step, t.Group):
+        elif isinstance(step, t.BracedGroup):
             result = self._braces(step, label, value, context)
         else:
             assert isinstance(step, t.Call)
@@ -402,10 +402,10 @@ class Walker:
                 self.state.report(fault, context)  # what follows is not changed by it
         if label is not None:
             space.values[label] = result
-            self.written(space)[label] = Written(step, context, value, copy)
+            self.written(space)[label] = LabelledStep(step, context, value, copy)
         return result
 
-    def written(self, space: Namespace) -> dict[str, Written]:
+    def written(self, space: Namespace) -> dict[str, LabelledStep]:
         """Return the labelled steps of a namespace so far."""
         return self._written.setdefault(space, {})
 
@@ -433,7 +433,7 @@ class Walker:
         return made
 
     def _braces(
-        self, step: t.Group, label: str | None, value: Value, context: Context
+        self, step: t.BracedGroup, label: str | None, value: Value, context: Context
     ) -> Value:
         inner = self.state.deeper(context, step.span)
         if label is None and not context.space.indexed:

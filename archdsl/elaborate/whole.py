@@ -9,7 +9,7 @@ from weakref import WeakSet
 from archdsl.diagnostics import Diagnostic, Diagnostics
 from archdsl.elaborate import static
 from archdsl.elaborate.bind import as_names, bind_block
-from archdsl.elaborate.chosen import arguments
+from archdsl.elaborate.chosen import preset_arguments
 from archdsl.elaborate.contexts import Context
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.library import prelude
@@ -18,13 +18,13 @@ from archdsl.elaborate.state import State
 from archdsl.elaborate.tensors import Value
 from archdsl.elaborate.walk import Walker
 from archdsl.syntax import tree as t
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 
 # Files whose names have been checked; the result does not change.
-_RIGHT: WeakSet[Module] = WeakSet()
+_RIGHT: WeakSet[LoadedFile] = WeakSet()
 
 
-def check_names(module: Module, errors: Diagnostics) -> None:
+def check_names(module: LoadedFile, errors: Diagnostics) -> None:
     """Check the names of a spec, unless that was done just before."""
     if module not in _RIGHT:
         static.check(module, prelude(), errors)
@@ -34,7 +34,7 @@ def check_names(module: Module, errors: Diagnostics) -> None:
 
 def walk(
     walker: Walker,
-    module: Module,
+    module: LoadedFile,
     definition: t.Definition,
     preset: t.Preset | None,
     params: Mapping[str, Any],
@@ -48,7 +48,7 @@ def walk(
     outside = Context(module, {}, Namespace("", False, None), budget=state.budget)
     values = bind_block(
         definition,
-        arguments(definition, list(preset.angle) if preset else [], params),
+        preset_arguments(definition, list(preset.angle) if preset else [], params),
         preset.span if preset else definition.span,
         outside,
         outside,

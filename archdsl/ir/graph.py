@@ -99,7 +99,7 @@ def flatten(network: Network) -> Graph:
         input_shapes = tuple([shapes[value] for value in inputs])
         key = id(step.op), input_shapes
         if key not in known:
-            op = plain(step.op)
+            op = plain_layer(step.op)
             known[key] = op, op.tensors(*input_shapes)
         op, tensors = known[key]
         nodes.append(
@@ -148,7 +148,7 @@ def _plain_shape(shape: Shape) -> Shape:
     return Last(plain) if isinstance(shape, Last) else tuple(plain)
 
 
-def plain(op: Layer) -> Layer:
+def plain_layer(op: Layer) -> Layer:
     """Return a layer with plain numbers instead of expressions, which are slow."""
     values = vars(op)
     if not any([is_symbolic(value) for value in values.values()]):

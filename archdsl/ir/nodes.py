@@ -16,7 +16,7 @@ from typing import Any, ClassVar, Final, Literal, ParamSpec, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict, InstanceOf, SkipValidation, model_validator
 
-from archdsl.conditions import Label, Test
+from archdsl.conditions import LabelTemplate, Test
 from archdsl.display import shown_as
 from archdsl.layer import Layer
 from archdsl.source import Span
@@ -76,7 +76,7 @@ def unchecked(model: Callable[P, M]) -> Callable[P, M]:
 
 
 class OldName(Model):
-    """A name that a part had in older checkpoints, in place of its own.
+    """The name of a part in older checkpoints.
 
     Attributes:
         name: the name, with dots where it was a path below the same owner.
@@ -84,7 +84,7 @@ class OldName(Model):
     """
 
     name: str
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
 
 
 class Step(Model):
@@ -113,7 +113,7 @@ class Step(Model):
     name: str
     path: str
     labelled: bool
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
     op: InstanceOf[Layer]
     inputs: tuple[int, ...]
     input_shapes: SkipValidation[tuple[Shape, ...]]
@@ -228,7 +228,7 @@ class Group(Model):
     role: Role
     name: str
     path: str
-    pattern: SkipValidation[Label] = ()
+    pattern: SkipValidation[LabelTemplate] = ()
     word: str = ""
     origin: str = ""
     doc: str = ""
@@ -410,17 +410,17 @@ _NAMES: Final[dict[type, tuple[str, ...]]] = {
     Step: tuple(Step.model_fields),
     Group: tuple(Group.model_fields),
 }
-Node = TypeVar("Node", bound=Step | Group)
+StepOrGroupT = TypeVar("StepOrGroupT", bound=Step | Group)
 
 
-def changed(node: Node, **fields: Any) -> Node:
+def changed(node: StepOrGroupT, **fields: Any) -> StepOrGroupT:
     """Return a node with other fields, without what is kept about it besides."""
     if not fields:
         return node
     own, names = vars(node), _NAMES[type(node)]
     if len(own) > len(names):
         own = {name: own[name] for name in names}
-    made: Node = _MAKERS[type(node)](**{**own, **fields})
+    made: StepOrGroupT = _MAKERS[type(node)](**{**own, **fields})
     return made
 
 

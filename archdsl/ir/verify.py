@@ -1,8 +1,8 @@
 """Whether a network is one: what every pass and backend takes for granted.
 
-The elaborator makes networks of which all this holds, and each transformation must; a
-network from outside, such as one read from JSON, is held against it before anything
-else reads it. What is asked:
+The elaborator only makes networks that satisfy all this, and so must every
+transformation. A network from outside, such as one read from JSON, is checked before
+anything else reads it. What is asked:
 
 - Data: a value is made once, and before it is read. Shapes are those that the layers
   give, and what reads a value knows its shape.
@@ -28,7 +28,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from archdsl.conditions import COMPARISONS, Comparison, Joined, Label, Not, Test, Truth
+from archdsl.conditions import (
+    COMPARISONS,
+    Joined,
+    LabelTemplate,
+    Not,
+    Relation,
+    Test,
+    Truth,
+)
 from archdsl.figures import CLAIMED
 from archdsl.initializers import SCHEMES
 from archdsl.initializers import refusal as refusal_of_scheme
@@ -48,7 +56,7 @@ from archdsl.naming import (
 from archdsl.symbolic import Poly, Sym, SymFloat, TooLong
 from archdsl.values import MOST_AXES, Last, Shape, channels, show_shape
 
-Place = tuple[str | int, ...]
+Location = tuple[str | int, ...]
 Names = Mapping[str, Poly]
 
 
@@ -61,7 +69,7 @@ class Problem(NamedTuple):
         message: what is wrong, in one sentence.
     """
 
-    place: Place
+    place: Location
     message: str
 
     def __str__(self) -> str:
@@ -70,7 +78,7 @@ class Problem(NamedTuple):
 
 
 class InvalidNetwork(ValueError):
-    """A network of which something does not hold that must.
+    """A network that violates an invariant.
 
     Attributes:
         problems: all that is wrong with it.
@@ -83,7 +91,7 @@ class InvalidNetwork(ValueError):
 
 
 def verify(network: Network) -> Network:
-    """Return a network of which all holds that this module says.
+    """Return a network that satisfies all invariants of this module.
 
     Raises:
         InvalidNetwork: with all that does not.
@@ -99,7 +107,7 @@ def problems(network: Network) -> list[Problem]:
     return _Verifier(network).run()
 
 
-def show_place(place: Place) -> str:
+def show_place(place: Location) -> str:
     """Return ``root.children[3].shape``."""
     text = ""
     for part in place:
@@ -150,12 +158,12 @@ class _Verifier:
         self.training: set[int] = set()
         self.inside: dict[int, str] = {}
         self.read: set[int] = set()
-        self.made_at: dict[int, Place] = {}
+        self.made_at: dict[int, Location] = {}
         self.firsts: dict[str, Step | Group] = {}
         self.order: list[int] = []
         self.steps: list[Step] = []
 
-    def report(self, place: Place, message: str) -> None:
+    def report(self, place: Location, message: str) -> None:
         self.found.append(Problem(place, message))
 
     def run(self) -> list[Problem]:
@@ -192,7 +200,7 @@ class _Verifier:
 
     # ---- values
 
-    def _new_value(self, place: Place, number: int, shape: Shape) -> None:
+    def _new_value(self, place: Location, number: int, shape: Shape) -> None:
         if number in self.shapes:
             self.report(place, f"the value {number} is defined twice")
             return
@@ -201,7 +209,7 @@ class _Verifier:
         self.order.append(number)
 
     def _check_read(
-        self, place: Place, number: int, shape: Shape, training: bool
+        self, place: Location, number: int, shape: Shape, training: bool
     ) -> None:
         """Check that a value may be read here, and has the shape that is said."""
         self.read.add(number)
@@ -223,7 +231,7 @@ class _Verifier:
                 f"the value {number} is {_shown(known)}, and here {_shown(shape)}",
             )
 
-    def _check_shape(self, place: Place, shape: Shape) -> bool:
+    def _check_shape(self, place: Location, shape: Shape) -> bool:
         """Return whether sizes are of some shape, and in bounds."""
         axes = len(shape) - 1
         if not isinstance(shape, Last) <= axes <= MOST_AXES:
@@ -237,7 +245,7 @@ class _Verifier:
 
     # ---- the tree
 
-    def _children(self, place: Place, group: Group, owner: _Owner) -> None:
+    def _children(self, place: Location, group: Group, owner: _Owner) -> None:
         for number, child in enumerate(group.children):
             where = (*place, "children", number)
             if child.training < group.training:
@@ -249,7 +257,7 @@ class _Verifier:
             else:
                 self._transparent(where, child, owner)
 
-    def _step(self, place: Place, step: Step, owner: _Owner) -> None:
+    def _step(self, place: Location, step: Step, owner: _Owner) -> None:
         self._name(place, step, owner)
         self._check_numbers(place, step, owner.names)
         arity = step.op.arity
@@ -275,7 +283,7 @@ class _Verifier:
             self.training.add(step.output)
         self.steps.append(step)
 
-    def _arguments(self, place: Place, op: Layer) -> bool:
+    def _arguments(self, place: Location, op: Layer) -> bool:
         """Return whether a layer has values for its arguments that a spec can give."""
         right = True
         for name, value in vars(op).items():
@@ -286,7 +294,7 @@ class _Verifier:
                 self.report((*place, "op", name), f"{op.word}: `{name}` {why}")
         return right
 
-    def _result(self, place: Place, step: Step) -> None:
+    def _result(self, place: Location, step: Step) -> None:
         """Check that a layer fits its inputs, and gives the shape that is said."""
         try:
             shape = step.op.shape(*step.input_shapes)
@@ -301,7 +309,7 @@ class _Verifier:
         elif self._check_shape((*place, "shape"), shape) and step.shared:
             self._again(place, step)
 
-    def _again(self, place: Place, step: Step) -> None:
+    def _again(self, place: Location, step: Step) -> None:
         """Check that a layer that stands once more is the one that it was."""
         first = self.firsts.get(step.path)
         if not isinstance(first, Step):
@@ -309,7 +317,7 @@ class _Verifier:
         elif first.op.word != step.op.word or first.form != step.form:
             self.report(place, f"the earlier layer {step.path} differs")
 
-    def _owner(self, place: Place, group: Group, around: _Owner) -> None:
+    def _owner(self, place: Location, group: Group, around: _Owner) -> None:
         self._name(place, group, around)
         self._enter(place, group)
         level = 0 if group.role == "block" else around.level + 1
@@ -335,7 +343,7 @@ class _Verifier:
         elif group.shared and _outline(group) != _outline(first):
             self.report(place, f"the earlier part {group.path} has other layers")
 
-    def _transparent(self, place: Place, group: Group, owner: _Owner) -> None:
+    def _transparent(self, place: Location, group: Group, owner: _Owner) -> None:
         if group.path != owner.group.path:
             self.report(
                 (*place, "path"), f"its parts are named in {owner.group.path or 'root'}"
@@ -351,7 +359,7 @@ class _Verifier:
         if group.role == "repeat":
             self._copies(place, group)
 
-    def _copies(self, place: Place, repeat: Group) -> None:
+    def _copies(self, place: Location, repeat: Group) -> None:
         """Check that copies follow each other."""
         if max(repeat.count, 0) != len(repeat.children):
             self.report((*place, "count"), "it is not the number of copies")
@@ -367,23 +375,23 @@ class _Verifier:
         if repeat.output != value:
             self.report((*place, "output"), "the last copy's output is the repeat's")
 
-    def _enter(self, place: Place, group: Group) -> None:
+    def _enter(self, place: Location, group: Group) -> None:
         """Check that what flows into a group is there."""
         at = (*place, "input")
-        # That a group names a value is no use of it.
+        # A group that names a value does not use it.
         known = group.input in self.read
         self._check_read(at, group.input, group.input_shape, group.training)
         if not known:
             self.read.discard(group.input)
 
-    def _group_ends(self, place: Place, group: Group) -> None:
+    def _group_ends(self, place: Location, group: Group) -> None:
         """Check what flows out of a group."""
         known = group.output in self.read
         self._check_read((*place, "output"), group.output, group.shape, True)
         if not known:
             self.read.discard(group.output)
 
-    def _ports(self, place: Place, group: Group) -> None:
+    def _ports(self, place: Location, group: Group) -> None:
         """Check the inputs of a block that has several."""
         if not group.ports:
             return
@@ -410,7 +418,7 @@ class _Verifier:
 
     # ---- names
 
-    def _name(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+    def _name(self, place: Location, part: Step | Group, owner: _Owner) -> None:
         wanted = owner.path(part.name)
         if part.path != wanted:
             self.report((*place, "path"), f"it is {wanted} by its name and its owner")
@@ -426,7 +434,7 @@ class _Verifier:
             self._old_names(place, part, owner)
         owner.parts.add(part.name)
 
-    def _old_names(self, place: Place, part: Step | Group, owner: _Owner) -> None:
+    def _old_names(self, place: Location, part: Step | Group, owner: _Owner) -> None:
         for number, old in enumerate(part.renamed_from):
             where = (*place, "renamed_from", number)
             if not is_old_name(old.name):
@@ -439,7 +447,7 @@ class _Verifier:
                 self.report((*where, "pattern"), f"it does not give {old.name}")
             owner.old.add(old.name)
 
-    def _new_name(self, place: Place, name: str, owner: _Owner) -> None:
+    def _new_name(self, place: Location, name: str, owner: _Owner) -> None:
         if owner.group.indexed:
             if name != str(len(owner.parts)):
                 self.report(place, "the parts of a seq are named by number, from 0")
@@ -448,14 +456,14 @@ class _Verifier:
         taken = f"is in {layers[0]}, which is a layer" if layers else ""
         self._can_be_label(place, name, taken)
 
-    def _can_be_label(self, place: Place, name: str, other: str = "") -> None:
+    def _can_be_label(self, place: Location, name: str, other: str = "") -> None:
         """Report a name that no label can be, or for another reason if there is one."""
         reasons = [_label_refusal(one) for one in attributes_of(name)]
         why = next(filter(None, [*reasons, other]), "")
         if why:
             self.report(place, f"`{name[:100]}` cannot name a part: it {why}")
 
-    def _parameters(self, place: Place, group: Group) -> None:
+    def _parameters(self, place: Location, group: Group) -> None:
         """Check the names that become classes and arguments in compiled code."""
         if group.role in ("network", "block"):
             why = refusal(group.word, group.role, frozenset())
@@ -473,7 +481,7 @@ class _Verifier:
                 self.report(where, f"`{name[:100]}` cannot name a parameter: it {why}")
 
     def _check_numbers(
-        self, place: Place, part: Step | Group, names: Names, inside: bool = True
+        self, place: Location, part: Step | Group, names: Names, inside: bool = True
     ) -> None:
         if isinstance(part, Step):
             fields = [("op", name, value) for name, value in vars(part.op).items()]
@@ -491,7 +499,9 @@ class _Verifier:
                     f"{_plain(value)} is not the value of its expression",
                 )
 
-    def _floats(self, place: Place, group: Group, known: Mapping[str, float]) -> None:
+    def _floats(
+        self, place: Location, group: Group, known: Mapping[str, float]
+    ) -> None:
         """Check numbers with a point that stand for a parameter.
 
         Args:
@@ -517,7 +527,7 @@ class _Verifier:
             if isinstance(child, Group):
                 self._floats(where, child, known)
 
-    def _condition(self, place: Place, group: Group, owner: _Owner) -> None:
+    def _condition(self, place: Location, group: Group, owner: _Owner) -> None:
         """Check that a part is there if and only if its condition holds."""
         if group.condition is None:
             return
@@ -530,12 +540,12 @@ class _Verifier:
                 place, f"it {'holds' if holds else 'fails'}, and the part {there}"
             )
 
-    def _check_inner_numbers(self, place: Place, owner: _Owner) -> None:
+    def _check_inner_numbers(self, place: Location, owner: _Owner) -> None:
         group, names = owner.group, owner.names
         for name, value in group.lets:
             if not _holds(value, names):
                 self.report((*place, "lets", name), "its expression has another value")
-        # Those that name what only the spec computes cannot be told.
+        # Tests that name values computed only by the spec cannot be decided.
         lets = {n: _poly(v) for n, v in group.lets if not isinstance(v, Sym)}
         known = {**lets, **names}
         for number, (test, held) in enumerate(group.tests):
@@ -546,7 +556,7 @@ class _Verifier:
     # ---- the rest
 
     def _port_names(
-        self, field: str, ports: Sequence[Port], around: Place = ()
+        self, field: str, ports: Sequence[Port], around: Location = ()
     ) -> None:
         names = Counter(port.name for port in ports)
         for place, port in _placed(field, ports):
@@ -570,7 +580,7 @@ class _Verifier:
         if self.network.outputs[0].training:
             self.report(("outputs", 0), "the first exists in both modes")
 
-    def _output(self, place: Place, port: Port) -> None:
+    def _output(self, place: Location, port: Port) -> None:
         known = self.shapes.get(port.value)
         if known is None:
             self.report(place, f"nothing defines the value {port.value}")
@@ -584,7 +594,7 @@ class _Verifier:
             if value not in self.read:
                 self.report(place, f"nothing reads the value {value}")
 
-    def _initializer(self, place: Place, one: Initializer) -> None:
+    def _initializer(self, place: Location, one: Initializer) -> None:
         """Check that what is set is there, and can be set so."""
         scheme = SCHEMES.get(one.scheme)
         if scheme is None:
@@ -610,7 +620,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Place, Any]]:
+def _placed(field: str, items: Sequence[Any]) -> Iterator[tuple[Location, Any]]:
     for number, item in enumerate(items):
         yield (field, number), item
 
@@ -673,7 +683,7 @@ def _holds(value: Any, names: Names) -> bool:
     return _value(value.poly, names) == int(value)
 
 
-def _text(label: Label, names: Names) -> str:
+def _text(label: LabelTemplate, names: Names) -> str:
     """Return a label with its numbers, or ? where one has no value."""
     values = [part if isinstance(part, str) else _value(part, names) for part in label]
     return "".join("?" if value is None else str(value) for value in values)
@@ -698,12 +708,12 @@ def _floats(group: Group) -> dict[str, float]:
 def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
     """Return a test with parameters that are no integers replaced by their values."""
     match test:
-        case Comparison(left, op, right):
+        case Relation(left, op, right):
             sides = [
                 floats.get(side.text(), side) if isinstance(side, Poly) else side
                 for side in (left, right)
             ]
-            return Comparison(sides[0], op, sides[1])
+            return Relation(sides[0], op, sides[1])
         case Not(inner):
             return Not(_with_floats(inner, floats))
         case Joined(op, tests):
@@ -713,9 +723,9 @@ def _with_floats(test: Test, floats: Mapping[str, float]) -> Test:
 
 
 def _true(test: Test, names: Names) -> bool | None:
-    """Return whether a test holds, or None if that cannot be told."""
+    """Return whether a test holds; None if that is unknown."""
     match test:
-        case Comparison(left, op, right):
+        case Relation(left, op, right):
             one, other = _value(left, names), _value(right, names)
             if one is None or other is None or op not in COMPARISONS:
                 return None

@@ -285,7 +285,7 @@ def _of_statement(statement: t.Statement) -> Iterator[tuple[int, int]]:
     elif isinstance(statement, t.Chain | t.Output):
         chain = statement if isinstance(statement, t.Chain) else statement.chain
         for step in chain.steps:
-            inner = step.body if isinstance(step, t.Call | t.Group) else None
+            inner = step.body if isinstance(step, t.Call | t.BracedGroup) else None
             if inner is not None:
                 yield from _of_body(inner)
     yield start, end

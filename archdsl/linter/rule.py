@@ -192,7 +192,7 @@ def codes_of(words: Iterable[str]) -> frozenset[str]:
     return frozenset(found)
 
 
-def chosen(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str] | None:
+def chosen_rules(select: Iterable[str], ignore: Iterable[str]) -> frozenset[str] | None:
     """Return the codes of the rules to apply, None for all.
 
     Args:

@@ -47,7 +47,7 @@ class L2Pool(Layer):
         return with_sizes(inputs[0], once)
 
     def elementwise(self, inputs: tuple[Shape, ...], output: Shape) -> int:
-        """Return a square and a sum per element, the last of which is a root."""
+        """Return a square and a sum per element, and a root per channel."""
         return 2 * count(inputs[0])
 
     def window(self, inputs: tuple[Shape, ...], output: Shape) -> Window | None:

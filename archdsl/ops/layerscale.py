@@ -13,7 +13,7 @@ class LayerScale(Trained):
     """Multiply each channel by a trained factor: `layerscale 1e-6`.
 
     The factors are a parameter of the block itself, named after the layer. On a map,
-    they have a size of 1 for each axis behind the channels; checkpoints whose factors
+    they have a size of 1 for each axis after the channels; checkpoints whose factors
     have none, or another one for the batch, need `form=vector` or `form=batch`. With
     `form=scalar` or `form=single`, a single factor is trained for all channels, as in
     SkipInit (De and Smith 2020, section 5).

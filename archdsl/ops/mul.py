@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from archdsl.layer import Differ, Layer, count, difference, need_equal
+from archdsl.layer import Differ, Layer, count, need_equal, shape_difference
 from archdsl.values import (
     Last,
     Saved,
@@ -47,7 +47,7 @@ class Mul(Layer):
         for place, shape in enumerate(inputs):
             if not _fits(shape, whole):
                 base = full if place != full else 1
-                aspect = difference(inputs[base], shape, wide=True)
+                aspect = shape_difference(inputs[base], shape, wide=True)
                 raise Differ(self.word, aspect, (base, place), _HELP)
         return whole
 
@@ -64,7 +64,7 @@ class Mul(Layer):
     ) -> Scratch:
         """Return the products on the way, and gradients of gates before their sums."""
         if len(inputs) > 2:
-            # Training is told of each product of two; see `passes/tape.py`.
+            # In training, each product of two is recorded; see `passes/tape.py`.
             more = self._products(inputs)[-2]
             return Scratch(more, more)
         whole = count(output)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.layer import arg, count, need_axes
-from archdsl.padding import SIDES, Ends, Padding, need_room
+from archdsl.padding import SIDES, Padding, PadWidths, need_room
 from archdsl.symbolic import is_symbolic
 from archdsl.values import (
     CONTINUED,
@@ -34,10 +34,10 @@ class Pad(Padding):
     """Continue a map beyond its border: `pad 3x3 reflect`.
 
     `reflect` mirrors it at the border, whose positions are not repeated; `replicate`
-    repeats them; `circular` goes on with the other end, as around a globe. Sides add to
-    the size: `pad 0x0 reflect right=1 bottom=1`. A convolution behind it has `pad=0`,
-    or else pads by itself, with `pad_mode`. For zeros, use the `pad` of a convolution,
-    or `zeropad`.
+    repeats them; `circular` continues with the opposite end, as around a globe. Sides
+    add to the size: `pad 0x0 reflect right=1 bottom=1`. A convolution after it needs
+    `pad=0`; or let the convolution pad by itself, with `pad_mode`. For zeros, use the
+    `pad` of a convolution, or `zeropad`.
 
     Source: for `reflect`, Zhu et al. 2017, "Unpaired image-to-image translation using
     cycle-consistent adversarial networks", section 7.2.
@@ -55,7 +55,7 @@ class Pad(Padding):
     )
     mode: str = arg("choice", at=1, choices=(*CONTINUED,), help="what stands there")
 
-    def ends(self, shape: Shape) -> Ends:
+    def ends(self, shape: Shape) -> PadWidths:
         """Return what is added before and after along each axis of a map."""
         pairs = zip(self.size, super().ends(need_axes(shape, self)), strict=True)
         return tuple([(n + before, n + after) for n, (before, after) in pairs])

@@ -32,9 +32,9 @@ class SoftmaxOfParts(nn.Module):
 class Softmax(Layer):
     """Softmax over channels or features: `softmax`.
 
-    `softmax of=2` is one between equal parts of the channels: each channel against
-    those in its place in the other parts, as `chunk` counts them. So branches are
-    weighed against each other.
+    `softmax of=2` is computed between equal parts of the channels, as `chunk` makes
+    them: over the channels at the same place in each part. It weighs branches against
+    each other.
 
     Source: between parts, Li et al. 2019, "Selective Kernel Networks", equation 5.
     """

@@ -10,7 +10,7 @@ class SpatialSoftmax(nn.Module):
     """Softmax over all positions of each channel."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.softmax(x.flatten(2), dim=2).reshape(x.shape)
+        return F.softmax(x.flatten(2), dim=2).view(x.shape)
 '''
 
 

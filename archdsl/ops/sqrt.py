@@ -17,7 +17,8 @@ class Sqrt(nn.Module):
 class Sqrt(Layer):
     """Square root: `sqrt`.
 
-    Of a negative number it is not a number; use it behind what is never negative.
+    The root of a negative number is NaN, so use it after a layer whose output is never
+    negative.
     """
 
     word = "sqrt"

@@ -82,7 +82,7 @@ class WSConv(Convolution):
     filter, and by gamma / sqrt(weights of a filter); gamma is chosen by the activation
     before it, 1.7139 for `relu`. The other arguments are those of `conv`.
 
-    In inference the weight can be computed once and for all: ONNX models hold it.
+    For inference, the standardised weight can be computed once; ONNX models contain it.
 
     Source: Qiao et al. 2019, "Micro-batch training with batch-channel normalization and
     weight standardization", section 3; with a gain, Brock et al. 2021,

@@ -27,9 +27,9 @@ def autocast_saved(
 ) -> tuple[SavedTensor, ...]:
     """Return the distinct tensors that autograd keeps under autocast.
 
-    Those that stand in for parameters are among them: the weights in 16 bits, of which
-    autocast makes one copy for a step. An input that is not of 16 bits is kept as a
-    copy for each layer that needs it so.
+    Those that stand in for parameters are among them: the 16-bit weights, which
+    autocast copies once per step. An input that is not of 16 bits is kept as a copy for
+    each layer that needs it so.
 
     Args:
         graph: the network.

@@ -210,7 +210,8 @@ def _taps(kernel: int, stride: int, dilation: int, mask: int) -> int:
 
 
 def _continued(window: Continued, n: int, mask: int, units: int) -> int:
-    """Return which units a window reads of a map that goes on beyond its border."""
+    """Return which units a window reads of a map that is continued beyond its
+    border."""
     kernel, stride, pad, dilation, _ = _axis(window, n)
     places = _taps(kernel, stride, dilation, mask)
     read = places >> pad & (1 << units) - 1

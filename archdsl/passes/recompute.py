@@ -9,7 +9,7 @@ from archdsl.ir import Group, Role
 from archdsl.ir.graph import Graph
 
 # Which parts are recomputed: all, none, or those of some paths.
-Again: TypeAlias = bool | Collection[str]
+RecomputeChoice: TypeAlias = bool | Collection[str]
 
 
 class Part(NamedTuple):
@@ -26,7 +26,7 @@ class Part(NamedTuple):
     reads: tuple[int, ...]
 
 
-def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
+def parts(graph: Graph, again: RecomputeChoice = True) -> tuple[Part, ...]:
     """Return the parts of a network that are run again in the backward pass.
 
     Args:
@@ -35,7 +35,7 @@ def parts(graph: Graph, again: Again = True) -> tuple[Part, ...]:
             stands inside of another is run again with that.
 
     Raises:
-        ValueError: if there is no such part, or autograd could keep nothing of it.
+        ValueError: if there is no such part, or autograd keeps nothing for it.
     """
     if again is True:
         return candidates(graph)
@@ -57,8 +57,8 @@ def candidates(graph: Graph, *, nested: bool = False) -> tuple[Part, ...]:
 
     These are the calls of blocks that stand in no other block: what a person wraps in
     `torch.utils.checkpoint`. A network without any has its named groups instead, such
-    as the features and the classifier of VGG. What stands outside is kept as ever, and
-    a part of which autograd keeps nothing is not one.
+    as the features and the classifier of VGG. Layers outside are kept as usual, and a
+    part for which autograd keeps nothing is not recomputed.
 
     Args:
         graph: the network.

@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, NamedTuple
 
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
-from archdsl.torch.gradient import gradients
+from archdsl.torch.gradient import gradient_values
 
 from .costs import Costs, Work
 from .devices import Device
@@ -262,7 +262,7 @@ class _Backward:
     """
 
     def __init__(self, graph: Graph, dtype: str) -> None:
-        self.known = gradients(graph)
+        self.known = gradient_values(graph)
         self.item = item_bytes(dtype)
 
     def bytes(self, node: Node, batch: int) -> int:

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.torch.frames import Frames, frames
-from archdsl.torch.gradient import gradients
+from archdsl.torch.gradient import gradient_values
 
 from .saved import SAMPLE, Kept, factors_kept, own_size
 
 
-class Entry(NamedTuple):
+class TapeEntry(NamedTuple):
     """One layer of a tape. Sizes are as in `saved`.
 
     Attributes:
@@ -53,10 +53,10 @@ class Entry(NamedTuple):
     shares: bool
     weights: int
     late: int
-    products: tuple[Entry, ...] = ()
+    products: tuple[TapeEntry, ...] = ()
 
     @property
-    def operations(self) -> tuple[Entry, ...]:
+    def operations(self) -> tuple[TapeEntry, ...]:
         """What torch records for the backward pass: the products, or the layer."""
         return self.products or (self,)
 
@@ -81,7 +81,7 @@ class Tape(NamedTuple):
 
     graph: Graph
     item: int
-    entries: tuple[Entry, ...]
+    entries: tuple[TapeEntry, ...]
     sizes: dict[int, int]
     overwritten: frozenset[int]
     copying: frozenset[int]
@@ -108,7 +108,7 @@ def tape(
         copying: those of them for which autograd copies the input; see `inplace`.
         copied: values that are normally views, but copies here; see `strides`.
     """
-    differentiated = gradients(graph)
+    differentiated = gradient_values(graph)
     held = frames(graph, graph.nodes)
     nodes = graph.run(training=False)
     sample = item * SAMPLE
@@ -153,7 +153,7 @@ def _same(graph: Graph, copied: frozenset[int]) -> dict[int, int]:
 
 def _entry(
     node: Node, keep: Kept | None, differentiated: frozenset[int], item: int
-) -> Entry:
+) -> TapeEntry:
     op, shapes, shape = node.op, node.input_shapes, node.shape
     sample = item * SAMPLE
     asked = tuple([value in differentiated for value in node.inputs])
@@ -168,7 +168,7 @@ def _entry(
     if keep is None:
         forward = forward + own if scratch.inference is None else max(forward, once)
     weights = sum([t.elements for t in node.tensors if t.trainable]) * item
-    return Entry(
+    return TapeEntry(
         node.step.path,
         node.inputs,
         node.output,
@@ -189,7 +189,7 @@ def _entry(
 
 def _products(
     node: Node, differentiated: frozenset[int], item: int, unused: Iterator[int]
-) -> tuple[Entry, ...]:
+) -> tuple[TapeEntry, ...]:
     """Return the products of two that a product of more factors consists of."""
     found = []
     last = len(node.inputs) - 1

@@ -9,8 +9,8 @@ from archdsl.api import as_shape, as_value
 from archdsl.diagnostics import SpecError
 from archdsl.elaborate import elaborate
 from archdsl.elaborate.layer_counts import (
+    CountedLines,
     LayerCounts,
-    Lines,
     SharedLayers,
     Use,
     count_layers,
@@ -24,10 +24,10 @@ from archdsl.passes.costs import Cost, cost_of, total
 from archdsl.passes.memory import Memory
 from archdsl.passes.receptive import ReceptiveField
 from archdsl.passes.setting import Setting, checked
-from archdsl.syntax.loader import Module
+from archdsl.syntax.loader import LoadedFile
 from archdsl.values import Shape
 
-from .axes import INPUT, PRESET, Axis, places, shown
+from .axes import INPUT, PRESET, Axis, indices, shown_point
 from .views import DepthEye, FieldEye
 from .where import Condition
 
@@ -37,7 +37,7 @@ QUICK: Final = frozenset(n for n, each in FIGURES.items() if each.depends != "gr
 
 # The figures of a point, None where one has no value or was not needed; or the code
 # of the first error, where the language refuses the network.
-Row = tuple[int | float | None, ...] | str
+PointRow = tuple[int | float | None, ...] | str
 
 
 class Task(NamedTuple):
@@ -57,7 +57,7 @@ class Task(NamedTuple):
         trained: figures of training, which come behind the others in a row.
     """
 
-    module: Module
+    module: LoadedFile
     axes: tuple[Axis, ...]
     preset: str | None
     params: Mapping[str, object]
@@ -90,7 +90,7 @@ class Evaluator:
         self._how = checked(Setting(**task.setting))
         self._depths, self._fields = DepthEye(), FieldEye()
 
-    def row(self, point: int) -> Row:
+    def row(self, point: int) -> PointRow:
         """Return the figures of a point."""
         chosen = self._chosen(point)
         analysis: Totals | Analysis | None = None
@@ -132,7 +132,7 @@ class Evaluator:
     def _fits(self, point: int, found: Mapping[str, Any]) -> bool:
         if self._condition is None:
             return True
-        return self._condition.holds({**found, **shown(self.task.axes, point)})
+        return self._condition.holds({**found, **shown_point(self.task.axes, point)})
 
     def _chosen(self, point: int) -> dict[str, Any]:
         """Return the arguments of `elaborate` for a point."""
@@ -144,7 +144,7 @@ class Evaluator:
         }
         axes = self.task.axes
         for axis, values, at in zip(
-            axes, self._values, places(axes, point), strict=True
+            axes, self._values, indices(axes, point), strict=True
         ):
             into = found if axis.name in (INPUT, PRESET) else params
             into[axis.name] = values[at]
@@ -154,7 +154,7 @@ class Evaluator:
         return elaborate(self.task.module, symbolic=False, memo=self._memo, **chosen)
 
 
-def _value(module: Module, name: str, value: Any) -> Any:
+def _value(module: LoadedFile, name: str, value: Any) -> Any:
     """Return a value as `elaborate` accepts it."""
     if name == INPUT:
         return as_shape(value)
@@ -205,7 +205,7 @@ class Totals:
         )
 
 
-def _total(lines: Lines) -> tuple[Cost, int]:
+def _total(lines: CountedLines) -> tuple[Cost, int]:
     """Return the cost of all layers, and their number.
 
     Auxiliary heads have no operations in inference.
@@ -213,7 +213,9 @@ def _total(lines: Lines) -> tuple[Cost, int]:
     known = lines.facts.get(_total)
     if known is None:
         parts = [
-            _total(line.of) if isinstance(line.of, Lines) else (_cost(line.of), 1)
+            _total(line.of)
+            if isinstance(line.of, CountedLines)
+            else (_cost(line.of), 1)
             for line in lines.items
         ]
         known = total([part for part, _ in parts]), sum([count for _, count in parts])

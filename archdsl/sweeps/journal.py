@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Final
 
-from .figures import Row
+from .figures import PointRow
 
 _FORMAT: Final = 1
 _START: Final = b'{"format":'
@@ -45,7 +45,7 @@ class Journal:
     def __init__(self, path: Path, header: Mapping[str, Any], width: int) -> None:
         self.path = path
         self._width = width
-        self.rows: dict[int, Row] = {}
+        self.rows: dict[int, PointRow] = {}
         self._header = {"format": _FORMAT, **header}
         self._file: BinaryIO | None = None
 
@@ -121,7 +121,7 @@ class Journal:
             and all(isinstance(figure, int | float | None) for figure in row)
         )
 
-    def add(self, at: int, rows: Sequence[Row]) -> None:
+    def add(self, at: int, rows: Sequence[PointRow]) -> None:
         """Append the rows of consecutive points, starting at an index."""
         self._write({"at": at, "rows": rows})
 

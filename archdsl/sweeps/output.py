@@ -33,7 +33,7 @@ class UnknownFormat(ValueError):
         )
 
 
-def encode(sweep: Sweep, format: str) -> bytes:
+def encode_rows(sweep: Sweep, format: str) -> bytes:
     """Return the rows of a sweep in a format; the same bytes in every run.
 
     Raises:
@@ -111,7 +111,7 @@ def _column(pyarrow: Any, values: Sequence[Any]) -> Any:
 # ---- the plot ---------------------------------------------------------------
 
 
-def plot(sweep: Sweep, format: str) -> bytes:
+def plot_points(sweep: Sweep, format: str) -> bytes:
     """Return a picture of all points, with those on the front marked and named.
 
     The first two objectives are the axes.
@@ -132,11 +132,11 @@ def plot(sweep: Sweep, format: str) -> bytes:
             _draw(figure.subplots(), sweep)
     except MissingExtra:
         raise MissingExtra("a plot", "matplotlib", "sweep") from None
-    return file.encode(figure, format)
+    return file.encode_figure(figure, format)
 
 
 def _draw(axes: Any, sweep: Sweep) -> None:
-    from archdsl.backends.plot.labels import place
+    from archdsl.backends.plot.labels import place_names
 
     across, up = sweep.objectives[:2]
     names = across.name, up.name
@@ -164,7 +164,7 @@ def _draw(axes: Any, sweep: Sweep) -> None:
     axes.grid(alpha=0.3)
     step = -(-len(marked) // _LABELS) or 1
     named = marked[::step]
-    place(
+    place_names(
         axes,
         [pair for pair, _ in named],
         [point.label for _, point in named],

@@ -106,9 +106,9 @@ def check_depth(root: t.File | t.Expr) -> None:
         else:
             children = tuple(vars(node).values())
         for value in children:
-            if isinstance(value, t.Node):
+            if isinstance(value, t.SyntaxNode):
                 stack.append((value, blocks, operators))
             elif isinstance(value, list):
                 stack += [
-                    (v, blocks, operators) for v in value if isinstance(v, t.Node)
+                    (v, blocks, operators) for v in value if isinstance(v, t.SyntaxNode)
                 ]

@@ -10,7 +10,7 @@ from lark import Token, UnexpectedInput
 
 from archdsl.diagnostics import Diagnostic, did_you_mean
 from archdsl.source import Source, Span
-from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, Lines, position
+from archdsl.syntax.lines import BAD_WORD, LINE_END, SEPARATOR, LineFilter, position
 
 TOP_WORDS: Final = ("block", "network", "preset", "import", "default")
 
@@ -33,6 +33,7 @@ _NAMES: Final = {
     "LSQB": "`[`",
     "RSQB": "`]`",
     "OPEN": "`<`",
+    "GIVEN": "`<`",
     "LESSTHAN": "`<`",
     "MORETHAN": "`>`",
     "EQUAL": "`=`",
@@ -64,7 +65,11 @@ class Place:
     """
 
     def __init__(
-        self, source: Source, lines: Lines, error: UnexpectedInput, expected: set[str]
+        self,
+        source: Source,
+        lines: LineFilter,
+        error: UnexpectedInput,
+        expected: set[str],
     ) -> None:
         text = source.text
         token: Token | None = getattr(error, "token", None)
@@ -303,6 +308,13 @@ def _compare(place: Place) -> Diagnostic | None:
     line = place.text[place.text.rfind("\n", 0, place.at) + 1 : place.at]
     if place.after("MORETHAN") or not (place.lines.in_brackets() or "<" in line):
         return None
+    named = re.search(r"(\w+)\s*<[^<]*$", line)
+    opened = [token.type for token in place.lines.opened]
+    if named and place.word == ">" and opened[-1:] == ["LSQB"]:
+        return place.refused(
+            "in an expression, arguments of a kind or block have names: "
+            f"`{named[1]}<name = value>`"
+        )
     return place.refused("inside < >, put comparisons with < and > in parentheses")
 
 

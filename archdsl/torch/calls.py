@@ -26,11 +26,11 @@ from archdsl.values import (
 )
 
 from .flow import Flows
-from .functions import Call, Module, called_by, find, parameters
+from .functions import Module, ShapedCall, called_by, find, parameter_names
 
 # As a submodule; as a function of torch in `forward`; or as a method of the tensor,
 # such as `mean`, which no tool counts.
-Form = Literal["module", "function", "method"]
+CallForm = Literal["module", "function", "method"]
 
 
 class Executed(NamedTuple):
@@ -44,8 +44,8 @@ class Executed(NamedTuple):
         in_order: whether the first input is stored in the order of its axes.
     """
 
-    modules: tuple[Call, ...] = ()
-    functions: tuple[Call, ...] = ()
+    modules: tuple[ShapedCall, ...] = ()
+    functions: tuple[ShapedCall, ...] = ()
     known: bool = True
     macs: int = 0
     in_order: bool = True
@@ -119,9 +119,9 @@ def out_of_order(graph: Graph) -> frozenset[int]:
     return frozenset(found)
 
 
-def executed(node: Node, form: Form) -> Executed:
+def executed(node: Node, form: CallForm) -> Executed:
     """Return what torch executes for a step, in a given form or in its own."""
-    from .forms import called
+    from .forms import callees
 
     op, inputs, output = node.op, node.input_shapes, node.shape
     torch = op.torch(inputs, output)
@@ -134,7 +134,7 @@ def executed(node: Node, form: Form) -> Executed:
         or (form == "function" and torch.function is not None)
     ):
         arguments = dict(torch.kwargs)
-        names = called(torch.function or "")
+        names = callees(torch.function or "")
         functions = _calls(names, arguments, inputs[0], output)
         return Executed((), functions, macs=macs)
     return _modules(torch, node.tensors, inputs[0], output, macs)
@@ -147,7 +147,7 @@ def _modules(
     output: Shape,
     macs: int,
 ) -> Executed:
-    from .forms import base, called
+    from .forms import base, callees
 
     assert torch.module is not None
     first = torch.module.name
@@ -158,22 +158,22 @@ def _modules(
     if torch.then and sizes(input):
         between = (channels(input), *ones(len(sizes(input))))
     arguments = _arguments(torch.module)
-    call = Call(first, arguments, input, between, tensors, derived)
-    rest = [Call(c.name, _arguments(c), between, output) for c in torch.then]
-    functions: tuple[Call, ...] = ()
+    call = ShapedCall(first, arguments, input, between, tensors, derived)
+    rest = [ShapedCall(c.name, _arguments(c), between, output) for c in torch.then]
+    functions: tuple[ShapedCall, ...] = ()
     if torch.helper:
-        calls = _calls(called(torch.helper), arguments, input, output)
+        calls = _calls(callees(torch.helper), arguments, input, output)
         inner = {one.function: one for one in torch.inner}
         functions = tuple([_within(call, inner.get(call.name)) for call in calls])
     elif (function := called_by(first)) is not None:
         functions = _calls((function,) if function else (), arguments, input, between)
     elif known:
         # Without an entry, its counts would be guesses.
-        functions = (Call(first, arguments, input, between),)
+        functions = (ShapedCall(first, arguments, input, between),)
     return Executed((call, *rest), functions, known, macs)
 
 
-def _within(call: Call, inner: Inner | None) -> Call:
+def _within(call: ShapedCall, inner: Inner | None) -> ShapedCall:
     """Return a call as a helper makes it."""
     if inner is None:
         return call
@@ -182,26 +182,28 @@ def _within(call: Call, inner: Inner | None) -> Call:
 
 
 def _arguments(call: TorchCall) -> Mapping[str, Any]:
-    named = zip(parameters(call.name), call.args, strict=False)
+    named = zip(parameter_names(call.name), call.args, strict=False)
     return {**dict(named), **dict(call.kwargs)}
 
 
 def _calls(
     names: tuple[str, ...], arguments: Mapping[str, Any], input: Shape, output: Shape
-) -> tuple[Call, ...]:
+) -> tuple[ShapedCall, ...]:
     """Return calls of functions, and the calls that these make."""
-    calls = tuple([Call(name, arguments, input, output) for name in names])
+    calls = tuple([ShapedCall(name, arguments, input, output) for name in names])
     if "F.local_response_norm" in names:
         calls += _normalisation_of_responses(arguments["size"], input)
     return calls
 
 
-def _normalisation_of_responses(size: int, input: Shape) -> tuple[Call, ...]:
+def _normalisation_of_responses(size: int, input: Shape) -> tuple[ShapedCall, ...]:
     """Return how torch composes it: squares, a padded pool, a scale and a sum."""
     padded = (input[0] + size - 1, *input[1:])
     return (
-        Call("Tensor.mul", {}, input, input),
-        Call("F.avg_pool3d" if len(input) > 2 else "F.avg_pool2d", {}, padded, input),
-        Call("Tensor.mul", {}, input, input),
-        Call("Tensor.add", {}, input, input),
+        ShapedCall("Tensor.mul", {}, input, input),
+        ShapedCall(
+            "F.avg_pool3d" if len(input) > 2 else "F.avg_pool2d", {}, padded, input
+        ),
+        ShapedCall("Tensor.mul", {}, input, input),
+        ShapedCall("Tensor.add", {}, input, input),
     )

@@ -441,7 +441,13 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     """Return whether every operation only reads the output of the one before it."""
     value = group.input
     for op in ops:
-        if op.reads != (value,) or op.hole or op.is_merge or op.optional or is_bare(op):
+        if (
+            op.reads != (value,)
+            or op.hole
+            or op.is_merge
+            or op.optional
+            or is_own_parameter(op)
+        ):
             return False
         if op.again:
             return False  # a Sequential would contain its weights twice
@@ -460,7 +466,7 @@ def is_chain(ops: tuple[Op, ...], group: Group) -> bool:
     return bool(ops) and (value == group.output or ops[-1].is_guard)
 
 
-def is_bare(op: Op) -> bool:
+def is_own_parameter(op: Op) -> bool:
     """Return whether an operation applies a parameter of the class itself."""
     if isinstance(op.node, Group):
         return False

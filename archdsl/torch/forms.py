@@ -15,7 +15,7 @@ _MODULES: Final = ("F", "nn", "torch")
 
 
 @lru_cache(maxsize=1024)
-def called(text: str) -> tuple[str, ...]:
+def callees(text: str) -> tuple[str, ...]:
     """Return what an expression, or a class that is called, calls in turn.
 
     Functions of torch have their names, such as ``F.relu`` or ``torch.cat``; methods

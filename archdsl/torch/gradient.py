@@ -18,7 +18,7 @@ def tracked(graph: Graph) -> frozenset[int]:
     return frozenset(found)
 
 
-def gradients(graph: Graph) -> frozenset[int]:
+def gradient_values(graph: Graph) -> frozenset[int]:
     """Return the values whose gradient the backward pass of training computes.
 
     These are what some output of training depends on, and what itself depends on a
@@ -38,7 +38,7 @@ def backward_macs(graph: Graph) -> tuple[int, ...]:
     parameter: the first convolution's does not. A layer that no output of training
     depends on has none.
     """
-    known = gradients(graph)
+    known = gradient_values(graph)
     return tuple(
         [
             node.op.backward_macs(

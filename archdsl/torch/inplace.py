@@ -23,7 +23,7 @@ def inplace(graph: Graph, *, inference: bool = False) -> frozenset[int]:
 
     Args:
         graph: the network.
-        inference: whether there is no backward pass, so that this needs no value.
+        inference: whether there is no backward pass that would need a value.
     """
     readers = Counter(value for node in graph.nodes for value in node.inputs)
     # Values whose memory the caller owns, another step reads, or autograd keeps.
@@ -77,7 +77,7 @@ def _agreed(found: set[int], together: Sequence[Sequence[int]]) -> frozenset[int
 
 
 def _together(graph: Graph) -> list[Sequence[int]]:
-    """Return groups of steps of which either all run in place or none does.
+    """Return groups of steps that either all run in place or none does.
 
     One module serves all uses of a shared layer, so running in place must be right for
     each. And the iterations of a repeat are the same, so that reading one of them is

@@ -9,9 +9,10 @@ from typing import Any
 
 from archdsl.diagnostics import did_you_mean
 from archdsl.ir import OWNERS, Group, Network, Port, Step
+from archdsl.ir.graph import plain_layer
 from archdsl.ir.nodes import changed, with_root
 from archdsl.ir.prune import prune
-from archdsl.transforms.base import Transformation, plain, plain_layer
+from archdsl.transforms.base import Transformation, plain
 from archdsl.values import sizes
 
 # A map of 7x7 has the stride 32 of an input of 224x224, and so have those a little
@@ -25,7 +26,8 @@ class CannotCut(ValueError):
 
 @dataclass(frozen=True)
 class Backbone(Transformation):
-    """Give out the features at some parts, and leave out what none of them needs.
+    """Make the features at some parts the outputs, and leave out what none of them
+    needs.
 
     What remains keeps its path, and so its keys in checkpoints. Outputs are named after
     the parts, with ``_`` for each dot.
@@ -35,9 +37,10 @@ class Backbone(Transformation):
 
     Attributes:
         taps: paths of layers and blocks, in the order of the outputs.
-        strides: strides of the maps to give out besides, such as ``(8, 16, 32)``: of
-            each the last one in the network, at the end of a block where there is one.
-        head: whether the network goes on behind its last map. Without it, that map is
+        strides: strides whose last maps become outputs, too, such as ``(8, 16, 32)``:
+            of each the last one in the network, at the end of a block where there is
+            one.
+        head: whether the network continues after its last map. Without it, that map is
             an output, after the others.
     """
 
@@ -190,7 +193,7 @@ def _opened(group: Group, values: Mapping[int, Step | Group]) -> Iterator[Step |
 
 
 def _moved(node: Step | Group, prefix: str) -> Step | Group:
-    """Return a part as one of its owner's owner; its path stays."""
+    """Return a part moved up to its owner's owner; its path stays."""
     node = _without_names(node)
     made: dict[str, Any] = {"name": f"{prefix}.{node.name}", "pattern": ()}
     if "." in node.name or "." in prefix:

@@ -17,7 +17,7 @@ SHOWN: Final = 12
 _One = TypeVar("_One")
 
 
-def text(match: Match, spec: str) -> str:
+def match_text(match: Match, spec: str) -> str:
     """Return the report that a person reads.
 
     Args:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from math import comb
 from typing import TYPE_CHECKING
 
-from archdsl.backends.importer.calls import Call, Own, Ref
+from archdsl.backends.importer.calls import OwnTensor, RecordedCall, TensorRef
 from archdsl.layer import Layer, kind
 from archdsl.values import Last, Shape, sizes
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def blur(
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     shapes: Mapping[int, Shape],
     buffers: Mapping[str, Tensor],
 ) -> tuple[int, list[Layer]]:
@@ -36,9 +36,9 @@ def blur(
     conv = calls[found]
     given = dict(conv.args)
     value, own = given.get("input"), given.get("weight")
-    if not isinstance(value, Ref):
+    if not isinstance(value, TensorRef):
         return 0, []
-    if found and calls[0].name == "expand" and own == Ref(calls[0].gives[0]):
+    if found and calls[0].name == "expand" and own == TensorRef(calls[0].gives[0]):
         own = calls[0].owns[0]
     before = shapes[value.number]
     plain = all(
@@ -47,7 +47,12 @@ def blur(
     )
     wide = int(before[0])
     alone = given.get("groups", 1) == wide == conv.shapes[0][1]
-    if not isinstance(own, Own) or not plain or not alone or isinstance(before, Last):
+    if (
+        not isinstance(own, OwnTensor)
+        or not plain
+        or not alone
+        or isinstance(before, Last)
+    ):
         return 0, []
     size = _binomial(buffers.get(own.key))
     if size < 2:

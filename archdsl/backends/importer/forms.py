@@ -1,9 +1,9 @@
 """Finds the layer that calls of torch functions are, from what layer kinds declare.
 
-There is no table of torch functions: a kind says how it is written in torch
-(`Layer.torch`). Each kind is written with several arguments, and run; what changes in
-the calls shows which argument of which call says what. A layer that is found so is run
-itself, and must make the same calls.
+No table of torch functions is needed: a kind says how it is written in torch
+(`Layer.torch`). Each kind is emitted with several arguments, and run; from what changes
+in the calls it follows which argument of the kind decides which argument of which call.
+A layer that is found so is run itself, and must make the same calls.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from typing import Any, Final, NamedTuple
 
 from archdsl.backends.importer.calls import (
     BATCH,
-    Call,
     Constant,
-    Own,
+    OwnTensor,
+    RecordedCall,
     Recorder,
-    Ref,
+    TensorRef,
     late,
 )
 from archdsl.backends.importer.synonyms import Synonym, synonyms
 from archdsl.backends.torch.layout import flat
-from archdsl.backends.torch.nodes import Leaf, Var
+from archdsl.backends.torch.nodes import LiteralExpr, Var
 from archdsl.backends.torch.templates import fill
 from archdsl.backends.torch.verification.trace import intercept
 from archdsl.layer import REQUIRED, Field, Layer, Mismatch, all_kinds, kind
@@ -59,20 +59,20 @@ _FIRST: Final[dict[str, Any]] = {
 
 # Where something stands in calls: number of the call, name of the argument, and
 # places within it. The place of the result among what the last call gives is `()`.
-Place = tuple[Any, ...]
+CallPlace = tuple[Any, ...]
 _NOTHING: Final = object()
 
 
-class Made(NamedTuple):
+class MadeCalls(NamedTuple):
     """The calls that a layer makes.
 
     Attributes:
         calls: with the layer's inputs numbered from 0.
         result: number of the layer's output.
-        asks: whether it asks for the size of its input, and computes with it.
+        asks: whether it reads the size of its input, and computes with it.
     """
 
-    calls: tuple[Call, ...]
+    calls: tuple[RecordedCall, ...]
     result: int
     asks: bool = False
 
@@ -88,14 +88,14 @@ class Form(NamedTuple):
             value is found from what stands there.
         result: place of the output among the results of the last call.
         axes: how many axes the map has that it was found on.
-        asks: whether it asks for the size of its input. Where code does not, such as
-            that of a padding of 0 and 1, numbers are the same at one size by chance.
+        asks: whether it reads the size of its input. Where code does not, such as that
+            of a padding of 0 and 1, numbers are the same at one size by chance.
     """
 
     kind: type[Layer]
     values: dict[str, Any]
     names: tuple[str, ...]
-    places: dict[str, tuple[Place, Reading]]
+    places: dict[str, tuple[CallPlace, Reading]]
     result: int
     axes: int
     asks: bool
@@ -119,7 +119,7 @@ class Reading(NamedTuple):
 # ---- running a layer ------------------------------------------------------------
 
 
-def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
+def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> MadeCalls:
     """Run a layer on the meta device in training, and return its calls.
 
     Args:
@@ -136,16 +136,16 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
     tensors = [torch.empty(BATCH, *shape, device="meta") for shape in inputs]
     with torch.device("meta"):
         module = None if form.module is None else _constructed(form)
-    owned: dict[int, Own] = {}
+    owned: dict[int, OwnTensor] = {}
     if isinstance(module, torch.nn.Parameter):
-        owned[id(module)] = Own("", tuple(module.shape))
+        owned[id(module)] = OwnTensor("", tuple(module.shape))
     elif module is not None:
         for key, tensor in (*module.named_parameters(), *module.named_buffers()):
-            owned[id(tensor)] = Own(key, tuple(tensor.shape))
+            owned[id(tensor)] = OwnTensor(key, tuple(tensor.shape))
     recorder = Recorder(owned)
     for tensor in tensors:
         recorder.number(tensor)
-    calls: list[Call] = []
+    calls: list[RecordedCall] = []
 
     def note(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
         output, made = recorder.call(func, args, kwargs)
@@ -163,7 +163,7 @@ def perform(op: Layer, inputs: tuple[Shape, ...], as_module: bool) -> Made:
     number = recorder.numbers.get(id(result), -1)
     # Within a single call, torch itself asks, to check it.
     ordered = tuple(late(calls))
-    return Made(ordered, number, len(calls) > 1 and 0 in recorder.asked)
+    return MadeCalls(ordered, number, len(calls) > 1 and 0 in recorder.asked)
 
 
 def _constructed(form: TorchForm) -> Any:
@@ -203,7 +203,7 @@ def _made(call: TorchCall, names: dict[str, Any]) -> Any:
 def _called(form: TorchForm, tensors: Sequence[Any], own: Any) -> Any:
     assert form.function is not None
     inputs = [Var(f"x{n}") for n in range(len(tensors))]
-    settings = [(name, Leaf(repr(value))) for name, value in form.kwargs]
+    settings = [(name, LiteralExpr(repr(value))) for name, value in form.kwargs]
     code = flat(fill(form.function, inputs, settings, Var("own"), False))
     scope = {f"x{n}": tensor for n, tensor in enumerate(tensors)}
     return eval(code, {**_names(""), **scope, "own": own})
@@ -305,7 +305,7 @@ def _performed(
     values: dict[str, Any],
     inputs: tuple[Shape, ...],
     as_module: bool,
-) -> Made | None:
+) -> MadeCalls | None:
     if any(kind.fields[name].refusal(value) for name, value in values.items()):
         return None
     op = kind(**values)
@@ -326,7 +326,7 @@ def _form(
     values: dict[str, Any],
     inputs: tuple[Shape, ...],
     as_module: bool,
-    made: Made,
+    made: MadeCalls,
 ) -> Form:
     """Return a form, with the places where its arguments stand."""
     names = tuple(call.name for call in made.calls)
@@ -355,7 +355,7 @@ def _place_of(
     inputs: tuple[Shape, ...],
     as_module: bool,
     names: tuple[str, ...],
-) -> tuple[Place, Reading] | None:
+) -> tuple[CallPlace, Reading] | None:
     """Return where an argument stands in the calls, by changing nothing else."""
     field = kind.fields[name]
     axes = len(sizes(inputs[0]))
@@ -363,7 +363,7 @@ def _place_of(
     if made is None:
         return None
     before = _leaves(made)
-    tables: dict[Place, dict[Any, Any]] = {}
+    tables: dict[CallPlace, dict[Any, Any]] = {}
     for value in _tried(field, axes):
         if value == values[name]:
             continue
@@ -378,8 +378,8 @@ def _place_of(
 
 
 def _reading(
-    field: Field, tables: dict[Place, dict[Any, Any]], axes: int
-) -> tuple[Place, Reading] | None:
+    field: Field, tables: dict[CallPlace, dict[Any, Any]], axes: int
+) -> tuple[CallPlace, Reading] | None:
     # Other arguments may change with it, as the padding does with a dilation.
     own = sorted(tables.items(), key=lambda one: field.name not in one[0])
     for place, table in own:
@@ -430,16 +430,16 @@ def _argument(how: str, leaf: Any, field: Field, axes: int) -> Any:
     return float(leaf)
 
 
-def _leaves(made: Made) -> dict[Place, Any]:
+def _leaves(made: MadeCalls) -> dict[CallPlace, Any]:
     """Return all that stands in calls, by its place; tuples also as a whole."""
-    found: dict[Place, Any] = {}
+    found: dict[CallPlace, Any] = {}
 
-    def add(place: Place, value: Any) -> None:
-        if isinstance(value, Own | Constant):
+    def add(place: CallPlace, value: Any) -> None:
+        if isinstance(value, OwnTensor | Constant):
             if len(value.shape) > 2:
                 add((*place, "sizes"), value.shape[2:])
             value = "own"
-        elif isinstance(value, Ref):
+        elif isinstance(value, TensorRef):
             value = "ref"
         elif isinstance(value, tuple):
             for n, part in enumerate(value):
@@ -460,7 +460,7 @@ def _leaves(made: Made) -> dict[Place, Any]:
 # ---- finding layers -------------------------------------------------------------
 
 
-class Found(NamedTuple):
+class FoundLayer(NamedTuple):
     """A layer that some calls are.
 
     Attributes:
@@ -475,16 +475,17 @@ class Found(NamedTuple):
     reads: tuple[int, ...]
     gives: int
     calls: int
-    owns: tuple[Own, ...]
+    owns: tuple[OwnTensor, ...]
 
 
 def layers_of(
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
     is_one: Callable[[int], bool],
-) -> tuple[Found, ...]:
-    """Return the layers that the first of some calls are; none if it is no kind.
+) -> tuple[FoundLayer, ...]:
+    """Return the layers that the first of some calls may be; none if there is no such
+    kind.
 
     Several calls may be one layer, and one call that gives several values as many.
 
@@ -492,7 +493,7 @@ def layers_of(
         calls: in order.
         shapes: shapes of values, without the batch.
         asked: values whose size may have served as the size of an output.
-        is_one: returns whether the first so many calls may be a single layer.
+        is_one: returns whether that many first calls may be a single layer.
     """
     for form in forms().get(calls[0].name, ()):
         some = calls[: len(form.names)]
@@ -512,7 +513,9 @@ def layers_of(
     return tuple(map(partial(_known, calls, shapes), others))
 
 
-def _known(calls: Sequence[Call], shapes: Mapping[int, Shape], one: Synonym) -> Found:
+def _known(
+    calls: Sequence[RecordedCall], shapes: Mapping[int, Shape], one: Synonym
+) -> FoundLayer:
     """Return the layer that a synonym is."""
     shape = kind(one.word)
     assert shape is not None
@@ -520,16 +523,16 @@ def _known(calls: Sequence[Call], shapes: Mapping[int, Shape], one: Synonym) -> 
     gives = calls[one.calls - 1].gives[one.place]
     inputs = tuple(shapes[n] for n in one.reads)
     op = _shortest(op, inputs, op.shape(*inputs))
-    return Found(op, one.reads, gives, one.calls, ())
+    return FoundLayer(op, one.reads, gives, one.calls, ())
 
 
 def _fitted(
     form: Form,
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     result: int,
     shapes: Mapping[int, Shape],
     asked: Sequence[int],
-) -> Found | None:
+) -> FoundLayer | None:
     """Return the layer of a form that some calls are."""
     inner = {n for call in calls for n in call.gives}
     reads = tuple(
@@ -539,7 +542,7 @@ def _fitted(
         return None
     if form.kind.arity != 1 and len(calls) == 1:
         reads = calls[0].reads  # the same value may come several times
-    made = Made(tuple(calls), result)
+    made = MadeCalls(tuple(calls), result)
     values = dict(form.values)
     leaves = _leaves(made)
     for name, (where, reading) in form.places.items():
@@ -564,12 +567,12 @@ def _fitted(
             op = op and _divided(op, form, inputs, leaves)
             if op is not None and _agrees(op, inputs, sources, calls, result):
                 owns = tuple(dict.fromkeys(own for call in calls for own in call.owns))
-                return Found(op, sources, result, len(calls), owns)
+                return FoundLayer(op, sources, result, len(calls), owns)
     return None
 
 
 def _divided(
-    op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[Place, Any]
+    op: Layer, form: Form, inputs: tuple[Shape, ...], leaves: dict[CallPlace, Any]
 ) -> Layer | None:
     """Return a layer with those of its arguments that stand in calls as multiples."""
     for name, (where, reading) in form.places.items():
@@ -612,7 +615,7 @@ def _sources(
                 yield (reads[0], number)
 
 
-def _at(leaves: dict[Place, Any], place: Place) -> Any:
+def _at(leaves: dict[CallPlace, Any], place: CallPlace) -> Any:
     """Return what stands at a place; equal numbers stand there as a single one."""
     while place not in leaves and len(place) > 2 and place[-1] != "sizes":
         place = place[:-1]
@@ -675,7 +678,7 @@ def _agrees(
     op: Layer,
     inputs: tuple[Shape, ...],
     sources: tuple[int, ...],
-    calls: Sequence[Call],
+    calls: Sequence[RecordedCall],
     result: int,
 ) -> bool:
     """Return whether a layer makes just these calls."""
@@ -709,7 +712,7 @@ def _alike(one: Any, other: Any) -> bool:
 
 
 def relative(
-    calls: Sequence[Call], inputs: Mapping[int, int], result: int
+    calls: Sequence[RecordedCall], inputs: Mapping[int, int], result: int
 ) -> tuple[Any, ...]:
     """Return calls with values numbered from the inputs on, and without keys.
 
@@ -722,9 +725,9 @@ def relative(
     given = count(100)
 
     def plain(value: Any) -> Any:
-        if isinstance(value, Ref):
+        if isinstance(value, TensorRef):
             return "ref", numbers.get(value.number, -1)
-        if isinstance(value, Own):
+        if isinstance(value, OwnTensor):
             return "own", value.shape
         if isinstance(value, tuple) and not isinstance(value, Constant):
             return tuple(plain(part) for part in value)

@@ -10,7 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from archdsl.backends.importer.spec import Body, Braces, Item, Line, Merge, Word
+from archdsl.backends.importer.spec import (
+    SpecBody,
+    SpecBraces,
+    SpecItem,
+    SpecLine,
+    SpecMerge,
+    SpecWord,
+)
 from archdsl.backends.importer.trees import (
     MISSING,
     all_items,
@@ -26,7 +33,7 @@ _MOST_OPTIONS: Final = 3
 _COMMON: Final = 0.5
 
 
-def with_options(bodies: Sequence[Body]) -> list[tuple[list[int], Body]]:
+def with_options(bodies: Sequence[SpecBody]) -> list[tuple[list[int], SpecBody]]:
     """Return which of some bodies of different forms can be one, and that one.
 
     Args:
@@ -35,7 +42,7 @@ def with_options(bodies: Sequence[Body]) -> list[tuple[list[int], Body]]:
     Returns:
         Places of the bodies in each group, and a body that has all of their parts.
     """
-    groups: list[tuple[list[int], Body]] = []
+    groups: list[tuple[list[int], SpecBody]] = []
     for place, body in enumerate(bodies):
         for number, (places, whole) in enumerate(groups):
             made = _common(whole, body)
@@ -51,18 +58,18 @@ def with_options(bodies: Sequence[Body]) -> list[tuple[list[int], Body]]:
     return groups
 
 
-def alike(one: Body, other: Body) -> bool:
+def alike(one: SpecBody, other: SpecBody) -> bool:
     """Return whether two bodies can be one with options."""
     return len(with_options((one, other))) == 1
 
 
-def fit(whole: Body, body: Body) -> Body | None:
+def fit(whole: SpecBody, body: SpecBody) -> SpecBody | None:
     """Return a body with all parts of another, those that it lacks left out.
 
     None if it has others.
     """
     pairs = _aligned(_tokens(whole), _tokens(body))
-    lines: list[list[Item]] = []
+    lines: list[list[SpecItem]] = []
     times: list[Any] = []
     for mine, other in pairs:
         if mine is None:
@@ -79,7 +86,7 @@ def fit(whole: Body, body: Body) -> Body | None:
         lines[-1] += items
         if other is not None and times[-1] is MISSING:
             times[-1] = other.line.times
-    return Body(
+    return SpecBody(
         tuple(
             replace(line, items=tuple(items), times=count)
             for line, items, count in zip(whole, lines, times, strict=True)
@@ -100,8 +107,8 @@ class _Token:
         begins: whether the line begins with it.
     """
 
-    items: tuple[Item, ...]
-    line: Line
+    items: tuple[SpecItem, ...]
+    line: SpecLine
     begins: bool
 
     @property
@@ -119,10 +126,10 @@ class _Token:
     def can_lack(self) -> bool:
         """Whether it can be left out."""
         plain = not self.line.output and len(self.items) == 1
-        return plain and isinstance(self.items[0], Word | Braces | Merge)
+        return plain and isinstance(self.items[0], SpecWord | SpecBraces | SpecMerge)
 
 
-def _tokens(body: Body) -> list[_Token]:
+def _tokens(body: SpecBody) -> list[_Token]:
     found: list[_Token] = []
     for line in body:
         if len(line.items) > 1 and (line.times != 1 or line.loop):
@@ -133,22 +140,22 @@ def _tokens(body: Body) -> list[_Token]:
     return found
 
 
-def _form(item: Item) -> Any:
+def _form(item: SpecItem) -> Any:
     """Return the form of an item, of braces and residuals without what they hold."""
     match item:
-        case Word():
-            return form_of(Body((Line((replace(item, guard=None),)),)))
-        case Braces():
+        case SpecWord():
+            return form_of(SpecBody((SpecLine((replace(item, guard=None),)),)))
+        case SpecBraces():
             return "braces", item.label, item.indexed
-        case Merge(word="residual"):
+        case SpecMerge(word="residual"):
             return "residual", item.label, bool(_given(item))
-        case Merge():
+        case SpecMerge():
             return item.word, item.label, item.args, len(item.branches)
         case _:
             return item
 
 
-def _given(item: Merge) -> list[str]:
+def _given(item: SpecMerge) -> list[str]:
     """Return the arguments of a residual but that for the name of its projection."""
     return [name for name, _ in item.args if name != "projection"]
 
@@ -196,14 +203,14 @@ def _likeness(one: _Token, other: _Token) -> int:
     return total
 
 
-def _inner(one: Item, other: Item) -> list[tuple[Body, Body]] | None:
+def _inner(one: SpecItem, other: SpecItem) -> list[tuple[SpecBody, SpecBody]] | None:
     """Return the bodies in two items of the same form, those side by side.
 
     None if there is no way to put them so.
     """
-    if isinstance(one, Braces) and isinstance(other, Braces):
+    if isinstance(one, SpecBraces) and isinstance(other, SpecBraces):
         return [(one.body, other.body)]
-    if isinstance(one, Merge) and isinstance(other, Merge):
+    if isinstance(one, SpecMerge) and isinstance(other, SpecMerge):
         mine, its = _side_by_side(one, other)
         if len(mine) != len(its):
             return None
@@ -212,8 +219,8 @@ def _inner(one: Item, other: Item) -> list[tuple[Body, Body]] | None:
 
 
 def _side_by_side(
-    one: Merge, other: Merge
-) -> tuple[tuple[Body, ...], tuple[Body, ...]]:
+    one: SpecMerge, other: SpecMerge
+) -> tuple[tuple[SpecBody, ...], tuple[SpecBody, ...]]:
     """Return the branches of two merges, with an empty one where only one has two."""
     mine, its = one.branches, other.branches
     if len(mine) > len(its) == 1 and not other.args:
@@ -223,7 +230,7 @@ def _side_by_side(
     return mine, its
 
 
-def _beside(branches: Sequence[Body], only: Body) -> tuple[Body, ...]:
+def _beside(branches: Sequence[SpecBody], only: SpecBody) -> tuple[SpecBody, ...]:
     """Return an only branch at the place of the one that it is most alike."""
 
     def alike(place: int) -> int:
@@ -231,15 +238,15 @@ def _beside(branches: Sequence[Body], only: Body) -> tuple[Body, ...]:
         return sum(a is not None and b is not None for a, b in pairs)
 
     best = max(range(len(branches)), key=alike)
-    return tuple(only if n == best else Body() for n in range(len(branches)))
+    return tuple(only if n == best else SpecBody() for n in range(len(branches)))
 
 
 # ---- one of two ----------------------------------------------------------------------
 
 
-def _common(one: Body, other: Body) -> Body | None:
+def _common(one: SpecBody, other: SpecBody) -> SpecBody | None:
     """Return a body with the parts of two; None if a part cannot be left out."""
-    lines: list[Line] = []
+    lines: list[SpecLine] = []
     for mine, its in _aligned(_tokens(one), _tokens(other)):
         token = mine or its
         assert token is not None
@@ -258,10 +265,10 @@ def _common(one: Body, other: Body) -> Body | None:
             lines.append(replace(token.line, items=whole))
         else:
             lines[-1] = replace(lines[-1], items=(*lines[-1].items, *whole))
-    return Body(tuple(lines))
+    return SpecBody(tuple(lines))
 
 
-def _both(one: Item, other: Item) -> Item | None:
+def _both(one: SpecItem, other: SpecItem) -> SpecItem | None:
     bodies = _inner(one, other)
     if bodies is None:
         return None
@@ -269,19 +276,19 @@ def _both(one: Item, other: Item) -> Item | None:
     whole = tuple(body for body in made if body is not None)
     if len(whole) < len(made):
         return None
-    if isinstance(one, Braces):
+    if isinstance(one, SpecBraces):
         return replace(one, body=whole[0])
-    if isinstance(one, Merge) and isinstance(other, Merge):
+    if isinstance(one, SpecMerge) and isinstance(other, SpecMerge):
         return replace(one, branches=whole, args=one.args or other.args)
     return one
 
 
-def _fitted(whole: _Token, own: _Token | None) -> list[Item] | None:
+def _fitted(whole: _Token, own: _Token | None) -> list[SpecItem] | None:
     """Return the items of a token, or of what it stands for in a whole."""
     if own is None:
         item = whole.items[0]
         return [_lacking(item)] if is_optional(item) else None
-    found: list[Item] = []
+    found: list[SpecItem] = []
     for mine, its in zip(whole.items, own.items, strict=True):
         bodies = _inner(mine, its)
         if bodies is None:
@@ -290,38 +297,38 @@ def _fitted(whole: _Token, own: _Token | None) -> list[Item] | None:
         inner = tuple(body for body in made if body is not None)
         if len(inner) < len(made):
             return None
-        if isinstance(its, Braces):
+        if isinstance(its, SpecBraces):
             its = replace(its, body=inner[0])
-        elif isinstance(its, Merge) and isinstance(mine, Merge):
+        elif isinstance(its, SpecMerge) and isinstance(mine, SpecMerge):
             its = replace(its, branches=inner, args=mine.args)
         found.append(with_guard(its, True if is_optional(mine) else None))
     return found
 
 
-def _lacking(item: Item) -> Item:
+def _lacking(item: SpecItem) -> SpecItem:
     """Return a part that is not there, nor any number in it."""
     return with_guard(_without_numbers(item), False)
 
 
-def _without_numbers(item: Item) -> Item:
-    def within(body: Body) -> Body:
+def _without_numbers(item: SpecItem) -> SpecItem:
+    def within(body: SpecBody) -> SpecBody:
         lines = [
             replace(line, items=tuple(map(_without_numbers, line.items)), times=MISSING)
             for line in body
         ]
-        return Body(tuple(lines))
+        return SpecBody(tuple(lines))
 
-    if isinstance(item, Word):
+    if isinstance(item, SpecWord):
         slots = [(n, MISSING if is_slot(item, v) else v) for n, v in item.slots]
         item = replace(item, slots=tuple(slots))
-    elif isinstance(item, Braces):
+    elif isinstance(item, SpecBraces):
         item = replace(item, body=within(item.body))
-    elif isinstance(item, Merge):
+    elif isinstance(item, SpecMerge):
         item = replace(item, branches=tuple(map(within, item.branches)))
     return with_guard(item, MISSING) if is_optional(item) else item
 
 
-def _is_plain(whole: Body, bodies: Sequence[Body | None]) -> bool:
+def _is_plain(whole: SpecBody, bodies: Sequence[SpecBody | None]) -> bool:
     """Return whether a body with options is easy to read: few, and mostly common."""
     there = [_presence(body) for body in bodies if body is not None]
     columns = list(zip(*there, strict=True))
@@ -333,18 +340,18 @@ def _is_plain(whole: Body, bodies: Sequence[Body | None]) -> bool:
     return options <= _MOST_OPTIONS and enough and not _has_choice(whole, columns)
 
 
-def _has_choice(whole: Body, columns: Sequence[tuple[bool, ...]]) -> bool:
+def _has_choice(whole: SpecBody, columns: Sequence[tuple[bool, ...]]) -> bool:
     """Return whether there are two ways to do something, neither of them nothing."""
     words = [
-        item.word if isinstance(item, Word) else ""
+        item.word if isinstance(item, SpecWord) else ""
         for item in all_items(whole)
-        if not isinstance(item, Braces | Merge)
+        if not isinstance(item, SpecBraces | SpecMerge)
     ]
     ways = {one for one, word in zip(columns, words, strict=True) if word != "identity"}
     return any(tuple(not there for there in one) in ways for one in ways)
 
 
-def _presence(body: Body, there: bool = True) -> list[bool]:
+def _presence(body: SpecBody, there: bool = True) -> list[bool]:
     """Return for each layer and call of a body whether it is there."""
     found: list[bool] = []
     for line in body:
@@ -354,9 +361,9 @@ def _presence(body: Body, there: bool = True) -> list[bool]:
                 and line.times != 0
                 and (not is_optional(item) or item.guard is True)
             )
-            if isinstance(item, Braces):
+            if isinstance(item, SpecBraces):
                 found += _presence(item.body, mine)
-            elif isinstance(item, Merge):
+            elif isinstance(item, SpecMerge):
                 for branch in item.branches:
                     found += _presence(branch, mine)
             else:

@@ -6,13 +6,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from archdsl.backends.importer.spec import Block, Body, Braces, Item, Line, Merge, Word
+from archdsl.backends.importer.spec import (
+    Block,
+    SpecBody,
+    SpecBraces,
+    SpecItem,
+    SpecLine,
+    SpecMerge,
+    SpecWord,
+)
 from archdsl.backends.importer.trees import form_of
 
 
-def automatic(item: Item) -> Item:
+def automatic(item: SpecItem) -> SpecItem:
     """Return a residual without the projection that it would make itself."""
-    if not isinstance(item, Merge) or item.word != "residual" or item.args:
+    if not isinstance(item, SpecMerge) or item.word != "residual" or item.args:
         return item
     if len(item.branches) != 2 or not item.changes or item.label:
         return item
@@ -20,21 +28,21 @@ def automatic(item: Item) -> Item:
     if len(shortcut.lines) != 1 or len(shortcut.lines[0].items) != 1:
         return item
     only = shortcut.lines[0].items[0]
-    label = only.label if isinstance(only, Word | Braces) else ""
-    parts: list[Item] = [only]
-    if isinstance(only, Braces):
+    label = only.label if isinstance(only, SpecWord | SpecBraces) else ""
+    parts: list[SpecItem] = [only]
+    if isinstance(only, SpecBraces):
         parts = [part for line in only.body for part in line.items]
         if not only.indexed:
             return item
     norm = _last_norm(body)
     conv = parts[0]
-    if not isinstance(conv, Word) or conv.word != "conv" or not label:
+    if not isinstance(conv, SpecWord) or conv.word != "conv" or not label:
         return item
     if parts[1:] != ([norm] if norm else []):
         return item
     slots = dict(conv.slots)
     plain = slots["kernel"] == (1, 1) and slots["groups"] == 1 and slots["pad"] is None
-    if not plain or (norm is None) != isinstance(only, Word):
+    if not plain or (norm is None) != isinstance(only, SpecWord):
         return item
     args = () if label == "downsample" else (("projection", label),)
     return replace(item, branches=(body,), args=args)
@@ -42,8 +50,8 @@ def automatic(item: Item) -> Item:
 
 def make_optional(
     blocks: Mapping[str, Block],
-    bodies: dict[str, Body],
-    alike: Callable[[Body, Body], bool] | None = None,
+    bodies: dict[str, SpecBody],
+    alike: Callable[[SpecBody, SpecBody], bool] | None = None,
 ) -> None:
     """Give the blocks of a class an optional shortcut where some calls have it.
 
@@ -58,7 +66,7 @@ def make_optional(
     """
     added: dict[Any, dict[Any, list[str]]] = {}
     bare: dict[Any, dict[Any, list[str]]] = {}
-    inner: dict[str, Body] = {}
+    inner: dict[str, SpecBody] = {}
     for name, block in blocks.items():
         body = _added_to_its_input(bodies[name])
         if body is not None or block.changes:
@@ -73,16 +81,16 @@ def make_optional(
                 if one == other or (alike is not None and alike(*pair)):
                     for name in (*names, *more):
                         args = (("shortcut", "optional"),)
-                        item = Merge("residual", (inner[name],), args)
-                        bodies[name] = Body((Line((item,)),))
+                        item = SpecMerge("residual", (inner[name],), args)
+                        bodies[name] = SpecBody((SpecLine((item,)),))
 
 
-def _added_to_its_input(body: Body) -> Body | None:
+def _added_to_its_input(body: SpecBody) -> SpecBody | None:
     """Return what a block adds to its input, if that is all that it does."""
     if len(body.lines) != 1 or len(body.lines[0].items) != 1:
         return None
     line, (item,) = body.lines[0], body.lines[0].items
-    if not isinstance(item, Merge) or item.word != "residual" or item.changes:
+    if not isinstance(item, SpecMerge) or item.word != "residual" or item.changes:
         return None
     once = line.times == 1 and not line.output and not item.label
     return (
@@ -90,11 +98,11 @@ def _added_to_its_input(body: Body) -> Body | None:
     )
 
 
-def _last_norm(body: Body) -> Word | None:
+def _last_norm(body: SpecBody) -> SpecWord | None:
     found = None
     for line in body:
         for item in line.items:
-            if isinstance(item, Word) and not item.block:
+            if isinstance(item, SpecWord) and not item.block:
                 known = item.declared
                 if known is not None and known.family == "norm":
                     found = replace(item, label="")

@@ -17,12 +17,20 @@ from typing import Any, Final
 from archdsl.backends.importer.loops import repeated, unrolled, written_out
 from archdsl.backends.importer.options import alike, fit, with_options
 from archdsl.backends.importer.shortcuts import automatic, make_optional
-from archdsl.backends.importer.spec import ANY, Block, Body, Item, Kind, Spec, Word
+from archdsl.backends.importer.spec import (
+    ANY,
+    Block,
+    Kind,
+    SpecBody,
+    SpecDraft,
+    SpecItem,
+    SpecWord,
+)
 from archdsl.backends.importer.trees import (
     all_items,
     calls_of,
-    changed,
     form_of,
+    map_items,
     slots_of,
     used_blocks,
 )
@@ -41,7 +49,9 @@ _ACT: Final = "act"
 _SAME: Final = "same"
 
 
-def structured(spec: Spec, *, plain: bool = False, optional: bool = True) -> Spec:
+def structured(
+    spec: SpecDraft, *, plain: bool = False, optional: bool = True
+) -> SpecDraft:
     """Return a spec whose blocks are shared by what is written alike.
 
     Args:
@@ -80,7 +90,9 @@ class Structure:
         families: what the blocks become, in order of definition.
     """
 
-    def __init__(self, spec: Spec, plain: bool = False, optional: bool = True) -> None:
+    def __init__(
+        self, spec: SpecDraft, plain: bool = False, optional: bool = True
+    ) -> None:
         self.spec = spec
         self.plain = plain
         self.optional = optional and not plain
@@ -106,12 +118,12 @@ class Structure:
                 del waiting[name]
             self._level(ready)
 
-    def body_of(self, body: Body) -> Body:
+    def body_of(self, body: SpecBody) -> SpecBody:
         """Return the body of a network, with calls of the shared blocks."""
-        body = changed(body, self._resolve)
+        body = map_items(body, self._resolve)
         return body if self.plain else repeated(body)
 
-    def result(self) -> Spec:
+    def result(self) -> SpecDraft:
         """Return the spec with shared blocks."""
         self.share()
         body = unrolled(self.body_of(self.spec.body))
@@ -123,12 +135,12 @@ class Structure:
     def _level(self, ready: dict[str, Block]) -> None:
         """Put blocks together that call none which is not done."""
         forms: dict[Any, list[str]] = {}
-        bodies: dict[str, Body] = {}
+        bodies: dict[str, SpecBody] = {}
         for name, block in ready.items():
-            body = changed(block.body, self._resolve)
+            body = map_items(block.body, self._resolve)
             if not self.plain:
-                body = repeated(changed(body, automatic))
-                body = changed(body, _any_activation)
+                body = repeated(map_items(body, automatic))
+                body = map_items(body, _any_activation)
             bodies[name] = body
         if not self.plain:
             _identity_alike(ready, bodies)
@@ -144,8 +156,8 @@ class Structure:
             self._family([ready[name] for name in members], own, whole)
 
     def _with_options(
-        self, forms: Mapping[Any, list[str]], bodies: dict[str, Body]
-    ) -> Iterator[tuple[list[str], Body]]:
+        self, forms: Mapping[Any, list[str]], bodies: dict[str, SpecBody]
+    ) -> Iterator[tuple[list[str], SpecBody]]:
         """Yield the blocks that become one, and a body with all parts of theirs.
 
         Args:
@@ -169,7 +181,7 @@ class Structure:
                 yield found, whole
 
     def _family(
-        self, members: Sequence[Block], bodies: Sequence[Body], whole: Body
+        self, members: Sequence[Block], bodies: Sequence[SpecBody], whole: SpecBody
     ) -> None:
         flows = [(block.inputs, block.outputs) for block in members]
         unified = Unifier(bodies, flows, whole)
@@ -193,9 +205,13 @@ class Structure:
             self.done[member] = family
         self.families.append(family)
 
-    def _resolve(self, item: Item) -> Item:
+    def _resolve(self, item: SpecItem) -> SpecItem:
         """Return a call of the block that a part became."""
-        if not isinstance(item, Word) or not item.block or item.word not in self.done:
+        if (
+            not isinstance(item, SpecWord)
+            or not item.block
+            or item.word not in self.done
+        ):
             return item
         family = self.done[item.word]
         given = family.given[item.word]
@@ -217,9 +233,9 @@ class Structure:
 # ---- activations -------------------------------------------------------------------
 
 
-def _any_activation(item: Item) -> Item:
+def _any_activation(item: SpecItem) -> SpecItem:
     """Return an activation without arguments as a layer that may be a parameter's."""
-    if not isinstance(item, Word) or item.block or item.word == ANY:
+    if not isinstance(item, SpecWord) or item.block or item.word == ANY:
         return item
     known = item.declared
     if known is None or known.family != "activation":
@@ -229,16 +245,16 @@ def _any_activation(item: Item) -> Item:
     return replace(item, word=ANY, slots=((_ACT, Kind(item.word)),))
 
 
-def _identity_alike(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> None:
+def _identity_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None:
     """Say `identity` as an activation where other calls of a class have one.
 
     Args:
         blocks: by name.
         bodies: theirs, which are changed.
     """
-    forms: dict[Any, dict[str, Body]] = {}
+    forms: dict[Any, dict[str, SpecBody]] = {}
     for name, block in blocks.items():
-        body = changed(bodies[name], _any_identity)
+        body = map_items(bodies[name], _any_identity)
         key = block.title, block.indexed, form_of(body)
         forms.setdefault(key, {})[name] = body
     for same in forms.values():
@@ -246,8 +262,8 @@ def _identity_alike(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> Non
             bodies |= same
 
 
-def _any_identity(item: Item) -> Item:
-    if isinstance(item, Word) and item.word == "identity" and not item.label:
+def _any_identity(item: SpecItem) -> SpecItem:
+    if isinstance(item, SpecWord) and item.word == "identity" and not item.label:
         return replace(item, word=ANY, slots=((_ACT, Kind(item.word)),))
     return item
 
@@ -255,7 +271,7 @@ def _any_identity(item: Item) -> Item:
 # ---- padding -----------------------------------------------------------------------
 
 
-def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> None:
+def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, SpecBody]) -> None:
     """Say of padding that it is as large as needed where other calls of a class do.
 
     Where the stride is 1, that is the usual one, and so was left out.
@@ -268,16 +284,16 @@ def _pad_alike(blocks: Mapping[str, Block], bodies: dict[str, Body]) -> None:
     for name, block in blocks.items():
         for item in all_items(bodies[name]):
             # Without a label, it may be another layer in another call.
-            if not isinstance(item, Word) or not item.label:
+            if not isinstance(item, SpecWord) or not item.label:
                 continue
             if dict(item.slots).get("pad") == _SAME:
                 said.add((block.title, item.label))
     for name, block in blocks.items() if said else ():
-        bodies[name] = changed(bodies[name], partial(_padded, block.title, said))
+        bodies[name] = map_items(bodies[name], partial(_padded, block.title, said))
 
 
-def _padded(title: str, said: set[tuple[str, str]], item: Item) -> Item:
-    if not isinstance(item, Word) or item.block or (title, item.label) not in said:
+def _padded(title: str, said: set[tuple[str, str]], item: SpecItem) -> SpecItem:
+    if not isinstance(item, SpecWord) or item.block or (title, item.label) not in said:
         return item
     given = dict(item.slots)
     if given.get("pad", _SAME) is not None or set(given["stride"]) != {1}:

@@ -9,24 +9,24 @@ from typing import Any, Final, TypeGuard
 from archdsl.backends.importer.spec import (
     ANY,
     Block,
-    Body,
-    Braces,
     Expression,
-    Item,
     Kind,
-    Merge,
-    Same,
-    Tap,
-    Word,
+    SpecBody,
+    SpecBraces,
+    SpecItem,
+    SpecMerge,
+    SpecSame,
+    SpecTap,
+    SpecWord,
 )
 from archdsl.layer import REQUIRED
 
 
-class Missing:
+class AbsentNumber:
     """A number of a part that is not there."""
 
 
-MISSING: Final = Missing()
+MISSING: Final = AbsentNumber()
 
 
 @dataclass(frozen=True)
@@ -49,54 +49,54 @@ class Slot:
     label: str = ""
 
 
-def is_slot(item: Word, value: Any) -> bool:
+def is_slot(item: SpecWord, value: Any) -> bool:
     """Return whether an argument may be a parameter where it differs."""
-    if isinstance(value, tuple | Kind | Missing):
+    if isinstance(value, tuple | Kind | AbsentNumber):
         return True
     return type(value) in ((int, float, bool) if item.block else (int, float))
 
 
-def is_optional(item: Item) -> TypeGuard[Word | Braces | Merge]:
+def is_optional(item: SpecItem) -> TypeGuard[SpecWord | SpecBraces | SpecMerge]:
     """Return whether an item has a guard."""
-    return not isinstance(item, Tap | Same) and item.guard is not None
+    return not isinstance(item, SpecTap | SpecSame) and item.guard is not None
 
 
-def with_guard(item: Item, guard: Any) -> Item:
+def with_guard(item: SpecItem, guard: Any) -> SpecItem:
     """Return an item with a guard; those that can have none stay as they are."""
-    if isinstance(item, Tap | Same):
+    if isinstance(item, SpecTap | SpecSame):
         return item
     return replace(item, guard=guard)
 
 
-def _name(item: Item) -> str:
+def _name(item: SpecItem) -> str:
     """Return what an item is called: by its label, or what it is."""
-    if not isinstance(item, Tap | Same) and item.label:
+    if not isinstance(item, SpecTap | SpecSame) and item.label:
         return item.label
-    if isinstance(item, Word):
+    if isinstance(item, SpecWord):
         return "act" if item.word == ANY else item.word
-    return item.word if isinstance(item, Merge) else "part"
+    return item.word if isinstance(item, SpecMerge) else "part"
 
 
-def slots_of(body: Body) -> Iterator[Slot]:
+def slots_of(body: SpecBody) -> Iterator[Slot]:
     """Yield the numbers in a body, in the order in which `filled` asks for them."""
     for line in body:
         for item in line.items:
             if is_optional(item):
                 yield Slot("guard", item.guard, 0, _name(item))
-            if isinstance(item, Word):
+            if isinstance(item, SpecWord):
                 for name, value in item.slots:
                     if is_slot(item, value):
                         number = _single(value, item, name)
                         yield Slot(name, number, item.flow, item.label)
-            elif isinstance(item, Braces):
+            elif isinstance(item, SpecBraces):
                 yield from slots_of(item.body)
-            elif isinstance(item, Merge):
+            elif isinstance(item, SpecMerge):
                 for branch in item.branches:
                     yield from slots_of(branch)
         yield Slot("times", line.times, 0)
 
 
-def _single(value: Any, item: Word, name: str) -> Any:
+def _single(value: Any, item: SpecWord, name: str) -> Any:
     """Return equal sizes as one number, where the language takes it for both."""
     if not isinstance(value, tuple) or item.block or len(set(value)) != 1:
         return value
@@ -105,29 +105,29 @@ def _single(value: Any, item: Word, name: str) -> Any:
     return value if known.fields[name].position == 0 else value[0]
 
 
-def filled(body: Body, values: Iterator[Any]) -> Body:
+def filled(body: SpecBody, values: Iterator[Any]) -> SpecBody:
     """Return a body with other numbers, taken in the order of `slots_of`."""
     lines = []
     for line in body:
-        items: list[Item] = []
+        items: list[SpecItem] = []
         for item in line.items:
             if is_optional(item):
                 guard = next(values)
                 item = with_guard(item, None if guard is True else guard)
-            if isinstance(item, Word):
+            if isinstance(item, SpecWord):
                 items.append(_with_numbers(item, values))
-            elif isinstance(item, Braces):
+            elif isinstance(item, SpecBraces):
                 items.append(replace(item, body=filled(item.body, values)))
-            elif isinstance(item, Merge):
+            elif isinstance(item, SpecMerge):
                 some = tuple(filled(branch, values) for branch in item.branches)
                 items.append(replace(item, branches=some))
             else:
                 items.append(item)
         lines.append(replace(line, items=tuple(items), times=next(values)))
-    return Body(tuple(lines))
+    return SpecBody(tuple(lines))
 
 
-def _with_numbers(item: Word, values: Iterator[Any]) -> Word:
+def _with_numbers(item: SpecWord, values: Iterator[Any]) -> SpecWord:
     slots, flow = [], item.flow
     for name, old in item.slots:
         value = next(values) if is_slot(item, old) else old
@@ -142,29 +142,29 @@ def _with_numbers(item: Word, values: Iterator[Any]) -> Word:
     return replace(item, slots=tuple(slots), flow=flow)
 
 
-def _has_to_say(item: Word, name: str) -> bool:
+def _has_to_say(item: SpecWord, name: str) -> bool:
     """Return whether a call cannot leave an argument out."""
     known = item.declared
     return item.block or known is None or known.fields[name].default is REQUIRED
 
 
-def form_of(body: Body) -> Any:
+def form_of(body: SpecBody) -> Any:
     """Return what bodies have in common whose numbers alone differ."""
     lines = []
     for line in body:
         items: list[Any] = []
         for item in line.items:
             guarded = is_optional(item)
-            if isinstance(item, Word):
+            if isinstance(item, SpecWord):
                 slots = tuple(
                     (name, "number" if is_slot(item, value) else value)
                     for name, value in item.slots
                 )
                 items.append((item.word, slots, item.label, item.block, guarded))
-            elif isinstance(item, Braces):
+            elif isinstance(item, SpecBraces):
                 inner = form_of(item.body)
                 items.append((inner, item.label, item.indexed, guarded))
-            elif isinstance(item, Merge):
+            elif isinstance(item, SpecMerge):
                 branches = tuple(form_of(branch) for branch in item.branches)
                 items.append((item.word, branches, item.args, item.label, guarded))
             else:
@@ -173,42 +173,42 @@ def form_of(body: Body) -> Any:
     return tuple(lines)
 
 
-def changed(body: Body, change: Callable[[Item], Item]) -> Body:
+def map_items(body: SpecBody, change: Callable[[SpecItem], SpecItem]) -> SpecBody:
     """Return a body with each item changed, the innermost first."""
     lines = []
     for line in body:
         items = []
         for item in line.items:
-            if isinstance(item, Braces):
-                item = replace(item, body=changed(item.body, change))
-            elif isinstance(item, Merge):
-                some = tuple(changed(branch, change) for branch in item.branches)
+            if isinstance(item, SpecBraces):
+                item = replace(item, body=map_items(item.body, change))
+            elif isinstance(item, SpecMerge):
+                some = tuple(map_items(branch, change) for branch in item.branches)
                 item = replace(item, branches=some)
             items.append(change(item))
         lines.append(replace(line, items=tuple(items)))
-    return Body(tuple(lines))
+    return SpecBody(tuple(lines))
 
 
-def all_items(body: Body) -> Iterator[Item]:
+def all_items(body: SpecBody) -> Iterator[SpecItem]:
     """Yield all items of a body, in order."""
     for line in body:
         for item in line.items:
             yield item
-            if isinstance(item, Braces):
+            if isinstance(item, SpecBraces):
                 yield from all_items(item.body)
-            elif isinstance(item, Merge):
+            elif isinstance(item, SpecMerge):
                 for branch in item.branches:
                     yield from all_items(branch)
 
 
-def calls_of(body: Body) -> Iterator[str]:
+def calls_of(body: SpecBody) -> Iterator[str]:
     """Yield the names of the blocks that a body calls."""
     for item in all_items(body):
-        if isinstance(item, Word) and item.block:
+        if isinstance(item, SpecWord) and item.block:
             yield item.word
 
 
-def used_blocks(body: Body, blocks: dict[str, Block]) -> set[str]:
+def used_blocks(body: SpecBody, blocks: dict[str, Block]) -> set[str]:
     """Return the names of all blocks that a body needs."""
     found: set[str] = set()
     waiting = list(calls_of(body))

@@ -7,16 +7,22 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Final
 
 from archdsl.backends.importer.loops import COUNTED
-from archdsl.backends.importer.spec import Body, Braces, Expression, Item, Merge
+from archdsl.backends.importer.spec import (
+    Expression,
+    SpecBody,
+    SpecBraces,
+    SpecItem,
+    SpecMerge,
+)
 from archdsl.backends.importer.trees import (
     MISSING,
     Slot,
     Width,
     all_items,
     calls_of,
-    changed,
     filled,
     is_optional,
+    map_items,
     slots_of,
     with_guard,
 )
@@ -28,8 +34,8 @@ _AGREE: Final = 0.7
 _AGREE_STRIDE: Final = 0.5
 # Names that say more than the argument's own.
 _NAMES: Final = {"p": "drop", "times": "count", "size": "size"}
-# The value that is what flows into a block, and the parameter of which it is taken
-# several times.
+# The value that stands for the input channels of a block, and the parameter that it is
+# a multiple of.
 _INPUTS: Final = "inputs"
 _FACTOR: Final = "expand"
 # A width inside a block, beside that of what flows out.
@@ -59,9 +65,9 @@ class Unifier:
 
     def __init__(
         self,
-        bodies: Sequence[Body],
+        bodies: Sequence[SpecBody],
         flows: Sequence[tuple[int, int]] = (),
-        whole: Body | None = None,
+        whole: SpecBody | None = None,
         *,
         constants_first: bool = False,
     ) -> None:
@@ -83,8 +89,8 @@ class Unifier:
         # What parameters are where the part lacks that they are about.
         self.nothing: dict[str, Any] = {}
 
-    def body(self) -> Body:
-        """Return the body, with parameters in place of what differs."""
+    def body(self) -> SpecBody:
+        """Return the body with parameters for what differs."""
         body = self._unified()
         if self._width_of_outputs() not in ("", "width"):
             self._clear()
@@ -92,7 +98,7 @@ class Unifier:
             body = self._unified()
         return self._with_guards(body)
 
-    def _unified(self) -> Body:
+    def _unified(self) -> SpecBody:
         streams = [list(slots_of(body)) for body in self.bodies]
         columns = list(zip(*streams, strict=True))
         # What all have explains what only some have, and they come first.
@@ -240,7 +246,7 @@ class Unifier:
 
     # ---- guards
 
-    def _with_guards(self, body: Body) -> Body:
+    def _with_guards(self, body: SpecBody) -> SpecBody:
         """Return a body whose guards ask for numbers where that says the same."""
         used = {item.guard.text for item in all_items(body) if is_optional(item)}
         starts = {id(item) for item in _first_items(body)}
@@ -269,13 +275,13 @@ class Unifier:
                 self.found = {texts.get(k, k): v for k, v in self.found.items()}
                 self.kinds[plain] = _GUARD
 
-        def change(item: Item) -> Item:
+        def change(item: SpecItem) -> SpecItem:
             if not is_optional(item):
                 return item
             text = texts.get(item.guard.text, item.guard.text)
             return with_guard(item, Expression(text))
 
-        return changed(body, change)
+        return map_items(body, change)
 
     def _test(self, there: Sequence[Any]) -> str:
         """Return a test of a parameter that tells where a part is; nothing if none is.
@@ -325,22 +331,22 @@ class Unifier:
         return ""
 
 
-def _first_items(body: Body) -> Iterator[Item]:
+def _first_items(body: SpecBody) -> Iterator[SpecItem]:
     """Yield the items into which the input of a body flows."""
     first = body.lines[0].items[0] if body.lines else None
     if first is not None:
         yield first
-    if isinstance(first, Braces):
+    if isinstance(first, SpecBraces):
         yield from _first_items(first.body)
-    elif isinstance(first, Merge):
+    elif isinstance(first, SpecMerge):
         for branch in first.branches:
             yield from _first_items(branch)
 
 
-def _shortcuts(body: Body) -> Iterator[str]:
+def _shortcuts(body: SpecBody) -> Iterator[str]:
     """Yield the guards of shortcuts that are not always there."""
     for item in all_items(body):
-        if isinstance(item, Merge) and item.word == "residual":
+        if isinstance(item, SpecMerge) and item.word == "residual":
             for branch in item.branches:
                 items = [one for line in branch for one in line.items]
                 if len(items) == 1 and is_optional(items[0]):

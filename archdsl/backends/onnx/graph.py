@@ -31,7 +31,7 @@ class FixedSize(Exception):
 
 
 @dataclass(frozen=True)
-class Value:
+class OnnxValue:
     """A tensor in the graph.
 
     Attributes:
@@ -56,7 +56,7 @@ class Value:
 
 
 @dataclass
-class Graph:
+class OnnxGraph:
     """Nodes and constants, under names that are all different.
 
     Attributes:
@@ -83,7 +83,7 @@ class Graph:
         return found
 
 
-class Call:
+class LayerCall:
     """A layer on its way into the graph, as a call of one torch callable.
 
     Attributes:
@@ -99,9 +99,9 @@ class Call:
 
     def __init__(
         self,
-        graph: Graph,
+        graph: OnnxGraph,
         path: str,
-        inputs: Sequence[Value],
+        inputs: Sequence[OnnxValue],
         shape: Shape,
         layer: Layer,
         key: str,
@@ -118,9 +118,11 @@ class Call:
 
     def bind(self, call: TorchCall, names: Sequence[str]) -> None:
         """Take over the arguments of a torch call; names are of positional ones."""
-        self.args = plain(call.args)
+        self.args = without_expressions(call.args)
         self._arguments = dict(zip(names, self.args, strict=False))
-        self._arguments |= {name: plain(value) for name, value in call.kwargs}
+        self._arguments |= {
+            name: without_expressions(value) for name, value in call.kwargs
+        }
 
     def argument(self, name: str, default: Any = None) -> Any:
         """Return an argument of the torch call."""
@@ -132,7 +134,7 @@ class Call:
         return tuple(value) if isinstance(value, tuple) else (value,) * len(self.sizes)
 
     @property
-    def x(self) -> Value:
+    def x(self) -> OnnxValue:
         """The first input."""
         return self.inputs[0]
 
@@ -162,11 +164,11 @@ class Call:
 
     # ---- what it adds
 
-    def op(self, type: str, *inputs: str | Value, **attributes: Any) -> str:
+    def op(self, type: str, *inputs: str | OnnxValue, **attributes: Any) -> str:
         """Add a node, and return the name of its output."""
         from onnx import helper
 
-        given = [one.name if isinstance(one, Value) else one for one in inputs]
+        given = [one.name if isinstance(one, OnnxValue) else one for one in inputs]
         name = self.graph.fresh(f"{self.path}/{type}")
         self.graph.nodes.append(
             helper.make_node(type, given, [name], name=name, **attributes)
@@ -225,12 +227,12 @@ class Call:
         return f"{self.key}.{tensor}" if tensor else self.key
 
 
-def plain(value: Any) -> Any:
+def without_expressions(value: Any) -> Any:
     """Return an argument without the expressions that its numbers may carry."""
     if isinstance(value, bool) or value is None or isinstance(value, str):
         return value
     if isinstance(value, tuple | list):
-        return tuple(plain(part) for part in value)
+        return tuple(without_expressions(part) for part in value)
     if isinstance(value, int):
         return int(value)
     return float(value) if isinstance(value, float) else value

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from archdsl.backends.spec.parts import ANY, Name
-from archdsl.backends.spec.rows import Differ, Inner, Items
-from archdsl.conditions import Comparison, Joined, Not, Test, Truth
+from archdsl.backends.spec.parts import ANY, PartName
+from archdsl.backends.spec.rows import InnerRows, ItemRows, RowsDiffer
+from archdsl.conditions import Joined, Not, Relation, Test, Truth
 from archdsl.elaborate.bind import bind_layer
 from archdsl.elaborate.faults import Fault
 from archdsl.elaborate.references import BlockRef, BodyRef, KindRef
@@ -46,7 +46,7 @@ class KindValue:
         """Return whether a layer is of the kind, with these arguments alone."""
         made = self.layer(**dict(self.arguments))
         return type(op) is self.layer and all(
-            same(value, getattr(op, name)) or (name == "bias" and value is None)
+            same_value(value, getattr(op, name)) or (name == "bias" and value is None)
             for name, value in vars(made).items()
         )
 
@@ -81,13 +81,13 @@ def _kind_value(value: KindRef) -> Any:
     )
 
 
-def same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Return whether two values are equal, and of one type."""
     for kind in (bool, float, str, Dims):
         if isinstance(one, kind) != isinstance(other, kind):
             return False
     if isinstance(one, tuple) and isinstance(other, tuple):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     return bool(one == other)
 
 
@@ -102,7 +102,7 @@ def poly_of_value(value: Any) -> Poly | None:
 
 
 @dataclass(eq=False)
-class Scope:
+class RowScope:
     """The names that may be used at one place, with their values for each row.
 
     Attributes:
@@ -133,7 +133,7 @@ class Scope:
     lets: dict[str, Poly] = field(default_factory=dict)
     level: int = 0
     entries: dict[str, Poly] = field(default_factory=dict)
-    around: Scope | None = None
+    around: RowScope | None = None
     parents: list[tuple[int, int]] = field(default_factory=list)
     loop: str = ""
     fixed: bool = True
@@ -143,13 +143,13 @@ class Scope:
     tests: Sequence[Mapping[Test, bool]] = ()
     entry: str = ""
 
-    def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> Scope:
+    def inside(self, parents: Sequence[tuple[int, int]], loop: str = "") -> RowScope:
         """Return the scope of the rows inside of braces, or of a loop's rounds."""
         names = {n: [v[row] for row, _ in parents] for n, v in self.names.items()}
         if loop:
             names[loop] = [copy for _, copy in parents]
         values = {n: [v[row] for row, _ in parents] for n, v in self.values.items()}
-        return Scope(
+        return RowScope(
             len(parents),
             names,
             self.used,
@@ -163,7 +163,7 @@ class Scope:
             values=values,
         )
 
-    def within(self, inner: Inner, items: Items) -> Scope:
+    def within(self, inner: InnerRows, items: ItemRows) -> RowScope:
         """Return the scope in braces that own their names."""
         inside = self.inside(inner.parents)
         inside.level += 1
@@ -184,7 +184,7 @@ class Scope:
     def known(self) -> Iterator[tuple[str, list[Any]]]:
         """Yield the names with their values, the nearest first."""
         yield from reversed(self.names.items())
-        scope: Scope | None = self
+        scope: RowScope | None = self
         rows = list(range(self.count))
         while scope is not None:
             for name, values in {**scope.table, **(scope.extra or {})}.items():
@@ -208,7 +208,7 @@ class Scope:
         try:
             for column in self.rounds(values):
                 Texts(self.around, [None] * self.around.count).value(column, word)
-        except Differ:
+        except RowsDiffer:
             return None
         name = self.fresh(word)
         self.table[name] = list(values)
@@ -232,13 +232,13 @@ class Scope:
         for (row, _), value in zip(self.parents, values, strict=True):
             if value is ANY:
                 continue
-            if found[row] is not ANY and not same(found[row], value):
-                raise Differ  # several rounds of a loop
+            if found[row] is not ANY and not same_value(found[row], value):
+                raise RowsDiffer  # several rounds of a loop
             found[row] = value
         return found
 
     @property
-    def outermost(self) -> Scope:
+    def outermost(self) -> RowScope:
         """The scope of the block's or network's body."""
         scope = self
         while scope.around is not None:
@@ -253,7 +253,7 @@ class Scope:
     def loops(self) -> set[str]:
         """Return the variables of the loops around."""
         found: set[str] = set()
-        scope: Scope | None = self
+        scope: RowScope | None = self
         while scope is not None:
             found.add(scope.loop)
             scope = scope.around
@@ -320,7 +320,7 @@ class Texts:
         flowing: the channels that flow in there, for each row.
     """
 
-    def __init__(self, scope: Scope, flowing: Sequence[int | None]) -> None:
+    def __init__(self, scope: RowScope, flowing: Sequence[int | None]) -> None:
         self.scope = scope
         self.flowing = flowing
 
@@ -357,14 +357,14 @@ class Texts:
             or self._parameter(values, word)
         )
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found
 
     def _constant(
         self, values: Sequence[Any], rows: list[int]
     ) -> tuple[str, int] | None:
         first = values[rows[0]]
-        if all(same(values[row], first) for row in rows):
+        if all(same_value(values[row], first) for row in rows):
             return literal(first)
         return None
 
@@ -401,7 +401,7 @@ class Texts:
         """Return a parameter that is a kind, unless only chance makes it this one."""
         for name, known in self.scope.known():
             everywhere = self.scope.outermost.names.get(name, ())
-            if all(same(value, values[rows[0]]) for value in everywhere) and all(
+            if all(same_value(value, values[rows[0]]) for value in everywhere) and all(
                 _alike(known[row], values[row]) for row in rows
             ):
                 return self._use(name)
@@ -452,7 +452,7 @@ class Texts:
         no = [v if row in rest else ANY for row, v in enumerate(values)]
         try:
             sides = self._simple(yes), self._simple(no)
-        except Differ:
+        except RowsDiffer:
             return None
         # Where the value does not matter, neither does the test.
         others = {row for row in range(self.scope.count) if row not in rest}
@@ -479,7 +479,7 @@ class Texts:
             ]
             try:
                 yes, no = map(self._simple, sides)
-            except Differ:
+            except RowsDiffer:
                 continue
             return f"{yes} if {test} else {no}", _TEST
         return None
@@ -506,7 +506,7 @@ class Texts:
     def _side_of(self, values: Sequence[Any], word: str) -> str | None:
         try:
             return self._simple(values)
-        except Differ:
+        except RowsDiffer:
             found = self._parameter(values, word)
             return None if found is None else found[0]
 
@@ -514,7 +514,7 @@ class Texts:
         """Return the name of a further parameter."""
         try:
             name = self.scope.parameter(values, word)
-        except Differ:
+        except RowsDiffer:
             return None
         return None if name is None else self._use(name)
 
@@ -523,7 +523,7 @@ class Texts:
         found = self._computed(values, rows) or self._constant(values, rows)
         found = found or self._named(values, rows)
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found[0]
 
     def _use(self, name: str) -> tuple[str, int]:
@@ -631,7 +631,7 @@ class Texts:
         """
         first = tests[0]
         if first is None or any(repr(test) != repr(first) for test in tests):
-            raise Differ
+            raise RowsDiffer
         return self._test(first)
 
     def decision(self, chosen: set[int], others: set[int]) -> str | None:
@@ -651,7 +651,7 @@ class Texts:
             for test in tests:
                 try:
                     return self._test(test)
-                except Differ:
+                except RowsDiffer:
                     scope.used.intersection_update(used)
                 finally:
                     scope.lets = lets
@@ -659,11 +659,11 @@ class Texts:
 
     def _test(self, test: Test) -> str:
         match test:
-            case Comparison(left, op, right):
+            case Relation(left, op, right):
                 return f"{self._side(left)} {op} {self._side(right)}"
             case Truth(name):
                 if name not in self.scope.names:
-                    raise Differ
+                    raise RowsDiffer
                 return self._use(name)[0]
             case Not(inner):
                 return f"not ({self._test(inner)})"
@@ -679,10 +679,10 @@ class Texts:
     def _side(self, side: Poly | float) -> str:
         found = self.poly(side) if isinstance(side, Poly) else literal(side)
         if found is None:
-            raise Differ
+            raise RowsDiffer
         return found[0]
 
-    def label(self, names: Sequence[Name]) -> str:
+    def label(self, names: Sequence[PartName]) -> str:
         """Return a label, with expressions in braces where rows differ.
 
         Raises:
@@ -691,7 +691,7 @@ class Texts:
         pieces = [_pieces(name) for name in names]
         first = pieces[0]
         if any(len(one) != len(first) for one in pieces):
-            raise Differ
+            raise RowsDiffer
         text = ""
         for column in zip(*pieces, strict=True):
             if all(
@@ -701,7 +701,7 @@ class Texts:
             elif all(isinstance(piece, int) for piece in column):
                 text += f"{{{self.value(column, 'number')[0]}}}"
             else:
-                raise Differ
+                raise RowsDiffer
         return text
 
     def kind(self, values: Sequence[Layer]) -> str | None:
@@ -715,7 +715,7 @@ class Texts:
         return None
 
 
-def _pieces(name: Name) -> list[str | int]:
+def _pieces(name: PartName) -> list[str | int]:
     """Return a name as texts and numbers."""
     if name.pattern:
         return _by_pattern(name)
@@ -726,7 +726,7 @@ def _pieces(name: Name) -> list[str | int]:
     return found
 
 
-def _by_pattern(name: Name) -> list[str | int]:
+def _by_pattern(name: PartName) -> list[str | int]:
     """Return a name as texts, and the numbers that its pattern computes."""
     groups = [
         "([0-9]+)" if isinstance(p, Poly) else f"({re.escape(p)})" for p in name.pattern
@@ -739,7 +739,7 @@ def _by_pattern(name: Name) -> list[str | int]:
         if isinstance(part, Poly):
             found.append(Sym(int(text), part))
         else:
-            found += _pieces(Name(text))
+            found += _pieces(PartName(text))
     return found
 
 
@@ -769,15 +769,15 @@ def _alike(known: Any, value: Any) -> bool:
     if known is ANY:
         return False
     if isinstance(value, Dims) and _is_count(known):
-        return all(same(known, part) for part in value)
-    return same(known, value)
+        return all(same_value(known, part) for part in value)
+    return same_value(known, value)
 
 
 def _kindred(one: Any, other: Any) -> bool:
     """Return whether one expression can stand for two values."""
     poly, its = poly_of_value(one), poly_of_value(other)
     if poly is None or its is None:
-        return poly is its and same(one, other)
+        return poly is its and same_value(one, other)
     return poly == its
 
 
@@ -830,7 +830,7 @@ def literal(value: Any) -> tuple[str, int]:
         Differ: if it has no text.
     """
     if value is ANY:
-        raise Differ
+        raise RowsDiffer
     if isinstance(value, bool):
         return ("true" if value else "false"), ATOM
     if isinstance(value, int):
@@ -847,7 +847,7 @@ def literal(value: Any) -> tuple[str, int]:
         return show_shape(value), ATOM
     if isinstance(value, tuple):
         return f"[{', '.join(literal(part)[0] for part in value)}]", ATOM
-    raise Differ
+    raise RowsDiffer
 
 
 def _argument(value: Any) -> str:

@@ -94,7 +94,7 @@ class Gradients(NamedTuple):
         }
 
 
-def gradients(
+def gradient_norms(
     network: Network,
     *,
     batch: int = 8,

@@ -16,7 +16,7 @@ from importlib.util import module_from_spec, spec_from_loader
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Final
 
-from archdsl.backends.torch.check import UnsafeCode, check
+from archdsl.backends.torch.check import UnsafeCode, check_text
 
 if TYPE_CHECKING:
     from torch import nn
@@ -123,4 +123,4 @@ def unpickled(text: str, word: str, foreign: tuple[str, ...], name: str) -> nn.M
 @lru_cache(maxsize=MAX_KEPT)
 def _check_once(text: str, foreign: tuple[str, ...]) -> None:
     """Check a text that passes; each submodule in a pickle or a copy comes with it."""
-    check(text, frozenset(foreign))
+    check_text(text, frozenset(foreign))

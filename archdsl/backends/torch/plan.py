@@ -14,25 +14,25 @@ from archdsl import conditions
 from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     ClassPlan,
-    Field,
+    ConstructorArgument,
     Loop,
     Revision,
+    creation,
     in_order,
     name_classes,
-    shown,
 )
 from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Bindings,
-    Leaf,
+    LiteralExpr,
     Make,
-    Node,
+    PyExpression,
     affine,
     node_of,
     polys_in,
 )
-from archdsl.backends.torch.scope import Scope, is_all_modules, title_of
+from archdsl.backends.torch.scope import ClassScope, is_all_modules, title_of
 from archdsl.backends.torch.sharing import share, unite, without_sums
 from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.conditions import Test, Truth, substitute
@@ -58,8 +58,8 @@ class Planner:
     Attributes:
         classes: in the order in which they must be defined.
         again: paths of the parts that the backward pass runs again.
-        looped: blocks of which a call shows that a loop goes on as it begins, and
-            another has too few iterations to show that.
+        looped: blocks for which one call shows that a loop continues as it begins,
+            while another has too few iterations to show it.
     """
 
     def __init__(self, network: Network, style: Style = DEFAULT) -> None:
@@ -106,7 +106,11 @@ class Planner:
         return plan
 
     def _class(
-        self, group: Group, level: int, fields: list[Field], fixed: Bindings
+        self,
+        group: Group,
+        level: int,
+        fields: list[ConstructorArgument],
+        fixed: Bindings,
     ) -> ClassPlan:
         """Return the class of a group, in the names of its constructor.
 
@@ -123,14 +127,18 @@ class Planner:
             bindings[input_name(further)] = Poly.name(f"outer{further}_channels")
         asked = self._tests(group) if group.role == "block" else {}
         fields = _fields(group, asked) if group.role != "group" else fields
-        taken = [Field(entry, "int", "")] if group.role != "network" else []
-        taken += [Field(f"outer{n}_channels", "int", "") for n in range(level)]
+        taken = (
+            [ConstructorArgument(entry, "int", "")] if group.role != "network" else []
+        )
+        taken += [
+            ConstructorArgument(f"outer{n}_channels", "int", "") for n in range(level)
+        ]
         flow = self.flows.of(group)
         ops = flow.ops
         sequential = is_chain(ops, group) and is_all_modules(ops, group)
         if group.role == "network" and len(self.network.outputs) > 1:
             sequential = False
-        scope = Scope(self, group, level, bindings, fields, fixed, sequential)
+        scope = ClassScope(self, group, level, bindings, fields, fixed, sequential)
         slots = self.flows.slots(group)
         values, names = slots.numbers, list(slots.names)
         if group.role == "network":
@@ -144,7 +152,8 @@ class Planner:
         tests = {
             test: held
             for asked_test, held in (asked or self._tests(group)).items()
-            if conditions.names(test := substitute(asked_test, bindings)) <= known
+            if conditions.condition_parameters(test := substitute(asked_test, bindings))
+            <= known
         }
         return ClassPlan(
             self._revision,
@@ -178,7 +187,7 @@ class Planner:
             self._answers[id(group)] = known
         return known
 
-    def make(self, group: Group, scope: Scope) -> Make:
+    def make(self, group: Group, scope: ClassScope) -> Make:
         """Return the expression that creates an instance of a class; create the class
         if needed.
         """
@@ -199,7 +208,7 @@ class Planner:
             args += [Argument(n, node_of(value, {})) for n, value in named.items()]
         if group.role == "group":
             args += [
-                Argument(f"outer{n}_channels", Leaf(bindings[input_name(n)]))
+                Argument(f"outer{n}_channels", LiteralExpr(bindings[input_name(n)]))
                 for n in range(inner)
                 if input_name(n) in bindings
             ]
@@ -227,8 +236,8 @@ class Planner:
         return self.imported[form.origin, name] if form.origin else name
 
     def _intern(
-        self, group: Group, plan: ClassPlan, args: Mapping[str, Node]
-    ) -> tuple[ClassPlan, Mapping[str, Node]]:
+        self, group: Group, plan: ClassPlan, args: Mapping[str, PyExpression]
+    ) -> tuple[ClassPlan, Mapping[str, PyExpression]]:
         """Return an existing class that can serve instead of this one, or this one.
 
         The second result has the constants that must be passed to a shared class.
@@ -312,7 +321,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float | Dims)
 
 
-def _passed(value: Any, bindings: Bindings) -> Node:
+def _passed(value: Any, bindings: Bindings) -> PyExpression:
     return node_of(tuple(value) if isinstance(value, Dims) else value, bindings)
 
 
@@ -325,7 +334,7 @@ def _entangled(plan: ClassPlan) -> set[str]:
     """
     found: set[str] = set()
     for item in plan.items:
-        node = shown(item)
+        node = creation(item)
         for poly in polys_in(node) if node is not None else ():
             if not poly.is_name:
                 found |= poly.names()
@@ -342,7 +351,7 @@ def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:
     """Return what conditions name besides a block's parameters, with their values."""
     if not tests:
         return {}
-    names = set().union(*map(conditions.names, tests))
+    names = set().union(*map(conditions.condition_parameters, tests))
     names -= {parameter.name for parameter in group.parameters}
     found: dict[str, int | bool] = {
         name: value
@@ -355,7 +364,7 @@ def _named(group: Group, tests: Mapping[Test, bool]) -> dict[str, int | bool]:
     return {**found, **{name: truths[name] for name in truths if name in names}}
 
 
-def _fields(group: Group, tests: Mapping[Test, bool]) -> list[Field]:
+def _fields(group: Group, tests: Mapping[Test, bool]) -> list[ConstructorArgument]:
     fields = []
     for parameter in group.parameters:
         value, default = parameter.value, parameter.default
@@ -367,9 +376,9 @@ def _fields(group: Group, tests: Mapping[Test, bool]) -> list[Field]:
             continue
         kind = "int" if isinstance(value, Dims) else type_name(value)
         text = "" if default is None else _default_text(default, kind)
-        fields.append(Field(parameter.name, kind, text))
+        fields.append(ConstructorArgument(parameter.name, kind, text))
     for name, value in _named(group, tests).items():
-        fields.append(Field(name, type_name(value), ""))
+        fields.append(ConstructorArgument(name, type_name(value), ""))
     return fields
 
 

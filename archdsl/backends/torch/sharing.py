@@ -18,35 +18,35 @@ from archdsl import conditions
 from archdsl.backends.torch.classes import (
     Choice,
     ClassPlan,
-    Field,
+    ConstructorArgument,
+    ConstructorItem,
     Flag,
-    Item,
     Loop,
     Member,
     choices,
+    creation,
     every,
     names_of_members,
     optional_members,
-    shown,
 )
 from archdsl.backends.torch.layout import flat
 from archdsl.backends.torch.nodes import (
     Argument,
-    Call,
+    CallExpr,
     Either,
     First,
-    If,
-    Items,
-    Leaf,
+    IfStatement,
+    LiteralExpr,
     Make,
     Maybe,
-    Node,
-    Own,
     Present,
     Projection,
+    PyExpression,
+    PyStatement,
+    SelfAttribute,
+    SequenceExpr,
     Shortcut,
     Star,
-    Statement,
     expressions_in,
     generalise,
     mapped_statements,
@@ -56,10 +56,10 @@ from archdsl.backends.torch.nodes import (
 from archdsl.backends.torch.tracing import (
     as_projections,
     divided,
-    same,
+    same_statements,
     seen_by,
-    trace,
-    without,
+    trace_statements,
+    without_projections,
 )
 from archdsl.conditions import Test, Truth, opposite
 from archdsl.symbolic import Poly
@@ -82,16 +82,16 @@ class Promotion(NamedTuple):
     """
 
     name: str
-    old: Node
-    new: Node
+    old: PyExpression
+    new: PyExpression
 
 
 def share(
     known: ClassPlan,
     new: ClassPlan,
-    args: Mapping[str, Node],
+    args: Mapping[str, PyExpression],
     split: Test | None = None,
-) -> Mapping[str, Node] | None:
+) -> Mapping[str, PyExpression] | None:
     """Make a class serve another call as well, if possible.
 
     Args:
@@ -146,7 +146,7 @@ def share(
     for added, found in zip(sharing.added, values, strict=True):
         before = [value for value in found if value is not None]
         default = _default(added.name, [*before, added.new])
-        known.fields.append(Field(added.name, type_of(*before), default))
+        known.fields.append(ConstructorArgument(added.name, type_of(*before), default))
         known.promoted.add(added.name)
         sharing.given[added.name] = added.new
         for call, value in zip(known.calls, before, strict=True):
@@ -162,8 +162,8 @@ def share(
 
 
 def unite(
-    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node]
-) -> Mapping[str, Node] | None:
+    known: ClassPlan, new: ClassPlan, args: Mapping[str, PyExpression]
+) -> Mapping[str, PyExpression] | None:
     """Make a class serve a call that needs other code, where a condition of the spec
     says which.
 
@@ -182,11 +182,13 @@ def unite(
     return None
 
 
-def _tests(items: Sequence[Item], forward: Sequence[Statement]) -> set[Test]:
+def _tests(
+    items: Sequence[ConstructorItem], forward: Sequence[PyStatement]
+) -> set[Test]:
     """Return the conditions that decide which code of a class runs."""
     found = {one.test for one in choices(items)}
     found |= {one.test for one in _ifs(forward) if not isinstance(one.test, Present)}
-    stack = [node for node in map(shown, every(items)) if node is not None]
+    stack = [node for node in map(creation, every(items)) if node is not None]
     while stack:
         node = stack.pop()
         if isinstance(node, Either):
@@ -195,20 +197,22 @@ def _tests(items: Sequence[Item], forward: Sequence[Statement]) -> set[Test]:
     return {min(test, opposite(test), key=repr) for test in found}
 
 
-def _ifs(statements: Sequence[Statement]) -> Iterator[If]:
+def _ifs(statements: Sequence[PyStatement]) -> Iterator[IfStatement]:
     for one in statements:
-        if isinstance(one, If):
+        if isinstance(one, IfStatement):
             yield one
             yield from _ifs((*one.then, *one.otherwise))
 
 
-def _called(statements: Sequence[Statement]) -> set[str]:
+def _called(statements: Sequence[PyStatement]) -> set[str]:
     """Return the submodules that statements call."""
     nodes = expressions_in(statements)
-    return {node.name for node in nodes if isinstance(node, Own | Projection)}
+    return {node.name for node in nodes if isinstance(node, SelfAttribute | Projection)}
 
 
-def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Test]:
+def _holes(
+    items: Sequence[ConstructorItem], forward: Sequence[PyStatement]
+) -> dict[str, Test]:
     """Return the conditions of the submodules that are identities otherwise."""
     optional = optional_members(items)
     names = [n.name for n in expressions_in(forward) if isinstance(n, Projection)]
@@ -221,7 +225,7 @@ def _holes(items: Sequence[Item], forward: Sequence[Statement]) -> dict[str, Tes
 
 
 def _longest(known: str, new: str) -> str:
-    """Return the shapes of a class, of which one may be that of a new call, too."""
+    """Return the shapes of a class; of equal ones, a new one replaces a shorter one."""
     shapes = known.split(" or ")
     plain = new.replace("'", "")
     return " or ".join(
@@ -233,7 +237,10 @@ def _longest(known: str, new: str) -> str:
 
 
 def _describe(
-    known: ClassPlan, new: ClassPlan, args: Mapping[str, Node], split: Test | None
+    known: ClassPlan,
+    new: ClassPlan,
+    args: Mapping[str, PyExpression],
+    split: Test | None,
 ) -> None:
     """Let the docstring and the channels of a class be those of a new call, too."""
     mine, theirs = known.out_channels, new.out_channels
@@ -242,7 +249,7 @@ def _describe(
             map(_longest, known.shape.split(" to "), new.shape.split(" to "))
         )
         return
-    one, other = Leaf(mine), Leaf(theirs)
+    one, other = LiteralExpr(mine), LiteralExpr(theirs)
     if _value(one, args) == _value(other, args):
         return
     if all(
@@ -258,14 +265,16 @@ def _describe(
         known.shape = f"{there} or {otherwise}"
 
 
-def _default(name: str, values: Sequence[Node]) -> str:
+def _default(name: str, values: Sequence[PyExpression]) -> str:
     """Return torch's default, where some calls have it and others have a tuple."""
     default = _DEFAULTS.get(name, "")
     uses = default in map(flat, values)
-    return default if uses and any(isinstance(one, Items) for one in values) else ""
+    return (
+        default if uses and any(isinstance(one, SequenceExpr) for one in values) else ""
+    )
 
 
-def _add_types(plan: ClassPlan, given: Mapping[str, Node]) -> None:
+def _add_types(plan: ClassPlan, given: Mapping[str, PyExpression]) -> None:
     """Let arguments of a class have the types of some values, too."""
     for place, field in enumerate(plan.fields):
         if field.name in given:
@@ -273,42 +282,48 @@ def _add_types(plan: ClassPlan, given: Mapping[str, Node]) -> None:
             plan.fields[place] = field._replace(type=" | ".join(sorted(types)))
 
 
-def _takes_pairs(item: Item, pairs: Set[str]) -> bool:
+def _takes_pairs(item: ConstructorItem, pairs: Set[str]) -> bool:
     """Return whether an item only passes some arguments on, which can be tuples."""
     tested: set[str] = set()
-    nodes: list[Node] = []
+    nodes: list[PyExpression] = []
     match item:
         case Choice():
             sides = *item.there, *item.otherwise
             inner = all(_takes_pairs(one, pairs) for one in sides)
-            return inner and conditions.names(item.test).isdisjoint(pairs)
+            return inner and conditions.condition_parameters(item.test).isdisjoint(
+                pairs
+            )
         case Flag():
-            tested |= conditions.names(item.condition)
+            tested |= conditions.condition_parameters(item.condition)
             if not all(_takes_pairs(one, pairs) for one in item.extra):
                 return False
         case Member():
-            tested |= conditions.reads(item.label)
-            tested |= conditions.names(item.condition) if item.condition else set()
+            tested |= conditions.label_parameters(item.label)
+            tested |= (
+                conditions.condition_parameters(item.condition)
+                if item.condition
+                else set()
+            )
             nodes += [item.node] if item.node is not None else []
         case Loop():
-            tested |= item.times.names() | conditions.reads(item.label or ())
+            tested |= item.times.names() | conditions.label_parameters(item.label or ())
             nodes += [one for one in (*item.nodes, item.node) if one is not None]
     while nodes:
         node = nodes.pop()
         match node:
-            case Leaf(Poly() as number) if not number.is_name:
+            case LiteralExpr(Poly() as number) if not number.is_name:
                 tested |= number.names()
             case Star():
                 tested |= node.times.names()
             case Maybe() | Either():
-                tested |= conditions.names(node.test)
+                tested |= conditions.condition_parameters(node.test)
             case _:
                 pass
         nodes += parts_of(node)
     return tested.isdisjoint(pairs)
 
 
-def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
+def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[PyStatement, ...] | None:
     """Return statements that serve both, or None.
 
     A class that never has an optional shortcut leaves its sum open.
@@ -321,11 +336,11 @@ def _shared_forward(known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] |
         if (answers, theirs) in known.served:
             return known.forward
         mine = seen_by(mine, answers, known.holes)
-        theirs = without(theirs, new.missing() & known.holes.keys())
-        if same(mine, theirs):
+        theirs = without_projections(theirs, new.missing() & known.holes.keys())
+        if same_statements(mine, theirs):
             known.served.append((answers, new.forward))
             return known.forward
-    if not same(without_sums(mine), without_sums(theirs)):
+    if not same_statements(without_sums(mine), without_sums(theirs)):
         return None
     for one, other in ((known, new), (new, known)):
         flags = [item for item in every(one.items) if isinstance(item, Flag)]
@@ -343,10 +358,10 @@ def _names(known: ClassPlan, new: ClassPlan) -> dict[tuple[str, str], str]:
     }
 
 
-def without_sums(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+def without_sums(statements: Sequence[PyStatement]) -> tuple[PyStatement, ...]:
     """Return statements in which the sums of optional shortcuts are left open."""
 
-    def change(node: Node) -> Node:
+    def change(node: PyExpression) -> PyExpression:
         return Shortcut(node.flag, None, None) if isinstance(node, Shortcut) else node
 
     return mapped_statements(statements, change)
@@ -366,11 +381,11 @@ class Sharing:
         self,
         known: ClassPlan,
         new: ClassPlan,
-        args: Mapping[str, Node],
+        args: Mapping[str, PyExpression],
         split: Test | None = None,
     ) -> None:
         self.added: list[Promotion] = []
-        self.given: dict[str, Node] = {}
+        self.given: dict[str, PyExpression] = {}
         self.pairs = set(known.pairs)
         self.split = split
         self._new = new
@@ -385,11 +400,13 @@ class Sharing:
         self._names = _names(known, new)
         self._args = args
 
-    def before(self, added: Promotion) -> list[Node | None]:
+    def before(self, added: Promotion) -> list[PyExpression | None]:
         """Return the values of an added argument in the calls so far."""
         return [_value(added.old, dict(call.args)) for call in self._calls]
 
-    def items(self, mine: Sequence[Item], theirs: Sequence[Item]) -> list[Item] | None:
+    def items(
+        self, mine: Sequence[ConstructorItem], theirs: Sequence[ConstructorItem]
+    ) -> list[ConstructorItem] | None:
         """Return submodules that serve both, or None."""
         if self._is_plain:
             if len(mine) != len(theirs):
@@ -417,17 +434,19 @@ class Sharing:
         return None if len(set(names)) < len(names) and any(names) else found
 
     def _unnamed(
-        self, mine: Sequence[Item], theirs: Sequence[Item]
-    ) -> list[Item] | None:
+        self, mine: Sequence[ConstructorItem], theirs: Sequence[ConstructorItem]
+    ) -> list[ConstructorItem] | None:
         """Return submodules of a sequence without names that serve both, or None."""
         args = self._arguments(_as_arguments(mine), _as_arguments(theirs))
         if args is None or len(self.added) > _MOST:
             return None
         return [Member((), argument.value) for argument in args]
 
-    def _items(self, mine: Sequence[Item], rest: list[Item]) -> list[Item] | None:
+    def _items(
+        self, mine: Sequence[ConstructorItem], rest: list[ConstructorItem]
+    ) -> list[ConstructorItem] | None:
         """Merge items with those of the new call, which are removed from a list."""
-        merged: list[Item] = []
+        merged: list[ConstructorItem] = []
         ahead = [*map(_key, every_seen(mine, self._new))]
         for item in mine:
             if isinstance(item, Choice):
@@ -455,7 +474,7 @@ class Sharing:
             merged.append(one)
         return merged
 
-    def _choice(self, item: Choice, rest: list[Item]) -> Choice | None:
+    def _choice(self, item: Choice, rest: list[ConstructorItem]) -> Choice | None:
         """Merge submodules that depend on a condition with those of the new call."""
         holds = self._new.answer(item.test)
         if holds is None:
@@ -473,17 +492,17 @@ class Sharing:
         self.split = split
         return None if merged is None else item.with_side(holds, merged)
 
-    def _part(self, item: Item, holds: bool) -> Choice:
+    def _part(self, item: ConstructorItem, holds: bool) -> Choice:
         """Return a submodule that depends on the condition that tells calls apart."""
         assert self.split is not None
         return Choice(self.split, (), ()).with_side(holds, (item,))
 
-    def _only_theirs(self, items: Sequence[Item]) -> list[Item]:
+    def _only_theirs(self, items: Sequence[ConstructorItem]) -> list[ConstructorItem]:
         return [self._part(item, self._holds) for item in items]
 
-    def _grouped(self, items: Sequence[Item]) -> list[Item]:
+    def _grouped(self, items: Sequence[ConstructorItem]) -> list[ConstructorItem]:
         """Join neighbours that depend on the same condition."""
-        found: list[Item] = []
+        found: list[ConstructorItem] = []
         for item in items:
             last = found[-1] if found else None
             if (
@@ -497,7 +516,9 @@ class Sharing:
                 found.append(item)
         return found
 
-    def _item(self, mine: Item, theirs: Item) -> Item | None:
+    def _item(
+        self, mine: ConstructorItem, theirs: ConstructorItem
+    ) -> ConstructorItem | None:
         if isinstance(mine, Flag) and isinstance(theirs, Flag):
             return self._flags(mine, theirs)
         if isinstance(mine, Member) and isinstance(theirs, Member):
@@ -509,7 +530,7 @@ class Sharing:
     def _flags(self, mine: Flag, theirs: Flag) -> Flag | None:
         if mine.condition != theirs.condition:
             return None
-        extra: Sequence[Item] | None = mine.extra or theirs.extra
+        extra: Sequence[ConstructorItem] | None = mine.extra or theirs.extra
         # Without the shortcut, it is not known what comes before it.
         if True in mine.states & theirs.states or (mine.extra and theirs.extra):
             extra = self.items(mine.extra, theirs.extra)
@@ -517,7 +538,7 @@ class Sharing:
             return None
         return mine._replace(states=mine.states | theirs.states, extra=tuple(extra))
 
-    def _members(self, mine: Member, theirs: Member) -> Item | None:
+    def _members(self, mine: Member, theirs: Member) -> ConstructorItem | None:
         if mine.label != theirs.label:
             return None
         states = mine.states | theirs.states
@@ -532,7 +553,7 @@ class Sharing:
                     return mine._replace(node=node, states=states)
         return None if self.split is None else self._either_member(mine, theirs)
 
-    def _either_member(self, mine: Member, theirs: Member) -> Item | None:
+    def _either_member(self, mine: Member, theirs: Member) -> ConstructorItem | None:
         """Return a submodule that is made in two ways, or in one of two cases."""
         if mine.node is theirs.node is None:
             # No call so far needs it, so no condition tells which would.
@@ -549,7 +570,8 @@ class Sharing:
             return None
         nodes = [one.node for side in sides for one in side]
         if len(nodes) > 1 and any(
-            isinstance(one, Call) and one.function == "nn.Sequential" for one in nodes
+            isinstance(one, CallExpr) and one.function == "nn.Sequential"
+            for one in nodes
         ):
             return None  # two lists of layers read better in two classes
         found = Choice(self.split, (), ()).with_side(self._holds, sides[1])
@@ -583,17 +605,19 @@ class Sharing:
 
     # ---- forward
 
-    def forward(self, known: ClassPlan, new: ClassPlan) -> tuple[Statement, ...] | None:
+    def forward(
+        self, known: ClassPlan, new: ClassPlan
+    ) -> tuple[PyStatement, ...] | None:
         """Return statements for two calls that a condition tells apart.
 
         A submodule that one of them has besides is an identity for the other, if that
         is all they differ by. Otherwise, the statements test the condition.
         """
         assert self.split is not None
-        mine, theirs = known.forward, without(new.forward, new.missing())
+        mine, theirs = known.forward, without_projections(new.forward, new.missing())
         own, others = names_of_members(known.items), names_of_members(new.items)
         if not known.is_divided:
-            mine = without(mine, known.missing())
+            mine = without_projections(mine, known.missing())
         for more, less, names in (
             (known.forward, theirs, own - others),
             (new.forward, mine, others - own),
@@ -601,14 +625,16 @@ class Sharing:
             if names != own ^ others or not names:
                 continue
             may_lack = as_projections(more, names | known.holes.keys())
-            found = trace(may_lack, names | known.missing() | new.missing())
-            if found is not None and found == trace(less):
+            found = trace_statements(may_lack, names | known.missing() | new.missing())
+            if found is not None and found == trace_statements(less):
                 return may_lack
         return divided(self.split, known.forward, new.forward, self._holds)
 
     # ---- expressions
 
-    def node(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+    def node(
+        self, mine: PyExpression, theirs: PyExpression, hint: str
+    ) -> PyExpression | None:
         """Return an expression that serves both, or None.
 
         Args:
@@ -629,7 +655,7 @@ class Sharing:
             self.split = split
             sides[not holds] = sides[not holds] if side is None else side
             return None if side is None else Either(mine.test, *sides)
-        if isinstance(mine, Call) and isinstance(theirs, Call):
+        if isinstance(mine, CallExpr) and isinstance(theirs, CallExpr):
             if mine.function != theirs.function:
                 return None
             args = self._arguments(mine.args, theirs.args)
@@ -652,7 +678,7 @@ class Sharing:
             return self._maybes(mine, theirs, hint)
         return self._constant(mine, theirs, hint)
 
-    def _maybes(self, mine: Maybe, theirs: Maybe, hint: str) -> Node | None:
+    def _maybes(self, mine: Maybe, theirs: Maybe, hint: str) -> PyExpression | None:
         if mine.test != theirs.test:
             return None
         node = mine.node or theirs.node
@@ -728,7 +754,7 @@ class Sharing:
                     rest.pop(0)
                     return Argument("", value._replace(node=node))
             return None
-        if a.name or not isinstance(value, Call | Make):
+        if a.name or not isinstance(value, CallExpr | Make):
             return None
         if b is not None and _is_alike(value, b):
             return None
@@ -736,7 +762,7 @@ class Sharing:
 
     def _only_in(self, one: Argument, holds: bool) -> Argument | None:
         """Return an argument that depends on the condition that tells calls apart."""
-        if self.split is None or not isinstance(one.value, Call | Make):
+        if self.split is None or not isinstance(one.value, CallExpr | Make):
             return None
         test = self.split if holds else opposite(self.split)
         return Argument("", Maybe(one.value, test, frozenset((True, False))))
@@ -746,15 +772,17 @@ class Sharing:
         given = isinstance(one.value, Either) or self.split is not None
         if not given or one.name not in _DEFAULTS:
             return None
-        return Argument(one.name, Leaf(Poly.constant(int(_DEFAULTS[one.name]))))
+        return Argument(one.name, LiteralExpr(Poly.constant(int(_DEFAULTS[one.name]))))
 
-    def _constant(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+    def _constant(
+        self, mine: PyExpression, theirs: PyExpression, hint: str
+    ) -> PyExpression | None:
         """Return the argument that replaces the two constants."""
         if pair := self._pair(mine, theirs):
             self.pairs.add(pair)
-            return Leaf(Poly.name(pair))
+            return LiteralExpr(Poly.name(pair))
         if self._is_passed(hint, mine, theirs):
-            return Leaf(Poly.name(hint))
+            return LiteralExpr(Poly.name(hint))
         follows = self._follows(mine) or self._follows(theirs)
         if self.split is not None and not follows:
             return self._told_apart(mine, theirs, hint)
@@ -773,7 +801,7 @@ class Sharing:
             return None
         for promotion in self.added:
             if (promotion.old, promotion.new) == (mine, theirs):
-                return Leaf(Poly.name(promotion.name))
+                return LiteralExpr(Poly.name(promotion.name))
         hint = self._names.get((flat(mine), flat(theirs)), hint)
         hint = name = hint if hint.isidentifier() else "size"
         number = 1
@@ -782,35 +810,39 @@ class Sharing:
             name = f"{hint}{number}"
         self._taken.add(name)
         self.added.append(Promotion(name, mine, theirs))
-        return Leaf(Poly.name(name))
+        return LiteralExpr(Poly.name(name))
 
-    def _is_passed(self, name: str, mine: Node, theirs: Node) -> bool:
+    def _is_passed(self, name: str, mine: PyExpression, theirs: PyExpression) -> bool:
         """Return whether two constants are what calls give to an argument."""
         if (
             name not in self._own
-            or isinstance(mine, Items)
-            or isinstance(theirs, Items)
+            or isinstance(mine, SequenceExpr)
+            or isinstance(theirs, SequenceExpr)
         ):
             return False
         if not (_is_constant(mine) and _is_constant(theirs)):
             return False
         return self._args.get(name) == theirs and self._was_given(name, mine)
 
-    def _was_given(self, name: str, value: Node) -> bool:
+    def _was_given(self, name: str, value: PyExpression) -> bool:
         return all(dict(call.args).get(name) == value for call in self._calls)
 
-    def _told_apart(self, mine: Node, theirs: Node, hint: str) -> Node | None:
+    def _told_apart(
+        self, mine: PyExpression, theirs: PyExpression, hint: str
+    ) -> PyExpression | None:
         """Return what depends on the condition that tells the new call apart."""
         assert self.split is not None
-        if not all(isinstance(one, Leaf | Items) for one in (mine, theirs)):
+        if not all(
+            isinstance(one, LiteralExpr | SequenceExpr) for one in (mine, theirs)
+        ):
             return None
         if hint in self._own:
-            if isinstance(theirs, Items) and self._args.get(hint) == theirs:
+            if isinstance(theirs, SequenceExpr) and self._args.get(hint) == theirs:
                 self.pairs.add(hint)
-                theirs = Leaf(Poly.name(hint))
-            if isinstance(mine, Items) and self._was_given(hint, mine):
+                theirs = LiteralExpr(Poly.name(hint))
+            if isinstance(mine, SequenceExpr) and self._was_given(hint, mine):
                 self.pairs.add(hint)
-                mine = Leaf(Poly.name(hint))
+                mine = LiteralExpr(Poly.name(hint))
         if _is_constant(theirs) and _value(mine, self._args) == theirs:
             return mine
         if _is_constant(mine) and all(
@@ -821,17 +853,17 @@ class Sharing:
         if isinstance(self.split, Truth):
             texts = [flat(side) for side in sides]
             if texts == ["True", "False"]:
-                return Leaf(Poly.name(self.split.name))
+                return LiteralExpr(Poly.name(self.split.name))
         return Either(self.split, *sides)
 
-    def _pair(self, mine: Node, theirs: Node) -> str:
+    def _pair(self, mine: PyExpression, theirs: PyExpression) -> str:
         """Return the argument that is a tuple in one call, and another or a number in
         the other; an empty text if there is none.
         """
         names = {_bare_name(mine), _bare_name(theirs)} - {""}
-        if isinstance(mine, Items) and isinstance(theirs, Items):
+        if isinstance(mine, SequenceExpr) and isinstance(theirs, SequenceExpr):
             names = set(self._args)
-        if not isinstance(mine, Items) and not isinstance(theirs, Items):
+        if not isinstance(mine, SequenceExpr) and not isinstance(theirs, SequenceExpr):
             return ""
         for name in sorted(names & self._own):
             before = [dict(call.args) for call in self._calls]
@@ -841,20 +873,20 @@ class Sharing:
         return ""
 
     def _stands_for(
-        self, name: str, node: Node, calls: Sequence[Mapping[str, Node]]
+        self, name: str, node: PyExpression, calls: Sequence[Mapping[str, PyExpression]]
     ) -> bool:
         """Return whether an argument has the value of an expression in some calls."""
-        if isinstance(node, Items):
+        if isinstance(node, SequenceExpr):
             return all(args.get(name) == node for args in calls)
         return _bare_name(node) == name
 
-    def _follows(self, node: Node) -> bool:
+    def _follows(self, node: PyExpression) -> bool:
         """Return whether a number follows from arguments that can be tuples."""
         names = names_in(node)
-        return isinstance(node, Leaf) and bool(names) and names <= self.pairs
+        return isinstance(node, LiteralExpr) and bool(names) and names <= self.pairs
 
 
-def _key(item: Item) -> Any:
+def _key(item: ConstructorItem) -> Any:
     """Return by what an item is found in another class."""
     match item:
         case Member():
@@ -865,7 +897,9 @@ def _key(item: Item) -> Any:
             return type(item).__name__
 
 
-def every_seen(items: Sequence[Item], new: ClassPlan) -> Iterator[Item]:
+def every_seen(
+    items: Sequence[ConstructorItem], new: ClassPlan
+) -> Iterator[ConstructorItem]:
     """Yield the items that a call has, by its answers."""
     for item in items:
         if isinstance(item, Choice):
@@ -876,11 +910,11 @@ def every_seen(items: Sequence[Item], new: ClassPlan) -> Iterator[Item]:
             yield item
 
 
-def _are_unnamed(items: Sequence[Item]) -> bool:
+def _are_unnamed(items: Sequence[ConstructorItem]) -> bool:
     return all(isinstance(item, Member) and not item.label for item in items)
 
 
-def _as_arguments(items: Sequence[Item]) -> tuple[Argument, ...]:
+def _as_arguments(items: Sequence[ConstructorItem]) -> tuple[Argument, ...]:
     members = [item for item in items if isinstance(item, Member)]
     return tuple([Argument("", one.node) for one in members if one.node is not None])
 
@@ -893,54 +927,54 @@ def _can_wait(choice: Choice) -> bool:
         if isinstance(one, Choice)
         else isinstance(one, Member)
         and one.attr.isidentifier()
-        and not conditions.reads(one.label)
+        and not conditions.label_parameters(one.label)
         for one in items
     )
 
 
-def _is_missing(item: Item) -> bool:
+def _is_missing(item: ConstructorItem) -> bool:
     return isinstance(item, Member) and item.node is None
 
 
-def _is_maybe(node: Node | None, other: Maybe) -> bool:
+def _is_maybe(node: PyExpression | None, other: Maybe) -> bool:
     return isinstance(node, Maybe) and node.test == other.test
 
 
-def _is_alike(one: Node, other: Node) -> bool:
+def _is_alike(one: PyExpression, other: PyExpression) -> bool:
     """Return whether two arguments of a sequence may be the same one."""
-    if isinstance(one, Call) and isinstance(other, Call):
+    if isinstance(one, CallExpr) and isinstance(other, CallExpr):
         return one.function == other.function
     if isinstance(one, Make) and isinstance(other, Make):
         return one.target is other.target
     return False
 
 
-def _value(node: Node, args: Mapping[str, Node]) -> Node | None:
-    """Return an expression of a constructor where a call has some arguments; None if
-    that is no number.
+def _value(node: PyExpression, args: Mapping[str, PyExpression]) -> PyExpression | None:
+    """Return a constructor's expression for the arguments of a call; None if it
+    is not a number.
     """
-    if not isinstance(node, Leaf) or not isinstance(node.value, Poly):
+    if not isinstance(node, LiteralExpr) or not isinstance(node.value, Poly):
         return node
     if name := _bare_name(node):
         return args.get(name)
     bindings: dict[str, Poly] = {}
     for name in node.value.names():
         given = args.get(name)
-        if not isinstance(given, Leaf) or not isinstance(given.value, Poly):
+        if not isinstance(given, LiteralExpr) or not isinstance(given.value, Poly):
             return None
         bindings[name] = given.value
-    return Leaf(node.value.substitute(bindings))
+    return LiteralExpr(node.value.substitute(bindings))
 
 
-def type_of(*values: Node) -> str:
+def type_of(*values: PyExpression) -> str:
     """Return the type of an argument that has some values."""
     return " | ".join(sorted(set(map(_type, values))))
 
 
-def _type(node: Node) -> str:
-    if isinstance(node, Items):
+def _type(node: PyExpression) -> str:
+    if isinstance(node, SequenceExpr):
         return f"tuple[{', '.join(['int'] * len(node.items))}]"
-    if isinstance(node, Leaf) and isinstance(node.value, Poly):
+    if isinstance(node, LiteralExpr) and isinstance(node.value, Poly):
         return "int"
     text = flat(node)
     if text in ("True", "False"):
@@ -948,10 +982,10 @@ def _type(node: Node) -> str:
     return "float" if any(c in text for c in ".e") else "int"
 
 
-def _is_constant(node: Node) -> bool:
-    if isinstance(node, Items):
+def _is_constant(node: PyExpression) -> bool:
+    if isinstance(node, SequenceExpr):
         return node.brackets == ("(", ")") and not names_in(node)
-    if not isinstance(node, Leaf):
+    if not isinstance(node, LiteralExpr):
         return False
     if isinstance(node.value, Poly):
         return node.value.number is not None
@@ -959,7 +993,11 @@ def _is_constant(node: Node) -> bool:
     return text in ("True", "False") or text.lstrip("-")[:1].isdigit()
 
 
-def _bare_name(node: Node) -> str:
-    if isinstance(node, Leaf) and isinstance(node.value, Poly) and node.value.is_name:
+def _bare_name(node: PyExpression) -> str:
+    if (
+        isinstance(node, LiteralExpr)
+        and isinstance(node.value, Poly)
+        and node.value.is_name
+    ):
         return flat(node)
     return ""

@@ -9,22 +9,22 @@ from archdsl.backends.torch.nodes import (
     Argument,
     Assign,
     Attribute,
-    Binary,
-    Call,
-    Each,
+    BinaryExpr,
+    CallExpr,
     Entries,
-    If,
+    IfStatement,
     Invoke,
-    Leaf,
-    Node,
-    Own,
+    LiteralExpr,
+    LoopVariable,
     Present,
     Projection,
-    Range,
+    PyExpression,
+    PyStatement,
     Return,
-    Setting,
+    SelfAttribute,
     Shortcut,
-    Statement,
+    SliceExpr,
+    StoredNumber,
     Var,
     mapped_statements,
     parts_of,
@@ -40,8 +40,8 @@ class _Done(NamedTuple):
     place: int
 
 
-def trace(
-    statements: Sequence[Statement], absent: Set[str] = frozenset()
+def trace_statements(
+    statements: Sequence[PyStatement], absent: Set[str] = frozenset()
 ) -> list[Any] | None:
     """Return the operations of statements in the order in which they run.
 
@@ -54,16 +54,16 @@ def trace(
     done: list[Any] = []
     known: dict[str, Any] = {}
 
-    def value(node: Node) -> Any:
+    def value(node: PyExpression) -> Any:
         match node:
             case Var():
                 return known.get(node.name, node)
-            case Leaf() | Setting() | Own() | Each():
+            case LiteralExpr() | StoredNumber() | SelfAttribute() | LoopVariable():
                 return node
             case Projection() if node.name in absent:
                 return value(node.value)
             case Projection():
-                return value(Invoke(Own(node.name), _only(node.value)))
+                return value(Invoke(SelfAttribute(node.name), _only(node.value)))
             case _:
                 pass
         operands = [value(part) for part in parts_of(node)]
@@ -81,23 +81,23 @@ def trace(
     return done
 
 
-def _only(node: Node) -> tuple[Argument, ...]:
+def _only(node: PyExpression) -> tuple[Argument, ...]:
     return (Argument("", node),)
 
 
-def _head(node: Node) -> Iterator[Any]:
+def _head(node: PyExpression) -> Iterator[Any]:
     """Yield what an operation is besides its operands."""
     match node:
-        case Call():
+        case CallExpr():
             yield node.function
             yield from [argument.name for argument in node.args]
         case Invoke():
             yield from [argument.name for argument in node.args]
         case Attribute():
             yield node.name
-        case Binary():
+        case BinaryExpr():
             yield node.op
-        case Range():
+        case SliceExpr():
             yield node.low is None
             yield node.high is None
         case Entries():
@@ -111,8 +111,8 @@ def _head(node: Node) -> Iterator[Any]:
 
 
 def seen_by(
-    statements: Sequence[Statement], tests: Tests, holes: Mapping[str, Test]
-) -> tuple[Statement, ...]:
+    statements: Sequence[PyStatement], tests: Tests, holes: Mapping[str, Test]
+) -> tuple[PyStatement, ...]:
     """Return the statements of a class as they are for calls with some answers.
 
     Args:
@@ -120,9 +120,9 @@ def seen_by(
         tests: answers to conditions.
         holes: the conditions of submodules that are identities otherwise.
     """
-    found: list[Statement] = []
+    found: list[PyStatement] = []
     for one in statements:
-        if isinstance(one, If) and not isinstance(one.test, Present):
+        if isinstance(one, IfStatement) and not isinstance(one.test, Present):
             holds = answer(one.test, tests)
             if holds is not None:
                 side = one.then if holds else one.otherwise
@@ -130,23 +130,23 @@ def seen_by(
                 continue
         found.append(one)
 
-    def change(node: Node) -> Node:
+    def change(node: PyExpression) -> PyExpression:
         if isinstance(node, Projection) and node.name in holes:
             holds = answer(holes[node.name], tests)
             if holds is not None:
-                own = Invoke(Own(node.name), _only(node.value))
+                own = Invoke(SelfAttribute(node.name), _only(node.value))
                 return own if holds else node.value
         return node
 
     return mapped_statements(found, change) if holes else tuple(found)
 
 
-def without(
-    statements: Sequence[Statement], missing: Set[str]
-) -> tuple[Statement, ...]:
+def without_projections(
+    statements: Sequence[PyStatement], missing: Set[str]
+) -> tuple[PyStatement, ...]:
     """Return statements without some projections."""
 
-    def change(node: Node) -> Node:
+    def change(node: PyExpression) -> PyExpression:
         here = isinstance(node, Projection) and node.name in missing
         return node.value if here and isinstance(node, Projection) else node
 
@@ -154,12 +154,12 @@ def without(
 
 
 def as_projections(
-    statements: Sequence[Statement], names: Set[str]
-) -> tuple[Statement, ...]:
+    statements: Sequence[PyStatement], names: Set[str]
+) -> tuple[PyStatement, ...]:
     """Return statements in which calls of some submodules may be identities."""
 
-    def change(node: Node) -> Node:
-        if isinstance(node, Invoke) and isinstance(node.callee, Own):
+    def change(node: PyExpression) -> PyExpression:
+        if isinstance(node, Invoke) and isinstance(node.callee, SelfAttribute):
             (first, *rest) = node.args
             if node.callee.name in names and not rest:
                 return Projection(node.callee.name, first.value)
@@ -169,8 +169,8 @@ def as_projections(
 
 
 def divided(
-    test: Test, mine: Sequence[Statement], theirs: Sequence[Statement], holds: bool
-) -> tuple[Statement, ...]:
+    test: Test, mine: Sequence[PyStatement], theirs: Sequence[PyStatement], holds: bool
+) -> tuple[PyStatement, ...]:
     """Return statements that test a condition where two calls differ.
 
     Args:
@@ -189,13 +189,13 @@ def divided(
     while end < least - begin and mine[-1 - end] == theirs[-1 - end]:
         end += 1
     sides = [tuple(one[begin : len(one) - end]) for one in (mine, theirs)]
-    middle = If(test, sides[holds], sides[not holds])
+    middle = IfStatement(test, sides[holds], sides[not holds])
     return (*mine[:begin], middle, *mine[len(mine) - end :])
 
 
-def same(one: Sequence[Statement], other: Sequence[Statement]) -> bool:
+def same_statements(one: Sequence[PyStatement], other: Sequence[PyStatement]) -> bool:
     """Return whether statements do the same in the same order."""
     if one == other:
         return True
-    first = trace(one)
-    return first is not None and first == trace(other)
+    first = trace_statements(one)
+    return first is not None and first == trace_statements(other)

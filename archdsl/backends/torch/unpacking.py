@@ -9,14 +9,14 @@ from typing import NamedTuple
 from archdsl.backends.torch.nodes import (
     Assign,
     Attribute,
-    For,
-    If,
+    ForStatement,
+    IfStatement,
     InTraining,
     Invoke,
-    Leaf,
-    Node,
+    LiteralExpr,
+    PyExpression,
+    PyStatement,
     Return,
-    Statement,
     Subscript,
     Var,
     expressions_in,
@@ -62,7 +62,7 @@ class _Uses:
         return len(self.parts) == self.cut.pieces > 1
 
 
-def cut_once(statements: Sequence[Statement]) -> tuple[Statement, ...]:
+def cut_once(statements: Sequence[PyStatement]) -> tuple[PyStatement, ...]:
     """Return statements in which a tensor is cut once, where all its parts are read.
 
     ``x.chunk(2, 1)[0]`` and ``x.chunk(2, 1)[1]`` become ``x1`` and ``x2``, behind
@@ -73,8 +73,8 @@ def cut_once(statements: Sequence[Statement]) -> tuple[Statement, ...]:
 
 
 def _cut_once(
-    statements: Sequence[Statement], taken: set[str]
-) -> tuple[Statement, ...]:
+    statements: Sequence[PyStatement], taken: set[str]
+) -> tuple[PyStatement, ...]:
     found = [[_within(one, taken)] for one in statements]
     for uses in _all_uses(statements):
         if not uses.is_whole or not taken.isdisjoint(uses.names):
@@ -85,17 +85,19 @@ def _cut_once(
     return tuple([statement for group in found for statement in group])
 
 
-def _within(statement: Statement, taken: set[str]) -> Statement:
+def _within(statement: PyStatement, taken: set[str]) -> PyStatement:
     match statement:
-        case For() | InTraining():
+        case ForStatement() | InTraining():
             return replace(statement, body=_cut_once(statement.body, taken))
-        case If(test, then, otherwise):
-            return If(test, _cut_once(then, taken), _cut_once(otherwise, taken))
+        case IfStatement(test, then, otherwise):
+            return IfStatement(
+                test, _cut_once(then, taken), _cut_once(otherwise, taken)
+            )
         case _:
             return statement
 
 
-def _all_uses(statements: Sequence[Statement]) -> list[_Uses]:
+def _all_uses(statements: Sequence[PyStatement]) -> list[_Uses]:
     """Return the uses of each cut while its tensor stays the same, by their first."""
     found: list[_Uses] = []
     current: dict[tuple[str, str], _Uses] = {}
@@ -121,8 +123,8 @@ def _all_uses(statements: Sequence[Statement]) -> list[_Uses]:
     return found
 
 
-def _with_names(statement: Statement, cut: _Cut) -> Statement:
-    def change(node: Node) -> Node:
+def _with_names(statement: PyStatement, cut: _Cut) -> PyStatement:
+    def change(node: PyExpression) -> PyExpression:
         part = _part(node)
         if part is None or part[0].call != cut.call:
             return node
@@ -131,14 +133,14 @@ def _with_names(statement: Statement, cut: _Cut) -> Statement:
     return mapped_statements([statement], change)[0]
 
 
-def _part(node: Node) -> tuple[_Cut, int] | None:
+def _part(node: PyExpression) -> tuple[_Cut, int] | None:
     """Return a cut and the number of the part that an expression reads of it."""
     match node:
         case Subscript(
             Invoke(Attribute(Var(tensor), "chunk"), (count, *_)) as call,
-            (Leaf(Poly() as place),),
+            (LiteralExpr(Poly() as place),),
         ):
-            many = count.value.value if isinstance(count.value, Leaf) else None
+            many = count.value.value if isinstance(count.value, LiteralExpr) else None
             if isinstance(many, Poly) and many.number and place.number is not None:
                 return _Cut(tensor, many.number, call), place.number
         case _:

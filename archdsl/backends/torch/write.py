@@ -13,12 +13,12 @@ from archdsl.backends.torch import recomputed
 from archdsl.backends.torch.classes import (
     Choice,
     ClassPlan,
+    ConstructorItem,
     Flag,
-    Item,
     Loop,
     Member,
+    creation,
     every,
-    shown,
 )
 from archdsl.backends.torch.layout import (
     WIDTH,
@@ -31,11 +31,11 @@ from archdsl.backends.torch.nodes import (
     INDEX,
     Argument,
     Attribute,
-    Call,
+    CallExpr,
     Invoke,
-    Leaf,
+    LiteralExpr,
     Maybe,
-    Node,
+    PyExpression,
     Star,
     Text,
     in_variables,
@@ -45,7 +45,13 @@ from archdsl.backends.torch.nodes import (
 from archdsl.backends.torch.plan import Planner
 from archdsl.backends.torch.style import DEFAULT, Style
 from archdsl.backends.torch.unpacking import cut_once
-from archdsl.conditions import Label, Test, opposite, reads, with_names
+from archdsl.conditions import (
+    LabelTemplate,
+    Test,
+    label_parameters,
+    opposite,
+    with_names,
+)
 from archdsl.initializers import SCHEMES
 from archdsl.ir import Initializer, Network
 from archdsl.naming import containers_of
@@ -53,7 +59,7 @@ from archdsl.symbolic import Poly
 from archdsl.values import Shape, show_shape
 
 
-def write(network: Network, note: str = "", style: Style = DEFAULT) -> str:
+def write_module(network: Network, note: str = "", style: Style = DEFAULT) -> str:
     """Return the text of a Python module that defines a network.
 
     The same network gives the same bytes, laid out as ruff's formatter would.
@@ -135,9 +141,11 @@ def _import_from(origin: str, names: list[str]) -> list[str]:
 
 
 def _main(network: Network, plan: ClassPlan) -> list[str]:
-    inputs = [Call("torch.randn", tuple(_sizes(port.shape))) for port in network.inputs]
+    inputs = [
+        CallExpr("torch.randn", tuple(_sizes(port.shape))) for port in network.inputs
+    ]
     always = [port for port in network.outputs if not port.training]
-    run = Call("network", tuple([Argument("", made) for made in inputs]))
+    run = CallExpr("network", tuple([Argument("", made) for made in inputs]))
     lines = [
         "",
         "",
@@ -150,18 +158,18 @@ def _main(network: Network, plan: ClassPlan) -> list[str]:
     return [
         *lines,
         *lay_out(items, 4, "for name, output in ", ":"),
-        *lay_out(_printed(Leaf("output.shape"), Leaf("name")), 8),
+        *lay_out(_printed(LiteralExpr("output.shape"), LiteralExpr("name")), 8),
     ]
 
 
 def _sizes(shape: Shape) -> list[Argument]:
-    return [Argument("", Leaf(str(int(n)))) for n in (1, *shape)]
+    return [Argument("", LiteralExpr(str(int(n)))) for n in (1, *shape)]
 
 
-def _printed(shape: Node, *before: Node) -> Call:
+def _printed(shape: PyExpression, *before: PyExpression) -> CallExpr:
     """Return a call that prints a shape as a tuple."""
-    shown = Call("tuple", (Argument("", shape),))
-    return Call("print", tuple([Argument("", node) for node in (*before, shown)]))
+    shown = CallExpr("tuple", (Argument("", shape),))
+    return CallExpr("print", tuple([Argument("", node) for node in (*before, shown)]))
 
 
 def _class(
@@ -233,7 +241,7 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
     if plan.sequential and not any(_has_name(item) for item in plan.items):
         entries = [e for item in plan.items if (e := _entry(item, variables))]
         shown_args = tuple(settled([Argument("", entry) for entry in entries]))
-        call = Call("super().__init__", shown_args, spread=len(shown_args) > 1)
+        call = CallExpr("super().__init__", shown_args, spread=len(shown_args) > 1)
         return [*lines, *assigned, *_with_list(call, "", plan, declared=False)]
     lines += ["        super().__init__()", *assigned]
     lines += [f"        self.{attr} = {n}" for n, attr in plan.settings().items()]
@@ -245,11 +253,11 @@ def _constructor(plan: ClassPlan, network: Network | None) -> list[str]:
                 containers.add(container)
                 lines.append(f"        {attribute_text(container)} = nn.ModuleDict()")
         lines += _item(item, variables, plan, declared)
-        declared = declared or _needs_list(shown(item))
+        declared = declared or _needs_list(creation(item))
     return [*lines, *_initialisation(network)]
 
 
-def _containers(item: Item) -> list[str]:
+def _containers(item: ConstructorItem) -> list[str]:
     """Return what the dots in a submodule's label end, from the outermost on."""
     if isinstance(item, Choice):
         both = *item.there, *item.otherwise
@@ -257,15 +265,15 @@ def _containers(item: Item) -> list[str]:
     return containers_of(item.attr) if isinstance(item, Member) else []
 
 
-def _needs_list(node: Node | None) -> bool:
+def _needs_list(node: PyExpression | None) -> bool:
     """Return whether some arguments of a call are conditional."""
-    if not isinstance(node, Call):
+    if not isinstance(node, CallExpr):
         return False
     return any(isinstance(argument.value, Maybe) for argument in settled(node.args))
 
 
 def _with_list(
-    call: Call, before: str, plan: ClassPlan, declared: bool, indent: int = 8
+    call: CallExpr, before: str, plan: ClassPlan, declared: bool, indent: int = 8
 ) -> list[str]:
     """Return a call whose arguments are first collected in a list, if some are
     conditional.
@@ -289,7 +297,9 @@ def _with_list(
             for _, alike in groupby(nodes, _test_of):
                 lines += _appended([*alike], name, indent)
         elif lines and len(nodes) == 1:
-            lines += lay_out(Call(f"{name}.append", (Argument("", nodes[0]),)), indent)
+            lines += lay_out(
+                CallExpr(f"{name}.append", (Argument("", nodes[0]),)), indent
+            )
         else:
             opening = f"{name} +=" if lines else f"{name}{typed} ="
             lines.append(f"{pad}{opening} [")
@@ -299,32 +309,32 @@ def _with_list(
     return [*lines, f"{pad}{before}{call.function}(*{name})"]
 
 
-def _test_of(node: Node) -> Test | None:
+def _test_of(node: PyExpression) -> Test | None:
     return node.test if isinstance(node, Maybe) else None
 
 
-def _appended(nodes: Sequence[Node], name: str, indent: int) -> list[str]:
+def _appended(nodes: Sequence[PyExpression], name: str, indent: int) -> list[str]:
     """Return the lines that append what depends on one condition to a list."""
     lines: list[str] = []
     for node in nodes:
         assert isinstance(node, Maybe) and node.node is not None
         lines += [] if lines else lay_out_test(node.test, indent, "if ", ":")
-        call = Call(f"{name}.append", (Argument("", node.node),))
+        call = CallExpr(f"{name}.append", (Argument("", node.node),))
         lines += lay_out(call, indent + 4)
     return lines
 
 
-def _has_name(item: Item) -> bool:
+def _has_name(item: ConstructorItem) -> bool:
     if isinstance(item, Loop):
         return bool(item.labels or item.label)
     return isinstance(item, Flag | Choice) or bool(item.label)
 
 
-def _entry(item: Item, variables: Mapping[Poly, str]) -> Node | None:
+def _entry(item: ConstructorItem, variables: Mapping[Poly, str]) -> PyExpression | None:
     """Return the argument of a Sequential for an item."""
     if isinstance(item, Flag | Choice):
         return None
-    node = shown(item)
+    node = creation(item)
     if node is None:
         return None
     # Of one copy alone nothing says that others would differ.
@@ -345,7 +355,7 @@ def _signature_lines(name: str, args: Sequence[str], returned: str) -> list[str]
 
 
 def _item(
-    item: Item,
+    item: ConstructorItem,
     variables: Mapping[Poly, str],
     plan: ClassPlan,
     declared: bool,
@@ -379,7 +389,7 @@ def _item(
     node = in_variables(item.node, variables)
     own = attribute_text(item.attr)
     if item.condition is None:
-        if isinstance(node, Call) and own and not reads(item.label):
+        if isinstance(node, CallExpr) and own and not label_parameters(item.label):
             return _with_list(node, f"{own}{typed} = ", plan, declared, indent)
         return _submodule(item.label, node, indent, typed)
     test = with_names(item.condition, variables)
@@ -426,7 +436,7 @@ def _choice(
         if not hole or (not sides[1] and name == names[0][0]):
             lines.append(_declared(name, indent, hole))
         else:
-            none = Member((name,), Call("nn.Identity", ()))
+            none = Member((name,), CallExpr("nn.Identity", ()))
             sides[1 - place] = (*sides[1 - place], none)
     typed = {one.attr for one in sides[1] if isinstance(one, Member)}
     lines += lay_out_test(test, indent, "if ", ":")
@@ -441,26 +451,30 @@ def _choice(
     return lines
 
 
-def _creates(item: Item) -> bool:
+def _creates(item: ConstructorItem) -> bool:
     """Return whether an item creates anything: no instance needs some projections."""
     if isinstance(item, Choice):
         return any(map(_creates, (*item.there, *item.otherwise)))
     return not isinstance(item, Member) or item.node is not None
 
 
-def _submodule(label: Label, node: Node, indent: int, typed: str = "") -> list[str]:
-    if not reads(label) and (own := attribute_text("".join(map(str, label)))):
+def _submodule(
+    label: LabelTemplate, node: PyExpression, indent: int, typed: str = ""
+) -> list[str]:
+    if not label_parameters(label) and (
+        own := attribute_text("".join(map(str, label)))
+    ):
         return lay_out(node, indent, f"{own}{typed} = ")
     return lay_out(_added(label, node), indent)
 
 
-def _added(label: Label, node: Node) -> Call:
+def _added(label: LabelTemplate, node: PyExpression) -> CallExpr:
     args = (Argument("", Text(label)), Argument("", node))
-    return Call("self.add_module", args)
+    return CallExpr("self.add_module", args)
 
 
 def _loop(item: Loop, indent: int) -> list[str]:
-    node = shown(item)
+    node = creation(item)
     if node is None:
         return []
     if item.is_single:
@@ -562,15 +576,15 @@ def _initializer(initializer: Initializer, guarded: bool) -> list[str]:
     return lay_out(call, 16)
 
 
-def _starting(initializer: Initializer, tensor: str) -> Call:
+def _starting(initializer: Initializer, tensor: str) -> CallExpr:
     """Return the call that initialises a tensor."""
     function = SCHEMES[initializer.scheme].function
     arguments = dict(initializer.arguments)
     if initializer.scheme == "constant" and arguments.get("val") in _CONSTANTS:
         function = _CONSTANTS[float(arguments.pop("val"))]
     args = [Argument(name, _value(value)) for name, value in arguments.items()]
-    return Call(f"nn.init.{function}", (Argument("", Leaf(tensor)), *args))
+    return CallExpr(f"nn.init.{function}", (Argument("", LiteralExpr(tensor)), *args))
 
 
-def _value(value: Any) -> Leaf:
-    return Leaf(f'"{value}"' if isinstance(value, str) else repr(value))
+def _value(value: Any) -> LiteralExpr:
+    return LiteralExpr(f'"{value}"' if isinstance(value, str) else repr(value))

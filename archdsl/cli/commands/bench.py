@@ -14,8 +14,8 @@ from archdsl.cli.options import (
     find_device,
     json_option,
     load_network,
-    names,
     spec_options,
+    split_names,
 )
 from archdsl.cli.terminal import Progress, print_json, without_torch
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @spec_options
 @click.option(
     "--engines",
-    callback=names,
+    callback=split_names,
     default="eager,inference",
     show_default=True,
     metavar="NAMES",
@@ -122,7 +122,7 @@ def command(
         Workload,
         as_dict,
         contestants,
-        text,
+        report_text,
     )
     from archdsl.backends.extras import MissingExtra
 
@@ -143,7 +143,7 @@ def command(
         facts = as_dict(results, work, least)
         print_json({"name": network.name, **facts, "errors": []})
     else:
-        sys.stdout.write(text(results, work, least))
+        sys.stdout.write(report_text(results, work, least))
 
 
 def _roofline(
@@ -162,7 +162,7 @@ def _roofline(
 
 
 def _measured(found: list[Contestant], seconds: float) -> list[Result]:
-    from archdsl.backends.bench import measure
+    from archdsl.backends.bench import measure_times
 
     ready: list[Ready] = []
     with Progress(len(found), always=True) as progress:
@@ -171,7 +171,7 @@ def _measured(found: list[Contestant], seconds: float) -> list[Result]:
             ready.append(one.prepare())
     times: list[Times] = []
     with Progress(1, always=True) as progress:
-        for times in measure([one.call for one in ready], seconds):
+        for times in measure_times([one.call for one in ready], seconds):
             progress.note(f"{len(times[0].rounds)} rounds")
     return _results(found, ready, times)
 

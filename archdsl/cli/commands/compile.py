@@ -18,12 +18,12 @@ from archdsl.cli.options import (
     find_passes,
     json_option,
     load_proved,
-    names,
-    numbers,
+    parse_size,
     pass_options,
     run_options,
-    size,
     spec_options,
+    split_names,
+    split_numbers,
 )
 from archdsl.cli.terminal import Failure, print_json, say
 
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
 @click.option(
     "--taps",
     metavar="PATHS",
-    callback=names,
+    callback=split_names,
     help="Return the outputs of these layers and blocks, such as layer3,layer4, and "
     "leave out what they do not need.",
 )
 @click.option(
     "--strides",
     metavar="NUMBERS",
-    callback=numbers,
+    callback=split_numbers,
     help="Return the last map of each of these strides, such as 8,16,32.",
 )
 @click.option(
@@ -87,7 +87,7 @@ if TYPE_CHECKING:
 @click.option(
     "--fits",
     "budget",
-    callback=size,
+    callback=parse_size,
     metavar="SIZE",
     help="With --recompute, recompute only what is needed for a step of --batch "
     "images to fit into this much memory, such as 24GiB.",
@@ -239,8 +239,8 @@ def _lean(
     except DoesNotFit as error:
         least = show_bytes(error.least_bytes)
         raise Failure(
-            f"a step of {batch:,} images does not fit into {show_bytes(budget)}: with "
-            f"blocks recomputed, it needs at least {least}",
+            f"a step of {batch:,} images does not fit into {show_bytes(budget)}: the "
+            f"smallest need that was found is {least}, with blocks recomputed",
             status.LIMIT,
         ) from None
 

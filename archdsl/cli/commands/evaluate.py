@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from archdsl.cli.images import numbers
+from archdsl.cli.images import split_floats
 from archdsl.cli.options import (
     DATA,
     INPUT_FILE,
@@ -45,7 +45,7 @@ from archdsl.cli.training import running
 )
 @click.option(
     "--mean",
-    callback=numbers,
+    callback=split_floats,
     metavar="X,Y,Z",
     help="Mean to subtract from each channel, whose values are from 0 to 1.  "
     "[default: as the weights were trained; or that of ImageNet or the arrays]",
@@ -53,7 +53,7 @@ from archdsl.cli.training import running
 @click.option(
     "--std",
     "deviation",
-    callback=numbers,
+    callback=split_floats,
     metavar="X,Y,Z",
     help="Standard deviation to then divide each channel by.  [default: as for --mean]",
 )
@@ -109,12 +109,12 @@ def command(
       archdsl evaluate digits.arch runs/digits/weights.safetensors --data digits
       archdsl evaluate resnet50 resnet50.pth --data imagenet --workers 8
     """
-    from archdsl.backends.training import classes_of, load
+    from archdsl.backends.training import classes_of, load_data
     from archdsl.backends.training.judge import judge
 
     network = load_network(spec, params, input_shape, symbolic=True)
     with running(network.name, "evaluating needs"):
-        data = load(data_name, *classes_of(network))
+        data = load_data(data_name, *classes_of(network))
         if on_train:
             data = data._replace(test=data.train)
         for note in data.notes:

@@ -180,10 +180,10 @@ def command(
         made.save(output)
     found = None
     if checks:
-        from archdsl.backends.targets.check import check
+        from archdsl.backends.targets.check import check_export
 
         with _failing(weights):
-            found = check(output, made, network, given)
+            found = check_export(output, made, network, given)
     if as_json:
         print_json({**_facts(made, output, found), "errors": []})
     else:
@@ -262,7 +262,7 @@ def _weights(network: Network, weights: str | None, seed: int | None) -> dict[st
     from archdsl.backends import onnx
 
     if weights is not None:
-        return onnx.read(Path(weights))
+        return onnx.read_tensors(Path(weights))
     assert seed is not None
     return onnx.drawn(network, seed)
 

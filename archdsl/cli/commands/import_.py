@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from archdsl.cli import status
-from archdsl.cli.factory import family_of, made_by
+from archdsl.cli.factory import made_by, modules_of
 from archdsl.cli.files import write_bytes
 from archdsl.cli.options import OUTPUT_FILE, json_option, named_values
 from archdsl.cli.terminal import Failure, print_json, say, without_torch
@@ -198,7 +198,7 @@ def _imported(
         module = made_by(factory, arguments)
         with _naming():
             return from_module(module, inputs, **how)
-    modules = family_of(factory, family, arguments)
+    modules = modules_of(factory, family, arguments)
     with _naming():
         return from_family(modules, inputs, **how)
 

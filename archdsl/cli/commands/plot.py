@@ -14,14 +14,14 @@ from archdsl.backends.plot import (
     CHARTS,
     FORMATS,
     RUNS,
-    Subject,
+    PlottedNetwork,
     UnknownFormat,
     plot,
     plot_runs,
 )
 from archdsl.cli import completion, status
 from archdsl.cli.files import write_bytes
-from archdsl.cli.gradients import measure, runs_option
+from archdsl.cli.gradients import measure_gradients, runs_option
 from archdsl.cli.options import (
     OUTPUT_FILE,
     SpecCommand,
@@ -133,7 +133,9 @@ def command(
         raise click.UsageError(f"{format} is not for a terminal: use -o FILE")
     device = find_device(device_name, devices_file, dtype)
     if (kind == "roofline") is not (device is not None):
-        raise click.UsageError("--device is for --show roofline, which needs it")
+        raise click.UsageError(
+            "--show roofline needs a --device, and only it takes one"
+        )
     if runs > 1 and kind != "gradients":
         raise click.UsageError("--runs is for --show gradients")
     if (kind == RUNS) is not bool(folders):
@@ -212,16 +214,18 @@ def _format(output: Path | None, format: str | None) -> str:
 
 def _subjects(
     specs: Sequence[str], networks: Sequence[Network], runs: int, **setting: Any
-) -> list[Subject]:
+) -> list[PlottedNetwork]:
     """Return the networks with their figures, and with those of runs in torch."""
     from archdsl.passes.analysis import analyze
 
     found = []
     for name, network in zip(specs, networks, strict=True):
         gradients = (
-            measure(network, batch=setting["batch"], runs=runs) if runs else None
+            measure_gradients(network, batch=setting["batch"], runs=runs)
+            if runs
+            else None
         )
-        found.append(Subject(name, analyze(network, **setting), gradients))
+        found.append(PlottedNetwork(name, analyze(network, **setting), gradients))
     return found
 
 

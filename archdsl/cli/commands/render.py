@@ -142,7 +142,7 @@ def command(
         raise click.UsageError("--json only contains dot text: use -o FILE, too")
     options = diagram.Options(fold=fold, **looks)
     try:
-        diagram.check(options)
+        diagram.check_options(options)
     except ValueError as error:
         raise click.UsageError(str(error)) from None
     try:

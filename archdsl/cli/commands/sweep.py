@@ -46,7 +46,7 @@ class _Command(SpecCommand):
         return super().get_help(ctx)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments; an axis behind `--ray` is no address."""
+        """Parse the arguments; an axis after `--ray` is not an address."""
         given = list(args)
         for at, arg in enumerate(given):
             following = given[at + 1 : at + 2]
@@ -374,13 +374,12 @@ def _suffix(path: Path) -> str:
 
 
 def _write(found: Sweep, output: Path | None, plot: Path | None) -> None:
-    from archdsl.sweeps.output import encode
-    from archdsl.sweeps.output import plot as draw
+    from archdsl.sweeps.output import encode_rows, plot_points
 
     if output is not None:
-        write_bytes(output, encode(found, _suffix(output)))
+        write_bytes(output, encode_rows(found, _suffix(output)))
     if plot is not None:
-        write_bytes(plot, draw(found, _suffix(plot)))
+        write_bytes(plot, plot_points(found, _suffix(plot)))
     if output is not None:
         # Only now has everything been written.
         with suppress(OSError):

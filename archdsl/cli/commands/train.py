@@ -28,7 +28,7 @@ from archdsl.cli.terminal import print_json
 from archdsl.cli.training import Shown, find_recipe, running
 
 if TYPE_CHECKING:
-    from archdsl.backends.training import Data, Options, Recipe, Start
+    from archdsl.backends.training import Data, LoopOptions, Recipe, Start
     from archdsl.ir import Network
     from archdsl.passes.devices import Device
 
@@ -177,7 +177,7 @@ def command(
       archdsl train resnet18 -D classes=2 --weights resnet18.pth --except fc -o pets
               --data images --recipe imagenet_resnet --set optimizer.lr=0.01
     """
-    from archdsl.backends.training import Options, Start, classes_of, load
+    from archdsl.backends.training import LoopOptions, Start, classes_of, load_data
 
     if leave_out and weights is None:
         raise click.UsageError("--except needs --weights")
@@ -190,10 +190,10 @@ def command(
     start = Start(None if weights is None else Path(weights), leave_out, frozen)
     watch = Shown()
     with running(network.name, "training needs"), writing(output):
-        data = load(data_name, *classes_of(network))
+        data = load_data(data_name, *classes_of(network))
         if workers is None:
             workers = _workers(data)
-        chosen = Options(workers=workers, **options)
+        chosen = LoopOptions(workers=workers, **options)
         for note in data.notes:
             watch.say(f"note: {note}")
         _train(network, data, recipe, output, chosen, watch, start, resume, device)
@@ -207,7 +207,7 @@ def _train(
     data: Data,
     recipe: Recipe,
     output: Path,
-    options: Options,
+    options: LoopOptions,
     watch: Shown,
     start: Start,
     resume: bool,

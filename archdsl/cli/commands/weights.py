@@ -120,7 +120,7 @@ def command(
       archdsl weights gray.arch rgb.pth --adapt-input -o gray.safetensors
       archdsl weights repvgg_a0 best.pt --for inference -o deploy.safetensors
     """
-    from archdsl.backends.checkpoints import match, read
+    from archdsl.backends.checkpoints import match, read_weights
     from archdsl.backends.checkpoints import text as texts
     from archdsl.transforms import pipeline
 
@@ -128,7 +128,7 @@ def command(
     chosen = pipeline(passes=find_passes(level, passes, inference), inference=inference)
     network = load_network(spec, params, input_shape, symbolic=False)
     rules = _rules(rules_name)
-    held = read(Path(checkpoint), part)
+    held = read_weights(Path(checkpoint), part)
     try:
         found = match(network, held, rules=rules, leave_out=leave_out)
     except ValueError as error:
@@ -140,7 +140,7 @@ def command(
         written = str(output) if output is not None and found.complete else None
         print_json({**texts.as_dict(found), "output": written, "errors": []})
     else:
-        sys.stdout.write(texts.text(found, spec))
+        sys.stdout.write(texts.match_text(found, spec))
     if output is not None:
         _write(found, output, network, chosen)
     return status.OK if found.complete else status.SPEC_ERRORS
@@ -171,10 +171,10 @@ def _rules(name: str | None) -> Rules | None:
     """Return the rules of a name that ships, or else of a file."""
     if name is None:
         return None
-    from archdsl.backends.checkpoints import maps, parse_rules, shipped
+    from archdsl.backends.checkpoints import maps, parse_rules, shipped_rules
     from archdsl.source import Source
 
-    known = shipped(name)
+    known = shipped_rules(name)
     if known is not None:
         return known
     path = Path(name)

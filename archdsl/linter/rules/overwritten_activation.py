@@ -11,7 +11,7 @@ from archdsl.layer import count
 from archdsl.linter.net import Net
 from archdsl.linter.rule import Edit, Finding, Fix, Rule, net
 from archdsl.syntax import tree as t
-from archdsl.torch.functions import copies_input, kept_in_place, parameters
+from archdsl.torch.functions import copies_input, kept_in_place, parameter_names
 from archdsl.torch.inplace import inplace
 
 _FLOAT: Final = 4
@@ -78,7 +78,7 @@ def _foreign_inplace(node: Node) -> str:
     call = form.module
     if call is None or form.origin or not call.name.startswith("nn."):
         return ""
-    names = parameters(call.name)
+    names = parameter_names(call.name)
     last = names[len(call.args) - 1] if 0 < len(call.args) <= len(names) else ""
     return call.name if last == "inplace" and call.args[-1] is True else ""
 

@@ -55,7 +55,7 @@ class WeightsOnPadding(Rule):
     )
 
     def check(self, net: Net) -> Iterator[Finding]:
-        """Yield the layers of which some taps meet no position of a map."""
+        """Yield the layers some of whose weights never meet a position of the map."""
         idle = {}
         for node in net.owners:
             taps = _alive(net, node)

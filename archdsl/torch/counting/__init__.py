@@ -10,7 +10,7 @@ from archdsl.diagnostics import Diagnostic, SpecError
 
 if TYPE_CHECKING:
     from archdsl.ir.graph import Graph, Node
-    from archdsl.torch.calls import Form
+    from archdsl.torch.calls import CallForm
 
 TOOLS: Final[Mapping[str, str]] = {
     "mac": "multiply-accumulates of convolutions and linear layers",
@@ -58,7 +58,7 @@ def count(
     graph: Graph,
     tool: str,
     training: bool = False,
-    forms: Callable[[Node], Form] | None = None,
+    forms: Callable[[Node], CallForm] | None = None,
 ) -> Count:
     """Return what a tool counts in the module of a network, for one sample.
 
@@ -77,7 +77,7 @@ def count(
         SpecError: if it is not known how the tool counts something that is called.
     """
     from archdsl.torch.calls import executed, functions, out_of_order
-    from archdsl.torch.functions import Unknown
+    from archdsl.torch.functions import UnknownCount
 
     TOOLS[tool]
     convention = import_module(f"{__name__}.{tool}")
@@ -85,7 +85,7 @@ def count(
     if forms is None:
         called = functions(graph.network)
 
-        def forms(node: Node) -> Form:
+        def forms(node: Node) -> CallForm:
             return "function" if node.output in called else "module"
 
     moved = out_of_order(graph)
@@ -97,7 +97,7 @@ def count(
         runs = training or not node.training
         try:
             layers.append(convention.count(step, training) if runs else 0)
-        except Unknown as unknown:
+        except UnknownCount as unknown:
             raise SpecError([_not_known(convention.VERSION, unknown, node)]) from None
     return Count(
         tool,
@@ -132,7 +132,7 @@ def by_family(graph: Graph, layers: Sequence[int]) -> dict[str, int]:
     return found
 
 
-def about(tool: str) -> str:
+def about_tool(tool: str) -> str:
     """Return a paragraph about what a tool counts, and where it looks."""
     convention = import_module(f"{__name__}.{tool}")
     text: str = convention.ABOUT

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 
 VERSION: Final = "calflops 0.3.2"
 UNIT: Final = "FLOPs"
@@ -27,4 +27,4 @@ def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions that calflops knows."""
     if not step.known:
         return 2 * step.macs
-    return counted(step.functions, "calflops")
+    return tool_count(step.functions, "calflops")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 
 VERSION: Final = "fvcore 0.1.5.post20221221"
 UNIT: Final = "MACs"
@@ -31,6 +31,6 @@ def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions whose operators fvcore knows."""
     if not step.known:
         return step.macs
-    return counted(
+    return tool_count(
         [call._replace(training=training) for call in step.functions], "fvcore"
     )

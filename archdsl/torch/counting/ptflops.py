@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 from archdsl.torch.functions.rules import bias
 
 VERSION: Final = "ptflops 0.7.5"
@@ -27,7 +27,7 @@ def count(step: Executed, training: bool) -> int:
     """Return the sum over the functions whose operators ptflops knows."""
     if not step.known:
         return step.macs
-    total = counted(step.functions, "ptflops")
+    total = tool_count(step.functions, "ptflops")
     if step.in_order:
         return total
     # If positions are not in memory order, the bias is a separate sum, not an `addmm`.

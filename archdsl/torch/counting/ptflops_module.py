@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 
 VERSION: Final = "ptflops 0.7.5"
 UNIT: Final = "MACs"
@@ -29,4 +29,4 @@ def count(step: Executed, training: bool) -> int:
         return step.macs
     # It only hooks classes of torch.
     modules = [call for call in step.modules if not call.base]
-    return counted([*modules, *step.functions], "ptflops_module")
+    return tool_count([*modules, *step.functions], "ptflops_module")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 
 VERSION: Final = "thop 0.1.1.post2209072238"
 UNIT: Final = "MACs"
@@ -31,4 +31,4 @@ def count(step: Executed, training: bool) -> int:
     if not step.known:
         return step.macs
     # It only hooks classes of torch.
-    return counted([call for call in step.modules if not call.base], "thop")
+    return tool_count([call for call in step.modules if not call.base], "thop")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import Call
+from archdsl.torch.functions import ShapedCall
 from archdsl.torch.functions.rules import positions
 
 VERSION: Final = "torchinfo 1.8.0"
@@ -32,7 +32,7 @@ def count(step: Executed, training: bool) -> int:
     return sum([_module(call) for call in step.modules])
 
 
-def _module(call: Call) -> int:
+def _module(call: ShapedCall) -> int:
     parameters = sum(
         tensor.elements
         for tensor in call.tensors

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from archdsl.torch.calls import Executed
-from archdsl.torch.functions import counted
+from archdsl.torch.functions import tool_count
 
 _TOOL: Final = "ultralytics_thop"
 VERSION: Final = "ultralytics-thop 2.2.3"
@@ -30,6 +30,6 @@ def count(step: Executed, training: bool) -> int:
         return step.macs
     modules = [call._replace(name=call.base or call.name) for call in step.modules]
     # It counts no functions inside modules that it counts.
-    return counted(modules, "ultralytics_thop") or counted(
+    return tool_count(modules, "ultralytics_thop") or tool_count(
         step.functions, "ultralytics_thop"
     )

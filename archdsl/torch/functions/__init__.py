@@ -15,25 +15,33 @@ from typing import Any
 
 from archdsl.values import TorchForm, without_axes
 
-from .function import Call, Counts, Function, Module, Reads, Rule, Unknown
+from .function import (
+    CountingRule,
+    CountingRules,
+    Function,
+    Module,
+    Reads,
+    ShapedCall,
+    UnknownCount,
+)
 
 __all__ = [
-    "Call",
-    "Counts",
+    "CountingRule",
+    "CountingRules",
     "Function",
     "Module",
     "Reads",
-    "Rule",
-    "Unknown",
+    "ShapedCall",
+    "UnknownCount",
     "called_by",
     "copies_input",
-    "counted",
     "entries",
     "find",
     "kept_in_place",
-    "parameters",
+    "parameter_names",
     "reads",
     "runs_in_place",
+    "tool_count",
 ]
 
 
@@ -51,7 +59,7 @@ def called_by(name: str) -> str | None:
     return found.calls.format(axes=name[len(without_axes(name)) :])
 
 
-def counted(calls: Sequence[Call], tool: str) -> int:
+def tool_count(calls: Sequence[ShapedCall], tool: str) -> int:
     """Return what a tool counts for some calls of functions or modules.
 
     Args:
@@ -65,7 +73,7 @@ def counted(calls: Sequence[Call], tool: str) -> int:
     for call in calls:
         found = find(call.name)
         if found is None or found.counts is None:
-            raise Unknown(call.name)
+            raise UnknownCount(call.name)
         rule = found.counts.get(tool)
         total += rule(call) if rule else 0
     return total
@@ -105,7 +113,7 @@ def kept_in_place(module: str) -> str | None:
 
 
 @cache
-def parameters(name: str) -> tuple[str, ...]:
+def parameter_names(name: str) -> tuple[str, ...]:
     """Return the names of a constructor's parameters, none for an unknown module."""
     found = find(name)
     if not isinstance(found, Module):

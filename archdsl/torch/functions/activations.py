@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from .function import Call, Function, Module
+from .function import Function, Module, ShapedCall
 from .positions import Blind, over_all
 from .rules import inputs, outputs
 
@@ -18,7 +18,7 @@ def _softmax(x: Tensor, dim: int | None = None, **_: Any) -> Tensor:
     return over_all(x, dim)
 
 
-def _thop_softmax(call: Call) -> int:
+def _thop_softmax(call: ShapedCall) -> int:
     # Exponentials and divisions of all features, and the sums of all but one.
     features = (1, *call.input)[int(call.arguments["dim"])]
     return inputs(call) // features * (3 * features - 1)

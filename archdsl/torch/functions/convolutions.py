@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.values import channels, sizes
 
-from .function import Call, Function, Module
+from .function import Function, Module, ShapedCall
 from .positions import NOTHING, grouped, per_axis, slid, widened
 from .rules import (
-    area,
     bias,
     convolution,
     groups,
@@ -18,6 +17,7 @@ from .rules import (
     linear,
     outputs,
     transposed,
+    window_elements,
 )
 from .rules import per_axis as numbers
 
@@ -96,14 +96,14 @@ def _linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 # ---- how tools count
 
 
-def _fvcore(call: Call) -> int:
+def _fvcore(call: ShapedCall) -> int:
     # `padding="same"` is an operator of its own, which it does not know.
     same = isinstance(call.arguments.get("padding"), str)
     zeros = call.arguments.get("padding_mode", "zeros") == "zeros"
     return 0 if same and zeros else convolution(call)
 
 
-def _positions(call: Call) -> int:
+def _positions(call: ShapedCall) -> int:
     """Return the outputs of a channel, as calflops computes them."""
     kernel = numbers(call, call.arguments["kernel_size"])
     stride = numbers(call, call.arguments.get("stride", 1))
@@ -121,36 +121,38 @@ def _positions(call: Call) -> int:
     return total
 
 
-def _calflops(call: Call) -> int:
+def _calflops(call: ShapedCall) -> int:
     wide = channels(call.output)
-    window = area(call) * channels(call.input) * (wide // groups(call))
+    window = window_elements(call) * channels(call.input) * (wide // groups(call))
     sums = wide if call.has_bias else 0
     return (2 * window + sums) * _positions(call)
 
 
-def _calflops_transposed(call: Call) -> int:
+def _calflops_transposed(call: ShapedCall) -> int:
     # It takes the channels of a group for all of them, and the outputs for those of
     # a convolution.
     wide = channels(call.output) // groups(call)
-    window = area(call) * inputs(call) * (wide // groups(call))
+    window = window_elements(call) * inputs(call) * (wide // groups(call))
     return 2 * window + (wide * _positions(call) if call.has_bias else 0)
 
 
-def _with_biases(call: Call) -> int:
+def _with_biases(call: ShapedCall) -> int:
     return convolution(call) + bias(call)
 
 
-def _transposed_with_biases(call: Call) -> int:
+def _transposed_with_biases(call: ShapedCall) -> int:
     return transposed(call) + bias(call)
 
 
-def _linear_with_biases(call: Call) -> int:
+def _linear_with_biases(call: ShapedCall) -> int:
     return linear(call) + bias(call)
 
 
-def _not_transposed(call: Call) -> int:
+def _not_transposed(call: ShapedCall) -> int:
     # The products of a convolution, though a transposed one multiplies its inputs.
-    return outputs(call) * area(call) * (channels(call.input) // groups(call))
+    return (
+        outputs(call) * window_elements(call) * (channels(call.input) // groups(call))
+    )
 
 
 _OPTIONS: Final = "in_channels, out_channels, kernel_size, stride=1, padding=0, "

@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 from archdsl.values import Shape, Tensor
 
 
-class Call(NamedTuple):
+class ShapedCall(NamedTuple):
     """A call of a module or function.
 
     Attributes:
@@ -43,15 +43,15 @@ class Call(NamedTuple):
         return bool(self.arguments.get("elementwise_affine", given))
 
 
-class Unknown(Exception):
-    """A function or module of which it is not known how a tool counts it."""
+class UnknownCount(Exception):
+    """A function or module that a tool counts in an unknown way."""
 
 
-Rule: TypeAlias = Callable[[Call], int]
+CountingRule: TypeAlias = Callable[[ShapedCall], int]
 
 # By tool, see `counting.TOOLS`; a tool that is left out counts nothing. None if it is
 # not known what the tools do.
-Counts: TypeAlias = Mapping[str, Rule] | None
+CountingRules: TypeAlias = Mapping[str, CountingRule] | None
 
 # What an output depends on. "place": the numbers of all inputs in the same place, in
 # inference if the modes differ. "moves": the function only moves values or takes a
@@ -78,7 +78,7 @@ class Function(NamedTuple):
     names: str
     parameters: str | None = None
     reads: Reads = None
-    counts: Counts = None
+    counts: CountingRules = None
     inplace: Literal["output", "copies"] | None = None
 
 
@@ -97,5 +97,5 @@ class Module(NamedTuple):
     name: str
     parameters: str
     calls: str
-    counts: Counts = None
+    counts: CountingRules = None
     ordered: bool = False

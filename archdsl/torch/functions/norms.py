@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from .function import Call, Function, Module, Rule
+from .function import CountingRule, Function, Module, ShapedCall
 from .positions import NOTHING, over_all
 from .rules import inputs
 
@@ -42,13 +42,13 @@ def _local_response_norm(x: Tensor, size: int, *_: Any, **__: Any) -> Tensor:
 # ---- how tools count
 
 
-def _each(affine: int, plain: int) -> Rule:
+def _each(affine: int, plain: int) -> CountingRule:
     """Return a rule of operations for each element, with scale and shift or without."""
     return lambda call: inputs(call) * (affine if call.is_affine else plain)
 
 
-def _of_batch(call: Call) -> int:
-    """Return the operations of a batch norm, which may ask for those of training."""
+def _of_batch(call: ShapedCall) -> int:
+    """Return the operations of a batch norm, which may be those of training."""
     if call.training or call.arguments.get("training"):
         return _each(5, 4)(call)
     return _each(2, 1)(call)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from archdsl.layer import adaptive_taps
 from archdsl.values import channels, sizes
 
-from .function import Call, Function, Module
+from .function import Function, Module, ShapedCall
 from .positions import thin, widened
 from .rules import inputs, outputs, per_axis
 
@@ -49,12 +49,12 @@ def _adaptive_pool(x: Tensor, output_size: Any, *_: Any, **__: Any) -> Tensor:
 # ---- how tools count
 
 
-def _fvcore_adaptive(call: Call) -> int:
+def _fvcore_adaptive(call: ShapedCall) -> int:
     # It knows the operator for two axes alone.
     return inputs(call) if call.name.endswith("2d") else 0
 
 
-def _thop_adaptive(call: Call) -> int:
+def _thop_adaptive(call: ShapedCall) -> int:
     share = 1.0
     for before, after in zip(sizes(call.input), sizes(call.output), strict=True):
         share *= before / after
@@ -62,11 +62,11 @@ def _thop_adaptive(call: Call) -> int:
     return int((share + 1) * outputs(call))
 
 
-def _ultralytics_adaptive(call: Call) -> int:
+def _ultralytics_adaptive(call: ShapedCall) -> int:
     return adaptive_taps(call.input, call.output) + outputs(call)
 
 
-def _ultralytics_average(call: Call) -> int:
+def _ultralytics_average(call: ShapedCall) -> int:
     # One sum for each position that the windows cover, one division per output.
     kernel = per_axis(call, call.arguments["kernel_size"])
     stride = per_axis(call, call.arguments.get("stride", kernel))

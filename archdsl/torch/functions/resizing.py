@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from archdsl.values import CONTINUED
 
-from .function import Call, Function, Module, Unknown
+from .function import Function, Module, ShapedCall, UnknownCount
 from .positions import NOTHING, Blind, per_axis, thin, widened
 from .rules import inputs, outputs, positions
 from .rules import per_axis as numbers
@@ -84,25 +84,25 @@ def _interpolate(
 # ---- how tools count
 
 
-def _mode(call: Call) -> str:
+def _mode(call: ShapedCall) -> str:
     return str(call.arguments.get("mode", "nearest"))
 
 
-def _fvcore(call: Call) -> int:
+def _fvcore(call: ShapedCall) -> int:
     # It knows two of the operators, which are for two axes.
     if len(call.output) != 3:
         return 0
     return {"nearest": 1, "bilinear": 4}.get(_mode(call), 0) * outputs(call)
 
 
-def _calflops(call: Call) -> int:
-    # With a factor it forgets it, and fails if there is one for each axis; with a size
-    # it forgets the channels, and of a square size, which is given as one number, one
-    # side.
+def _calflops(call: ShapedCall) -> int:
+    # With a factor, it ignores the factor, and fails if there is one for each axis.
+    # With a size, it ignores the channels, and one side of a square size given as one
+    # number.
     factor = call.arguments.get("scale_factor")
     if factor is not None:
         if len(set(numbers(call, factor))) > 1:
-            raise Unknown(f"{call.name} with a factor for each axis")
+            raise UnknownCount(f"{call.name} with a factor for each axis")
         return inputs(call)
     size = call.arguments.get("size")
     if size is not None and len(set(numbers(call, size))) == 1:
@@ -113,11 +113,11 @@ def _calflops(call: Call) -> int:
 _EACH: Final[Mapping[str, int]] = {"linear": 5, "bilinear": 11, "bicubic": 259}
 
 
-def _ultralytics(call: Call) -> int:
+def _ultralytics(call: ShapedCall) -> int:
     return outputs(call) * _EACH.get(_mode(call), 0)
 
 
-def _thop(call: Call) -> int:
+def _thop(call: ShapedCall) -> int:
     return outputs(call) if _mode(call) == "nearest" else _ultralytics(call)
 
 

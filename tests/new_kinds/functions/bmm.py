@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .function import Call, Function
+from .function import Function, ShapedCall
 from .rules import outputs
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ def _bmm(input: Tensor, mat2: Tensor) -> Tensor:
     return torch.maximum(rows.expand(shape), columns.expand(shape))
 
 
-def _products(call: Call) -> int:
+def _products(call: ShapedCall) -> int:
     return outputs(call)  # of a column and a row
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Any, Final
 
-from archdsl.backends.torch.validate.values import Value, refuse
+from archdsl.backends.torch.validate.values import TensorValue, refuse
 from archdsl.torch.functions import find
 
 _REQUIRED: Final = object()
@@ -124,7 +124,7 @@ def normal(value: Any) -> Any:
         parts = tuple([normal(part) for part in value])
         lengths = _PER_AXIS if isinstance(value, tuple) else (2, 4)
         if len(parts) in lengths and parts.count(parts[0]) == len(parts):
-            return parts if type(parts[0]) is Value else parts[0]
+            return parts if type(parts[0]) is TensorValue else parts[0]
         return parts
     if isinstance(value, slice):
         return "slice", value.start, value.stop, value.step

@@ -17,13 +17,13 @@ from archdsl.ir.graph import Graph, Node
 from archdsl.layer import count
 from archdsl.limits import MAX_SEEN
 from archdsl.passes.analysis import analyze
-from archdsl.passes.receptive import Axis, Field, fields
+from archdsl.passes.receptive import AxisField, UnitFields, fields
 from archdsl.torch.functions.positions import Blind
 from archdsl.values import AXES, Shape, Tensor, show_shape, sizes
 
-from .dependence import ends, look, nothing, positions, summary
-from .match import Match, Matched, layer_paths, match
-from .trace import Trace, saving, tensors_in, trace
+from .dependence import ends, look, maxima, nothing, position_image
+from .match import Matched, RunMatch, layer_paths, match_run
+from .trace import Trace, saved_storages, tensors_in, trace
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +34,7 @@ _BATCH: Final = 2
 _FEW_BYTES: Final = 1 << 28
 
 
-class Difference(NamedTuple):
+class FigureDifference(NamedTuple):
     """A figure on which the analysis and the module disagree.
 
     Attributes:
@@ -75,7 +75,7 @@ class Agreement(NamedTuple):
         skipped: what could not be compared, with the reason.
     """
 
-    differences: tuple[Difference, ...]
+    differences: tuple[FigureDifference, ...]
     compared: Mapping[str, int]
     skipped: Mapping[str, str]
 
@@ -104,7 +104,7 @@ def agree(network: Network, *, allow_foreign: bool = False) -> Agreement:
     except ImportError:
         raise
     except Exception as error:
-        broken = Difference("module", "", "is made", _said(error))
+        broken = FigureDifference("module", "", "is made", _said(error))
         return Agreement((broken,), {"module": 1}, {})
     comparison = _Comparison(network, module)
     for part in (
@@ -135,7 +135,7 @@ class _Comparison:
         self.foreign = {n.output for n in self.graph.nodes if _is_foreign(n)}
         self.paths = layer_paths(module, self.graph)
         self.contiguous = True
-        self.differences: list[Difference] = []
+        self.differences: list[FigureDifference] = []
         self.compared: dict[str, int] = {}
         self.skipped: dict[str, str] = {}
 
@@ -146,7 +146,7 @@ class _Comparison:
         self.compared[what] = self.compared.get(what, 0) + 1
         if ours != theirs:
             self.differences.append(
-                Difference(what, path, _shown(ours), _shown(theirs), step)
+                FigureDifference(what, path, _shown(ours), _shown(theirs), step)
             )
 
     # ---- parameters and buffers
@@ -176,12 +176,14 @@ class _Comparison:
         path = node.step.path
         if tensor.name == "*":
             # For a foreign layer, only the number of elements is known.
-            own = [name for name in theirs if name.startswith(f"{path}.")]
-            parts = [theirs.pop(name) for name in own]
-            found = sum(count(shape) for shape, trainable, _ in parts if trainable)
-            if not all(trainable for _, trainable, _ in parts):
-                self.skipped["buffers"] = "a spec says none of foreign layers"
-            self.check("parameters", path, tensor.elements, found, node.step)
+            own = [
+                name
+                for name, (_, trainable, _) in theirs.items()
+                if name.startswith(f"{path}.") and trainable == tensor.trainable
+            ]
+            found = sum(count(theirs.pop(name)[0]) for name in own)
+            what = "parameters" if tensor.trainable else "buffers"
+            self.check(what, path, tensor.elements, found, node.step)
             return
         key = f"{path}.{tensor.name}" if tensor.name else path
         ours = tuple(int(n) for n in tensor.shape), tensor.trainable, tensor.integer
@@ -202,7 +204,7 @@ class _Comparison:
         mode = "train" if training else "eval"
         inputs = self._inputs("meta")
         found = trace(self.module.train(training), inputs, self.paths)
-        layers = match(self.graph, found, training=training)
+        layers = match_run(self.graph, found, training=training)
         facts = analyze(self.network, batch=_BATCH, mode=mode)
         before = len(self.differences)
         for matched in layers.layers:
@@ -223,7 +225,7 @@ class _Comparison:
         macs = node.op.macs(node.input_shapes, node.shape)
         self.check(f"MACs ({mode})", path, macs, matched.macs / _BATCH, node.step)
 
-    def _outputs(self, found: Trace, layers: Match, training: bool) -> None:
+    def _outputs(self, found: Trace, layers: RunMatch, training: bool) -> None:
         mode = "train" if training else "eval"
         ports = [p for p in self.network.outputs if training or not p.training]
         theirs = tensors_in(found.result)
@@ -240,7 +242,7 @@ class _Comparison:
     def saved(self) -> None:
         """Compare what autograd keeps, by distinct storage."""
         if self.foreign:
-            self.skipped["saved bytes"] = "what foreign layers keep is not known"
+            self.skipped["saved bytes"] = "it is not known what foreign layers keep"
             return
 
         ours, theirs = self.facts.memory.saved_bytes, self._kept("meta")
@@ -266,7 +268,7 @@ class _Comparison:
         module = self.module
         if device != "meta":
             module = deepcopy(module).to_empty(device=device)
-        with saving(module.train()) as storages:
+        with saved_storages(module.train()) as storages:
             result = module(*self._inputs(device))
         del result
         return sum(storage.nbytes() for storage in storages.values())
@@ -294,14 +296,14 @@ class _Comparison:
         seen = sum(math.prod(sizes(node.shape)) for node in self.graph.nodes)
         if seen > MAX_SEEN:
             self.skipped[what] = (
-                f"its maps have {seen:,} positions, and at most {MAX_SEEN:,} are "
+                f"its maps have {seen:,} positions, but at most {MAX_SEEN:,} can be "
                 "compared; a smaller --input has fewer"
             )
             return
         try:
             differ = self._differ(known, self._seen())
         except Blind as error:
-            self.skipped[what] = f"what `{error}` reads is not known here"
+            self.skipped[what] = f"it is not known what `{error}` reads"
             return
         nodes = [node for node in self.graph.nodes if node.output in known]
         for node in nodes:
@@ -309,11 +311,11 @@ class _Comparison:
             ours, theirs = differ.get(node.output, ("", ""))
             self.check(what, path, ours, theirs, node.step)
 
-    def _seen(self) -> dict[int, Seen]:
+    def _seen(self) -> dict[int, SeenUnits]:
         """Return the receptive fields of the units of every value in the module."""
         first, *others = [port.shape for port in self.network.inputs]
         axes = len(sizes(first))
-        inputs = [positions(first), *(nothing(shape, axes) for shape in others)]
+        inputs = [position_image(first), *(nothing(shape, axes) for shape in others)]
         module = self.module.eval()
         # The network itself decides about its auxiliary heads; all that is drawn at
         # random in training is left out.
@@ -322,10 +324,10 @@ class _Comparison:
 
         def observe(number: int, tensor: Any) -> None:
             if number not in summaries:
-                summaries[number] = summary(tensor)
+                summaries[number] = maxima(tensor)
 
         found = trace(module, inputs, self.paths, look, observe)
-        numbers = match(self.graph, found, training=True).numbers
+        numbers = match_run(self.graph, found, training=True).numbers
         shapes = self.graph.shapes
         return {
             value: ends(summaries[number], shapes[value], axes)
@@ -334,7 +336,7 @@ class _Comparison:
         }
 
     def _differ(
-        self, known: Mapping[int, Field], seen: Mapping[int, Seen]
+        self, known: Mapping[int, UnitFields], seen: Mapping[int, SeenUnits]
     ) -> dict[int, tuple[str, str]]:
         """Return the fields that differ in the analysis and the module, by value."""
         bounds = set(self.foreign)
@@ -360,11 +362,11 @@ class _Comparison:
 
 
 # Along each axis, the first and last position that each unit sees.
-Seen = tuple[list[tuple[float, float]], ...]
+SeenUnits = tuple[list[tuple[float, float]], ...]
 
 
 def _first_difference(
-    field: Field, axis: Axis, units: list[tuple[float, float]]
+    field: UnitFields, axis: AxisField, units: list[tuple[float, float]]
 ) -> tuple[int, str, str] | None:
     """Return the first unit along an axis whose receptive field differs.
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def positions(shape: Sequence[int]) -> Tensor:
+def position_image(shape: Sequence[int]) -> Tensor:
     """Return an image in which each unit depends only on its own position."""
     import torch
 
@@ -49,10 +49,12 @@ def look(
 
     name = func.__name__
     known = reads(name)
-    if known == "moves":
+    read = [a for a in args if isinstance(a, Tensor)]
+    # Weights have no values here, and do not depend on the input.
+    if known == "moves" or (read and all(one.is_meta for one in read)):
         return func(*args, **kwargs)
     if known == "place":
-        return joined([a for a in args if isinstance(a, Tensor)])
+        return joined(read)
     if callable(known):
         return known(*args, **kwargs)
     output = func(*args, **kwargs) if name in _ASKS else None
@@ -67,10 +69,10 @@ _ASKS: Final = frozenset(["__get__", "size", "dim"])
 
 # ---- what was seen --------------------------------------------------------------
 
-Ends = list[tuple[float, float]]
+UnitEnds = list[tuple[float, float]]
 
 
-def summary(tensor: Tensor) -> tuple[Any, ...]:
+def maxima(tensor: Tensor) -> tuple[Any, ...]:
     """Return the maximum of each sample at each position along each spatial axis."""
     tensor = thin(tensor)
     if tensor.dim() < 3:
@@ -79,7 +81,7 @@ def summary(tensor: Tensor) -> tuple[Any, ...]:
     return tuple(tensor.amax([other for other in dims if other != dim]) for dim in dims)
 
 
-def ends(summed: tuple[Any, ...], shape: Shape, axes: int) -> tuple[Ends, ...]:
+def ends(summed: tuple[Any, ...], shape: Shape, axes: int) -> tuple[UnitEnds, ...]:
     """Return the first and last position along each axis of the input that the units of
     a map depend on.
 

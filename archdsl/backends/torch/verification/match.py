@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from archdsl.backends.torch.layout import flat
-from archdsl.backends.torch.nodes import Leaf, Var
+from archdsl.backends.torch.nodes import LiteralExpr, Var
 from archdsl.backends.torch.templates import fill
 from archdsl.ir.graph import Graph, Node
 
@@ -32,7 +32,7 @@ class Matched(NamedTuple):
     macs: int = 0
 
 
-class Match(NamedTuple):
+class RunMatch(NamedTuple):
     """The layers of a network in a run.
 
     Attributes:
@@ -52,7 +52,7 @@ def layer_paths(module: nn.Module, graph: Graph) -> set[str]:
     return {node.step.path for node in graph.nodes} & known
 
 
-def match(graph: Graph, run: Trace, *, training: bool) -> Match:
+def match_run(graph: Graph, run: Trace, *, training: bool) -> RunMatch:
     """Follow the network's values through a run, and return what its layers did.
 
     A layer's call is identified by its callable and by the tensors that it reads, which
@@ -86,7 +86,7 @@ def match(graph: Graph, run: Trace, *, training: bool) -> Match:
         else:
             found.append(Matched(node, None))
     rest = [event.name for key, event in calls.items() if key not in taken]
-    return Match(tuple(found), tuple(rest), numbers)
+    return RunMatch(tuple(found), tuple(rest), numbers)
 
 
 def _key(event: Event) -> Hashable:
@@ -124,7 +124,7 @@ def _function(node: Node) -> _Steps:
     for tensor in node.tensors:
         scope["own"] = torch.nn.Parameter(torch.empty(tensor.shape, device="meta"))
     names = [Var(f"x{n}") for n in range(len(inputs))]
-    settings = [(name, Leaf(repr(value))) for name, value in form.kwargs]
+    settings = [(name, LiteralExpr(repr(value))) for name, value in form.kwargs]
     code = flat(fill(form.function, names, settings, Var("own"), False))
     numbering, calls = Numbering(inputs), []
 

@@ -278,7 +278,7 @@ def trace(
 
 
 @contextmanager
-def saving(module: nn.Module) -> Iterator[dict[int, Any]]:
+def saved_storages(module: nn.Module) -> Iterator[dict[int, Any]]:
     """Yield the storages that autograd keeps within the context, by their identity.
 
     Those of the module's parameters and buffers are not included.
