@@ -959,6 +959,14 @@ def test_what_is_no_kind_is_named_with_its_place() -> None:
     assert f"{__file__}:" in message
 
 
+def test_numbers_without_an_axis_are_no_kind() -> None:
+    class Centred(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x - x.mean().view(1, 1, 1, 1)
+
+    assert "is no layer kind" in refused(Centred())
+
+
 def test_a_module_of_several_inputs_is_no_foreign_layer() -> None:
     class Experts(nn.Module):
         """A kernel for each sample, as in conditional convolutions."""

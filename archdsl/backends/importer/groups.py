@@ -234,6 +234,8 @@ def _channel_sizes(flat: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]
     None if it is not a shape of the same map. Of a single position, the axes behind the
     channels may be missing.
     """
+    if len(flat) < 2:
+        return None  # a number that all of a batch have
     channels, *sizes = flat[1:]
     number = len(shape) - 1 - len(sizes)
     if number >= 1 and list(shape[1 + number :]) == sizes:
