@@ -459,5 +459,5 @@ def test_says_what_does_not_fit(
 
 def test_a_bare_parameter_is_refused_in_a_numbered_body() -> None:
     text = "arch 1\nnetwork N {\n    input 8x5x4\n    a: seq { layerscale }\n}\n"
-    with pytest.raises(archdsl.SpecError, match="layerscale is a parameter"):
+    with pytest.raises(archdsl.SpecError, match="layerscale is a bare parameter"):
         archdsl.loads(text)

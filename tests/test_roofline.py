@@ -429,7 +429,7 @@ bandwidth_gbs = 100
         ("{ float32 = 1 }", "{ tf32 = 1 }", "vector_tflops: there is no `tf32`"),
         ("{ float32 = 1 }", "1", "`vector_tflops` has a rate for each format"),
         ("[card]", "[card]\ntitle = 3", "`title` must be a string"),
-        ("[card]\n", "", "`bandwidth_gbs` stands outside a device"),
+        ("[card]\n", "", "`bandwidth_gbs` is outside a device"),
         ("[card]", "[card", "mine.toml: Expected ']'"),
         (RIGHT, "", "there is no device in it"),
     ],
