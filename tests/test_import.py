@@ -674,7 +674,7 @@ class Early(nn.Module):
 
 def test_another_order_of_keys_is_accepted_on_request() -> None:
     module = Early()
-    assert "another order: `norm.weight`" in refused(module)
+    assert "a different order: `norm.weight`" in refused(module)
     found = archdsl.from_module(module, IMAGE, any_order=True)
     assert found.compared[0] == "names and shapes of the state_dict"
     same(module, found.text)
@@ -1181,7 +1181,7 @@ def test_the_command_says_that_it_runs_code_and_writes(
         ("imported_nets", 2, "not of the form MODULE:FACTORY"),
         ("no_such_module:net", 1, "ModuleNotFoundError"),
         ("imported_nets:nothing", 1, "AttributeError"),
-        ("imported_nets:number", 1, "returns no torch.nn.Module: int"),
+        ("imported_nets:number", 1, "does not return a torch.nn.Module: int"),
         ("imported_nets:leaves", 1, "cannot be made: SystemExit: 5"),
     ],
 )

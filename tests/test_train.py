@@ -1056,7 +1056,7 @@ def test_a_broken_state_is_passed_over(tmp_path: Path) -> None:
         assert found is not None and found.state["step"] == 2
         assert found.broken == (held[1],)
     assert made(tmp_path, resume=True, watch=Saying()).step == 2
-    assert "step-000000003.pt is broken" in said[0]
+    assert "step-000000003.pt is damaged" in said[0]
 
 
 def test_a_state_that_would_run_code_is_not_run(tmp_path: Path) -> None:
@@ -1282,7 +1282,7 @@ def test_the_command(run: Run, files_of: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (["--recipe", "nothing"], 2, "no recipe; those are"),
+        (["--recipe", "nothing"], 2, "nor a recipe; those are"),
         (["--recipe", "cifr"], 2, "did you mean `cifar`?"),
         (["--set", "epoks=3"], 1, "error[A1102]"),
         (["--data", "nothing"], 1, "error[A1104]"),
@@ -1650,7 +1650,7 @@ def test_weights_of_other_classes_are_refused(run: Run, files_of: Path) -> None:
         root,
         "--input=1x8x8",
     )
-    assert found.code == 1 and "other classes than images has: 0 and a" in found.err
+    assert found.code == 1 and "classes other than those of images: 0 and a" in found.err
     found = run("evaluate", "bare.arch", "run/weights.safetensors", "--data", "digits")
     assert found.code == 1 and "does not fit Bare" in found.err
     wrong = ("--mean", "1,2")

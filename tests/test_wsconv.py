@@ -85,7 +85,7 @@ def test_it_computes_what_big_transfers_does(training: bool) -> None:
 )
 def test_it_is_imported(module: nn.Module, written: str) -> None:
     found = archdsl.from_module(nn.Sequential(module, nn.ReLU()), "6x9x8")
-    assert f"wsconv {written} eps=1e-05" in found.text
+    assert f"wsconv {written} eps=1e-5" in found.text
     assert len(found.compared) > 4
 
 

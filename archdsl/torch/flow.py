@@ -318,8 +318,10 @@ class _Flattener:
             yield self._optional(group, entry)
             return
         outer = entry if group.word == "optional" else group.input
+        # A transformation may have merged what the sum adds.
+        adds = bool(group.children) and isinstance(group.children[-1], Step)
         for child in group.children:
-            if isinstance(child, Step) or child.role != "shortcut":
+            if isinstance(child, Step) or child.role != "shortcut" or not adds:
                 yield from self.children((child,), outer)
             elif child.condition is None and not child.name:
                 yield from self._kept_shortcut(child, group)
