@@ -1650,7 +1650,9 @@ def test_weights_of_other_classes_are_refused(run: Run, files_of: Path) -> None:
         root,
         "--input=1x8x8",
     )
-    assert found.code == 1 and "classes other than those of images: 0 and a" in found.err
+    assert (
+        found.code == 1 and "classes other than those of images: 0 and a" in found.err
+    )
     found = run("evaluate", "bare.arch", "run/weights.safetensors", "--data", "digits")
     assert found.code == 1 and "does not fit Bare" in found.err
     wrong = ("--mean", "1,2")
